@@ -1,0 +1,1 @@
+"""The ground floor: recipe, errors, files. Imports nothing of the other packages."""

@@ -1,0 +1,30 @@
+"""The one exception for everything the user can mend: recipes, data, environment."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """The user's input is wrong; the command line prints one line and exits with 2.
+
+    `cause` says what is wrong, `place` where (a file, a recipe key, a folder), `mend` how to put it right.
+    """
+
+    def __init__(self, cause: str, *, place: str = "", mend: str = "") -> None:
+        self.cause = cause
+        self.place = place
+        self.mend = mend
+        super().__init__(cause, place, mend)  # all three as args, so that it survives a process boundary
+
+    def __str__(self) -> str:
+        what = f"{self.place}: {self.cause}" if self.place else self.cause
+        sentences = [
+            part if part.endswith(("?", "!")) else f"{part.rstrip('.')}." for part in (what, self.mend) if part
+        ]
+        return " ".join(" ".join(sentences).split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.cause, self.place, self.mend)
+
+
+def _rebuild(cause: str, place: str, mend: str) -> UserError:
+    return UserError(cause, place=place, mend=mend)

@@ -1,0 +1,215 @@
+"""Read a recipe: TOML files, one upon another, and `section.key=value` overrides, to a checked `Recipe`."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import tomlkit
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from configs.errors import UserError
+from configs.files import atomic_write_text
+from configs.schema import Recipe, Section
+
+SHIPPED = Path(__file__).parent
+BASE_KEY = "base"
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Resolve a recipe.
+
+    `source` is a TOML file, or the name of a recipe shipped with the package (`demo`). `overrides` are
+    `section.key=value` strings, the value in TOML or as a bare string. Raises `UserError` for anything wrong.
+    """
+    path = find_recipe(source)
+    table = _read_with_bases(path, ())
+    for override in overrides:
+        _apply_override(table, override)
+    return _validate(table, place=str(path))
+
+
+def find_recipe(source: str | Path) -> Path:
+    """The file behind a recipe's path or shipped name."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{source}.toml"
+    if path.name == str(source) and shipped.is_file():
+        return shipped
+    if path.is_dir() and (path / "recipe.toml").is_file():
+        return path / "recipe.toml"
+    names = ", ".join(shipped_recipes())
+    raise UserError("no such recipe", place=str(source), mend=f"give a TOML file, or one of the shipped names: {names}")
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(file.stem for file in SHIPPED.glob("*.toml"))
+
+
+def resolved_toml(recipe: Recipe, *, mark_changes: bool = False) -> str:
+    """The whole recipe as TOML, each field under its documentation.
+
+    With `mark_changes`, a field that differs from the default says so and names the default.
+    """
+    lines: list[str] = []
+    _write_section(recipe, (), lines, mark_changes)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe, atomically; `load_recipe` reads it back equal."""
+    atomic_write_text(path, resolved_toml(recipe))
+
+
+def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """The file's table laid over that of its `base`."""
+    if path.resolve() in chain:
+        raise UserError("this recipe is its own base", place=str(path), mend="remove one of the `base` lines")
+    table = _read_toml(path)
+    base = table.pop(BASE_KEY, None)
+    if base is None:
+        return table
+    if not isinstance(base, str):
+        raise UserError("`base` is not a string", place=str(path), mend='write base = "other.toml"')
+    beside = path.parent / base
+    base_path = beside if beside.is_file() else find_recipe(base)
+    return _merge(_read_with_bases(base_path, (*chain, path.resolve())), table)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", place=str(path), mend="mend that line") from error
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8 text", place=str(path), mend="save the file as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), mend="check its permissions") from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _apply_override(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise UserError("not an override", place=repr(override), mend="write section.key=value, e.g. train.steps=100")
+    *sections, name = (part.strip() for part in key.split("."))
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UserError(f"`{section}` is a value, not a section", place=repr(override), mend=_did_you_mean(key))
+    table[name] = _parse_value(text.strip())
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value; what is not TOML is a bare string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validate(table: dict[str, Any], place: str) -> Recipe:
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"unknown key `{key}`", place=place, mend=_did_you_mean(key)) from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not key:  # a rule between fields: the message names them
+            raise UserError(message, place=place) from None
+        given = first["input"]
+        raise UserError(f"`{key}` = {given!r}: {message}", place=place, mend=_describe(key)) from None
+
+
+def _did_you_mean(key: str) -> str:
+    """The nearest real key, by the whole path and by the last name alone."""
+    real = list(_all_keys(Recipe))
+    name = key.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(key, real, n=1, cutoff=0.6)
+    same_name = [candidate for candidate in real if candidate.rsplit(".", 1)[-1] == name]
+    by_name = difflib.get_close_matches(name, [candidate.rsplit(".", 1)[-1] for candidate in real], n=1, cutoff=0.6)
+    named = [candidate for candidate in real if by_name and candidate.endswith(by_name[0])]
+    found = same_name or near or named
+    return f"did you mean `{found[0]}`?" if found else "`bertrain config RECIPE` lists every key"
+
+
+def _describe(key: str) -> str:
+    field = _find_field(Recipe, key.split("."))
+    return f"{field.description}" if field and field.description else "see `bertrain config RECIPE`"
+
+
+def _all_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        nested = _section_of(field)
+        if nested is not None:
+            yield from _all_keys(nested, f"{prefix}{name}.")
+
+
+def _find_field(section: type[Section], parts: list[str]) -> FieldInfo | None:
+    field = section.model_fields.get(parts[0])
+    nested = _section_of(field) if field else None
+    rest = [part for part in parts[1:] if not part.isdigit()]
+    return _find_field(nested, rest) if nested and rest else field
+
+
+def _section_of(field: FieldInfo) -> type[Section] | None:
+    """The section type behind a field: itself, or the element type of a list of sections."""
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def _write_section(section: Section, path: tuple[str, ...], lines: list[str], mark_changes: bool) -> None:
+    """Plain values first, then sub-tables: the order that TOML asks for."""
+    nested: list[tuple[str, FieldInfo]] = []
+    for name, field in type(section).model_fields.items():
+        if _section_of(field) is not None:
+            nested.append((name, field))
+        else:
+            _write_field(name, field, getattr(section, name), lines, mark_changes)
+    for name, field in nested:
+        value = getattr(section, name)
+        header = ".".join((*path, name))
+        for item in value if isinstance(value, list) else [value]:
+            title = f"[[{header}]]" if isinstance(value, list) else f"[{header}]"
+            lines.extend(["", f"# {field.description}", title])
+            _write_section(item, (*path, name), lines, mark_changes)
+
+
+def _write_field(name: str, field: FieldInfo, value: Any, lines: list[str], mark_changes: bool) -> None:
+    lines.append(f"# {field.description}{_range_of(field)}")
+    line = f"# {name} = (unset)" if value is None else f"{name} = {tomlkit.item(value).as_string()}"
+    if mark_changes and not field.is_required() and value != field.get_default():
+        line += f"  # changed; default: {field.get_default()!r}"
+    lines.append(line)
+
+
+def _range_of(field: FieldInfo) -> str:
+    """The field's bounds or choices, as text."""
+    bounds: list[str] = []
+    for rule in field.metadata:
+        for attribute, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
+            bound = getattr(rule, attribute, None)
+            if bound is not None:
+                bounds.append(f"{sign} {bound}")
+    choices = [str(choice) for choice in get_args(field.annotation) if not isinstance(choice, type)]
+    if choices:
+        bounds.append(" | ".join(choices))
+    return f" ({', '.join(bounds)})" if bounds else ""

@@ -1,0 +1,228 @@
+"""The recipe: every setting of bertrain, typed, with its unit, range and default.
+
+One section a component; a component is given its own section only. What can be derived (vocabulary size, gradient
+accumulation, the DeepSpeed configuration) is not a setting. Fields marked `RUNTIME` do not change a data set's bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RUNTIME: dict[str, Any] = {"determines_bytes": False}
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A table of the recipe. Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class CorpusConfig(Section):
+    """One corpus: files of one format."""
+
+    paths: list[str] = Field(min_length=1, description="Files, folders or globs, as Beam's filesystems name them.")
+    format: Literal["wikipedia", "text", "jsonl"] = Field(
+        description="wikipedia: MediaWiki XML dump; text: blank line between documents; jsonl: one object a line."
+    )
+    text_field: str = Field("text", description="jsonl: the field that holds a document's text.")
+
+
+class VocabularyConfig(Section):
+    """The WordPiece vocabulary: a given file, or one trained on the corpus."""
+
+    file: str | None = Field(
+        None, description="A vocab.txt to use; unset: train one on the corpus.", json_schema_extra=RUNTIME
+    )
+    size: int = Field(30_522, ge=100, le=1_000_000, description="Entries to train, special tokens included.")
+    lowercase: bool = Field(True, description="Lower-case the text and strip its accents (an uncased model).")
+    min_frequency: int = Field(2, ge=1, description="Occurrences a word piece needs to enter a trained vocabulary.")
+    sample_bytes: int = Field(
+        1 << 30, ge=1, description="Bytes of text to train on: all of a smaller corpus, an even sample of a larger."
+    )
+
+
+class DataConfig(Section):
+    """The data set: which text, and how it becomes pairs with masks."""
+
+    dataset: str = Field(
+        "datasets/default",
+        description="Folder of the data set: `prepare` writes it, `train` reads it.",
+        json_schema_extra=RUNTIME,
+    )
+    corpora: list[CorpusConfig] = Field([], description="Where the text comes from.", json_schema_extra=RUNTIME)
+    workers: int = Field(
+        0,
+        ge=0,
+        description="Preparation processes on this machine; 0: one a CPU core.",
+        json_schema_extra=RUNTIME,
+    )
+    objective: Literal["nsp"] = Field("nsp", description="nsp: half the pairs true, half with B of another document.")
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code, for the sentence splitter.")
+    invalid_utf8: Literal["replace", "refuse"] = Field(
+        "replace", description="Bytes that are not UTF-8: replace by U+FFFD and count, or refuse the file."
+    )
+    min_document_chars: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
+    max_seq_length: int = Field(
+        128, ge=16, le=32_768, description="Most tokens of a pair, [CLS] and both [SEP] included."
+    )
+    short_seq_prob: Fraction = Field(0.1, description="Share of pairs that aim at a random shorter length.")
+    masked_lm_prob: float = Field(0.15, gt=0.0, lt=1.0, description="Share of a pair's tokens to predict.")
+    max_predictions_per_seq: int = Field(20, ge=1, description="Most masked positions of a pair.")
+    mask_token_prob: Fraction = Field(0.8, description="Share of chosen positions that become [MASK].")
+    random_token_prob: Fraction = Field(
+        0.1, description="Share that becomes a random ordinary token; the rest stays as it is."
+    )
+    dupe_factor: int = Field(
+        10, ge=1, le=1000, description="Passes over the corpus, each with its own pairs and masks."
+    )
+    held_out_fraction: float = Field(
+        0.01, ge=0.0, lt=1.0, description="Share of documents, chosen by digest, kept out of training for evaluation."
+    )
+    seed: int = Field(12_345, ge=0, lt=2**63, description="Seed of pairs and masks.")
+    group_bytes: int = Field(
+        64_000_000, ge=1_000, description="Bytes of text a group: the unit of work, about a shard a pass."
+    )
+    vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> DataConfig:
+        if self.mask_token_prob + self.random_token_prob > 1.0 + 1e-9:
+            raise ValueError("mask_token_prob + random_token_prob is above 1; lower one of them")
+        if self.max_predictions_per_seq > self.max_seq_length - 3:
+            raise ValueError(
+                f"max_predictions_per_seq is {self.max_predictions_per_seq}, but {self.max_seq_length} tokens "
+                f"hold {self.max_seq_length - 3} ordinary ones; lower it"
+            )
+        return self
+
+    def byte_fields(self) -> dict[str, Any]:
+        """The fields that determine a data set's bytes (no paths, no workers), as plain JSON values."""
+        return _byte_fields(self)
+
+
+class ModelConfig(Section):
+    """BERT's shape. The vocabulary's size comes from the data set."""
+
+    hidden_size: int = Field(768, ge=8, description="Width of the encoder.")
+    num_hidden_layers: int = Field(12, ge=1, description="Transformer layers.")
+    num_attention_heads: int = Field(12, ge=1, description="Attention heads a layer; divides hidden_size.")
+    intermediate_size: int = Field(3072, ge=8, description="Width of the feed-forward layer.")
+    max_position_embeddings: int = Field(512, ge=16, description="Positions; at least the data's max_seq_length.")
+    hidden_dropout_prob: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout of embeddings and sub-layers.")
+    attention_probs_dropout_prob: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout of attention weights.")
+    initializer_range: float = Field(0.02, gt=0.0, description="Standard deviation of the initial weights.")
+    layer_norm_eps: float = Field(1e-12, gt=0.0, description="Epsilon of LayerNorm.")
+    decoder_bias_init: Literal["zeros", "unigram"] = Field(
+        "zeros", description="Start of the masked-LM bias: zeros as published, or the log of the token frequencies."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class OptimizerConfig(Section):
+    """AdamW and its learning-rate schedule."""
+
+    name: Literal["adamw"] = Field("adamw", description="AdamW: decoupled weight decay, none on biases and LayerNorm.")
+    learning_rate: float = Field(1e-4, gt=0.0, description="Peak learning rate, reached at the end of the warmup.")
+    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the gradient's running mean.")
+    beta2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the squared gradient's running mean.")
+    eps: float = Field(1e-6, gt=0.0, description="Added to the update's denominator.")
+    weight_decay: float = Field(0.01, ge=0.0, description="Decoupled weight decay.")
+    gradient_clipping: float = Field(1.0, ge=0.0, description="Bound on the global gradient norm; 0: none.")
+    warmup_steps: int = Field(10_000, ge=0, description="Steps over which the learning rate rises linearly from 0.")
+    decay: Literal["linear", "constant"] = Field("linear", description="After the warmup: to 0 at the end, or not.")
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    steps: int = Field(1_000_000, ge=1, description="Optimizer steps in all.")
+    global_batch_size: int = Field(256, ge=1, description="Rows (pairs) an optimizer step, over all ranks.")
+    micro_batch_size: int = Field(32, ge=1, description="Most rows a rank takes at once; accumulation follows.")
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        1, description="ZeRO: 0 replicates, 1 shards optimizer state, 2 gradients, 3 weights."
+    )
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="bf16 with fp32 master weights, or fp32.")
+    seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
+    shuffle_window_rows: int = Field(
+        1 << 20, ge=1, description="Rows are permuted within windows of this many (part of the order)."
+    )
+    log_every_steps: int = Field(10, ge=1, description="Steps between console lines; metrics.jsonl has every step.")
+    evaluate_every_steps: int = Field(
+        0, ge=0, description="Steps between evaluations on the held-out split; 0: at the end only."
+    )
+    evaluate_rows: int = Field(10_000, ge=1, description="Most held-out rows an evaluation reads, from the first on.")
+
+
+class CheckpointConfig(Section):
+    """When to save, and what to keep."""
+
+    every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
+    keep: int = Field(3, ge=1, description="Newest checkpoints to keep.")
+
+
+class ClusterConfig(Section):
+    """Where a run's ranks live."""
+
+    ranks_per_node: int = Field(0, ge=0, description="Ranks a node; 0: one a GPU, or one on a machine without GPUs.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is a GPU.")
+    cpu_threads: int = Field(0, ge=0, description="Threads a rank; 0: the machine's cores divided among its ranks.")
+    collective_timeout_s: int = Field(600, ge=5, description="Seconds a collective may wait for another rank.")
+
+
+class Recipe(Section):
+    """All of it: raw text to a pretrained model."""
+
+    name: str = Field(
+        "bert", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The run's name: letters, digits, . _ -"
+    )
+    runs: str = Field("runs", description="Folder of all runs; this one lies in <runs>/<name>.")
+    data: DataConfig = Field(DataConfig(), description="The data set.")
+    model: ModelConfig = Field(ModelConfig(), description="BERT's shape.")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="The optimizer and its schedule.")
+    train: TrainConfig = Field(TrainConfig(), description="The training loop.")
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Checkpoints.")
+    cluster: ClusterConfig = Field(ClusterConfig(), description="Ranks and devices.")
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Recipe:
+        if self.data.max_seq_length > self.model.max_position_embeddings:
+            raise ValueError(
+                f"data.max_seq_length {self.data.max_seq_length} is above model.max_position_embeddings "
+                f"{self.model.max_position_embeddings}; raise the latter or lower the former"
+            )
+        if self.optimizer.decay == "linear" and self.optimizer.warmup_steps >= self.train.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps {self.optimizer.warmup_steps} is not below train.steps {self.train.steps}; "
+                "lower the former"
+            )
+        return self
+
+
+def digest_of(fields: dict[str, Any]) -> str:
+    """SHA-256, hexadecimal, of plain JSON values in canonical form."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _byte_fields(section: Section) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("determines_bytes") is False:
+            continue
+        value = getattr(section, name)
+        fields[name] = _byte_fields(value) if isinstance(value, Section) else value
+    return fields

@@ -1,0 +1,1 @@
+"""The composition root: the `bertrain` command, and the places where it runs."""

@@ -1,0 +1,230 @@
+"""The contract between preprocessing and trainer: a data set on disk.
+
+    DATASET/manifest.json      written last, atomically: its presence means that the data set is whole
+    DATASET/vocab.txt          one word piece a line, its line number its id
+    DATASET/shards/*.arrow     Arrow IPC files, uncompressed, one record batch each, memory-mappable
+
+A shard's rows are pairs `[CLS] A [SEP] B [SEP]` with the masks already applied, not padded. Arrow notices almost no
+damage by itself, so every shard's SHA-256 stands in the manifest and is checked before its rows are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from configs.errors import UserError
+from configs.files import atomic_write_text, sha256_of_file
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+VOCABULARY = "vocab.txt"
+SHARDS = "shards"
+
+Split = Literal["train", "held_out"]
+IntArray = NDArray[np.integer[Any]]
+
+
+class Entry(BaseModel):
+    """A part of the manifest. Frozen; unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ShardEntry(Entry):
+    """One shard: where it is, what it holds, its digest."""
+
+    name: str  # relative to the data set's folder, e.g. "shards/g000000-p00-train.arrow"
+    group: int
+    split: Split
+    pass_number: int = Field(alias="pass")
+    rows: int
+    tokens: int
+    masked_tokens: int
+    bytes: int
+    sha256: str
+
+
+class VocabularyEntry(Entry):
+    """The vocabulary's digest, size, casing and special tokens' ids."""
+
+    sha256: str
+    size: int
+    lowercase: bool
+    pad_id: int
+    unk_id: int
+    cls_id: int
+    sep_id: int
+    mask_id: int
+
+
+class Statistics(Entry):
+    """What the data card shows, counted over the training split's pass 0 unless it says otherwise."""
+
+    documents: int  # both splits
+    sentences: int  # both splits
+    text_bytes: int  # both splits, UTF-8 bytes of cleaned text
+    held_out_documents: int
+    random_next_pairs: int
+    short_pairs: int
+    length_histogram: list[int]  # pairs by length in tokens, index = length
+    token_counts: list[int]  # original tokens by id, specials not counted
+
+
+class Manifest(Entry):
+    """The data set's table of contents."""
+
+    format_version: int = FORMAT_VERSION
+    objective: str
+    max_seq_length: int
+    max_predictions_per_seq: int
+    dupe_factor: int
+    recipe: dict[str, Any]  # the [data] fields that determine bytes
+    digest: str  # of those fields, the vocabulary and the input: names the data set
+    input_digest: str
+    vocabulary: VocabularyEntry
+    shards: list[ShardEntry]  # sorted by name
+    drops: dict[str, int]  # documents dropped or repaired, by cause
+    statistics: Statistics
+
+    def select(self, split: Split, pass_number: int) -> list[ShardEntry]:
+        """The shards of one split and pass, in the order of their names."""
+        return [shard for shard in self.shards if shard.split == split and shard.pass_number == pass_number]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a shard in columns. Ragged columns are a flat array and its offsets (rows + 1 of them, from 0).
+
+    `input_ids` and `masked_lm_ids` are uint16, or uint32 when the vocabulary has more than 65,536 entries.
+    """
+
+    input_ids: IntArray
+    input_offsets: NDArray[np.int32]
+    segment_a_length: NDArray[np.uint16]
+    masked_lm_positions: NDArray[np.uint16]
+    masked_lm_ids: IntArray
+    masked_offsets: NDArray[np.int32]
+    next_sentence_label: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.segment_a_length)
+
+
+def token_dtype(vocabulary_size: int) -> type[np.uint16] | type[np.uint32]:
+    """The narrowest column type that holds every id."""
+    return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
+
+
+def write_shard(stream: IO[bytes], rows: Rows) -> tuple[int, str]:
+    """Write `rows` as one Arrow IPC file to an open binary stream; returns its bytes and SHA-256."""
+    hashing = _HashingStream(stream)
+    batch = _to_record_batch(rows)
+    sink = pa.PythonFile(hashing, mode="w")
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return hashing.size, hashing.hash.hexdigest()
+
+
+def read_shard(path: Path) -> Rows:
+    """Memory-map a shard; its columns are views on the mapping, which lives as long as they do.
+
+    Only the footer is read here. Check the digest first (`check_shard`): Arrow trusts what it reads.
+    """
+    with path.open("rb") as stream:
+        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping)))
+    if reader.num_record_batches != 1:
+        raise UserError("a shard holds one record batch", place=str(path), mend="prepare the data set again")
+    return _from_record_batch(reader.get_batch(0))
+
+
+def check_shard(folder: Path, entry: ShardEntry) -> None:
+    """Raise `UserError`, naming the file, unless the shard is there and its bytes are those of the manifest."""
+    path = folder / entry.name
+    mend = "run `bertrain prepare` again: it makes only what is missing or damaged"
+    if not path.is_file():
+        raise UserError("the shard is missing", place=str(path), mend=mend)
+    if path.stat().st_size != entry.bytes:
+        raise UserError(f"the shard has {path.stat().st_size} bytes, not {entry.bytes}", place=str(path), mend=mend)
+    if sha256_of_file(path) != entry.sha256:
+        raise UserError("the shard is damaged: its SHA-256 is not the manifest's", place=str(path), mend=mend)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Declare the data set whole. Nothing of it may be written after this."""
+    atomic_write_text(folder / MANIFEST, manifest.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a whole data set; `UserError` when there is none or it is not one of ours."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        state = "not finished, or not a data set" if folder.is_dir() else "no such data set"
+        raise UserError(state, place=str(folder), mend="make it with `bertrain prepare RECIPE`")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError("not a manifest of this version", place=str(path), mend="prepare the data set again") from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise UserError(
+            f"format version {manifest.format_version}, but this bertrain reads {FORMAT_VERSION}",
+            place=str(path),
+            mend="prepare the data set again",
+        )
+    return manifest
+
+
+class _HashingStream:
+    """A binary stream that hashes and counts what passes through, and stays open when Arrow closes its sink."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.hash = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self.hash.update(data)
+        self.size += len(data)
+        self.stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _to_record_batch(rows: Rows) -> pa.RecordBatch:
+    columns = {
+        "input_ids": pa.ListArray.from_arrays(pa.array(rows.input_offsets), pa.array(rows.input_ids)),
+        "segment_a_length": pa.array(rows.segment_a_length),
+        "masked_lm_positions": pa.ListArray.from_arrays(
+            pa.array(rows.masked_offsets), pa.array(rows.masked_lm_positions)
+        ),
+        "masked_lm_ids": pa.ListArray.from_arrays(pa.array(rows.masked_offsets), pa.array(rows.masked_lm_ids)),
+        "next_sentence_label": pa.array(rows.next_sentence_label),
+    }
+    schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()])
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+
+
+def _from_record_batch(batch: pa.RecordBatch) -> Rows:
+    input_ids = batch.column("input_ids")
+    positions = batch.column("masked_lm_positions")
+    return Rows(
+        input_ids=input_ids.values.to_numpy(),
+        input_offsets=input_ids.offsets.to_numpy(),
+        segment_a_length=batch.column("segment_a_length").to_numpy(),
+        masked_lm_positions=positions.values.to_numpy(),
+        masked_lm_ids=batch.column("masked_lm_ids").values.to_numpy(),
+        masked_offsets=positions.offsets.to_numpy(),
+        next_sentence_label=batch.column("next_sentence_label").to_numpy(),
+    )

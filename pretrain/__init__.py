@@ -1,0 +1,1 @@
+"""A data set to a pretrained BERT (DeepSpeed ZeRO). Never imports Beam."""
