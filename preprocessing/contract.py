@@ -42,8 +42,8 @@ class Entry(BaseModel):
 class ShardEntry(Entry):
     """One shard: where it is, what it holds, its digest."""
 
-    name: str  # relative to the data set's folder, e.g. "shards/g000000-p00-train.arrow"
-    group: int
+    name: str  # relative to the data set's folder, e.g. "shards/00012.0003-p00-train.arrow"
+    group: str  # work item and group, e.g. "00012.0003"
     split: Split
     pass_number: int = Field(alias="pass")
     rows: int
