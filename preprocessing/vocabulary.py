@@ -1,0 +1,148 @@
+"""A WordPiece vocabulary: `vocab.txt`, one word piece a line, its line number its id.
+
+`wordpiece.Encoder` turns text into its ids; `vocabulary_training.train_vocabulary` makes one from a corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from configs.errors import UserError
+from configs.files import atomic_write
+from preprocessing.contract import IntArray, VocabularyEntry, token_dtype
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+CONTINUATION = "##"
+MAX_WORD_CHARS = 100  # a longer word is [UNK], as published
+UNUSED = re.compile(r"\[unused\d+\]")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Word pieces in the order of their ids, and whether text is lower-cased (and its accents stripped) for them."""
+
+    pieces: tuple[str, ...]
+    lowercase: bool
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @classmethod
+    def read(cls, path: Path, lowercase: bool) -> Vocabulary:
+        """Read a `vocab.txt`; `UserError` names what is wrong with it, and where."""
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError("the vocabulary is not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
+        except OSError as error:
+            mend = "give a vocab.txt in data.vocabulary.file, or leave it unset to train one"
+            raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), mend=mend) from error
+        # Not splitlines(): published vocabularies hold U+0085 and U+2028 as pieces.
+        lines = text.removesuffix("\n").split("\n")
+        vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase)
+        _check_pieces(vocabulary.pieces, path)
+        _warn_of_unreachable(vocabulary, path)
+        return vocabulary
+
+    def write(self, path: Path) -> None:
+        """Write `vocab.txt`, atomically."""
+        with atomic_write(path) as stream:
+            stream.write(self._bytes())
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each piece."""
+        return {piece: number for number, piece in enumerate(self.pieces)}
+
+    @cached_property
+    def ordinary_ids(self) -> IntArray:
+        """Ids that a random replacement may take: no special token, no `[unusedN]` slot."""
+        return np.array(
+            [
+                number
+                for number, piece in enumerate(self.pieces)
+                if piece not in SPECIAL_TOKENS and not UNUSED.fullmatch(piece)
+            ],
+            dtype=token_dtype(len(self)),
+        )
+
+    def entry(self) -> VocabularyEntry:
+        """What the manifest says of it; the digest is that of the file `write` makes."""
+        return VocabularyEntry(
+            sha256=hashlib.sha256(self._bytes()).hexdigest(),
+            size=len(self),
+            lowercase=self.lowercase,
+            pad_id=self.ids[PAD],
+            unk_id=self.ids[UNK],
+            cls_id=self.ids[CLS],
+            sep_id=self.ids[SEP],
+            mask_id=self.ids[MASK],
+        )
+
+    def tokenizer(self) -> Tokenizer:
+        """The Hugging Face tokenizer of this vocabulary, for decoding and export.
+
+        As is usual there, it takes a literal `[MASK]` in a text for the special token; `wordpiece.Encoder` does not.
+        """
+        tokenizer = Tokenizer(self.model())
+        tokenizer.normalizer = bert_normalizer(self.lowercase)
+        tokenizer.pre_tokenizer = bert_splitter()
+        tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
+        tokenizer.post_processor = processors.BertProcessing((SEP, self.ids[SEP]), (CLS, self.ids[CLS]))
+        tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+        return tokenizer
+
+    def model(self) -> models.WordPiece:
+        """The Hugging Face model that cuts a word into the longest pieces there are, from its start on."""
+        return models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=MAX_WORD_CHARS)
+
+    def _bytes(self) -> bytes:
+        return "".join(f"{piece}\n" for piece in self.pieces).encode()
+
+
+def bert_normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """BERT's cleaning of text; with `lowercase` it strips accents too."""
+    return normalizers.BertNormalizer(lowercase=lowercase)
+
+
+def bert_splitter() -> pre_tokenizers.PreTokenizer:
+    """BERT's cutting of clean text into words, at white space and around punctuation."""
+    return pre_tokenizers.BertPreTokenizer()
+
+
+def _check_pieces(pieces: tuple[str, ...], path: Path) -> None:
+    missing = [token for token in SPECIAL_TOKENS if token not in set(pieces)]
+    if missing:
+        mend = f"a WordPiece vocabulary has each of {', '.join(SPECIAL_TOKENS)} on a line of its own"
+        raise UserError(f"the vocabulary lacks {', '.join(missing)}", place=str(path), mend=mend)
+    if "" in pieces:
+        line = pieces.index("") + 1
+        raise UserError("an empty line in the vocabulary", place=f"{path}, line {line}", mend="remove it")
+    piece, occurrences = Counter(pieces).most_common(1)[0]
+    if occurrences > 1:
+        line = pieces.index(piece, pieces.index(piece) + 1) + 1
+        raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", mend="remove one")
+
+
+def _warn_of_unreachable(vocabulary: Vocabulary, path: Path) -> None:
+    """A cased vocabulary in an uncased recipe: most names would become [UNK] and nobody would know why."""
+    pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
+    share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))
+    if vocabulary.lowercase and share > 0.05:
+        logger.warning(
+            "%s: %.0f %% of the pieces have capitals, which lower-cased text never matches; "
+            "is it a cased vocabulary (data.vocabulary.lowercase=false)?",
+            path,
+            100 * share,
+        )
