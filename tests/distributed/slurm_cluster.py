@@ -1,0 +1,242 @@
+"""A private Slurm cluster on loopback: one slurmctld, one slurmd a node, munge with a key of its own.
+
+Everything lies in one temporary folder and runs as the user who tests; nothing of a Slurm that the machine may have is
+touched. Debian's packages are enough:
+
+    apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
+INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+TmpFS={folder}/tmp.%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmdLogFile={folder}/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=2,bf_interval=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+JobRequeue=1
+ReturnToService=2
+SlurmctldTimeout=10
+SlurmdTimeout=10
+InactiveLimit=0
+KillWait={kill_wait_s}
+CompleteWait=0
+SlurmdParameters=config_overrides
+MailProg=/bin/true
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
+"""
+
+
+def missing_program() -> str:
+    """The first of Slurm's programs that is not installed; empty when all are."""
+    return next((name for name in PROGRAMS if shutil.which(name, path=SEARCH_PATH) is None), "")
+
+
+class SlurmCluster:
+    """`nodes` nodes n1, n2 … of two cores each. A context manager: leaving it ends every daemon, job and file."""
+
+    def __init__(self, nodes: int, kill_wait_s: int = 5) -> None:
+        self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket needs a short path
+        self.env = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self.kill_wait_s = kill_wait_s
+
+    def __enter__(self) -> SlurmCluster:
+        try:
+            self._configure()
+            self._start_daemons()
+            wait_until(lambda: self._idle_nodes() == len(self.nodes), 20, "the nodes to be idle")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kill(self._processes())
+        for daemon in self.daemons.values():
+            daemon.wait(5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, *argv: str) -> str:
+        """One of Slurm's commands against this cluster: what it printed. Fails with its message."""
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def submit(self, script: Path, *options: str) -> str:
+        """`sbatch`; returns the job's id."""
+        return self.run("sbatch", "--parsable", *options, str(script))
+
+    def state(self, job: str) -> str:
+        """PENDING, RUNNING, COMPLETED, FAILED …"""
+        return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+
+    def field(self, job: str, name: str) -> str:
+        """One field of `scontrol show job`."""
+        shown = self.run("scontrol", "--oneliner", "show", "job", job)
+        return next(word.partition("=")[2] for word in shown.split() if word.startswith(f"{name}="))
+
+    def wait(self, job: str, *states: str, timeout_s: float = 60) -> str:
+        """Wait until the job is in one of `states`; by default, until it has ended."""
+        ended = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        wait_until(lambda: self.state(job) in ended, timeout_s, f"job {job} to be {' or '.join(ended)}")
+        return self.state(job)
+
+    def cancel_all(self) -> None:
+        """End every job, and wait until the nodes are idle again."""
+        self.run("scancel", "--full", f"--user={getpass.getuser()}")
+        self.run("scancel", "--signal=KILL", f"--user={getpass.getuser()}")
+        wait_until(lambda: self._idle_nodes() == len(self.nodes), 30, "the nodes to be idle")
+
+    def kill_node(self, node: str) -> None:
+        """What a power cut does: slurmd, its step daemons and all that they started, at once, by SIGKILL."""
+        kill([*self._processes(f"SLURMD_NODENAME={node}"), psutil.Process(self.daemons[node].pid)])
+        self.daemons.pop(node).wait(5)
+
+    def start_node(self, node: str) -> None:
+        """Start a node's slurmd."""
+        self._start(node, "slurmd", "-D", "-N", node, "-f", self.env["SLURM_CONF"])
+
+    def _configure(self) -> None:
+        host = socket.gethostname().partition(".")[0]
+        ports = free_ports(1 + len(self.nodes))
+        lines = [
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=8000"
+            for node, port in zip(self.nodes, ports[1:], strict=True)
+        ]
+        for name in ("state", "munge", *(f"{kind}.{node}" for node in self.nodes for kind in ("tmp", "spool"))):
+            (self.folder / name).mkdir(mode=0o700)
+        (self.folder / "slurm.conf").write_text(
+            CONFIGURATION.format(
+                host=host,
+                user=getpass.getuser(),
+                folder=self.folder,
+                controller_port=ports[0],
+                kill_wait_s=self.kill_wait_s,
+                nodes="\n".join(lines),
+            )
+        )
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # where nothing is mounted, none is used
+        key = self.folder / "munge" / "key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o400)
+
+    def _start_daemons(self) -> None:
+        munge = self.folder / "munge"
+        files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        options = [f"--{option}={munge / name}" for option, name in files.items()]
+        self._start("munged", "munged", "--foreground", "--force", *options)
+        wait_until((munge / "socket").exists, 10, "munged's socket")
+        self._start("slurmctld", "slurmctld", "-D", "-c", "-f", self.env["SLURM_CONF"])
+        for node in self.nodes:
+            self.start_node(node)
+
+    def _start(self, name: str, *argv: str) -> None:
+        with (self.folder / f"{name}.out").open("ab") as output:
+            self.daemons[name] = subprocess.Popen(argv, env=self.env, stdout=output, stderr=output)
+
+    def _idle_nodes(self) -> int:
+        argv = ["sinfo", "--noheader", "--partition=main", "--states=idle", "--format=%D"]
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=10, check=False)
+        return sum(int(line) for line in done.stdout.split())
+
+    def _processes(self, assignment: str = "") -> list[psutil.Process]:
+        """Whatever was started with this cluster's configuration, and `assignment`, in its environment.
+
+        A step's daemon overwrites its own environment with its title: it is known by its children.
+        """
+        wanted = {f"SLURM_CONF={self.env['SLURM_CONF']}", assignment} - {""}
+        own = os.getpid()
+        found = [process for process in psutil.process_iter() if process.pid != own and wanted <= _environment(process)]
+        parents = [parent for process in found if (parent := _parent(process)) and parent.name() == "slurmstepd"]
+        return [*parents, *found]
+
+
+def kill(processes: Sequence[psutil.Process]) -> None:
+    """SIGKILL to all of them, and wait until they are gone."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
+
+
+def _environment(process: psutil.Process) -> set[str]:
+    """`NAME=value` of each variable that a process was started with; nothing for one that has gone."""
+    with suppress(OSError):
+        return set(Path(f"/proc/{process.pid}/environ").read_text(errors="replace").split("\0"))
+    return set()
+
+
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        return process.parent()
+    return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    """Return when `condition` holds; fail after `timeout_s`, naming `what` was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.05)
+
+
+def job_script(path: Path, body: Sequence[str], *options: str) -> Path:
+    """A batch script of these lines."""
+    path.write_text("\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), *body, ""]))
+    return path
