@@ -1,0 +1,77 @@
+"""What a rank prints: appended to its log by the rank itself, read from there by the supervisor."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+
+TAIL_BYTES = 1 << 16
+LAG_S = 0.5
+TRACEBACK = "Traceback (most recent call last)"
+
+
+class RankLog:
+    """One rank's log, from the present start of the run on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.start = self._size()
+
+    def read(self, offset: int) -> bytes:
+        """All from `offset`, in bytes, to the end."""
+        if not self.path.exists():
+            return b""
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read()
+
+    def tail(self) -> str:
+        """The end of what was printed since the start, at most `TAIL_BYTES`."""
+        return self.read(max(self.start, self._size() - TAIL_BYTES)).decode(errors="replace")
+
+    def _size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+
+class LiveOutput:
+    """Shows a log on standard output as it grows, half a second late.
+
+    The delay keeps the traceback of a lost connection off the screen when another rank's failure was its cause: the
+    supervisor stops showing as soon as it learns of that one. A console that is gone does not disturb the run.
+    """
+
+    def __init__(self, log: RankLog) -> None:
+        self.log = log
+        self.read_to = log.start
+        self.waiting: deque[tuple[float, bytes]] = deque()  # when it was read, and what
+
+    def show(self, *, lag_s: float = LAG_S) -> None:
+        """Show what was read at least `lag_s` ago."""
+        now = time.monotonic()
+        if new := self.log.read(self.read_to):
+            self.read_to += len(new)
+            self.waiting.append((now, new))
+        while self.waiting and self.waiting[0][0] <= now - lag_s:
+            _write_to_stdout(self.waiting.popleft()[1])
+
+    def hidden(self) -> str:
+        """What was printed and not shown."""
+        unread = self.log.read(self.read_to)
+        return b"".join([*(text for _, text in self.waiting), unread]).decode(errors="replace")
+
+
+def last_words(output: str) -> str:
+    """The tracebacks at the end of a rank's output; its last lines where there is none."""
+    lines = output.rstrip().splitlines()[-100:]
+    tracebacks = [number for number, line in enumerate(lines) if TRACEBACK in line]
+    return "\n".join(lines[tracebacks[0] :] if tracebacks else lines[-20:])
+
+
+def _write_to_stdout(text: bytes) -> None:
+    try:
+        while text:
+            text = text[os.write(1, text) :]
+    except OSError:  # a closed pipe or a lost terminal; the log has it all
+        return
