@@ -223,7 +223,7 @@ def _find_or_enter(
     slot = hashed & last
     while slots[slot] != 0:
         if (slots[slot] ^ hashed) >> np.uint64(32) == 0:
-            number = int(slots[slot] & np.uint64(0xFFFFFFFF)) - 1
+            number = int(np.int64(slots[slot] & np.uint64(0xFFFFFFFF))) - 1
             if _same(keys, key_ends[number], key_ends[number + 1], start, end):
                 return number
         slot = (slot + np.uint64(1)) & last
