@@ -1,0 +1,56 @@
+"""One rank of a run: `python -m pretrain RUN [--resume auto|never|PATH] [--evaluate]`.
+
+Started by `bertrain train`, by torchrun, or by a cluster's launcher, each of which sets RANK, WORLD_SIZE and the rest.
+Exit codes: 0 done, 2 the user's input is wrong, 75 stopped on request with a checkpoint, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from configs.errors import UserError
+from pretrain.stop import StopRequest
+
+DONE, USER_ERROR, STOPPED = 0, 2, 75
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments, join the other ranks, train or evaluate; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run, holding recipe.toml")
+    parser.add_argument("--resume", default="auto", help="auto, never, or a checkpoint's folder")
+    parser.add_argument("--evaluate", action="store_true", help="evaluate the newest checkpoint instead of training")
+    parsed = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    stop = StopRequest()  # before the slow imports: a stop asked for meanwhile is not lost
+    try:
+        return _run_rank(parsed, stop)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return USER_ERROR
+
+
+def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
+    from configs.recipe import load_recipe
+    from pretrain import distributed
+    from pretrain.metrics import evaluation_line
+    from pretrain.trainer import Trainer
+
+    world = distributed.start(load_recipe(parsed.run / "recipe.toml").cluster)
+    try:
+        trainer = Trainer(parsed.run, world, stop)
+        if parsed.evaluate:
+            evaluation = trainer.evaluate()
+            if world.rank == 0:
+                sys.stdout.write(f"{evaluation_line(evaluation)}\n")
+            return DONE
+        return DONE if trainer.train(parsed.resume) else STOPPED
+    finally:
+        distributed.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Evaluation on the held-out split, beside what knowing only the token frequencies would give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed
+
+from configs.schema import TrainConfig
+from preprocessing.contract import Manifest
+from pretrain.data import HeldOut
+from pretrain.engine import Engine
+from pretrain.losses import LossSums
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over the held-out rows."""
+
+    step: int
+    rows: int
+    masked_tokens: int
+    mlm_loss: float
+    mlm_accuracy: float
+    nsp_loss: float
+    nsp_accuracy: float
+    unigram_loss: float  # cross-entropy of the training split's token frequencies on the same targets
+
+
+class Evaluator:
+    """Evaluates an engine's model on the first `evaluate_rows` held-out rows. Every rank takes part."""
+
+    def __init__(self, dataset: Path, manifest: Manifest, train: TrainConfig, engine: Engine) -> None:
+        self.engine = engine
+        self.held_out = HeldOut(
+            dataset,
+            manifest,
+            max_rows=train.evaluate_rows,
+            rank=engine.world.rank,
+            world_size=engine.world.world_size,
+            micro_batch_size=train.micro_batch_size,
+        )
+        counts = torch.tensor(manifest.statistics.token_counts, dtype=torch.float64) + 1.0  # add-one smoothing
+        self.unigram = (counts / counts.sum()).log().to(engine.world.device)
+
+    @torch.no_grad()
+    def evaluate(self, step: int) -> Evaluation | None:
+        """The model as it is after `step`; None when the data set has no held-out rows. Draws nothing random."""
+        if not self.held_out.rows:
+            return None
+        device, model = self.engine.world.device, self.engine.module
+        sums, masked_tokens = LossSums(device), 0
+        unigram = torch.zeros((), dtype=torch.float64, device=device)
+        model.eval()
+        for batches in self.held_out.steps():
+            masked_tokens += batches.masked_tokens
+            for host_batch in batches.batches:
+                batch = host_batch.to(device)
+                sums.add(model(batch))
+                unigram -= self.unigram[batch.masked_ids].sum()
+        model.train()
+        means = sums.over_all_ranks(masked_tokens, self.held_out.rows)
+        torch.distributed.all_reduce(unigram)
+        return Evaluation(
+            step=step,
+            rows=self.held_out.rows,
+            masked_tokens=masked_tokens,
+            mlm_loss=means.mlm_loss,
+            mlm_accuracy=means.mlm_accuracy,
+            nsp_loss=means.nsp_loss,
+            nsp_accuracy=means.nsp_accuracy,
+            unigram_loss=unigram.item() / max(1, masked_tokens),
+        )

@@ -1,0 +1,43 @@
+"""Sums of losses and hits over micro-batches and ranks: means are taken once, over the global counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossMeans:
+    """Means over all ranks' masked tokens (mlm) and rows (nsp)."""
+
+    mlm_loss: float
+    nsp_loss: float
+    mlm_accuracy: float
+    nsp_accuracy: float
+
+    @property
+    def loss(self) -> float:
+        """What is trained on."""
+        return self.mlm_loss + self.nsp_loss
+
+
+class LossSums:
+    """Adds up the model's four outputs on the device; the host waits once, in `over_all_ranks`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+
+    def add(self, outputs: Sequence[Tensor]) -> None:
+        """`outputs`: mlm_loss_sum, nsp_loss_sum, mlm_correct, nsp_correct of one micro-batch."""
+        self.sums += torch.stack([output.detach().double() for output in outputs])
+
+    def over_all_ranks(self, masked_tokens: int, rows: int) -> LossMeans:
+        """The means over these global counts. Every rank calls it."""
+        torch.distributed.all_reduce(self.sums)
+        mlm_loss, nsp_loss, mlm_correct, nsp_correct = self.sums.tolist()
+        masked_tokens = max(1, masked_tokens)
+        return LossMeans(mlm_loss / masked_tokens, nsp_loss / rows, mlm_correct / masked_tokens, nsp_correct / rows)

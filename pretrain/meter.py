@@ -1,0 +1,102 @@
+"""Time, throughput and memory of a training on one rank."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from configs.schema import ModelConfig
+from pretrain import flops
+from pretrain.checkpoint import State
+from pretrain.distributed import World
+from pretrain.engine import StepResult
+from pretrain.losses import LossMeans
+from pretrain.metrics import StepMetrics
+from pretrain.step import Step
+
+GIB = 1 << 30
+
+
+class Meter:
+    """Times steps on one rank. Evaluations and saves are not training time: they `pause` it."""
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, world: World) -> None:
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        self.world = world
+        self.peak = flops.peak_flops(world.device)
+        self.time_s = 0.0
+        self.began = self.arrived = 0.0
+
+    def start(self, time_s: float) -> None:
+        """Begin the first step, after `time_s` seconds of training in earlier starts."""
+        self.time_s = time_s
+        self.began = time.perf_counter()
+
+    def rows_arrived(self) -> None:
+        """The loader has given the step's rows: the wait is over."""
+        self.arrived = time.perf_counter()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """What happens inside does not count."""
+        paused = time.perf_counter()
+        yield
+        self.began += time.perf_counter() - paused
+
+    def step_metrics(
+        self, state: State, step: Step, means: LossMeans, result: StepResult, learning_rate: float
+    ) -> StepMetrics:
+        """The record of the step that has just ended; the next one begins here."""
+        now = time.perf_counter()
+        step_s = now - self.began
+        data_wait_s = self.arrived - self.began
+        self.began = now
+        self.time_s += step_s
+        flops_per_s = self._flops(step) / step_s / self.world.world_size
+        return StepMetrics(
+            step=state.step + 1,
+            samples=state.samples + step.rows,
+            tokens=state.tokens + step.tokens,
+            cursor=step.cursor,
+            rows=step.rows_digest,
+            loss=means.loss,
+            mlm_loss=means.mlm_loss,
+            nsp_loss=means.nsp_loss,
+            mlm_accuracy=means.mlm_accuracy,
+            nsp_accuracy=means.nsp_accuracy,
+            learning_rate=learning_rate,
+            grad_norm=result.grad_norm,
+            loss_scale=1.0,  # bf16 and fp32 need none
+            samples_per_s=step.rows / step_s,
+            tokens_per_s=step.tokens / step_s,
+            tflops=flops_per_s / 1e12,
+            mfu=flops.mfu(flops_per_s, self.peak),
+            padding_pct=step.padding_pct,
+            data_wait_pct=100 * data_wait_s / step_s,
+            memory_gib=peak_memory_gib(self.world.device),
+            time_s=self.time_s,
+            skipped=result.skipped,
+        )
+
+    def _flops(self, step: Step) -> int:
+        """Of the whole global batch."""
+        return flops.training_flops(
+            self.config,
+            self.vocabulary_size,
+            rows=step.rows,
+            tokens=step.tokens,
+            squared_lengths=step.squared_lengths,
+            masked_tokens=step.masked_tokens,
+        )
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory this rank has held: allocated on the GPU, or resident in RAM."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB  # Linux counts KiB

@@ -1,0 +1,187 @@
+"""What a run says of itself: the console line, metrics.jsonl and TensorBoard. Rank 0 only.
+
+`metrics.jsonl` holds one object a step; at a resume it is cut back to the checkpoint, and TensorBoard purges the same
+steps, so that no step stands there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from configs.files import atomic_write
+
+if TYPE_CHECKING:  # evaluation imports torch, which readers of metrics.jsonl can do without
+    from pretrain.evaluation import Evaluation
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tb"
+
+TAGS = {
+    "loss": "loss/total",
+    "mlm_loss": "loss/mlm",
+    "nsp_loss": "loss/nsp",
+    "mlm_accuracy": "accuracy/mlm",
+    "nsp_accuracy": "accuracy/nsp",
+    "learning_rate": "optim/learning_rate",
+    "grad_norm": "optim/grad_norm",
+    "loss_scale": "optim/loss_scale",
+    "samples_per_s": "throughput/samples_per_s",
+    "tokens_per_s": "throughput/tokens_per_s",
+    "tflops": "throughput/tflops",
+    "mfu": "throughput/mfu",
+    "padding_pct": "throughput/padding_pct",
+    "data_wait_pct": "throughput/data_wait_pct",
+    "memory_gib": "memory/gib",
+}
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """One optimizer step, over all ranks. Losses are means over the global batch's masked tokens and rows."""
+
+    step: int
+    samples: int  # rows trained since the start
+    tokens: int  # real tokens trained since the start
+    cursor: int  # rows consumed of the global order, before this step
+    rows: str  # digest of this step's global rows, in order
+    loss: float
+    mlm_loss: float
+    nsp_loss: float
+    mlm_accuracy: float
+    nsp_accuracy: float
+    learning_rate: float
+    grad_norm: float
+    loss_scale: float
+    samples_per_s: float
+    tokens_per_s: float
+    tflops: float  # matmul FLOPs a second and rank, 10¹²
+    mfu: float | None  # share of the device's peak; None where the peak is not known
+    padding_pct: float  # what padding each micro-batch to its longest row would add; it is not computed
+    data_wait_pct: float  # share of the step spent waiting for rows
+    memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU
+    time_s: float  # training time since the start, resumes included
+    skipped: bool  # the gradient was not finite: no update
+
+
+class MetricsLog:
+    """Writes steps and evaluations of one run. A context manager: leaving it flushes and closes."""
+
+    def __init__(self, run: Path, *, steps: int, log_every_steps: int, resumed_step: int, recipe_toml: str) -> None:
+        from torch.utils.tensorboard import (
+            SummaryWriter,
+        )  # imports torch, which readers of metrics.jsonl can do without
+
+        self.steps = steps
+        self.log_every_steps = log_every_steps
+        cut_back(run / METRICS, resumed_step)
+        self.stream = (run / METRICS).open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(run / TENSORBOARD), purge_step=resumed_step + 1)
+        self.board.add_text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+        self.stream.close()
+        self.board.close()
+
+    def say(self, text: str) -> None:
+        """A line for the reader of the console and of the log."""
+        self.console.print(text, markup=False)
+
+    def write_step(self, metrics: StepMetrics, evaluation: Evaluation | None = None) -> None:
+        """Record one step, with the evaluation that followed it."""
+        record = {name: _finite(value) for name, value in asdict(metrics).items()}
+        for name, tag in TAGS.items():
+            if record[name] is not None:
+                self.board.add_scalar(tag, record[name], metrics.step)
+        if evaluation is not None:
+            valid = {name: value for name, value in asdict(evaluation).items() if name != "step"}
+            record.update({f"valid_{name}": value for name, value in valid.items()})
+            for name, value in valid.items():
+                self.board.add_scalar(f"valid/{name}", value, metrics.step)
+        self.stream.write(json.dumps(record, allow_nan=False) + "\n")
+        if self._is_due(metrics):
+            self.stream.flush()
+            self.say(console_line(metrics, self.steps))
+        if evaluation is not None:
+            self.say(evaluation_line(evaluation))
+
+    def flush(self) -> None:
+        """Make all that was recorded durable: called before each checkpoint."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.board.flush()
+
+    def _is_due(self, metrics: StepMetrics) -> bool:
+        on_schedule = metrics.step % self.log_every_steps == 0
+        return on_schedule or metrics.step in (1, self.steps) or metrics.skipped
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Keep the records up to `step`; a line cut short by a crash, and all after it, go too."""
+    if not path.exists():
+        return
+    with path.open("rb") as old, atomic_write(path) as new:
+        for line in old:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            new.write(line)
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """All whole records of a run, in order of their steps."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def console_line(metrics: StepMetrics, steps: int) -> str:
+    """One step for human eyes."""
+    remaining_s = (steps - metrics.step) * metrics.time_s / max(1, metrics.step)
+    mfu = "" if metrics.mfu is None else f" mfu {metrics.mfu:.1%}"
+    return (
+        f"step {metrics.step:>{len(str(steps))}}/{steps} {metrics.step / steps:4.0%}"
+        f" | loss {metrics.loss:.4f} mlm {metrics.mlm_loss:.4f} nsp {metrics.nsp_loss:.4f}"
+        f" | accuracy mlm {metrics.mlm_accuracy:.3f} nsp {metrics.nsp_accuracy:.3f}"
+        f" | lr {metrics.learning_rate:.2e} norm {metrics.grad_norm:.2f}"
+        f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu} wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
+        f" | eta {duration(remaining_s)}" + (" | SKIPPED: gradient not finite" if metrics.skipped else "")
+    )
+
+
+def evaluation_line(evaluation: Evaluation) -> str:
+    """One evaluation for human eyes: what the model gives beside what frequencies or a coin would."""
+    return (
+        f"held-out at step {evaluation.step}: mlm loss {evaluation.mlm_loss:.4f}"
+        f" (unigram {evaluation.unigram_loss:.4f}, {evaluation.unigram_loss - evaluation.mlm_loss:+.4f} nats better)"
+        f" accuracy {evaluation.mlm_accuracy:.3f}"
+        f" | nsp accuracy {evaluation.nsp_accuracy:.3f} (chance 0.5)"
+        f" | {evaluation.rows:,} rows, {evaluation.masked_tokens:,} masked tokens"
+    )
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN: what is not finite is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def duration(seconds: float) -> str:
+    """1 h 02 m, 3 m 04 s or 5 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} m"
+    return f"{minutes} m {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,173 @@
+"""The training loop, readable top to bottom.
+
+A step takes the next rows of the global order, dealt to ranks and micro-batches, sums the losses over all of them,
+divided by the *global* counts of masked tokens and of rows, and makes one optimizer step. All that a resume needs is
+the checkpoint: the rows follow from the cursor, dropout from (seed, step, micro-step, rank).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from configs.errors import UserError
+from configs.recipe import load_recipe, resolved_toml
+from configs.schema import Recipe
+from preprocessing.contract import Manifest, read_manifest
+from pretrain import checkpoint
+from pretrain.checkpoint import State
+from pretrain.data import Loader, check_fits
+from pretrain.distributed import World, any_rank, seed_everything, seed_for
+from pretrain.engine import Engine
+from pretrain.evaluation import Evaluation, Evaluator
+from pretrain.losses import LossSums
+from pretrain.meter import Meter
+from pretrain.metrics import MetricsLog, StepMetrics
+from pretrain.model import BertForPreTraining
+from pretrain.optim import learning_rate_at
+from pretrain.step import Step
+from pretrain.stop import StopRequest
+from pretrain.summary import summary
+
+
+class Trainer:
+    """One rank of one run: `train` it, or `evaluate` its newest checkpoint."""
+
+    def __init__(self, run: Path, world: World, stop: StopRequest) -> None:
+        self.run = run
+        self.world = world
+        self.stop = stop
+        self.recipe = load_recipe(run / "recipe.toml")
+        self.dataset = Path(self.recipe.data.dataset)
+        self.manifest = read_manifest(self.dataset)
+        check_fits(self.manifest, self.recipe.data)
+        model = fresh_model(self.recipe, self.manifest)
+        self.meter = Meter(self.recipe.model, self.manifest.vocabulary.size, world)
+        self.engine = Engine(model, self.recipe.optimizer, self.recipe.train, world)
+        self.evaluator = Evaluator(self.dataset, self.manifest, self.recipe.train, self.engine)
+
+    def train(self, resume: str) -> bool:
+        """Train to the recipe's last step, evaluate, save. False: stopped on request, with a checkpoint."""
+        state = self._restore(resume)
+        last_step = self.recipe.train.steps
+        batch_sizes = [self.recipe.train.global_batch_size] * (last_step - state.step)
+        with self._open_metrics(state) as metrics_log:
+            self._greet(metrics_log, state)
+            self.meter.start(state.time_s)
+            for step in self._loader().steps(state.cursor, batch_sizes):
+                self.meter.rows_arrived()
+                state, metrics = self._train_step(state, step)
+                evaluation = self._evaluate_when_due(state.step)
+                if metrics_log:
+                    metrics_log.write_step(metrics, evaluation)
+                stopping = any_rank(bool(self.stop)) and state.step < last_step
+                if stopping or self._is_save_due(state.step):
+                    self._save(state, metrics_log)
+                if stopping:
+                    return False
+        return True
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate the newest valid checkpoint on the held-out rows."""
+        folder = checkpoint.find(self.run)
+        if folder is None:
+            raise UserError("no checkpoint yet", place=str(self.run), mend="train it first: `bertrain train RECIPE`")
+        evaluation = self.evaluator.evaluate(checkpoint.load(folder, self.engine).step)
+        if evaluation is None:
+            mend = "prepare it with a larger data.held_out_fraction"
+            raise UserError("the data set has no held-out rows", place=str(self.dataset), mend=mend)
+        return evaluation
+
+    def _train_step(self, state: State, step: Step) -> tuple[State, StepMetrics]:
+        number = state.step + 1
+        sums = LossSums(self.world.device)
+        for micro_step, host_batch in enumerate(step.batches):
+            torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
+            outputs = self.engine.forward(host_batch.to(self.world.device))
+            mlm_loss, nsp_loss, *_ = outputs
+            loss = mlm_loss / step.masked_tokens + nsp_loss / step.rows
+            self.engine.backward(loss, last=micro_step == len(step.batches) - 1)
+            sums.add(outputs)
+        learning_rate = learning_rate_at(number, self.recipe.optimizer, self.recipe.train.steps)
+        result = self.engine.step(learning_rate)
+        means = sums.over_all_ranks(step.masked_tokens, step.rows)
+        metrics = self.meter.step_metrics(state, step, means, result, learning_rate)
+        next_state = state.model_copy(
+            update={
+                "step": number,
+                "cursor": state.cursor + step.rows,
+                "samples": metrics.samples,
+                "tokens": metrics.tokens,
+                "time_s": metrics.time_s,
+            }
+        )
+        return next_state, metrics
+
+    def _restore(self, resume: str) -> State:
+        """The state to go on from: the newest checkpoint's, a given one's, or a fresh start."""
+        fresh = State(step=0, cursor=0, dataset=self.manifest.digest, recipe=self.recipe.model_dump(mode="json"))
+        folder = None if resume == "never" else checkpoint.find(self.run if resume == "auto" else Path(resume))
+        if folder is None:
+            return fresh
+        state = checkpoint.load(folder, self.engine)
+        if state.dataset != self.manifest.digest:
+            cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.manifest.digest[:12]}"
+            raise UserError(cause, place=str(self.dataset), mend="give the data set that the run began with")
+        return state.model_copy(update={"recipe": fresh.recipe})
+
+    def _loader(self) -> Loader:
+        train = self.recipe.train
+        return Loader(
+            self.dataset,
+            self.manifest,
+            seed=train.seed,
+            shuffle_window_rows=train.shuffle_window_rows,
+            rank=self.world.rank,
+            world_size=self.world.world_size,
+            micro_batch_size=train.micro_batch_size,
+        )
+
+    def _open_metrics(self, state: State) -> AbstractContextManager[MetricsLog | None]:
+        if self.world.rank:
+            return nullcontext()
+        return MetricsLog(
+            self.run,
+            steps=self.recipe.train.steps,
+            log_every_steps=self.recipe.train.log_every_steps,
+            resumed_step=state.step,
+            recipe_toml=resolved_toml(self.recipe),
+        )
+
+    def _greet(self, metrics_log: MetricsLog | None, state: State) -> None:
+        if metrics_log:
+            for line in summary(self.recipe, self.manifest, self.world, state):
+                metrics_log.say(line)
+
+    def _evaluate_when_due(self, step: int) -> Evaluation | None:
+        every = self.recipe.train.evaluate_every_steps
+        if step != self.recipe.train.steps and not (every and step % every == 0):
+            return None
+        with self.meter.pause():
+            return self.evaluator.evaluate(step)
+
+    def _is_save_due(self, step: int) -> bool:
+        return step % self.recipe.checkpoint.every_steps == 0 or step == self.recipe.train.steps
+
+    def _save(self, state: State, metrics_log: MetricsLog | None) -> None:
+        if metrics_log:
+            metrics_log.flush()  # no checkpoint is ahead of the records
+        with self.meter.pause():
+            folder = checkpoint.save(self.run, self.engine, state, self.recipe.checkpoint.keep)
+        if metrics_log and folder:
+            metrics_log.say(f"saved {folder}")
+
+
+def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:
+    """The model at step 0, the same on every rank."""
+    seed_everything(recipe.train.seed)
+    model = BertForPreTraining(recipe.model, manifest.vocabulary.size)
+    if recipe.model.decoder_bias_init == "unigram":
+        model.set_decoder_bias(torch.tensor(manifest.statistics.token_counts))
+    return model

@@ -1,0 +1,115 @@
+"""metrics.jsonl: cut back at a resume, whole lines only, valid JSON; the console's lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pretrain.evaluation import Evaluation
+from pretrain.metrics import (
+    METRICS,
+    TENSORBOARD,
+    MetricsLog,
+    StepMetrics,
+    console_line,
+    cut_back,
+    duration,
+    evaluation_line,
+    read_metrics,
+)
+
+STEP = StepMetrics(
+    step=1,
+    samples=64,
+    tokens=4_000,
+    cursor=0,
+    rows="00ff",
+    loss=9.0,
+    mlm_loss=8.3,
+    nsp_loss=0.7,
+    mlm_accuracy=0.01,
+    nsp_accuracy=0.5,
+    learning_rate=1e-4,
+    grad_norm=1.5,
+    loss_scale=1.0,
+    samples_per_s=640.0,
+    tokens_per_s=40_000.0,
+    tflops=0.1,
+    mfu=None,
+    padding_pct=0.0,
+    data_wait_pct=1.0,
+    memory_gib=0.5,
+    time_s=0.1,
+    skipped=False,
+)
+EVALUATION = Evaluation(
+    step=4,
+    rows=100,
+    masked_tokens=1_000,
+    mlm_loss=6.2,
+    mlm_accuracy=0.1,
+    nsp_loss=0.69,
+    nsp_accuracy=0.55,
+    unigram_loss=6.7,
+)
+
+
+def write_run(run: Path, steps: range, resumed_step: int) -> None:
+    with MetricsLog(run, steps=10, log_every_steps=5, resumed_step=resumed_step, recipe_toml="name = 'x'") as log:
+        for step in steps:
+            log.write_step(replace(STEP, step=step), EVALUATION if step == 4 else None)
+
+
+def test_a_resume_cuts_the_records_back_to_its_checkpoint(tmp_path: Path) -> None:
+    write_run(tmp_path, range(1, 8), resumed_step=0)
+    write_run(tmp_path, range(5, 11), resumed_step=4)
+    assert [record["step"] for record in read_metrics(tmp_path)] == list(range(1, 11))
+
+
+def test_no_step_stands_twice_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
+    write_run(tmp_path, range(1, 8), resumed_step=0)
+    write_run(tmp_path, range(5, 11), resumed_step=4)
+    board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert [event.step for event in board.Scalars("loss/mlm")] == list(range(1, 11))
+    assert [event.value for event in board.Scalars("valid/mlm_loss")] == [pytest.approx(6.2)]
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / METRICS
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2]
+    cut_back(path, 5)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_an_evaluation_stands_with_its_step(tmp_path: Path) -> None:
+    write_run(tmp_path, range(1, 5), resumed_step=0)
+    record = read_metrics(tmp_path)[-1]
+    assert (record["step"], record["valid_mlm_loss"], record["valid_unigram_loss"]) == (4, 6.2, 6.7)
+
+
+def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, steps=1, log_every_steps=1, resumed_step=0, recipe_toml="") as log:
+        log.write_step(replace(STEP, grad_norm=float("nan"), skipped=True))
+    line = (tmp_path / METRICS).read_text()
+    record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record["grad_norm"] is None
+    assert record["skipped"] is True
+
+
+def test_console_lines_tell_the_figures() -> None:
+    line = console_line(replace(STEP, step=50, time_s=100.0), steps=100)
+    assert "step  50/100  50%" in line
+    assert "mlm 8.3000" in line
+    assert "eta 1 m 40 s" in line
+    assert "+0.5000 nats better" in evaluation_line(EVALUATION)
+    assert "SKIPPED" in console_line(replace(STEP, skipped=True), steps=100)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (184, "3 m 04 s"), (3_720, "1 h 02 m")])
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
