@@ -1,0 +1,126 @@
+"""Weights and configuration to and from Hugging Face's `BertForPreTraining`, name by name and exactly.
+
+Only names are mapped, queries, keys and values joined or cut; no arithmetic, so there and back is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from pretrain.model import TOKEN_TYPES
+
+# Ours: theirs.
+WEIGHTS = {
+    "bert.embeddings.word.weight": "bert.embeddings.word_embeddings.weight",
+    "bert.embeddings.position.weight": "bert.embeddings.position_embeddings.weight",
+    "bert.embeddings.token_type.weight": "bert.embeddings.token_type_embeddings.weight",
+    "masked_lm.decoder.bias": "cls.predictions.bias",
+}
+MODULES = {
+    "bert.embeddings.norm": "bert.embeddings.LayerNorm",
+    "bert.pooler": "bert.pooler.dense",
+    "masked_lm.dense": "cls.predictions.transform.dense",
+    "masked_lm.norm": "cls.predictions.transform.LayerNorm",
+    "next_sentence": "cls.seq_relationship",
+}
+LAYER_MODULES = {
+    "attention.output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "feed_in": "intermediate.dense",
+    "feed_out": "output.dense",
+    "feed_norm": "output.LayerNorm",
+}
+QKV = ("query", "key", "value")
+
+# Second names of tied weights on their side: where a file has them, they must be what they are tied to.
+TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+WITHOUT_WEIGHTS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}  # constants in older files
+
+# Fields of their configuration that ours takes over by the same name.
+SHARED_FIELDS = [name for name in ModelConfig.model_fields if name != "decoder_bias_init"]
+# What our model is; a configuration that says otherwise is another model.
+FIXED_FIELDS = {
+    "hidden_act": "gelu",
+    "type_vocab_size": TOKEN_TYPES,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+
+
+def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict as ours, for `load_state_dict`. `UserError` names a weight too many or too few."""
+    _check_tied(state)
+    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
+    names = _names(layers)
+    theirs = {name for sources in names.values() for name in sources}
+    for name in sorted(theirs ^ (state.keys() - TIED.keys() - WITHOUT_WEIGHTS)):
+        cause = f"`{name}` is missing" if name in theirs else f"`{name}` is no weight of BERT for pretraining"
+        raise UserError(cause, mend="give the weights of a BertForPreTraining")
+    ours = {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
+    return ours | {"masked_lm.decoder.weight": ours["bert.embeddings.word.weight"]}
+
+
+def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our state dict as theirs, each tied weight once, as their files have it; the tensors share ours' memory."""
+    layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
+    theirs: dict[str, Tensor] = {}
+    for name, sources in _names(layers).items():
+        theirs.update(zip(sources, state[name].chunk(len(sources)), strict=True))
+    return theirs
+
+
+def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
+    """Their configuration as our recipe's section and the vocabulary's size; `UserError` where ours cannot be that."""
+    for name, value in FIXED_FIELDS.items():
+        if fields.get(name, value) != value:
+            cause = f"the configuration has {name} = {fields[name]!r}, this BERT is {value!r}"
+            raise UserError(cause, mend="give a model of the published architecture")
+    missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
+    if missing:
+        raise UserError(f"the configuration lacks {missing[0]}", mend="give the config.json of a BertForPreTraining")
+    return ModelConfig.model_validate({name: fields[name] for name in SHARED_FIELDS}), int(fields["vocab_size"])
+
+
+def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
+    """The content of their config.json."""
+    return {
+        "architectures": ["BertForPreTraining"],
+        "model_type": "bert",
+        "vocab_size": vocabulary_size,
+        "pad_token_id": pad_id,
+        **FIXED_FIELDS,
+        **{name: getattr(config, name) for name in SHARED_FIELDS},
+    }
+
+
+def _names(layers: int) -> dict[str, list[str]]:
+    """Our name of each weight, and theirs of its parts, in order; the tied decoder's weight is left out."""
+    modules = {ours: [theirs] for ours, theirs in MODULES.items()}
+    for layer in range(layers):
+        inside, outside = f"bert.encoder.{layer}", f"bert.encoder.layer.{layer}"
+        modules[f"{inside}.attention.qkv"] = [f"{outside}.attention.self.{part}" for part in QKV]
+        modules |= {f"{inside}.{ours}": [f"{outside}.{theirs}"] for ours, theirs in LAYER_MODULES.items()}
+    names = {ours: [theirs] for ours, theirs in WEIGHTS.items()}
+    for kind in ("weight", "bias"):
+        names |= {f"{ours}.{kind}": [f"{part}.{kind}" for part in parts] for ours, parts in modules.items()}
+    return names
+
+
+def _check_tied(state: Mapping[str, Tensor]) -> None:
+    for name, original in TIED.items():
+        if name in state and original in state and not torch.equal(state[name], state[original]):
+            raise UserError(
+                f"`{name}` is not `{original}`: the decoder is not tied",
+                mend="give a model whose decoder shares the embeddings' weight, as published",
+            )

@@ -1,0 +1,90 @@
+"""Parameters and FLOPs of BERT, and the share of a device's peak that a run makes of it (MFU).
+
+FLOPs are those of matrix products, 2 a multiply-add, forward and backward (twice the forward), as in PaLM's appendix B
+(Chowdhery et al. 2022). Only what the model needs is counted: true lengths, masked positions alone in the masked-LM
+head, nothing for padding or recomputation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from configs.schema import ModelConfig
+
+FORWARD_AND_BACKWARD = 3
+
+# Dense 16-bit matrix peak in FLOP/s, from the makers' data sheets, by a part of the device's name: the first that fits.
+PEAK_FLOPS = {
+    "B200": 2.25e15,
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 NVL": 835e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "A10G": 125e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "T4": 65e12,
+    "MI300X": 1307e12,
+    "MI250X": 383e12,
+}
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Weights of a model; a tied one counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def bert_parameters(config: ModelConfig, vocabulary_size: int) -> int:
+    """Weights of `BertForPreTraining` by its formula: V·H of words, and L layers of 4·H² + 2·H·F, are nearly all."""
+    hidden, feed = config.hidden_size, config.intermediate_size
+    norm = 2 * hidden
+    embeddings = (vocabulary_size + config.max_position_embeddings + 2) * hidden + norm
+    attention = 4 * hidden * (hidden + 1) + norm
+    feed_forward = 2 * hidden * feed + feed + hidden + norm
+    pooler = hidden * (hidden + 1)
+    masked_lm = hidden * (hidden + 1) + norm + vocabulary_size  # the decoder's weight is that of the words
+    next_sentence = 2 * (hidden + 1)
+    layers = config.num_hidden_layers * (attention + feed_forward)
+    return embeddings + layers + pooler + masked_lm + next_sentence
+
+
+def training_flops(
+    config: ModelConfig, vocabulary_size: int, *, rows: int, tokens: int, squared_lengths: int, masked_tokens: int
+) -> int:
+    """FLOPs of training on these rows, of which `squared_lengths` sums length² (attention is quadratic in a row)."""
+    hidden, feed = config.hidden_size, config.intermediate_size
+    products = tokens * (4 * hidden * hidden + 2 * hidden * feed)
+    scores_and_means = squared_lengths * 2 * hidden
+    masked_lm = masked_tokens * hidden * (hidden + vocabulary_size)
+    next_sentence = rows * hidden * (hidden + 2)
+    forward = 2 * (config.num_hidden_layers * (products + scores_and_means) + masked_lm + next_sentence)
+    return FORWARD_AND_BACKWARD * forward
+
+
+def row_flops(config: ModelConfig, vocabulary_size: int, *, length: int, masked_tokens: int) -> int:
+    """FLOPs of training on one row."""
+    return training_flops(
+        config,
+        vocabulary_size,
+        rows=1,
+        tokens=length,
+        squared_lengths=length * length,
+        masked_tokens=masked_tokens,
+    )
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """The device's 16-bit matrix peak in FLOP/s; None where it is not known (a CPU, a GPU not in the table)."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+
+
+def mfu(flops_per_s: float, peak: float | None) -> float | None:
+    """Model FLOPs utilisation: the share of one device's peak that its own `flops_per_s` are; None without a peak."""
+    return flops_per_s / peak if peak else None

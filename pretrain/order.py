@@ -1,0 +1,93 @@
+"""The global order: which rows come when. It depends on the seed and the cursor alone.
+
+An epoch is one pass over the training rows, permuted in two levels: its shards, then, window by window, the rows of
+those shards one behind another. Epochs follow one another without a gap; epoch e reads pass e mod `dupe_factor`. Any
+cursor is reached in O(1): find its epoch and its window, draw that window's permutation.
+
+Permutations are drawn from the raw words of NumPy's Philox, a counter-based generator (Salmon et al. 2011), keyed by
+the seed, its counter set to (window, epoch, stream). NumPy keeps the stream of a bit generator stable (NEP 19), and
+the sorting is of distinct integers, so every NumPy on every processor finds the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64Array = NDArray[np.int64]
+
+SHARDS, ROWS = 0, 1  # streams of random words
+
+
+class GlobalOrder:
+    """The training rows in the order in which they are trained, for ever.
+
+    `rows_of_passes[p][s]` is the number of rows of the s-th shard of pass p. Shards are numbered through all passes,
+    pass 0 first; a row is named by its shard's number and its place in the shard.
+    """
+
+    def __init__(self, rows_of_passes: Sequence[Sequence[int]], *, seed: int, shuffle_window_rows: int) -> None:
+        self._rows_of_passes = [np.asarray(rows, dtype=np.int64) for rows in rows_of_passes]
+        self._first_shards = np.cumsum([0, *(len(rows) for rows in rows_of_passes)])
+        self._pass_ends = np.cumsum([rows.sum() for rows in self._rows_of_passes])
+        assert self._pass_ends[-1] > 0, "no rows"
+        self._seed = seed
+        self._window_rows = shuffle_window_rows
+
+    def locate(self, cursor: int) -> tuple[int, int]:
+        """The epoch that the row at `cursor` belongs to, and the row's position in it."""
+        cycle, place = divmod(cursor, int(self._pass_ends[-1]))
+        number = int(np.searchsorted(self._pass_ends, place, side="right"))
+        start = int(self._pass_ends[number - 1]) if number else 0
+        return cycle * len(self._rows_of_passes) + number, place - start
+
+    def rows(self, cursor: int, count: int) -> tuple[Int64Array, Int64Array]:
+        """The `count` rows from `cursor` on: the number of each one's shard, and its place there; [count] each."""
+        shards, rows = np.empty(count, np.int64), np.empty(count, np.int64)
+        done = 0
+        while done < count:
+            epoch, position = self.locate(cursor + done)
+            places = self._places(epoch, position, count - done)
+            piece = slice(done, done + len(places))
+            shards[piece], rows[piece] = self._identify(epoch, places)
+            done += len(places)
+        return shards, rows
+
+    def _places(self, epoch: int, position: int, count: int) -> Int64Array:
+        """Where the rows from `position` on stand among the epoch's permuted shards, one behind another.
+
+        At most `count` of them, and none beyond the end of the window.
+        """
+        window, slot = divmod(position, self._window_rows)
+        start = window * self._window_rows
+        window_rows = min(self._window_rows, int(self._rows_of(epoch).sum()) - start)
+        return start + permutation(window_rows, self._seed, ROWS, epoch, window)[slot : slot + count]
+
+    def _identify(self, epoch: int, places: Int64Array) -> tuple[Int64Array, Int64Array]:
+        rows_of = self._rows_of(epoch)
+        order = permutation(len(rows_of), self._seed, SHARDS, epoch)
+        starts = np.cumsum(rows_of[order]) - rows_of[order]
+        nth = np.searchsorted(starts, places, side="right") - 1
+        return self._first_shards[epoch % len(self._rows_of_passes)] + order[nth], places - starts[nth]
+
+    def _rows_of(self, epoch: int) -> Int64Array:
+        return self._rows_of_passes[epoch % len(self._rows_of_passes)]
+
+
+@lru_cache(maxsize=4)  # a batch may straddle two epochs: two orders of shards, two windows
+def permutation(count: int, seed: int, stream: int, epoch: int, window: int = 0) -> Int64Array:
+    """A random permutation of 0 … count-1, the same for the same arguments; read-only.
+
+    Each number is put into the low bits of a random 64-bit word; sorting the words shuffles the numbers. The words are
+    distinct, so the result does not hang on the sorting algorithm.
+    """
+    generator = np.random.Philox(key=[seed, 0], counter=[0, window, epoch, stream])
+    low_bits = np.uint64((1 << max(count - 1, 0).bit_length()) - 1)
+    words = (generator.random_raw(count) & ~low_bits) | np.arange(count, dtype=np.uint64)
+    words.sort()
+    numbers = (words & low_bits).view(np.int64)
+    numbers.flags.writeable = False
+    return numbers

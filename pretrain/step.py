@@ -1,0 +1,88 @@
+"""A step: the rows of one global batch, and this rank's share of them as micro-batches."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from preprocessing.contract import Manifest, ShardEntry
+from pretrain.batch import Batch, filler_batch
+from pretrain.deal import deal, gradient_accumulation_steps
+from pretrain.order import Int64Array
+from pretrain.shards import Shards
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: this rank's micro-batches, and what all ranks take together."""
+
+    cursor: int  # training rows consumed before it
+    batches: list[Batch]  # one a micro-step, as many on every rank
+    rows: int
+    tokens: int
+    squared_lengths: int  # sum over the rows of length²: what attention costs
+    masked_tokens: int
+    rows_digest: str  # 16 hexadecimal digits: which rows, in which order; the same at any world size
+    padding_pct: float  # positions that padding each micro-batch to its longest row would add, in % of all positions
+    imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks, in %
+
+
+class StepReader:
+    """Cuts given rows of given shards into one rank's part of a step."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        entries: list[ShardEntry],
+        rank: int,
+        world_size: int,
+        micro_batch_size: int,
+    ) -> None:
+        self._shards = Shards(folder, manifest, entries)
+        self._filler = filler_batch(manifest.vocabulary.cls_id, manifest.vocabulary.sep_id)
+        self._rank = rank
+        self._world_size = world_size
+        self._micro_batch_size = micro_batch_size
+
+    def step(self, cursor: int, shards: Int64Array, rows: Int64Array) -> Step:
+        """The step of the G rows named by shard and place, shape [G] each; `cursor` is only written down."""
+        lengths, masked = self._shards.sizes(shards, rows)
+        homes = deal(lengths, self._world_size, self._micro_batch_size)
+        padding_pct, imbalance_pct = self._waste(homes, lengths)
+        return Step(
+            cursor=cursor,
+            batches=self._batches(homes, shards, rows, lengths, masked),
+            rows=len(rows),
+            tokens=int(lengths.sum()),
+            squared_lengths=int((lengths**2).sum()),
+            masked_tokens=int(masked.sum()),
+            rows_digest=hashlib.blake2b(np.stack([shards, rows]).astype("<i8").tobytes(), digest_size=8).hexdigest(),
+            padding_pct=padding_pct,
+            imbalance_pct=imbalance_pct,
+        )
+
+    def _batches(self, homes: Int64Array, *columns: Int64Array) -> list[Batch]:
+        """This rank's micro-batches; rows keep the global order within each."""
+        accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
+        first = self._rank * accumulation
+        mine = np.flatnonzero((homes >= first) & (homes < first + accumulation))
+        mine = mine[np.argsort(homes[mine], kind="stable")]
+        gathered = self._shards.gather(*(column[mine] for column in columns))
+        ends = np.bincount(homes[mine] - first, minlength=accumulation).cumsum().tolist()
+        return [
+            gathered.batch(begin, end) if end > begin else self._filler
+            for begin, end in zip([0, *ends], ends, strict=False)
+        ]
+
+    def _waste(self, homes: Int64Array, lengths: Int64Array) -> tuple[float, float]:
+        """`padding_pct` and `imbalance_pct` of a step."""
+        accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
+        longest = np.zeros((self._world_size, accumulation), np.int64)
+        np.maximum.at(longest.ravel(), homes, lengths)
+        positions = int(longest.ravel()[homes].sum())
+        tokens_of = np.bincount(homes // accumulation, weights=lengths, minlength=self._world_size)
+        return 100 * (1 - int(lengths.sum()) / positions), 100 * (float(tokens_of.max() / tokens_of.mean()) - 1)

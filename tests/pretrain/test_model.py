@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from configs.schema import ModelConfig
+from pretrain.attention import Layout, _attend_fused, _attend_plain, _pad
+from pretrain.batch import filler_batch
+from pretrain.layers import Embedding, LayerNorm
+from pretrain.model import BertForPreTraining
+from tests.pretrain.batches import random_batch, single_rows
+
+VOCABULARY = 50
+
+
+def small_model(dropout: float = 0.0, seed: int = 0) -> BertForPreTraining:
+    torch.manual_seed(seed)
+    config = ModelConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=40,
+        max_position_embeddings=32,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.2,
+    )
+    return BertForPreTraining(config, VOCABULARY)
+
+
+def gradients(model: BertForPreTraining, loss: Tensor) -> dict[str, Tensor]:
+    model.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def test_ragged_rows_do_not_see_each_other() -> None:
+    model, batch = small_model(), random_batch(1, rows=7)
+    hidden_of_rows = torch.cat([model.bert(row)[0] for row in single_rows(batch)])
+    logits_of_rows = [model.logits(row) for row in single_rows(batch)]
+    torch.testing.assert_close(model.bert(batch)[0], hidden_of_rows, rtol=0, atol=2e-6)
+    mlm_logits, nsp_logits = model.logits(batch)
+    torch.testing.assert_close(mlm_logits, torch.cat([mlm for mlm, _ in logits_of_rows]), rtol=0, atol=5e-6)
+    torch.testing.assert_close(nsp_logits, torch.cat([nsp for _, nsp in logits_of_rows]), rtol=0, atol=2e-6)
+
+
+def test_losses_hits_and_gradients_are_sums_over_rows() -> None:
+    model, batch = small_model(), random_batch(2, rows=6)
+    whole, rows = model(batch), [model(row) for row in single_rows(batch)]
+    for place in range(4):
+        torch.testing.assert_close(whole[place], sum(row[place] for row in rows), rtol=1e-6, atol=0)
+    of_whole = gradients(model, whole[0] + whole[1])
+    of_rows = gradients(model, sum((row[0] + row[1] for row in rows), torch.zeros(())))
+    assert of_whole.keys() == dict(model.named_parameters()).keys()
+    for name, gradient in of_whole.items():
+        torch.testing.assert_close(gradient, of_rows[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_losses_are_cross_entropies_of_the_logits_in_fp32() -> None:
+    model, batch = small_model().to(torch.bfloat16), random_batch(3, rows=5)
+    mlm_logits, nsp_logits = model.logits(batch)
+    mlm_loss, nsp_loss, mlm_correct, nsp_correct = model(batch)
+    expected = -mlm_logits.float().log_softmax(-1)[torch.arange(len(batch.masked_ids)), batch.masked_ids].sum()
+    torch.testing.assert_close(mlm_loss, expected, rtol=1e-6, atol=0)
+    assert mlm_loss.dtype == nsp_loss.dtype == torch.float32
+    assert int(mlm_correct) == sum(
+        int(logits.argmax() == label) for logits, label in zip(mlm_logits, batch.masked_ids, strict=True)
+    )
+    assert int(nsp_correct) == int((nsp_logits.argmax(-1) == batch.next_sentence_label).sum())
+
+
+def test_a_filler_row_adds_nothing_but_takes_part() -> None:
+    model = small_model()
+    outputs = model(filler_batch(2, 3))
+    assert [value.item() for value in outputs] == [0, 0, 0, 0]
+    found = gradients(model, outputs[0] + outputs[1])
+    assert found.keys() == dict(model.named_parameters()).keys()
+    assert all(not gradient.any() for gradient in found.values())
+
+
+def test_hidden_states_end_in_the_encoders_output() -> None:
+    model, batch = small_model(), random_batch(4, rows=3)
+    states = list(model.bert.hidden_states(batch))
+    assert [tuple(state.shape) for state in states] == [(len(batch.input_ids), 24)] * 3
+    assert torch.equal(states[-1], model.bert(batch)[0])
+    assert torch.equal(states[0], model.bert.embeddings(batch))
+
+
+def test_attention_forms_agree_forward_and_backward() -> None:
+    batch = random_batch(5, rows=5)
+    layout = Layout.of(batch)
+    qkv = torch.randn(len(batch.input_ids), 3, 2, 8, requires_grad=True)
+    weights = torch.randn(5, 2, batch.max_length, 8) * layout.is_token_BL[:, None, :, None]
+    results = []
+    for form in (_attend_plain, _attend_fused):
+        mixed = form(*_pad(qkv, layout), layout.is_token_BL[:, None, None], 0.0)
+        (gradient,) = torch.autograd.grad((mixed * weights).sum(), qkv)
+        results.append((mixed * layout.is_token_BL[:, None, :, None], gradient))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=2e-6)
+
+
+def test_dropout_follows_the_seed_and_is_off_in_evaluation() -> None:
+    model, batch = small_model(dropout=0.3), random_batch(6, rows=4)
+
+    def loss(seed: int) -> float:
+        torch.manual_seed(seed)
+        return float(model(batch)[0].detach())
+
+    assert loss(1) == loss(1) != loss(2)
+    model.eval()
+    assert loss(1) == loss(2)
+
+
+def test_attention_weights_are_dropped() -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(1, 1, 400, 8)
+    mixed = _attend_plain(ones, ones, ones, torch.ones(1, 1, 1, 400, dtype=torch.bool), 0.25)
+    kept = mixed[..., 0] * 0.75  # the share of 400 equal weights that each query kept
+    assert abs(float(kept.mean()) - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 400 / 400)
+    assert 0.5 < float(kept.std()) / math.sqrt(0.75 * 0.25 / 400) < 1.5
+
+
+def test_initialisation_is_the_published_one() -> None:
+    model = small_model()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            assert float(parameter.detach().abs().max()) <= 0.4, name
+        elif "norm" in name and name.endswith("weight"):
+            assert bool((parameter == 1).all()), name
+        else:
+            assert bool((parameter == 0).all()), name
+    qkv = model.bert.encoder[0].get_submodule("attention.qkv").get_parameter("weight")
+    assert float(qkv.detach().std()) == pytest.approx(0.8796 * 0.2, rel=0.05)  # the cut at 2 deviations narrows it
+
+
+def test_decoder_is_the_word_embedding() -> None:
+    model = small_model()
+    assert model.masked_lm.decoder.weight is model.bert.embeddings.word.weight
+    assert "masked_lm.decoder.weight" not in dict(model.named_parameters())
+
+
+def test_decoder_bias_starts_at_the_unigram() -> None:
+    model = small_model()
+    counts = torch.arange(VOCABULARY)
+    model.set_decoder_bias(counts)
+    torch.testing.assert_close(model.masked_lm.decoder.bias.exp(), (counts + 1) / (counts + 1).sum())
+
+
+def test_bf16_stays_near_fp32() -> None:
+    model, batch = small_model(), random_batch(7, rows=6)
+    exact = model(batch)
+    exact_gradients = gradients(model, exact[0] + exact[1])
+    half = model.to(torch.bfloat16)
+    rough = half(batch)
+    assert rough[0].item() == pytest.approx(exact[0].item(), rel=1e-2)
+    for name, gradient in gradients(half, rough[0] + rough[1]).items():
+        assert gradient.dtype == torch.bfloat16
+        error = (gradient.float() - exact_gradients[name]).norm() / exact_gradients[name].norm().clamp(min=1e-3)
+        assert float(error) < 0.1, name
+
+
+@pytest.mark.parametrize("layer", [Embedding(1, 4), LayerNorm(4)], ids=["embedding", "layer_norm"])
+def test_bf16_gradients_are_summed_in_fp32(layer: Embedding | LayerNorm) -> None:
+    layer = layer.to(torch.bfloat16)
+    inputs = torch.zeros(4096, dtype=torch.int64) if isinstance(layer, Embedding) else torch.ones(4096, 4)
+    layer(inputs).sum().backward()
+    summed = layer.weight if isinstance(layer, Embedding) else layer.bias
+    assert summed.grad is not None
+    assert summed.grad.flatten().tolist() == [4096.0] * 4  # torch's own layers stop at 256
