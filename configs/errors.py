@@ -20,7 +20,7 @@ class UserError(Exception):
         sentences = [
             part if part.endswith(("?", "!")) else f"{part.rstrip('.')}." for part in (what, self.mend) if part
         ]
-        return " ".join(" ".join(sentences).split())
+        return " ".join(line.strip() for line in " ".join(sentences).splitlines())
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.cause, self.place, self.mend)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,8 @@ TEMPORARY_SUFFIX = ".partial"
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing; it appears, whole and synced, when the block ends, and not at all when it raises."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # Random: process numbers of two nodes that share the folder may be equal.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -66,6 +68,8 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         errno.ENOSPC: "the disk is full: free some space and run the same command again",
         errno.EDQUOT: "your quota is used up: free some space and run the same command again",
         errno.ENOTDIR: "a part of this path is a file: choose another folder",
+        errno.EEXIST: "there is a file of this name: choose another folder",
+        errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     }
     try:
         yield

@@ -6,11 +6,13 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tomlkit
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
@@ -28,9 +30,11 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(source)
     table = _read_with_bases(path, ())
-    for override in overrides:
-        _apply_override(table, override)
-    return _validate(table, place=str(path))
+    places = {_apply_override(table, override): override for override in overrides}
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise _explain(error.errors()[0], str(path), places) from None
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -77,9 +81,16 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         return table
     if not isinstance(base, str):
         raise UserError("`base` is not a string", place=str(path), mend='write base = "other.toml"')
-    beside = path.parent / base
-    base_path = beside if beside.is_file() else find_recipe(base)
-    return _merge(_read_with_bases(base_path, (*chain, path.resolve())), table)
+    return _merge(_read_with_bases(_find_base(path, base), (*chain, path.resolve())), table)
+
+
+def _find_base(path: Path, base: str) -> Path:
+    """Beside the recipe that names it, or shipped."""
+    for candidate in (path.parent / base, SHIPPED / base, SHIPPED / f"{base}.toml"):
+        if candidate.is_file():
+            return candidate
+    mend = "name a file relative to this one, or a shipped recipe"
+    raise UserError(f"its base {base!r} does not exist", place=str(path), mend=mend)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -101,39 +112,58 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply_override(table: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
+def _apply_override(table: Any, override: str) -> str:
+    """Set one value in the table; returns its key."""
+    key, separator, text = (part.strip() for part in override.partition("="))
+    if not separator or not key:
         raise UserError("not an override", place=repr(override), mend="write section.key=value, e.g. train.steps=100")
-    *sections, name = (part.strip() for part in key.split("."))
+    *sections, name = key.split(".")
     for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise UserError(f"`{section}` is a value, not a section", place=repr(override), mend=_did_you_mean(key))
-    table[name] = _parse_value(text.strip())
+        if isinstance(table, list) and section.isdigit() and int(section) < len(table):
+            table = table[int(section)]
+        elif isinstance(table, dict):
+            table = table.setdefault(section, {})
+        else:
+            break
+    if not isinstance(table, dict):
+        raise UserError("no such key", place=repr(override), mend=_did_you_mean(key))
+    field = _find_field(Recipe, key.split("."))
+    table[name] = _parse_value(text, is_text=field is not None and _takes_text(field))
+    return key
 
 
-def _parse_value(text: str) -> Any:
-    """A TOML value; what is not TOML is a bare string."""
+def _parse_value(text: str, *, is_text: bool) -> Any:
+    """A TOML value; a bare string where it is not TOML, or where text is wanted and it is not quoted."""
+    if is_text and not text.startswith(("'", '"')):
+        return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return parsed["value"] if len(parsed) == 1 else text  # more than one: a line break is in the text
 
 
-def _validate(table: dict[str, Any], place: str) -> Recipe:
-    try:
-        return Recipe.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UserError(f"unknown key `{key}`", place=place, mend=_did_you_mean(key)) from None
-        message = first["msg"].removeprefix("Value error, ")
-        if not key:  # a rule between fields: the message names them
-            raise UserError(message, place=place) from None
-        given = first["input"]
-        raise UserError(f"`{key}` = {given!r}: {message}", place=place, mend=_describe(key)) from None
+def _explain(error: ErrorDetails, file: str, overrides: dict[str, str]) -> UserError:
+    """The first thing that is wrong, in the recipe's own terms."""
+    parts = [str(part) for part in error["loc"]]
+    key = ".".join(parts)
+    place = next((repr(text) for name, text in overrides.items() if _is_within(key, name)), file)
+    if error["type"] == "extra_forbidden":
+        place = next((repr(text) for name, text in overrides.items() if _is_within(name, key)), place)
+        return UserError(f"unknown key `{key}`", place=place, mend=_did_you_mean(key))
+    if error["type"] == "missing":
+        return UserError(f"`{key}` is missing", place=place, mend=_describe(key))
+    if error["type"] == "model_type":
+        return UserError(f"`{key}` is a section, not a value", place=place, mend=f"write [{key}] and its keys below it")
+    message = error["msg"].removeprefix("Value error, ")
+    field = _find_field(Recipe, parts)
+    if field is None or _section_of(field) is not None:  # a rule between fields: the message names them
+        return UserError(message, place=place)
+    return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, mend=_describe(key))
+
+
+def _is_within(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
 
 
 def _did_you_mean(key: str) -> str:
@@ -150,7 +180,7 @@ def _did_you_mean(key: str) -> str:
 
 def _describe(key: str) -> str:
     field = _find_field(Recipe, key.split("."))
-    return f"{field.description}" if field and field.description else "see `bertrain config RECIPE`"
+    return field.description or "" if field else ""
 
 
 def _all_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
@@ -176,6 +206,13 @@ def _section_of(field: FieldInfo) -> type[Section] | None:
     return None
 
 
+def _takes_text(field: FieldInfo) -> bool:
+    """Whether the field is a string, or one that may be unset."""
+    is_union = get_origin(field.annotation) in (Union, UnionType)
+    kinds = get_args(field.annotation) if is_union else (field.annotation,)
+    return any(kind is str or (get_origin(kind) is Annotated and get_args(kind)[0] is str) for kind in kinds)
+
+
 def _write_section(section: Section, path: tuple[str, ...], lines: list[str], mark_changes: bool) -> None:
     """Plain values first, then sub-tables: the order that TOML asks for."""
     nested: list[tuple[str, FieldInfo]] = []
@@ -187,6 +224,8 @@ def _write_section(section: Section, path: tuple[str, ...], lines: list[str], ma
     for name, field in nested:
         value = getattr(section, name)
         header = ".".join((*path, name))
+        if value == []:
+            lines.extend(["", f"# {field.description}", f"# [[{header}]] (none)"])
         for item in value if isinstance(value, list) else [value]:
             title = f"[[{header}]]" if isinstance(value, list) else f"[{header}]"
             lines.extend(["", f"# {field.description}", title])
@@ -209,7 +248,6 @@ def _range_of(field: FieldInfo) -> str:
             bound = getattr(rule, attribute, None)
             if bound is not None:
                 bounds.append(f"{sign} {bound}")
-    choices = [str(choice) for choice in get_args(field.annotation) if not isinstance(choice, type)]
-    if choices:
-        bounds.append(" | ".join(choices))
+    if get_origin(field.annotation) is Literal:
+        bounds.append(" | ".join(map(str, get_args(field.annotation))))
     return f" ({', '.join(bounds)})" if bounds else ""

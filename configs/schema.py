@@ -28,6 +28,7 @@ OWN_SBATCH_OPTIONS = (
     "array",
     "chdir",
     "error",
+    "exclude",
     "export",
     "export-file",
     "get-user-env",
@@ -46,9 +47,9 @@ OWN_SBATCH_OPTIONS = (
 
 
 class Section(BaseModel):
-    """A table of the recipe. Frozen; an unknown key is an error."""
+    """A table of the recipe. Frozen. An unknown key is an error, and so is a value of another type ("5" for 5)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
 
 class CorpusConfig(Section):
@@ -208,12 +209,15 @@ class ClusterConfig(Section):
     ranks_per_node: int = Field(0, ge=0, description="Ranks a node; 0: one a GPU, or one on a machine without GPUs.")
     gpus_per_node: int = Field(0, ge=0, le=1024, description="GPUs a node to ask Slurm for; this machine's are found.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is a GPU.")
-    cpu_threads: int = Field(0, ge=0, description="Threads a rank; 0: the machine's cores divided among its ranks.")
+    cpu_threads: int = Field(
+        0, ge=0, description="Threads a rank, and cores to ask Slurm for; 0: this machine's, divided among its ranks."
+    )
     collective_timeout_s: int = Field(600, ge=5, description="Seconds a collective may wait for another rank.")
     partition: SlurmName | None = Field(None, description="Slurm: partition, or several with commas.")
     account: SlurmName | None = Field(None, description="Slurm: account to charge.")
     qos: SlurmName | None = Field(None, description="Slurm: quality of service.")
     constraint: SlurmExpression | None = Field(None, description="Slurm: features that nodes need, e.g. h100&ib.")
+    exclude: SlurmExpression | None = Field(None, description="Slurm: nodes to leave out, e.g. gpu[07,12].")
     time_limit_min: int = Field(1440, ge=1, description="Slurm: minutes a start may take; the job requeues itself.")
     stop_before_limit_s: int = Field(
         300, ge=30, description="Slurm: seconds before the limit at which ranks save and stop; Slurm may be 60 early."

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from configs.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("no such file"), "no such file."),
+        (UserError("no such file", place="a.toml"), "a.toml: no such file."),
+        (UserError("no such file.", place="a.toml", mend="make it."), "a.toml: no such file. make it."),
+        (UserError("unknown key", mend="did you mean `x`?"), "unknown key. did you mean `x`?"),
+        (UserError("two\nlines", place="a\r\nfile", mend="and\u2028more"), "a file: two lines. and more."),
+        (UserError("gone", place="two  blanks/x"), "two  blanks/x: gone."),
+    ],
+)
+def test_it_is_one_line_of_whole_sentences(error: UserError, line: str) -> None:
+    assert str(error) == line
+
+
+def test_it_crosses_a_process_boundary_whole() -> None:
+    error = UserError("cause", place="place", mend="mend")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - what multiprocessing does to it
+    assert (copy.cause, copy.place, copy.mend, str(copy)) == ("cause", "place", "mend", str(error))

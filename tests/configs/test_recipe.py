@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from configs.recipe import find_recipe, load_recipe, resolved_toml, shipped_recipes, write_recipe
+from configs.schema import CorpusConfig, DataConfig, ModelConfig, OptimizerConfig, Recipe, TrainConfig
+
+# Any text that TOML can hold: no lone surrogates.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(source: Path | str, *overrides: str) -> str:
+    """The one line that the user reads."""
+    with pytest.raises(UserError) as caught:
+        load_recipe(source, overrides)
+    return str(caught.value)
+
+
+class TestReading:
+    def test_a_file(self, tmp_path: Path) -> None:
+        recipe = load_recipe(write(tmp_path, "r.toml", 'name = "x"\n[train]\nsteps = 20000\n'))
+        assert (recipe.name, recipe.train.steps, recipe.train.seed) == ("x", 20_000, 42)
+
+    def test_a_shipped_name_and_a_run_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert load_recipe("demo").name == "demo"
+        write_recipe(load_recipe("demo", ["name=mine"]), tmp_path / "recipe.toml")
+        assert load_recipe(tmp_path).name == "mine"
+        (tmp_path / "demo").mkdir()  # a folder of that name is no recipe
+        assert load_recipe("demo").name == "demo"
+        write(tmp_path, "demo.toml", 'name = "local"')
+        assert load_recipe("demo.toml").name == "local"
+
+    def test_none_of_them(self) -> None:
+        line = refusal("dmo")
+        assert line.startswith("dmo: no such recipe.")
+        assert "demo" in line
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"steps = ", "not valid TOML"),
+            (b"a = 1\na = 2", "not valid TOML"),
+            (b"# \xff", "not UTF-8"),
+        ],
+    )
+    def test_not_toml(self, tmp_path: Path, content: bytes, words: str) -> None:
+        path = tmp_path / "r.toml"
+        path.write_bytes(content)
+        assert refusal(path).startswith(f"{path}: {words}")
+
+
+class TestBases:
+    def test_a_recipe_lies_over_its_base(self, tmp_path: Path) -> None:
+        write(tmp_path, "low.toml", 'name = "low"\n[train]\nsteps = 20000\nseed = 1\n[model]\nhidden_size = 24\n')
+        write(tmp_path, "mid.toml", 'base = "low.toml"\n[train]\nseed = 2\n')
+        top = write(tmp_path, "top.toml", 'base = "mid.toml"\nname = "top"\n')
+        recipe = load_recipe(top)
+        assert (recipe.name, recipe.train.steps, recipe.train.seed, recipe.model.hidden_size) == ("top", 20_000, 2, 24)
+
+    def test_a_list_replaces_that_of_the_base(self, tmp_path: Path) -> None:
+        write(tmp_path, "low.toml", '[[data.corpora]]\npaths = ["a", "b"]\nformat = "text"\n')
+        top = write(tmp_path, "top.toml", 'base = "low.toml"\n[[data.corpora]]\npaths = ["c"]\nformat = "jsonl"\n')
+        assert [corpus.paths for corpus in load_recipe(top).data.corpora] == [["c"]]
+
+    def test_a_base_is_beside_its_recipe_or_shipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        below = tmp_path / "below"
+        below.mkdir()
+        write(tmp_path, "elsewhere.toml", "")
+        monkeypatch.chdir(tmp_path)
+        assert load_recipe(write(below, "a.toml", 'base = "../elsewhere.toml"')).name == "bert"
+        assert load_recipe(write(below, "b.toml", 'base = "demo"')).name == "demo"
+        assert load_recipe(write(below, "c.toml", 'base = "demo.toml"')).name == "demo"
+        assert "its base 'elsewhere.toml' does not exist" in refusal(write(below, "d.toml", 'base = "elsewhere.toml"'))
+
+    def test_a_circle(self, tmp_path: Path) -> None:
+        write(tmp_path, "a.toml", 'base = "b.toml"')
+        assert "its own base" in refusal(write(tmp_path, "b.toml", 'base = "a.toml"'))
+
+    def test_not_a_name(self, tmp_path: Path) -> None:
+        assert "`base` is not a string" in refusal(write(tmp_path, "a.toml", "base = 3"))
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        ("override", "section", "key", "value"),
+        [
+            ("train.steps=20000", "train", "steps", 20_000),
+            ("train.steps = 20_000", "train", "steps", 20_000),
+            ("optimizer.learning_rate=3e-4", "optimizer", "learning_rate", 3e-4),
+            ("optimizer.learning_rate=1", "optimizer", "learning_rate", 1.0),
+            ("train.precision=fp32", "train", "precision", "fp32"),
+            ('train.precision="fp32"', "train", "precision", "fp32"),
+            ("data.vocabulary={size = 500}", "data", "vocabulary", {"size": 500}),
+            ("data.dataset=/a b/it's=here, # not a comment", "data", "dataset", "/a b/it's=here, # not a comment"),
+            ("data.dataset='quoted'", "data", "dataset", "quoted"),
+            ("data.dataset=2024", "data", "dataset", "2024"),
+            ("data.dataset=1979-05-27", "data", "dataset", "1979-05-27"),
+            ("data.dataset=true", "data", "dataset", "true"),
+            ("cluster.partition=7", "cluster", "partition", "7"),
+        ],
+    )
+    def test_a_value(self, override: str, section: str, key: str, value: object) -> None:
+        got = getattr(getattr(load_recipe("demo", [override]), section), key)
+        if isinstance(value, dict):
+            got = {name: getattr(got, name) for name in value}
+        assert got == value
+        assert type(got) is type(value)
+
+    def test_at_the_top_deep_down_and_inside_a_list(self) -> None:
+        recipe = load_recipe("demo", ["name=2024", "data.vocabulary.size=500", 'data.corpora.0.paths=["x y"]'])
+        assert (recipe.name, recipe.data.vocabulary.size, recipe.data.corpora[0].paths) == ("2024", 500, ["x y"])
+
+    def test_the_last_one_counts(self) -> None:
+        assert load_recipe("demo", ["train.seed=1", "train.seed=2"]).train.seed == 2
+
+    @pytest.mark.parametrize("override", ["train.steps", "=5", "", " = 5"])
+    def test_not_an_override(self, override: str) -> None:
+        assert "not an override" in refusal("demo", override)
+
+    @pytest.mark.parametrize("override", ["data.corpora.9.paths=x", "data.corpora.x.paths=x", "name.x=5", "a.b.c=1"])
+    def test_no_such_key(self, override: str) -> None:
+        assert override in refusal("demo", override)
+
+    def test_a_line_break_does_not_smuggle_in_another_key(self) -> None:
+        assert "`train.seed` = '1\\nx=2'" in refusal("demo", "train.seed=1\nx=2")
+
+    def test_what_is_wrong_with_an_override_is_said_of_it(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "r.toml", "[train]\nseed = -1\n")
+        assert refusal("demo", "train.seed=-1").startswith("'train.seed=-1': `train.seed` = -1: ")
+        assert refusal(path, "name=x").startswith(f"{path}: `train.seed` = -1: ")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("text", "mend"),
+        [
+            ("[train]\nstpes = 5", "did you mean `train.steps`?"),
+            ("[train]\nlearning_rate = 0.1", "did you mean `optimizer.learning_rate`?"),
+            ("[trian]\nsteps = 5", "did you mean `train`?"),
+            ("[model]\nhiden_size = 5", "did you mean `model.hidden_size`?"),
+            ("[data.vocabulary]\nlower_case = true", "did you mean `data.vocabulary.lowercase`?"),
+            ("[model]\nzzzzqqqq = 5", "`bertrain config RECIPE` lists every key."),
+        ],
+    )
+    def test_an_unknown_key_names_the_nearest(self, tmp_path: Path, text: str, mend: str) -> None:
+        line = refusal(write(tmp_path, "r.toml", text))
+        assert "unknown key `" in line
+        assert line.endswith(mend)
+
+    def test_a_wrong_value_shows_key_value_rule_and_meaning(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "r.toml", "[train]\nsteps = 0\n")
+        assert refusal(path) == (
+            f"{path}: `train.steps` = 0: Input should be greater than or equal to 1. Optimizer steps in all."
+        )
+
+    def test_a_missing_key(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "r.toml", '[[data.corpora]]\npaths = ["x"]\n')
+        assert f"{path}: `data.corpora.0.format` is missing. wikipedia: " in refusal(path)
+
+    def test_a_value_where_a_section_belongs(self, tmp_path: Path) -> None:
+        line = refusal(write(tmp_path, "r.toml", "train = 5"))
+        assert line.endswith("`train` is a section, not a value. write [train] and its keys below it.")
+
+    def test_a_rule_between_fields(self, tmp_path: Path) -> None:
+        line = refusal(write(tmp_path, "r.toml", "[model]\nhidden_size = 100"))
+        assert line.endswith("hidden_size 100 is not a multiple of num_attention_heads 12.")
+
+    @given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), value=TEXT)
+    def test_any_override_is_taken_or_refused_in_one_line(self, key: str, value: str) -> None:
+        line = ""
+        try:
+            load_recipe("demo", [f"{key}={value}"])
+        except UserError as error:
+            line = str(error)
+        assert len(line.splitlines()) <= 1
+        assert "pydantic" not in line
+
+
+class TestResolved:
+    @given(
+        runs=TEXT,
+        paths=st.lists(TEXT, min_size=1, max_size=3),
+        rate=st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
+        seed=st.integers(0, 2**63 - 1),
+        file=st.none() | TEXT,
+        marked=st.booleans(),
+    )
+    def test_it_reads_back_equal(
+        self, runs: str, paths: list[str], rate: float, seed: int, file: str | None, marked: bool
+    ) -> None:
+        recipe = Recipe(
+            runs=runs,
+            data=DataConfig.model_validate(
+                {"corpora": [{"paths": paths, "format": "text"}] * 2, "vocabulary": {"file": file}}
+            ),
+            optimizer=OptimizerConfig(learning_rate=rate),
+            train=TrainConfig(seed=seed),
+        )
+        assert Recipe.model_validate(tomllib.loads(resolved_toml(recipe, mark_changes=marked))) == recipe
+
+    def test_through_a_file(self, tmp_path: Path) -> None:
+        recipe = load_recipe("demo", ["runs=dir with ünïcode"])
+        write_recipe(recipe, tmp_path / "recipe.toml")
+        assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+    def test_each_field_stands_under_its_documentation_and_range(self) -> None:
+        lines = resolved_toml(Recipe()).splitlines()
+        assert lines[lines.index("steps = 1000000") - 1] == "# Optimizer steps in all. (≥ 1)"
+        assert lines[lines.index('precision = "bf16"') - 1].endswith("(bf16 | fp32)")
+        assert lines[lines.index("# file = (unset)") - 1] == "# A vocab.txt to use; unset: train one on the corpus."
+        assert "# [[data.corpora]] (none)" in lines
+
+    def test_nothing_of_python_or_pydantic_shows(self) -> None:
+        text = resolved_toml(Recipe(), mark_changes=True)
+        assert re.search(r"typing|Annotated|FieldInfo|<class|None", text) is None
+
+    def test_changes_are_marked_with_their_defaults(self) -> None:
+        recipe = Recipe(
+            model=ModelConfig(hidden_size=24), data=DataConfig(corpora=[CorpusConfig(paths=["x"], format="text")])
+        )
+        marked = [line for line in resolved_toml(recipe, mark_changes=True).splitlines() if "changed" in line]
+        assert marked == ["hidden_size = 24  # changed; default: 768"]
+        assert "changed" not in resolved_toml(recipe)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_load_and_say_what_they_are_for(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name
+    first = find_recipe(name).read_text(encoding="utf-8").splitlines()[0]
+    assert re.fullmatch(r"# .{20,}", first), "the first line is a comment that says what the recipe is for"

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from configs.schema import DataConfig, Recipe, Section, digest_of
+
+
+def all_sections(section: type[Section] = Recipe) -> Iterator[type[Section]]:
+    yield section
+    for field in section.model_fields.values():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from all_sections(kind)
+
+
+SECTIONS = sorted(set(all_sections()), key=lambda section: section.__name__)
+
+
+def test_the_defaults_are_a_valid_recipe() -> None:
+    assert Recipe().model.hidden_size == 768
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_field_is_documented_in_one_line(section: type[Section]) -> None:
+    for name, field in section.model_fields.items():
+        assert field.description, name
+        assert "\n" not in field.description, name
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ({"train": {"steps": 0}}, "train.steps"),
+        ({"train": {"steps": "5"}}, "train.steps"),
+        ({"train": {"steps": True}}, "train.steps"),
+        ({"train": {"steps": 5.0}}, "train.steps"),
+        ({"train": {"zero_stage": 4}}, "train.zero_stage"),
+        ({"train": {"precision": "fp8"}}, "train.precision"),
+        ({"data": {"masked_lm_prob": 0.0}}, "data.masked_lm_prob"),
+        ({"data": {"masked_lm_prob": float("nan")}}, "data.masked_lm_prob"),
+        ({"data": {"language": "english"}}, "data.language"),
+        ({"data": {"corpora": [{"paths": [], "format": "text"}]}}, "data.corpora.0.paths"),
+        ({"optimizer": {"learning_rate": float("inf")}}, "optimizer.learning_rate"),
+        ({"name": "../elsewhere"}, "name"),
+        ({"name": ".."}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"name": "demo\n"}, "name"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_a_value_out_of_range_or_of_another_type_is_refused(table: dict[str, Any], key: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate(table)
+    assert ".".join(map(str, caught.value.errors()[0]["loc"])) == key
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"data": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "lower one of them"),
+        ({"data": {"max_seq_length": 20}}, "max_predictions_per_seq is 20, but 20 tokens hold 17 ordinary ones"),
+        ({"data": {"max_seq_length": 1024}}, "max_seq_length 1024 is above model.max_position_embeddings 512"),
+        ({"model": {"hidden_size": 100}}, "hidden_size 100 is not a multiple of num_attention_heads 12"),
+        ({"train": {"steps": 10_000}}, "warmup_steps 10000 is not below train.steps 10000"),
+    ],
+)
+def test_fields_that_do_not_fit_together(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Recipe.model_validate(table)
+
+
+def test_shares_may_add_up_to_one_in_spite_of_rounding() -> None:
+    assert DataConfig(mask_token_prob=0.9, random_token_prob=0.1).random_token_prob == 0.1
+    assert DataConfig(mask_token_prob=0.7, random_token_prob=0.3).random_token_prob == 0.3
+
+
+def test_a_recipe_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Recipe().train.steps = 5  # type: ignore[misc]  # the point of the test
+
+
+def test_paths_and_workers_do_not_determine_bytes() -> None:
+    here = DataConfig(dataset="here", workers=1)
+    there = DataConfig.model_validate(
+        {"dataset": "there", "workers": 2, "corpora": [{"paths": ["x"], "format": "text"}], "vocabulary": {"file": "v"}}
+    )
+    assert digest_of(here.byte_fields()) == digest_of(there.byte_fields())
+    assert {"dataset", "workers", "corpora"}.isdisjoint(here.byte_fields())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"dupe_factor": 3},
+        {"masked_lm_prob": 0.2},
+        {"group_bytes": 1_000_000},
+        {"held_out_fraction": 0.5},
+        {"vocabulary": {"lowercase": False}},
+    ],
+)
+def test_what_determines_bytes_changes_the_digest(change: dict[str, Any]) -> None:
+    assert digest_of(DataConfig().byte_fields()) != digest_of(DataConfig.model_validate(change).byte_fields())
+
+
+def test_the_digest_is_of_canonical_json() -> None:
+    assert digest_of({"b": 1, "a": "é"}) == digest_of({"a": "é", "b": 1})
+    # sha256 of {"a":1}
+    assert digest_of({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
