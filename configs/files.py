@@ -68,6 +68,7 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         errno.ENOSPC: "the disk is full: free some space and run the same command again",
         errno.EDQUOT: "your quota is used up: free some space and run the same command again",
         errno.ENOTDIR: "a part of this path is a file: choose another folder",
+        errno.ENOENT: "no folder can be made there: choose another folder",
         errno.EEXIST: "there is a file of this name: choose another folder",
         errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     }

@@ -15,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import ClusterConfig, Recipe
+from launch import run_folder
 from launch.supervisor import RankCommand, Supervisor
 
 LOOPBACK = "127.0.0.1"
@@ -47,8 +49,7 @@ def plan(
     """
     ranks = _rank_count(recipe.cluster, machine)
     threads = recipe.cluster.cpu_threads or max(1, machine.cores // ranks)
-    # -P: a folder named `pretrain` or `configs` in the working directory must not shadow ours.
-    argv = (sys.executable, "-P", "-m", "pretrain", str(run), *arguments)
+    argv = rank_argv(run, arguments)
     shared = {
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
@@ -65,6 +66,11 @@ def plan(
     ]
 
 
+def rank_argv(run: Path, arguments: Sequence[str]) -> tuple[str, ...]:
+    """One rank as argv. -P: a folder `pretrain` or `configs` in the working directory must not shadow ours."""
+    return (sys.executable, "-P", "-m", "pretrain", str(run), *arguments)
+
+
 def run(commands: Sequence[RankCommand]) -> int:
     """Start the ranks and watch them; returns the exit code of the whole (see `Supervisor`)."""
     for folder in {command.log.parent for command in commands}:
@@ -72,6 +78,22 @@ def run(commands: Sequence[RankCommand]) -> int:
             folder.mkdir(parents=True, exist_ok=True)
     with _held_port() as port:
         return Supervisor(commands, {"MASTER_PORT": str(port)}).run()
+
+
+def become_rank(recipe: Recipe, resume: str) -> NoReturn:
+    """Inside torchrun, which has started this process as one of its ranks: turn into that rank.
+
+    Rank 0 opens the run's folder, the others wait for its recipe; its lock stays with the process.
+    """
+    arguments = ["--resume", resume]
+    if os.environ["RANK"] == "0":
+        with run_folder.opened(recipe, resume, for_child=True) as run:
+            _execute(rank_argv(run, arguments))
+    _execute(rank_argv(run_folder.await_recipe(recipe), arguments))
+
+
+def _execute(argv: tuple[str, ...]) -> NoReturn:
+    os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
 
 
 def _rank_count(cluster: ClusterConfig, machine: Machine) -> int:

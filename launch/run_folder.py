@@ -1,4 +1,4 @@
-"""The folder of a run, `<runs>/<name>/`: who may train in it.
+"""The folder of a run, `<runs>/<name>/`: who may train in it, and with which recipe.
 
     recipe.toml     the resolved recipe, each key under its documentation; all that the ranks read
     logs/           what each rank printed

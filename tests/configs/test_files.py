@@ -98,11 +98,11 @@ def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path, number: in
 
 def test_a_file_in_the_way_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300), Path("/proc/none")):
         with pytest.raises(UserError, match="choose a"), explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
 
 def test_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), explain_write_errors(tmp_path):
-        (tmp_path / "missing" / "file").write_text("")
+    with pytest.raises(IsADirectoryError), explain_write_errors(tmp_path):
+        tmp_path.write_text("")

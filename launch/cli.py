@@ -1,0 +1,204 @@
+"""The `bertrain` command. What is slow to import is imported inside the command that needs it.
+
+Exit codes: 0 done, 2 the user's input is wrong (one line on standard error), 75 stopped on request with a checkpoint,
+130 interrupted, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from configs.errors import UserError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+DATA, TRAINING, LOOKING = "Data", "Training", "Looking"
+
+app = typer.Typer(
+    name="bertrain",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Pretrain BERT: raw text in at one end, a pretrained, evaluated encoder out at the other.",
+    epilog="Everything is a recipe: [cyan]bertrain config demo[/] shows one, with each setting explained. "
+    "A command takes a recipe's file or shipped name, then any settings to change: "
+    "[cyan]bertrain train demo train.steps=100 name=short[/]",
+)
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings to change, e.g. train.steps=100", show_default=False),
+]
+Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, as `prepare` made it.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, e.g. runs/demo")]
+
+
+class Split(StrEnum):
+    """The two halves of a data set."""
+
+    train = "train"
+    held_out = "held_out"
+
+
+@app.command(rich_help_panel=DATA)
+def config(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Print the resolved recipe: each setting, its meaning, its range, and whether it differs from the default.
+
+    [dim]bertrain config mine.toml train.zero_stage=2[/]
+    """
+    from configs.recipe import load_recipe, resolved_toml
+    from launch.console import show_toml
+
+    show_toml(resolved_toml(load_recipe(recipe, overrides or ()), mark_changes=True))
+
+
+@app.command(rich_help_panel=DATA)
+def prepare(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of another recipe.")] = False,
+) -> None:
+    """Make the data set: raw text to shards of masked sentence pairs.
+
+    Interrupted, it goes on where it was when the same command is run again.
+
+    [dim]bertrain prepare mine.toml data.workers=8[/]
+    """
+    from configs.recipe import load_recipe
+    from launch.preparation import prepare_with_progress
+
+    prepare_with_progress(load_recipe(recipe, overrides or ()).data, overwrite=overwrite)
+
+
+@app.command(rich_help_panel=DATA)
+def inspect(
+    dataset: Dataset,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Pairs to show.")] = 5,
+    split: Annotated[Split, typer.Option("--split", help="Which documents' pairs.")] = Split.train,
+    pass_number: Annotated[int, typer.Option("--pass", min=0, help="Which pass over the corpus.")] = 0,
+) -> None:
+    """Show pairs decoded, with their masked, kept and replaced tokens, and the totals.
+
+    [dim]bertrain inspect datasets/demo --rows 3 --split held_out[/]
+    """
+    from launch.console import console
+    from launch.inspection import decoded_pairs, legend, totals
+    from preprocessing.contract import read_manifest
+
+    screen = console()
+    screen.print(legend())
+    for pair in decoded_pairs(dataset, split.value, pass_number, rows):
+        screen.print(pair)
+    screen.print(totals(read_manifest(dataset)))
+
+
+@app.command(rich_help_panel=DATA)
+def verify(dataset: Dataset) -> None:
+    """Check a data set against the contract: digests, counts, and every rule on every row.
+
+    [dim]bertrain verify datasets/demo[/]
+    """
+    from launch.inspection import verify_aloud
+
+    verify_aloud(dataset)
+
+
+@app.command(rich_help_panel=TRAINING)
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    resume: Annotated[
+        str,
+        typer.Option(
+            "--resume", metavar="auto|never|PATH", help="Go on from the newest checkpoint, none, or this one."
+        ),
+    ] = "auto",
+) -> None:
+    """Train in runs/<name>, on all GPUs of this machine or on its CPU, or as one rank of torchrun.
+
+    Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint first; the same command goes on from there.
+
+    [dim]bertrain train demo[/]
+
+    [dim]torchrun --nproc-per-node 8 --no-python bertrain train mine.toml[/]
+    """
+    from configs.recipe import load_recipe
+    from launch import local, run_folder
+
+    resolved = load_recipe(recipe, overrides or ())
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        local.become_rank(resolved, resume)
+    with run_folder.opened(resolved, resume) as run:
+        commands = local.plan(resolved, run, ["--resume", resume], local.this_machine())
+        raise typer.Exit(local.run(commands))
+
+
+@app.command(rich_help_panel=TRAINING)
+def evaluate(run: Run) -> None:
+    """Evaluate a run's newest checkpoint on the held-out documents.
+
+    [dim]bertrain evaluate runs/demo[/]
+    """
+    from launch import local, run_folder
+
+    commands = local.plan(run_folder.find_run(run), run, ["--evaluate"], local.this_machine(), log="evaluate")
+    raise typer.Exit(local.run(commands))
+
+
+@app.command(rich_help_panel=LOOKING)
+def plot(runs: Runs) -> None:
+    """Draw the loss of runs in the terminal, beside the unigram baseline.
+
+    [dim]bertrain plot runs/demo[/]
+    """
+    from launch.console import console, needed
+    from launch.run_folder import find_run
+
+    needed("plotext", extra="demo")
+    from launch.plot import draw_loss
+
+    for run in runs:
+        find_run(run)
+    console().print(draw_loss(runs), markup=False)
+
+
+@app.command(rich_help_panel=LOOKING)
+def tensorboard(
+    runs: Runs,
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="First port to try.")] = 6006,
+) -> None:
+    """Show runs in TensorBoard, reachable from this machine only; prints how to reach it from another.
+
+    [dim]bertrain tensorboard runs/*[/]
+    """
+    from launch.tensorboard import serve
+
+    raise typer.Exit(serve(runs, port))
+
+
+def main() -> NoReturn:
+    """Run the command line; what the user can mend is told in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)  # typer has exited before
+
+
+if __name__ == "__main__":
+    main()
