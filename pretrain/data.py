@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.files import sha256_of_file
 from configs.schema import DataConfig
 from preprocessing.contract import VOCABULARY, Manifest
+from preprocessing.vocabulary import Vocabulary
 from pretrain.order import GlobalOrder
 from pretrain.step import Step, StepReader
 
@@ -137,7 +138,10 @@ def _check_vocabulary(manifest: Manifest, data: DataConfig, refuse: Callable[[st
     if theirs.lowercase != ours.lowercase:
         cased = {True: "lower-cased", False: "cased"}
         refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, the recipe's {cased[ours.lowercase]}")
-    if ours.file is None and theirs.size > ours.size:
+    if ours.file and Path(ours.file).is_file():  # it need not be where the training runs
+        if Vocabulary.read(Path(ours.file), ours.lowercase).entry().sha256 != theirs.sha256:
+            refuse(f"the data set's vocabulary is not that of {ours.file}")
+    elif ours.file is None and theirs.size > ours.size:
         refuse(f"the data set's vocabulary has {theirs.size} entries, the recipe's at most {ours.size}")
     path = Path(data.dataset) / VOCABULARY
     if not path.is_file() or sha256_of_file(path) != theirs.sha256:
