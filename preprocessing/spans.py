@@ -217,7 +217,7 @@ def _find_or_enter(
     start = key_ends[spans]
     hashed = hash_of_key(keys, start, end)
     last = np.uint64(len(slots) - 1)
-    slot = hashed & last
+    slot = (hashed * np.uint64(0xD6E8FEB86659FD93)) >> np.uint64(32) & last  # the product mixes all bits into these
     while slots[slot] != 0:
         if (slots[slot] ^ hashed) >> np.uint64(32) == 0:
             number = int(np.int64(slots[slot] & np.uint64(0xFFFFFFFF))) - 1
