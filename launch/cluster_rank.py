@@ -1,0 +1,105 @@
+"""One rank of a cluster's job: `python -m launch.cluster_rank RUN START`, a task of srun or a process of mpirun.
+
+It finds its place, gives the rank compile caches on the node that are this start's own (on a shared file system they
+crash, and a build that was killed midway would hang the next start), watches it with the same supervisor as on one
+machine, and leaves word of how it ended. To the scheduler, "stopped with a checkpoint" is a success: it would end the
+other ranks at once otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
+
+from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
+from launch import starts  # noqa: E402
+from launch.place import Place, mpi_place, slurm_place  # noqa: E402
+from launch.rank_log import TRACEBACK, last_words  # noqa: E402
+from launch.supervisor import DONE, STOPPED, USER_ERROR, RankCommand, Supervisor  # noqa: E402
+
+CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
+
+
+def run_rank(run: Path, number: int, place: Place) -> int:
+    """Run one rank to its end; its exit code, but 0 for a rank that stopped with a checkpoint."""
+    if place.rank != 0:  # the job's log shows rank 0; each rank's own has all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    caches = make_caches(run, number)
+    command = rank_command(run, place, caches)
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    supervisor = Supervisor([command], {})
+    try:
+        code = supervisor.run()
+    finally:
+        if place.local_rank == 0:
+            shutil.rmtree(caches, ignore_errors=True)
+    rank = supervisor.ranks[0]
+    guilt = rank.guilt[0] if rank.failed else 0
+    starts.note_end(run, number, starts.RankEnd(place.rank, _node(), code, guilt, _last_line(rank.log.tail())))
+    return DONE if code == STOPPED else code
+
+
+def rank_command(run: Path, place: Place, caches: Path) -> RankCommand:
+    """`python -m pretrain RUN --resume auto` at its place."""
+    logs = run / "logs"
+    env = {
+        **place.variables(),
+        **{name: str(caches / folder) for name, folder in CACHES.items()},
+        # A collective that times out leaves what every rank was doing beside the logs.
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000",
+        "TORCH_NCCL_DEBUG_INFO_TEMP_FILE": str(logs / "nccl_trace_rank_"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    argv = (sys.executable, "-P", "-m", "pretrain", str(run), "--resume", "auto")
+    return RankCommand(place.rank, argv, env, logs / f"rank_{place.rank:05}.log")
+
+
+def make_caches(run: Path, number: int) -> Path:
+    """A folder on this node, shared by the start's ranks here, whose name nobody else can take beforehand unnoticed."""
+    prefix = f"bertrain-{os.getuid()}-{run.name}-"
+    base = Path(tempfile.gettempdir())
+    job = os.environ.get("SLURM_JOB_ID", "0")
+    folder = base / f"{prefix}{job}-{number}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise UserError("somebody else made this folder", place=str(folder), mend="set TMPDIR to a folder of your own")
+    return folder
+
+
+def _last_line(output: str) -> str:
+    """What a rank died of, in one line; empty for one that said nothing of the kind."""
+    lines = last_words(output).splitlines()
+    told = [line for line in lines if line.startswith("error: ")]
+    return (told or (lines if TRACEBACK in output else []) or [""])[-1][:500]
+
+
+def _node() -> str:
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments, find the place, run the rank; returns the exit code for the scheduler."""
+    parser = argparse.ArgumentParser(prog="python -m launch.cluster_rank", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("start", type=int)
+    parser.add_argument("--mpi", action="store_true", help="ask MPI for the place, not Slurm")
+    given = parser.parse_args(arguments)
+    try:
+        place = mpi_place() if given.mpi else slurm_place(os.environ)
+        return run_rank(given.run, given.start, place)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""A trainer without torch, for tests of the launcher: `python -m pretrain RUN`, with the same contract and folder.
+
+Its ranks meet at MASTER_ADDR:MASTER_PORT and agree before every step whether one of them was asked to stop. RUN/fault
+says what is to go wrong, once: `STEP RANK raise|kill|2`; with `always` in front, in each start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+asked: list[int] = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda n, _: asked.append(n))
+
+run = Path(sys.argv[1])
+rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+meeting = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+steps, step_s = json.loads((run / "stand_in.json").read_text())
+print(f"rank {rank} of {world_size}, local {os.environ['LOCAL_RANK']}/{os.environ['LOCAL_WORLD_SIZE']}", flush=True)
+
+
+def meet() -> list[socket.socket]:
+    if rank == 0:
+        with socket.create_server(meeting) as server:
+            return [server.accept()[0] for _ in range(world_size - 1)]
+    for _ in range(200):
+        try:
+            return [socket.create_connection(meeting)]
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise TimeoutError(meeting)
+
+
+def any_rank(flag: bool, others: list[socket.socket]) -> bool:
+    if rank == 0:
+        flags = [flag, *(read(other) for other in others)]
+        for other in others:
+            other.sendall(bytes([any(flags)]))
+        return any(flags)
+    others[0].sendall(bytes([flag]))
+    return read(others[0])
+
+
+def read(other: socket.socket) -> bool:
+    received = other.recv(1)
+    if not received:
+        raise ConnectionError("Connection closed by peer")
+    return bool(received[0])
+
+
+def fault(step: int) -> None:
+    file = run / "fault"
+    if not file.exists():
+        return
+    *always, at, who, what = file.read_text().split()
+    if step != int(at) or rank != int(who):
+        return
+    if not always:
+        file.unlink()
+    if what == "raise":
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stderr.write("error: the data set does not fit\n")
+    sys.exit(2)
+
+
+def save(step: int) -> None:
+    folder = run / "checkpoints" / f"step_{step:08}"
+    folder.mkdir(parents=True, exist_ok=True)
+    time.sleep(0.2)
+    (folder / "state.json").write_text("{}")
+
+
+saved = [int(state.parent.name[5:]) for state in run.glob("checkpoints/step_*/state.json")]
+step = max(saved, default=0)
+others = meet()
+while step < steps:
+    fault(step)
+    stopping = any_rank(bool(asked), others)
+    time.sleep(step_s)
+    step += 1
+    if rank == 0:
+        print(f"step {step}", flush=True)
+        with (run / "metrics.jsonl").open("a") as metrics:
+            metrics.write(json.dumps({"step": step, "loss": 1 / step, "tokens_per_s": 1000.0, "time_s": step}) + "\n")
+        if stopping or step == steps:
+            save(step)
+    if stopping and step < steps:
+        sys.exit(75)

@@ -1,0 +1,189 @@
+"""Runs as jobs of a real Slurm, with ranks that have all but the model (see stand_in/)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from configs.recipe import load_recipe
+from configs.schema import Recipe
+from launch import run_folder, slurm, starts
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+
+pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
+STAND_IN = Path(__file__).parent / "stand_in"
+TWO_NODES = ["cluster.nodes=2", "cluster.ranks_per_node=1", "cluster.device=cpu", 'cluster.environment=["PYTHONPATH"]']
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[SlurmCluster]:
+    with SlurmCluster(3) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    """The module's cluster, idle, and found by `launch.slurm` as a user's own would be."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, shared_cluster.env[name])
+    monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
+    yield shared_cluster
+    shared_cluster.cancel_all()
+
+
+def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
+    recipe = load_recipe("demo", [f"runs={json.dumps(str(folder / 'runs'))}", *TWO_NODES, *overrides])
+    with run_folder.opened(recipe, "auto") as run:
+        (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
+        slurm.write_script(plan(recipe, run), run)
+    return run
+
+
+def plan(recipe: Recipe, run: Path) -> str:
+    return slurm.plan(recipe, run, folder=run.parent.parent, python=sys.executable)
+
+
+def steps_of(run: Path) -> list[int]:
+    file = run / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def log_of(run: Path) -> str:
+    file = run / "logs" / "slurm.log"
+    return file.read_text() if file.exists() else "no log"
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    wait_until(lambda: step in steps_of(run), 20, f"step {step} in\n{log_of(run)}")
+
+
+def test_job_runs_a_rank_a_task_and_keeps_to_itself(
+    cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = tmp_path / """a; b $(touch pwned) `id` "c", 'd' -e #f %j"""
+    hostile.mkdir()
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+    run = make_run(hostile, 3, 0.01, 'cluster.setup=["env >seen.txt; umask >>seen.txt"]')
+    job = slurm.submit(run / slurm.SCRIPT)
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
+    assert steps_of(run) == [1, 2, 3]
+    assert "rank 0 of 2, local 0/1" in (run / "logs/rank_00000.log").read_text()
+    assert "rank 1 of 2, local 0/1" in (run / "logs/rank_00001.log").read_text()
+    assert starts.read_verdict(run, 1) == starts.Verdict(0, False, "done")
+    assert sorted(file.name for file in hostile.iterdir()) == ["runs", "seen.txt"]
+    seen = (hostile / "seen.txt").read_text()
+    assert "secret" not in seen
+    assert seen.endswith("0077\n")
+    assert (run / "logs/rank_00000.log").stat().st_mode & 0o077 == 0
+
+
+def test_warning_before_the_time_limit_brings_the_job_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 40, 0.1)
+    job = slurm.submit(run / slurm.SCRIPT)
+    wait_for_step(run, 3)
+    cluster.run("scancel", "--batch", "--signal=USR1", job)  # what Slurm does before the limit
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
+    assert steps_of(run) == list(range(1, 41))  # the step it stopped at was saved, none is done twice
+    assert [start.is_first for start in starts.read_starts(run)] == [True, False]
+    assert starts.read_verdict(run, 1) == starts.Verdict(75, True, "stopped with a checkpoint")
+
+
+def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6, 0.05)
+    (run / "fault").write_text("4 1 raise")
+    job = slurm.submit(run / slurm.SCRIPT)
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
+    first, second = starts.read_starts(run)
+    verdict = starts.read_verdict(run, 1)
+    assert verdict is not None
+    assert verdict.reason == "rank 1 on n2: RuntimeError: CUDA error: uncorrectable ECC error encountered"
+    assert (first.nodes, second.nodes) == (["n1", "n2"], ["n1", "n3"])
+    assert cluster.field(job, "Restarts") == "1"
+
+
+def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 400, 0.1)
+    job = slurm.submit(run / slurm.SCRIPT)
+    wait_for_step(run, 2)
+    assert [one.id for one in slurm.stop(run)] == [job]
+    assert cluster.wait(job) == "FAILED", log_of(run)  # so that what depends on it does not start
+    assert starts.newest_step(run) == steps_of(run)[-1]
+    assert starts.read_verdict(run, 1) == starts.Verdict(75, False, "stopped on request; submit it again to continue")
+    assert slurm.jobs_of(run) == []
+
+
+@pytest.mark.slow
+def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 400, 0.1)
+    job = slurm.submit(run / slurm.SCRIPT)
+    wait_for_step(run, 2)
+    cluster.run("scancel", job)
+    assert cluster.wait(job) == "CANCELLED"
+    assert starts.newest_step(run) == steps_of(run)[-1], log_of(run)  # there was time to save, all the same
+    assert cluster.field(job, "Restarts") == "0"
+
+
+@pytest.mark.slow
+def test_requeue_by_hand_saves_first(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 40, 0.1)
+    job = slurm.submit(run / slurm.SCRIPT)
+    wait_for_step(run, 3)
+    cluster.run("scontrol", "requeue", job)
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
+    assert steps_of(run) == list(range(1, 41))
+    assert cluster.field(job, "Restarts") == "1"
+
+
+@pytest.mark.slow
+def test_user_error_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6, 0.05)
+    (run / "fault").write_text("always 1 0 2")
+    job = slurm.submit(run / slurm.SCRIPT)
+    assert cluster.wait(job) == "FAILED", log_of(run)
+    assert cluster.field(job, "ExitCode") == "2:0"
+    assert starts.read_verdict(run, 1) == starts.Verdict(2, False, "error: the data set does not fit")
+
+
+@pytest.mark.slow
+def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6, 0.05, "cluster.max_restarts=1")
+    (run / "fault").write_text("always 1 0 kill")
+    job = slurm.submit(run / slurm.SCRIPT)
+    assert cluster.wait(job) == "FAILED", log_of(run)
+    assert cluster.field(job, "Restarts") == "1"
+    assert "2 starts in a row brought no new checkpoint" in log_of(run)
+    first = starts.read_verdict(run, 1)
+    assert first is not None
+    assert first.without_node == "n1"
+
+
+@pytest.mark.slow
+def test_preempted_job_comes_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 40, 0.1)
+    job = slurm.submit(run / slurm.SCRIPT)
+    wait_for_step(run, 3)
+    script = tmp_path / "urgent.sh"
+    script.write_text("#!/bin/bash\nsleep 1\n")
+    urgent = cluster.submit(script, "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null")
+    assert cluster.wait(urgent) == "COMPLETED"
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
+    assert steps_of(run) == list(range(1, 41))
+
+
+@pytest.mark.slow
+def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SlurmCluster(3) as cluster:
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, cluster.env[name])
+        monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
+        run = make_run(tmp_path, 400, 0.1)
+        job = slurm.submit(run / slurm.SCRIPT)
+        wait_for_step(run, 3)
+        cluster.kill_node("n2")
+        wait_until(lambda: cluster.field(job, "Restarts") == "1", 60, "the requeue")
+        wait_until(lambda: len(starts.read_starts(run)) == 2, 60, f"the second start: {log_of(run)}")
+        assert starts.read_starts(run)[1].nodes == ["n1", "n3"]
