@@ -1,61 +1,20 @@
-"""The shards of a data set: memory-mapped, checked once, their rows gathered into flat arrays.
-
-A gather runs a compiled loop over NumPy views on the mapping: no Arrow object a row, no copy but the one that is
-wanted. The loops are compiled once a process (0.6 s), or once a machine where NUMBA_CACHE_DIR names a folder.
-"""
+"""The shards of a data set: memory-mapped, checked once, their rows gathered from NumPy views on the mappings."""
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from configs.errors import UserError
 from preprocessing.contract import IntArray, Manifest, Rows, ShardEntry, check_shard, read_shard
-from pretrain.batch import Batch
+from pretrain.gather import Gathered, copy_masks, copy_tokens
 from pretrain.order import Int64Array
 
 MAX_OPEN = 256  # mappings a process keeps; each holds a file descriptor
-
-# Never beside the source by default: that may be a file system which all nodes share, and write at once.
-KEEP_COMPILED = "NUMBA_CACHE_DIR" in os.environ
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Rows one behind another, as in `Batch`, but on the host and with offsets for both ragged axes."""
-
-    input_ids: Int64Array
-    token_type_ids: Int64Array
-    position_ids: Int64Array
-    offsets: Int64Array
-    masked_positions: Int64Array
-    masked_ids: Int64Array
-    masked_offsets: Int64Array
-    next_sentence_label: Int64Array
-
-    def batch(self, begin: int, end: int) -> Batch:
-        """Rows [begin, end) as a batch that shares this one's memory."""
-        offsets = self.offsets[begin : end + 1]
-        tokens = slice(int(offsets[0]), int(offsets[-1]))
-        masked = slice(int(self.masked_offsets[begin]), int(self.masked_offsets[end]))
-        return Batch(
-            input_ids=torch.from_numpy(self.input_ids[tokens]),
-            token_type_ids=torch.from_numpy(self.token_type_ids[tokens]),
-            position_ids=torch.from_numpy(self.position_ids[tokens]),
-            offsets=torch.from_numpy((offsets - offsets[0]).astype(np.int32)),
-            max_length=int(np.diff(offsets).max()),
-            masked_positions=torch.from_numpy(self.masked_positions[masked] - offsets[0]),
-            masked_ids=torch.from_numpy(self.masked_ids[masked]),
-            next_sentence_label=torch.from_numpy(self.next_sentence_label[begin:end]),
-        )
 
 
 class Shards:
@@ -95,11 +54,11 @@ class Shards:
         for number, slots in _by_shard(shards):
             shard, places = self[number], rows[slots]
             labels[slots] = shard.next_sentence_label[places]
-            _copy_tokens(
+            copy_tokens(
                 places, shard.input_ids, shard.input_offsets, shard.segment_a_length,
                 offsets[slots], input_ids, token_type_ids, position_ids,
             )  # fmt: skip
-            _copy_masks(
+            copy_masks(
                 places, shard.masked_lm_positions, shard.masked_lm_ids, shard.masked_offsets,
                 offsets[slots], masked_offsets[slots], masked_positions, masked_ids,
             )  # fmt: skip
@@ -151,42 +110,3 @@ def _is_sound(rows: Rows, entry: ShardEntry, manifest: Manifest) -> bool:
 def _spans(offsets: NDArray[np.int32], values: IntArray) -> bool:
     """Whether ascending offsets cut all of the values."""
     return bool(offsets[0] == 0 and offsets[-1] == len(values) and np.diff(offsets).min(initial=0) >= 0)
-
-
-@numba.njit(nogil=True, cache=KEEP_COMPILED)
-def _copy_tokens(
-    rows: Int64Array,
-    ids: IntArray,
-    offsets: NDArray[np.int32],
-    segment_a_length: NDArray[np.uint16],
-    starts: Int64Array,
-    input_ids: Int64Array,
-    token_type_ids: Int64Array,
-    position_ids: Int64Array,
-) -> None:
-    """Copy each row's tokens to its start, with their segments and positions."""
-    for row, start in zip(rows, starts):  # noqa: B905  # numba knows no strict=
-        begin = offsets[row]
-        for position in range(offsets[row + 1] - begin):
-            input_ids[start + position] = ids[begin + position]
-            token_type_ids[start + position] = position >= segment_a_length[row]
-            position_ids[start + position] = position
-
-
-@numba.njit(nogil=True, cache=KEEP_COMPILED)
-def _copy_masks(
-    rows: Int64Array,
-    positions: NDArray[np.uint16],
-    ids: IntArray,
-    offsets: NDArray[np.int32],
-    row_starts: Int64Array,
-    starts: Int64Array,
-    masked_positions: Int64Array,
-    masked_ids: Int64Array,
-) -> None:
-    """Copy each row's masked positions and ids to its start; positions then count from the first row's first token."""
-    for row, row_start, start in zip(rows, row_starts, starts):  # noqa: B905  # numba knows no strict=
-        begin = offsets[row]
-        for nth in range(offsets[row + 1] - begin):
-            masked_positions[start + nth] = row_start + positions[begin + nth]
-            masked_ids[start + nth] = ids[begin + nth]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pretrain.batch import Batch
-from pretrain.shards import Gathered
+from pretrain.gather import Gathered
 from tests.pretrain.synthetic import random_rows
 
 

@@ -1,0 +1,108 @@
+"""How many rows a second one core reads into training batches: `python -m tests.benchmarks.loader`.
+
+It writes a synthetic data set (rows of up to 128 tokens, ragged, 90 % of them full), reads a whole epoch of it as one
+rank would, and lets `pyarrow.Table.take` read the same rows in the same order. Rates are rows a CPU-second, since a
+core may be shared; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from preprocessing.contract import Manifest
+from pretrain.data import Loader
+from tests.pretrain.synthetic import write_dataset
+
+SEQUENCE, VOCABULARY = 128, 30_522
+MIB = 1 << 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=50_000, help="rows a shard")
+    parser.add_argument("--global-batch-size", type=int, default=4096)
+    parser.add_argument("--micro-batch-size", type=int, default=64)
+    parser.add_argument("--reference-steps", type=int, default=5)
+    arguments = parser.parse_args()
+    pa.set_cpu_count(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "dataset"
+        counts = [arguments.rows] * arguments.shards
+        manifest = write_dataset(folder, [counts], vocabulary_size=VOCABULARY, max_seq_length=SEQUENCE)
+        print(json.dumps(measure(folder, manifest, arguments)))
+
+
+def measure(folder: Path, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, object]:
+    """The benchmark's figures; the data set's pages are in memory when it begins."""
+    batch = arguments.global_batch_size
+    loader = new_loader(folder, manifest, arguments.micro_batch_size)
+    loader.step(0, batch)  # compile, check digests
+    rates, memory_mib = [], []
+    for cursor in range(0, arguments.shards * arguments.rows - batch + 1, batch):
+        began = time.process_time()
+        step = loader.step(cursor, batch)
+        rates.append(batch / (time.process_time() - began))
+        memory_mib.append(anonymous_mib())
+    rows_per_s = float(len(rates) / np.sum(1 / np.array(rates)))
+    reference = reference_rate(folder, manifest, loader, batch, arguments.reference_steps)
+    began = time.perf_counter()
+    new_loader(folder, manifest, arguments.micro_batch_size).step(10**6 * batch, batch)
+    start_s = time.perf_counter() - began
+    return {
+        "benchmark": "loader",
+        "ratio": round(rows_per_s / reference, 1),
+        "reference": f"pyarrow.Table.take: {reference:.0f} rows a CPU-second",
+        "rows_per_s": round(rows_per_s),
+        "rows_per_s_median_step": round(float(np.median(rates))),
+        "tokens_per_row": round(step.tokens / step.rows, 1),
+        "start_at_step_1000000_s": round(start_s, 3),
+        "epoch_rows": len(rates) * batch,
+        "memory_mib": [round(memory_mib[place * (len(memory_mib) - 1) // 4], 1) for place in range(5)],
+        "global_batch_size": batch,
+        "micro_batch_size": arguments.micro_batch_size,
+    }
+
+
+def new_loader(folder: Path, manifest: Manifest, micro_batch_size: int) -> Loader:
+    """One rank's loader with the recipe's window."""
+    return Loader(
+        folder,
+        manifest,
+        seed=0,
+        shuffle_window_rows=1 << 20,
+        rank=0,
+        world_size=1,
+        micro_batch_size=micro_batch_size,
+    )
+
+
+def reference_rate(folder: Path, manifest: Manifest, loader: Loader, batch: int, steps: int) -> float:
+    """Rows a CPU-second of `Table.take` over the memory-mapped shards, the same rows in the same order."""
+    entries = manifest.select("train", 0)
+    starts = np.cumsum([0, *(entry.rows for entry in entries)])
+    tables = [pa.ipc.open_file(pa.memory_map(str(folder / entry.name))).read_all() for entry in entries]
+    table = pa.concat_tables(tables)
+    began = time.process_time()
+    for step in range(steps):
+        shards, rows = loader.order.rows(step * batch, batch)
+        table.take(pa.array(starts[shards] + rows))
+    return float(steps * batch / (time.process_time() - began))
+
+
+def anonymous_mib() -> float:
+    """Resident memory of this process without the mapped files."""
+    memory = psutil.Process().memory_info()
+    return float(memory.rss - memory.shared) / MIB
+
+
+if __name__ == "__main__":
+    main()
