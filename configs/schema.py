@@ -21,6 +21,7 @@ OneLine = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,-]*$")]
 SlurmExpression = Annotated[str, Field(pattern=r"^[A-Za-z0-9_(\[][A-Za-z0-9_.,:&|*()\[\]-]*$")]
 SlurmOption = Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*(=[^\x00-\x1f\x7f]*)?$")]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 # Options of sbatch that the script's coming back hangs on.
@@ -237,6 +238,9 @@ class ClusterConfig(Section):
     )
     container: list[OneLine] = Field(
         [], description='Command that starts a rank in a container, e.g. ["apptainer", "exec", "--nv", "bert.sif"].'
+    )
+    hosts: list[HostName] = Field(
+        [], description="MPI: nodes by name; empty: those of the allocation that mpirun finds, or this machine."
     )
     python: OneLine | None = Field(None, description="Python on the nodes; unset: the one that submits.")
     environment: list[VariableName] = Field(

@@ -1,0 +1,73 @@
+"""Ranks that a real MPI starts, with all but the model (see stand_in/)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.recipe import load_recipe
+from launch import mpi, run_folder, starts
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("mpirun") is None,
+    reason="no mpirun; install it with: apt-get install --no-install-recommends openmpi-bin",
+)
+STAND_IN = Path(__file__).parent / "stand_in"
+PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
+RUN = "import sys; from pathlib import Path; from configs.recipe import load_recipe; from launch import mpi; "
+RUN += "run = Path(sys.argv[1]); sys.exit(mpi.run(load_recipe(run), run))"
+
+
+def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
+    settings = [f"runs={json.dumps(str(folder))}", "cluster.ranks_per_node=2", 'cluster.environment=["PYTHONPATH"]']
+    with run_folder.opened(load_recipe("demo", [*settings, *overrides]), "auto") as run:
+        (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
+    return run
+
+
+def start(run: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", RUN, str(run)], env={**os.environ, "PYTHONPATH": str(STAND_IN)})
+
+
+def steps_of(run: Path) -> list[int]:
+    file = run / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_mpirun_starts_ranks_that_find_each_other_and_come_back(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a; b 'c'", 5, 0.01)
+    (run / "fault").write_text("3 1 kill")
+    assert start(run).wait(60) == 0
+    assert [starts.read_verdict(run, number).comes_back for number in (1, 2)] == [True, False]  # type: ignore[union-attr]
+    assert steps_of(run)[-1] == 5
+    assert "rank 1 of 2, local 1/2" in (run / "logs/rank_00001.log").read_text()
+
+
+def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 400, 0.1)
+    process = start(run)
+    wait_until(lambda: 2 in steps_of(run), 30, "step 2")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 75
+    assert starts.newest_step(run) == steps_of(run)[-1]
+
+
+@pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
+@pytest.mark.skipif(not PMIX, reason="no libpmix.so, which Slurm loads; install it with: apt-get install libpmix-dev")
+def test_srun_with_pmix_starts_the_same_ranks(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 3, 0.01, "cluster.nodes=2", "cluster.ranks_per_node=1")
+    argv = mpi.rank_argv(load_recipe(run), run, 1)
+    with SlurmCluster(2) as cluster:
+        cluster.env["PYTHONPATH"] = str(STAND_IN)
+        starts.begin(run, "by hand", is_first=True, nodes=cluster.nodes, ranks=2)
+        cluster.run("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *argv)
+    assert [one.code for one in starts.read_ends(run, 1)] == [0, 0]
+    assert steps_of(run) == [1, 2, 3]
