@@ -27,25 +27,26 @@ sys.exit(run([
 ]))
 """
 READY = "import os, pathlib; pathlib.Path(os.environ['FOLDER'], 'ready' + os.environ['RANK']).touch()\n"
+SLEEPS = READY + "import time; time.sleep(600)"
+DEAF = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+"""
+DEAF += SLEEPS
 SAVES = """
 import signal, sys, time
 asked = []
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda n, f: asked.append(n))
-%s
+"""
+SAVES += READY
+SAVES += """
 while not asked:
     time.sleep(0.02)
 print('saved after', signal.Signals(asked[0]).name)
 sys.exit(75)
-""" % READY
-DEAF = """
-import signal, time
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-    signal.signal(number, signal.SIG_IGN)
-%s
-time.sleep(600)
-""" % READY
-SLEEPS = READY + "import time; time.sleep(600)"
+"""
 
 
 class Launched:

@@ -1,0 +1,232 @@
+"""The command as a process: its help, its refusals, what it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocessing.contract import read_manifest
+from tests.preprocessing.test_verify import dataset as dataset  # the fixture: a small data set, right in every way
+
+COMMANDS = ("config", "prepare", "inspect", "verify", "train", "evaluate", "plot", "tensorboard")
+HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
+
+# A trainer that says how it was started, and what it read.
+TRAINER = """
+import json, os, sys
+from configs.recipe import load_recipe
+run = sys.argv[1]
+names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
+print(json.dumps({
+    "arguments": sys.argv[2:], "pid": os.getpid(), "env": {name: os.environ.get(name) for name in names},
+    "seed": load_recipe(os.path.join(run, "recipe.toml")).train.seed,
+}))
+sys.exit(int(os.environ.get("EXIT", "0")))
+"""
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with `TRAINER` in the place of ours."""
+    package = tmp_path / "packages" / "pretrain"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(TRAINER)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    work = tmp_path / "work here"
+    work.mkdir()
+    return work
+
+
+def bertrain(
+    *arguments: str, folder: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "launch.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "100", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def started(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert result.returncode == 0, result.stderr
+    told: dict[str, object] = json.loads(result.stdout)
+    return told
+
+
+class TestHelp:
+    def test_it_lists_every_command(self) -> None:
+        shown = bertrain("--help")
+        assert shown.returncode == 0
+        assert all(f" {command} " in shown.stdout for command in COMMANDS)
+        assert "bertrain train demo" in shown.stdout
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_gives_a_line_to_copy(self, command: str) -> None:
+        shown = bertrain(command, "--help")
+        assert shown.returncode == 0
+        assert f"bertrain {command} " in shown.stdout.split("Usage:")[1].split("\n", 1)[1]
+
+    def test_nothing_heavy_is_imported(self) -> None:
+        program = f"""
+import sys
+from launch import cli
+sys.argv = ["bertrain", "--help"]
+try: cli.main()
+except SystemExit: pass
+print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
+"""
+        shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert shown.stderr.split() == []
+
+    def test_it_is_quick(self) -> None:
+        """Half a second, on a machine that may be busy: the fastest of five counts."""
+
+        def seconds() -> float:
+            start = time.perf_counter()
+            bertrain("--help")
+            return time.perf_counter() - start
+
+        assert min(seconds() for _ in range(5)) < 0.5
+
+    def test_no_arguments_shows_it_and_a_typing_error_is_the_users(self) -> None:
+        assert "Usage:" in bertrain().stdout
+        wrong = bertrain("trian")
+        assert wrong.returncode == 2
+        assert "train" in wrong.stderr
+
+
+class TestConfig:
+    def test_it_prints_a_recipe_that_can_be_used(self, tmp_path: Path) -> None:
+        shown = bertrain("config", "demo", "train.steps=700")
+        assert shown.returncode == 0
+        assert "steps = 700  # changed; default: 1000000\n" in shown.stdout
+        assert "\x1b" not in shown.stdout
+        (tmp_path / "mine.toml").write_text(shown.stdout)
+        assert bertrain("config", str(tmp_path / "mine.toml")).stdout == shown.stdout
+
+    def test_a_terminal_gets_colours(self) -> None:
+        assert "\x1b[" in bertrain("config", "demo", env={"FORCE_COLOR": "1"}).stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (["missing.toml"], r"error: missing\.toml: no such recipe\. .*\n"),
+            (["demo", "train.stepz=1"], r"error: 'train.stepz=1': unknown key .* did you mean `train\.steps`\?\n"),
+            (["demo", "train.steps=0"], r"error: 'train.steps=0': .* greater than or equal to 1\. .*\n"),
+            (["demo", "train.steps"], r"error: 'train.steps': not an override\. .*\n"),
+        ],
+    )
+    def test_what_the_user_can_mend_is_one_line(self, arguments: list[str], line: str) -> None:
+        refused = bertrain("config", *arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert re.fullmatch(line, refused.stderr)
+
+
+class TestDataSets:
+    def test_inspect_shows_pairs_and_totals(self, dataset: Path) -> None:
+        shown = bertrain("inspect", str(dataset), "--rows", "2")
+        assert shown.returncode == 0
+        assert len(re.findall(r"^shards/00000\.0000-p00-train\.arrow row [01]: ", shown.stdout, re.MULTILINE)) == 2
+        assert shown.stdout.count("←word") >= 4
+        rows = [line.split() for line in shown.stdout.splitlines() if line.strip().startswith(("train", "held_out"))]
+        assert [row[:4] for row in rows] == [
+            ["train", "1", "1", "40"],
+            ["train", "0", "1", "40"],
+            ["held_out", "0", "1", "40"],
+        ]
+
+    def test_inspect_of_another_split_and_pass(self, dataset: Path) -> None:
+        shown = bertrain("inspect", str(dataset), "--rows", "1", "--split", "held_out")
+        assert "p00-held_out.arrow row 0" in shown.stdout
+        refused = bertrain("inspect", str(dataset), "--pass", "9")
+        assert refused.returncode == 2
+        assert "no train rows in pass 9" in refused.stderr
+
+    def test_inspect_of_a_damaged_shard_and_of_none(self, dataset: Path, tmp_path: Path) -> None:
+        (dataset / read_manifest(dataset).shards[1].name).write_bytes(b"damaged")
+        for arguments in (["inspect", str(dataset)], ["inspect", str(tmp_path / "none")]):
+            refused = bertrain(*arguments)
+            assert refused.returncode == 2
+            assert refused.stderr.count("\n") == 1
+
+    def test_verify_tells_what_is_right_and_what_is_not(self, dataset: Path) -> None:
+        assert "3 shards, 120 pairs" in bertrain("verify", str(dataset)).stdout
+        (dataset / read_manifest(dataset).shards[1].name).unlink()
+        refused = bertrain("verify", str(dataset))
+        assert refused.returncode == 2
+        assert refused.stdout == "shards/00000.0000-p00-train.arrow: the shard is missing\n"
+        assert "1 failure(s), listed above" in refused.stderr
+
+
+class TestTrain:
+    def test_it_starts_its_ranks_in_the_folder_of_the_run(self, trainer: Path) -> None:
+        told = started(bertrain("train", "demo", "cluster.device=cpu", "train.seed=9", folder=trainer))
+        assert told["arguments"] == ["--resume", "auto"]
+        assert told["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        assert told["seed"] == 9
+        logs = trainer / "runs" / "demo" / "logs"
+        assert sorted(os.listdir(logs)) == ["rank_00000.log", "rank_00001.log"]
+        assert json.loads((logs / "rank_00001.log").read_text())["env"]["RANK"] == "1"
+
+    @pytest.mark.parametrize(("code", "exit_code"), [("0", 0), ("75", 75), ("2", 2), ("1", 1), ("9", 1)])
+    def test_the_exit_code_is_that_of_the_ranks(self, trainer: Path, code: str, exit_code: int) -> None:
+        result = bertrain("train", "demo", "cluster.device=cpu", folder=trainer, env={"EXIT": code})
+        assert result.returncode == exit_code
+
+    def test_inside_torchrun_it_is_one_rank(self, trainer: Path) -> None:
+        arguments = [sys.executable, "-m", "launch.cli", "train", "demo"]
+        env = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
+        rank = subprocess.Popen(arguments, cwd=trainer, env=env, stdout=subprocess.PIPE, text=True)
+        told = json.loads(rank.communicate(timeout=60)[0])
+        assert told["pid"] == rank.pid  # no process in between: signals reach the rank itself
+        assert told["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
+
+    def test_another_run_is_refused_and_left_as_it_was(self, trainer: Path) -> None:
+        started(bertrain("train", "demo", "cluster.device=cpu", folder=trainer))
+        (trainer / "runs/demo/checkpoints/step_00000025").mkdir(parents=True)
+        refused = bertrain("train", "demo", "cluster.device=cpu", "model.hidden_size=96", folder=trainer)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "model.hidden_size 192 -> 96" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+
+    def test_evaluate_starts_ranks_with_logs_of_their_own(self, trainer: Path) -> None:
+        bertrain("train", "demo", "cluster.device=cpu", "cluster.ranks_per_node=1", folder=trainer)
+        told = started(bertrain("evaluate", "runs/demo", folder=trainer))
+        assert told["arguments"] == ["--evaluate"]
+        assert (trainer / "runs/demo/logs/evaluate_00000.log").exists()
+        refused = bertrain("evaluate", "runs/none", folder=trainer)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+    def test_ctrl_c_before_the_ranks_are_there_shows_no_traceback(self, trainer: Path) -> None:
+        (trainer.parent / "packages/pretrain/__main__.py").write_text("import time; time.sleep(600)")
+        arguments = [sys.executable, "-m", "launch.cli", "train", "demo", "cluster.device=cpu"]
+        command = subprocess.Popen(arguments, cwd=trainer, stderr=subprocess.PIPE, text=True)
+        while not (trainer / "runs/demo/logs").exists():
+            time.sleep(0.01)
+        command.send_signal(signal.SIGINT)
+        error = command.communicate(timeout=10)[1]
+        assert command.returncode == 130
+        assert "Traceback" not in error
+
+
+def test_an_unknown_failure_keeps_its_traceback(tmp_path: Path) -> None:
+    """What is not the user's to mend is ours to find."""
+    program = "import launch.run_folder as f; f.find_run = None\nimport sys; from launch.cli import main\nmain()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "evaluate", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
