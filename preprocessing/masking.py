@@ -16,7 +16,7 @@ from preprocessing.compiled import compiled
 from preprocessing.contract import IntArray, Rows
 from preprocessing.pairs import SPECIAL_TOKENS_OF_A_PAIR, Pairs
 from preprocessing.randomness import absorb, draw_below, draw_fraction
-from preprocessing.vocabulary import Vocabulary
+from preprocessing.vocabulary import MASK, Vocabulary
 
 _MOST_TOKENS = 2**31 - 1  # a shard's offsets are int32
 
@@ -40,7 +40,7 @@ def mask_pairs(pairs: Pairs, config: DataConfig, vocabulary: Vocabulary, pass_nu
         config.mask_token_prob,
         config.random_token_prob,
         vocabulary.ordinary_ids,
-        vocabulary.entry().mask_id,
+        vocabulary.ids[MASK],
     )
     return Rows(
         input_ids=input_ids,
