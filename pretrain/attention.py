@@ -6,8 +6,6 @@ On a GPU, without dropout and in 16 bits, torch's varlen kernel takes ragged row
 attention itself is padded: queries, keys and values are scattered to [B, L], and what comes out is gathered back.
 """
 
-# ruff: noqa: N802, N803, N806 — names end in their shapes
-
 from __future__ import annotations
 
 import math

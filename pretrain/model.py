@@ -9,8 +9,6 @@ Rows are ragged: nothing is padded, and only the masked positions go through the
 so that the trainer can divide by the counts of the whole global batch. Logits go to fp32 before a loss.
 """
 
-# ruff: noqa: N803, N806 — names end in their shapes
-
 from __future__ import annotations
 
 from collections.abc import Iterator
