@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -13,54 +14,51 @@ from configs.schema import DataConfig
 from launch.console import console
 from preprocessing.contract import Manifest
 from preprocessing.pipeline import prepare
+from preprocessing.progress import Progress as State
 
 PLAIN_EVERY_S = 10.0
+STAGES = {"vocabulary": "Reading a sample for the vocabulary", "groups": "Making pairs"}
 
 
 class Display:
-    """Told how far a preparation is, it shows megabytes a second, documents, and the time that remains."""
+    """Shows how far a preparation is: megabytes a second, documents, finished groups, the time that remains.
 
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.screen = console()
-        self.said_at = self.started
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f}%  {task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=self.screen,
-            transient=True,
-        )
+    A bar on a terminal; elsewhere a line every ten seconds.
+    """
+
+    def __init__(self, screen: Console, every_s: float = PLAIN_EVERY_S) -> None:
+        self.screen = screen
+        self.every_s = every_s
+        self.said_s = 0.0
+        self.stage = ""
+        self.began_s = 0.0  # the stage
+        columns = (BarColumn(), TextColumn("{task.percentage:3.0f}%  {task.fields[figures]}"), TimeRemainingColumn())
+        self.bar = Progress("{task.description}", *columns, console=screen, transient=True)
         self.task = self.bar.add_task("Preparing", total=None, figures="")
 
-    def __call__(self, done_bytes: int, total_bytes: int, documents: int) -> None:
-        """Show the state; off a terminal, a line every ten seconds."""
-        now = time.monotonic()
-        rate = done_bytes / 1e6 / max(now - self.started, 1e-3)
-        figures = f"{rate:,.1f} MB/s  {documents:,} documents"
-        self.bar.update(self.task, completed=done_bytes, total=total_bytes, figures=figures)
-        if not self.screen.is_terminal and now - self.said_at >= PLAIN_EVERY_S:
-            self.said_at = now
-            self.screen.print(f"prepared {done_bytes / max(total_bytes, 1):.0%}  {figures}", markup=False)
-
-    @contextmanager
-    def shown(self) -> Iterator[Display]:
-        """The bar moves within the block, on a terminal."""
-        if not self.screen.is_terminal:
-            yield self
-            return
-        with self.bar:
-            yield self
+    def __call__(self, now: State) -> None:
+        """Take note of where the preparation is."""
+        if now.stage != self.stage:
+            self.stage, self.began_s = now.stage, now.seconds
+            self.bar.reset(self.task, description=STAGES[now.stage], total=now.bytes_total)
+        rate = now.bytes_read / 1e6 / max(now.seconds - self.began_s, 1e-3)
+        figures = f"{rate:,.1f} MB/s  {now.documents:,} documents  {now.groups:,} groups"
+        self.bar.update(self.task, completed=now.bytes_read, figures=figures)
+        if not self.screen.is_terminal and now.seconds - self.said_s >= self.every_s:
+            self.said_s = now.seconds
+            share = now.bytes_read / max(now.bytes_total, 1)
+            self.screen.print(f"{STAGES[now.stage]}: {share:.0%}  {figures}", markup=False)
 
 
 def prepare_with_progress(data: DataConfig, *, overwrite: bool) -> None:
-    """Make the data set, showing how far it is and what came of it."""
-    display = Display()
-    with display.shown():
-        manifest = prepare(data, overwrite=overwrite, progress=display)
+    """Make the data set, showing how far it is and what came of it. SIGTERM ends it as Ctrl-C does: tidily."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = console()
-    screen.print(summary(manifest, time.monotonic() - display.started))
+    display = Display(screen)
+    began = time.monotonic()
+    with display.bar if screen.is_terminal else nullcontext():
+        manifest = prepare(data, overwrite=overwrite, progress=display)
+    screen.print(summary(manifest, time.monotonic() - began))
     screen.print(f"{data.dataset} is ready", markup=False)
 
 

@@ -70,7 +70,8 @@ class Launched:
             time.sleep(0.02)
 
     def descendants(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def end(self, within_s: float = 20) -> tuple[int, str, str, float]:
         """Exit code, standard output, standard error, and the seconds that it took from now."""
