@@ -67,17 +67,17 @@ def summary(manifest: Manifest, seconds: float) -> Table:
     statistics = manifest.statistics
     sums = {name: sum(getattr(shard, name) for shard in manifest.shards) for name in ("rows", "tokens", "bytes")}
     text_mb = statistics.text_bytes / 1e6
+    drops = sorted(manifest.drops.items())
     lines = {
         "text": f"{text_mb:,.1f} MB in {statistics.documents:,} documents, {statistics.sentences:,} sentences",
         "held out": f"{statistics.held_out_documents:,} documents",
         "pairs": f"{sums['rows']:,} in {manifest.dupe_factor} passes",
         "tokens": f"{sums['tokens']:,}, of a vocabulary of {manifest.vocabulary.size:,}",
         "shards": f"{len(manifest.shards):,}, {sums['bytes'] / 1e6:,.1f} MB",
+        "dropped or repaired": ", ".join(f"{count:,} {cause.replace('_', ' ')}" for cause, count in drops) or "nothing",
         "time": f"{seconds:,.1f} s, {text_mb / seconds:,.1f} MB/s",
     }
     table = Table(show_header=False, box=None)
     for name, value in lines.items():
         table.add_row(name, value)
-    for cause, count in sorted(manifest.drops.items()):
-        table.add_row(f"dropped: {cause}".replace("_", " "), f"{count:,}")
     return table
