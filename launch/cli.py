@@ -19,7 +19,7 @@ from configs.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
 
-DATA, TRAINING, LOOKING = "Data", "Training", "Looking"
+DATA, TRAINING, CLUSTER, LOOKING = "Data", "Training", "Cluster", "Looking"
 
 app = typer.Typer(
     name="bertrain",
@@ -49,6 +49,14 @@ class Split(StrEnum):
 
     train = "train"
     held_out = "held_out"
+
+
+class Target(StrEnum):
+    """Where `submit` sends a run."""
+
+    slurm = "slurm"
+    mpi = "mpi"
+    local = "local"
 
 
 @app.command(rich_help_panel=DATA)
@@ -154,6 +162,79 @@ def evaluate(run: Run) -> None:
 
     commands = local.plan(run_folder.find_run(run), run, ["--evaluate"], local.this_machine(), log="evaluate")
     raise typer.Exit(local.run(commands))
+
+
+@app.command(rich_help_panel=CLUSTER)
+def submit(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    to: Annotated[Target, typer.Option("--to", help="Slurm's queue, mpirun, or this machine.")] = Target.slurm,
+    then: Annotated[
+        list[str] | None, typer.Option("--then", metavar="RECIPE", help="A run to queue after it has succeeded.")
+    ] = None,
+    with_prepare: Annotated[bool, typer.Option("--prepare", help="Make the data sets first, as jobs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written and run.")] = False,
+) -> None:
+    """Train as a job that comes back by itself: after its time limit, a preemption, a failed node or rank.
+
+    The job's script lies in the run's folder; `sbatch` of it alone starts the run again.
+
+    [dim]bertrain submit mine.toml --prepare --then phase2.toml cluster.nodes=4[/]
+    """
+    from configs.recipe import load_recipe
+    from launch import submission
+
+    first = load_recipe(recipe, overrides or ())
+    if to is not Target.slurm and (then or with_prepare):
+        raise UserError("only Slurm chains jobs", place=f"--to {to.value}", mend="run the commands one after the other")
+    if to is Target.local:
+        raise typer.Exit(submission.run_local(first, dry_run=dry_run))
+    if to is Target.mpi:
+        raise typer.Exit(submission.run_mpi(first, dry_run=dry_run))
+    links = submission.chain([first, *(load_recipe(name) for name in then or ())], prepares=with_prepare)
+    for line in submission.dry_run(links) if dry_run else submission.submit(links):
+        sys.stdout.write(line + "\n")
+
+
+@app.command(rich_help_panel=CLUSTER)
+def status(
+    runs: Runs,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds.")] = False,
+) -> None:
+    """Tell how runs fare: state, step, loss, speed, time to go, restarts, newest checkpoint, and what went wrong.
+
+    [dim]bertrain status runs/* --watch[/]
+    """
+    from launch.status import show
+
+    show(runs, watch=watch)
+
+
+@app.command(rich_help_panel=CLUSTER)
+def logs(
+    run: Run,
+    rank: Annotated[int, typer.Option("--rank", min=0, help="Whose log.")] = 0,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of its last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+) -> None:
+    """Show what a rank has printed.
+
+    [dim]bertrain logs runs/demo --rank 3 --follow[/]
+    """
+    from launch.reading import show_log
+
+    show_log(run, rank, lines, follow=follow)
+
+
+@app.command(rich_help_panel=CLUSTER)
+def stop(run: Run) -> None:
+    """Ask a run to save a checkpoint and end, wherever it runs; it does not come back by itself.
+
+    [dim]bertrain stop runs/demo[/]
+    """
+    from launch.stopping import stop
+
+    sys.stdout.write(stop(run) + "\n")
 
 
 @app.command(rich_help_panel=LOOKING)

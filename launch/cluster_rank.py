@@ -20,6 +20,7 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; a
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from launch import starts  # noqa: E402
+from launch.local import rank_argv  # noqa: E402
 from launch.place import Place, mpi_place, slurm_place  # noqa: E402
 from launch.rank_log import TRACEBACK, last_words  # noqa: E402
 from launch.supervisor import DONE, STOPPED, USER_ERROR, RankCommand, Supervisor  # noqa: E402
@@ -58,8 +59,7 @@ def rank_command(run: Path, place: Place, caches: Path) -> RankCommand:
         "TORCH_NCCL_DEBUG_INFO_TEMP_FILE": str(logs / "nccl_trace_rank_"),
         "PYTHONUNBUFFERED": "1",
     }
-    argv = (sys.executable, "-P", "-m", "pretrain", str(run), "--resume", "auto")
-    return RankCommand(place.rank, argv, env, logs / f"rank_{place.rank:05}.log")
+    return RankCommand(place.rank, rank_argv(run, ["--resume", "auto"]), env, logs / f"rank_{place.rank:05}.log")
 
 
 def make_caches(run: Path, number: int) -> Path:

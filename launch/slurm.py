@@ -2,13 +2,15 @@
 
 The script lies in the run folder beside the resolved recipe, so that a run is started again by `sbatch` of it alone. It
 comes back by itself after a time limit, a preemption, a node that failed or a rank that crashed, within the bound of
-`cluster.max_restarts` (see launch/starts.py).
+`cluster.max_restarts` (see launch/starts.py). The preparation of a run's data set has a script of its own.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,11 +24,15 @@ from configs.schema import ClusterConfig, Recipe
 from launch import starts
 
 SCRIPT = "submit.sbatch"
-LOG = "slurm.log"
+PREPARE_SCRIPT = "prepare.sbatch"
+LOGS = {SCRIPT: "slurm.log", PREPARE_SCRIPT: "prepare.log"}
+TEMPLATE_OF = {SCRIPT: "train.sbatch.j2", PREPARE_SCRIPT: "prepare.sbatch.j2"}
 TEMPLATES = Path(__file__).parent / "templates"
 
 # What a job sees of the submitting shell; the rest, secrets with it, stays behind.
 ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "PATH", "LD_LIBRARY_PATH")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,11 @@ class Job:
     reason: str  # why it waits
     nodes: str
     elapsed: str
+    script: Path
 
 
-def plan(recipe: Recipe, run: Path, *, folder: Path, python: str) -> str:
-    """The batch script of a run. A pure function.
+def plan(recipe: Recipe, run: Path, *, folder: Path, python: str, script: str = SCRIPT) -> str:
+    """A batch script of a run: the one that trains, or with `PREPARE_SCRIPT` the one that prepares. A pure function.
 
     `run` is the run's folder, `folder` the one that the recipe's relative paths start from, `python` the interpreter
     for recipes that name none; all absolute. Raises `UserError` for a path that no script can name.
@@ -50,7 +57,7 @@ def plan(recipe: Recipe, run: Path, *, folder: Path, python: str) -> str:
     cluster = recipe.cluster
     return (
         _environment()
-        .get_template("train.sbatch.j2")
+        .get_template(TEMPLATE_OF[script])
         .render(
             name=recipe.name,
             cluster=cluster,
@@ -59,19 +66,20 @@ def plan(recipe: Recipe, run: Path, *, folder: Path, python: str) -> str:
             environment=",".join((*ENVIRONMENT, *cluster.environment)),
             run=run,
             folder=folder,
-            script=run / SCRIPT,
-            log=run / "logs" / LOG,
+            dataset=folder / recipe.data.dataset,
+            script=run / script,
+            log=run / "logs" / LOGS[script],
             python=shlex.join((*cluster.container, cluster.python or python, "-P", "-m")),
             srun_options="".join(f"{shlex.quote(option)} " for option in cluster.srun_options),
         )
     )
 
 
-def write_script(text: str, run: Path) -> Path:
-    """Put the script into its run's folder."""
+def write_script(text: str, run: Path, script: str = SCRIPT) -> Path:
+    """Put a script into its run's folder."""
     (run / "logs").mkdir(parents=True, exist_ok=True)
-    atomic_write_text(run / SCRIPT, text)
-    return run / SCRIPT
+    atomic_write_text(run / script, text)
+    return run / script
 
 
 def submit_argv(script: Path, after: Sequence[str] = ()) -> list[str]:
@@ -85,22 +93,30 @@ def submit(script: Path, after: Sequence[str] = ()) -> str:
     return _ask(*submit_argv(script, after)).partition(";")[0]  # `id;cluster` where there are several clusters
 
 
-def jobs_of(run: Path) -> list[Job]:
-    """The jobs in the queue that run this run's script. A job's id says nothing: another cluster counts anew."""
-    shown = _ask("squeue", "--me", "--noheader", "--format=%i|%T|%r|%N|%M|%o")
-    rows = [line.split("|", 5) for line in shown.splitlines()]
-    return [Job(*row[:5]) for row in rows if Path(row[5]).parent == run.absolute() and Path(row[5]).name == SCRIPT]
+def queue() -> list[Job]:
+    """The user's jobs that wait or run; none where there is no Slurm, or none that answers."""
+    if shutil.which("squeue") is None:
+        return []
+    try:
+        rows = _ask("squeue", "--me", "--noheader", "--format=%i|%T|%r|%N|%M|%o").splitlines()
+    except UserError as error:
+        logger.warning("Slurm's queue is not looked at: %s", error)
+        return []
+    return [Job(row[0], row[1], row[2], row[3], row[4], Path(row[5])) for row in (row.split("|", 5) for row in rows)]
 
 
-def stop(run: Path) -> list[Job]:
-    """Ask a run's jobs to save and end for good; one that waits is cancelled. Returns them."""
-    jobs = jobs_of(run)
-    if any(job.state == "RUNNING" for job in jobs):
-        (run / starts.STOP).touch()
+def jobs_of(run: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Those that run a script of this run. A job's id would not tell: another cluster counts anew."""
+    return [job for job in jobs if job.script.parent == run.absolute() and job.script.name in LOGS]
+
+
+def stop(run: Path, jobs: Sequence[Job]) -> None:
+    """Ask a run's jobs to save and end for good; what only waits, or prepares, is cancelled."""
     for job in jobs:
-        how = ["--batch", "--signal=USR1"] if job.state == "RUNNING" else []
-        _ask("scancel", *how, job.id)
-    return jobs
+        trains = job.state == "RUNNING" and job.script.name == SCRIPT
+        if trains:
+            (run / starts.STOP).touch()
+        _ask("scancel", *(["--batch", "--signal=USR1"] if trains else []), job.id)
 
 
 def ranks_per_node(cluster: ClusterConfig) -> int:

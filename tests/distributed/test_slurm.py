@@ -109,11 +109,13 @@ def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path
     run = make_run(tmp_path, 400, 0.1)
     job = slurm.submit(run / slurm.SCRIPT)
     wait_for_step(run, 2)
-    assert [one.id for one in slurm.stop(run)] == [job]
+    jobs = slurm.jobs_of(run, slurm.queue())
+    assert [one.id for one in jobs] == [job]
+    slurm.stop(run, jobs)
     assert cluster.wait(job) == "FAILED", log_of(run)  # so that what depends on it does not start
     assert starts.newest_step(run) == steps_of(run)[-1]
     assert starts.read_verdict(run, 1) == starts.Verdict(75, False, "stopped on request; submit it again to continue")
-    assert slurm.jobs_of(run) == []
+    assert slurm.jobs_of(run, slurm.queue()) == []
 
 
 @pytest.mark.slow

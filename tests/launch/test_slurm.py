@@ -35,16 +35,21 @@ def values_in_bash(script: str, name: str) -> list[str]:
     return subprocess.run(["bash", "-c", show], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_script_is_the_one_that_was_looked_at(name: str) -> None:
-    recipe = load_recipe(name)
-    script = slurm.plan(recipe, HOME / "runs" / recipe.name, folder=HOME, python="/home/you/venv/bin/python")
-    golden = EXAMPLES / f"{name}.sbatch"
+@pytest.mark.parametrize(
+    ("recipe_name", "script", "golden"),
+    [(name, slurm.SCRIPT, f"{name}.sbatch") for name in shipped_recipes()]
+    + [("demo", slurm.PREPARE_SCRIPT, "demo.prepare.sbatch")],
+)
+def test_script_is_the_one_that_was_looked_at(recipe_name: str, script: str, golden: str) -> None:
+    recipe = load_recipe(recipe_name)
+    run = HOME / "runs" / recipe.name
+    text = slurm.plan(recipe, run, folder=HOME, python="/home/you/venv/bin/python", script=script)
+    file = EXAMPLES / golden
     if os.environ.get("REFRESH_GOLDEN"):
-        golden.write_text(script)
-    assert golden.exists(), f"write it with {REFRESH}"
-    assert script == golden.read_text(), f"if this is meant: {REFRESH}"
-    subprocess.run(["bash", "-n"], input=script.encode(), check=True)
+        file.write_text(text)
+    assert file.exists(), f"write it with {REFRESH}"
+    assert text == file.read_text(), f"if this is meant: {REFRESH}"
+    subprocess.run(["bash", "-n"], input=text.encode(), check=True)
 
 
 def test_what_the_recipe_asks_for_is_asked_of_slurm() -> None:

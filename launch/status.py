@@ -1,0 +1,185 @@
+"""How runs fare: from their folders alone, and Slurm's queue where there is one.
+
+done · running · silent (running, but no step for long) · waiting (in the queue) · stopped · failed · new
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from launch import run_folder, slurm, starts
+from launch.console import console
+from launch.rank_log import TRACEBACK, last_words
+from launch.supervisor import STOPPED
+from pretrain.metrics import METRICS, duration
+
+TAIL_BYTES = 1 << 16
+SILENT_S = 120.0
+WATCH_S = 5.0
+COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
+
+
+@dataclass(frozen=True)
+class Status:
+    """One run at one moment. A value that is not known is None."""
+
+    run: Path
+    state: str
+    detail: str  # where it runs, what it waits for, or what it died of
+    steps: int
+    step: int = 0
+    loss: float | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = None
+    eta_s: float | None = None
+    restarts: int = 0
+    checkpoint: int = 0
+
+
+def read_status(run: Path, jobs: Sequence[slurm.Job], now: float | None = None) -> Status:
+    """The status of a run; `UserError` when `run` is not one. `jobs` is Slurm's queue."""
+    recipe = run_folder.find_run(run)
+    records = tail_of_metrics(run)
+    last = records[-1] if records else {}
+    step = int(last.get("step", 0))
+    steps = recipe.train.steps
+    state, detail = _state(run, step >= steps, slurm.jobs_of(run, jobs))
+    if state == "running" and _silence_s(run, now or time.time()) > max(SILENT_S, 20 * (_step_s(records) or 0.0)):
+        state = "silent"
+    pace = _step_s(records)
+    return Status(
+        run=run,
+        state=state,
+        detail=detail,
+        steps=steps,
+        step=step,
+        loss=last.get("loss"),
+        tokens_per_s=last.get("tokens_per_s"),
+        mfu=last.get("mfu"),
+        eta_s=(steps - step) * pace if pace is not None and state != "done" else None,
+        restarts=max(0, len(starts.read_starts(run)) - 1),
+        checkpoint=starts.newest_step(run),
+    )
+
+
+def table(statuses: Sequence[Status]) -> Table:
+    """The runs, one a line, for a terminal."""
+    columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "")
+    result = Table(*columns, box=None, pad_edge=False)
+    for one in statuses:
+        colour = COLOURS.get(one.state, "default")
+        result.add_row(
+            one.run.name,
+            f"[{colour}]{one.state}[/]",
+            f"{one.step}/{one.steps}",
+            _shown(one.loss, ".4f"),
+            _shown(one.tokens_per_s, ",.0f"),
+            _shown(one.mfu, ".1%"),
+            "" if one.eta_s is None else duration(one.eta_s),
+            str(one.restarts),
+            str(one.checkpoint or "none"),
+            one.detail.replace("[", r"\["),
+        )
+    return result
+
+
+def show(runs: Sequence[Path], *, watch: bool) -> None:
+    """Print the table; with `watch`, again and again until Ctrl-C."""
+    screen = console()
+    if not watch:
+        screen.print(_read_table(runs))
+        return
+    with Live(_read_table(runs), console=screen, auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_S)
+            live.update(_read_table(runs), refresh=True)
+
+
+def tail_of_metrics(run: Path) -> list[dict[str, Any]]:
+    """The last whole records of a run's metrics, without reading what may be gigabytes."""
+    file = run / METRICS
+    if not file.exists():
+        return []
+    with file.open("rb") as stream:
+        start = max(0, file.stat().st_size - TAIL_BYTES)
+        stream.seek(start)
+        lines = stream.read().split(b"\n")
+    return [json.loads(line) for line in lines[1 if start else 0 : -1]]
+
+
+def holder(run: Path) -> tuple[int, str] | None:
+    """The process and machine that train in a run's folder on this machine's file systems; None when nobody does."""
+    file = run / run_folder.LOCK
+    if not file.exists():
+        return None
+    with file.open(encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            match = re.match(r"process (\d+) on (\S+)", stream.read())
+            return (int(match[1]), match[2]) if match else None
+    return None
+
+
+def last_error(run: Path) -> str:
+    """The last line of what a rank died of, the earliest to die; empty where none did."""
+    logs = sorted((run / "logs").glob("rank_*.log"), key=lambda log: log.stat().st_mtime)
+    for log in logs:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            text = stream.read().decode(errors="replace")
+        last = text.rstrip().rpartition("\n")[2]
+        if last.startswith("error: ") or TRACEBACK in last_words(text)[:200]:
+            return last
+    return ""
+
+
+def _read_table(runs: Sequence[Path]) -> Table:
+    jobs = slurm.queue()
+    return table([read_status(run, jobs) for run in runs])
+
+
+def _state(run: Path, is_done: bool, jobs: Sequence[slurm.Job]) -> tuple[str, str]:
+    for job in jobs:
+        what = "prepares" if job.script.name == slurm.PREPARE_SCRIPT else "job"
+        if job.state == "RUNNING":
+            return "running", f"{what} {job.id} on {job.nodes}, {job.elapsed}"
+        return "waiting", f"{what} {job.id}: {job.state.lower()}, {job.reason}"
+    if process := holder(run):
+        return "running", f"process {process[0]} on {process[1]}"
+    if is_done:
+        return "done", ""
+    begun = starts.read_starts(run)
+    verdict = starts.read_verdict(run, begun[-1].number) if begun else None
+    if verdict is not None:
+        return ("stopped" if verdict.code == STOPPED else "failed"), verdict.reason
+    if error := last_error(run):
+        return "failed", error
+    return ("stopped" if (run / METRICS).exists() else "new"), ""
+
+
+def _silence_s(run: Path, now: float) -> float:
+    """Seconds since the run last said anything."""
+    files = [run / METRICS, *(run / "logs").glob("*.log")]
+    return now - max((file.stat().st_mtime for file in files if file.exists()), default=now)
+
+
+def _step_s(records: Sequence[dict[str, Any]]) -> float | None:
+    """Seconds a step took, over the last records."""
+    if len(records) < 2:
+        return None
+    return float((records[-1]["time_s"] - records[0]["time_s"]) / (records[-1]["step"] - records[0]["step"]))
+
+
+def _shown(value: float | None, how: str) -> str:
+    return "" if value is None else format(value, how)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.recipe import load_recipe
+from launch import slurm, submission
+
+HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
+
+
+def bertrain(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "COLUMNS": "200"}
+    argv = [sys.executable, "-m", "launch.cli", *arguments]
+    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_dry_run_shows_scripts_and_commands_and_touches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "second.toml").write_text('base = "demo"\nname = "second"\n')
+    done = bertrain("submit", "demo", "--prepare", "--then", "second.toml", "--dry-run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run, second = tmp_path / "runs/demo", tmp_path / "runs/second"
+    assert done.stdout.splitlines()[-4:] == [
+        f"sbatch --parsable {run}/prepare.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB1 --kill-on-invalid-dep=yes {run}/submit.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB2 --kill-on-invalid-dep=yes {second}/prepare.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB3 --kill-on-invalid-dep=yes {second}/submit.sbatch",
+    ]
+    assert f"run={run}\n" in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["second.toml"]
+
+
+@pytest.mark.parametrize("target", ["mpi", "local"])
+def test_dry_run_elsewhere_is_a_command(target: str, tmp_path: Path) -> None:
+    done = bertrain("submit", "demo", "cluster.device=cpu", "--to", target, "--dry-run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/runs/demo" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_slurm_chains(tmp_path: Path) -> None:
+    done = bertrain("submit", "demo", "--to", "mpi", "--prepare", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --to mpi: only Slurm chains jobs.")
+
+
+def test_two_runs_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="two runs are called 'demo'"):
+        submission.chain([load_recipe("demo"), load_recipe("demo")], prepares=False)
+
+
+def test_a_run_that_is_queued_is_not_submitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    links = submission.chain([load_recipe("demo")], prepares=False)
+    monkeypatch.setattr(slurm, "queue", lambda: [slurm.Job("7", "PENDING", "Priority", "", "0:00", links[0].path)])
+    with pytest.raises(UserError, match="job 7 of this run is pending"):
+        list(submission.submit(links))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_jobs_files_are_private_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for private, mode in ((True, 0o700), (False, 0o755)):
+        recipe = load_recipe("demo", [f"name=p{private}", f"cluster.private={str(private).lower()}"])
+        with pytest.raises(UserError, match="no sbatch here"):
+            list(submission.submit(submission.chain([recipe], prepares=False)))
+        assert (tmp_path / "runs" / recipe.name).stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("arguments", [("submit", "demo", "--dry-run"), ("status", "run")])
+def test_nothing_heavy_is_imported_on_a_login_node(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text('base = "demo"\n')
+    program = "import sys; sys.argv = ['bertrain', *sys.argv[1:]]\nfrom launch.cli import main\ntry: main()\nfinally: "
+    program += f"sys.stderr.write(repr([name for name in {HEAVY} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stderr.decode().splitlines()[-1].endswith("[]")
