@@ -12,7 +12,7 @@ import heapq
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from preprocessing.vocabulary import CONTINUATION, MAX_WORD_CHARS, SPECIAL_TOKEN
 
 Pair = tuple[int, int]
 
-_TEXTS_A_BLOCK = 64
+_BLOCK_CHARACTERS = 1 << 20
 _MOST_WORDS = 500_000  # the rarest of more are left out: they name no pair that matters
 _CHARACTER_COVERAGE = 0.9999  # share of a text's characters that its alphabet spells
 
@@ -181,11 +181,18 @@ def _count_spans(texts: Iterable[str], lowercase: bool) -> Iterator[tuple[str, i
                 table.clear(len(text) - position)
                 counts.fill(0)
             stream, position = table.scan(text, position)
-            counts += np.bincount(stream[stream != END_OF_SENTENCE], minlength=len(counts))
+            counts[: len(table)] += np.bincount(stream[stream != END_OF_SENTENCE], minlength=len(table))
     yield from zip(table.texts(), counts.tolist(), strict=False)
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(texts)
-    while block := list(islice(remaining, _TEXTS_A_BLOCK)):
-        yield block
+    """The texts in lists of about `_BLOCK_CHARACTERS`."""
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= _BLOCK_CHARACTERS:
+            yield block
+            block, size = [], 0
+    yield block
