@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 RUNTIME: dict[str, Any] = {"determines_bytes": False}
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Objective = Literal["nsp", "sop", "none"]
 
 # What may end in a script or an argv of a scheduler.
 OneLine = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -92,7 +93,11 @@ class DataConfig(Section):
         description="Preparation processes on this machine; 0: one a CPU core.",
         json_schema_extra=RUNTIME,
     )
-    objective: Literal["nsp"] = Field("nsp", description="nsp: half the pairs true, half with B of another document.")
+    objective: Objective = Field(
+        "nsp",
+        description="Beside masked words: nsp: does B follow A, or come from elsewhere; sop: are A and B in order, "
+        "or swapped; none: nothing.",
+    )
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code, for the sentence splitter.")
     invalid_utf8: Literal["replace", "refuse"] = Field(
         "replace", description="Bytes that are not UTF-8: replace by U+FFFD and count, or refuse the file."
@@ -148,6 +153,9 @@ class ModelConfig(Section):
     attention_probs_dropout_prob: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout of attention weights.")
     initializer_range: float = Field(0.02, gt=0.0, description="Standard deviation of the initial weights.")
     layer_norm_eps: float = Field(1e-12, gt=0.0, description="Epsilon of LayerNorm.")
+    norm: Literal["post", "pre"] = Field(
+        "post", description="LayerNorm after each residual sum as published, or before each sub-layer as in Megatron."
+    )
     decoder_bias_init: Literal["zeros", "unigram"] = Field(
         "zeros", description="Start of the masked-LM bias: zeros as published, or the log of the token frequencies."
     )

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configs.errors import UserError
 from configs.files import atomic_write_text, sha256_of_file
+from configs.schema import Objective
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -83,7 +84,7 @@ class Manifest(Entry):
     """The data set's table of contents."""
 
     format_version: int = FORMAT_VERSION
-    objective: str
+    objective: Objective
     max_seq_length: int
     max_predictions_per_seq: int
     dupe_factor: int

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.compiled import compiled
 from preprocessing.contract import IntArray, VocabularyEntry
@@ -68,6 +69,9 @@ def make_pairs(
     documents: TokenizedDocuments, config: DataConfig, vocabulary: VocabularyEntry, pass_number: int
 ) -> Pairs:
     """All pairs of one pass over the documents, in the documents' order."""
+    if config.objective != "nsp":
+        cause = f"pairs for the objective `{config.objective}` cannot be made yet"
+        raise UserError(cause, place="data.objective", mend="set it to nsp")
     sentences = np.flatnonzero(np.diff(documents.sentence_offsets))
     token_offsets = np.append(documents.sentence_offsets[sentences], documents.sentence_offsets[-1])
     document_offsets = np.searchsorted(sentences, documents.document_offsets)

@@ -24,8 +24,8 @@ class Evaluation:
     masked_tokens: int
     mlm_loss: float
     mlm_accuracy: float
-    nsp_loss: float
-    nsp_accuracy: float
+    nsp_loss: float | None  # None under the objective `none`
+    nsp_accuracy: float | None
     unigram_loss: float  # cross-entropy of the training split's token frequencies on the same targets
 
 
@@ -34,6 +34,7 @@ class Evaluator:
 
     def __init__(self, dataset: Path, manifest: Manifest, train: TrainConfig, engine: Engine) -> None:
         self.engine = engine
+        self.objective = manifest.objective
         self.held_out = HeldOut(
             dataset,
             manifest,
@@ -51,7 +52,7 @@ class Evaluator:
         if not self.held_out.rows:
             return None
         device, model = self.engine.world.device, self.engine.module
-        sums, masked_tokens = LossSums(device), 0
+        sums, masked_tokens = LossSums(device, self.objective), 0
         unigram = torch.zeros((), dtype=torch.float64, device=device)
         model.eval()
         for batches in self.held_out.steps():

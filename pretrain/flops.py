@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from configs.schema import ModelConfig
+from configs.schema import ModelConfig, Objective
 
 FORWARD_AND_BACKWARD = 3
 
@@ -38,38 +38,50 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def bert_parameters(config: ModelConfig, vocabulary_size: int) -> int:
-    """Weights of `BertForPreTraining` by its formula: V·H of words, and L layers of 4·H² + 2·H·F, are nearly all."""
+def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> int:
+    """Weights of `BertForPreTraining` by its formula: V·H of words, and L layers of 4·H² + 2·H·F, are nearly all.
+
+    LayerNorms are as many in the pre as in the post form; without a sentence objective there is no pooler.
+    """
     hidden, feed = config.hidden_size, config.intermediate_size
     norm = 2 * hidden
     embeddings = (vocabulary_size + config.max_position_embeddings + 2) * hidden + norm
     attention = 4 * hidden * (hidden + 1) + norm
     feed_forward = 2 * hidden * feed + feed + hidden + norm
-    pooler = hidden * (hidden + 1)
     masked_lm = hidden * (hidden + 1) + norm + vocabulary_size  # the decoder's weight is that of the words
-    next_sentence = 2 * (hidden + 1)
+    next_sentence = (hidden + 2) * (hidden + 1) if objective != "none" else 0  # the pooler's and the head's
     layers = config.num_hidden_layers * (attention + feed_forward)
-    return embeddings + layers + pooler + masked_lm + next_sentence
+    return embeddings + layers + masked_lm + next_sentence
 
 
 def training_flops(
-    config: ModelConfig, vocabulary_size: int, *, rows: int, tokens: int, squared_lengths: int, masked_tokens: int
+    config: ModelConfig,
+    vocabulary_size: int,
+    objective: Objective = "nsp",
+    *,
+    rows: int,
+    tokens: int,
+    squared_lengths: int,
+    masked_tokens: int,
 ) -> int:
     """FLOPs of training on these rows, of which `squared_lengths` sums length² (attention is quadratic in a row)."""
     hidden, feed = config.hidden_size, config.intermediate_size
     products = tokens * (4 * hidden * hidden + 2 * hidden * feed)
     scores_and_means = squared_lengths * 2 * hidden
     masked_lm = masked_tokens * hidden * (hidden + vocabulary_size)
-    next_sentence = rows * hidden * (hidden + 2)
+    next_sentence = rows * hidden * (hidden + 2) if objective != "none" else 0
     forward = 2 * (config.num_hidden_layers * (products + scores_and_means) + masked_lm + next_sentence)
     return FORWARD_AND_BACKWARD * forward
 
 
-def row_flops(config: ModelConfig, vocabulary_size: int, *, length: int, masked_tokens: int) -> int:
+def row_flops(
+    config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp", *, length: int, masked_tokens: int
+) -> int:
     """FLOPs of training on one row."""
     return training_flops(
         config,
         vocabulary_size,
+        objective,
         rows=1,
         tokens=length,
         squared_lengths=length * length,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from configs.schema import ModelConfig
+from preprocessing.contract import Manifest
 from pretrain import flops
 from pretrain.checkpoint import State
 from pretrain.distributed import World
@@ -24,9 +25,10 @@ GIB = 1 << 30
 class Meter:
     """Times steps on one rank. Evaluations and saves are not training time: they `pause` it."""
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, world: World) -> None:
+    def __init__(self, config: ModelConfig, manifest: Manifest, world: World) -> None:
         self.config = config
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary_size = manifest.vocabulary.size
+        self.objective = manifest.objective
         self.world = world
         self.peak = flops.peak_flops(world.device)
         self.time_s = 0.0
@@ -88,6 +90,7 @@ class Meter:
         return flops.training_flops(
             self.config,
             self.vocabulary_size,
+            self.objective,
             rows=step.rows,
             tokens=step.tokens,
             squared_lengths=step.squared_lengths,

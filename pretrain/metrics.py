@@ -54,9 +54,9 @@ class StepMetrics:
     rows: str  # digest of this step's global rows, in order
     loss: float
     mlm_loss: float
-    nsp_loss: float
+    nsp_loss: float | None  # of the sentence objective, nsp or sop; None without one
     mlm_accuracy: float
-    nsp_accuracy: float
+    nsp_accuracy: float | None
     learning_rate: float
     grad_norm: float
     loss_scale: float
@@ -106,7 +106,7 @@ class MetricsLog:
             if record[name] is not None:
                 self.board.add_scalar(tag, record[name], metrics.step)
         if evaluation is not None:
-            valid = {name: value for name, value in asdict(evaluation).items() if name != "step"}
+            valid = {name: value for name, value in asdict(evaluation).items() if name != "step" and value is not None}
             record.update({f"valid_{name}": value for name, value in valid.items()})
             for name, value in valid.items():
                 self.board.add_scalar(f"valid/{name}", value, metrics.step)
@@ -152,10 +152,12 @@ def console_line(metrics: StepMetrics, steps: int) -> str:
     """One step for human eyes."""
     remaining_s = (steps - metrics.step) * metrics.time_s / max(1, metrics.step)
     mfu = "" if metrics.mfu is None else f" mfu {metrics.mfu:.1%}"
+    nsp_loss = "" if metrics.nsp_loss is None else f" nsp {metrics.nsp_loss:.4f}"
+    nsp_accuracy = "" if metrics.nsp_accuracy is None else f" nsp {metrics.nsp_accuracy:.3f}"
     return (
         f"step {metrics.step:>{len(str(steps))}}/{steps} {metrics.step / steps:4.0%}"
-        f" | loss {metrics.loss:.4f} mlm {metrics.mlm_loss:.4f} nsp {metrics.nsp_loss:.4f}"
-        f" | accuracy mlm {metrics.mlm_accuracy:.3f} nsp {metrics.nsp_accuracy:.3f}"
+        f" | loss {metrics.loss:.4f} mlm {metrics.mlm_loss:.4f}{nsp_loss}"
+        f" | accuracy mlm {metrics.mlm_accuracy:.3f}{nsp_accuracy}"
         f" | lr {metrics.learning_rate:.2e} norm {metrics.grad_norm:.2f}"
         f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu} wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
         f" | eta {duration(remaining_s)}" + (" | SKIPPED: gradient not finite" if metrics.skipped else "")
@@ -164,11 +166,11 @@ def console_line(metrics: StepMetrics, steps: int) -> str:
 
 def evaluation_line(evaluation: Evaluation) -> str:
     """One evaluation for human eyes: what the model gives beside what frequencies or a coin would."""
+    nsp = "" if evaluation.nsp_accuracy is None else f" | nsp accuracy {evaluation.nsp_accuracy:.3f} (chance 0.5)"
     return (
         f"held-out at step {evaluation.step}: mlm loss {evaluation.mlm_loss:.4f}"
         f" (unigram {evaluation.unigram_loss:.4f}, {evaluation.unigram_loss - evaluation.mlm_loss:+.4f} nats better)"
-        f" accuracy {evaluation.mlm_accuracy:.3f}"
-        f" | nsp accuracy {evaluation.nsp_accuracy:.3f} (chance 0.5)"
+        f" accuracy {evaluation.mlm_accuracy:.3f}{nsp}"
         f" | {evaluation.rows:,} rows, {evaluation.masked_tokens:,} masked tokens"
     )
 

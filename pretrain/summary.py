@@ -32,12 +32,13 @@ def _data(manifest: Manifest) -> str:
 
 def _model(recipe: Recipe, manifest: Manifest) -> str:
     model, data = recipe.model, recipe.data
-    vocabulary_size = manifest.vocabulary.size
+    sizes = (model, manifest.vocabulary.size, manifest.objective)
     masked_tokens = min(data.max_predictions_per_seq, round(data.masked_lm_prob * data.max_seq_length))
-    row = flops.row_flops(model, vocabulary_size, length=data.max_seq_length, masked_tokens=masked_tokens)
+    row = flops.row_flops(*sizes, length=data.max_seq_length, masked_tokens=masked_tokens)
     return (
         f"{model.num_hidden_layers} layers x {model.hidden_size}, {model.num_attention_heads} heads, "
-        f"{flops.bert_parameters(model, vocabulary_size):,} parameters, {row / 1e9:.3g} GFLOP a full row"
+        f"{model.norm}-LayerNorm, masked words{'' if manifest.objective == 'none' else f' + {manifest.objective}'}, "
+        f"{flops.bert_parameters(*sizes):,} parameters, {row / 1e9:.3g} GFLOP a full row"
     )
 
 

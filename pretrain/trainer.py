@@ -44,7 +44,7 @@ class Trainer:
         self.manifest = read_manifest(self.dataset)
         check_fits(self.manifest, self.recipe.data)
         model = fresh_model(self.recipe, self.manifest)
-        self.meter = Meter(self.recipe.model, self.manifest.vocabulary.size, world)
+        self.meter = Meter(self.recipe.model, self.manifest, world)
         self.engine = Engine(model, self.recipe.optimizer, self.recipe.train, world)
         self.evaluator = Evaluator(self.dataset, self.manifest, self.recipe.train, self.engine)
 
@@ -82,7 +82,7 @@ class Trainer:
 
     def _train_step(self, state: State, step: Step) -> tuple[State, StepMetrics]:
         number = state.step + 1
-        sums = LossSums(self.world.device)
+        sums = LossSums(self.world.device, self.manifest.objective)
         for micro_step, host_batch in enumerate(step.batches):
             torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
             outputs = self.engine.forward(host_batch.to(self.world.device))
@@ -167,7 +167,7 @@ class Trainer:
 def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:
     """The model at step 0, the same on every rank."""
     seed_everything(recipe.train.seed)
-    model = BertForPreTraining(recipe.model, manifest.vocabulary.size)
+    model = BertForPreTraining(recipe.model, manifest.vocabulary.size, manifest.objective)
     if recipe.model.decoder_bias_init == "unigram":
         model.set_decoder_bias(torch.tensor(manifest.statistics.token_counts))
     return model

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
-from configs.schema import ModelConfig
+from configs.schema import ModelConfig, Objective
 from pretrain.flops import bert_parameters, mfu, parameter_count, peak_flops, row_flops, training_flops
 from pretrain.model import BertForPreTraining
 
 BASE = ModelConfig()
 LARGE = ModelConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 VOCABULARY = 30_522
+PAIR: tuple[Objective, Objective] = ("sop", "none")
 
 
 def test_published_sizes() -> None:
@@ -17,16 +20,19 @@ def test_published_sizes() -> None:
     assert bert_parameters(LARGE, VOCABULARY) == 336_226_108
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_formula_is_the_count(layers: int) -> None:
+@pytest.mark.parametrize("objective", ["nsp", "sop", "none"])
+@pytest.mark.parametrize(("layers", "norm"), [(1, "post"), (3, "post"), (3, "pre")])
+def test_formula_is_the_count(layers: int, norm: Literal["post", "pre"], objective: Objective) -> None:
     config = ModelConfig(
+        norm=norm,
         hidden_size=24,
         num_hidden_layers=layers,
         num_attention_heads=3,
         intermediate_size=41,
         max_position_embeddings=19,
     )
-    assert parameter_count(BertForPreTraining(config, 57)) == bert_parameters(config, 57)
+    model = BertForPreTraining(config, 57, objective)
+    assert parameter_count(model) == bert_parameters(config, 57, objective)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,11 @@ def test_ragged_rows_cost_what_their_true_lengths_cost() -> None:
         masked_tokens=sum(masked),
     )
     assert together == apart
+
+
+def test_masked_words_alone_cost_less_by_the_pooler_and_its_head() -> None:
+    both, alone = (row_flops(BASE, VOCABULARY, objective, length=128, masked_tokens=20) for objective in PAIR)
+    assert both - alone == 6 * 768 * (768 + 2)
 
 
 def test_mfu_is_a_share_of_the_peak() -> None:

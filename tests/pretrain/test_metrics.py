@@ -92,6 +92,20 @@ def test_an_evaluation_stands_with_its_step(tmp_path: Path) -> None:
     assert (record["step"], record["valid_mlm_loss"], record["valid_unigram_loss"]) == (4, 6.2, 6.7)
 
 
+def test_without_a_sentence_objective_none_is_shown(tmp_path: Path) -> None:
+    step = replace(STEP, nsp_loss=None, nsp_accuracy=None)
+    evaluation = replace(EVALUATION, step=1, nsp_loss=None, nsp_accuracy=None)
+    with MetricsLog(tmp_path, steps=1, log_every_steps=1, resumed_step=0, recipe_toml="") as log:
+        log.write_step(step, evaluation)
+    tags = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Tags()["scalars"]
+    assert {"loss/mlm", "accuracy/mlm", "valid/mlm_loss"} <= set(tags)
+    assert not any("nsp" in tag for tag in tags)
+    assert "nsp" not in console_line(step, steps=1) + evaluation_line(evaluation)
+    record = read_metrics(tmp_path)[0]
+    assert record["nsp_loss"] is None
+    assert "valid_nsp_loss" not in record
+
+
 def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, steps=1, log_every_steps=1, resumed_step=0, recipe_toml="") as log:
         log.write_step(replace(STEP, grad_norm=float("nan"), skipped=True))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from configs.schema import ModelConfig
+from configs.schema import ModelConfig, Objective
 from pretrain.attention import Layout, _attend_fused, _attend_plain, _pad
-from pretrain.batch import filler_batch
+from pretrain.batch import Batch, filler_batch
 from pretrain.layers import Embedding, LayerNorm
 from pretrain.model import BertForPreTraining
 from tests.pretrain.batches import random_batch, single_rows
@@ -16,19 +16,29 @@ from tests.pretrain.batches import random_batch, single_rows
 VOCABULARY = 50
 
 
-def small_model(dropout: float = 0.0, seed: int = 0) -> BertForPreTraining:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=40,
-        max_position_embeddings=32,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        initializer_range=0.2,
-    )
-    return BertForPreTraining(config, VOCABULARY)
+FORMS = [(norm, objective) for norm in ("post", "pre") for objective in ("nsp", "none")]
+
+
+def small_model(dropout: float = 0.0, norm: str = "post", objective: Objective = "nsp") -> BertForPreTraining:
+    torch.manual_seed(0)
+    shape = {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 40,
+        "max_position_embeddings": 32,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+        "initializer_range": 0.2,
+        "norm": norm,
+    }
+    return BertForPreTraining(ModelConfig.model_validate(shape), VOCABULARY, objective)
+
+
+def both_logits(model: BertForPreTraining, batch: Batch) -> tuple[Tensor, Tensor]:
+    mlm_logits, nsp_logits = model.logits(batch)
+    assert nsp_logits is not None
+    return mlm_logits, nsp_logits
 
 
 def gradients(model: BertForPreTraining, loss: Tensor) -> dict[str, Tensor]:
@@ -37,18 +47,20 @@ def gradients(model: BertForPreTraining, loss: Tensor) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def test_ragged_rows_do_not_see_each_other() -> None:
-    model, batch = small_model(), random_batch(1, rows=7)
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_ragged_rows_do_not_see_each_other(norm: str) -> None:
+    model, batch = small_model(norm=norm), random_batch(1, rows=7)
     hidden_of_rows = torch.cat([model.bert(row)[0] for row in single_rows(batch)])
-    logits_of_rows = [model.logits(row) for row in single_rows(batch)]
+    logits_of_rows = [both_logits(model, row) for row in single_rows(batch)]
     torch.testing.assert_close(model.bert(batch)[0], hidden_of_rows, rtol=0, atol=2e-6)
-    mlm_logits, nsp_logits = model.logits(batch)
+    mlm_logits, nsp_logits = both_logits(model, batch)
     torch.testing.assert_close(mlm_logits, torch.cat([mlm for mlm, _ in logits_of_rows]), rtol=0, atol=5e-6)
     torch.testing.assert_close(nsp_logits, torch.cat([nsp for _, nsp in logits_of_rows]), rtol=0, atol=2e-6)
 
 
-def test_losses_hits_and_gradients_are_sums_over_rows() -> None:
-    model, batch = small_model(), random_batch(2, rows=6)
+@pytest.mark.parametrize(("norm", "objective"), FORMS)
+def test_losses_hits_and_gradients_are_sums_over_rows(norm: str, objective: Objective) -> None:
+    model, batch = small_model(norm=norm, objective=objective), random_batch(2, rows=6)
     whole, rows = model(batch), [model(row) for row in single_rows(batch)]
     for place in range(4):
         torch.testing.assert_close(whole[place], sum(row[place] for row in rows), rtol=1e-6, atol=0)
@@ -61,7 +73,7 @@ def test_losses_hits_and_gradients_are_sums_over_rows() -> None:
 
 def test_losses_are_cross_entropies_of_the_logits_in_fp32() -> None:
     model, batch = small_model().to(torch.bfloat16), random_batch(3, rows=5)
-    mlm_logits, nsp_logits = model.logits(batch)
+    mlm_logits, nsp_logits = both_logits(model, batch)
     mlm_loss, nsp_loss, mlm_correct, nsp_correct = model(batch)
     expected = -mlm_logits.float().log_softmax(-1)[torch.arange(len(batch.masked_ids)), batch.masked_ids].sum()
     torch.testing.assert_close(mlm_loss, expected, rtol=1e-6, atol=0)
@@ -72,8 +84,9 @@ def test_losses_are_cross_entropies_of_the_logits_in_fp32() -> None:
     assert int(nsp_correct) == int((nsp_logits.argmax(-1) == batch.next_sentence_label).sum())
 
 
-def test_a_filler_row_adds_nothing_but_takes_part() -> None:
-    model = small_model()
+@pytest.mark.parametrize(("norm", "objective"), FORMS)
+def test_a_filler_row_adds_nothing_but_takes_part(norm: str, objective: Objective) -> None:
+    model = small_model(norm=norm, objective=objective)
     outputs = model(filler_batch(2, 3))
     assert [value.item() for value in outputs] == [0, 0, 0, 0]
     found = gradients(model, outputs[0] + outputs[1])
@@ -87,6 +100,39 @@ def test_hidden_states_end_in_the_encoders_output() -> None:
     assert [tuple(state.shape) for state in states] == [(len(batch.input_ids), 24)] * 3
     assert torch.equal(states[-1], model.bert(batch)[0])
     assert torch.equal(states[0], model.bert.embeddings(batch))
+
+
+def test_without_a_sentence_objective_there_is_nothing_of_it() -> None:
+    alone, both = small_model(objective="none"), small_model()
+    assert both.state_dict().keys() - alone.state_dict().keys() == {
+        f"{module}.{kind}" for module in ("bert.pooler", "next_sentence") for kind in ("weight", "bias")
+    }
+    alone.load_state_dict(both.state_dict(), strict=False)
+    batch = random_batch(4, rows=3)
+    mlm_loss, nsp_loss, mlm_correct, nsp_correct = alone(batch)
+    assert torch.equal(mlm_loss, both(batch)[0])
+    assert torch.equal(mlm_correct, both(batch)[2])
+    assert (nsp_loss.item(), nsp_correct.item()) == (0, 0)
+    assert alone.logits(batch)[1] is None
+
+
+def test_pre_norm_keeps_a_path_without_layer_norm() -> None:
+    model, batch = small_model(norm="pre"), random_batch(4, rows=3)
+    for layer in model.bert.encoder:
+        for name in ("attention.output", "feed_out"):
+            torch.nn.init.zeros_(layer.get_submodule(name).get_parameter("weight"))
+    states = list(model.bert.hidden_states(batch))
+    assert torch.equal(states[1], states[0])  # layers that add nothing change nothing
+    torch.testing.assert_close(states[-1].mean(-1), torch.zeros(len(batch.input_ids)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(states[-1].var(-1, correction=0), torch.ones(len(batch.input_ids)))
+
+
+def test_pre_norm_starts_with_narrow_residual_layers() -> None:
+    post, pre = small_model(), small_model(norm="pre")
+    for name, weight in post.named_parameters():
+        if weight.ndim == 2:
+            narrow = 2.0 if name.endswith(("attention.output.weight", "feed_out.weight")) else 1.0  # √(2 · 2 layers)
+            assert torch.equal(pre.get_parameter(name), weight / narrow), name
 
 
 def test_attention_forms_agree_forward_and_backward() -> None:
