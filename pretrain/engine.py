@@ -1,0 +1,202 @@
+"""DeepSpeed's engine, as this project uses it: the only file that knows DeepSpeed's configuration.
+
+What DeepSpeed does otherwise than needed is mended here, each with its reason beside it. At ZeRO stage 0 it still sends
+the gradients and makes the step, but the master weights are ours: its own bf16 without ZeRO accumulates gradients in
+bf16, makes an optimizer step at the start, and waits for the GPU once a parameter; its fp32 trains on a NaN.
+
+At every stage and precision gradients are accumulated and weights updated in fp32. In bf16 the gradients travel between
+ranks as bf16 at stages 1 to 3, as fp32 at stage 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from configs.schema import OptimizerConfig, TrainConfig
+from pretrain import partition
+from pretrain.distributed import World
+from pretrain.optim import adamw, parameter_groups
+from pretrain.partition import Partition
+
+log = logging.getLogger(__name__)
+
+BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, at most; DeepSpeed would take 500 million for any model
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did.
+
+    `grad_norm` is the global norm before clipping. `skipped`: a gradient was not finite on some rank, nothing was
+    changed on any, and the norm is infinite.
+    """
+
+    grad_norm: float
+    skipped: bool
+
+
+class Engine:
+    """A model in training: forward, backward, step, and the partition of its weights and moments.
+
+    `model` is whole, in fp32 and the same on every rank; all of its parameters are trained and take part in every
+    forward. It is taken over: in bf16 its weights become bf16, at stage 3 they are scattered over the ranks.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> None:
+        self.world = world
+        self.zero_stage = train.zero_stage
+        self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        self.optimizer_steps = 0  # AdamW's t: steps made and not skipped
+        self._clipping = optimizer.gradient_clipping
+        self._adam = adamw(parameter_groups(model, optimizer.weight_decay), optimizer)
+        self._masters = _hold_masters(model, self._adam, train, world) if train.zero_stage == 0 else {}
+        # DeepSpeed casts into new tensors; these keep the fp32 values, for masters that start from rounded ones.
+        exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        config = deepspeed_config(model, optimizer, train)
+        deepspeed = _import_deepspeed(world)
+        with contextlib.redirect_stdout(None):  # one of its optimizers prints the memory in use
+            self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config)
+        self.partition = self._make_partition()
+        if self.zero_stage:
+            for fragment in self.partition.fragments:
+                fragment.master.copy_(exact[fragment.name].view(-1).narrow(0, fragment.offset, fragment.numel))
+
+    @property
+    def module(self) -> nn.Module:
+        """The model, for `train()`, `eval()` and forwards without gradients; at stage 3 every rank must join in."""
+        module: nn.Module = self._deepspeed.module
+        return module
+
+    def forward(self, batch: object) -> tuple[Tensor, ...]:
+        """The model's outputs for one micro-batch."""
+        outputs: tuple[Tensor, ...] = self._deepspeed(batch)
+        return outputs
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add one micro-batch's gradients; `last` says that it is the step's last one.
+
+        `loss` is this micro-batch's share of the global loss: shares add up, over micro-batches and ranks, to the loss
+        that is trained on. Every rank makes the same number of micro-steps, which may change from step to step.
+        """
+        self._deepspeed.set_gradient_accumulation_boundary(last)
+        # DeepSpeed averages over ranks (its `sum` is not there at stage 3) where shares are to be added.
+        self._deepspeed.backward(loss * self.world.world_size, scale_wrt_gas=False)
+
+    def step(self, learning_rate: float) -> StepResult:
+        """Clip the accumulated gradients by their global norm and make one AdamW step, or skip it on all ranks."""
+        for group in self._adam.param_groups:
+            group["lr"] = learning_rate
+        result = self._step_sharded() if self.zero_stage else self._step_replicated()
+        self.optimizer_steps += not result.skipped
+        return result
+
+    def set_optimizer_steps(self, steps: int) -> None:
+        """Go on as if `steps` steps had been made: AdamW's bias correction follows them."""
+        self.optimizer_steps = steps
+        for state in self._adam.state.values():
+            state["step"].fill_(steps)
+
+    def _step_sharded(self) -> StepResult:
+        self._deepspeed.step()
+        if not self._deepspeed.was_step_applied():
+            return StepResult(math.inf, skipped=True)
+        return StepResult(float(self._deepspeed.get_global_grad_norm()), skipped=False)
+
+    def _step_replicated(self) -> StepResult:
+        """All ranks hold the same summed gradients, so that they decide alike."""
+        parameters = list(self.module.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        grad_norm = norm.item()
+        if not math.isfinite(grad_norm):
+            self._deepspeed.zero_grad()
+            return StepResult(math.inf, skipped=True)
+        if self._clipping:
+            nn.utils.clip_grads_with_norm_(parameters, self._clipping, norm)
+        for parameter, master in zip(parameters, self._masters.values(), strict=True):
+            master.grad = parameter.grad
+        self._deepspeed.step()
+        for master in self._masters.values():
+            master.grad = None
+        self.partition.refresh()
+        return StepResult(grad_norm, skipped=False)
+
+    def _make_partition(self) -> Partition:
+        if self.zero_stage == 0:
+            return partition.replicated(self.module, self._adam, self._masters, self.world)
+        if self.zero_stage == 3:
+            return partition.sharded(self.module, self._adam, self._deepspeed.optimizer, self.world)
+        return partition.flat(self.module, self._adam, self._deepspeed.optimizer)
+
+
+def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration for a model that is still whole."""
+    elements = sum(parameter.numel() for parameter in model.parameters())
+    largest_vector = max((parameter.numel() for parameter in model.parameters() if parameter.dim() <= 1), default=0)
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": train.micro_batch_size,
+        "gradient_accumulation_steps": 1,  # losses come normalised, and `backward` is told which is the last
+        "gradient_clipping": optimizer.gradient_clipping if train.zero_stage else 0.0,
+        "zero_optimization": {
+            "stage": train.zero_stage,
+            "reduce_bucket_size": min(elements, BUCKET_ELEMENTS),
+            # Stage 3 keeps biases and LayerNorm whole on every rank and gathers only matrices when they are used.
+            "stage3_param_persistence_threshold": largest_vector,
+        },
+    }
+    if train.precision == "bf16" and train.zero_stage:
+        config["bf16"] = {"enabled": True, "immediate_grad_update": True}
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config
+
+
+def _hold_masters(model: nn.Module, adam: torch.optim.AdamW, train: TrainConfig, world: World) -> dict[str, Tensor]:
+    """What AdamW steps on at stage 0: the parameters themselves in fp32, in bf16 fp32 copies, gradients in fp32 too."""
+    model.to(world.device)
+    masters: dict[str, Tensor] = dict(model.named_parameters())
+    if train.precision == "bf16":
+        for name, parameter in model.named_parameters():
+            masters[name] = parameter.detach().clone().requires_grad_()
+            parameter.data = parameter.data.to(torch.bfloat16)
+            parameter.grad_dtype = torch.float32
+        for group in adam.param_groups:
+            group["params"] = [masters[name] for name in group["names"]]
+    return masters
+
+
+def _import_deepspeed(world: World) -> Any:
+    """DeepSpeed, quietened, and told what it would find out wrongly or slowly; its import reads the environment."""
+    os.environ |= {
+        "DS_ACCELERATOR": world.device.type,  # else a GPU, if there is one, whatever the recipe says
+        "RANK": str(world.rank),
+        "LOCAL_RANK": str(world.local_rank),
+        "WORLD_SIZE": str(world.world_size),
+        "LOCAL_SIZE": str(world.local_world_size),  # else stage 3 runs `numactl` at each reduction on a CPU
+    }
+    import deepspeed
+    import deepspeed.utils.groups
+
+    logger = logging.getLogger("DeepSpeed")  # prints to stdout by itself
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.addFilter(lambda record: "OVERFLOW" not in record.getMessage())  # a skipped step: `StepResult` says it
+    # It calls collectives by names that torch has since changed.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\.c10d_logger")
+    if world.device.type == "cpu":
+        # Its shared-memory all-reduce is compiled at the first start, 40 s with a compiler, an abort without one: more
+        # than it would save a machine whose ranks are a few. The list of ops that can be built is left empty.
+        deepspeed.ops.__compatible_ops__ = {}
+        if world.rank == 0:
+            log.info("ranks on this CPU reduce by gloo: DeepSpeed's shared-memory op would have to be compiled first")
+    # Its own copy of the group of all ranks would wait half an hour for a lost one, whatever the recipe says.
+    deepspeed.utils.groups._WORLD_GROUP = torch.distributed.group.WORLD
+    return deepspeed

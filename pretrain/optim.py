@@ -1,0 +1,58 @@
+"""AdamW over BERT's two parameter groups, and its learning rate by step (Devlin et al. 2018, A.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import OptimizerConfig
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The model's parameters in two groups: with `weight_decay`, and without.
+
+    As published, biases and LayerNorm are not decayed: exactly the parameters of one dimension. Each group holds
+    `params`, their `names` in the same order, and its `weight_decay`. A tied weight comes once.
+    """
+    named = dict(model.named_parameters())
+    decayed = {name: parameter for name, parameter in named.items() if parameter.dim() > 1}
+    plain = {name: parameter for name, parameter in named.items() if parameter.dim() <= 1}
+    return [
+        {"names": list(group), "params": list(group.values()), "weight_decay": decay}
+        for group, decay in ((decayed, weight_decay), (plain, 0.0))
+        if group
+    ]
+
+
+def adamw(groups: list[dict[str, Any]], optimizer: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW in one pass over memory, on CPU and GPU; its learning rate is 0 until a step sets it."""
+    return torch.optim.AdamW(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
+
+
+def ensure_moments(adam: torch.optim.AdamW, weights: Tensor) -> dict[str, Tensor]:
+    """AdamW's state of `weights`, made now if the first step has not: what it would make, so that it can be loaded."""
+    state: dict[str, Tensor] = adam.state[weights]
+    if not state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)
+        state.update({name: torch.zeros_like(weights, requires_grad=False) for name in MOMENTS})
+    return state
+
+
+def learning_rate_at(step: int, optimizer: OptimizerConfig, steps: int) -> float:
+    """The learning rate of one step; the first is step 1, the last is `steps`.
+
+    Warmup: `learning_rate * step / warmup_steps`, so that step `warmup_steps` has the peak and no step has 0. After it,
+    `linear` decays by equal amounts from the peak at step `warmup_steps + 1` to 0 at step `steps + 1`, which is not
+    made; `constant` stays at the peak.
+    """
+    assert step >= 1
+    peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
+    if step <= warmup:
+        return peak * step / warmup
+    if optimizer.decay == "constant":
+        return peak
+    return peak * max(0, steps + 1 - step) / (steps - warmup)
