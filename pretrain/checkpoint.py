@@ -63,7 +63,6 @@ class State(Entry):
     cursor: int  # training rows consumed or passed over since the start
     samples: int = 0  # rows trained on
     tokens: int = 0  # tokens trained on
-    time_s: float = 0.0  # seconds spent in training, over all of its starts
     time_s: float = 0.0  # seconds of training, over all starts
     skipped: list[tuple[int, int]] = []  # rows passed over after a fault: the first, and the first after them
     dataset: str = ""  # digest of the data set in which the cursor counts
@@ -101,12 +100,7 @@ def save(run: Path, engine: Engine, state: State, keep: int) -> Path | None:
 
 
 def exists(run: Path) -> bool:
-    """Whether the run has a checkpoint, whole or not: training then goes on from one, or not at all."""
-    return bool(_names(run / CHECKPOINTS))
-
-
-def exists(run: Path) -> bool:
-    """Whether a run has, or should have, a checkpoint: valid or not, `find` will tell."""
+    """Whether a run has a checkpoint, or should have: training then goes on from one, or not at all."""
     names, promised = _listing(run)
     return promised or bool(names)
 
