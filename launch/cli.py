@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from configs.errors import UserError
+from launch import transfer_commands
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -143,8 +144,11 @@ def train(
     """
     from configs.recipe import load_recipe
     from launch import local, run_folder
+    from preprocessing.contract import read_manifest
+    from pretrain.fit import check_fits
 
     resolved = load_recipe(recipe, overrides or ())
+    check_fits(read_manifest(Path(resolved.data.dataset)), resolved.data)
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         local.become_rank(resolved, resume)
     with run_folder.opened(resolved, resume) as run:
@@ -266,6 +270,9 @@ def tensorboard(
     from launch.tensorboard import serve
 
     raise typer.Exit(serve(runs, port))
+
+
+transfer_commands.add_to(app)
 
 
 def main() -> NoReturn:

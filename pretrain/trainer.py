@@ -15,18 +15,21 @@ import torch
 from configs.errors import UserError
 from configs.recipe import load_recipe, resolved_toml
 from configs.schema import Recipe
-from preprocessing.contract import Manifest, read_manifest
+from preprocessing.contract import VOCABULARY, Manifest, read_manifest
+from preprocessing.vocabulary import Vocabulary
 from pretrain import checkpoint
 from pretrain.checkpoint import State
-from pretrain.data import Loader, check_fits
+from pretrain.data import Loader
 from pretrain.distributed import World, any_rank, seed_everything, seed_for
 from pretrain.engine import Engine
 from pretrain.evaluation import Evaluation, Evaluator
+from pretrain.fit import check_fits
 from pretrain.losses import LossSums
 from pretrain.meter import Meter
 from pretrain.metrics import MetricsLog, StepMetrics
 from pretrain.model import BertForPreTraining
 from pretrain.optim import learning_rate_at
+from pretrain.pretrained import load_pretrained
 from pretrain.step import Step
 from pretrain.stop import StopRequest
 from pretrain.summary import summary
@@ -43,9 +46,8 @@ class Trainer:
         self.dataset = Path(self.recipe.data.dataset)
         self.manifest = read_manifest(self.dataset)
         check_fits(self.manifest, self.recipe.data)
-        model = fresh_model(self.recipe, self.manifest)
         self.meter = Meter(self.recipe.model, self.manifest, world)
-        self.engine = Engine(model, self.recipe.optimizer, self.recipe.train, world)
+        self.engine = Engine(self._first_model(), self.recipe.optimizer, self.recipe.train, world)
         self.evaluator = Evaluator(self.dataset, self.manifest, self.recipe.train, self.engine)
 
     def train(self, resume: str) -> bool:
@@ -104,6 +106,15 @@ class Trainer:
             }
         )
         return next_state, metrics
+
+    def _first_model(self) -> BertForPreTraining:
+        """The model at step 0, or, where there is a checkpoint, one to be filled from it."""
+        model = fresh_model(self.recipe, self.manifest)
+        source = self.recipe.train.initialise_from
+        if source and not checkpoint.exists(self.run):
+            vocabulary = Vocabulary.read(self.dataset / VOCABULARY, self.manifest.vocabulary.lowercase)
+            load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary)
+        return model
 
     def _restore(self, resume: str) -> State:
         """The state to go on from: the newest checkpoint's, a given one's, or a fresh start."""
@@ -165,7 +176,7 @@ class Trainer:
 
 
 def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:
-    """The model at step 0, the same on every rank."""
+    """A model of random weights, the same on every rank."""
     seed_everything(recipe.train.seed)
     model = BertForPreTraining(recipe.model, manifest.vocabulary.size, manifest.objective)
     if recipe.model.decoder_bias_init == "unigram":

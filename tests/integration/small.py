@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-WORDS = [a + b for a in ("ba", "ko", "mi", "ru", "te", "lo") for b in ("", "n", "ster", "ling", "ra", "vo", "da")]
+SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
+WORDS = [first + last for first in SYLLABLES[::3] for last in SYLLABLES[::4]]
 
 RECIPE = """\
 name = "small"

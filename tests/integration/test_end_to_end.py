@@ -179,7 +179,7 @@ def test_bad_input_is_refused_in_one_line(prepared: Path, overrides: list[str], 
     assert refused.stderr.count("\n") == 1, refused.stderr
     assert refused.stderr.startswith("error: ")
     assert cause in refused.stderr
-    assert not (prepared / "runs/refused/checkpoints").exists()
+    assert not (prepared / "runs/refused/recipe.toml").exists()
 
 
 def test_a_damaged_shard_is_named(prepared: Path, tmp_path: Path) -> None:
