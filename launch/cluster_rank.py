@@ -53,10 +53,10 @@ def rank_command(run: Path, place: Place, caches: Path) -> RankCommand:
     env = {
         **place.variables(),
         **{name: str(caches / folder) for name, folder in CACHES.items()},
-        # A collective that times out leaves what every rank was doing beside the logs.
+        # A collective that times out leaves what each rank was doing beside the logs (NCCL's flight recorder).
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
-        "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000",
-        "TORCH_NCCL_DEBUG_INFO_TEMP_FILE": str(logs / "nccl_trace_rank_"),
+        "TORCH_FR_BUFFER_SIZE": "2000",
+        "TORCH_FR_DUMP_TEMP_FILE": str(logs / "nccl_trace_rank_"),
         "PYTHONUNBUFFERED": "1",
     }
     return RankCommand(place.rank, rank_argv(run, ["--resume", "auto"]), env, logs / f"rank_{place.rank:05}.log")
