@@ -31,6 +31,7 @@ VOCABULARY = "vocab.txt"
 SHARDS = "shards"
 
 Split = Literal["train", "held_out"]
+SPLITS: tuple[Split, Split] = ("train", "held_out")
 IntArray = NDArray[np.integer[Any]]
 
 
@@ -77,7 +78,7 @@ class Statistics(Entry):
     random_next_pairs: int
     short_pairs: int
     length_histogram: list[int]  # pairs by length in tokens, index = length
-    token_counts: list[int]  # original tokens by id, specials not counted
+    token_counts: list[int]  # original tokens by id, without the pairs' own [CLS] and [SEP]
 
 
 class Manifest(Entry):

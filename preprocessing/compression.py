@@ -1,0 +1,147 @@
+"""Compressed input as one stream of bytes: every member of the file, each whole, or an error.
+
+The standard library's readers take what follows a member and cannot be decoded for padding, and so turn a damaged
+multi-stream file into a short one. A short corpus is worse than none; here it is an error that names the file.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import IO, Any, Protocol
+
+import zstandard
+
+from configs.errors import UserError
+
+_CHUNK_BYTES = 1 << 16
+
+
+class _Decoder(Protocol):
+    """Decompresses one member; `bz2` and `lzma` set the pattern."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._decoder.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
+
+
+class _Zstandard:
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._decoder = zstandard.ZstdDecompressor().decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def decompress(self, data: bytes, _max_length: int) -> bytes:
+        return self._decoder.decompress(data)
+
+
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
+    ".bz2": bz2.BZ2Decompressor,
+    ".gz": _Gzip,
+    ".xz": lzma.LZMADecompressor,
+    ".zst": _Zstandard,
+}
+
+
+def is_compressed(path: str) -> bool:
+    """Whether the file's name says that it is compressed, and so cannot be entered in the middle."""
+    return path.lower().endswith(tuple(_DECODERS))
+
+
+def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader[Any]:
+    """The decompressed content of `stream`, by the suffix of `path`; reading raises `UserError` where it is damaged."""
+    suffix = next(suffix for suffix in _DECODERS if path.lower().endswith(suffix))
+    return io.BufferedReader(_Decompressed(stream, path, _DECODERS[suffix]), buffer_size=1 << 20)
+
+
+class _Decompressed(io.RawIOBase):
+    def __init__(self, stream: IO[bytes], path: str, new_decoder: Callable[[], _Decoder]) -> None:
+        self._stream = stream
+        self._path = path
+        self._new_decoder = new_decoder
+        self._decoder = new_decoder()
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io hands over a memoryview
+        while not self._ready:
+            if not self._advance():
+                return 0
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _advance(self) -> bool:
+        """Decompress a little more, perhaps nothing yet; False at the end of the last member."""
+        at_end = False
+        if self._decoder.eof:
+            data = self._start_of_next_member()
+            if not data:
+                return False
+            self._decoder = self._new_decoder()
+        else:
+            data = self._stream.read(_CHUNK_BYTES) if self._decoder.needs_input else b""
+            at_end = self._decoder.needs_input and not data
+        self._ready = memoryview(self._decompress(data))
+        if at_end and not self._ready and not self._decoder.eof:
+            raise UserError("the file is truncated: it ends within its data", place=self._path, mend="fetch it again")
+        return True
+
+    def _start_of_next_member(self) -> bytes:
+        """Empty at the end of the file; zeros between members are padding."""
+        data = self._decoder.unused_data.lstrip(b"\0")
+        while not data:
+            chunk = self._stream.read(_CHUNK_BYTES)
+            if not chunk:
+                break
+            data = chunk.lstrip(b"\0")
+        return data
+
+    def _decompress(self, data: bytes) -> bytes:
+        try:
+            return self._decoder.decompress(data, 4 * _CHUNK_BYTES)
+        except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
+            mend = "fetch it again, or give it the suffix of its kind"
+            raise UserError(f"the compressed file is damaged ({error})", place=self._path, mend=mend) from error

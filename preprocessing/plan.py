@@ -1,0 +1,116 @@
+"""The corpus cut into work items: a pure function of the input files, their sizes and the recipe.
+
+A work item is a run of spans: whole files, or byte ranges of files that can be entered in the middle. It holds about
+`group_bytes` of input, never less than half (unless the corpus does), so that every group has enough other documents to
+draw random segments from. A document belongs to the span in which it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any
+
+from configs.schema import CorpusConfig, DataConfig, digest_of
+from preprocessing.compression import is_compressed
+from preprocessing.sources import SourceFile
+
+_COMPRESSION_RATIO = 4  # of text, roughly: only how many small files share a work item hangs on it
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes [start, end) of a file of the `corpus`-th corpus; `end` is None for a whole compressed file."""
+
+    corpus: int
+    path: str
+    start: int
+    end: int | None
+    size: int  # bytes, as stored
+
+    @property
+    def weight(self) -> int:
+        """Bytes of text to expect."""
+        return self.size * _COMPRESSION_RATIO if self.end is None else self.size
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """What one worker does in one go."""
+
+    number: int
+    spans: tuple[Span, ...]
+
+    @property
+    def name(self) -> str:
+        """How its groups' files begin."""
+        return f"{self.number:05}"
+
+    @property
+    def size(self) -> int:
+        """Bytes, as stored."""
+        return sum(span.size for span in self.spans)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of text to expect."""
+        return sum(span.weight for span in self.spans)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All work items, and what they were made from."""
+
+    items: tuple[WorkItem, ...]
+    input_bytes: int  # of all files, as stored
+    input_digest: str  # of the files' names and sizes, in order, and their formats; folders do not count
+
+
+def make_plan(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> Plan:
+    """Cut each corpus's files (sorted, empty ones are passed over) into work items, in order."""
+    spans = [
+        span
+        for number, corpus_files in enumerate(files)
+        for file in corpus_files
+        for span in _cut(number, file, config.group_bytes)
+    ]
+    items = tuple(WorkItem(number, tuple(group)) for number, group in enumerate(_pack(spans, config.group_bytes)))
+    described = [_describe(corpus, corpus_files) for corpus, corpus_files in zip(config.corpora, files, strict=True)]
+    input_bytes = sum(file.size for corpus_files in files for file in corpus_files)
+    return Plan(items, input_bytes, digest_of({"corpora": described}))
+
+
+def _cut(corpus: int, file: SourceFile, group_bytes: int) -> Iterator[Span]:
+    """One span, or as many even ones as make about `group_bytes` each."""
+    if is_compressed(file.path):
+        if file.size:
+            yield Span(corpus, file.path, 0, None, file.size)
+        return
+    pieces = max(1, round(file.size / group_bytes)) if file.size else 0
+    bounds = [file.size * piece // pieces for piece in range(pieces + 1)] if pieces else []
+    for start, end in pairwise(bounds):
+        yield Span(corpus, file.path, start, end, end - start)
+
+
+def _pack(spans: Sequence[Span], group_bytes: int) -> list[list[Span]]:
+    """Runs of spans of at least half of `group_bytes`; what is left over at the end joins the last."""
+    runs: list[list[Span]] = [[]]
+    weight = 0
+    for span in spans:
+        if 2 * weight >= group_bytes:
+            runs.append([])
+            weight = 0
+        runs[-1].append(span)
+        weight += span.weight
+    if 2 * weight < group_bytes and len(runs) > 1:
+        last = runs.pop()
+        runs[-1] += last
+    return [run for run in runs if run]
+
+
+def _describe(corpus: CorpusConfig, files: Sequence[SourceFile]) -> dict[str, Any]:
+    named = [[PurePosixPath(file.path).name, file.size] for file in files]
+    fields = corpus.model_dump(exclude={"paths"})
+    return {**fields, "files": named}

@@ -1,0 +1,155 @@
+"""Run a Beam pipeline on this machine, in this process or in worker processes, and end it as soon as anything fails.
+
+Beam's `run` blocks, does not mind Ctrl-C, and waits for all workers before it says that one has failed. So it runs in a
+thread of its own, and this one watches: for Ctrl-C, for an error that a worker has reported, for a worker that died.
+"""
+
+# mypy: allow-untyped-calls
+# Beam is half typed.
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from configs.errors import UserError
+from configs.files import atomic_write_text
+from preprocessing.beam import FnApiRunner, PipelineOptions, SubprocessSDKEnvironment, beam
+from preprocessing.progress import StoppedError, stop_requested
+
+_WORKER_MODULE = "preprocessing.worker"
+_REPORT = "error.json"
+_WATCH_EVERY_S = 0.2
+_PATIENCE_S = 3.0  # for work inside this process to come to its next visit
+
+
+def run_pipeline(build: Callable[[beam.Pipeline], None], workers: int, work: Path, tick: Callable[[], None]) -> None:
+    """Run the pipeline that `build` describes; `tick` is called a few times a second meanwhile.
+
+    With more than one worker each is a process of its own. Steps wrap their work in `reported(work)`: then the
+    `UserError` that one raises is raised here, wherever it ran. When this returns or raises, no worker is left.
+    """
+    (work / _REPORT).unlink(missing_ok=True)
+    stop_requested.clear()
+    run = _Run(build, workers)
+    with run.noting_deaths():
+        try:
+            run.start()
+            while not run.finished.wait(_WATCH_EVERY_S):
+                tick()
+                _raise_reported(work)
+                run.raise_death()
+            _raise_reported(work)
+            run.raise_failure()
+            tick()
+        finally:
+            run.end()
+
+
+@contextmanager
+def reported(work: Path) -> Iterator[None]:
+    """Write down what is raised in the block, for the driver: Beam makes text of it, or nothing."""
+    try:
+        yield
+    except StoppedError:
+        raise
+    except Exception as error:
+        is_users = isinstance(error, UserError)
+        report = vars(error) if is_users else {"traceback": traceback.format_exc()}
+        with suppress(OSError):  # a full disk: the driver then finds out by itself
+            atomic_write_text(work / _REPORT, json.dumps(report))
+        raise
+
+
+def _raise_reported(work: Path) -> None:
+    file = work / _REPORT
+    if not file.is_file():
+        return
+    report = json.loads(file.read_text())
+    file.unlink()
+    if "cause" in report:
+        raise UserError(**report)
+    raise RuntimeError(f"preparation failed in a worker\n{report['traceback']}")
+
+
+class _Run:
+    """A pipeline in a thread."""
+
+    def __init__(self, build: Callable[[beam.Pipeline], None], workers: int) -> None:
+        self.finished = threading.Event()  # not `Thread.join`, which Python 3.11 breaks off for good at a Ctrl-C
+        self._build = build
+        self._workers = workers
+        self._failure: Exception | None = None
+        self._death = ""
+        self._thread = threading.Thread(target=self._run, name="beam", daemon=True)
+
+    def start(self) -> None:
+        """Begin, and return."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop what still runs: worker processes at once, work inside this process at its next visit."""
+        stop_requested.set()
+        for process in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                if _WORKER_MODULE in process.cmdline():
+                    process.kill()
+        self.finished.wait(_PATIENCE_S if self._workers == 1 else _WATCH_EVERY_S)
+
+    def raise_death(self) -> None:
+        """Raise if a worker process died: a `UserError` if it was killed, most likely for lack of memory."""
+        if "return code -" in self._death:
+            raise UserError(
+                f"a preparation worker was killed ({self._death}); most often the machine has run out of memory",
+                mend="lower data.workers or data.group_bytes and run the same command again: it goes on where it was",
+            )
+        if self._death:
+            raise RuntimeError(self._death)
+
+    def raise_failure(self) -> None:
+        """Raise what made the pipeline fail, if anything did."""
+        self.raise_death()
+        if self._failure is not None:
+            raise self._failure
+
+    @contextmanager
+    def noting_deaths(self) -> Iterator[None]:
+        """Hear of dying worker processes: the threads of Beam's that wait for them raise, and so do their partners."""
+        previous = threading.excepthook
+
+        def note(failed: threading.ExceptHookArgs) -> None:
+            if failed.thread is not None and failed.thread.name == "run_worker":
+                self._death = str(failed.exc_value)
+            elif not failed.exc_type.__module__.startswith("grpc"):
+                previous(failed)
+
+        threading.excepthook = note
+        try:
+            yield
+        finally:
+            threading.excepthook = previous
+
+    def _run(self) -> None:
+        environment = None
+        if self._workers > 1:
+            # Beam hands this line to a shell; `exec` leaves no shell between the worker and its driver.
+            command = shlex.join([sys.executable, "-m", _WORKER_MODULE])
+            environment = SubprocessSDKEnvironment.from_command_string(f"exec {command}")
+        options = PipelineOptions(
+            [], direct_num_workers=self._workers, default_sdk_harness_log_level="CRITICAL", save_main_session=False
+        )
+        try:
+            with beam.Pipeline(FnApiRunner(default_environment=environment), options) as pipeline:
+                self._build(pipeline)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the watching thread raises it
+            self._failure = error
+        finally:
+            self.finished.set()

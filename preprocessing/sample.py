@@ -1,0 +1,74 @@
+"""Text to train the vocabulary on: the training split's, or an even sample of it where there is more than asked for.
+
+Each work item writes its part to a file of its own, so that a rerun need not read it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from configs.files import atomic_write, atomic_write_text
+from configs.schema import DataConfig
+from preprocessing.contract import Entry
+from preprocessing.documents import read_item
+from preprocessing.filters import keep
+from preprocessing.plan import Plan, WorkItem
+from preprocessing.progress import Monitor
+
+
+class SampleEntry(Entry):
+    """What a work item's part of the sample holds."""
+
+    documents: int
+    drops: dict[str, int]
+
+
+def sampling_rate(plan: Plan, sample_bytes: int) -> float:
+    """The share of documents to sample, by the text that the plan expects: 1 where it fits into `sample_bytes`."""
+    return min(1.0, sample_bytes / max(1, sum(item.weight for item in plan.items)))
+
+
+def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Path, monitor: Monitor) -> None:
+    """Write the item's part, unless that is done."""
+    text_file, entry_file = _files(work, item)
+    if entry_file.is_file():
+        monitor.meter.bytes += item.size
+        return
+    documents = 0
+    drops: Counter[str] = Counter()
+    with atomic_write(text_file) as stream:
+        for document in read_item(item, config, monitor):
+            if rate < 1.0 and _fraction(document.text) >= rate:  # of the raw text: most are never cleaned
+                continue
+            kept = keep(document, config)
+            if isinstance(kept, str):
+                drops[kept] += 1
+            elif kept.split == "train":
+                documents += 1
+                stream.write(kept.text.encode() + b"\n")
+    atomic_write_text(entry_file, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
+
+
+def read_entries(plan: Plan, work: Path) -> Iterator[SampleEntry]:
+    """What all parts hold."""
+    for item in plan.items:
+        yield SampleEntry.model_validate_json(_files(work, item)[1].read_bytes())
+
+
+def sampled_lines(plan: Plan, work: Path) -> Iterator[str]:
+    """The lines of all parts, in the corpus's order."""
+    for item in plan.items:
+        with _files(work, item)[0].open(encoding="utf-8", newline="\n") as stream:
+            yield from stream
+
+
+def _files(work: Path, item: WorkItem) -> tuple[Path, Path]:
+    return work / f"sample-{item.name}.txt", work / f"sample-{item.name}.json"
+
+
+def _fraction(text: str) -> float:
+    """A number in [0, 1) that hangs on the text alone."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64

@@ -1,0 +1,138 @@
+"""Input files: finding and opening them, on whatever file system Beam reaches."""
+
+# mypy: allow-untyped-calls
+# Beam's FileSystems are half typed.
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from configs.errors import UserError
+from preprocessing.beam import BeamIOError, CompressionTypes, FileMetadata, FileSystems
+from preprocessing.compression import decompressed, is_compressed
+
+_BUFFER_BYTES = 1 << 20
+_FOREIGN_STARTS = {
+    b"\x1f\x8b": "gzip data without the suffix .gz",
+    b"BZh": "bzip2 data without the suffix .bz2",
+    b"\xfd7zXZ": "xz data without the suffix .xz",
+    b"\x28\xb5\x2f\xfd": "zstandard data without the suffix .zst",
+    b"PK\x03\x04": "a zip archive",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An input file and its size in bytes, as stored."""
+
+    path: str
+    size: int
+
+
+@dataclass
+class Meter:
+    """How many bytes of the input files were read."""
+
+    bytes: int = 0
+
+
+def find_files(patterns: list[str]) -> list[SourceFile]:
+    """The files behind paths, folders (with all below them) and globs, sorted by path, each once.
+
+    Below a folder, names that begin with `.` or `_` are passed over: caches and job markers. Raises `UserError` for a
+    pattern that leads to no file.
+    """
+    found: dict[str, SourceFile] = {}
+    for pattern in patterns:
+        files = _match_pattern(pattern)
+        if not files:
+            mend = "mend data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** goes into subfolders)"
+            raise UserError("no such file", place=pattern, mend=mend)
+        found.update((file.path, file) for file in files)
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def open_source(path: str, start: int, meter: Meter) -> BinaryIO:
+    """The content of an input file, decompressed, from byte `start` on (0 when it is compressed).
+
+    `meter` counts the bytes read of the file as it is stored. Raises `UserError`, also later while it is read.
+    """
+    try:
+        stored = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        stored.seek(start) if start else None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    metered = io.BufferedReader(_Metered(stored, path, meter), _BUFFER_BYTES)
+    stream: io.BufferedReader[Any] = decompressed(metered, path) if is_compressed(path) else metered
+    if start == 0:
+        _check_start(stream, path)
+    return stream
+
+
+def _match_pattern(pattern: str) -> list[SourceFile]:
+    path = pattern if FileSystems.get_scheme(pattern) else os.path.abspath(os.path.expanduser(pattern))
+    path = path.rstrip("/") or path
+    try:
+        if not FileSystems.exists(path):
+            matched = [file for file in _match(path) if not file.path.rsplit("/", 1)[-1].startswith(".")]
+            return matched or _files_below(path, path)  # object stores have no folders to exist
+        literal = re.sub(r"([\[*?])", r"[\1]", path)
+        return _files_below(path, literal) if os.path.isdir(path) else _match(literal)
+    except (OSError, ValueError) as error:  # ValueError: a scheme that no installed file system answers to
+        raise _unreadable(pattern, error) from error
+
+
+def _files_below(folder: str, literal: str) -> list[SourceFile]:
+    files = _match(f"{literal}/**")
+    return [file for file in files if not re.search(r"/[._]", file.path[len(folder) :])]
+
+
+def _match(glob: str) -> list[SourceFile]:
+    files: list[FileMetadata] = FileSystems.match([glob])[0].metadata_list
+    return [SourceFile(file.path, file.size_in_bytes) for file in files]
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    if isinstance(error, BeamIOError) and error.exception_details:
+        error = next(iter(error.exception_details.values()))
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"cannot read: {reason}", place=path, mend="check the path and its permissions")
+
+
+def _check_start(stream: io.BufferedReader[Any], path: str) -> None:
+    """Refuse what is plainly no UTF-8 text."""
+    start = stream.peek(8)
+    for signature, kind in _FOREIGN_STARTS.items():
+        if start.startswith(signature):
+            raise UserError(f"this is {kind}", place=path, mend="give UTF-8 text, or name the file by its compression")
+
+
+class _Metered(io.RawIOBase):
+    """Counts what is read, and turns a failing read into a `UserError`."""
+
+    def __init__(self, stream: BinaryIO, path: str, meter: Meter) -> None:
+        self._stream = stream
+        self._path = path
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io hands over a memoryview
+        try:
+            data = self._stream.read(len(buffer))
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        buffer[: len(data)] = data
+        self._meter.bytes += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -1,0 +1,99 @@
+"""The Beam steps: what a worker does with a work item. Each writes files, and hands on names only."""
+
+# mypy: allow-untyped-calls
+# Beam is half typed.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from configs.files import explain_write_errors
+from configs.schema import DataConfig
+from preprocessing.beam import beam
+from preprocessing.contract import VOCABULARY
+from preprocessing.documents import read_item
+from preprocessing.encoding import cut_groups, encode_documents
+from preprocessing.filters import keep
+from preprocessing.folder import WORK
+from preprocessing.group import GroupWriter, finished_group, finished_groups, group_name
+from preprocessing.plan import WorkItem
+from preprocessing.progress import Monitor
+from preprocessing.runner import reported
+from preprocessing.sample import write_sample
+from preprocessing.vocabulary import Vocabulary
+from preprocessing.wordpiece import Encoder
+
+
+class SampleText(beam.DoFn):
+    """Work item → its part of the text that the vocabulary is trained on."""
+
+    def __init__(self, folder: Path, config: DataConfig, rate: float) -> None:
+        self._folder = folder
+        self._config = config
+        self._rate = rate
+
+    def setup(self) -> None:
+        """Once a worker."""
+        self._monitor = Monitor(self._folder / WORK)
+
+    def process(self, item: WorkItem) -> Iterator[str]:
+        """Gives the item's name."""
+        with _explained(self._folder):
+            write_sample(item, self._config, self._rate, self._folder / WORK, self._monitor)
+            self._monitor.tell()
+        yield item.name
+
+
+class WriteGroups(beam.DoFn):
+    """Work item → its groups."""
+
+    def __init__(self, folder: Path, config: DataConfig, digest: str) -> None:
+        self._folder = folder
+        self._config = config
+        self._digest = digest
+
+    def setup(self) -> None:
+        """Once a worker: its encoder remembers every span of text that it has met."""
+        with _explained(self._folder):
+            self._monitor = Monitor(self._folder / WORK)
+            vocabulary = Vocabulary.read(self._folder / VOCABULARY, self._config.vocabulary.lowercase)
+            self._encoder = Encoder(vocabulary)
+            self._writer = GroupWriter(self._folder, self._config, vocabulary, self._digest, self._monitor.visit)
+
+    def process(self, item: WorkItem) -> Iterator[str]:
+        """Gives the names of the item's groups."""
+        with _explained(self._folder):
+            names = self._write(item)
+            self._monitor.tell()
+        yield from names
+
+    def _write(self, item: WorkItem) -> list[str]:
+        names: list[str] = []
+        sources = 0  # documents of the input that finished groups took up
+        for entry in finished_groups(self._folder, item, self._digest):
+            names.append(entry.name)
+            sources += entry.sources
+            self._monitor.groups += 1
+            if entry.is_last:
+                self._monitor.documents += sources
+                self._monitor.meter.bytes += item.size
+                return names
+        documents = islice(read_item(item, self._config, self._monitor), sources, None)
+        kept = (keep(document, self._config) for document in documents)
+        outcomes = encode_documents(kept, self._config.language, self._encoder)
+        for group, is_last in cut_groups(outcomes, self._config.group_bytes):
+            name = group_name(item, len(names))
+            if finished_group(self._folder, name, self._digest) is None:
+                self._writer.write(name, group, is_last=is_last)
+            names.append(name)
+            self._monitor.groups += 1
+        return names
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    with reported(folder / WORK), explain_write_errors(folder):
+        yield

@@ -1,0 +1,29 @@
+"""A worker process: Beam's, but it leaves the terminal's Ctrl-C to the driver and never outlives it."""
+
+# mypy: allow-untyped-calls
+# Beam is half typed.
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from preprocessing.beam import sdk_worker_main
+
+_LOOK_EVERY_S = 0.5
+
+
+def _follow(driver: int) -> None:
+    """End this process when the driver is gone, however it went."""
+    while os.getppid() == driver:
+        time.sleep(_LOOK_EVERY_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    sdk_worker_main.main(sys.argv)
