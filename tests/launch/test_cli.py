@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import pretrain
 from preprocessing.contract import read_manifest
 from tests.preprocessing.test_verify import dataset as dataset  # the fixture: a small data set, right in every way
 
-COMMANDS = ("config", "prepare", "inspect", "verify", "train", "evaluate", "plot", "tensorboard")
+COMMANDS = ("config", "prepare", "inspect", "verify", "train", "evaluate", "plot", "tensorboard")  # of this package
 HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
 
 # A trainer that says how it was started, and what it read.
@@ -32,17 +33,29 @@ print(json.dumps({
 sys.exit(int(os.environ.get("EXIT", "0")))
 """
 
+RECIPE = """
+base = "demo"
+[model]
+hidden_size = 192
+num_attention_heads = 6
+[cluster]
+device = "cpu"
+ranks_per_node = 2
+"""
+
 
 @pytest.fixture
-def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with `TRAINER` in the place of ours."""
+def trainer(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the demo's data set, and `TRAINER` in the place of our trainer."""
     package = tmp_path / "packages" / "pretrain"
     package.mkdir(parents=True)
-    (package / "__init__.py").touch()
+    (package / "__init__.py").write_text(f"__path__ += {pretrain.__path__!r}\n")
     (package / "__main__.py").write_text(TRAINER)
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     work = tmp_path / "work here"
-    work.mkdir()
+    (work / "datasets").mkdir(parents=True)
+    (work / "mine.toml").write_text(RECIPE)
+    (work / "datasets" / "demo").symlink_to(dataset)
     return work
 
 
@@ -173,7 +186,7 @@ class TestDataSets:
 
 class TestTrain:
     def test_it_starts_its_ranks_in_the_folder_of_the_run(self, trainer: Path) -> None:
-        told = started(bertrain("train", "demo", "cluster.device=cpu", "train.seed=9", folder=trainer))
+        told = started(bertrain("train", "mine.toml", "train.seed=9", folder=trainer))
         assert told["arguments"] == ["--resume", "auto"]
         assert told["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
         assert told["seed"] == 9
@@ -183,11 +196,11 @@ class TestTrain:
 
     @pytest.mark.parametrize(("code", "exit_code"), [("0", 0), ("75", 75), ("2", 2), ("1", 1), ("9", 1)])
     def test_the_exit_code_is_that_of_the_ranks(self, trainer: Path, code: str, exit_code: int) -> None:
-        result = bertrain("train", "demo", "cluster.device=cpu", folder=trainer, env={"EXIT": code})
+        result = bertrain("train", "mine.toml", folder=trainer, env={"EXIT": code})
         assert result.returncode == exit_code
 
     def test_inside_torchrun_it_is_one_rank(self, trainer: Path) -> None:
-        arguments = [sys.executable, "-m", "launch.cli", "train", "demo"]
+        arguments = [sys.executable, "-m", "launch.cli", "train", "mine.toml"]
         env = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
         rank = subprocess.Popen(arguments, cwd=trainer, env=env, stdout=subprocess.PIPE, text=True)
         told = json.loads(rank.communicate(timeout=60)[0])
@@ -195,15 +208,15 @@ class TestTrain:
         assert told["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
 
     def test_another_run_is_refused_and_left_as_it_was(self, trainer: Path) -> None:
-        started(bertrain("train", "demo", "cluster.device=cpu", folder=trainer))
+        started(bertrain("train", "mine.toml", folder=trainer))
         (trainer / "runs/demo/checkpoints/step_00000025").mkdir(parents=True)
-        refused = bertrain("train", "demo", "cluster.device=cpu", "model.hidden_size=96", folder=trainer)
+        refused = bertrain("train", "mine.toml", "model.hidden_size=96", folder=trainer)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "model.hidden_size 192 -> 96" in refused.stderr
         assert refused.stderr.count("\n") == 1
 
     def test_evaluate_starts_ranks_with_logs_of_their_own(self, trainer: Path) -> None:
-        bertrain("train", "demo", "cluster.device=cpu", "cluster.ranks_per_node=1", folder=trainer)
+        bertrain("train", "mine.toml", "cluster.ranks_per_node=1", folder=trainer)
         told = started(bertrain("evaluate", "runs/demo", folder=trainer))
         assert told["arguments"] == ["--evaluate"]
         assert (trainer / "runs/demo/logs/evaluate_00000.log").exists()
@@ -212,7 +225,7 @@ class TestTrain:
 
     def test_ctrl_c_before_the_ranks_are_there_shows_no_traceback(self, trainer: Path) -> None:
         (trainer.parent / "packages/pretrain/__main__.py").write_text("import time; time.sleep(600)")
-        arguments = [sys.executable, "-m", "launch.cli", "train", "demo", "cluster.device=cpu"]
+        arguments = [sys.executable, "-m", "launch.cli", "train", "mine.toml"]
         command = subprocess.Popen(arguments, cwd=trainer, stderr=subprocess.PIPE, text=True)
         while not (trainer / "runs/demo/logs").exists():
             time.sleep(0.01)

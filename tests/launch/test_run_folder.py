@@ -21,8 +21,19 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+FIXED = (
+    "train.steps=1000",
+    "train.seed=42",
+    "train.global_batch_size=128",
+    "model.hidden_size=192",
+    "model.num_attention_heads=6",
+    "optimizer.warmup_steps=50",
+    "data.vocabulary.size=4096",
+)
+
+
 def recipe(*overrides: str) -> Recipe:
-    return load_recipe("demo", ["train.steps=1000", *overrides])
+    return load_recipe("demo", [*FIXED, *overrides])
 
 
 def open_and_save(*overrides: str, resume: str = "auto") -> Path:
