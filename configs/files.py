@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,37 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as stream:
         stream.write(text.encode())
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill; it appears as `folder`, whole and synced, when the block ends.
+
+    When the block raises it does not, and nothing is left. Raises `UserError` when there is something of that name already, or it cannot be written.
+    """
+    folder = folder.absolute()
+    if folder.exists():
+        raise UserError("there is something of this name", place=str(folder), mend="choose another name, or remove it")
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    with explain_write_errors(folder):
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            _sync_tree(partial)
+            os.replace(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        sync_folder(folder.parent)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -194,6 +194,9 @@ class TrainConfig(Section):
     )
     precision: Literal["bf16", "fp32"] = Field("bf16", description="bf16 with fp32 master weights, or fp32.")
     seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
+    initialise_from: str | None = Field(
+        None, description="Run, checkpoint or Hugging Face folder whose weights to start from; unset: random ones."
+    )
     shuffle_window_rows: int = Field(
         1 << 20, ge=1, description="Rows are permuted within windows of this many (part of the order)."
     )

@@ -59,7 +59,7 @@ def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[
     with explain_write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     with _locked(run, for_child):
-        _check_continues(run, recipe, resume)
+        _check_continues(run, _anchored(recipe), resume)
         with explain_write_errors(run):
             write_recipe(_anchored(recipe), run / RECIPE)
         yield run
@@ -129,12 +129,15 @@ def _check_continues(run: Path, recipe: Recipe, resume: str) -> None:
 
 
 def _anchored(recipe: Recipe) -> Recipe:
-    """The recipe with its data set's absolute path, so that the run goes on from any working directory."""
-    dataset = recipe.data.dataset
-    if "://" in dataset:
-        return recipe
-    data = recipe.data.model_copy(update={"dataset": str(Path(dataset).absolute())})
-    return recipe.model_copy(update={"data": data})
+    """The recipe with absolute paths of its data set and of the weights it starts from: right from any folder."""
+    dataset, source = recipe.data.dataset, recipe.train.initialise_from
+    if "://" not in dataset:
+        data = recipe.data.model_copy(update={"dataset": str(Path(dataset).absolute())})
+        recipe = recipe.model_copy(update={"data": data})
+    if source:
+        train = recipe.train.model_copy(update={"initialise_from": str(Path(source).absolute())})
+        recipe = recipe.model_copy(update={"train": train})
+    return recipe
 
 
 def _learned_from(recipe: Recipe) -> dict[str, Any]:

@@ -37,6 +37,7 @@ LAYER_MODULES = {
     "feed_norm": "output.LayerNorm",
 }
 QKV = ("query", "key", "value")
+OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # what a model may lack that goes on from an encoder
 
 # Second names of tied weights on their side: where a file has them, they must be what they are tied to.
 TIED = {
@@ -46,7 +47,7 @@ TIED = {
 WITHOUT_WEIGHTS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}  # constants in older files
 
 # Fields of their configuration that ours takes over by the same name.
-SHARED_FIELDS = [name for name in ModelConfig.model_fields if name != "decoder_bias_init"]
+SHARED_FIELDS = [name for name in ModelConfig.model_fields if name not in ("decoder_bias_init", "norm")]
 # What our model is; a configuration that says otherwise is another model.
 FIXED_FIELDS = {
     "hidden_act": "gelu",
@@ -71,12 +72,39 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours | {"masked_lm.decoder.weight": ours["bert.embeddings.word.weight"]}
 
 
+def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Any of their models with BERT's encoder as our state dict, the tied decoder's weight left out.
+
+    Their names may lack the `bert.` prefix, or be as old as `gamma` and `beta`. Pooler, masked-LM head and
+    next-sentence head come along where they are whole, other heads never. `UserError` when the encoder is not whole.
+    """
+    state = {_modern(name): weight for name, weight in state.items()}
+    state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
+    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
+    names = _names(layers)
+    for part in OPTIONAL_PARTS:
+        mine = {name: sources for name, sources in names.items() if name.startswith(part)}
+        if not all(source in state and state[source].numel() for sources in mine.values() for source in sources):
+            names = {name: sources for name, sources in names.items() if name not in mine}
+    if "masked_lm.dense.weight" in names:
+        _check_tied(state)
+    missing = [source for sources in names.values() for source in sources if source not in state]
+    if missing or not layers:
+        cause = f"`{missing[0]}` is missing" if missing else "there is no `bert.encoder.layer.0`"
+        raise UserError(cause, mend="give a model with BERT's encoder")
+    return {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
+
+
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict as theirs, each tied weight once, as their files have it; the tensors share ours' memory."""
+    """Our state dict as theirs, each tied weight once, as their files have it; the tensors share ours' memory.
+
+    `OPTIONAL_PARTS` that are not there are not there in theirs.
+    """
     layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
     theirs: dict[str, Tensor] = {}
     for name, sources in _names(layers).items():
-        theirs.update(zip(sources, state[name].chunk(len(sources)), strict=True))
+        if name in state or not name.startswith(OPTIONAL_PARTS):
+            theirs.update(zip(sources, state[name].chunk(len(sources)), strict=True))
     return theirs
 
 
@@ -93,7 +121,13 @@ def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, in
 
 
 def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
-    """The content of their config.json."""
+    """The content of their config.json; `UserError` for a model that theirs cannot be."""
+    if config.norm != "post":
+        raise UserError(
+            "Hugging Face's BERT normalises after each residual sum, this model before each sub-layer",
+            place=f"model.norm={config.norm}",
+            mend="only models with model.norm=post can be exported",
+        )
     return {
         "architectures": ["BertForPreTraining"],
         "model_type": "bert",
@@ -115,6 +149,13 @@ def _names(layers: int) -> dict[str, list[str]]:
     for kind in ("weight", "bias"):
         names |= {f"{ours}.{kind}": [f"{part}.{kind}" for part in parts] for ours, parts in modules.items()}
     return names
+
+
+def _modern(name: str) -> str:
+    """A name of a bare encoder, or of the first releases, as it is in a BertForPreTraining of today."""
+    if name.startswith(("embeddings.", "encoder.", "pooler.")):
+        name = f"bert.{name}"
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def _check_tied(state: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.files import atomic_write, atomic_write_text, explain_write_errors, sha256_of_file
+from configs.files import atomic_folder, atomic_write, atomic_write_text, explain_write_errors, sha256_of_file
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -106,3 +106,16 @@ def test_a_file_in_the_way_is_explained(tmp_path: Path) -> None:
 def test_other_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), explain_write_errors(tmp_path):
         tmp_path.write_text("")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "new" / "folder") as partial:
+        (partial / "inside").mkdir()
+        (partial / "inside" / "file").write_text("text")
+        assert not (tmp_path / "new" / "folder").exists()
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["folder", "inside", "file"]
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "other"):
+        _ = 1 / 0
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    with pytest.raises(UserError, match="there is something of this name"), atomic_folder(tmp_path / "new"):
+        pass

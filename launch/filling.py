@@ -1,0 +1,24 @@
+"""`bertrain fill` on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from launch.console import console
+from pretrain.pretrained import load_pretrained
+from pretrain.transfer.filling import fill
+
+
+def fill_aloud(place: Path, text: str, top: int) -> None:
+    """A table a mask: word pieces and their probabilities."""
+    fillings = fill(load_pretrained(place), text, top)
+    for number, filling in enumerate(fillings, 1):
+        title = f"[MASK] {number} of {len(fillings)}" if len(fillings) > 1 else None
+        table = Table(title=title and title.replace("[", "\\["), box=None, show_header=False)
+        table.add_column()
+        table.add_column(justify="right")
+        for piece, probability in zip(filling.pieces, filling.probabilities, strict=True):
+            table.add_row(piece.replace("[", "\\["), f"{probability:.3f}")
+        console().print(table)

@@ -1,0 +1,114 @@
+"""Export and import, on runs that no training has made."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import launch.exchange
+from configs.errors import UserError
+from configs.recipe import load_recipe
+from launch.exchange import export_run, import_model, new_pieces
+from preprocessing.contract import read_manifest
+from pretrain.data import HeldOut
+from pretrain.export import to_hugging_face
+from pretrain.pretrained import load_pretrained
+from tests.pretrain.runs import VOCAB, some_model, write_run
+
+FILES = ["MODEL_CARD.md", "config.json", "curves.png", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path, some_model())
+
+
+def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_run(run, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == [*FILES, "vocab.txt"]
+    said = capsys.readouterr().out
+    assert "on 16 real rows differ by at most" in said
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "| 7 | 0.7143 |" in card
+    assert "| 8 |" not in card  # beyond the checkpoint
+    assert "masked-LM loss: 2.0000 nats; knowing only the tokens' frequencies: 4.0000" in card
+    assert str(tmp_path) not in card
+
+
+def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out")
+    dataset = tmp_path / "dataset"
+    steps = HeldOut(dataset, read_manifest(dataset), max_rows=40, rank=0, world_size=1, micro_batch_size=40).steps()
+    batch = next(steps).batches[0]
+    losses = [load_pretrained(place).model().eval()(batch)[0] for place in (run, tmp_path / "out")]
+    assert torch.equal(*losses)
+
+
+def test_an_export_of_a_checkpoint_and_without_held_out_rows(tmp_path: Path) -> None:
+    run = write_run(tmp_path, some_model(), held_out=0)
+    export_run(run / "checkpoints" / "step_00000007", tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_an_export_that_differs_leaves_nothing_behind(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapping that swaps two layers' biases, there and back, would pass our own reader; transformers finds it."""
+
+    def swapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return to_hugging_face({other.get(name, name): weight for name, weight in weights.items()})
+
+    names = [f"bert.encoder.{layer}.feed_out.bias" for layer in (0, 1)]
+    other = dict(zip(names, reversed(names), strict=True))
+    monkeypatch.setattr("pretrain.hugging_face.to_hugging_face", swapped)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(UserError, match="not what is read back"):
+        export_run(run, tmp_path / "out")
+    monkeypatch.setattr(launch.exchange, "_check_read_back", lambda *_: None)
+    with pytest.raises(UserError, match="transformers' outputs differ by"):
+        export_run(run, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_model_of_masked_words_alone_has_no_sentence_head(tmp_path: Path) -> None:
+    export_run(write_run(tmp_path, some_model(objective="none")), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+    assert load_pretrained(tmp_path / "out").missing_parts == ["bert.pooler", "next_sentence"]
+
+
+def test_an_export_onto_something_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="there is something of this name"):
+        export_run(run, tmp_path / "out")
+
+
+def test_an_import_makes_a_run_that_starts_from_the_model(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_run(run, tmp_path / "out")
+    (tmp_path / "words.txt").write_text("Riverbank\n\n##ed\nthe\nriverbank\n")
+    overrides = ["name=domain", f"runs={tmp_path}", "data.max_seq_length=32", "model.hidden_dropout_prob=0.2"]
+    import_model(tmp_path / "out", "demo", overrides, tmp_path / "words.txt")
+    made = tmp_path / "domain"
+    recipe = load_recipe(made)
+    assert (recipe.model.hidden_size, recipe.model.hidden_dropout_prob) == (16, 0.2)
+    assert recipe.data.vocabulary.file == str(made / "vocab.txt")
+    assert (made / "vocab.txt").read_text().splitlines() == [*VOCAB.pieces, "riverbank", "##ed"]
+    start = load_pretrained(Path(recipe.train.initialise_from or ""))
+    assert all(torch.equal(start.weights[name], weight) for name, weight in some_model().named_parameters())
+    assert "2 word pieces added" in capsys.readouterr().out
+    with pytest.raises(UserError, match="there is something of this name"):
+        import_model(tmp_path / "out", "demo", overrides, None)
+
+
+def test_word_pieces_that_no_text_can_give_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("good\nCOVID-19\n")
+    with pytest.raises(UserError, match=r"words\.txt, line 2: 'COVID-19' is not one word"):
+        new_pieces(path, VOCAB)
+    with pytest.raises(UserError, match="cannot read the word pieces"):
+        new_pieces(tmp_path / "none", VOCAB)
