@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
@@ -63,12 +64,18 @@ def rank_command(run: Path, place: Place, caches: Path) -> RankCommand:
 
 
 def make_caches(run: Path, number: int) -> Path:
-    """A folder on this node, shared by the start's ranks here, whose name nobody else can take beforehand unnoticed."""
-    prefix = f"bertrain-{os.getuid()}-{run.name}-"
-    base = Path(tempfile.gettempdir())
-    job = os.environ.get("SLURM_JOB_ID", "0")
-    folder = base / f"{prefix}{job}-{number}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """A folder on this node, shared by the start's ranks here, whose name nobody else can take beforehand unnoticed.
+
+    What earlier starts of the same job had no time to remove goes.
+    """
+    # @ is in no run's name: the folders of run a, job 1 are told from those of run a-1.
+    job = f"bertrain@{os.getuid()}@{run.name}@{os.environ.get('SLURM_JOB_ID', os.getppid())}"
+    folder = Path(tempfile.gettempdir()) / f"{job}@{number}"
+    for earlier in folder.parent.glob(f"{job}@*"):
+        if earlier != folder:
+            shutil.rmtree(earlier, ignore_errors=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise UserError("somebody else made this folder", place=str(folder), mend="set TMPDIR to a folder of your own")
