@@ -10,14 +10,14 @@ import plotext
 from configs.errors import UserError
 from pretrain.metrics import read_metrics
 
-POINTS = 200
+POINTS = 80
 
 
 def draw_loss(runs: Sequence[Path]) -> str:
     """The masked-LM loss of each run over its steps, with the held-out loss and baseline, as terminal text."""
     plotext.clear_figure()
     plotext.theme("clear")
-    plotext.plotsize(100, 24)
+    plotext.plotsize(100, 20)
     for run in runs:
         records = read_metrics(run)
         if not records:
@@ -26,11 +26,12 @@ def draw_loss(runs: Sequence[Path]) -> str:
         plotext.plot(steps, losses, label=f"{run.name}: masked-LM loss")
         valid = [record for record in records if "valid_mlm_loss" in record]
         if valid:
-            plotext.scatter([v["step"] for v in valid], [v["valid_mlm_loss"] for v in valid], label="held-out")
-            plotext.hline(valid[-1]["valid_unigram_loss"])
+            held_out = [record["valid_mlm_loss"] for record in valid]
+            plotext.scatter([record["step"] for record in valid], held_out, label="held-out", marker="o")
+            plotext.horizontal_line(valid[-1]["valid_unigram_loss"])
             plotext.title(f"horizontal line: unigram baseline {valid[-1]['valid_unigram_loss']:.2f}")
     plotext.xlabel("step")
-    return str(plotext.build())
+    return str(plotext.uncolorize(plotext.build()))
 
 
 def smooth(steps: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
