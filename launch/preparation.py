@@ -59,7 +59,8 @@ def prepare_with_progress(data: DataConfig, *, overwrite: bool) -> None:
     with display.bar if screen.is_terminal else nullcontext():
         manifest = prepare(data, overwrite=overwrite, progress=display)
     screen.print(summary(manifest, time.monotonic() - began))
-    screen.print(f"{data.dataset} is ready", markup=False)
+    state = "is ready" if display.stage else "was ready before: its recipe, text and shards are unchanged"
+    screen.print(f"{data.dataset} {state}", markup=False)
 
 
 def summary(manifest: Manifest, seconds: float) -> Table:
