@@ -48,7 +48,8 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """An empty folder to fill; it appears as `folder`, whole and synced, when the block ends.
 
-    When the block raises it does not, and nothing is left. Raises `UserError` when there is something of that name already, or it cannot be written.
+    When the block raises it does not, and nothing is left. Raises `UserError` when there is something of that name
+    already, or it cannot be written.
     """
     folder = folder.absolute()
     if folder.exists():

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from configs.errors import UserError
@@ -13,14 +14,14 @@ from configs.files import atomic_folder
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import Recipe
 from launch.console import console
-from preprocessing.contract import VOCABULARY, Manifest, read_manifest
+from preprocessing.contract import SPLITS, VOCABULARY, Manifest, check_shard, read_manifest, read_shard
 from preprocessing.vocabulary import Vocabulary
 from pretrain import checkpoint
 from pretrain.batch import Batch
-from pretrain.data import HeldOut, Loader
 from pretrain.hugging_face import largest_difference, write_hugging_face
 from pretrain.model_card import write_model_card
 from pretrain.pretrained import FREE_FIELDS, RECIPE, Pretrained, load_pretrained, recipe_of, run_of
+from pretrain.transfer.rows import Row, batch_of
 
 ROWS = 16  # compared at an export
 TOLERANCE = 1e-5
@@ -42,7 +43,7 @@ def export_run(place: Path, output: Path) -> None:
     with atomic_folder(output) as partial:
         write_hugging_face(partial, source.config, source.vocabulary, source.weights)
         write_model_card(partial, run, recipe, manifest, checkpoint.read_state(folder))
-        compared = _compare(partial, source, real_rows(dataset, manifest, recipe))
+        compared = _compare(partial, source, real_rows(dataset, manifest))
     say = console().print
     say(f"{folder} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
     say(compared, markup=False)
@@ -73,15 +74,19 @@ def _unfaithful(cause: str, source: Pretrained) -> UserError:
     return UserError(cause, place=str(source.place), mend=mend)
 
 
-def real_rows(dataset: Path, manifest: Manifest, recipe: Recipe) -> Batch:
-    """The first held-out rows; training rows where nothing is held out."""
-    place = {"rank": 0, "world_size": 1, "micro_batch_size": ROWS}
-    held_out = HeldOut(dataset, manifest, max_rows=ROWS, **place)
-    if held_out.rows:
-        return next(iter(held_out.steps())).batches[0]
-    train = recipe.train
-    loader = Loader(dataset, manifest, seed=train.seed, shuffle_window_rows=train.shuffle_window_rows, **place)
-    return loader.step(0, ROWS).batches[0]
+def real_rows(dataset: Path, manifest: Manifest) -> Batch:
+    """The first held-out rows, at most `ROWS`; training rows where nothing is held out."""
+    shards = [shard for split in reversed(SPLITS) for shard in manifest.select(split, 0) if shard.rows]
+    check_shard(dataset, shards[0])
+    rows = read_shard(dataset / shards[0].name)
+    made, masked_positions = [], []
+    for number in range(min(ROWS, len(rows))):
+        first, end = rows.input_offsets[number : number + 2]
+        positions = rows.masked_lm_positions[slice(*rows.masked_offsets[number : number + 2])]
+        masked_positions += (first + positions.astype(int)).tolist()
+        in_b = np.arange(end - first) >= rows.segment_a_length[number]
+        made.append(Row(rows.input_ids[first:end].tolist(), in_b.astype(int).tolist()))
+    return batch_of(made, masked_positions)
 
 
 def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Path | None) -> None:

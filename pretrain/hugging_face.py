@@ -79,8 +79,8 @@ def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) ->
     """
     import transformers
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     theirs: nn.Module = transformers.BertForPreTraining.from_pretrained(folder, dtype=torch.float64)
     theirs.eval()
     ours = model.double().eval()

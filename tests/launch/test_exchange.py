@@ -12,9 +12,8 @@ import torch
 import launch.exchange
 from configs.errors import UserError
 from configs.recipe import load_recipe
-from launch.exchange import export_run, import_model, new_pieces
+from launch.exchange import export_run, import_model, new_pieces, real_rows
 from preprocessing.contract import read_manifest
-from pretrain.data import HeldOut
 from pretrain.export import to_hugging_face
 from pretrain.pretrained import load_pretrained
 from tests.pretrain.runs import VOCAB, some_model, write_run
@@ -41,9 +40,11 @@ def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest
 
 def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
     export_run(run, tmp_path / "out")
-    dataset = tmp_path / "dataset"
-    steps = HeldOut(dataset, read_manifest(dataset), max_rows=40, rank=0, world_size=1, micro_batch_size=40).steps()
-    batch = next(steps).batches[0]
+    batch = real_rows(tmp_path / "dataset", read_manifest(tmp_path / "dataset"))
+    assert len(batch) == 16
+    assert (batch.input_ids[batch.masked_positions] == VOCAB.ids["[MASK]"]).all()
+    assert (batch.token_type_ids[batch.offsets[:-1]] == 0).all()
+    assert (batch.token_type_ids[batch.offsets[1:] - 1] == 1).all()
     losses = [load_pretrained(place).model().eval()(batch)[0] for place in (run, tmp_path / "out")]
     assert torch.equal(*losses)
 
