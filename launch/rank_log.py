@@ -9,6 +9,7 @@ from pathlib import Path
 
 TAIL_BYTES = 1 << 16
 LAG_S = 0.5
+HOLD_S = 10.0  # a process that fails may take seconds from its traceback to its end
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -36,7 +37,7 @@ class RankLog:
 
 
 class LiveOutput:
-    """Shows a log on standard output as it grows, half a second late.
+    """Shows a log on standard output as it grows, half a second late, and from a traceback on ten seconds late.
 
     The delay keeps the traceback of a lost connection off the screen when another rank's failure was its cause: the
     supervisor stops showing as soon as it learns of that one. A console that is gone does not disturb the run.
@@ -45,16 +46,23 @@ class LiveOutput:
     def __init__(self, log: RankLog) -> None:
         self.log = log
         self.read_to = log.start
-        self.waiting: deque[tuple[float, bytes]] = deque()  # when it was read, and what
+        self.waiting: deque[tuple[float, bytes]] = deque()  # when to show it, and what
 
-    def show(self, *, lag_s: float = LAG_S) -> None:
-        """Show what was read at least `lag_s` ago."""
+    def show(self, *, everything: bool = False) -> None:
+        """Show what is due, or everything."""
         now = time.monotonic()
         if new := self.log.read(self.read_to):
             self.read_to += len(new)
-            self.waiting.append((now, new))
-        while self.waiting and self.waiting[0][0] <= now - lag_s:
+            before, traceback = _cut_at_traceback(new)
+            self._await(before, now + LAG_S)
+            self._await(traceback, now + HOLD_S)
+        while self.waiting and (everything or self.waiting[0][0] <= now):
             _write_to_stdout(self.waiting.popleft()[1])
+
+    def _await(self, text: bytes, due: float) -> None:
+        if text:
+            latest = self.waiting[-1][0] if self.waiting else due
+            self.waiting.append((max(due, latest), text))
 
     def hidden(self) -> str:
         """What was printed and not shown."""
@@ -67,6 +75,12 @@ def last_words(output: str) -> str:
     lines = output.rstrip().splitlines()[-100:]
     tracebacks = [number for number, line in enumerate(lines) if TRACEBACK in line]
     return "\n".join(lines[tracebacks[0] :] if tracebacks else lines[-20:])
+
+
+def _cut_at_traceback(text: bytes) -> tuple[bytes, bytes]:
+    found = text.find(TRACEBACK.encode())
+    line = text.rfind(b"\n", 0, found) + 1 if found >= 0 else len(text)
+    return text[:line], text[line:]
 
 
 def _write_to_stdout(text: bytes) -> None:

@@ -186,7 +186,7 @@ class Supervisor:
     def _verdict(self, live: LiveOutput) -> int:
         failed = [rank for rank in self.ranks if rank.failed]
         if not failed:
-            live.show(lag_s=0)
+            live.show(everything=True)
             return STOPPED if any(rank.code == STOPPED for rank in self.ranks) else DONE
         culprit = min(failed, key=lambda rank: rank.guilt)
         if self.asked and (self.asked == signal.SIGINT or (culprit.was_told and _killed(culprit))):

@@ -162,6 +162,15 @@ def test_the_cause_is_told_and_not_its_echo(tmp_path: Path) -> None:
     assert "closed by peer" not in out + err
 
 
+def test_ranks_that_fail_alike_and_end_slowly_are_told_once(tmp_path: Path) -> None:
+    """As torch does: seconds pass between a traceback and the end of the process."""
+    slow = "import atexit, time; atexit.register(time.sleep, 2); print('step 1'); raise TypeError('of every rank')"
+    code, out, err, _ = Launched(tmp_path, slow, slow).end()
+    assert code == 1
+    assert out == "step 1\n"
+    assert err.count("TypeError: of every rank") == err.count("Traceback") == 1
+
+
 def test_a_killed_rank_is_named_with_its_signal(tmp_path: Path) -> None:
     echo = "import time; print('step 7'); time.sleep(1.2); raise RuntimeError('Connection reset by peer')"
     killed = "import os, signal, time; time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)"
