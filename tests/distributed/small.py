@@ -97,9 +97,9 @@ def share_of_loss(outputs: tuple[Tensor, ...], whole: Batch) -> Tensor:
     return token_loss / whole.masked.sum() + row_loss / ROWS
 
 
-def join() -> World:
+def join(collective_timeout_s: int = 60) -> World:
     """The world of a test's ranks."""
-    return start(ClusterConfig(device="cpu", cpu_threads=1, collective_timeout_s=60))
+    return start(ClusterConfig(device="cpu", cpu_threads=1, collective_timeout_s=collective_timeout_s))
 
 
 def engine_of(world: World, stage: int, precision: str, dropout: float = 0.0) -> Engine:

@@ -1,0 +1,103 @@
+"""Saves that fail on one rank, or are killed: what there was stays, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretrain import checkpoint
+from pretrain.checkpoint import State
+from pretrain.engine import Engine
+from tests.distributed import ranks, small
+
+
+def fail_then_die(folder: str) -> None:
+    """Save step 2; fail to save step 3 for want of room on rank 1; be killed there while saving step 4."""
+    run, world = Path(folder), small.join()
+    engine = small.engine_of(world, 1, "bf16")
+    small.losses_of(engine, range(1, 3))
+    saved = [_save(run, engine, 2)]
+    small.losses_of(engine, range(3, 4))
+    if world.rank == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+    saved.append(_save(run, engine, 3))
+    if world.rank == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    seen = {"saved": saved, "found": str(checkpoint.find(run)), "there": _contents(run)}
+    (run / f"seen by {world.rank}.json").write_text(json.dumps(seen))
+    if world.rank == 1:
+        _die_at("sha256_of_file")
+    _save(run, engine, 4)
+
+
+def go_on(folder: str) -> dict[str, Any]:
+    """Resume after that, and save step 4 after all."""
+    run, world = Path(folder), small.join()
+    engine = small.engine_of(world, 1, "bf16")
+    found = checkpoint.find(run)
+    assert found is not None
+    state = checkpoint.load(found, engine)
+    small.losses_of(engine, range(state.step + 1, 5))
+    return {"step": state.step, "saved": _save(run, engine, 4), "there": _contents(run)}
+
+
+def die_before_latest(folder: str) -> None:
+    """Save step 2, and be killed when step 3 has been renamed into place but `latest` has not moved."""
+    run = Path(folder)
+    engine = small.engine_of(small.join(), 0, "fp32")
+    _save(run, engine, 2)
+    _die_at("sync_folder")
+    _save(run, engine, 3)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which one rank was killed in the middle of saving step 4."""
+    run = tmp_path_factory.mktemp("run")
+    with pytest.raises(ranks.RankError, match="NOT saved") as failure:
+        ranks.run(fail_then_die, 2, str(run))
+    assert failure.value.exit_codes[1] == -signal.SIGKILL
+    return run
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_full_disk_on_one_rank_fails_the_save_on_all(killed: Path, rank: int) -> None:
+    seen = json.loads((killed / f"seen by {rank}.json").read_text())
+    assert seen["saved"] == ["step_00000002", None]
+    assert seen["there"] == ["step_00000002"]
+    assert seen["found"] == str(killed / "checkpoints" / "step_00000002")
+
+
+def test_the_next_start_goes_on_from_before_a_killed_save_and_clears_it_away(killed: Path) -> None:
+    assert _contents(killed) == [".step_00000004.partial", "step_00000002"]
+    expected = {"step": 2, "saved": "step_00000004", "there": ["step_00000002", "step_00000004"]}
+    assert ranks.run(go_on, 2, str(killed)) == [expected, expected]
+
+
+def test_a_checkpoint_counts_from_its_renaming_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ranks.RankError) as failure:
+        ranks.run(die_before_latest, 1, str(tmp_path))
+    assert failure.value.exit_codes == [-signal.SIGKILL]
+    assert (tmp_path / "latest").read_text() == "step_00000002\n"
+    assert checkpoint.find(tmp_path) == tmp_path / "checkpoints" / "step_00000003"
+    assert caplog.messages == []
+
+
+def _save(run: Path, engine: Engine, step: int) -> str | None:
+    folder = checkpoint.save(run, engine, State(step=step, cursor=0), keep=3)
+    return folder.name if folder else None
+
+
+def _contents(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def _die_at(name: str) -> None:
+    """Be killed where `checkpoint` next calls a function of this name."""
+    setattr(checkpoint, name, lambda _: os.kill(os.getpid(), signal.SIGKILL))

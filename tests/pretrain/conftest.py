@@ -1,0 +1,28 @@
+"""What tests of the training half share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pretrain import distributed
+from pretrain.distributed import World
+from tests.distributed import small
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[World]:
+    """A world of one in this process, which afterwards is as it was."""
+    environment, threads = dict(os.environ), torch.get_num_threads()
+    for name in distributed.TORCHRUN:
+        os.environ.pop(name, None)
+    try:
+        yield small.join()
+    finally:
+        distributed.stop()
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
