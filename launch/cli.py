@@ -241,6 +241,26 @@ def stop(run: Run) -> None:
     sys.stdout.write(stop(run) + "\n")
 
 
+@app.command(rich_help_panel=CLUSTER)
+def doctor(
+    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Whose [cluster] and folder of runs.")] = "demo",
+    overrides: Overrides = None,
+    to: Annotated[Target, typer.Option("--to", help="This machine, or every node of a Slurm job.")] = Target.local,
+) -> None:
+    """Look for what would spoil a run, here or on every node of a job, and say how to mend it.
+
+    Ends with 2 when something is wrong.
+
+    [dim]bertrain doctor mine.toml --to slurm[/]
+    """
+    from configs.recipe import load_recipe
+    from launch.doctor import show
+
+    if to is Target.mpi:
+        raise UserError("not a place to look at", place="--to mpi", mend="take --to local or --to slurm")
+    raise typer.Exit(show(load_recipe(recipe, overrides or ()), on_nodes=to is Target.slurm))
+
+
 @app.command(rich_help_panel=LOOKING)
 def plot(runs: Runs) -> None:
     """Draw the loss of runs in the terminal, beside the unigram baseline.

@@ -62,8 +62,8 @@ def plan(recipe: Recipe, run: Path, *, folder: Path, python: str, script: str = 
             name=recipe.name,
             cluster=cluster,
             ranks_per_node=ranks_per_node(cluster),
-            resources=list(_resources(cluster)),
-            environment=",".join((*ENVIRONMENT, *cluster.environment)),
+            resources=list(resources(cluster)),
+            environment=exported(cluster),
             run=run,
             folder=folder,
             dataset=folder / recipe.data.dataset,
@@ -124,8 +124,13 @@ def ranks_per_node(cluster: ClusterConfig) -> int:
     return cluster.ranks_per_node or cluster.gpus_per_node or 1
 
 
-def _resources(cluster: ClusterConfig) -> Iterator[str]:
-    """The #SBATCH options of what the recipe asks for."""
+def exported(cluster: ClusterConfig) -> str:
+    """The value of --export: names of the variables that a job may see."""
+    return ",".join((*ENVIRONMENT, *cluster.environment))
+
+
+def resources(cluster: ClusterConfig) -> Iterator[str]:
+    """Options of sbatch and srun for what the recipe asks for, as words of an argv."""
     named = {
         "partition": cluster.partition,
         "account": cluster.account,
@@ -138,7 +143,7 @@ def _resources(cluster: ClusterConfig) -> Iterator[str]:
     }
     for option, value in named.items():
         if value:
-            yield f"--{option}={_sbatch_quoted(str(value))}"
+            yield f"--{option}={value}"
 
 
 def _environment() -> jinja2.Environment:

@@ -11,7 +11,7 @@ import pytest
 
 from configs.recipe import load_recipe
 from configs.schema import Recipe
-from launch import run_folder, slurm, starts
+from launch import doctor, run_folder, slurm, starts
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
@@ -118,6 +118,12 @@ def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path
     assert slurm.jobs_of(run, slurm.queue()) == []
 
 
+def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> None:
+    nodes = doctor.examine_nodes(load_recipe("demo", TWO_NODES), tmp_path)
+    assert sorted(node.name for node in nodes) == ["n1", "n2"]
+    assert doctor.odd_ones(nodes) == []  # both are this machine
+
+
 @pytest.mark.slow
 def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
@@ -189,3 +195,12 @@ def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         wait_until(lambda: cluster.field(job, "Restarts") == "1", 60, "the requeue")
         wait_until(lambda: len(starts.read_starts(run)) == 2, 60, f"the second start: {log_of(run)}")
         assert starts.read_starts(run)[1].nodes == ["n1", "n3"]
+
+
+@pytest.mark.slow
+def test_job_longer_than_its_time_limit_is_done_in_several_starts(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 220, 0.5, "cluster.time_limit_min=1", "cluster.stop_before_limit_s=30")
+    job = slurm.submit(run / slurm.SCRIPT)
+    assert cluster.wait(job, timeout_s=400) == "COMPLETED", log_of(run)
+    assert steps_of(run) == list(range(1, 221))
+    assert int(cluster.field(job, "Restarts")) >= 2

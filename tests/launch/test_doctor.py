@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from rich.console import Console
+
+from launch import doctor, local
+from launch.doctor import ERROR, OK, WARNING, Finding, Node, examine, odd_ones, table, tried_versions
+from launch.local import Machine
+
+
+def named(node: Node, name: str) -> Finding:
+    return next(finding for finding in node.findings if finding.name == name)
+
+
+def test_this_machine_is_fit_to_test_on(tmp_path: Path) -> None:
+    node = examine(tmp_path, "cpu")
+    assert [finding.name for finding in node.findings] == [
+        "Python", "packages", "GPUs", "compiler", "memory", "shared memory", "disk", "Slurm", "MPI",
+    ]  # fmt: skip
+    assert not [finding for finding in node.findings if finding.level == ERROR]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_gpu_is_an_error_only_where_one_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "this_machine", lambda: Machine(gpus=0, cores=2))
+    assert named(examine(tmp_path, "cuda"), "GPUs").level == ERROR
+    assert named(examine(tmp_path, "auto"), "GPUs").level == OK
+
+
+def test_missing_programs_are_named_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    node = examine(tmp_path, "cpu")
+    compiler = named(node, "compiler")
+    assert (compiler.level, compiler.mend) == (WARNING, "apt-get install g++")
+    assert (named(node, "Slurm").found, named(node, "MPI").found) == ("none", "none")
+
+
+def test_a_program_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho no controller >&2\nexit 1\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
+    assert named(examine(tmp_path, "cpu"), "Slurm") == Finding(
+        "Slurm", WARNING, "sinfo fails: no controller", "run: sinfo --version"
+    )
+
+
+def test_another_version_than_the_tried_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tried_versions()["apache-beam"] == "2.77.0"
+    monkeypatch.setattr(doctor, "tried_versions", lambda: {"psutil": "0.0.1", "torch": "0"})
+    assert "(tried: 0.0.1)" in named(examine(tmp_path, "cpu"), "packages").found
+    monkeypatch.setattr(doctor, "tried_versions", lambda: {"psutil": "0.0.1"})
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0.1+cpu")
+    assert named(examine(tmp_path, "cpu"), "packages").level == OK
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(2**40, 2**40, 2**30))
+    disk = named(examine(tmp_path / "runs" / "not there yet", "cpu"), "disk")
+    assert (disk.level, disk.found, disk.mend.partition(":")[0]) == (WARNING, str(tmp_path), "free some space")
+    assert disk.measured.startswith("1 GiB free")
+
+
+def test_a_folder_that_cannot_be_written_is_an_error() -> None:
+    assert named(examine(Path("/proc/runs"), "cpu"), "disk").level == ERROR
+
+
+def test_the_node_that_differs_is_named() -> None:
+    def node(name: str, torch: str, clock: float = 0.0) -> Node:
+        return Node(name, clock, [Finding("packages", OK, torch, measured=name)])
+
+    alike = [node("n1", "torch 2.13"), node("n2", "torch 2.13"), node("n3", "torch 2.13")]
+    assert odd_ones(alike) == []
+    found = odd_ones([*alike, node("n4", "torch 2.11"), node("n5", "torch 2.13", clock=100.0)])
+    assert [finding.found for finding in found] == [
+        "n4 has torch 2.11, the others torch 2.13",
+        "clocks are up to 100 s apart; n1 is the last",
+    ]
+
+
+def test_findings_are_shown_with_their_mend() -> None:
+    screen = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
+    screen.print(table([Finding("compiler", WARNING, "[none]", "apt-get install g++")]))
+    assert "warning  compiler  [none]  apt-get install g++" in screen.export_text()
