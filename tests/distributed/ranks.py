@@ -20,8 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pretrain.distributed import stop
-
 ROOT = Path(__file__).parents[2]
 GRACE_S = 1.0  # for the other ranks to say what they saw, before they are ended
 
@@ -106,7 +104,10 @@ def _be_a_rank(module: str, function: str, arguments: str, result: str) -> None:
         value = getattr(importlib.import_module(module), function)(*json.loads(arguments))
         Path(result).write_text(json.dumps(value))
     finally:
-        stop()
+        if "torch" in sys.modules:  # else there is no process group, nor a wish to import all that
+            from pretrain.distributed import stop
+
+            stop()
 
 
 if __name__ == "__main__":

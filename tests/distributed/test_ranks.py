@@ -21,7 +21,7 @@ def _fail_on_rank_1(folder: str) -> None:
     Path(folder, f"{rank}.pid").write_text(str(os.getpid()))
     if rank == "1":
         raise RuntimeError("this one fails")
-    time.sleep(60)
+    time.sleep(1_000)
 
 
 def _speak() -> None:
@@ -37,7 +37,7 @@ def test_a_failing_rank_shows_its_traceback_and_ends_the_others(tmp_path: Path) 
     with pytest.raises(ranks.RankError, match="RuntimeError: this one fails") as failure:
         ranks.run(_fail_on_rank_1, 2, str(tmp_path))
     assert failure.value.exit_codes == [None, 1]
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 100  # where the time limit is 120
     assert not any(psutil.pid_exists(int(path.read_text())) for path in tmp_path.glob("*.pid"))
 
 

@@ -75,14 +75,15 @@ def resume_all(folder: str) -> Results:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Results]:
     """Rank 0's results of the first processes by world size, the folder of their runs under 0."""
     folder = tmp_path_factory.mktemp("runs")
-    by_world_size = {size: ranks.run(train_all, size, str(folder), quiet=True)[0] for size in (2, 1)}
+    by_world_size = {size: ranks.run(train_all, size, str(folder), quiet=True, timeout_s=300)[0] for size in (2, 1)}
     return by_world_size | {0: {"folder": str(folder)}}
 
 
 @pytest.fixture(scope="module")
 def resumed(trained: dict[int, Results]) -> dict[int, Results]:
     """Rank 0's results of the second processes, by world size."""
-    return {size: ranks.run(resume_all, size, trained[0]["folder"], quiet=True)[0] for size in (2, 1)}
+    folder = trained[0]["folder"]
+    return {size: ranks.run(resume_all, size, folder, quiet=True, timeout_s=300)[0] for size in (2, 1)}
 
 
 @pytest.fixture(scope="module")

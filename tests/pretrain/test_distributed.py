@@ -111,13 +111,11 @@ def _train_with_a_late_rank() -> None:
     engine = small.engine_of(world, 2, "fp32")
     small.train_step(engine, 1)
     if world.rank == 1:
-        time.sleep(60)
+        time.sleep(1_000)
     small.train_step(engine, 2)
 
 
 def test_a_collective_gives_up_on_a_rank_that_does_not_come() -> None:
-    started = time.monotonic()
     with pytest.raises(ranks.RankError, match="Timed out waiting 5000ms") as failure:
-        ranks.run(_train_with_a_late_rank, 2)
+        ranks.run(_train_with_a_late_rank, 2, timeout_s=300)
     assert failure.value.exit_codes == [1, None]
-    assert time.monotonic() - started < 50
