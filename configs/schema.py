@@ -183,6 +183,13 @@ class OptimizerConfig(Section):
     decay: Literal["linear", "constant"] = Field("linear", description="After the warmup: to 0 at the end, or not.")
 
 
+class MixedDataset(Section):
+    """One data set of a mixture."""
+
+    dataset: str = Field(description="Folder or URL of the data set.")
+    weight: float = Field(gt=0.0, description="Its share of the rows, beside the others' weights.")
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -200,6 +207,15 @@ class TrainConfig(Section):
     shuffle_window_rows: int = Field(
         1 << 20, ge=1, description="Rows are permuted within windows of this many (part of the order)."
     )
+    mixture: list[MixedDataset] = Field(
+        [], description="Data sets to train on, mixed; none: data.dataset, whose held-out rows are evaluated anyway."
+    )
+    stage_in: str | None = Field(
+        None,
+        description="Folder on a node's own disk, $VARIABLES allowed, to copy shards to before they are read; "
+        "unset: the temporary folder for a data set at a URL, and others are read in place.",
+    )
+    stage_gib: float = Field(50.0, gt=0.0, description="Most GiB of copied shards on a node.")
     log_every_steps: int = Field(10, ge=1, description="Steps between console lines; metrics.jsonl has every step.")
     evaluate_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations on the held-out split; 0: at the end only."

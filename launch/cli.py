@@ -144,11 +144,10 @@ def train(
     """
     from configs.recipe import load_recipe
     from launch import local, run_folder
-    from preprocessing.contract import read_manifest
-    from pretrain.fit import check_fits
+    from pretrain.fit import open_data
 
     resolved = load_recipe(recipe, overrides or ())
-    check_fits(read_manifest(Path(resolved.data.dataset)), resolved.data)
+    open_data(resolved)  # what does not fit is told now, once
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         local.become_rank(resolved, resume)
     with run_folder.opened(resolved, resume) as run:

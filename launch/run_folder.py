@@ -40,6 +40,9 @@ FREE = (
     "train.log_every_steps",
     "train.evaluate_every_steps",
     "train.evaluate_rows",
+    "train.mixture",  # a checkpoint knows the data sets and their shares by digest
+    "train.stage_in",
+    "train.stage_gib",
 )
 
 
@@ -129,15 +132,18 @@ def _check_continues(run: Path, recipe: Recipe, resume: str) -> None:
 
 
 def _anchored(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths of its data set and of the weights it starts from: right from any folder."""
-    dataset, source = recipe.data.dataset, recipe.train.initialise_from
-    if "://" not in dataset:
-        data = recipe.data.model_copy(update={"dataset": str(Path(dataset).absolute())})
-        recipe = recipe.model_copy(update={"data": data})
-    if source:
-        train = recipe.train.model_copy(update={"initialise_from": str(Path(source).absolute())})
-        recipe = recipe.model_copy(update={"train": train})
-    return recipe
+    """The recipe with absolute paths of its data sets and of the weights it starts from: right from any folder."""
+    data, train = recipe.data, recipe.train
+    data = data.model_copy(update={"dataset": _absolute(data.dataset)})
+    mixture = [entry.model_copy(update={"dataset": _absolute(entry.dataset)}) for entry in train.mixture]
+    train = train.model_copy(update={"mixture": mixture})
+    if train.initialise_from:
+        train = train.model_copy(update={"initialise_from": _absolute(train.initialise_from)})
+    return recipe.model_copy(update={"data": data, "train": train})
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def _learned_from(recipe: Recipe) -> dict[str, Any]:

@@ -172,14 +172,19 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         state = "not finished, or not a data set" if folder.is_dir() else "no such data set"
         raise UserError(state, place=str(folder), mend="make it with `bertrain prepare RECIPE`")
+    return parse_manifest(path.read_bytes(), str(path))
+
+
+def parse_manifest(content: bytes, place: str) -> Manifest:
+    """The manifest in a file's bytes; `UserError`, naming its place, when it is not one of ours."""
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError("not a manifest of this version", place=str(path), mend="prepare the data set again") from error
+        raise UserError("not a manifest of this version", place=place, mend="prepare the data set again") from error
     if manifest.format_version != FORMAT_VERSION:
         raise UserError(
             f"format version {manifest.format_version}, but this bertrain reads {FORMAT_VERSION}",
-            place=str(path),
+            place=place,
             mend="prepare the data set again",
         )
     return manifest

@@ -1,4 +1,4 @@
-"""A data set as this rank's ragged batches, step after step.
+"""Data sets as this rank's ragged batches, step after step.
 
 A step's rows follow from the global order and the cursor; their lengths from the shards' offsets; who takes which from
 `deal`. Every rank works this out for the whole global batch and reads only its own rows.
@@ -7,13 +7,13 @@ A step's rows follow from the global order and the cursor; their lengths from th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-from preprocessing.contract import Manifest
+from pretrain.dataset import Dataset
+from pretrain.mixture import Mixture
 from pretrain.order import GlobalOrder
 from pretrain.step import Step, StepReader
 
@@ -21,12 +21,15 @@ STEPS_AHEAD = 2  # a step's rows are read while the two before it are trained
 
 
 class Loader:
-    """The training rows of a data set, for one rank. Its whole state is the cursor, and the caller keeps that."""
+    """The training rows of data sets, for one rank. Its whole state is the cursor, and the caller keeps that.
+
+    Several data sets are mixed by their `weights`; they have one vocabulary.
+    """
 
     def __init__(
         self,
-        folder: Path,
-        manifest: Manifest,
+        datasets: Sequence[Dataset],
+        weights: Sequence[float] = (1.0,),
         *,
         seed: int,
         shuffle_window_rows: int,
@@ -34,14 +37,26 @@ class Loader:
         world_size: int,
         micro_batch_size: int,
     ) -> None:
-        passes = [manifest.select("train", number) for number in range(manifest.dupe_factor)]
-        rows_of_passes = [[entry.rows for entry in entries] for entries in passes]
-        self.order = GlobalOrder(rows_of_passes, seed=seed, shuffle_window_rows=shuffle_window_rows)
-        entries = [entry for entries in passes for entry in entries]
-        self._reader = StepReader(folder, manifest, entries, rank, world_size, micro_batch_size)
+        self._window_rows = shuffle_window_rows
+        orders = [
+            GlobalOrder(rows_of_passes(dataset), seed=seed, shuffle_window_rows=shuffle_window_rows, source=number)
+            for number, dataset in enumerate(datasets)
+        ]
+        self.order = orders[0] if len(orders) == 1 else Mixture(orders, weights, seed=seed)
+        shards = [
+            (dataset, entry)
+            for dataset in datasets
+            for number in range(dataset.manifest.dupe_factor)
+            for entry in dataset.manifest.select("train", number)
+        ]
+        self._reader = StepReader(datasets[0].manifest.vocabulary, shards, rank, world_size, micro_batch_size)
 
     def step(self, cursor: int, global_batch_size: int) -> Step:
         """The step that takes `global_batch_size` rows from `cursor` on. Pure: the same arguments, the same step."""
+        self._reader.shards.expect(
+            now=self.order.shards(cursor, global_batch_size),
+            later=self.order.shards(cursor, global_batch_size + self._window_rows),
+        )
         return self._reader.step(cursor, *self.order.rows(cursor, global_batch_size))
 
     def steps(self, cursor: int, batch_sizes: Iterable[int]) -> Generator[Step]:
@@ -55,21 +70,13 @@ class Loader:
 class HeldOut:
     """The evaluation's rows: the first of the held-out shards of pass 0, in their order."""
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        *,
-        max_rows: int,
-        rank: int,
-        world_size: int,
-        micro_batch_size: int,
-    ) -> None:
-        entries = manifest.select("held_out", 0)
+    def __init__(self, dataset: Dataset, *, max_rows: int, rank: int, world_size: int, micro_batch_size: int) -> None:
+        entries = dataset.manifest.select("held_out", 0)
         self._rows_of = np.array([entry.rows for entry in entries], dtype=np.int64)
         self.rows = min(max_rows, int(self._rows_of.sum()))
         self._chunk = world_size * micro_batch_size
-        self._reader = StepReader(folder, manifest, entries, rank, world_size, micro_batch_size)
+        shards = [(dataset, entry) for entry in entries]
+        self._reader = StepReader(dataset.manifest.vocabulary, shards, rank, world_size, micro_batch_size)
 
     def steps(self) -> Generator[Step]:
         """All its rows, each step one micro-batch a rank; sums over steps and ranks are those over the rows."""
@@ -81,6 +88,12 @@ class HeldOut:
         ends = self._rows_of.cumsum()
         shards = np.searchsorted(ends, places, side="right")
         return self._reader.step(cursor, shards, places - (ends - self._rows_of)[shards])
+
+
+def rows_of_passes(dataset: Dataset) -> list[list[int]]:
+    """The rows of each training shard, pass by pass."""
+    manifest = dataset.manifest
+    return [[entry.rows for entry in manifest.select("train", number)] for number in range(manifest.dupe_factor)]
 
 
 def _with_cursors(cursor: int, batch_sizes: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.distributed
 
 from configs.schema import TrainConfig
-from preprocessing.contract import Manifest
 from pretrain.data import HeldOut
+from pretrain.dataset import Dataset
 from pretrain.engine import Engine
 from pretrain.losses import LossSums
 
@@ -32,18 +31,17 @@ class Evaluation:
 class Evaluator:
     """Evaluates an engine's model on the first `evaluate_rows` held-out rows. Every rank takes part."""
 
-    def __init__(self, dataset: Path, manifest: Manifest, train: TrainConfig, engine: Engine) -> None:
+    def __init__(self, dataset: Dataset, train: TrainConfig, engine: Engine) -> None:
         self.engine = engine
-        self.objective = manifest.objective
+        self.objective = dataset.manifest.objective
         self.held_out = HeldOut(
             dataset,
-            manifest,
             max_rows=train.evaluate_rows,
             rank=engine.world.rank,
             world_size=engine.world.world_size,
             micro_batch_size=train.micro_batch_size,
         )
-        counts = torch.tensor(manifest.statistics.token_counts, dtype=torch.float64) + 1.0  # add-one smoothing
+        counts = torch.tensor(dataset.manifest.statistics.token_counts, dtype=torch.float64) + 1.0  # add-one smoothing
         self.unigram = (counts / counts.sum()).log().to(engine.world.device)
 
     @torch.no_grad()

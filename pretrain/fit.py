@@ -1,23 +1,61 @@
-"""Whether a data set is one that a recipe can train on. Imports no torch: the launcher asks before it starts ranks."""
+"""The data sets of a recipe, and whether it can train on them. Imports no torch: the launcher asks first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
-from configs.schema import DataConfig
-from preprocessing.contract import VOCABULARY, Manifest
+from configs.schema import DataConfig, Recipe, digest_of
+from preprocessing.contract import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
+from pretrain.dataset import Dataset, open_dataset
+from pretrain.mixture import slots_of
 
 
-def check_fits(manifest: Manifest, data: DataConfig) -> None:
-    """Raise `UserError` unless the data set that lies in `data.dataset` is one that this recipe can train on."""
+@dataclass(frozen=True)
+class TrainingData:
+    """A recipe's data sets: `main` is evaluated on and has the vocabulary of all, `mixed` are trained on by weight."""
+
+    main: Dataset
+    mixed: list[Dataset]
+    weights: list[float]
+
+    @property
+    def digest(self) -> str:
+        """Names the training rows and, with the recipe's seed, their order."""
+        if len(self.mixed) == 1:
+            return self.mixed[0].manifest.digest
+        parts = zip((dataset.manifest.digest for dataset in self.mixed), slots_of(self.weights), strict=True)
+        return digest_of({"mixture": [list(part) for part in parts]})
+
+
+def open_data(recipe: Recipe) -> TrainingData:
+    """Open a recipe's data sets; `UserError` for one that is not whole, or that the recipe cannot train on."""
+    main = open_dataset(recipe.data.dataset, recipe.train)
+    check_fits(main, recipe.data)
+    mixture = recipe.train.mixture
+    if not mixture:
+        return TrainingData(main, [main], [1.0])
+    mixed = [open_dataset(entry.dataset, recipe.train) for entry in mixture]
+    for dataset in mixed:
+        check_fits(dataset, recipe.data)
+        if dataset.manifest.vocabulary != main.manifest.vocabulary:
+            cause = f"its vocabulary is not that of {main.place}"
+            mend = "prepare all data sets of a mixture with one data.vocabulary.file"
+            raise UserError(cause, place=dataset.place, mend=mend)
+    return TrainingData(main, mixed, [entry.weight for entry in mixture])
+
+
+def check_fits(dataset: Dataset, data: DataConfig) -> None:
+    """Raise `UserError` unless the data set is one that a recipe with this `[data]` can train on."""
+    manifest = dataset.manifest
     prepare = "prepare it again with this recipe, or name another folder in data.dataset"
 
     def refuse(cause: str, mend: str = prepare) -> None:
-        raise UserError(cause, place=data.dataset, mend=mend)
+        raise UserError(cause, place=dataset.place, mend=mend)
 
     if manifest.objective != data.objective:
         refuse(f"the data set is for the objective `{manifest.objective}`, the recipe says `{data.objective}`")
@@ -26,14 +64,14 @@ def check_fits(manifest: Manifest, data: DataConfig) -> None:
             f"the data set has rows of up to {manifest.max_seq_length} tokens, the recipe takes {data.max_seq_length}",
             "raise data.max_seq_length, or prepare the data set again",
         )
-    _check_vocabulary(manifest, data, refuse)
+    _check_vocabulary(dataset, data, refuse)
     for number in range(manifest.dupe_factor):
         if not sum(entry.rows for entry in manifest.select("train", number)):
             refuse(f"pass {number} of {manifest.dupe_factor} has no training rows", "prepare it from more text")
 
 
-def _check_vocabulary(manifest: Manifest, data: DataConfig, refuse: Callable[[str], None]) -> None:
-    ours, theirs = data.vocabulary, manifest.vocabulary
+def _check_vocabulary(dataset: Dataset, data: DataConfig, refuse: Callable[[str], None]) -> None:
+    ours, theirs = data.vocabulary, dataset.manifest.vocabulary
     if theirs.lowercase != ours.lowercase:
         cased = {True: "lower-cased", False: "cased"}
         refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, the recipe's {cased[ours.lowercase]}")
@@ -42,6 +80,6 @@ def _check_vocabulary(manifest: Manifest, data: DataConfig, refuse: Callable[[st
             refuse(f"the data set's vocabulary is not that of {ours.file}")
     elif ours.file is None and theirs.size > ours.size:
         refuse(f"the data set's vocabulary has {theirs.size} entries, the recipe's at most {ours.size}")
-    path = Path(data.dataset) / VOCABULARY
+    path = dataset.vocabulary_path()
     if not path.is_file() or sha256_of_file(path) != theirs.sha256:
         refuse(f"{VOCABULARY} is missing or not the vocabulary that the rows were made with")

@@ -26,15 +26,20 @@ class GlobalOrder:
     """The training rows in the order in which they are trained, for ever.
 
     `rows_of_passes[p][s]` is the number of rows of the s-th shard of pass p. Shards are numbered through all passes,
-    pass 0 first; a row is named by its shard's number and its place in the shard.
+    pass 0 first; a row is named by its shard's number and its place in the shard. `source` tells orders of one seed
+    apart.
     """
 
-    def __init__(self, rows_of_passes: Sequence[Sequence[int]], *, seed: int, shuffle_window_rows: int) -> None:
+    def __init__(
+        self, rows_of_passes: Sequence[Sequence[int]], *, seed: int, shuffle_window_rows: int, source: int = 0
+    ) -> None:
         self._rows_of_passes = [np.asarray(rows, dtype=np.int64) for rows in rows_of_passes]
         self._first_shards = np.cumsum([0, *(len(rows) for rows in rows_of_passes)])
         self._pass_ends = np.cumsum([rows.sum() for rows in self._rows_of_passes])
         assert self._pass_ends[-1] > 0, "no rows"
-        self._seed = seed
+        self._key = (seed, source)
+        # A batch may straddle two epochs: two orders of shards, two windows.
+        self._permutation = lru_cache(maxsize=4)(permutation)
         self._window_rows = shuffle_window_rows
 
     def locate(self, cursor: int) -> tuple[int, int]:
@@ -43,6 +48,24 @@ class GlobalOrder:
         number = int(np.searchsorted(self._pass_ends, place, side="right"))
         start = int(self._pass_ends[number - 1]) if number else 0
         return cycle * len(self._rows_of_passes) + number, place - start
+
+    @property
+    def shard_count(self) -> int:
+        """Shards of all passes."""
+        return int(self._first_shards[-1])
+
+    def shards(self, cursor: int, count: int) -> list[int]:
+        """The shards of all windows that the `count` rows from `cursor` on lie in, window by window, each once."""
+        found: list[int] = []
+        end = cursor + count
+        while cursor < end:
+            epoch, position = self.locate(cursor)
+            start, window_rows = self._window(epoch, position)
+            shards, starts = self._permuted_shards(epoch)
+            first, last = np.searchsorted(starts, [start, start + window_rows - 1], side="right") - 1
+            found += shards[first : last + 1].tolist()
+            cursor += start + window_rows - position
+        return list(dict.fromkeys(found))
 
     def rows(self, cursor: int, count: int) -> tuple[Int64Array, Int64Array]:
         """The `count` rows from `cursor` on: the number of each one's shard, and its place there; [count] each."""
@@ -61,30 +84,38 @@ class GlobalOrder:
 
         At most `count` of them, and none beyond the end of the window.
         """
-        window, slot = divmod(position, self._window_rows)
-        start = window * self._window_rows
-        window_rows = min(self._window_rows, int(self._rows_of(epoch).sum()) - start)
-        return start + permutation(window_rows, self._seed, ROWS, epoch, window)[slot : slot + count]
+        start, window_rows = self._window(epoch, position)
+        slot, window = position - start, start // self._window_rows
+        return start + self._permutation(window_rows, *self._key, ROWS, epoch, window)[slot : slot + count]
 
     def _identify(self, epoch: int, places: Int64Array) -> tuple[Int64Array, Int64Array]:
-        rows_of = self._rows_of(epoch)
-        order = permutation(len(rows_of), self._seed, SHARDS, epoch)
-        starts = np.cumsum(rows_of[order]) - rows_of[order]
+        shards, starts = self._permuted_shards(epoch)
         nth = np.searchsorted(starts, places, side="right") - 1
-        return self._first_shards[epoch % len(self._rows_of_passes)] + order[nth], places - starts[nth]
+        return shards[nth], places - starts[nth]
+
+    def _permuted_shards(self, epoch: int) -> tuple[Int64Array, Int64Array]:
+        """The epoch's shards in their order, and where each begins when they stand one behind another."""
+        rows_of = self._rows_of(epoch)
+        order = self._permutation(len(rows_of), *self._key, SHARDS, epoch)
+        ends = np.cumsum(rows_of[order])
+        return self._first_shards[epoch % len(self._rows_of_passes)] + order, ends - rows_of[order]
+
+    def _window(self, epoch: int, position: int) -> tuple[int, int]:
+        """Where the window around a position of the epoch starts, and how many rows it has."""
+        start = position // self._window_rows * self._window_rows
+        return start, min(self._window_rows, int(self._rows_of(epoch).sum()) - start)
 
     def _rows_of(self, epoch: int) -> Int64Array:
         return self._rows_of_passes[epoch % len(self._rows_of_passes)]
 
 
-@lru_cache(maxsize=4)  # a batch may straddle two epochs: two orders of shards, two windows
-def permutation(count: int, seed: int, stream: int, epoch: int, window: int = 0) -> Int64Array:
+def permutation(count: int, seed: int, source: int, stream: int, epoch: int, window: int = 0) -> Int64Array:
     """A random permutation of 0 … count-1, the same for the same arguments; read-only.
 
     Each number is put into the low bits of a random 64-bit word; sorting the words shuffles the numbers. The words are
     distinct, so the result does not hang on the sorting algorithm.
     """
-    generator = np.random.Philox(key=[seed, 0], counter=[0, window, epoch, stream])
+    generator = np.random.Philox(key=[seed, source], counter=[0, window, epoch, stream])
     low_bits = np.uint64((1 << max(count - 1, 0).bit_length()) - 1)
     words = (generator.random_raw(count) & ~low_bits) | np.arange(count, dtype=np.uint64)
     words.sort()

@@ -1,29 +1,28 @@
-"""The shards of a data set: memory-mapped, checked once, their rows gathered from NumPy views on the mappings."""
+"""The shards of data sets: memory-mapped, checked once, their rows gathered from NumPy views on the mappings."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
-from preprocessing.contract import IntArray, Manifest, Rows, ShardEntry, check_shard, read_shard
+from preprocessing.contract import IntArray, Manifest, Rows, ShardEntry
+from pretrain.dataset import Dataset
 from pretrain.gather import Gathered, copy_masks, copy_tokens
 from pretrain.order import Int64Array
+from pretrain.staging import StoredFile
 
 MAX_OPEN = 256  # mappings a process keeps; each holds a file descriptor
 
 
 class Shards:
-    """Some shards of one data set, by number. A shard's SHA-256 and shape are checked when it is first opened."""
+    """Some shards of data sets, by number. A shard's SHA-256 and shape are checked when it is first opened."""
 
-    def __init__(self, folder: Path, manifest: Manifest, entries: Sequence[ShardEntry]) -> None:
-        self._folder = folder
-        self._manifest = manifest
-        self._entries = entries
+    def __init__(self, shards: Sequence[tuple[Dataset, ShardEntry]]) -> None:
+        self._shards = shards
         self._open: OrderedDict[int, Rows] = OrderedDict()  # least recently used first
         self._checked: set[int] = set()
 
@@ -35,6 +34,14 @@ class Shards:
             self._open[number] = self._map(number)
         self._open.move_to_end(number)
         return self._open[number]
+
+    def expect(self, now: Sequence[int], later: Sequence[int]) -> None:
+        """Rows of these shards are read now, and of those later; of no others for a while."""
+        for number in self._open.keys() - {*now, *later}:
+            del self._open[number]  # a mapping would hold the disk space of a staged shard that has been removed
+        stage = self._shards[0][0].stage
+        if stage is not None:
+            stage.expect(*([self._stored(number) for number in numbers] for numbers in (now, later)))
 
     def sizes(self, shards: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Tokens and masked positions of each of B rows; shape [B] each."""
@@ -67,19 +74,20 @@ class Shards:
         )
 
     def _map(self, number: int) -> Rows:
-        entry = self._entries[number]
-        if number in self._checked:
-            return read_shard(self._folder / entry.name)
-        check_shard(self._folder, entry)
-        rows = read_shard(self._folder / entry.name)
-        if not _is_sound(rows, entry, self._manifest):
+        dataset, entry = self._shards[number]
+        rows = dataset.open_shard(entry, checked=number in self._checked)
+        if number not in self._checked and not _is_sound(rows, entry, dataset.manifest):
             raise UserError(
                 "the shard does not hold the rows that the manifest tells of",
-                place=str(self._folder / entry.name),
+                place=f"{dataset.place}/{entry.name}",
                 mend="prepare the data set again",
             )
         self._checked.add(number)
         return rows
+
+    def _stored(self, number: int) -> StoredFile:
+        dataset, entry = self._shards[number]
+        return dataset.stored(entry)
 
 
 def _by_shard(shards: Int64Array) -> Iterator[tuple[int, Int64Array]]:

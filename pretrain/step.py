@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from preprocessing.contract import Manifest, ShardEntry
+from preprocessing.contract import ShardEntry, VocabularyEntry
 from pretrain.batch import Batch, filler_batch
+from pretrain.dataset import Dataset
 from pretrain.deal import deal, gradient_accumulation_steps
 from pretrain.order import Int64Array
 from pretrain.shards import Shards
@@ -31,26 +32,25 @@ class Step:
 
 
 class StepReader:
-    """Cuts given rows of given shards into one rank's part of a step."""
+    """Cuts given rows of given shards, all of one vocabulary, into one rank's part of a step."""
 
     def __init__(
         self,
-        folder: Path,
-        manifest: Manifest,
-        entries: list[ShardEntry],
+        vocabulary: VocabularyEntry,
+        shards: Sequence[tuple[Dataset, ShardEntry]],
         rank: int,
         world_size: int,
         micro_batch_size: int,
     ) -> None:
-        self._shards = Shards(folder, manifest, entries)
-        self._filler = filler_batch(manifest.vocabulary.cls_id, manifest.vocabulary.sep_id)
+        self.shards = Shards(shards)
+        self._filler = filler_batch(vocabulary.cls_id, vocabulary.sep_id)
         self._rank = rank
         self._world_size = world_size
         self._micro_batch_size = micro_batch_size
 
     def step(self, cursor: int, shards: Int64Array, rows: Int64Array) -> Step:
         """The step of the G rows named by shard and place, shape [G] each; `cursor` is only written down."""
-        lengths, masked = self._shards.sizes(shards, rows)
+        lengths, masked = self.shards.sizes(shards, rows)
         homes = deal(lengths, self._world_size, self._micro_batch_size)
         padding_pct, imbalance_pct = self._waste(homes, lengths)
         return Step(
@@ -71,7 +71,7 @@ class StepReader:
         first = self._rank * accumulation
         mine = np.flatnonzero((homes >= first) & (homes < first + accumulation))
         mine = mine[np.argsort(homes[mine], kind="stable")]
-        gathered = self._shards.gather(*(column[mine] for column in columns))
+        gathered = self.shards.gather(*(column[mine] for column in columns))
         ends = np.bincount(homes[mine] - first, minlength=accumulation).cumsum().tolist()
         return [
             gathered.batch(begin, end) if end > begin else self._filler

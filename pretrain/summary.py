@@ -6,28 +6,40 @@ from configs.schema import Recipe
 from preprocessing.contract import Manifest
 from pretrain import flops
 from pretrain.checkpoint import State
+from pretrain.data import rows_of_passes
 from pretrain.deal import gradient_accumulation_steps
 from pretrain.distributed import World
+from pretrain.fit import TrainingData
 
 
-def summary(recipe: Recipe, manifest: Manifest, world: World, state: State) -> list[str]:
+def summary(recipe: Recipe, data: TrainingData, world: World, state: State) -> list[str]:
     """Lines for the console, in plain text."""
     start = f"resumed from step {state.step}" if state.step else "from step 0"
     return [
         f"run      {recipe.runs}/{recipe.name}, {start}",
-        f"data     {_data(manifest)}",
-        f"model    {_model(recipe, manifest)}",
-        f"batch    {_batch(recipe, manifest, world)}",
+        *(f"data     {line}" for line in _data(recipe, data)),
+        f"model    {_model(recipe, data.main.manifest)}",
+        f"batch    {_batch(recipe, world)}",
         f"ranks    {world.world_size} on {world.device.type}, ZeRO stage {recipe.train.zero_stage}, "
         f"{recipe.train.precision}",
     ]
 
 
-def _data(manifest: Manifest) -> str:
-    train = manifest.select("train", 0)
-    rows, tokens = sum(shard.rows for shard in train), sum(shard.tokens for shard in train)
-    passes = f"{manifest.dupe_factor} passes" if manifest.dupe_factor > 1 else "1 pass"
-    return f"{rows:,} pairs, {tokens:,} tokens a pass, {passes}; vocabulary {manifest.vocabulary.size:,}"
+def _data(recipe: Recipe, data: TrainingData) -> list[str]:
+    """Each data set: what it holds, and how often the run goes through it."""
+    trained_rows = recipe.train.steps * recipe.train.global_batch_size
+    lines = []
+    for dataset, weight in zip(data.mixed, data.weights, strict=True):
+        manifest, share = dataset.manifest, weight / sum(data.weights)
+        passes = [sum(rows) for rows in rows_of_passes(dataset)]
+        epochs = trained_rows * share / (sum(passes) / len(passes))
+        mixed = "" if len(data.mixed) == 1 else f"{dataset.place}, {share:.1%} of the rows: "
+        tokens = sum(shard.tokens for shard in manifest.select("train", 0))
+        lines.append(
+            f"{mixed}{passes[0]:,} pairs, {tokens:,} tokens a pass, {len(passes)} pass(es); {epochs:.2f} epochs; "
+            f"vocabulary {manifest.vocabulary.size:,}"
+        )
+    return lines
 
 
 def _model(recipe: Recipe, manifest: Manifest) -> str:
@@ -42,11 +54,10 @@ def _model(recipe: Recipe, manifest: Manifest) -> str:
     )
 
 
-def _batch(recipe: Recipe, manifest: Manifest, world: World) -> str:
+def _batch(recipe: Recipe, world: World) -> str:
     train = recipe.train
     accumulation = gradient_accumulation_steps(train.global_batch_size, world.world_size, train.micro_batch_size)
-    epochs = train.steps * train.global_batch_size / sum(shard.rows for shard in manifest.select("train", 0))
     return (
         f"{train.global_batch_size} rows a step = {world.world_size} rank(s) x {accumulation} micro-step(s) of at most "
-        f"{train.micro_batch_size}; {train.steps:,} steps are {epochs:.2f} epochs"
+        f"{train.micro_batch_size}; {train.steps:,} steps"
     )

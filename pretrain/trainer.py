@@ -15,7 +15,7 @@ import torch
 from configs.errors import UserError
 from configs.recipe import load_recipe, resolved_toml
 from configs.schema import Recipe
-from preprocessing.contract import VOCABULARY, Manifest, read_manifest
+from preprocessing.contract import Manifest
 from preprocessing.vocabulary import Vocabulary
 from pretrain import checkpoint
 from pretrain.checkpoint import State
@@ -23,7 +23,7 @@ from pretrain.data import Loader
 from pretrain.distributed import World, any_rank, seed_everything, seed_for
 from pretrain.engine import Engine
 from pretrain.evaluation import Evaluation, Evaluator
-from pretrain.fit import check_fits
+from pretrain.fit import open_data
 from pretrain.losses import LossSums
 from pretrain.meter import Meter
 from pretrain.metrics import MetricsLog, StepMetrics
@@ -43,12 +43,11 @@ class Trainer:
         self.world = world
         self.stop = stop
         self.recipe = load_recipe(run / "recipe.toml")
-        self.dataset = Path(self.recipe.data.dataset)
-        self.manifest = read_manifest(self.dataset)
-        check_fits(self.manifest, self.recipe.data)
+        self.data = open_data(self.recipe)
+        self.manifest = self.data.main.manifest
         self.meter = Meter(self.recipe.model, self.manifest, world)
         self.engine = Engine(self._first_model(), self.recipe.optimizer, self.recipe.train, world)
-        self.evaluator = Evaluator(self.dataset, self.manifest, self.recipe.train, self.engine)
+        self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
 
     def train(self, resume: str) -> bool:
         """Train to the recipe's last step, evaluate, save. False: stopped on request, with a checkpoint."""
@@ -79,7 +78,7 @@ class Trainer:
         evaluation = self.evaluator.evaluate(checkpoint.load(folder, self.engine).step)
         if evaluation is None:
             mend = "prepare it with a larger data.held_out_fraction"
-            raise UserError("the data set has no held-out rows", place=str(self.dataset), mend=mend)
+            raise UserError("the data set has no held-out rows", place=self.data.main.place, mend=mend)
         return evaluation
 
     def _train_step(self, state: State, step: Step) -> tuple[State, StepMetrics]:
@@ -112,27 +111,28 @@ class Trainer:
         model = fresh_model(self.recipe, self.manifest)
         source = self.recipe.train.initialise_from
         if source and not checkpoint.exists(self.run):
-            vocabulary = Vocabulary.read(self.dataset / VOCABULARY, self.manifest.vocabulary.lowercase)
+            vocabulary = Vocabulary.read(self.data.main.vocabulary_path(), self.manifest.vocabulary.lowercase)
             load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary)
         return model
 
     def _restore(self, resume: str) -> State:
         """The state to go on from: the newest checkpoint's, a given one's, or a fresh start."""
-        fresh = State(step=0, cursor=0, dataset=self.manifest.digest, recipe=self.recipe.model_dump(mode="json"))
+        fresh = State(step=0, cursor=0, dataset=self.data.digest, recipe=self.recipe.model_dump(mode="json"))
         folder = None if resume == "never" else checkpoint.find(self.run if resume == "auto" else Path(resume))
         if folder is None:
             return fresh
         state = checkpoint.load(folder, self.engine)
-        if state.dataset != self.manifest.digest:
-            cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.manifest.digest[:12]}"
-            raise UserError(cause, place=str(self.dataset), mend="give the data set that the run began with")
+        if state.dataset != self.data.digest:
+            cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.data.digest[:12]}"
+            places = ", ".join(dataset.place for dataset in self.data.mixed)
+            raise UserError(cause, place=places, mend="give the data set that the run began with")
         return state.model_copy(update={"recipe": fresh.recipe})
 
     def _loader(self) -> Loader:
         train = self.recipe.train
         return Loader(
-            self.dataset,
-            self.manifest,
+            self.data.mixed,
+            self.data.weights,
             seed=train.seed,
             shuffle_window_rows=train.shuffle_window_rows,
             rank=self.world.rank,
@@ -153,7 +153,7 @@ class Trainer:
 
     def _greet(self, metrics_log: MetricsLog | None, state: State) -> None:
         if metrics_log:
-            for line in summary(self.recipe, self.manifest, self.world, state):
+            for line in summary(self.recipe, self.data, self.world, state):
                 metrics_log.say(line)
 
     def _evaluate_when_due(self, step: int) -> Evaluation | None:

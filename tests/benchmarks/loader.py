@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from preprocessing.contract import Manifest
 from pretrain.data import Loader
+from pretrain.dataset import Dataset
 from tests.pretrain.synthetic import write_dataset
 
 SEQUENCE, VOCABULARY = 128, 30_522
@@ -75,8 +76,7 @@ def measure(folder: Path, manifest: Manifest, arguments: argparse.Namespace) -> 
 def new_loader(folder: Path, manifest: Manifest, micro_batch_size: int) -> Loader:
     """One rank's loader with the recipe's window."""
     return Loader(
-        folder,
-        manifest,
+        [Dataset(str(folder), manifest)],
         seed=0,
         shuffle_window_rows=1 << 20,
         rank=0,

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from preprocessing.contract import Manifest, Split, read_shard
+from preprocessing.contract import Manifest, ShardEntry, Split, read_shard
 from pretrain import shards as shards_module
 from pretrain.batch import NO_LABEL, Batch
 from pretrain.data import HeldOut, Loader
+from pretrain.dataset import Dataset
 from pretrain.shards import Shards
+from pretrain.staging import Stage
 from pretrain.step import Step
 from tests.pretrain.batches import single_rows
 from tests.pretrain.synthetic import CLS, SEP, write_dataset
@@ -36,8 +38,7 @@ def manifest(folder: Path) -> Manifest:
 
 def loader(folder: Path, manifest: Manifest, rank: int = 0, world_size: int = 1, micro_batch_size: int = 4) -> Loader:
     return Loader(
-        folder,
-        manifest,
+        [Dataset(str(folder), manifest)],
         seed=5,
         shuffle_window_rows=16,
         rank=rank,
@@ -177,8 +178,7 @@ def test_closing_early_ends_the_thread(folder: Path, manifest: Manifest) -> None
 def test_a_damaged_shard_surfaces_at_the_step_that_reads_it(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "dataset", [[4, 4, 4]])
     one = Loader(
-        tmp_path / "dataset",
-        manifest,
+        [Dataset(str(tmp_path / "dataset"), manifest)],
         seed=0,
         shuffle_window_rows=1,
         rank=0,
@@ -196,20 +196,25 @@ def test_a_damaged_shard_surfaces_at_the_step_that_reads_it(tmp_path: Path) -> N
         next(steps)
 
 
+def shards_of(folder: Path, manifest: Manifest, entries: list[ShardEntry]) -> Shards:
+    dataset = Dataset(str(folder / "dataset"), manifest)
+    return Shards([(dataset, entry) for entry in entries])
+
+
 def test_rows_that_the_manifest_does_not_tell_of_are_refused(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "dataset", [[5]])
     for change in ({"rows": 4}, {"rows": 6}):
         entries = [entry.model_copy(update=change) for entry in manifest.shards]
         with pytest.raises(UserError, match="does not hold the rows"):
-            Shards(tmp_path / "dataset", manifest, entries)[0]
+            shards_of(tmp_path, manifest, entries)[0]
     smaller = manifest.vocabulary.model_copy(update={"size": 20})
     for wrong in (
         manifest.model_copy(update={"vocabulary": smaller}),
         manifest.model_copy(update={"max_seq_length": 9}),
     ):
         with pytest.raises(UserError, match="does not hold the rows"):
-            Shards(tmp_path / "dataset", wrong, manifest.shards)[0]
-    assert len(Shards(tmp_path / "dataset", manifest, manifest.shards)[0]) == 5
+            shards_of(tmp_path, wrong, manifest.shards)[0]
+    assert len(shards_of(tmp_path, manifest, manifest.shards)[0]) == 5
 
 
 def test_mappings_are_bounded(folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +231,8 @@ def test_a_large_vocabulary(tmp_path: Path) -> None:
 
 
 def held_out(folder: Path, manifest: Manifest, rank: int, world_size: int, max_rows: int) -> HeldOut:
-    return HeldOut(folder, manifest, max_rows=max_rows, rank=rank, world_size=world_size, micro_batch_size=2)
+    dataset = Dataset(str(folder), manifest)
+    return HeldOut(dataset, max_rows=max_rows, rank=rank, world_size=world_size, micro_batch_size=2)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -247,3 +253,34 @@ def test_a_data_set_without_held_out_rows(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "dataset", [[5]])
     reader = held_out(tmp_path / "dataset", manifest, 0, 1, 100)
     assert (reader.rows, list(reader.steps())) == (0, [])
+
+
+def test_staged_shards_give_the_same_steps_within_the_bound(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+    stage = Stage(tmp_path, sum(sorted(entry.bytes for entry in manifest.shards)[-4:]))
+    staged = Loader(
+        [Dataset(f"file://{folder}", manifest, stage)],
+        seed=5,
+        shuffle_window_rows=16,
+        rank=0,
+        world_size=1,
+        micro_batch_size=4,
+    )
+    sizes = [9] * 12
+    steps = list(staged.steps(3, sizes))
+    assert all_content(steps) == all_content(list(loader(folder, manifest).steps(3, sizes)))
+    kept = [path for path in stage.folder.iterdir() if path.is_file() and not path.suffix]
+    assert 0 < sum(path.stat().st_size for path in kept) <= stage.most_bytes
+    assert len(kept) < len(manifest.select("train", 0)) + len(manifest.select("train", 1))
+
+
+def test_a_mixture_takes_rows_of_all_its_data_sets(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "other", [[500]], seed=9)
+    datasets = [Dataset(str(folder), manifest), Dataset(str(tmp_path / "other"), other)]
+    place = {"seed": 5, "shuffle_window_rows": 16, "rank": 0, "world_size": 1, "micro_batch_size": 64}
+    mixed = Loader(datasets, [1.0, 3.0], **place)
+    found = Counter(all_content([mixed.step(0, 150)]))
+    of_first = Counter(content_of_shards(folder, manifest, "train", 0))
+    of_other = Counter(content_of_shards(tmp_path / "other", other, "train", 0))
+    assert sum((found & of_first).values()) + sum((found & of_other).values()) == 150
+    assert 20 < sum((found & of_first).values()) <= 40  # the first of its two passes is not over
+    assert set(found.values()) == {1}

@@ -101,7 +101,7 @@ def test_without_a_sentence_objective_none_is_shown(tmp_path: Path) -> None:
     assert {"loss/mlm", "accuracy/mlm", "valid/mlm_loss"} <= set(tags)
     assert not any("nsp" in tag for tag in tags)
     assert "nsp" not in console_line(step, steps=1) + evaluation_line(evaluation)
-    record = read_metrics(tmp_path)[0]
+    record = json.loads((tmp_path / METRICS).read_text())
     assert record["nsp_loss"] is None
     assert "valid_nsp_loss" not in record
 
