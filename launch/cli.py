@@ -150,8 +150,8 @@ def train(
     open_data(resolved)  # what does not fit is told now, once
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         local.become_rank(resolved, resume)
-    with run_folder.opened(resolved, resume) as run:
-        commands = local.plan(resolved, run, ["--resume", resume], local.this_machine())
+    commands = local.plan(resolved, run_folder.folder_of(resolved), ["--resume", resume], local.this_machine())
+    with run_folder.opened(resolved, resume):
         raise typer.Exit(local.run(commands))
 
 

@@ -46,6 +46,11 @@ FREE = (
 )
 
 
+def folder_of(recipe: Recipe) -> Path:
+    """Where the recipe's run lies."""
+    return Path(recipe.runs) / recipe.name
+
+
 @contextmanager
 def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[Path]:
     """Make or reopen the folder of `recipe`'s run, write the recipe into it, and keep other commands out.
@@ -54,7 +59,7 @@ def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[
     executes in its own place. Raises `UserError` when the folder holds something else, a run of another recipe, or
     checkpoints that `never` would overwrite, and when another command trains in it.
     """
-    run = Path(recipe.runs) / recipe.name
+    run = folder_of(recipe)
     if resume not in ("auto", "never") and not Path(resume).is_dir():
         raise UserError("no such checkpoint", place=resume, mend="give its folder, or --resume auto")
     if run.exists() and not _may_be_run(run):
@@ -70,7 +75,7 @@ def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[
 
 def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
     """For ranks other than the first: wait until that one has opened the folder; returns it."""
-    run = Path(recipe.runs) / recipe.name
+    run = folder_of(recipe)
     expected = resolved_toml(_anchored(recipe))
     deadline = time.monotonic() + patience_s
     while not (run / RECIPE).is_file() or (run / RECIPE).read_text(encoding="utf-8") != expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -95,6 +96,7 @@ class TestHelp:
     def test_nothing_heavy_is_imported(self) -> None:
         program = f"""
 import sys
+import time
 from launch import cli
 sys.argv = ["bertrain", "--help"]
 try: cli.main()
@@ -105,14 +107,15 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
         assert shown.stderr.split() == []
 
     def test_it_is_quick(self) -> None:
-        """Half a second, on a machine that may be busy: the fastest of five counts."""
+        """Half a second, counted as processor time, which a busy machine does not stretch much; the best of three."""
 
         def seconds() -> float:
-            start = time.perf_counter()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             bertrain("--help")
-            return time.perf_counter() - start
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-        assert min(seconds() for _ in range(5)) < 0.5
+        assert min(seconds() for _ in range(3)) < 0.5
 
     def test_no_arguments_shows_it_and_a_typing_error_is_the_users(self) -> None:
         assert "Usage:" in bertrain().stdout
@@ -214,6 +217,14 @@ class TestTrain:
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "model.hidden_size 192 -> 96" in refused.stderr
         assert refused.stderr.count("\n") == 1
+
+    def test_a_machine_that_does_not_fit_is_refused_before_anything_is_written(self, trainer: Path) -> None:
+        refused = bertrain(
+            "train", "mine.toml", "cluster.device=cuda", folder=trainer, env={"CUDA_VISIBLE_DEVICES": ""}
+        )
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "no GPU is visible" in refused.stderr
+        assert not (trainer / "runs").exists()
 
     def test_evaluate_starts_ranks_with_logs_of_their_own(self, trainer: Path) -> None:
         bertrain("train", "mine.toml", "cluster.ranks_per_node=1", folder=trainer)
