@@ -1,0 +1,107 @@
+"""The one way to the fused operations: which backend, chosen once, and said once why."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from configs.errors import UserError
+from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, masked_lm
+from pretrain.kernels.attention import Layout
+from pretrain.kernels.dropout import Dropout
+from pretrain.kernels.lamb import LambState, LambStep, Segments
+from pretrain.kernels.masked_lm import MaskedLm
+
+Backend = Literal["auto", "triton", "reference"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The operations of one backend: each means what its reference of the same name says, arguments by position.
+
+    Weights are handed in. Under ZeRO 3 a forward reads them as attributes of modules before it calls the operation:
+    DeepSpeed gathers them as they are read.
+    """
+
+    name: Literal["triton", "reference"]
+    embed: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
+    add_norm: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
+    bias_gelu: Callable[[Tensor, Tensor], Tensor]
+    masked_lm: Callable[[Tensor, Tensor, Tensor, Tensor], MaskedLm]
+    gather_rows: Callable[[Tensor, Tensor], Tensor]
+    attend: Callable[[Tensor, Layout, Dropout | None], Tensor]
+    lamb_moments: Callable[[LambState, Tensor, Segments, LambStep], Tensor]
+    lamb_update: Callable[[LambState, Tensor, Segments, LambStep], None]
+
+
+@cache
+def choose_kernels(device: str, backend: Backend = "auto") -> Kernels:
+    """The kernels for a device type, "cuda" or "cpu": Triton's on CUDA, the references elsewhere, or those asked for.
+
+    Says on rank 0, once, which and why. Raises `UserError` when Triton is asked for and cannot run there.
+    """
+    obstacle = _obstacle_to_triton(device)
+    if backend == "triton" and obstacle:
+        raise UserError(f"Triton kernels cannot run: {obstacle}", mend='ask for the "auto" or "reference" kernels')
+    if backend == "reference":
+        return _said(_reference(), logging.INFO, "the recipe asks for them")
+    if backend == "auto" and device != "cuda":
+        return _said(_reference(), logging.INFO, f"the device is {device}")
+    if obstacle:
+        return _said(_reference(), logging.WARNING, f"{obstacle}; training will be slower")
+    return _said(_fused(), logging.INFO, "the recipe asks for them" if backend == "triton" else "the device is cuda")
+
+
+def _obstacle_to_triton(device: str) -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if device != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"the device is {device}, and TRITON_INTERPRET=1 is not set"
+    return ""
+
+
+def _said(kernels: Kernels, level: int, reason: str) -> Kernels:
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        logger.log(level, "kernels: %s, since %s", kernels.name, reason)
+    return kernels
+
+
+def _reference() -> Kernels:
+    return Kernels(
+        name="reference",
+        embed=embedding.embed,
+        add_norm=add_norm.add_norm,
+        bias_gelu=gelu.bias_gelu,
+        masked_lm=masked_lm.masked_lm,
+        gather_rows=masked_lm.gather_rows,
+        attend=attention.attend_plain,
+        lamb_moments=lamb.moments,
+        lamb_update=lamb.update,
+    )
+
+
+def _fused() -> Kernels:
+    from pretrain.kernels import fused  # imports Triton, which not every machine has
+
+    return Kernels(
+        name="triton",
+        embed=fused.embedding.embed,
+        add_norm=fused.add_norm.add_norm,
+        bias_gelu=fused.gelu.bias_gelu,
+        masked_lm=fused.masked_lm.masked_lm,
+        gather_rows=masked_lm.gather_rows,
+        attend=attention.attend,
+        lamb_moments=fused.lamb.moments,
+        lamb_update=fused.lamb.update,
+    )

@@ -1,0 +1,66 @@
+"""BERT's input: dropout(LayerNorm(word + position + token type)). T tokens, H the hidden width, V the vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pretrain.kernels.dropout import Dropout, add_dropped
+from pretrain.kernels.layer_norm import layer_norm
+
+
+def embed(
+    word_ids_T: Tensor,
+    position_ids_T: Tensor,
+    token_type_ids_T: Tensor,
+    word_VH: Tensor,
+    position_PH: Tensor,
+    token_type_2H: Tensor,
+    weight_H: Tensor,
+    shift_H: Tensor,
+    epsilon: float,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """The embedded tokens [T, H], of the tables' dtype. Ids are int32 or int64 and inside their tables."""
+    token_type_TH = lookup(token_type_2H, token_type_ids_T)
+    hidden_TH = lookup(word_VH, word_ids_T) + lookup(position_PH, position_ids_T) + token_type_TH
+    normed_TH = layer_norm(hidden_TH, weight_H, shift_H, epsilon)
+    return normed_TH if dropout is None else add_dropped(normed_TH.new_zeros(()), normed_TH, dropout)
+
+
+def lookup(table_NH: Tensor, ids_T: Tensor) -> Tensor:
+    """The rows `ids_T` of a table; their gradients are added in fp32 at least.
+
+    torch adds them in the table's own precision on a CPU: in bf16 a frequent token's gradient stops growing after a few
+    hundred summands, since each is then less than half a unit in the last place.
+    """
+    rows: Tensor = _Lookup.apply(table_NH, ids_T)  # type: ignore[no-untyped-call]  # torch's own has no types
+    return rows
+
+
+def table_gradient(grad_TH: Tensor, ids_T: Tensor, table_NH: Tensor) -> Tensor:
+    """The gradient of a table [N, H] from that of the rows taken out of it.
+
+    torch's CUDA kernel sorts the ids and adds each id's rows in fp32. It is repeatable in torch's deterministic mode;
+    otherwise it may add by atomics where few ids have many rows.
+    """
+    wide = grad_TH.dtype if grad_TH.is_cuda else torch.promote_types(grad_TH.dtype, torch.float32)
+    grad_NH: Tensor = torch.ops.aten.embedding_dense_backward(grad_TH.to(wide), ids_T, table_NH.shape[0], -1, False)
+    return grad_NH.to(table_NH.dtype)
+
+
+class _Lookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table_NH: Tensor, ids_T: Tensor) -> Tensor:
+        ctx.save_for_backward(table_NH, ids_T)
+        return F.embedding(ids_T, table_NH)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor, None]:
+        table_NH, ids_T = ctx.saved_tensors
+        return table_gradient(grad_TH, ids_T, table_NH), None

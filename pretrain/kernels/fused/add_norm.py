@@ -1,0 +1,165 @@
+"""Bias + dropout + residual + LayerNorm in one pass over memory each way.
+
+Forward reads x and residual and writes the result and two fp32 numbers a row. Backward reads the gradient and the same
+two inputs again, and draws the dropout mask again: nothing of width H is stored that autograd would not hold anyway.
+Column sums (bias, weight and shift gradients) are kept a program, in fp32, and added in a fixed order: no atomics.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
+# Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pretrain.kernels.dropout import LANES, Dropout
+from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
+from pretrain.kernels.fused.launch import block_of, walking_programs
+from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
+
+
+@triton.jit
+def _load_hidden(x_ptr, residual_ptr, bias, at, live, bits, lane, scale, DROPOUT: tl.constexpr):
+    """residual + dropout(x + bias) of one row, in fp32."""
+    branch = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
+    if DROPOUT:
+        branch = dropped(branch, bits, lane, scale)
+    return tl.load(residual_ptr + at, mask=live, other=0.0).to(tl.float32) + branch
+
+
+@triton.jit(do_not_specialize=["rows", "site", "threshold"])
+def forward_kernel(
+    x_ptr, bias_ptr, residual_ptr, weight_ptr, shift_ptr, seed_ptr,
+    result_ptr, statistics_ptr,
+    rows, width, epsilon, site, threshold, scale,
+    DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program takes one group of rows."""
+    group = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    bias = tl.load(bias_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+    shift = tl.load(shift_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+    bits = columns
+    if DROPOUT:
+        bits = keep_bits(seed_ptr, site, group, columns, threshold)
+    for lane in range(GROUP):
+        row = group * GROUP + lane
+        live = columns < tl.where(row < rows, width, 0)
+        at = row.to(tl.int64) * width + columns
+        hidden = _load_hidden(x_ptr, residual_ptr, bias, at, live, bits, lane, scale, DROPOUT)
+        normed, mean, inverse = normalise(hidden, inside, width, epsilon)
+        tl.store(result_ptr + at, normed * weight + shift, mask=live)
+        tl.store(statistics_ptr + row, mean, mask=row < rows)
+        tl.store(statistics_ptr + rows + row, inverse, mask=row < rows)
+
+
+@triton.jit(do_not_specialize=["rows", "site", "threshold"])
+def backward_kernel(
+    grad_ptr, x_ptr, bias_ptr, residual_ptr, weight_ptr, seed_ptr, statistics_ptr,
+    grad_x_ptr, grad_residual_ptr, sums_ptr,
+    rows, width, site, threshold, scale,
+    DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """A program walks over groups of rows; `sums` [programs, 3, width] are its bias, weight and shift gradients."""
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    bias_sum = tl.zeros([BLOCK], tl.float32)
+    weight_sum = tl.zeros([BLOCK], tl.float32)
+    shift_sum = tl.zeros([BLOCK], tl.float32)
+    for group in range(tl.program_id(0), tl.cdiv(rows, GROUP), tl.num_programs(0)):
+        bits = columns
+        if DROPOUT:
+            bits = keep_bits(seed_ptr, site, group, columns, threshold)
+        for lane in range(GROUP):
+            row = group * GROUP + lane
+            live = columns < tl.where(row < rows, width, 0)
+            bias = tl.load(bias_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+            weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+            at = row.to(tl.int64) * width + columns
+            hidden = _load_hidden(x_ptr, residual_ptr, bias, at, live, bits, lane, scale, DROPOUT)
+            mean = tl.load(statistics_ptr + row, mask=row < rows, other=0.0)
+            inverse = tl.load(statistics_ptr + rows + row, mask=row < rows, other=0.0)
+            grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
+            normed = tl.where(live, (hidden - mean) * inverse, 0.0)
+            weight_sum += grad * normed
+            shift_sum += grad
+            grad_hidden = normalise_backward(grad * weight, normed, inverse, width)
+            grad_x = grad_hidden
+            if DROPOUT:
+                grad_x = dropped(grad_hidden, bits, lane, scale)
+                tl.store(grad_x_ptr + at, grad_x, mask=live)
+            tl.store(grad_residual_ptr + at, grad_hidden, mask=live)
+            bias_sum += tl.where(live, grad_x, 0.0)
+    sums = sums_ptr + tl.program_id(0) * 3 * width + columns
+    tl.store(sums, bias_sum, mask=inside)
+    tl.store(sums + width, weight_sum, mask=inside)
+    tl.store(sums + 2 * width, shift_sum, mask=inside)
+
+
+def add_norm(
+    x_TH: Tensor,
+    bias_H: Tensor,
+    residual_TH: Tensor,
+    weight_H: Tensor,
+    shift_H: Tensor,
+    epsilon: float,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """As `pretrain.kernels.add_norm.add_norm`, in fp32, bf16 or fp16."""
+    result: Tensor = _AddNorm.apply(x_TH, bias_H, residual_TH, weight_H, shift_H, epsilon, dropout)
+    return result
+
+
+class _AddNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TH: Tensor,
+        bias_H: Tensor,
+        residual_TH: Tensor,
+        weight_H: Tensor,
+        shift_H: Tensor,
+        epsilon: float,
+        dropout: Dropout | None,
+    ) -> Tensor:
+        x_TH, residual_TH = x_TH.contiguous(), residual_TH.contiguous()
+        rows, width = x_TH.shape
+        result_TH = torch.empty_like(x_TH)
+        statistics_2T = torch.empty(2, rows, dtype=torch.float32, device=x_TH.device)
+        seed, *drop = launch_arguments(dropout, x_TH)
+        block, warps = block_of(width)
+        forward_kernel[(triton.cdiv(rows, LANES),)](
+            x_TH, bias_H, residual_TH, weight_H, shift_H, seed, result_TH, statistics_2T,
+            rows, width, epsilon, *drop, DROPOUT=dropout is not None, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+        ctx.save_for_backward(x_TH, bias_H, residual_TH, weight_H, seed, statistics_2T)
+        ctx.dropout = dropout
+        return result_TH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor | None, ...]:
+        x_TH, bias_H, residual_TH, weight_H, seed, statistics_2T = ctx.saved_tensors
+        rows, width = x_TH.shape
+        _, *drop = launch_arguments(ctx.dropout, x_TH)
+        programs = walking_programs(x_TH.device, triton.cdiv(rows, LANES))
+        block, warps = block_of(width)
+        grad_residual_TH = torch.empty_like(residual_TH)
+        # Without dropout the two gradients are one and the same tensor.
+        grad_x_TH = torch.empty_like(x_TH) if ctx.dropout is not None else grad_residual_TH
+        sums_P3H = torch.empty(programs, 3, width, dtype=torch.float32, device=x_TH.device)
+        backward_kernel[(programs,)](
+            grad_TH.contiguous(), x_TH, bias_H, residual_TH, weight_H, seed, statistics_2T,
+            grad_x_TH, grad_residual_TH, sums_P3H,
+            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+        grad_bias_H, grad_weight_H, grad_shift_H = sums_P3H.sum(0).to(weight_H.dtype)
+        return grad_x_TH, grad_bias_H, grad_residual_TH, grad_weight_H, grad_shift_H, None, None

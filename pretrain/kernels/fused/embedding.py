@@ -1,0 +1,184 @@
+"""The three embeddings, their sum, LayerNorm and dropout in one pass over memory.
+
+Forward writes the result and two fp32 numbers a row. Backward reads the tables again, undoes dropout and LayerNorm, and
+writes one gradient [T, H], from which torch's segment sums make those of the word and position tables. The two token
+types are column sums like the LayerNorm's own gradients: made on the way, in fp32, in a fixed order.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
+# Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pretrain.kernels.dropout import LANES, Dropout
+from pretrain.kernels.embedding import table_gradient
+from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
+from pretrain.kernels.fused.launch import block_of, walking_programs
+from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
+
+
+@triton.jit
+def _load_row(table_ptr, ids_ptr, row, rows, width, columns, live):
+    """Row `ids[row]` of a table in fp32."""
+    index = tl.load(ids_ptr + row, mask=row < rows, other=0).to(tl.int64)
+    return tl.load(table_ptr + index * width + columns, mask=live, other=0.0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["rows", "site", "threshold"])
+def forward_kernel(
+    word_ids_ptr, position_ids_ptr, token_type_ids_ptr, word_ptr, position_ptr, token_type_ptr,
+    weight_ptr, shift_ptr, seed_ptr, result_ptr, statistics_ptr,
+    rows, width, epsilon, site, threshold, scale,
+    DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program takes one group of rows."""
+    group = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+    shift = tl.load(shift_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+    bits = columns
+    if DROPOUT:
+        bits = keep_bits(seed_ptr, site, group, columns, threshold)
+    for lane in range(GROUP):
+        row = group * GROUP + lane
+        live = columns < tl.where(row < rows, width, 0)
+        hidden = _load_row(word_ptr, word_ids_ptr, row, rows, width, columns, live)
+        hidden += _load_row(position_ptr, position_ids_ptr, row, rows, width, columns, live)
+        hidden += _load_row(token_type_ptr, token_type_ids_ptr, row, rows, width, columns, live)
+        normed, mean, inverse = normalise(hidden, inside, width, epsilon)
+        result = normed * weight + shift
+        if DROPOUT:
+            result = dropped(result, bits, lane, scale)
+        tl.store(result_ptr + row.to(tl.int64) * width + columns, result, mask=live)
+        tl.store(statistics_ptr + row, mean, mask=row < rows)
+        tl.store(statistics_ptr + rows + row, inverse, mask=row < rows)
+
+
+@triton.jit(do_not_specialize=["rows", "site", "threshold"])
+def backward_kernel(
+    grad_ptr, word_ids_ptr, position_ids_ptr, token_type_ids_ptr, word_ptr, position_ptr, token_type_ptr,
+    weight_ptr, seed_ptr, statistics_ptr, grad_hidden_ptr, sums_ptr,
+    rows, width, site, threshold, scale,
+    DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """A program walks over groups; `sums` [programs, 4, width]: weight, shift, token types 0 and 1."""
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    weight_sum = tl.zeros([BLOCK], tl.float32)
+    shift_sum = tl.zeros([BLOCK], tl.float32)
+    type_0_sum = tl.zeros([BLOCK], tl.float32)
+    type_1_sum = tl.zeros([BLOCK], tl.float32)
+    for group in range(tl.program_id(0), tl.cdiv(rows, GROUP), tl.num_programs(0)):
+        bits = columns
+        if DROPOUT:
+            bits = keep_bits(seed_ptr, site, group, columns, threshold)
+        for lane in range(GROUP):
+            row = group * GROUP + lane
+            live = columns < tl.where(row < rows, width, 0)
+            hidden = _load_row(word_ptr, word_ids_ptr, row, rows, width, columns, live)
+            hidden += _load_row(position_ptr, position_ids_ptr, row, rows, width, columns, live)
+            hidden += _load_row(token_type_ptr, token_type_ids_ptr, row, rows, width, columns, live)
+            mean = tl.load(statistics_ptr + row, mask=row < rows, other=0.0)
+            inverse = tl.load(statistics_ptr + rows + row, mask=row < rows, other=0.0)
+            normed = tl.where(live, (hidden - mean) * inverse, 0.0)
+            at = row.to(tl.int64) * width + columns
+            grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
+            if DROPOUT:
+                grad = dropped(grad, bits, lane, scale)
+            weight_sum += grad * normed
+            shift_sum += grad
+            # Read again for each row: the first-level cache serves it, and registers are what bounds this kernel.
+            weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+            grad_hidden = tl.where(live, normalise_backward(grad * weight, normed, inverse, width), 0.0)
+            tl.store(grad_hidden_ptr + at, grad_hidden, mask=live)
+            token_type = tl.load(token_type_ids_ptr + row, mask=row < rows, other=0)
+            type_0_sum += tl.where(token_type == 0, grad_hidden, 0.0)
+            type_1_sum += tl.where(token_type == 1, grad_hidden, 0.0)
+    sums = sums_ptr + tl.program_id(0) * 4 * width + columns
+    tl.store(sums, weight_sum, mask=inside)
+    tl.store(sums + width, shift_sum, mask=inside)
+    tl.store(sums + 2 * width, type_0_sum, mask=inside)
+    tl.store(sums + 3 * width, type_1_sum, mask=inside)
+
+
+def embed(
+    word_ids_T: Tensor,
+    position_ids_T: Tensor,
+    token_type_ids_T: Tensor,
+    word_VH: Tensor,
+    position_PH: Tensor,
+    token_type_2H: Tensor,
+    weight_H: Tensor,
+    shift_H: Tensor,
+    epsilon: float,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """As `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16, for contiguous tables and two token types."""
+    ids = (word_ids_T.contiguous(), position_ids_T.contiguous(), token_type_ids_T.contiguous())
+    tables = (word_VH, position_PH, token_type_2H)
+    result: Tensor = _Embed.apply(*ids, *tables, weight_H, shift_H, epsilon, dropout)
+    return result
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        word_ids_T: Tensor,
+        position_ids_T: Tensor,
+        token_type_ids_T: Tensor,
+        word_VH: Tensor,
+        position_PH: Tensor,
+        token_type_2H: Tensor,
+        weight_H: Tensor,
+        shift_H: Tensor,
+        epsilon: float,
+        dropout: Dropout | None,
+    ) -> Tensor:
+        assert token_type_2H.shape[0] == 2
+        inputs = (word_ids_T, position_ids_T, token_type_ids_T, word_VH, position_PH, token_type_2H, weight_H)
+        rows, width = len(word_ids_T), word_VH.shape[1]
+        result_TH = torch.empty(rows, width, dtype=word_VH.dtype, device=word_VH.device)
+        statistics_2T = torch.empty(2, rows, dtype=torch.float32, device=word_VH.device)
+        seed, *drop = launch_arguments(dropout, word_VH)
+        block, warps = block_of(width)
+        forward_kernel[(triton.cdiv(rows, LANES),)](
+            *inputs, shift_H, seed, result_TH, statistics_2T,
+            rows, width, epsilon, *drop, DROPOUT=dropout is not None, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+        ctx.save_for_backward(*inputs, seed, statistics_2T)
+        ctx.dropout = dropout
+        return result_TH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, seed, statistics_2T = ctx.saved_tensors
+        word_ids_T, position_ids_T, _, word_VH, position_PH, token_type_2H, weight_H = inputs
+        rows, width = grad_TH.shape
+        _, *drop = launch_arguments(ctx.dropout, word_VH)
+        programs = walking_programs(grad_TH.device, triton.cdiv(rows, LANES))
+        block, warps = block_of(width)
+        grad_hidden_TH = torch.empty(rows, width, dtype=grad_TH.dtype, device=grad_TH.device)
+        sums_P4H = torch.empty(programs, 4, width, dtype=torch.float32, device=grad_TH.device)
+        backward_kernel[(programs,)](
+            grad_TH.contiguous(), *inputs, seed, statistics_2T, grad_hidden_TH, sums_P4H,
+            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+        sums_4H = sums_P4H.sum(0)
+        grad_weight_H, grad_shift_H = sums_4H[:2].to(weight_H.dtype)
+        tables = (
+            table_gradient(grad_hidden_TH, word_ids_T, word_VH),
+            table_gradient(grad_hidden_TH, position_ids_T, position_PH),
+            sums_4H[2:].to(token_type_2H.dtype),
+        )
+        return None, None, None, *tables, grad_weight_H, grad_shift_H, None, None

@@ -1,0 +1,104 @@
+"""Bias + exact GELU: one pass over memory each way; the bias gradient is summed while its summands are in registers.
+
+Forward keeps its input, nothing else; backward computes the derivative again from it. The bias gradient is summed in
+fp32, a program at a time, and the programs' sums are added in a fixed order.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
+# Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pretrain.kernels.fused.launch import walking_programs
+
+TILE_ROWS = 2
+TILE_COLUMNS = 1024
+WARPS = 4
+SQRT_HALF = tl.constexpr(0.7071067811865476)
+INVERSE_SQRT_TAU = tl.constexpr(0.3989422804014327)
+
+
+@triton.jit
+def _tile(first_row, rows, columns, width, TILE_ROWS: tl.constexpr):
+    """Offsets and mask of a tile of rows and columns."""
+    row = first_row + tl.arange(0, TILE_ROWS)[:, None]
+    return row.to(tl.int64) * width + columns, (row < rows) & (columns < width)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def forward_kernel(
+    x_ptr, bias_ptr, result_ptr, rows, width, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr
+):  # fmt: skip
+    """One program, one tile."""
+    columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
+    at, live = _tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
+    bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
+    hidden = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
+    tl.store(result_ptr + at, 0.5 * hidden * (1.0 + tl.erf(hidden * SQRT_HALF)), mask=live)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def backward_kernel(
+    grad_ptr, x_ptr, bias_ptr, grad_x_ptr, sums_ptr, rows, width,
+    TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """A program walks down its columns; `sums` [programs, width] are its bias gradients."""
+    columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
+    bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
+    total = tl.zeros([TILE_ROWS, TILE_COLUMNS], tl.float32)
+    for first_row in range(tl.program_id(0) * TILE_ROWS, rows, tl.num_programs(0) * TILE_ROWS):
+        at, live = _tile(first_row, rows, columns, width, TILE_ROWS)
+        hidden = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
+        grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
+        # d/dh h·Φ(h) = Φ(h) + h·φ(h)
+        density = INVERSE_SQRT_TAU * tl.exp(-0.5 * hidden * hidden)
+        grad *= 0.5 * (1.0 + tl.erf(hidden * SQRT_HALF)) + hidden * density
+        tl.store(grad_x_ptr + at, grad, mask=live)
+        total += grad
+    down = tl.sum(total, axis=0)[None, :]
+    tl.store(sums_ptr + tl.program_id(0) * width + columns, down, mask=columns < width)
+
+
+def bias_gelu(x_TI: Tensor, bias_I: Tensor) -> Tensor:
+    """As `pretrain.kernels.gelu.bias_gelu`, in fp32, bf16 or fp16."""
+    result: Tensor = _BiasGelu.apply(x_TI, bias_I)
+    return result
+
+
+class _BiasGelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_TI: Tensor, bias_I: Tensor) -> Tensor:
+        x_TI = x_TI.contiguous()
+        rows, width = x_TI.shape
+        tile = _tile_of(width)
+        grid = (triton.cdiv(rows, TILE_ROWS), triton.cdiv(width, tile["TILE_COLUMNS"]))
+        result_TI = torch.empty_like(x_TI)
+        forward_kernel[grid](x_TI, bias_I, result_TI, rows, width, **tile)
+        ctx.save_for_backward(x_TI, bias_I)
+        return result_TI
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TI: Tensor) -> tuple[Tensor, Tensor]:
+        x_TI, bias_I = ctx.saved_tensors
+        rows, width = x_TI.shape
+        tile = _tile_of(width)
+        blocks = triton.cdiv(width, tile["TILE_COLUMNS"])
+        programs = walking_programs(x_TI.device, triton.cdiv(rows, TILE_ROWS), beside=blocks)
+        grad_x_TI = torch.empty_like(x_TI)
+        sums_PI = torch.empty(programs, width, dtype=torch.float32, device=x_TI.device)
+        backward_kernel[(programs, blocks)](grad_TI.contiguous(), x_TI, bias_I, grad_x_TI, sums_PI, rows, width, **tile)
+        return grad_x_TI, sums_PI.sum(0).to(bias_I.dtype)
+
+
+def _tile_of(width: int) -> dict[str, int]:
+    columns = min(triton.next_power_of_2(width), TILE_COLUMNS)
+    return {"TILE_ROWS": TILE_ROWS, "TILE_COLUMNS": columns, "num_warps": WARPS}

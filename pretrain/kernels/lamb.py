@@ -1,0 +1,120 @@
+"""LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2) on flat fp32 partitions.
+
+Under ZeRO a rank holds a flat slice of a parameter group: whole tensors, and fragments of those that straddle its ends.
+A step has two phases. Between them the ranks add their squared norms, so that the trust ratio is the whole tensor's:
+
+    squares_S2 = moments(state, gradient, segments, step)        # updates exp_avg and exp_avg_sq
+    ... all-reduce what belongs to the same tensor ...
+    update(state, trust_ratio(squares_S2), segments, step)       # updates the master weights
+
+Nothing is stored between the phases: the update is a function of moments and weights and is computed again, which moves
+as many bytes as storing it would (40 a parameter in all) and leaves the gradient as it was. Where the paper excludes
+tensors from decay and trust ratio (biases, LayerNorm) LAMB is AdamW: use torch's fused AdamW on that group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BLOCK = 2048  # elements that a program of the kernels takes
+
+
+class LambStep(NamedTuple):
+    """The numbers of one step; `number` counts from 1 and sets the bias correction."""
+
+    number: int
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+
+    @property
+    def corrections(self) -> tuple[float, float]:
+        """Bias corrections of the first and the second moment."""
+        return 1.0 - self.beta1**self.number, 1.0 - self.beta2**self.number
+
+
+class LambState(NamedTuple):
+    """Flat, contiguous fp32 tensors of one length, changed in place."""
+
+    master: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+class Blocks(NamedTuple):
+    """A partition cut into blocks of at most BLOCK elements, none of which crosses a segment's end."""
+
+    bounds: Tensor  # [blocks, 3] int64: segment, first element, last element + 1
+    ends: Tensor  # int64 [S+1]: segment s has blocks [ends[s], ends[s+1])
+
+
+class Segments:
+    """Where a flat partition's S tensors begin: `offsets`, S + 1 of them, ascend from 0 to the partition's length."""
+
+    def __init__(self, offsets: Sequence[int], device: torch.device) -> None:
+        if offsets[0] != 0 or any(last < first for first, last in pairwise(offsets)):
+            raise ValueError("segment offsets ascend from 0")
+        self.offsets = tuple(offsets)
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def slices(self) -> Iterator[slice]:
+        """One slice of the partition a segment."""
+        return (slice(first, last) for first, last in pairwise(self.offsets))
+
+    @cached_property
+    def is_aligned(self) -> bool:
+        """Whether every segment starts at a multiple of 16 bytes."""
+        return all(offset % 4 == 0 for offset in self.offsets)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The table that kernels work by, on the device; made once."""
+        bounds_S1 = torch.tensor(self.offsets, dtype=torch.int64)
+        blocks_S = (bounds_S1.diff() + BLOCK - 1) // BLOCK
+        ends_S = blocks_S.cumsum(0)
+        segment_B = torch.repeat_interleave(blocks_S)
+        first_B = bounds_S1[segment_B] + (torch.arange(len(segment_B)) - (ends_S - blocks_S)[segment_B]) * BLOCK
+        last_B = torch.minimum(first_B + BLOCK, bounds_S1[segment_B + 1])
+        bounds_B3 = torch.stack([segment_B, first_B, last_B], dim=1)
+        return Blocks(bounds_B3.to(self.device), torch.cat([ends_S.new_zeros(1), ends_S]).to(self.device))
+
+
+def moments(state: LambState, gradient: Tensor, segments: Segments, step: LambStep) -> Tensor:
+    """Phase 1: the moments take in `gradient`. Returns squares [S, 2]: of each segment's weights, and of its update."""
+    gradient = gradient.to(state.exp_avg.dtype)
+    state.exp_avg.lerp_(gradient, 1.0 - step.beta1)
+    state.exp_avg_sq.lerp_(gradient.square(), 1.0 - step.beta2)
+    squares_S2 = state.master.new_zeros(len(segments), 2)
+    for squares_2, some in zip(squares_S2, segments.slices(), strict=True):
+        squares_2[0] = state.master[some].square().sum()
+        squares_2[1] = _direction(state, some, step).square().sum()
+    return squares_S2
+
+
+def trust_ratio(squares_S2: Tensor) -> Tensor:
+    """||weights|| / ||update|| of each segment, 1 where either is zero. Stays on the device."""
+    weights_S, update_S = squares_S2.sqrt().unbind(1)
+    return torch.where((weights_S > 0) & (update_S > 0), weights_S / update_S, 1.0)
+
+
+def update(state: LambState, ratio_S: Tensor, segments: Segments, step: LambStep) -> None:
+    """Phase 2: each segment's weights move by -learning_rate * ratio * update."""
+    for ratio, some in zip(ratio_S, segments.slices(), strict=True):
+        state.master[some].addcmul_(_direction(state, some, step), ratio, value=-step.learning_rate)
+
+
+def _direction(state: LambState, some: slice, step: LambStep) -> Tensor:
+    first, second = step.corrections
+    denominator = (state.exp_avg_sq[some] / second).sqrt_().add_(step.epsilon)
+    return (state.exp_avg[some] / first).div_(denominator).add_(state.master[some], alpha=step.weight_decay)

@@ -1,0 +1,181 @@
+"""The masked-LM head's end: tied decoder, cross-entropy and accuracy, without the logits of all rows at once.
+
+M masked rows, H the hidden width, V the vocabulary. The rows go through in chunks of C: a chunk's logits are one matrix
+product, cross-entropy turns them in place into their own gradient, and two more products make of it the gradients of
+hidden, decoder and bias. So forward already holds all that backward gives out (times the incoming gradient, a scalar),
+and logits are neither kept nor computed twice. In evaluation the gradients are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LOGITS_BYTES = 1 << 28  # of a chunk: large enough for full-speed products, small beside the encoder's activations
+ALIGNMENT = 64  # columns of logits, which makes 128 bytes in 16 bits
+CACHED_BYTES = 1 << 20  # of fp32 logits worked on at once on a CPU: they stay in its second-level cache
+
+
+class MaskedLm(NamedTuple):
+    """Sums over the rows that have a label; divide by the global count of masked tokens."""
+
+    loss: Tensor  # zero-dimensional, fp32 (fp64 for fp64 input)
+    correct: Tensor  # zero-dimensional, int64: rows whose label is the first of the highest logits; no gradient
+
+
+class CrossEntropy(NamedTuple):
+    """What differs between backends in the chunked head."""
+
+    # (scores_CV, bias_V, labels_C, with_gradient) -> loss_C, correct_C, where the logits are scores + bias; with a
+    # gradient, the scores hold it afterwards
+    of_scores: Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor]]
+    # (gradient, factor) -> gradient * factor, where the zero-dimensional factor is not first rounded to bf16
+    scaled: Callable[[Tensor, Tensor], Tensor]
+
+
+def plain_masked_lm(hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: Tensor) -> MaskedLm:
+    """Cross-entropy of `hidden_MH @ decoder_VH.T + bias_V` against int64 `labels_M`; a negative label is left out.
+
+    The statement, in plain autograd over all logits, that the chunked head is compared with.
+    """
+    logits_MV = F.linear(hidden_MH, decoder_VH, bias_V)
+    wide_MV = logits_MV.to(torch.promote_types(logits_MV.dtype, torch.float32))
+    loss = F.cross_entropy(wide_MV, labels_M.clamp(min=-1), ignore_index=-1, reduction="sum")
+    return MaskedLm(loss, (logits_MV.argmax(1) == labels_M).sum())
+
+
+def masked_lm(hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: Tensor) -> MaskedLm:
+    """As `plain_masked_lm`, in chunks.
+
+    Hidden, decoder and bias share a dtype, to which `hidden_MH @ decoder_VH.T` and the logits' gradients are rounded;
+    products accumulate, the bias is added, and the loss is computed, in fp32.
+    """
+    return chunked(hidden_MH, decoder_VH, bias_V, labels_M, PLAIN)
+
+
+def gather_rows(hidden_TH: Tensor, rows_M: Tensor) -> Tensor:
+    """`hidden_TH[rows_M]` for rows that are all different, as masked positions are: its gradient is a plain copy."""
+    gathered: Tensor = _GatherRows.apply(hidden_TH, rows_M)  # type: ignore[no-untyped-call]  # torch's own has no types
+    return gathered
+
+
+def chunked(
+    hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: Tensor, cross_entropy: CrossEntropy
+) -> MaskedLm:
+    """`masked_lm` by a given cross-entropy."""
+    inputs = (hidden_MH, decoder_VH, bias_V)
+    with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    return MaskedLm(*_ChunkedHead.apply(*inputs, labels_M, cross_entropy, with_gradient))  # type: ignore[no-untyped-call]
+
+
+def cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    """`CrossEntropy.of_scores` in plain torch, fp32 inside; on a CPU a few rows at a time, which stay in its cache."""
+    rows, vocabulary = scores_CV.shape
+    at_once = max(CACHED_BYTES // (4 * vocabulary), 1) if scores_CV.device.type == "cpu" else max(rows, 1)
+    chunks = zip(torch.split(scores_CV, at_once), torch.split(labels_C, at_once), strict=True)
+    parts = [_cross_entropy(some_CV, bias_V, some_C, with_gradient) for some_CV, some_C in chunks]
+    loss, correct = zip(*parts, strict=True)
+    return torch.cat(loss), torch.cat(correct)
+
+
+def scaled(gradient: Tensor, factor: Tensor) -> Tensor:
+    """`CrossEntropy.scaled` in plain torch."""
+    if factor.device.type == "cpu":
+        return gradient * factor.item()
+    return (gradient.to(torch.promote_types(gradient.dtype, factor.dtype)) * factor).to(gradient.dtype)
+
+
+PLAIN = CrossEntropy(cross_entropy, scaled)
+
+
+def _cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    wide_CV = scores_CV.to(torch.promote_types(scores_CV.dtype, torch.float32), copy=True).add_(bias_V)
+    labelled_C1 = (labels_C >= 0)[:, None]
+    label_C1 = labels_C.clamp(min=0)[:, None]
+    score_C1 = wide_CV.gather(1, label_C1)
+    top_C1, first_C1 = wide_CV.max(1, keepdim=True)
+    total_C1 = wide_CV.sub_(top_C1).exp_().sum(1, keepdim=True)
+    loss_C1 = (total_C1.log() + top_C1 - score_C1) * labelled_C1
+    if with_gradient:
+        wide_CV.mul_(labelled_C1 / total_C1).scatter_add_(1, label_C1, -labelled_C1.to(wide_CV.dtype))
+        scores_CV.copy_(wide_CV)
+    return loss_C1.squeeze(1), (first_C1 == labels_C[:, None]).squeeze(1)
+
+
+class _ChunkedHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_MH: Tensor,
+        decoder_VH: Tensor,
+        bias_V: Tensor,
+        labels_M: Tensor,
+        cross_entropy: CrossEntropy,
+        with_gradient: bool,
+    ) -> tuple[Tensor, Tensor]:
+        rows = max(LOGITS_BYTES // (decoder_VH.shape[0] * decoder_VH.element_size()), 1)
+        losses, corrects, grads_hidden, sums = [], [], [], _Sums()
+        for hidden_CH, labels_C in zip(torch.split(hidden_MH, rows), torch.split(labels_M, rows), strict=True):
+            scores_CV = _product(hidden_CH, decoder_VH)
+            loss_C, correct_C = cross_entropy.of_scores(scores_CV, bias_V, labels_C, with_gradient)
+            losses.append(loss_C.sum())
+            corrects.append(correct_C.sum())
+            if with_gradient:
+                grads_hidden.append(scores_CV @ decoder_VH)
+                sums.add(scores_CV, hidden_CH)
+        if with_gradient:
+            ctx.save_for_backward(torch.cat(grads_hidden), *sums.as_dtype(decoder_VH.dtype))
+            ctx.scaled = cross_entropy.scaled
+        correct = torch.stack(corrects).sum()
+        ctx.mark_non_differentiable(correct)
+        return torch.stack(losses).sum(), correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        return *(ctx.scaled(gradient, grad_loss) for gradient in ctx.saved_tensors), None, None, None
+
+
+def _product(hidden_CH: Tensor, decoder_VH: Tensor) -> Tensor:
+    """`hidden_CH @ decoder_VH.T`, on a GPU with rows that start at whole cache lines: 30,522 columns do not."""
+    vocabulary = decoder_VH.shape[0]
+    stride = -(-vocabulary // ALIGNMENT) * ALIGNMENT if hidden_CH.is_cuda else vocabulary
+    scores_CV = hidden_CH.new_empty(len(hidden_CH), stride)[:, :vocabulary]
+    return torch.mm(hidden_CH, decoder_VH.t(), out=scores_CV)
+
+
+class _Sums:
+    """The decoder's and its bias's gradients, added over chunks: in fp32 once there are several."""
+
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+
+    def add(self, grad_logits_CV: Tensor, hidden_CH: Tensor) -> None:
+        wide = torch.promote_types(hidden_CH.dtype, torch.float32)
+        parts = [grad_logits_CV.t() @ hidden_CH, grad_logits_CV.sum(0, dtype=wide)]
+        if self.parts:
+            parts = [total.to(wide).add_(part) for total, part in zip(self.parts, parts, strict=True)]
+        self.parts = parts
+
+    def as_dtype(self, dtype: torch.dtype) -> list[Tensor]:
+        return [part.to(dtype) for part in self.parts]
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_TH: Tensor, rows_M: Tensor) -> Tensor:
+        ctx.save_for_backward(rows_M)
+        ctx.rows = hidden_TH.shape[0]
+        return hidden_TH.index_select(0, rows_M)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_MH: Tensor) -> tuple[Tensor, None]:
+        (rows_M,) = ctx.saved_tensors
+        grad_TH = grad_MH.new_zeros(ctx.rows, grad_MH.shape[1])
+        return grad_TH.index_copy_(0, rows_M, grad_MH), None
