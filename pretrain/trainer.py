@@ -120,6 +120,10 @@ class Trainer:
         fresh = State(step=0, cursor=0, dataset=self.data.digest, recipe=self.recipe.model_dump(mode="json"))
         folder = None if resume == "never" else checkpoint.find(self.run if resume == "auto" else Path(resume))
         if folder is None:
+            if resume not in ("auto", "never"):
+                raise UserError(
+                    "no checkpoint there", place=resume, mend="give a run, or one of its checkpoints' folders"
+                )
             return fresh
         state = checkpoint.load(folder, self.engine)
         if state.dataset != self.data.digest:

@@ -199,3 +199,9 @@ def test_a_damaged_shard_is_named(prepared: Path, tmp_path: Path) -> None:
 def learned(run: Path) -> list[tuple[object, ...]]:
     """What must not depend on interruptions: the rows and losses of every step."""
     return [(record["step"], record["rows"], record["loss"], record["grad_norm"]) for record in read_metrics(run)]
+
+
+def test_a_path_without_a_checkpoint_never_means_step_0(prepared: Path) -> None:
+    refused = bertrain(prepared, "train", "recipe.toml", "name=from-nowhere", "--resume", "dataset")
+    assert refused.returncode == 2
+    assert refused.stderr == ("error: dataset: no checkpoint there. give a run, or one of its checkpoints' folders.\n")
