@@ -1,12 +1,13 @@
 """Weights and configuration to and from Hugging Face's `BertForPreTraining`, name by name and exactly.
 
-Only names are mapped, queries, keys and values joined or cut; no arithmetic, so there and back is the identity.
+A pre-LayerNorm model is their `MegatronBertForPreTraining`. Only names are mapped, queries, keys and values joined or
+cut; no arithmetic, so there and back is the identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +24,6 @@ WEIGHTS = {
     "masked_lm.decoder.bias": "cls.predictions.bias",
 }
 MODULES = {
-    "bert.embeddings.norm": "bert.embeddings.LayerNorm",
     "bert.pooler": "bert.pooler.dense",
     "masked_lm.dense": "cls.predictions.transform.dense",
     "masked_lm.norm": "cls.predictions.transform.LayerNorm",
@@ -31,11 +31,19 @@ MODULES = {
 }
 LAYER_MODULES = {
     "attention.output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
     "feed_in": "intermediate.dense",
     "feed_out": "output.dense",
-    "feed_norm": "output.LayerNorm",
 }
+# By ModelConfig.norm: outside the layers, and in each.
+NORM_MODULES = {
+    "post": {"bert.embeddings.norm": "bert.embeddings.LayerNorm"},
+    "pre": {"bert.norm": "bert.encoder.ln"},
+}
+LAYER_NORM_MODULES = {
+    "post": {"attention_norm": "attention.output.LayerNorm", "feed_norm": "output.LayerNorm"},
+    "pre": {"attention_norm": "attention.ln", "feed_norm": "ln"},
+}
+MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
 QKV = ("query", "key", "value")
 OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # what a model may lack that goes on from an encoder
 
@@ -62,8 +70,7 @@ FIXED_FIELDS = {
 def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Their state dict as ours, for `load_state_dict`. `UserError` names a weight too many or too few."""
     _check_tied(state)
-    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
-    names = _names(layers)
+    names = _names_of(state)
     theirs = {name for sources in names.values() for name in sources}
     for name in sorted(theirs ^ (state.keys() - TIED.keys() - WITHOUT_WEIGHTS)):
         cause = f"`{name}` is missing" if name in theirs else f"`{name}` is no weight of BERT for pretraining"
@@ -80,8 +87,7 @@ def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state = {_modern(name): weight for name, weight in state.items()}
     state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
-    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
-    names = _names(layers)
+    names = _names_of(state)
     for part in OPTIONAL_PARTS:
         mine = {name: sources for name, sources in names.items() if name.startswith(part)}
         if not all(source in state and state[source].numel() for sources in mine.values() for source in sources):
@@ -89,7 +95,7 @@ def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "masked_lm.dense.weight" in names:
         _check_tied(state)
     missing = [source for sources in names.values() for source in sources if source not in state]
-    if missing or not layers:
+    if missing or "bert.encoder.0.feed_in.weight" not in names:
         cause = f"`{missing[0]}` is missing" if missing else "there is no `bert.encoder.layer.0`"
         raise UserError(cause, mend="give a model with BERT's encoder")
     return {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
@@ -102,7 +108,7 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
     theirs: dict[str, Tensor] = {}
-    for name, sources in _names(layers).items():
+    for name, sources in _names(layers, "pre" if "bert.norm.weight" in state else "post").items():
         if name in state or not name.startswith(OPTIONAL_PARTS):
             theirs.update(zip(sources, state[name].chunk(len(sources)), strict=True))
     return theirs
@@ -117,20 +123,19 @@ def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, in
     missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
     if missing:
         raise UserError(f"the configuration lacks {missing[0]}", mend="give the config.json of a BertForPreTraining")
-    return ModelConfig.model_validate({name: fields[name] for name in SHARED_FIELDS}), int(fields["vocab_size"])
+    norm = MODEL_TYPES.get(fields.get("model_type", "bert"))
+    if norm is None:
+        cause = f"the configuration has model_type = {fields['model_type']!r}, not one of {', '.join(MODEL_TYPES)}"
+        raise UserError(cause, mend="give a model of the published architecture")
+    shared = {name: fields[name] for name in SHARED_FIELDS}
+    return ModelConfig.model_validate({**shared, "norm": norm}), int(fields["vocab_size"])
 
 
 def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
-    """The content of their config.json; `UserError` for a model that theirs cannot be."""
-    if config.norm != "post":
-        raise UserError(
-            "Hugging Face's BERT normalises after each residual sum, this model before each sub-layer",
-            place=f"model.norm={config.norm}",
-            mend="only models with model.norm=post can be exported",
-        )
+    """The content of their config.json."""
     return {
-        "architectures": ["BertForPreTraining"],
-        "model_type": "bert",
+        "architectures": ["BertForPreTraining" if config.norm == "post" else "MegatronBertForPreTraining"],
+        "model_type": next(name for name, norm in MODEL_TYPES.items() if norm == config.norm),
         "vocab_size": vocabulary_size,
         "pad_token_id": pad_id,
         **FIXED_FIELDS,
@@ -138,13 +143,20 @@ def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: in
     }
 
 
-def _names(layers: int) -> dict[str, list[str]]:
+def _names_of(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """`_names` of the model that their state dict is of."""
+    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
+    return _names(layers, "pre" if "bert.encoder.ln.weight" in state else "post")
+
+
+def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
     """Our name of each weight, and theirs of its parts, in order; the tied decoder's weight is left out."""
-    modules = {ours: [theirs] for ours, theirs in MODULES.items()}
+    modules = {ours: [theirs] for ours, theirs in (MODULES | NORM_MODULES[norm]).items()}
+    layer_modules = LAYER_MODULES | LAYER_NORM_MODULES[norm]
     for layer in range(layers):
         inside, outside = f"bert.encoder.{layer}", f"bert.encoder.layer.{layer}"
         modules[f"{inside}.attention.qkv"] = [f"{outside}.attention.self.{part}" for part in QKV]
-        modules |= {f"{inside}.{ours}": [f"{outside}.{theirs}"] for ours, theirs in LAYER_MODULES.items()}
+        modules |= {f"{inside}.{ours}": [f"{outside}.{theirs}"] for ours, theirs in layer_modules.items()}
     names = {ours: [theirs] for ours, theirs in WEIGHTS.items()}
     for kind in ("weight", "bias"):
         names |= {f"{ours}.{kind}": [f"{part}.{kind}" for part in parts] for ours, parts in modules.items()}

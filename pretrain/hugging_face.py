@@ -36,13 +36,19 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 def write_hugging_face(
-    folder: Path, config: ModelConfig, vocabulary: Vocabulary, weights: Mapping[str, Tensor], **fields: object
+    folder: Path,
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    weights: Mapping[str, Tensor],
+    head: Mapping[str, Tensor] | None = None,
+    **fields: object,
 ) -> None:
-    """Write our fp32 `weights` as their folder; `fields` are added to config.json. `folder` exists.
+    """Write our fp32 `weights` as their folder, which exists already.
 
-    Other names than the pretraining model's, as those of a task's head, are kept as they are.
+    A task's `head` is written by the names it has; `fields` are added to config.json.
     """
-    theirs = {name: tensor.contiguous() for name, tensor in to_hugging_face(weights).items()}
+    both = to_hugging_face(weights) | dict(head or {})
+    theirs = {name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}
     save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     content = to_hugging_face_config(config, len(vocabulary), vocabulary.ids[PAD])
     content |= {"architectures": [_architecture(weights)]} | fields
@@ -81,7 +87,7 @@ def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) ->
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    theirs: nn.Module = transformers.BertForPreTraining.from_pretrained(folder, dtype=torch.float64)
+    theirs: nn.Module = transformers.AutoModelForPreTraining.from_pretrained(folder, dtype=torch.float64)
     theirs.eval()
     ours = model.double().eval()
     inputs = padded(batch)
@@ -107,9 +113,10 @@ def padded(batch: Batch) -> dict[str, Tensor]:
 
 
 def _architecture(weights: Mapping[str, Tensor]) -> str:
+    family = "MegatronBert" if "bert.norm.weight" in weights else "Bert"
     if "masked_lm.dense.weight" not in weights:
-        return "BertModel"
-    return "BertForPreTraining" if "next_sentence.weight" in weights else "BertForMaskedLM"
+        return f"{family}Model"
+    return f"{family}ForPreTraining" if "next_sentence.weight" in weights else f"{family}ForMaskedLM"
 
 
 def _tokenizer_config(vocabulary: Vocabulary, max_length: int) -> dict[str, Any]:

