@@ -1,0 +1,92 @@
+"""The README's commands run as they stand there, on a small corpus; the two big ones are what CI itself runs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.small import corpus, environment
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN_ELSEWHERE = ("bash launch/demo.sh", "bash tests/run.sh", "pip install", "venv")  # by .ci/run, and by run.sh itself
+
+SMALL = """
+[model]
+hidden_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 64
+max_position_embeddings = 128
+[optimizer]
+warmup_steps = 1
+[train]
+steps = 4
+global_batch_size = 8
+micro_batch_size = 4
+[cluster]
+device = "cpu"
+ranks_per_node = 2
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line and not any(text in line for text in RUN_ELSEWHERE)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The README's recipe, made small, and text where it says."""
+    folder = tmp_path_factory.mktemp("readme")
+    recipe = next(block for block in blocks("toml") if "news.toml" in block)
+    (folder / "news.toml").write_text(recipe + SMALL)
+    documents = [json.dumps({"text": text}) for text in corpus(200).split("\n\n")]
+    (folder / "corpora/news").mkdir(parents=True)
+    (folder / "corpora/more").mkdir()
+    with gzip.open(folder / "corpora/news/first.jsonl.gz", "wt") as stream:
+        stream.write("\n".join(documents[:100]))
+    (folder / "corpora/more/second.jsonl").write_text("\n".join(documents[100:]))
+    return folder
+
+
+def test_every_command_does_what_the_readme_says(folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = environment() | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    tried = commands()
+    assert len(tried) > 8
+    for command in tried:
+        process = subprocess.Popen(
+            shlex.split(command), cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if "tensorboard" in command:  # it serves until it is stopped
+            assert process.stdout is not None
+            assert any("http://localhost" in line or "http://127.0.0.1" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+        out = process.communicate(timeout=180)[0]
+        assert process.returncode == 0 or "tensorboard" in command, f"{command}\n{out}"
+    assert (folder / "runs/news/checkpoints/step_00000004").is_dir()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_continuous_integration_runs_the_two_big_ones() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert "bash launch/demo.sh" in script
+    assert "bash tests/run.sh" in script
