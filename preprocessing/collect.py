@@ -46,8 +46,8 @@ def build_manifest(folder: Path, config: DataConfig, job: Job, plan: Plan, vocab
 
 
 def refuse_few_documents(documents: int, drops: Mapping[str, int], config: DataConfig) -> None:
-    """Raise `UserError` unless the training split holds two documents, of which each can be the other's random B."""
-    if documents >= 2:
+    """Raise `UserError` unless the training split holds a document; for `nsp` two, each to be the other's random B."""
+    if documents >= (2 if config.objective == "nsp" else 1):
         return
     place = ", ".join(path for corpus in config.corpora for path in corpus.paths)
     counts = ", ".join(f"{count} {cause}" for cause, count in sorted(drops.items()))
@@ -74,10 +74,13 @@ def _check(manifest: Manifest, config: DataConfig) -> None:
     statistics = manifest.statistics
     refuse_few_documents(statistics.documents - statistics.held_out_documents, manifest.drops, config)
     lonely = manifest.drops.get("no_other_document", 0)
-    if lonely == statistics.documents or not manifest.select("train", 0):
+    if config.objective == "nsp" and lonely == statistics.documents:
         cause = f"no next-sentence pair with a random B can be made: of {statistics.documents} documents {lonely} have"
         mend = "add documents that differ, or raise data.group_bytes"
         raise UserError(f"{cause} no other beside them in their group", place=config.dataset, mend=mend)
+    if not manifest.select("train", 0):
+        mend = "add longer documents"
+        raise UserError("the corpus gives no pair to train on", place=config.dataset, mend=mend)
     if config.held_out_fraction > 0 and not manifest.select("held_out", 0):
         logger.warning(
             "the held-out split is empty: none of %d documents fell into it; raise data.held_out_fraction (%g)",

@@ -40,6 +40,7 @@ from preprocessing.steps import SampleText, WriteGroups
 from preprocessing.vocabulary import Vocabulary
 from preprocessing.vocabulary_training import train_vocabulary
 
+_BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
 _VOCABULARY_RECORD = "vocabulary.json"  # beside the groups' side files: whose the trained vocabulary is
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class _Preparation:
     def _run(self, stage: str, step: beam.DoFn) -> None:
         """A Beam pipeline: every work item through one step."""
         items = sorted(self.plan.items, key=lambda item: -item.weight)  # the longest first, to end together
-        workers = min(self.config.workers or len(os.sched_getaffinity(0)), len(items))
+        workers = min(self.config.workers or self._default_workers(), len(items))
 
         def build(pipeline: beam.Pipeline) -> None:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
@@ -137,6 +138,11 @@ class _Preparation:
 
         forget(self.folder / WORK)
         run_pipeline(build, workers, self.folder / WORK, tick)
+
+    def _default_workers(self) -> int:
+        """One a CPU core, unless the corpus is so small that starting them would take longer than the work."""
+        worth_starting = sum(item.weight for item in self.plan.items) // _BYTES_WORTH_A_WORKER
+        return max(1, min(len(os.sched_getaffinity(0)), worth_starting))
 
 
 def _plan(config: DataConfig, folder: Path) -> Plan:

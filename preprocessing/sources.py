@@ -79,18 +79,24 @@ def _match_pattern(pattern: str) -> list[SourceFile]:
     path = pattern if FileSystems.get_scheme(pattern) else os.path.abspath(os.path.expanduser(pattern))
     path = path.rstrip("/") or path
     try:
-        if not FileSystems.exists(path):
-            matched = [file for file in _match(path) if not file.path.rsplit("/", 1)[-1].startswith(".")]
-            return matched or _files_below(path, path)  # object stores have no folders to exist
-        literal = re.sub(r"([\[*?])", r"[\1]", path)
-        return _files_below(path, literal) if os.path.isdir(path) else _match(literal)
+        if os.path.isdir(path):
+            return _files_below(path)
+        if FileSystems.exists(path):
+            return [file for file in _match(_as_glob(path)) if file.path == path]
+        matched = [file for file in _match(path) if not file.path.rsplit("/", 1)[-1].startswith(".")]
+        return matched or _files_below(path)  # object stores have no folders to exist
     except (OSError, ValueError) as error:  # ValueError: a scheme that no installed file system answers to
         raise _unreadable(pattern, error) from error
 
 
-def _files_below(folder: str, literal: str) -> list[SourceFile]:
-    files = _match(f"{literal}/**")
+def _files_below(folder: str) -> list[SourceFile]:
+    files = [file for file in _match(f"{_as_glob(folder)}/**") if file.path.startswith(f"{folder}/")]
     return [file for file in files if not re.search(r"/[._]", file.path[len(folder) :])]
+
+
+def _as_glob(path: str) -> str:
+    """A glob that matches the path, whatever its characters; Beam's globs have no quoting."""
+    return re.sub(r"[\[*?]", "?", path)
 
 
 def _match(glob: str) -> list[SourceFile]:

@@ -16,11 +16,11 @@ from mwparserfromhell.wikicode import Wikicode
 
 # Elements whose content is no running text. They go before parsing, which halves the time.
 _HIDDEN_NAMES = (
-    "ref references math chem ce gallery timeline imagemap score hiero graph mapframe maplink templatedata inputbox "
-    "source syntaxhighlight pre includeonly noinclude section categorytree indicator"
-).split()
+    "ref|references|math|chem|ce|gallery|timeline|imagemap|score|hiero|graph|mapframe|maplink|templatedata|inputbox|"
+    "source|syntaxhighlight|pre|includeonly|noinclude|section|categorytree|indicator"
+)
 _HIDDEN = re.compile(
-    rf"<!--.*?-->|<({'|'.join(_HIDDEN_NAMES)})\b(?:[^<>\"']|\"[^\"<>]*\"|'[^'<>]*')*?(?:/>|>.*?</\1\s*>)", re.S | re.I
+    rf"<!--.*?-->|<({_HIDDEN_NAMES})\b(?:[^<>\"']|\"[^\"<>]*\"|'[^'<>]*')*?(?:/>|>.*?</\1\s*>)", re.S | re.I
 )
 _LONE_PREFIXED_LINK = re.compile(r"^\[\[[^\[\]|:\n]+:[^\[\]|\n]*(?:\|[^\[\]|\n]*)?\]\][ \t]*$", re.M)
 _FILE = re.compile(r":.*\.(jpe?g|png|svg|gif|tiff?|web[mp]|og[agv]|mp[34]|wav|flac|pdf|djvu|midi?)\s*$", re.S | re.I)
@@ -114,7 +114,7 @@ def _render_tag(tag: Tag) -> str:
     name = str(tag.tag).strip().lower()
     if name in ("table", "br", "hr"):
         return "\n"
-    if name in _HIDDEN_NAMES:  # where its markup was too odd to be found before
+    if name in _HIDDEN_NAMES.split("|"):  # where its markup was too odd to be found before
         return ""
     text = _render(tag.contents)
     return f"\n{text}\n" if name in ("div", "p", "blockquote", "poem", "ul", "ol", "center") else text

@@ -1,0 +1,105 @@
+"""Cleaning changes the form, never what BERT sees; a digest decides the split."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.schema import DataConfig
+from preprocessing.documents import Document
+from preprocessing.filters import Kept, clean, keep, split_of
+from preprocessing.vocabulary import bert_normalizer, bert_splitter
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def judge(text: str, **config: Any) -> Kept | str:
+    return keep(Document(text, "here"), DataConfig.model_validate(config))
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("  a  b\t c \r\n\r\n d \re ", "a b c\nd\ne"),
+        ("a\0b\x01c\x7fd", "abcd"),
+        ("one\ftwo\vthree\x1cfour\x1ffive", "one\ntwo\nthree\nfour five"),
+        ("a\u00a0b\u3000\u2009c", "a b c"),
+        ("a\u2028b\u2029c\u0085d", "a\nb\nc\nd"),
+        ("e\u0301", "é"),
+        ("Å \u212b", "Å Å"),
+        ("soft\u00adhyphen zero\u200bwidth", "soft\u00adhyphen zero\u200bwidth"),
+        (" \n\t\0\n", ""),
+    ],
+)
+def test_clean(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+@given(ANY_TEXT)
+def test_clean_text_is_canonical(text: str) -> None:
+    cleaned = clean(text)
+    assert clean(cleaned) == cleaned
+    assert unicodedata.is_normalized("NFC", cleaned)
+    assert all(line and line == line.strip() for line in cleaned.split("\n")) or cleaned == ""
+
+
+@given(ANY_TEXT.filter(lambda text: not set(text) & set("\v\f\x1c\x1d\x1e\x1f\x85")))
+def test_an_uncased_bert_sees_the_same(text: str) -> None:
+    """Words parted by a form feed and its like are the one exception, which BERT would run together."""
+
+    def words(text: str) -> list[str]:
+        return [
+            word for word, _ in bert_splitter().pre_tokenize_str(bert_normalizer(lowercase=True).normalize_str(text))
+        ]
+
+    assert words(clean(text)) == words(text)
+
+
+def test_document_that_is_kept() -> None:
+    kept = judge("Käse\r\n", held_out_fraction=0.0)
+    assert kept == Kept("Käse", 5, hashlib.sha256("Käse".encode()).digest(), "train", is_repaired=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"), [("", "empty"), (" \0\n", "empty"), ("abcd", "too_short"), ("a    b", "too_short")]
+)
+def test_document_that_is_dropped(text: str, cause: str) -> None:
+    assert judge(text, min_document_chars=5) == cause
+
+
+def test_length_counts_characters_after_cleaning() -> None:
+    assert isinstance(judge("äöüßé", min_document_chars=5), Kept)
+
+
+def test_cause_of_the_reader_comes_first() -> None:
+    assert keep(Document("text", "here", drop="redirect"), DataConfig()) == "redirect"
+
+
+def test_repair_is_remembered() -> None:
+    kept = keep(Document("te\ufffdxt", "here", is_repaired=True), DataConfig())
+    assert isinstance(kept, Kept)
+    assert kept.is_repaired
+
+
+def test_wikitext_is_rendered() -> None:
+    kept = keep(Document("A '''[[dog]]'''.", "here", is_wikitext=True), DataConfig())
+    assert isinstance(kept, Kept)
+    assert kept.text == "A dog."
+
+
+def test_split_hangs_on_the_digest_alone() -> None:
+    digests = [hashlib.sha256(str(number).encode()).digest() for number in range(4_000)]
+    held_out = sum(split_of(digest, 0.25) == "held_out" for digest in digests)
+    assert abs(held_out - 1_000) < 4 * (4_000 * 0.25 * 0.75) ** 0.5
+    assert {split_of(digest, 0.0) for digest in digests} == {"train"}
+    assert all(split_of(digest, 0.5) == "held_out" for digest in digests if split_of(digest, 0.25) == "held_out")
+
+
+def test_equal_documents_are_in_one_split() -> None:
+    first, second = judge("Some  text\r\n", held_out_fraction=0.5), judge("Some text", held_out_fraction=0.5)
+    assert first == second

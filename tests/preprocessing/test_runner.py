@@ -1,0 +1,166 @@
+"""Real processes: whatever ends a preparation leaves no process behind, and a rerun ends in the same bytes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configs.schema import DataConfig
+from preprocessing.contract import MANIFEST
+from preprocessing.pipeline import prepare
+from preprocessing.vocabulary_training import train_vocabulary
+from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
+
+# Prepares what the recipe on its command line says; prints a line whenever more groups are finished, or its UserError.
+PROGRAM = """
+import sys
+from configs.errors import UserError
+from configs.schema import DataConfig
+from preprocessing.pipeline import prepare
+try:
+    prepare(DataConfig.model_validate_json(sys.argv[1]), progress=lambda progress: print(progress.groups, flush=True))
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(1_500))
+
+
+@pytest.fixture(scope="module")
+def vocabulary(corpus: Path) -> Path:
+    file = corpus.parent / "vocab.txt"
+    train_vocabulary([corpus.read_text()], small_config(file, corpus).vocabulary).write(file)
+    return file
+
+
+def recipe(dataset: Path, corpus: Path, vocabulary: Path, workers: int) -> DataConfig:
+    """25 groups of 30 passes: long enough to be interrupted anywhere."""
+    return small_config(dataset, corpus, workers=workers, dupe_factor=30, vocabulary={"file": str(vocabulary)})
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path, vocabulary: Path) -> dict[str, str]:
+    """The files of an uninterrupted preparation."""
+    config = recipe(corpus.parent / "whole", corpus, vocabulary, 1)
+    prepare(config)
+    return digests(Path(config.dataset))
+
+
+class Preparation:
+    """A running one, and the worker processes it has started."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, config.model_dump_json()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.workers: list[psutil.Process] = []
+
+    def wait_for_groups(self, count: int) -> None:
+        """Return when so many groups are finished; fail if it ends before."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if int(line) >= count:
+                self.workers = psutil.Process(self.process.pid).children(recursive=True)
+                return
+        pytest.fail(f"it ended before {count} groups: {self.process.communicate()}")
+
+    def wait_for_end(self, seconds: float) -> str:
+        """What it wrote on stderr; fails if it or a worker lives on after so many seconds."""
+        start = time.monotonic()
+        _, errors = self.process.communicate(timeout=seconds)
+        _, alive = psutil.wait_procs(self.workers, timeout=max(0.1, start + seconds - time.monotonic()))
+        assert alive == []
+        return str(errors)
+
+    def end(self) -> None:
+        self.process.kill()
+        psutil.wait_procs(self.workers, timeout=10)
+        self.process.communicate()
+
+
+Start = Callable[[int], tuple[Preparation, DataConfig]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, corpus: Path, vocabulary: Path) -> Iterator[Start]:
+    """Starts the preparation of one data set with so many workers; ends what is left of it."""
+    started: list[Preparation] = []
+
+    def begin(workers: int) -> tuple[Preparation, DataConfig]:
+        config = recipe(tmp_path / "dataset", corpus, vocabulary, workers)
+        started.append(Preparation(config))
+        return started[-1], config
+
+    yield begin
+    for preparation in started:
+        preparation.end()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL], ids=lambda ended_by: ended_by.name)
+def test_all_processes_end_within_five_seconds_and_a_rerun_finishes(
+    start: Start, whole: dict[str, str], workers: int, ended_by: signal.Signals
+) -> None:
+    preparation, config = start(workers)
+    preparation.wait_for_groups(2)
+    assert len(preparation.workers) == (2 if workers == 2 else 0)
+    preparation.process.send_signal(ended_by)
+    preparation.wait_for_end(seconds=5)
+    assert preparation.process.returncode == -ended_by
+    dataset = Path(config.dataset)
+    assert not (dataset / MANIFEST).exists()
+    if ended_by == signal.SIGINT:
+        assert list(dataset.rglob("*.partial")) == []
+    prepare(config.model_copy(update={"workers": 1}))
+    assert digests(dataset) == whole
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_workers_too_and_changes_nothing(start: Start) -> None:
+    preparation, _ = start(2)
+    preparation.wait_for_groups(1)
+    for worker in preparation.workers:
+        worker.send_signal(signal.SIGINT)
+    preparation.wait_for_groups(4)
+    preparation.process.send_signal(signal.SIGINT)
+    preparation.wait_for_end(seconds=5)
+
+
+def test_killed_worker_is_told_and_nothing_waits_for_it(start: Start, whole: dict[str, str]) -> None:
+    preparation, config = start(2)
+    preparation.wait_for_groups(1)
+    preparation.workers[0].kill()
+    message = preparation.wait_for_end(seconds=5)
+    assert preparation.process.returncode == 1
+    assert message.startswith("a preparation worker was killed (Worker subprocess exited with return code -9)")
+    assert message.count("\n") == 1
+    prepare(config.model_copy(update={"workers": 1}))
+    assert digests(Path(config.dataset)) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_again_and_again_at_any_time(start: Start, whole: dict[str, str], seed: int) -> None:
+    moments = random.Random(seed)
+    for kill in range(100):
+        preparation, config = start(1 + (seed + kill) % 2)
+        try:
+            preparation.wait_for_end(seconds=moments.uniform(0.5, 8.0))
+            break
+        except subprocess.TimeoutExpired:
+            preparation.end()
+    assert preparation.process.returncode == 0
+    assert digests(Path(config.dataset)) == whole
