@@ -7,49 +7,12 @@
 # plays two acts. Run it again and it goes faster: what is installed and prepared stays. Remove .demo/ to start afresh.
 set -euo pipefail
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 demo=$repository/.demo
 started=$SECONDS
 
-fail() { printf 'error: %s\n' "$1" >&2; exit 2; }
 act() { printf '\n\033[1m── %s ── %d s\033[0m\n\n' "$1" "$((SECONDS - started))"; }
 show() { printf '\033[36m$ %s\033[0m\n' "$*"; "$@"; }
-
-find_python() {
-    local candidate
-    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            printf '%s' "$candidate"
-            return
-        fi
-    done
-    fail 'Python 3.11 or newer is missing. On Debian or Ubuntu: sudo apt-get install python3 python3-venv'
-}
-
-check_machine() {
-    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail 'the venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv'
-    mkdir -p "$demo" 2>/dev/null || fail "cannot write to $demo: clone the repository to a folder of yours"
-    local free_mib
-    free_mib=$(df -Pm "$demo" | awk 'NR == 2 { print $4 }')
-    [ -x "$demo/venv/bin/bertrain" ] || [ "$free_mib" -ge 4000 ] ||
-        fail "$demo has $free_mib MiB free, and the environment needs 4000: free some space"
-}
-
-install() {
-    local wanted
-    wanted=$(cat "$repository/pyproject.toml" "$repository/configs/constraints.txt" | cksum)
-    if [ "$(cat "$demo/venv/installed" 2>/dev/null || true)" != "$wanted" ]; then
-        "$python" -m venv "$demo/venv"
-        local pip=("$demo/venv/bin/python" -m pip --disable-pip-version-check install -q
-            -c "$repository/configs/constraints.txt")
-        # torch first and pinned: a range would take a newer build of several GB.
-        "${pip[@]}" torch || fail 'pip could not install torch: see its message above'
-        "${pip[@]}" -e "${repository}[demo]" || fail 'pip could not install bertrain: see its message above'
-        printf '%s' "$wanted" >"$demo/venv/installed"
-    fi
-    export PATH="$demo/venv/bin:$PATH"
-}
 
 # A real Wikipedia dump fragment travels inside gensim's wheel. Only that file is taken: any platform's wheel will do.
 fetch_corpus() {
@@ -70,10 +33,9 @@ PYTHON
     rm -r download
 }
 
-python=$(find_python)
-check_machine
 act 'Install'
-install
+make_environment "$demo/venv" demo
+export PATH="$demo/venv/bin:$PATH"
 cd "$demo"
 fetch_corpus
 rm -rf runs
