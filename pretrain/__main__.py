@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -53,4 +54,9 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All that matters is on disk. Taking torch and DeepSpeed down in order costs seconds, which Ctrl-C has not, and
+    # gloo's threads sometimes abort it.
+    os._exit(exit_code)

@@ -45,7 +45,7 @@ def test_the_base_install_is_enough_to_import(package: str, forbidden: list[str]
 
 def run_sh(folder: Path, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """tests/run.sh of a copy of this checkout's files that it reads, with nothing but `path` to find programs in."""
-    for name in ("tests/run.sh", "pyproject.toml", "configs/constraints.txt"):
+    for name in ("tests/run.sh", "launch/environment.sh", "pyproject.toml", "configs/constraints.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     bash = shutil.which("bash")
@@ -63,7 +63,7 @@ def run_sh(folder: Path, path: Path, **env: str) -> subprocess.CompletedProcess[
 def tools(folder: Path, **scripts: str) -> Path:
     """A folder of programs: the usual ones by link, `scripts` as given."""
     folder.mkdir()
-    for name in ("bash", "cat", "cksum", "dirname", "df", "awk", "env"):
+    for name in ("bash", "cat", "cksum", "dirname", "df", "awk", "env", "mkdir"):
         found = shutil.which(name)
         assert found
         (folder / name).symlink_to(found)
@@ -103,7 +103,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert f"{tmp_path / 'a clone'} has 100 MiB free, and the environment needs 4000" in ended.stderr
 
 
-@pytest.mark.parametrize("script", ["tests/run.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["tests/run.sh", "launch/demo.sh", ".ci/run"])
 def test_scripts_are_sound(script: str) -> None:
     text = (ROOT / script).read_text()
     assert subprocess.run(["bash", "-n", str(ROOT / script)], check=False).returncode == 0
