@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from configs.errors import UserError
+
 TRANSFER = "Transfer"
+
+
+class Kind(StrEnum):
+    """The kinds of tasks."""
+
+    classify = "classify"
+    pair = "pair"
+    qa = "qa"
+    tag = "tag"
+    choice = "choice"
+
+
+class Precision(StrEnum):
+    """Of a fine-tuning's products."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class Device(StrEnum):
+    """Where a fine-tuning runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
 
 Source = Annotated[
     Path, typer.Argument(metavar="RUN|HF_FOLDER", help="A run, one of its checkpoints, or a Hugging Face folder.")
@@ -65,8 +95,83 @@ def fill(
     fill_aloud(source, text, top)
 
 
+def finetune(
+    kind: Annotated[Kind, typer.Argument(metavar="classify|pair|qa|tag|choice", help="What is to be learned.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="Training records: .csv, .tsv, .jsonl; SQuAD's .json for qa; CoNLL columns for tag."),
+    ],
+    source: Annotated[Path, typer.Option("--from", metavar="RUN|HF_FOLDER", help="The pretrained model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder for what comes of it.")],
+    validation: Annotated[Path | None, typer.Option(help="File to choose the best epoch on; else a tenth.")] = None,
+    test: Annotated[Path | None, typer.Option(help="File to report on; else another tenth.")] = None,
+    text: Annotated[str, typer.Option(help="classify, pair: the text's column.")] = "text",
+    text_b: Annotated[str, typer.Option(help="pair: the second text's column.")] = "text_b",
+    label: Annotated[str, typer.Option(help="classify, pair: the label's column.")] = "label",
+    regression: Annotated[bool, typer.Option("--regression", help="pair: the label is a number.")] = False,
+    freeze_layers: Annotated[int, typer.Option(min=0, help="Leave embeddings and N layers as they are.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs; the best in the validation is kept.")] = 4,
+    patience: Annotated[int, typer.Option(min=1, help="Stop after so many epochs without a better one.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Records, or windows of qa, a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5,
+    max_length: Annotated[int, typer.Option(min=16, help="Most tokens of a row.")] = 128,
+    stride: Annotated[int, typer.Option(min=1, help="qa: tokens that windows share.")] = 32,
+    seeds: Annotated[int, typer.Option(min=1, help="Trials, for a mean and its spread.")] = 1,
+    learning_curve: Annotated[
+        str, typer.Option(metavar="N,N,…", help="Try these numbers of labels, too, e.g. 10,100,1000.")
+    ] = "",
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 on a GPU, fp32 on a CPU.")] = Precision.auto,
+    device: Annotated[Device, typer.Option(help="auto: the GPU where there is one.")] = Device.auto,
+) -> None:
+    """Fine-tune a pretrained model on a task; report figures with their spread, write predictions, errors, the model.
+
+    [dim]bertrain finetune classify --data reviews.csv --from runs/demo --seeds 5 -o reviews[/]
+    """
+    from configs.transfer import FinetuneConfig, TaskConfig, checked
+    from launch.finetuning import finetune_aloud
+
+    task = checked(
+        TaskConfig,
+        name=data.stem,
+        kind=kind.value,
+        data=str(data),
+        validation=str(validation) if validation else None,
+        test=str(test) if test else None,
+        text=text,
+        text_b=text_b,
+        label=label,
+        regression=regression,
+    )
+    settings = checked(
+        FinetuneConfig,
+        freeze_layers=freeze_layers,
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_length=max_length,
+        stride=stride,
+        seeds=seeds,
+        precision=precision.value,
+        device=device.value,
+    )
+    finetune_aloud(source, task, settings, output, label_counts(learning_curve))
+
+
+def label_counts(text: str) -> list[int]:
+    """`10,100,1000` as numbers; `UserError` for anything else."""
+    try:
+        counts = [int(part) for part in text.split(",") if part]
+    except ValueError:
+        counts = [0]
+    if any(count < 1 for count in counts):
+        raise UserError(f"{text!r} are no numbers of labels", place="--learning-curve", mend="write e.g. 10,100,1000")
+    return counts
+
+
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `app`."""
     app.command(rich_help_panel=TRANSFER)(export)
     app.command("import", rich_help_panel=TRANSFER)(import_)
     app.command(rich_help_panel=TRANSFER)(fill)
+    app.command(rich_help_panel=TRANSFER)(finetune)

@@ -1,0 +1,189 @@
+"""Fine-tuning: an encoder and a fresh head trained on a task's records, on one process, batches ragged.
+
+records → items → shuffled batches → scores → loss → AdamW;   after each epoch the validation, and the best is kept
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from configs.errors import UserError
+from configs.schema import ModelConfig, OptimizerConfig
+from configs.transfer import FinetuneConfig
+from pretrain.distributed import seed_everything
+from pretrain.model import BertModel
+from pretrain.optim import adamw, learning_rate_at, parameter_groups
+from pretrain.transfer.readers import Records
+from pretrain.transfer.splits import Splits
+from pretrain.transfer.task import Answers, Item, Task, TransferModel, joined
+
+EVALUATION_ITEMS = 64
+
+Report = Callable[[int, dict[str, float]], None]  # step, figures
+
+
+def silent(step: int, figures: dict[str, float]) -> None:
+    """Reports to nobody."""
+
+
+@dataclass
+class Finetuned:
+    """A model at its best epoch, and how it came there."""
+
+    model: TransferModel
+    validation: Answers
+    epochs: list[dict[str, float]] = field(default_factory=list)  # loss and validation figures of each epoch made
+
+
+def finetune(
+    encoder: BertModel,
+    model_config: ModelConfig,
+    data: TaskItems,
+    settings: FinetuneConfig,
+    seed: int,
+    report: Report = silent,
+) -> Finetuned:
+    """Train until the validation has not been better for `patience` epochs, or `epochs` are over; keeps the best."""
+    device, task = device_of(settings), data.task
+    seed_everything(seed)
+    model = TransferModel(encoder, task, model_config.hidden_dropout_prob, model_config.initializer_range).to(device)
+    freeze(model.bert, settings.freeze_layers)
+    items = data.training
+    trainer = _Steps(model, task, settings, math.ceil(len(items) / settings.batch_size))
+    best, best_weights, since = Finetuned(model, Answers([], {}, [])), model.state_dict(), 0
+    order = np.random.default_rng(seed)
+    for epoch in range(1, settings.epochs + 1):
+        loss = trainer.epoch([items[number] for number in order.permutation(len(items))])
+        answers = predict(model, task, data.splits.validation, data.validation, settings)
+        figures = {"loss": loss, **answers.metrics}
+        report(trainer.step, figures)
+        since += 1
+        if not best.epochs or answers.metrics[task.watched] > best.validation.metrics[task.watched]:
+            best.validation, best_weights, since = answers, copy.deepcopy(model.state_dict()), 0
+        best.epochs.append({"epoch": epoch, **figures})
+        if since >= settings.patience:
+            break
+    model.load_state_dict(best_weights)
+    return best
+
+
+@dataclass(frozen=True)
+class TaskItems:
+    """A task, its records, and the items made of them once for all seeds."""
+
+    task: Task
+    splits: Splits
+    training: list[Item]
+    validation: list[Item]
+    test: list[Item]
+
+    @classmethod
+    def of(cls, task: Task, splits: Splits) -> TaskItems:
+        """`UserError` when none of the training records can be trained on."""
+        training = task.items(splits.training, training=True)
+        if not training:
+            mend = "give records with texts"
+            raise UserError("no record that can be trained on", place=splits.training.place, mend=mend)
+        others = (task.items(part, training=False) for part in (splits.validation, splits.test))
+        return cls(task, splits, training, *others)
+
+    def few(self, records: int, seed: int) -> TaskItems:
+        """With this many training records, drawn by `seed`; with all where there are no more. The labels stay."""
+        chosen = set(np.random.default_rng(seed).permutation(len(self.splits.training))[:records].tolist())
+        return replace(self, training=[item for item in self.training if item.record in chosen])
+
+
+class _Steps:
+    """Optimizer steps over the epochs of one fine-tuning."""
+
+    def __init__(self, model: TransferModel, task: Task, settings: FinetuneConfig, steps_an_epoch: int) -> None:
+        self.model, self.task, self.settings = model, task, settings
+        self.steps = settings.epochs * steps_an_epoch
+        self.optimizer = OptimizerConfig(
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=int(settings.warmup_fraction * self.steps),
+        )
+        self.adam = adamw(parameter_groups(model, settings.weight_decay), self.optimizer)
+        self.step = 0
+
+    def epoch(self, items: Sequence[Item]) -> float:
+        """One pass over the items in their order; returns the mean loss."""
+        self.model.train()
+        device = next(self.model.parameters()).device
+        total = torch.zeros((), device=device)
+        for batch_items in _batches(items, self.settings.batch_size):
+            self.step += 1
+            batch = joined(batch_items).to(device)
+            with _precision(self.settings, device):
+                scores = self.model(batch)
+            loss = self.task.loss(scores, batch, batch_items)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._update()
+            total += loss.detach() * len(batch_items)
+        return float(total) / len(items)
+
+    def _update(self) -> None:
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer.gradient_clipping)
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate_at(self.step, self.optimizer, self.steps)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def predict(
+    model: TransferModel, task: Task, records: Records, items: Sequence[Item], settings: FinetuneConfig
+) -> Answers:
+    """The model's answers to all records; rows of like length go together."""
+    model.eval()
+    device = next(model.parameters()).device
+    decoded: list[Any] = [None] * len(items)
+    by_length = sorted(range(len(items)), key=lambda number: len(items[number]))
+    for start in range(0, len(items), EVALUATION_ITEMS):
+        numbers = by_length[start : start + EVALUATION_ITEMS]
+        batch_items = [items[number] for number in numbers]
+        batch = joined(batch_items).to(device)
+        with _precision(settings, device):
+            scores: Tensor = model(batch)
+        for number, answer in zip(numbers, task.decode(scores, batch, batch_items), strict=True):
+            decoded[number] = answer
+    return task.answers(records, items, decoded)
+
+
+def freeze(encoder: BertModel, layers: int) -> None:
+    """Keep the embeddings and the lowest `layers` as they are; with 0 all is trained."""
+    if layers > len(encoder.encoder):
+        cause = f"{layers} layers to freeze, but the encoder has {len(encoder.encoder)}"
+        raise UserError(cause, place="--freeze-layers", mend="freeze fewer")
+    frozen: list[nn.Module] = [encoder.embeddings, *encoder.encoder[:layers]] if layers else []
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+def device_of(settings: FinetuneConfig) -> torch.device:
+    """Where it runs; `UserError` when a GPU is asked for that is not there."""
+    found = torch.cuda.is_available()
+    if settings.device == "cuda" and not found:
+        raise UserError("no GPU that torch can use", place="--device", mend="take auto or cpu")
+    return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
+
+
+def _precision(settings: FinetuneConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """Products in bf16 on fp32 weights, or fp32 throughout."""
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

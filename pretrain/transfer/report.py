@@ -1,0 +1,108 @@
+"""What a fine-tuning leaves behind: report.json, answers for reading, TensorBoard, a model for transformers.
+
+report.json          settings, sizes, what was treated how, figures of every seed, their mean and spread
+seed_0/ …            predictions.jsonl: every test record with its prediction; errors.jsonl: the wrong ones
+tb/                  loss and validation by step
+model/               the best seed's model, for transformers
+learning_curve.png   figures over the number of labels, where that was asked for
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs.files import atomic_write_text
+from pretrain.hugging_face import write_hugging_face
+from pretrain.pretrained import Pretrained
+from pretrain.transfer.classification import Regression
+from pretrain.transfer.finetuning import Report, TaskItems
+from pretrain.transfer.readers import Records
+from pretrain.transfer.task import Answers, Task, TransferModel
+from pretrain.transfer.trials import Spread
+
+HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head where it is not `classifier`
+
+
+@contextmanager
+def board(folder: Path) -> Iterator[Report]:
+    """A report to TensorBoard, of one seed's fine-tuning."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            tag = "loss/train" if name == "loss" else f"validation/{name}"
+            writer.add_scalar(tag, value, step)
+        writer.flush()
+
+    try:
+        yield report
+    finally:
+        writer.close()
+
+
+def write_answers(folder: Path, records: Records, answers: Answers) -> None:
+    """Every record with its prediction, and once more those that are wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps({**record, "prediction": prediction}, ensure_ascii=False) + "\n"
+        for record, prediction in zip(records.records, answers.predictions, strict=True)
+    ]
+    atomic_write_text(folder / "predictions.jsonl", "".join(lines))
+    wrong = [line for line, is_wrong in zip(lines, answers.wrong, strict=True) if is_wrong]
+    atomic_write_text(folder / "errors.jsonl", "".join(wrong))
+
+
+def write_model(folder: Path, source: Pretrained, task: Task, model: TransferModel) -> None:
+    """A fine-tuned model as a Hugging Face folder, for `AutoModelFor…` of its task."""
+    if isinstance(task, Regression):
+        task.settle(model.classifier)
+    fields = task.fields()
+    state = model.state_dict()
+    head = HEADS.get(fields["architectures"][0], "classifier")
+    ours = {
+        name: weight
+        for name, weight in state.items()
+        if name.startswith("bert.") and not (task.per_token and name.startswith("bert.pooler"))
+    }
+    theirs = {f"{head}.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
+    folder.mkdir(parents=True)
+    write_hugging_face(folder, source.config, source.vocabulary, ours, theirs, **fields)
+
+
+def sizes(data: TaskItems) -> dict[str, Any]:
+    """How many records each part has, and what was passed over or mended in it."""
+    parts = {"training": data.splits.training, "validation": data.splits.validation, "test": data.splits.test}
+    return {name: {"records": len(part), "treated": dict(part.treated)} for name, part in parts.items()}
+
+
+def plain(spreads: dict[str, Spread]) -> dict[str, dict[str, float]]:
+    """For JSON."""
+    return {name: {"mean": spread.mean, "deviation": spread.deviation} for name, spread in spreads.items()}
+
+
+def draw_learning_curve(path: Path, metric: str, lines: dict[str, Sequence[tuple[int, Spread]]]) -> None:
+    """A metric over the number of labels, one line a start, bars of a standard deviation, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        axes.errorbar(
+            [labels for labels, _ in points],
+            [spread.mean for _, spread in points],
+            [spread.deviation for _, spread in points],
+            label=name,
+            marker="o",
+            capsize=3,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("labels")
+    axes.set_ylabel(metric)
+    axes.legend()
+    figure.savefig(path, dpi=120)

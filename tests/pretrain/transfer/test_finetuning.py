@@ -1,0 +1,158 @@
+"""Fine-tuning on a task that can be learned: is `good` or `bad` in the text?"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from configs.transfer import FinetuneConfig, TaskConfig
+from pretrain.hugging_face import padded
+from pretrain.pretrained import Pretrained
+from pretrain.transfer.classification import Classification
+from pretrain.transfer.finetuning import TaskItems, finetune, freeze, predict
+from pretrain.transfer.readers import Records
+from pretrain.transfer.report import write_model
+from pretrain.transfer.splits import Splits
+from pretrain.transfer.task import TransferModel, joined
+from pretrain.transfer.trials import Spread, make_task, pretrained_start, random_start, spreads, try_seed
+from tests.pretrain.runs import MODEL, VOCAB, some_model
+
+CONFIG = ModelConfig(**MODEL, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.1)
+SOURCE = Pretrained(Path("here"), CONFIG, VOCAB, dict(some_model().named_parameters()))
+SETTINGS = FinetuneConfig(epochs=6, patience=6, batch_size=8, learning_rate=3e-3, max_length=32, device="cpu")
+
+
+def some_records(count: int, seed: int) -> Records:
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        label = draw.choice(["good", "bad"])
+        words = [*draw.choices(["the", "of", "film", "cat", "bank"], k=draw.randint(2, 8)), label]
+        draw.shuffle(words)
+        rows.append({"text": " ".join(words), "label": label})
+    return Records("here", rows)
+
+
+def some_items(training: int = 300) -> TaskItems:
+    splits = Splits(some_records(training, 1), some_records(32, 2), some_records(64, 3))
+    return TaskItems.of(Classification(splits.training, VOCAB, 32, ["text"], "label"), splits)
+
+
+def test_it_learns_and_the_same_seed_learns_the_same() -> None:
+    data = some_items()
+    one, same, other = (try_seed(pretrained_start(SOURCE), CONFIG, data, SETTINGS, seed) for seed in (0, 0, 1))
+    assert one.test.metrics["accuracy"] > 0.9
+    assert one.finetuned.epochs == same.finetuned.epochs != other.finetuned.epochs
+    summary = spreads([one, other])["accuracy"]
+    accuracies = [trial.test.metrics["accuracy"] for trial in (one, other)]
+    assert summary.mean == pytest.approx(sum(accuracies) / 2)
+    assert str(Spread.of([0.5, 0.7])) == "0.6000 ± 0.1414"
+    assert str(Spread.of([0.5])) == "0.5000 ± 0.0000"
+
+
+def test_the_best_epoch_is_kept_and_training_stops_after_it() -> None:
+    """A learning rate that destroys: the first epochs differ at random, none is better for long."""
+    data = some_items()
+    settings = SETTINGS.model_copy(update={"learning_rate": 3.0, "epochs": 50, "patience": 2})
+    reported: list[float] = []
+    found = finetune(
+        SOURCE.model().bert, CONFIG, data, settings, 0, lambda step, figures: reported.append(figures["accuracy"])
+    )
+    best = max(reported)
+    assert len(found.epochs) == len(reported) == reported.index(best) + 3 < 50
+    assert found.validation.metrics["accuracy"] == best
+    again = predict(found.model, data.task, data.splits.validation, data.validation, settings)
+    assert again.predictions == found.validation.predictions
+
+
+def test_frozen_layers_stay_and_the_others_move() -> None:
+    encoder = SOURCE.model().bert
+    before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
+    settings = SETTINGS.model_copy(update={"freeze_layers": 1, "epochs": 1})
+    after = finetune(encoder, CONFIG, some_items(), settings, 0).model.bert.state_dict()
+    moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    frozen = {name for name in before if name.startswith(("embeddings.", "encoder.0."))}
+    assert moved == before.keys() - frozen
+    with pytest.raises(UserError, match="3 layers to freeze, but the encoder has 2"):
+        freeze(encoder, 3)
+
+
+def test_bf16_learns_too() -> None:
+    settings = SETTINGS.model_copy(update={"precision": "bf16"})
+    assert try_seed(pretrained_start(SOURCE), CONFIG, some_items(), settings, 0).test.metrics["accuracy"] > 0.9
+
+
+def test_answers_do_not_depend_on_the_batch() -> None:
+    data = some_items()
+    model = TransferModel(SOURCE.model().bert, data.task, 0.1, 0.2).eval()
+    together = predict(model, data.task, data.splits.test, data.test, SETTINGS).predictions
+    with torch.no_grad():
+        alone = [data.task.decode(model(joined([i])), joined([i]), [i])[0] for i in data.test]
+    assert together == alone
+
+
+def test_few_labels_are_drawn_by_the_seed() -> None:
+    data = some_items()
+    few, same, other = (data.few(10, seed).training for seed in (0, 0, 1))
+    assert len(few) == 10
+    assert [i.record for i in few] == [i.record for i in same] != [i.record for i in other]
+    assert len(data.few(10_000, 0).training) == 300
+    assert data.few(1, 0).task.outputs == 2
+
+
+def test_a_random_start_has_the_shape_and_a_seed_of_its_own() -> None:
+    start = random_start(CONFIG, len(VOCAB))
+    one, same, other = (start(seed).embeddings.word.weight for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert one.shape == SOURCE.model().bert.embeddings.word.weight.shape
+
+
+def test_texts_that_are_all_empty_are_refused() -> None:
+    empty = Records("here", [{"text": "", "label": label} for label in "ab"])
+    with pytest.raises(UserError, match="no record that can be trained on"):
+        TaskItems.of(Classification(empty, VOCAB, 32, ["text"], "label"), Splits(empty, empty, empty))
+
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "classify": {"text": "good film", "label": "a"},
+    "pair": {"text": "good film", "text_b": "the cat", "label": "1.5"},
+    "tag": {"tokens": ["good", "film"], "labels": ["B-x", "O"]},
+    "qa": {"question": "a cat ?", "context": "the cat", "answers": [{"text": "cat", "start": 4}], "possible": True},
+    "choice": {"context": "the", "choices": ["cat", "river bank"], "label": 1},
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_transformers_gives_the_scores_of_a_written_model(tmp_path: Path, kind: str) -> None:
+    second = {"label": "2.5" if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
+    data = Records("here", [RECORDS[kind], {**RECORDS[kind], **second}])
+    settings = FinetuneConfig(max_length=48 if kind != "qa" else 96, stride=8)
+    task = make_task(
+        TaskConfig.model_validate({"kind": kind, "data": "-", "regression": kind == "pair"}), settings, VOCAB, data
+    )
+    torch.manual_seed(0)
+    model = TransferModel(SOURCE.model().bert, task, 0.1, 0.5).eval()
+    item = task.items(data, training=True)[0]
+    batch = joined([item])
+    write_model(tmp_path / "model", SOURCE, task, model)  # for a regression, this is when its units settle
+    ours = model(batch)
+    name = task.fields()["architectures"][0]
+    theirs = getattr(transformers, name).from_pretrained(tmp_path / "model").eval()
+    inputs = padded(batch)
+    if kind == "choice":
+        inputs = {name: value[None] for name, value in inputs.items()}
+    with torch.no_grad():
+        outputs = theirs(**inputs)
+    if kind == "qa":
+        expected = torch.stack([outputs.start_logits[0], outputs.end_logits[0]], dim=1)
+    else:
+        expected = outputs.logits.reshape(ours.shape) if kind == "choice" else outputs.logits.reshape(-1, task.outputs)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)

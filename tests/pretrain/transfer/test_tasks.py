@@ -1,0 +1,247 @@
+"""What each kind of task makes of records, scores and answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from pretrain.transfer.answering import Answering, best_span
+from pretrain.transfer.choice import Choice
+from pretrain.transfer.classification import Classification, Regression
+from pretrain.transfer.readers import Records
+from pretrain.transfer.tagging import Tagging
+from pretrain.transfer.task import UNLABELLED, joined
+from tests.pretrain.runs import VOCAB
+
+
+def records(*rows: dict[str, Any]) -> Records:
+    return Records("here", list(rows))
+
+
+def pieces(ids: Any) -> list[str]:
+    return [VOCAB.pieces[number] for number in ids]
+
+
+def by_hand(scores: list[Tensor]) -> Tensor:
+    return torch.cat(scores)
+
+
+class TestClassification:
+    data = records(
+        {"text": "good film", "label": "pos"}, {"text": " ", "label": "neg"}, {"text": "bad", "label": "neg"}
+    )
+
+    def test_rows_targets_and_empty_texts(self) -> None:
+        data = records(*self.data.records)
+        task = Classification(data, VOCAB, 16, ["text"], "label")
+        items = task.items(data, training=True)
+        assert [(pieces(i.rows[0].input_ids), i.record, i.target) for i in items] == [
+            (["[CLS]", "good", "film", "[SEP]"], 0, 1),
+            (["[CLS]", "bad", "[SEP]"], 2, 0),
+        ]
+        assert data.treated == {"empty texts: dropped": 1}
+        other = records(*self.data.records, {"text": "cat", "label": "new"})
+        assert len(task.items(other, training=False)) == 4
+        assert other.treated == {"empty texts: kept": 1, "labels unseen in training: counted as wrong": 1}
+
+    def test_pairs_are_two_segments_and_cut_to_length(self) -> None:
+        data = records({"a": "good film", "b": "the cat is bad", "label": 0}, {"a": "good", "b": "bad", "label": 1})
+        task = Classification(data, VOCAB, 7, ["a", "b"], "label")
+        row = task.items(data, training=True)[0].rows[0]
+        assert pieces(row.input_ids) == ["[CLS]", "good", "film", "[SEP]", "the", "cat", "[SEP]"]
+        assert row.token_type_ids == [0, 0, 0, 0, 1, 1, 1]
+        assert data.treated == {"texts cut to 7 tokens": 1}
+
+    def test_loss_and_answers(self) -> None:
+        task = Classification(self.data, VOCAB, 16, ["text"], "label")
+        items = task.items(self.data, training=True)
+        scores = torch.tensor([[0.0, 2.0], [0.0, 1.0]])
+        expected = -(scores[0].log_softmax(0)[1] + scores[1].log_softmax(0)[0]) / 2
+        torch.testing.assert_close(task.loss(scores, joined(items), items), expected)
+        assert task.decode(scores, joined(items), items) == ["pos", "pos"]
+        answers = task.answers(records(*self.data.records[::2]), items, ["pos", "pos"])
+        assert (answers.wrong, answers.metrics["accuracy"]) == ([False, True], 0.5)
+
+    def test_one_class_is_refused(self) -> None:
+        with pytest.raises(UserError, match="all records have the label 'neg'"):
+            Classification(records(*self.data.records[1:]), VOCAB, 16, ["text"], "label")
+
+
+class TestRegression:
+    data = records(*({"a": "good", "b": "bad", "label": str(value)} for value in (1, 2, 3)))
+
+    def test_it_learns_deviations_and_answers_in_the_labels_units(self) -> None:
+        task = Regression(self.data, VOCAB, 16, ["a", "b"], "label")
+        items = task.items(self.data, training=True)
+        assert [item.target for item in items] == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+        scores = torch.tensor([[item.target] for item in items])
+        assert float(task.loss(scores, joined(items), items)) == 0.0
+        assert task.decode(scores, joined(items), items) == pytest.approx([1.0, 2.0, 3.0])
+        head = torch.nn.Linear(4, 1)
+        inside = head(torch.ones(4))
+        task.settle(head)
+        torch.testing.assert_close(head(torch.ones(4)), inside * task.deviation + task.mean)
+
+    @pytest.mark.parametrize(
+        ("labels", "words"),
+        [(["1", "x"], "'x' is not a number"), (["1", "nan"], "not a number"), (["2", "2"], "label 2")],
+    )
+    def test_what_is_no_number_is_refused(self, labels: list[str], words: str) -> None:
+        data = records(*({"a": "good", "b": "bad", "label": label} for label in labels))
+        with pytest.raises(UserError, match=words):
+            Regression(data, VOCAB, 16, ["a", "b"], "label")
+
+
+class TestTagging:
+    data = records(
+        {"tokens": ["Paris", "bankx", "\u200b", "."], "labels": ["B-loc", "I-loc", "O", "O"]},
+        {"tokens": ["good"], "labels": ["O"]},
+    )
+
+    def test_labels_stand_at_first_pieces(self) -> None:
+        data = records(*self.data.records)
+        task = Tagging(data, VOCAB, 16)
+        item = task.items(data, training=True)[0]
+        assert pieces(item.rows[0].input_ids) == ["[CLS]", "paris", "bank", "##x", ".", "[SEP]"]
+        assert item.places == [1, 2, None, 4]
+        loc, outside = task.labels.index("B-loc"), task.labels.index("O")
+        assert item.target == [UNLABELLED, loc, task.labels.index("I-loc"), UNLABELLED, outside, UNLABELLED]
+        assert data.treated == {"tokens beyond the row or without a word piece: taken for O": 1}
+
+    def test_loss_and_answers(self) -> None:
+        task = Tagging(self.data, VOCAB, 16)
+        items = task.items(self.data, training=True)
+        batch = joined(items)
+        scores = torch.randn(len(batch.input_ids), 3, generator=torch.Generator().manual_seed(0))
+        labelled = [(1, 0), (2, 1), (4, 2), (7, 2)]  # place on the token axis, label
+        expected = -sum(scores[place].log_softmax(0)[label] for place, label in labelled) / 4
+        torch.testing.assert_close(task.loss(scores, batch, items), expected)
+        best = [task.labels[int(scores[place].argmax())] for place, _ in labelled]
+        assert task.decode(scores, batch, items) == [[best[0], best[1], "O", best[2]], [best[3]]]
+        truth = [record["labels"] for record in self.data.records]
+        assert task.answers(self.data, items, truth).metrics["f1"] == 1.0
+
+    def test_tokens_beyond_the_row_are_outside(self) -> None:
+        long = records({"tokens": ["good"] * 30, "labels": ["B-x", "O"] * 15})
+        task = Tagging(long, VOCAB, 16)
+        assert task.items(long, training=False)[0].places == [*range(1, 15), *[None] * 16]
+
+    def test_one_label_is_refused(self) -> None:
+        with pytest.raises(UserError, match="all tokens have the label 'O'"):
+            Tagging(records(self.data.records[1]), VOCAB, 16)
+
+
+def question(context: str, answer: str | None, text: str = "is the cat good ?") -> dict[str, Any]:
+    answers = [] if answer is None else [{"text": answer, "start": context.index(answer)}]
+    return {"id": "1", "question": text, "context": context, "answers": answers, "possible": answer is not None}
+
+
+class TestAnswering:
+    def shown(self, item: Any, context: str) -> str:
+        first, last = item.target
+        return context[item.places[first][0] : item.places[last][1]]
+
+    def test_the_target_is_the_answers_words(self) -> None:
+        context = "The river bank, was abc good."
+        data = records(question(context, "bank, was abc"))
+        item = Answering(data, VOCAB, 96, 8).items(data, training=True)[0]
+        assert self.shown(item, context) == "bank, was abc"
+        data = records(question(context, "ood"))  # inside a word: the word
+        assert self.shown(Answering(data, VOCAB, 96, 8).items(data, training=True)[0], context) == "good"
+
+    def test_a_long_context_is_read_in_overlapping_windows(self) -> None:
+        context = "the good " * 60 + "paris"
+        data = records(question(context, "paris"))
+        task = Answering(data, VOCAB, 80, 10)
+        items = task.items(data, training=True)
+        assert data.treated == {"contexts read in several windows": 1}
+        assert all(len(item) <= 80 for item in items)
+        assert [item.target != (0, 0) for item in items] == [False] * (len(items) - 1) + [True]
+        ends = [item.places[-2][1] for item in items]
+        begins = [next(place for place in item.places if place)[0] for item in items]
+        assert all(begin < end for begin, end in zip(begins[1:], ends, strict=False))
+        seen = {place for item in items for place in item.places if place}
+        assert len(seen) == 121
+
+    def test_the_best_window_answers_and_no_answer_competes(self) -> None:
+        context = "the good " * 60 + "paris"
+        possible, impossible = question(context, "paris"), question(context, None)
+        for data, null, expected in (
+            (records(possible), 100.0, "paris"),  # training knows of no unanswerable question
+            (records(possible, impossible), 100.0, ""),
+            (records(possible, impossible), -100.0, "paris"),
+        ):
+            task = Answering(data, VOCAB, 80, 10)
+            only = records(possible)
+            items = task.items(only, training=True)
+            scores = [torch.zeros(len(item), 2) for item in items]
+            for part in scores:
+                part[0] = null
+            scores[-1][items[-1].target[0], 0] = scores[-1][items[-1].target[1], 1] = 9.0
+            decoded = task.decode(by_hand(scores), joined(items), items)
+            answers = task.answers(only, items, decoded)
+            assert answers.predictions == [expected]
+            assert answers.metrics["exact_match"] == float(expected == "paris")
+
+    def test_the_loss_is_that_of_start_and_end_in_their_window(self) -> None:
+        data = records(question("the cat", "cat"), question("a river bank of good money .", "good"))
+        task = Answering(data, VOCAB, 96, 8)
+        items = task.items(data, training=True)
+        scores = torch.randn(sum(map(len, items)), 2, generator=torch.Generator().manual_seed(0))
+        parts = torch.split(scores, [len(item) for item in items])
+        expected = -sum(
+            part[:, side].log_softmax(0)[item.target[side]]
+            for part, item in zip(parts, items, strict=True)
+            for side in (0, 1)
+        )
+        torch.testing.assert_close(task.loss(scores, joined(items), items), expected / 4)
+
+    def test_long_questions_and_empty_contexts_are_counted(self) -> None:
+        data = records(question("", None, text="is " * 70), question("cat", "cat"))
+        task = Answering(data, VOCAB, 96, 8)
+        items = task.items(data, training=False)
+        assert data.treated == {"questions cut to 64 tokens": 1, "empty contexts": 1}
+        scores = torch.zeros(sum(map(len, items)), 2)
+        assert task.answers(data, items, task.decode(scores, joined(items), items)).predictions[0] == ""
+
+    def test_windows_that_cannot_move_on_are_refused(self) -> None:
+        with pytest.raises(UserError, match="cannot share 32"):
+            Answering(records(question("cat", "cat")), VOCAB, 96, 32)
+
+    def test_a_span_never_ends_before_it_begins_nor_grows_too_long(self) -> None:
+        scores = np.zeros((50, 2), np.float32)
+        scores[40, 0] = scores[3, 1] = 9.0  # would end before it begins
+        places = [None, *((n, n + 1) for n in range(48)), None]
+        span = best_span(scores, places)
+        assert span is not None
+        assert span.score == 9.0  # of a start or an end, never of both
+        assert span.begin < span.end
+        scores[:, 0] = scores[:, 1] = -5.0
+        scores[2, 0] = scores[45, 1] = 9.0  # 44 tokens
+        span = best_span(scores, places)
+        assert span is not None
+        assert span.end - span.begin <= 30
+
+
+class TestChoice:
+    data = records(
+        {"context": "the cat", "choices": ["is good", "was bad", "a film"], "label": 1},
+        {"context": "money", "choices": ["good", "bad"], "label": 0},
+    )
+
+    def test_a_row_a_choice_and_a_loss_over_them(self) -> None:
+        task = Choice(VOCAB, 16)
+        items = task.items(self.data, training=True)
+        assert [len(item.rows) for item in items] == [3, 2]
+        assert pieces(items[1].rows[1].input_ids) == ["[CLS]", "money", "[SEP]", "bad", "[SEP]"]
+        scores = torch.tensor([[1.0], [2.0], [0.0], [0.5], [1.5]])
+        expected = -(scores[:3, 0].log_softmax(0)[1] + scores[3:, 0].log_softmax(0)[0]) / 2
+        torch.testing.assert_close(task.loss(scores, joined(items), items), expected)
+        decoded = task.decode(scores, joined(items), items)
+        assert decoded == [1, 1]
+        assert task.answers(self.data, items, decoded).metrics == {"accuracy": 0.5}
