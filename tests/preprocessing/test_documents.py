@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, DataConfig
-from preprocessing import documents
+from preprocessing import blocks
 from preprocessing.documents import Document, read_documents
 from preprocessing.plan import Span
 from preprocessing.sources import Meter
@@ -97,7 +97,7 @@ def test_dump_gives_each_page_once_wherever_it_is_cut(
 
 
 def test_page_and_tag_are_found_across_reads(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "_READ_BYTES", 3)
+    monkeypatch.setattr(blocks, "_READ_BYTES", 3)
     path = write(wikipedia_xml([("A", "first"), ("B", "second")]))
     assert texts(path, "wikipedia") == ["first", "second"]
 
@@ -211,8 +211,8 @@ def test_half_a_surrogate_pair_is_invalid_too(write: Callable[..., Path]) -> Non
 def test_file_without_boundaries_is_an_error_not_a_full_memory(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kind: str, content: bytes
 ) -> None:
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 100)
-    monkeypatch.setattr(documents, "_READ_BYTES", 10)
+    monkeypatch.setattr(blocks, "MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr(blocks, "_READ_BYTES", 10)
     with pytest.raises(UserError, match="a document of more than"):
         read(write(content), kind)
 

@@ -8,6 +8,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -412,6 +415,40 @@ def test_error_of_a_worker_process_is_the_original_one(tmp_path: Path) -> None:
     assert raised.value.place == str(bad)
     assert raised.value.mend == "fetch it again"
     assert not (tmp_path / "dataset").exists()
+
+
+def can_mount() -> bool:
+    """Whether this machine lets us have a small disk of our own."""
+    argv = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]  # noqa: S108  # seen by nobody else
+    return (
+        shutil.which("unshare") is not None and subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    )
+
+
+PREPARE = """
+import sys
+from configs.schema import DataConfig
+from preprocessing.pipeline import prepare
+prepare(DataConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs user namespaces, to mount a small disk in one")
+@pytest.mark.parametrize(
+    ("options", "mend"), [("size=64k", "the disk is full"), ("ro", "the file system is read-only")]
+)
+def test_disk_that_cannot_be_written_is_named_and_nothing_left(
+    tmp_path: Path, corpus: Path, options: str, mend: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    config = small_config(disk / "dataset", corpus)
+    script = 'mount -t tmpfs -o "$1" tmpfs "$2"; "$3" -c "$4" "$5"; code=$?; ls -A "$2"; exit $code'
+    argv = ["unshare", "-rm", "sh", "-c", script, "sh", options, str(disk), sys.executable, PREPARE]
+    ended = subprocess.run([*argv, config.model_dump_json()], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"configs.errors.UserError: {config.dataset}: cannot write. {mend}")
+    assert ended.stdout == ""
 
 
 def test_folder_of_something_else_is_refused_and_left_alone(config: DataConfig) -> None:
