@@ -216,6 +216,9 @@ class TrainConfig(Section):
         "unset: the temporary folder for a data set at a URL, and others are read in place.",
     )
     stage_gib: float = Field(50.0, gt=0.0, description="Most GiB of copied shards on a node.")
+    profile_steps: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="Steps of which rank 0 writes a torch.profiler trace to <run>/profile."
+    )
     log_every_steps: int = Field(10, ge=1, description="Steps between console lines; metrics.jsonl has every step.")
     evaluate_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations on the held-out split; 0: at the end only."

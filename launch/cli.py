@@ -133,6 +133,8 @@ def train(
             "--resume", metavar="auto|never|PATH", help="Go on from the newest checkpoint, none, or this one."
         ),
     ] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would be, and touch nothing.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Try 20 steps on synthetic rows; nothing is kept.")] = False,
 ) -> None:
     """Train in runs/<name>, on all GPUs of this machine or on its CPU, or as one rank of torchrun.
 
@@ -140,13 +142,20 @@ def train(
 
     [dim]bertrain train demo[/]
 
+    [dim]bertrain train base_phase1 --dry-run[/]
+
     [dim]torchrun --nproc-per-node 8 --no-python bertrain train mine.toml[/]
     """
     from configs.recipe import load_recipe
-    from launch import local, run_folder
+    from launch import local, rehearsal, run_folder
     from pretrain.fit import open_data
 
     resolved = load_recipe(recipe, overrides or ())
+    if dry_run:
+        rehearsal.show_dry_run(resolved)
+        return
+    if smoke:
+        raise typer.Exit(rehearsal.smoke(resolved))
     open_data(resolved)  # what does not fit is told now, once
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         local.become_rank(resolved, resume)

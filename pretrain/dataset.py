@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from contextlib import suppress
@@ -42,6 +43,14 @@ class Dataset:
             return self.stage.path(StoredFile(place, stored_bytes(place), self.manifest.vocabulary.sha256))
         except FileNotFoundError as error:
             raise UserError("the vocabulary is missing", place=place, mend="copy the data set anew") from error
+
+    def has_its_vocabulary(self) -> bool:
+        """Whether its `vocab.txt` is the one that the rows were made with."""
+        try:
+            with open_stored(f"{self.place}/{VOCABULARY}") as stream:
+                return hashlib.sha256(stream.read()).hexdigest() == self.manifest.vocabulary.sha256
+        except FileNotFoundError:
+            return False
 
     def open_shard(self, entry: ShardEntry, *, checked: bool) -> Rows:
         """The rows of a shard, mapped; `UserError` when its bytes are not those of the manifest.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.files import sha256_of_file
 from configs.schema import DataConfig, Recipe, digest_of
 from preprocessing.contract import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
@@ -80,6 +79,5 @@ def _check_vocabulary(dataset: Dataset, data: DataConfig, refuse: Callable[[str]
             refuse(f"the data set's vocabulary is not that of {ours.file}")
     elif ours.file is None and theirs.size > ours.size:
         refuse(f"the data set's vocabulary has {theirs.size} entries, the recipe's at most {ours.size}")
-    path = dataset.vocabulary_path()
-    if not path.is_file() or sha256_of_file(path) != theirs.sha256:
+    if not dataset.has_its_vocabulary():
         refuse(f"{VOCABULARY} is missing or not the vocabulary that the rows were made with")

@@ -58,12 +58,6 @@ class Stage:
         self._expected: set[StoredFile] = set()
         self._queue: queue.SimpleQueue[StoredFile] = queue.SimpleQueue()
         self._fetchers: list[threading.Thread] = []
-        with explain_write_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir(exist_ok=True, mode=0o700)
-            (self.folder / LOCKS).mkdir(exist_ok=True)
-        if self.folder.stat().st_uid != os.getuid():  # whoever owns it could put rows into the training
-            raise UserError("the folder is another user's", place=str(self.folder), mend="set train.stage_in")
 
     def path(self, file: StoredFile) -> Path:
         """The file's checked copy, made now if it is not there.
@@ -71,6 +65,7 @@ class Stage:
         A read that fails is tried again, after pauses that grow. `UserError` when it fails for good, when the bytes
         that come have another digest, or when the bound is too small for the file.
         """
+        self._make_folder()
         copy, began = self.folder / file.sha256, time.monotonic()
         with self._locked(file.sha256[:2]):
             if not _is_whole(copy, file):
@@ -103,6 +98,14 @@ class Stage:
             # Daemons: a rank that ends does not wait for what it will not read.
             self._fetchers.append(threading.Thread(target=self._fetch_expected, name="stage", daemon=True))
             self._fetchers[-1].start()
+
+    def _make_folder(self) -> None:
+        with explain_write_errors(self.folder):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            (self.folder / LOCKS).mkdir(exist_ok=True)
+        if self.folder.stat().st_uid != os.getuid():  # whoever owns it could put rows into the training
+            raise UserError("the folder is another user's", place=str(self.folder), mend="set train.stage_in")
 
     def _fetch_expected(self) -> None:
         while True:

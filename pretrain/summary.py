@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from configs.schema import Recipe
-from preprocessing.contract import Manifest
 from pretrain import flops
 from pretrain.checkpoint import State
 from pretrain.data import rows_of_passes
@@ -18,10 +17,35 @@ def summary(recipe: Recipe, data: TrainingData, world: World, state: State) -> l
     return [
         f"run      {recipe.runs}/{recipe.name}, {start}",
         *(f"data     {line}" for line in _data(recipe, data)),
-        f"model    {_model(recipe, data.main.manifest)}",
-        f"batch    {_batch(recipe, world)}",
-        f"ranks    {world.world_size} on {world.device.type}, ZeRO stage {recipe.train.zero_stage}, "
-        f"{recipe.train.precision}",
+        *arithmetic(recipe, data.main.manifest.vocabulary.size, world.world_size, world.device.type),
+    ]
+
+
+def dry_run(recipe: Recipe, data: TrainingData | None, world_size: int, device: str) -> list[str]:
+    """What a run would be: lines for the console. Without its data set, the vocabulary is taken as large as it may be.
+
+    FLOPs are those of full rows.
+    """
+    vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
+    rows = recipe.train.steps * recipe.train.global_batch_size
+    work = rows * _row_flops(recipe, vocabulary_size)
+    return [
+        f"run      {recipe.runs}/{recipe.name}",
+        *(
+            f"data     {line}"
+            for line in (_data(recipe, data) if data else [f"{recipe.data.dataset} is not there yet"])
+        ),
+        *arithmetic(recipe, vocabulary_size, world_size, device),
+        f"work     {rows:,} rows, at most {rows * recipe.data.max_seq_length:,} tokens, {work:.3g} FLOP",
+    ]
+
+
+def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: str) -> list[str]:
+    """The model's size, the batch, the ranks."""
+    return [
+        f"model    {_model(recipe, vocabulary_size)}",
+        f"batch    {_batch(recipe, world_size)}",
+        f"ranks    {world_size} on {device}, ZeRO stage {recipe.train.zero_stage}, {recipe.train.precision}",
     ]
 
 
@@ -42,22 +66,27 @@ def _data(recipe: Recipe, data: TrainingData) -> list[str]:
     return lines
 
 
-def _model(recipe: Recipe, manifest: Manifest) -> str:
-    model, data = recipe.model, recipe.data
-    sizes = (model, manifest.vocabulary.size, manifest.objective)
-    masked_tokens = min(data.max_predictions_per_seq, round(data.masked_lm_prob * data.max_seq_length))
-    row = flops.row_flops(*sizes, length=data.max_seq_length, masked_tokens=masked_tokens)
+def _model(recipe: Recipe, vocabulary_size: int) -> str:
+    model, objective = recipe.model, recipe.data.objective
     return (
         f"{model.num_hidden_layers} layers x {model.hidden_size}, {model.num_attention_heads} heads, "
-        f"{model.norm}-LayerNorm, masked words{'' if manifest.objective == 'none' else f' + {manifest.objective}'}, "
-        f"{flops.bert_parameters(*sizes):,} parameters, {row / 1e9:.3g} GFLOP a full row"
+        f"{model.norm}-LayerNorm, masked words{'' if objective == 'none' else f' + {objective}'}, "
+        f"{flops.bert_parameters(model, vocabulary_size, objective):,} parameters, "
+        f"{_row_flops(recipe, vocabulary_size) / 1e9:.3g} GFLOP a full row"
     )
 
 
-def _batch(recipe: Recipe, world: World) -> str:
+def _row_flops(recipe: Recipe, vocabulary_size: int) -> int:
+    data = recipe.data
+    masked_tokens = min(data.max_predictions_per_seq, round(data.masked_lm_prob * data.max_seq_length))
+    sizes = (recipe.model, vocabulary_size, data.objective)
+    return flops.row_flops(*sizes, length=data.max_seq_length, masked_tokens=masked_tokens)
+
+
+def _batch(recipe: Recipe, world_size: int) -> str:
     train = recipe.train
-    accumulation = gradient_accumulation_steps(train.global_batch_size, world.world_size, train.micro_batch_size)
+    accumulation = gradient_accumulation_steps(train.global_batch_size, world_size, train.micro_batch_size)
     return (
-        f"{train.global_batch_size} rows a step = {world.world_size} rank(s) x {accumulation} micro-step(s) of at most "
+        f"{train.global_batch_size} rows a step = {world_size} rank(s) x {accumulation} micro-step(s) of at most "
         f"{train.micro_batch_size}; {train.steps:,} steps"
     )

@@ -30,6 +30,7 @@ from pretrain.metrics import MetricsLog, StepMetrics
 from pretrain.model import BertForPreTraining
 from pretrain.optim import learning_rate_at
 from pretrain.pretrained import load_pretrained
+from pretrain.profiling import Profiler
 from pretrain.step import Step
 from pretrain.stop import StopRequest
 from pretrain.summary import summary
@@ -46,6 +47,7 @@ class Trainer:
         self.data = open_data(self.recipe)
         self.manifest = self.data.main.manifest
         self.meter = Meter(self.recipe.model, self.manifest, world)
+        self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
         self.engine = Engine(self._first_model(), self.recipe.optimizer, self.recipe.train, world)
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
 
@@ -59,7 +61,8 @@ class Trainer:
             self.meter.start(state.time_s)
             for step in self._loader().steps(state.cursor, batch_sizes):
                 self.meter.rows_arrived()
-                state, metrics = self._train_step(state, step)
+                with self.profiler.step(state.step + 1, self.meter):
+                    state, metrics = self._train_step(state, step)
                 evaluation = self._evaluate_when_due(state.step)
                 if metrics_log:
                     metrics_log.write_step(metrics, evaluation)

@@ -73,7 +73,7 @@ def content_of(name: str, size: int = 1000) -> bytes:
 
 
 def shards_in(stage: Stage) -> set[str]:
-    return {path.name for path in stage.folder.iterdir() if path.is_file() and not path.suffix}
+    return {path.name for path in stage.folder.glob("*") if path.is_file() and not path.suffix}
 
 
 def test_a_file_is_copied_once(store: type[FaultyStore], tmp_path: Path) -> None:
@@ -144,6 +144,7 @@ def test_the_bound_holds_and_the_least_recently_used_go(store: type[FaultyStore]
 
 def test_what_a_killed_process_left_makes_room(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, files = Stage(tmp_path, 2000), [put(name) for name in "ab"]
+    stage.folder.mkdir()
     (stage.folder / f"{'0' * 64}.partial").write_bytes(bytes(1500))
     for file in files:
         stage.path(file)
@@ -219,9 +220,9 @@ def _count_copies(folder: str, file: StoredFile) -> int:
     return len(copies)
 
 
-def test_another_users_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Stage(tmp_path, 1000)
-    folder = tmp_path / f"bertrain-{os.getuid()}"
+def test_another_users_folder_is_not_trusted(store: type[FaultyStore], tmp_path: Path) -> None:
+    file = put("a")
+    folder = Stage(tmp_path, 1000).path(file).parent
     os.chown(folder, 12_345, 12_345) if os.getuid() == 0 else pytest.skip("only root can give a folder away")
     with pytest.raises(UserError, match="another user's"):
-        Stage(tmp_path, 1000)
+        Stage(tmp_path, 1000).path(file)
