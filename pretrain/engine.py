@@ -25,12 +25,17 @@ from torch import Tensor, nn
 from configs.schema import OptimizerConfig, TrainConfig
 from pretrain import partition
 from pretrain.distributed import World
+from pretrain.lamb import Lamb
 from pretrain.optim import adamw, parameter_groups
 from pretrain.partition import Partition
 
 log = logging.getLogger(__name__)
 
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, at most; DeepSpeed would take 500 million for any model
+UNSAID = (
+    "OVERFLOW",  # a skipped step: `StepResult` says it
+    "untested optimizer",  # ours: it is tested
+)
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,20 @@ class Engine:
         self.world = world
         self.zero_stage = train.zero_stage
         self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-        self.optimizer_steps = 0  # AdamW's t: steps made and not skipped
+        self.optimizer_steps = 0  # the bias correction's t: steps made and not skipped
         self._clipping = optimizer.gradient_clipping
-        self._adam = adamw(parameter_groups(model, optimizer.weight_decay), optimizer)
-        self._masters = _hold_masters(model, self._adam, train, world) if train.zero_stage == 0 else {}
+        groups = parameter_groups(model, optimizer.weight_decay)
+        self._optimizer = Lamb(groups, optimizer) if optimizer.name == "lamb" else adamw(groups, optimizer)
+        self._masters = _hold_masters(model, self._optimizer, train, world) if train.zero_stage == 0 else {}
         # DeepSpeed casts into new tensors; these keep the fp32 values, for masters that start from rounded ones.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
         config = deepspeed_config(model, optimizer, train)
         deepspeed = _import_deepspeed(world)
         with contextlib.redirect_stdout(None):  # one of its optimizers prints the memory in use
-            self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config)
+            self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
         self.partition = self._make_partition()
+        if isinstance(self._optimizer, Lamb):
+            self._optimizer.locate(self.partition.places, is_partitioned=self.zero_stage > 0 and world.world_size > 1)
         if self.zero_stage:
             for fragment in self.partition.fragments:
                 fragment.master.copy_(exact[fragment.name].view(-1).narrow(0, fragment.offset, fragment.numel))
@@ -93,17 +101,17 @@ class Engine:
         self._deepspeed.backward(loss * self.world.world_size, scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> StepResult:
-        """Clip the accumulated gradients by their global norm and make one AdamW step, or skip it on all ranks."""
-        for group in self._adam.param_groups:
-            group["lr"] = learning_rate
+        """Clip the accumulated gradients by their global norm and make one step, or skip it on all ranks."""
+        for group in self._optimizer.param_groups:
+            group |= {"lr": learning_rate, "step": self.optimizer_steps + 1}
         result = self._step_sharded() if self.zero_stage else self._step_replicated()
         self.optimizer_steps += not result.skipped
         return result
 
     def set_optimizer_steps(self, steps: int) -> None:
-        """Go on as if `steps` steps had been made: AdamW's bias correction follows them."""
+        """Go on as if `steps` steps had been made: the moments' bias correction follows them."""
         self.optimizer_steps = steps
-        for state in self._adam.state.values():
+        for state in self._optimizer.state.values():
             state["step"].fill_(steps)
 
     def _step_sharded(self) -> StepResult:
@@ -132,10 +140,10 @@ class Engine:
 
     def _make_partition(self) -> Partition:
         if self.zero_stage == 0:
-            return partition.replicated(self.module, self._adam, self._masters, self.world)
+            return partition.replicated(self.module, self._optimizer, self._masters, self.world)
         if self.zero_stage == 3:
-            return partition.sharded(self.module, self._adam, self._deepspeed.optimizer, self.world)
-        return partition.flat(self.module, self._adam, self._deepspeed.optimizer)
+            return partition.sharded(self.module, self._optimizer, self._deepspeed.optimizer, self.world)
+        return partition.flat(self.module, self._optimizer, self._deepspeed.optimizer)
 
 
 def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig) -> dict[str, Any]:
@@ -145,6 +153,7 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": train.micro_batch_size,
         "gradient_accumulation_steps": 1,  # losses come normalised, and `backward` is told which is the last
+        "zero_allow_untested_optimizer": optimizer.name == "lamb",  # ours, made for partitions
         "gradient_clipping": optimizer.gradient_clipping if train.zero_stage else 0.0,
         "zero_optimization": {
             "stage": train.zero_stage,
@@ -159,8 +168,10 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
     return config
 
 
-def _hold_masters(model: nn.Module, adam: torch.optim.AdamW, train: TrainConfig, world: World) -> dict[str, Tensor]:
-    """What AdamW steps on at stage 0: the parameters themselves in fp32, in bf16 fp32 copies, gradients in fp32 too."""
+def _hold_masters(
+    model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainConfig, world: World
+) -> dict[str, Tensor]:
+    """What the optimizer steps on at stage 0: the parameters, or in bf16 fp32 copies of them; gradients fp32 too."""
     model.to(world.device)
     masters: dict[str, Tensor] = dict(model.named_parameters())
     if train.precision == "bf16":
@@ -168,7 +179,7 @@ def _hold_masters(model: nn.Module, adam: torch.optim.AdamW, train: TrainConfig,
             masters[name] = parameter.detach().clone().requires_grad_()
             parameter.data = parameter.data.to(torch.bfloat16)
             parameter.grad_dtype = torch.float32
-        for group in adam.param_groups:
+        for group in optimizer.param_groups:
             group["params"] = [masters[name] for name in group["names"]]
     return masters
 
@@ -188,7 +199,7 @@ def _import_deepspeed(world: World) -> Any:
     logger = logging.getLogger("DeepSpeed")  # prints to stdout by itself
     logger.handlers.clear()
     logger.propagate = True
-    logger.addFilter(lambda record: "OVERFLOW" not in record.getMessage())  # a skipped step: `StepResult` says it
+    logger.addFilter(lambda record: not any(words in record.getMessage() for words in UNSAID))
     # It calls collectives by names that torch has since changed.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\.c10d_logger")
     if world.device.type == "cpu":

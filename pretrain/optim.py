@@ -1,4 +1,4 @@
-"""AdamW over BERT's two parameter groups, and its learning rate by step (Devlin et al. 2018, A.2)."""
+"""BERT's two parameter groups, AdamW over them, and the learning rate by step (Devlin et al. 2018, A.2)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The model's parameters in two groups: with `weight_decay`, and without.
 
-    As published, biases and LayerNorm are not decayed: exactly the parameters of one dimension. Each group holds
-    `params`, their `names` in the same order, and its `weight_decay`. A tied weight comes once.
+    As published, biases and LayerNorm are not decayed, nor adapted by LAMB: exactly the parameters of one dimension.
+    Each group holds `params`, their `names` in the same order, `weight_decay` and `adapted`. A tied weight comes once.
     """
     named = dict(model.named_parameters())
     decayed = {name: parameter for name, parameter in named.items() if parameter.dim() > 1}
     plain = {name: parameter for name, parameter in named.items() if parameter.dim() <= 1}
     return [
-        {"names": list(group), "params": list(group.values()), "weight_decay": decay}
-        for group, decay in ((decayed, weight_decay), (plain, 0.0))
+        {"names": list(group), "params": list(group.values()), "weight_decay": decay, "adapted": adapted}
+        for group, decay, adapted in ((decayed, weight_decay, True), (plain, 0.0, False))
         if group
     ]
 
@@ -33,9 +33,9 @@ def adamw(groups: list[dict[str, Any]], optimizer: OptimizerConfig) -> torch.opt
     return torch.optim.AdamW(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
 
 
-def ensure_moments(adam: torch.optim.AdamW, weights: Tensor) -> dict[str, Tensor]:
+def ensure_moments(optimizer: torch.optim.Optimizer, weights: Tensor) -> dict[str, Tensor]:
     """AdamW's state of `weights`, made now if the first step has not: what it would make, so that it can be loaded."""
-    state: dict[str, Tensor] = adam.state[weights]
+    state: dict[str, Tensor] = optimizer.state[weights]
     if not state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)
         state.update({name: torch.zeros_like(weights, requires_grad=False) for name in MOMENTS})

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from pretrain.distributed import World
-from pretrain.optim import ensure_moments
+from pretrain.optim import MOMENTS, ensure_moments
 
-KINDS = ("master", "exp_avg", "exp_avg_sq")
+KINDS = ("master", *MOMENTS)
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,37 @@ class Fragment:
         return Fragment(self.name, self.offset + start, *parts)
 
 
+class Place(NamedTuple):
+    """Where a fragment lies: `length` elements of `weights`, which the optimizer steps on, from element `start` on.
+
+    They are the elements `offset`, `offset + 1` … of the flattened parameter `name`.
+    """
+
+    name: str
+    offset: int
+    weights: Tensor
+    start: int
+    length: int
+
+
 @dataclass(frozen=True)
 class Partition:
-    """A rank's fragments, those of them that it is to save, and how to bring the model's weights up to date.
+    """A rank's fragments with their places, those that it is to save, and how to bring the model's weights up to date.
 
     `refresh` is a collective: it rounds changed master weights to the model's precision and sends them where they are
     used. Over all ranks, `saved` has every element of every parameter exactly once.
     """
 
+    places: list[Place]
     fragments: list[Fragment]
     saved: list[Fragment]
     refresh: Callable[[], None]
 
 
-def replicated(model: nn.Module, adam: torch.optim.AdamW, masters: dict[str, Tensor], world: World) -> Partition:
+def replicated(model: nn.Module, optimizer: Optimizer, masters: dict[str, Tensor], world: World) -> Partition:
     """Stage 0. `masters` are the parameters themselves, or fp32 copies of them; each rank saves an even share."""
-    fragments = [_fragment(name, 0, adam, master, 0, master.numel()) for name, master in masters.items()]
+    places = [Place(name, 0, master, 0, master.numel()) for name, master in masters.items()]
+    fragments = _fragments(places, optimizer)
 
     @torch.no_grad()
     def refresh() -> None:
@@ -66,39 +82,38 @@ def replicated(model: nn.Module, adam: torch.optim.AdamW, masters: dict[str, Ten
             if parameter is not masters[name]:
                 parameter.copy_(masters[name])
 
-    return Partition(fragments, list(_shares(fragments, world)), refresh)
+    return Partition(places, fragments, list(_shares(fragments, world)), refresh)
 
 
-def flat(model: nn.Module, adam: torch.optim.AdamW, zero: Any) -> Partition:
+def flat(model: nn.Module, optimizer: Optimizer, zero: Any) -> Partition:
     """Stages 1 and 2. `zero` is DeepSpeed's optimizer; a parameter that does not touch this rank maps to None."""
     parameters: dict[str, Any] = dict(model.named_parameters())
     mapped = ((name, parameter._hp_mapping) for name, parameter in parameters.items())
-    fragments = [
-        _fragment(
+    places = [
+        Place(
             name,
             mapping.lp_fragment_address.start,
-            adam,
-            adam.param_groups[mapping.param_group_index]["params"][0],
+            optimizer.param_groups[mapping.param_group_index]["params"][0],
             mapping.hp_fragment_address.start,
             mapping.hp_fragment_address.numel,
         )
         for name, mapping in mapped
         if mapping is not None
     ]
-    return Partition(fragments, fragments, zero.update_lp_params)
+    fragments = _fragments(places, optimizer)
+    return Partition(places, fragments, fragments, zero.update_lp_params)
 
 
-def sharded(model: nn.Module, adam: torch.optim.AdamW, zero: Any, world: World) -> Partition:
+def sharded(model: nn.Module, optimizer: Optimizer, zero: Any, world: World) -> Partition:
     """Stage 3. Every parameter is cut into even shares, one a rank, the last ones padded or nothing but padding."""
     parameters: dict[str, Any] = dict(model.named_parameters())
-    fragments = []
+    places = []
     for name, parameter in parameters.items():
         group, start, share = zero.grad_position[zero.get_param_id(parameter)]
         offset = world.rank * share
         length = min(share, parameter.ds_numel - offset)
         if length > 0:
-            weights = zero.fp32_partitioned_groups_flat[group]
-            fragments.append(_fragment(name, offset, adam, weights, start, length))
+            places.append(Place(name, offset, zero.fp32_partitioned_groups_flat[group], start, length))
 
     def refresh() -> None:
         zero._partition_all_parameters()
@@ -107,14 +122,17 @@ def sharded(model: nn.Module, adam: torch.optim.AdamW, zero: Any, world: World) 
         if zero.persistent_parameters:  # small ones, which every rank keeps whole
             zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
 
-    return Partition(fragments, fragments, refresh)
+    fragments = _fragments(places, optimizer)
+    return Partition(places, fragments, fragments, refresh)
 
 
-def _fragment(name: str, offset: int, adam: torch.optim.AdamW, weights: Tensor, start: int, length: int) -> Fragment:
-    """`length` elements of what `adam` steps on, `weights`, from its element `start` on."""
-    state = ensure_moments(adam, weights)
-    whole = {"master": weights.detach()} | {kind: state[kind] for kind in KINDS[1:]}
-    return Fragment(name, offset, *(whole[kind].view(-1).narrow(0, start, length) for kind in KINDS))
+def _fragments(places: list[Place], optimizer: Optimizer) -> list[Fragment]:
+    fragments = []
+    for name, offset, weights, start, length in places:
+        state = ensure_moments(optimizer, weights)
+        whole = (weights.detach(), *(state[kind] for kind in MOMENTS))
+        fragments.append(Fragment(name, offset, *(tensor.view(-1).narrow(0, start, length) for tensor in whole)))
+    return fragments
 
 
 def _shares(fragments: list[Fragment], world: World) -> Iterator[Fragment]:

@@ -26,6 +26,7 @@ def test_bf16_accumulates_in_fp32() -> None:
         "train_micro_batch_size_per_gpu": 7,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": 1.0,
+        "zero_allow_untested_optimizer": False,
         "zero_optimization": {
             "stage": 2,
             "reduce_bucket_size": sum(parameter.numel() for parameter in small.build().parameters()),
