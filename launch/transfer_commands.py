@@ -31,6 +31,15 @@ class Precision(StrEnum):
     fp32 = "fp32"
 
 
+class Pool(StrEnum):
+    """What a vector of `embed` is of."""
+
+    mean = "mean"
+    cls = "cls"
+    pooler = "pooler"
+    tokens = "tokens"
+
+
 class Device(StrEnum):
     """Where a fine-tuning runs."""
 
@@ -158,6 +167,49 @@ def finetune(
     finetune_aloud(source, task, settings, output, label_counts(learning_curve))
 
 
+def embed(
+    source: Source,
+    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="A text a line, or .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .arrow or .npz.")],
+    text: Annotated[str, typer.Option(help=".jsonl: the text's field.")] = "text",
+    layers: Annotated[
+        str, typer.Option(metavar="N,N,…", help="Layers: 0 the embeddings, -1 the last one, all for all of them.")
+    ] = "-1",
+    pool: Annotated[Pool, typer.Option(help="A vector a text, or of each of its tokens.")] = Pool.mean,
+    mix: Annotated[str, typer.Option(metavar="mean|FILE", help="Mix the layers to one, evenly or by a file.")] = "",
+    max_length: Annotated[int, typer.Option(min=2, help="Most tokens of a text; the rest is cut.")] = 128,
+    device: Annotated[Device, typer.Option(help="auto: the GPU where there is one.")] = Device.auto,
+) -> None:
+    """Write vectors of texts or their tokens, from chosen layers, to Arrow or NumPy.
+
+    [dim]bertrain embed runs/demo sentences.txt --layers 2,3 --pool mean -o vectors.arrow[/]
+    """
+    from launch.embedding import embed_aloud
+    from pretrain.transfer.features import Pooling
+
+    embed_aloud(
+        source,
+        texts,
+        output,
+        field=text,
+        layers=layer_numbers(layers),
+        pooling=Pooling(pool.value),
+        mix=mix,
+        max_length=max_length,
+        device=device.value,
+    )
+
+
+def layer_numbers(text: str) -> list[int] | None:
+    """`1,2,-1` as numbers, `all` as None; `UserError` for anything else."""
+    if text == "all":
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{text!r} are no layers", place="--layers", mend="write e.g. 1,2,-1, or all") from None
+
+
 def label_counts(text: str) -> list[int]:
     """`10,100,1000` as numbers; `UserError` for anything else."""
     try:
@@ -175,3 +227,4 @@ def add_to(app: typer.Typer) -> None:
     app.command("import", rich_help_panel=TRANSFER)(import_)
     app.command(rich_help_panel=TRANSFER)(fill)
     app.command(rich_help_panel=TRANSFER)(finetune)
+    app.command(rich_help_panel=TRANSFER)(embed)

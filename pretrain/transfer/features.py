@@ -1,0 +1,143 @@
+"""Features: the vectors of an encoder's layers, for tokens or pooled to one a text; batched by length.
+
+L layers that are asked for · H width · B texts of a block · T tokens of all of them, special ones included
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from configs.errors import UserError
+from pretrain.batch import Batch
+from pretrain.model import BertModel
+from pretrain.pretrained import Pretrained
+from pretrain.transfer.rows import Row, batch_of
+
+BLOCK_TEXTS = 4096  # tokenised, sorted by length and written at once: what memory is bound by
+BATCH_TOKENS = 8192
+
+Floats = NDArray[np.float32]
+
+
+class Pooling(StrEnum):
+    """What a vector is of."""
+
+    mean = "mean"  # the mean of the text's own tokens, [CLS] and [SEP] left out
+    cls = "cls"  # [CLS]
+    pooler = "pooler"  # the pretraining pooler's output: of the last layer alone
+    tokens = "tokens"  # every token
+
+
+@dataclass(frozen=True)
+class Block:
+    """The vectors of some texts, in their order."""
+
+    vectors: Floats  # [L, B, H], or [L, T, H] of tokens
+    tokens: list[list[str]]  # word pieces of each text, [CLS] and [SEP] included
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Layers mixed into one by weights that sum to 1 (Peters et al. 2018, equation 1)."""
+
+    layers: list[int]
+    weights: list[float]
+
+    def of(self, vectors_LNH: Floats) -> Floats:
+        """One layer of the mixed vectors, [1, N, H]."""
+        return np.tensordot(np.array(self.weights, np.float32), vectors_LNH, axes=1)[None]
+
+    def write(self, path: Path) -> None:
+        """As JSON, for `read`."""
+        path.write_text(json.dumps({"layers": self.layers, "weights": self.weights}) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Mix:
+        """A mix that a probe has learned, or one written by hand; `UserError` when it is none."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            layers, weights = [int(n) for n in content["layers"]], [float(w) for w in content["weights"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            mend = 'give a file like {"layers": [1, 2], "weights": [0.3, 0.7]}'
+            raise UserError(f"not a mix of layers: {error}", place=str(path), mend=mend) from error
+        if len(layers) != len(weights) or abs(sum(weights) - 1) > 1e-3:
+            raise UserError("a weight a layer, 1 in sum, is wanted", place=str(path), mend="mend its numbers")
+        return cls(layers, weights)
+
+
+class Features:
+    """Vectors of chosen layers of one encoder; layer 0 is the embeddings' output, the last the encoder's."""
+
+    def __init__(
+        self, source: Pretrained, layers: Sequence[int], pooling: Pooling, max_length: int, device: torch.device
+    ) -> None:
+        most = source.config.num_hidden_layers
+        if not layers or not all(0 <= layer <= most for layer in layers):
+            cause = f"layers {', '.join(map(str, layers))}, but the model has 0 to {most}"
+            raise UserError(cause, place="--layers", mend="choose among these")
+        if pooling is Pooling.pooler and (list(layers) != [most] or "bert.pooler" in source.missing_parts):
+            mend = "take --pool mean, or the last layer of a model that has a pooler"
+            raise UserError(f"there is no pooler for layers {layers}", place="--pool pooler", mend=mend)
+        if max_length > source.config.max_position_embeddings:
+            cause = f"rows of {max_length} tokens, but the model has {source.config.max_position_embeddings} positions"
+            raise UserError(cause, place="--max-length", mend="lower it")
+        self.layers = list(layers)
+        self.pooling = pooling
+        self.device = device
+        self.encoder: BertModel = source.model().bert.eval().to(device)
+        self.tokenizer = source.vocabulary.tokenizer()
+        self.tokenizer.enable_truncation(max_length)
+
+    def blocks(self, texts: Iterator[str], done: Callable[[int], None] = lambda count: None) -> Iterator[Block]:
+        """The texts' vectors, a bounded number of texts at a time; `done` is told how many went through."""
+        while block := list(islice(texts, BLOCK_TEXTS)):
+            yield self._block(block, done)
+
+    @torch.no_grad()
+    def _block(self, texts: Sequence[str], done: Callable[[int], None]) -> Block:
+        encodings = self.tokenizer.encode_batch(list(texts))
+        parts: list[Any] = [None] * len(texts)
+        for numbers in batches_by_length([len(encoding.ids) for encoding in encodings]):
+            batch = batch_of([Row.of(encodings[number]) for number in numbers]).to(self.device)
+            for number, vectors in zip(numbers, self._vectors(batch), strict=True):
+                parts[number] = vectors.float().cpu().numpy()
+            done(len(numbers))
+        tokens = [encoding.tokens for encoding in encodings]
+        return Block(np.concatenate(parts, axis=1), tokens)
+
+    def _vectors(self, batch: Batch) -> list[Tensor]:
+        """Of each row of the batch, [L, 1, H], or [L, its tokens, H]."""
+        lengths = batch.offsets.diff().tolist()
+        if self.pooling is Pooling.pooler:
+            pooled_BH = self.encoder(batch)[1]
+            return [row[None, None] for row in pooled_BH]
+        wanted = set(self.layers)
+        found = {number: state for number, state in enumerate(self.encoder.hidden_states(batch)) if number in wanted}
+        states = [found[number] for number in self.layers]
+        rows = torch.split(torch.stack(states), lengths, dim=1)
+        if self.pooling is Pooling.tokens:
+            return list(rows)
+        if self.pooling is Pooling.cls:
+            return [row[:, :1] for row in rows]
+        # An empty text has no tokens of its own: then the mean of its special ones.
+        return [(row[:, 1:-1] if row.shape[1] > 2 else row).mean(1, keepdim=True) for row in rows]
+
+
+def batches_by_length(lengths: Sequence[int], most_tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """The numbers of rows in batches of like length, longest first, padded at most `most_tokens` large."""
+    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+    while order:
+        size = max(1, most_tokens // lengths[order[0]])
+        yield order[:size]
+        order = order[size:]

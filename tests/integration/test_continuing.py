@@ -1,0 +1,54 @@
+"""A run's weights as another's start: straight, and by way of Hugging Face's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pretrain.metrics import read_metrics
+from tests.integration.small import bertrain, write_small
+
+EXACT = ["train.precision=fp32", "model.hidden_dropout_prob=0.0", "model.attention_probs_dropout_prob=0.0"]
+ONE_RANK = ["cluster.ranks_per_node=1", *EXACT]
+
+
+def succeed(folder: Path, *arguments: str) -> str:
+    ended = bertrain(folder, *arguments)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set and a run of 12 steps."""
+    folder = tmp_path_factory.mktemp("continuing")
+    write_small(folder)
+    succeed(folder, "prepare", "recipe.toml")
+    succeed(folder, "train", "recipe.toml", *ONE_RANK)
+    return folder
+
+
+def test_a_second_phase_starts_where_the_first_ended(trained: Path) -> None:
+    """And again after an export and an import: the same loss at the next step."""
+    overrides = [*ONE_RANK, "train.steps=4"]
+    succeed(trained, "train", "recipe.toml", *overrides, "name=second", "train.initialise_from=runs/small")
+    succeed(trained, "export", "runs/small", "--output", "exported")
+    succeed(trained, "import", "exported", "recipe.toml", *overrides, "name=again")
+    succeed(trained, "train", "runs/again", "data.vocabulary.file=dataset/vocab.txt")
+    fresh, second, again = (read_metrics(trained / "runs" / name) for name in ("small", "second", "again"))
+    assert fresh[0]["rows"] == second[0]["rows"] == again[0]["rows"]
+    assert second[0]["mlm_loss"] < fresh[0]["mlm_loss"] - 0.1
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in second], rel=1e-6)
+
+
+def test_a_resume_needs_its_start_no_more(trained: Path) -> None:
+    overrides = [*ONE_RANK, "name=third", "train.initialise_from=start"]
+    refused = bertrain(trained, "train", "recipe.toml", *overrides, "train.steps=3")
+    assert refused.returncode == 2
+    assert "no pretrained model" in refused.stderr
+    (trained / "runs/small").rename(trained / "start")
+    succeed(trained, "train", "recipe.toml", *overrides, "train.steps=3")
+    (trained / "start").rename(trained / "runs/small")
+    succeed(trained, "train", "recipe.toml", *overrides, "train.steps=5")
+    assert [record["step"] for record in read_metrics(trained / "runs" / "third")] == [1, 2, 3, 4, 5]

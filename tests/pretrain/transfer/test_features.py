@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from pretrain.pretrained import Pretrained
+from pretrain.transfer import features as module
+from pretrain.transfer.feature_files import read_texts, write_features
+from pretrain.transfer.features import Features, Mix, Pooling, batches_by_length
+from pretrain.transfer.rows import Row, batch_of
+from tests.pretrain.runs import MODEL, VOCAB, some_model
+
+SOURCE = Pretrained(Path("here"), ModelConfig(**MODEL), VOCAB, dict(some_model().named_parameters()))
+TEXTS = ["good film", "the cat is on a river bank .", "", "bad", "money " * 40]
+CPU = torch.device("cpu")
+
+
+def states_of(text: str, max_length: int = 16) -> torch.Tensor:
+    """All layers of one text alone, [L, T, H]."""
+    tokenizer = VOCAB.tokenizer()
+    tokenizer.enable_truncation(max_length)
+    with torch.no_grad():
+        return torch.stack(list(some_model().bert.hidden_states(batch_of([Row.of(tokenizer.encode(text))]))))
+
+
+def vectors(pooling: Pooling, layers: list[int]) -> module.Block:
+    (block,) = Features(SOURCE, layers, pooling, 16, CPU).blocks(iter(TEXTS))
+    return block
+
+
+def test_each_pooling_is_what_it_says() -> None:
+    states = [states_of(text) for text in TEXTS]
+    expected = {
+        Pooling.cls: torch.stack([state[:, 0] for state in states], dim=1),
+        Pooling.tokens: torch.cat(states, dim=1),
+        Pooling.mean: torch.stack(
+            [(state[:, 1:-1] if state.shape[1] > 2 else state).mean(1) for state in states], dim=1
+        ),
+    }
+    for pooling, wanted in expected.items():
+        found = vectors(pooling, [2, 0])
+        np.testing.assert_allclose(found.vectors, wanted[[2, 0]], atol=1e-6)
+        assert found.tokens[0] == ["[CLS]", "good", "film", "[SEP]"]
+        assert [len(tokens) for tokens in found.tokens] == [state.shape[1] for state in states]
+
+
+def test_the_pooler_is_the_pretraining_ones() -> None:
+    encoder = some_model().bert
+    assert encoder.pooler is not None
+    with torch.no_grad():
+        wanted = [encoder.pooler(states_of(text)[-1, 0]).tanh() for text in TEXTS]
+    np.testing.assert_allclose(vectors(Pooling.pooler, [2]).vectors[0], torch.stack(wanted), atol=1e-6)
+
+
+def test_blocks_follow_one_another_and_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = vectors(Pooling.mean, [1]).vectors
+    monkeypatch.setattr(module, "BLOCK_TEXTS", 2)
+    done: list[int] = []
+    blocks = list(Features(SOURCE, [1], Pooling.mean, 16, CPU).blocks(iter(TEXTS), done.append))
+    assert [len(block.tokens) for block in blocks] == [2, 2, 1]
+    assert sum(done) == 5
+    np.testing.assert_allclose(np.concatenate([block.vectors for block in blocks], axis=1), whole, atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 50), max_size=40))
+def test_batches_hold_every_row_once_and_no_more_than_fits(lengths: list[int]) -> None:
+    batches = list(batches_by_length(lengths, most_tokens=60))
+    assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
+    assert all(len(batch) * max(lengths[n] for n in batch) <= 60 for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("layers", "pooling", "length", "words"),
+    [
+        ([3], Pooling.mean, 16, "the model has 0 to 2"),
+        ([], Pooling.mean, 16, "the model has 0 to 2"),
+        ([1], Pooling.pooler, 16, "no pooler for layers"),
+        ([1], Pooling.mean, 49, "the model has 48 positions"),
+    ],
+)
+def test_what_the_model_has_not_is_refused(layers: list[int], pooling: Pooling, length: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Features(SOURCE, layers, pooling, length, CPU)
+
+
+def test_a_mix_weighs_layers(tmp_path: Path) -> None:
+    mix = Mix([0, 2], [0.25, 0.75])
+    layers = vectors(Pooling.mean, [0, 2]).vectors
+    np.testing.assert_allclose(mix.of(layers)[0], 0.25 * layers[0] + 0.75 * layers[1], rtol=1e-5)
+    mix.write(tmp_path / "mix.json")
+    assert Mix.read(tmp_path / "mix.json") == mix
+    for text in ("{", '{"layers": [1], "weights": [0.5]}', '{"layers": [1, 2], "weights": [1]}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UserError):
+            Mix.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("pooling", [Pooling.mean, Pooling.tokens])
+def test_arrow_and_numpy_hold_the_same(tmp_path: Path, pooling: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_TEXTS", 2)
+    features = Features(SOURCE, [1, 2], pooling, 16, CPU)
+    of_tokens = pooling is Pooling.tokens
+    for name in ("a.arrow", "a.npz"):
+        count = write_features(tmp_path / name, features.blocks(iter(TEXTS)), ["one", "two"], of_tokens=of_tokens)
+        assert count == 5
+    table = pa.ipc.open_file(tmp_path / "a.arrow").read_all()
+    arrays = np.load(tmp_path / "a.npz")
+    assert table["number"].to_pylist() == [0, 1, 2, 3, 4]
+    for name in ("one", "two"):
+        rows = table[name].to_pylist()
+        flat = [vector for row in rows for vector in row] if of_tokens else rows
+        np.testing.assert_array_equal(np.array(flat, np.float32), arrays[name])
+    if of_tokens:
+        assert np.diff(arrays["offsets"]).tolist() == [len(tokens) for tokens in table["tokens"].to_pylist()]
+
+
+def test_forms_and_files_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such form: \.txt"):
+        write_features(tmp_path / "a.txt", iter([]), [], of_tokens=False)
+    for name in ("a.arrow", "a.npz"):
+        with pytest.raises(UserError, match="no texts"):
+            write_features(tmp_path / name, iter([]), [], of_tokens=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_of_lines_and_of_jsonl(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ntwo")
+    assert list(read_texts(tmp_path / "a.txt", "text")) == ["one", "", "two"]
+    (tmp_path / "a.jsonl").write_text('{"body": "one"}\n\n{"body": 2}\n')
+    texts = read_texts(tmp_path / "a.jsonl", "body")
+    assert next(texts) == "one"
+    with pytest.raises(UserError, match=r"a\.jsonl, line 3: no text in 'body'"):
+        next(texts)
+    with pytest.raises(UserError, match="cannot read"):
+        list(read_texts(tmp_path / "none", "text"))
