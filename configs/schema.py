@@ -170,9 +170,11 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW and its learning-rate schedule."""
+    """The optimizer and its learning-rate schedule."""
 
-    name: Literal["adamw"] = Field("adamw", description="AdamW: decoupled weight decay, none on biases and LayerNorm.")
+    name: Literal["adamw", "lamb"] = Field(
+        "adamw", description="AdamW, or LAMB for large batches; neither decays biases and LayerNorm."
+    )
     learning_rate: float = Field(1e-4, gt=0.0, description="Peak learning rate, reached at the end of the warmup.")
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the gradient's running mean.")
     beta2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the squared gradient's running mean.")
@@ -180,7 +182,16 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(0.01, ge=0.0, description="Decoupled weight decay.")
     gradient_clipping: float = Field(1.0, ge=0.0, description="Bound on the global gradient norm; 0: none.")
     warmup_steps: int = Field(10_000, ge=0, description="Steps over which the learning rate rises linearly from 0.")
-    decay: Literal["linear", "constant"] = Field("linear", description="After the warmup: to 0 at the end, or not.")
+    decay: Literal["linear", "polynomial", "constant"] = Field(
+        "linear", description="After the warmup: to 0 at train.steps, evenly or by a power of what is left, or not."
+    )
+    decay_power: float = Field(0.5, gt=0.0, description="Exponent of the polynomial decay; below 1 it ends steeply.")
+    decay_steps: int = Field(
+        0,
+        ge=0,
+        description="Last steps, over which the rate falls from its peak; 0: all after the warmup. To begin the decay "
+        "at any checkpoint, resume from it with train.steps at its step + decay_steps.",
+    )
 
 
 class MixedDataset(Section):
@@ -195,6 +206,12 @@ class TrainConfig(Section):
 
     steps: int = Field(1_000_000, ge=1, description="Optimizer steps in all.")
     global_batch_size: int = Field(256, ge=1, description="Rows (pairs) an optimizer step, over all ranks.")
+    first_global_batch_size: int = Field(
+        1, ge=1, description="Rows of the first step, if the batch grows; at most global_batch_size."
+    )
+    batch_growth_steps: int = Field(
+        0, ge=0, description="Steps over which rows a step grow linearly to global_batch_size; 0: it is so from step 1."
+    )
     micro_batch_size: int = Field(32, ge=1, description="Most rows a rank takes at once; accumulation follows.")
     zero_stage: Literal[0, 1, 2, 3] = Field(
         1, description="ZeRO: 0 replicates, 1 shards optimizer state, 2 gradients, 3 weights."
@@ -231,6 +248,15 @@ class CheckpointConfig(Section):
 
     every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
     keep: int = Field(3, ge=1, description="Newest checkpoints to keep.")
+
+    @model_validator(mode="after")
+    def _batch_grows(self) -> TrainConfig:
+        if self.batch_growth_steps and self.first_global_batch_size > self.global_batch_size:
+            raise ValueError(
+                f"first_global_batch_size {self.first_global_batch_size} is above global_batch_size "
+                f"{self.global_batch_size}; lower the former"
+            )
+        return self
 
 
 class ClusterConfig(Section):
@@ -318,10 +344,18 @@ class Recipe(Section):
                 f"data.max_seq_length {self.data.max_seq_length} is above model.max_position_embeddings "
                 f"{self.model.max_position_embeddings}; raise the latter or lower the former"
             )
-        if self.optimizer.decay == "linear" and self.optimizer.warmup_steps >= self.train.steps:
+        if self.optimizer.decay == "constant":
+            if self.optimizer.decay_steps:
+                raise ValueError('optimizer.decay_steps is for a decay, but optimizer.decay is "constant"')
+        elif self.optimizer.warmup_steps >= self.train.steps:
             raise ValueError(
                 f"optimizer.warmup_steps {self.optimizer.warmup_steps} is not below train.steps {self.train.steps}; "
                 "lower the former"
+            )
+        elif self.optimizer.warmup_steps + self.optimizer.decay_steps > self.train.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps {self.optimizer.warmup_steps} and optimizer.decay_steps "
+                f"{self.optimizer.decay_steps} are together above train.steps {self.train.steps}; lower one of them"
             )
         return self
 

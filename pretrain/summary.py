@@ -9,6 +9,7 @@ from pretrain.data import rows_of_passes
 from pretrain.deal import gradient_accumulation_steps
 from pretrain.distributed import World
 from pretrain.fit import TrainingData
+from pretrain.optim import rows_of_all_steps
 
 
 def summary(recipe: Recipe, data: TrainingData, world: World, state: State) -> list[str]:
@@ -27,7 +28,7 @@ def dry_run(recipe: Recipe, data: TrainingData | None, world_size: int, device: 
     FLOPs are those of full rows.
     """
     vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
-    rows = recipe.train.steps * recipe.train.global_batch_size
+    rows = rows_of_all_steps(recipe.train)
     work = rows * _row_flops(recipe, vocabulary_size)
     return [
         f"run      {recipe.runs}/{recipe.name}",
@@ -51,7 +52,7 @@ def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: st
 
 def _data(recipe: Recipe, data: TrainingData) -> list[str]:
     """Each data set: what it holds, and how often the run goes through it."""
-    trained_rows = recipe.train.steps * recipe.train.global_batch_size
+    trained_rows = rows_of_all_steps(recipe.train)
     lines = []
     for dataset, weight in zip(data.mixed, data.weights, strict=True):
         manifest, share = dataset.manifest, weight / sum(data.weights)
@@ -86,7 +87,9 @@ def _row_flops(recipe: Recipe, vocabulary_size: int) -> int:
 def _batch(recipe: Recipe, world_size: int) -> str:
     train = recipe.train
     accumulation = gradient_accumulation_steps(train.global_batch_size, world_size, train.micro_batch_size)
+    first, growth = train.first_global_batch_size, train.batch_growth_steps
+    growing = f", grown from {first} over {growth:,} steps" if growth else ""
     return (
-        f"{train.global_batch_size} rows a step = {world_size} rank(s) x {accumulation} micro-step(s) of at most "
-        f"{train.micro_batch_size}; {train.steps:,} steps"
+        f"{train.global_batch_size} rows a step{growing} = {world_size} rank(s) x {accumulation} micro-step(s) of at "
+        f"most {train.micro_batch_size}; {train.steps:,} steps"
     )

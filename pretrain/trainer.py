@@ -28,7 +28,7 @@ from pretrain.losses import LossSums
 from pretrain.meter import Meter
 from pretrain.metrics import MetricsLog, StepMetrics
 from pretrain.model import BertForPreTraining
-from pretrain.optim import learning_rate_at
+from pretrain.optim import batch_size_at, learning_rate_at
 from pretrain.pretrained import load_pretrained
 from pretrain.profiling import Profiler
 from pretrain.step import Step
@@ -55,7 +55,7 @@ class Trainer:
         """Train to the recipe's last step, evaluate, save. False: stopped on request, with a checkpoint."""
         state = self._restore(resume)
         last_step = self.recipe.train.steps
-        batch_sizes = [self.recipe.train.global_batch_size] * (last_step - state.step)
+        batch_sizes = (batch_size_at(step, self.recipe.train) for step in range(state.step + 1, last_step + 1))
         with self._open_metrics(state) as metrics_log:
             self._greet(metrics_log, state)
             self.meter.start(state.time_s)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.recipe import find_recipe, load_recipe, resolved_toml, shipped_recipes, write_recipe
@@ -235,6 +236,24 @@ class TestResolved:
         marked = [line for line in resolved_toml(recipe, mark_changes=True).splitlines() if "changed" in line]
         assert marked == ["hidden_size = 24  # changed; default: 768"]
         assert "changed" not in resolved_toml(recipe)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"warmup_steps": 9}, "is not below train.steps 9"),
+        ({"warmup_steps": 4, "decay_steps": 6}, "together above train.steps 9"),
+        ({"decay": "constant", "decay_steps": 6}, "is for a decay"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_its_steps_is_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Recipe.model_validate({"train": {"steps": 9}, "optimizer": settings})
+
+
+def test_a_batch_grows_and_does_not_shrink() -> None:
+    with pytest.raises(ValidationError, match="first_global_batch_size 9 is above global_batch_size 8"):
+        TrainConfig(global_batch_size=8, first_global_batch_size=9, batch_growth_steps=2)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
