@@ -1,10 +1,11 @@
 """Dropout by a counter-based generator: a mask is a function of (seed, site, row, column) and is never stored.
 
 Philox4x32 of seven rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011: the fewest that pass
-BigCrush) turns the counter (column, row // 8, site, 0) under the key `seed` into four words. Their eight halves serve
-eight consecutive rows of one column, so that one call makes eight elements' fate, in any order, on any device. An
-element is kept when its 16 bits are at least the threshold; the probability is thus a multiple of 2**-16, and the scale
-of what is kept is exactly the inverse of the share that is.
+BigCrush) turns the counter (column, row // 8, site, 0) under the key `seed` into four words. Each half of a word, less
+its top bit, is a number of 15 bits: the low halves serve rows 0 to 3 of a group of eight, the high halves rows 4 to 7,
+so that one call decides the fate of eight elements, in any order, on any device. An element is kept when its number is
+at least the threshold. The probability is thus a multiple of 2**-15, and the scale of what is kept is exactly the
+inverse of the share that is.
 
 Three statements of the same function: plain torch here, a loop for CPUs here, Triton in `fused/dropout.py`.
 """
@@ -21,7 +22,8 @@ from torch import Tensor
 
 ROUNDS = 7
 LANES = 8  # rows served by one Philox call
-LANE_BITS = 16
+LANE_BITS = 15
+HALF = (1 << LANE_BITS) - 1
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 LOW_32 = 0xFFFFFFFF
@@ -42,7 +44,7 @@ class Dropout(NamedTuple):
 
     @property
     def threshold(self) -> int:
-        """The 16-bit numbers below it are dropped."""
+        """Numbers below it are dropped."""
         if not 0.0 <= self.probability < 1.0:
             raise ValueError(f"a dropout probability lies in [0, 1), not {self.probability}")
         return min(round(self.probability * (1 << LANE_BITS)), (1 << LANE_BITS) - 1)
@@ -88,7 +90,7 @@ def plain_mask(dropout: Dropout, groups: int, columns: int, dtype: torch.dtype) 
     group = torch.arange(groups, device=seed.device)[:, None]
     site = torch.full_like(seed, dropout.site)
     words = philox((column, group, site, torch.zeros_like(seed)), (seed & LOW_32, seed >> 32 & LOW_32))
-    lanes = [half for word in words for half in (word & 0xFFFF, word >> LANE_BITS)]
+    lanes = [word & HALF for word in words] + [word >> 16 & HALF for word in words]
     return (torch.stack(lanes, dim=1) >= dropout.threshold).to(dtype)
 
 
@@ -117,6 +119,6 @@ def _fill_mask(mask: NDArray[Any], seed: int, site: int, threshold: int, one: An
                 c3 = np.uint32(product_0)
                 k0 = np.uint32(k0 + np.uint32(KEY_INCREMENTS[0]))
                 k1 = np.uint32(k1 + np.uint32(KEY_INCREMENTS[1]))
-            for pair, word in enumerate((c0, c1, c2, c3)):
-                mask[group, 2 * pair, column] = one if np.uint16(word) >= threshold else 0
-                mask[group, 2 * pair + 1, column] = one if np.uint16(word >> 16) >= threshold else 0
+            for lane, word in enumerate((c0, c1, c2, c3)):
+                mask[group, lane, column] = one if word & HALF >= threshold else 0
+                mask[group, lane + 4, column] = one if word >> 16 & HALF >= threshold else 0

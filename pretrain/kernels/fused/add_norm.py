@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.dropout import LANES, Dropout
 from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
-from pretrain.kernels.fused.launch import block_of, walking_programs
+from pretrain.kernels.fused.launch import WALK_REGISTERS, block_of, walking_programs
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
 
 
@@ -88,7 +88,7 @@ def backward_kernel(
             mean = tl.load(statistics_ptr + row, mask=row < rows, other=0.0)
             inverse = tl.load(statistics_ptr + rows + row, mask=row < rows, other=0.0)
             grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
-            normed = tl.where(live, (hidden - mean) * inverse, 0.0)
+            normed = (hidden - mean) * inverse
             weight_sum += grad * normed
             shift_sum += grad
             grad_hidden = normalise_backward(grad * weight, normed, inverse, width)
@@ -97,7 +97,7 @@ def backward_kernel(
                 grad_x = dropped(grad_hidden, bits, lane, scale)
                 tl.store(grad_x_ptr + at, grad_x, mask=live)
             tl.store(grad_residual_ptr + at, grad_hidden, mask=live)
-            bias_sum += tl.where(live, grad_x, 0.0)
+            bias_sum += grad_x
     sums = sums_ptr + tl.program_id(0) * 3 * width + columns
     tl.store(sums, bias_sum, mask=inside)
     tl.store(sums + width, weight_sum, mask=inside)
@@ -159,7 +159,7 @@ class _AddNorm(torch.autograd.Function):
         backward_kernel[(programs,)](
             grad_TH.contiguous(), x_TH, bias_H, residual_TH, weight_H, seed, statistics_2T,
             grad_x_TH, grad_residual_TH, sums_P3H,
-            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps,
+            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=WALK_REGISTERS,
         )  # fmt: skip
         grad_bias_H, grad_weight_H, grad_shift_H = sums_P3H.sum(0).to(weight_H.dtype)
         return grad_x_TH, grad_bias_H, grad_residual_TH, grad_weight_H, grad_shift_H, None, None

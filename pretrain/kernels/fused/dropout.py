@@ -24,24 +24,37 @@ def launch_arguments(dropout: Dropout | None, placeholder: Tensor) -> tuple[Tens
 
 @triton.jit
 def keep_bits(seed_ptr, site, group, columns, threshold):
-    """The fate of a group's rows: bit i of a column is 1 where row i of the group is kept.
+    """The fate of a group's rows, one word a column: see `keeps`.
 
-    One word a column instead of Philox's four leaves the registers to the rows.
+    A word's two numbers of 15 bits are compared with the threshold by one addition, which carries into the bits 15 and
+    31; the four words' carries then share one word, so that the registers are left to the rows.
     """
-    zero = columns * 0
-    w0, w1, w2, w3 = tl.philox(tl.load(seed_ptr), columns, zero + group, zero + site, zero, _ROUNDS)
-    low = _pair(w0, threshold) | _pair(w1, threshold) << 2
-    return low | _pair(w2, threshold) << 4 | _pair(w3, threshold) << 6
+    c0 = columns.to(tl.uint32)
+    w0, w1, w2, w3 = _philox(c0, c0 * 0 + group, c0 * 0 + site, tl.load(seed_ptr))
+    carry = (32768 - threshold).to(tl.uint32) * 0x00010001
+    bits = (w0 & 0x7FFF7FFF) + carry & 0x80008000
+    bits |= ((w1 & 0x7FFF7FFF) + carry & 0x80008000) >> 1
+    bits |= ((w2 & 0x7FFF7FFF) + carry & 0x80008000) >> 2
+    bits |= ((w3 & 0x7FFF7FFF) + carry & 0x80008000) >> 3
+    return bits.to(tl.int32, bitcast=True)
 
 
 @triton.jit
-def _pair(word, threshold):
-    low = (word & 0xFFFF).to(tl.int32)
-    high = (word >> 16).to(tl.int32)
-    return (low >= threshold).to(tl.int32) | (high >= threshold).to(tl.int32) << 1
+def _philox(c0, c1, c2, seed):
+    """Four words from the counter (c0, c1, c2, 0). A product of 64 bits is one instruction; `tl.philox` takes two."""
+    k0, k1 = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
+    c1, c2, c3 = c1.to(tl.uint32), c2.to(tl.uint32), c0 * 0
+    for _ in tl.static_range(_ROUNDS):
+        product_0 = c0.to(tl.uint64) * 0xD2511F53
+        product_1 = c2.to(tl.uint64) * 0xCD9E8D57
+        c0, c1 = (product_1 >> 32).to(tl.uint32) ^ c1 ^ k0, product_1.to(tl.uint32)
+        c2, c3 = (product_0 >> 32).to(tl.uint32) ^ c3 ^ k1, product_0.to(tl.uint32)
+        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+    return c0, c1, c2, c3
 
 
 @triton.jit
 def dropped(value, bits, lane, scale):
     """`value` of row `lane` of the group after dropout."""
-    return tl.where((bits >> lane) & 1 != 0, value * scale, 0.0)
+    place = tl.where(lane < 4, 15, 35) - lane
+    return tl.where(bits & (1 << place) != 0, value * scale, 0.0)

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from pretrain.kernels.dropout import LANES, Dropout
 from pretrain.kernels.embedding import table_gradient
 from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
-from pretrain.kernels.fused.launch import block_of, walking_programs
+from pretrain.kernels.fused.launch import WALK_REGISTERS, block_of, walking_programs
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
 
 
@@ -89,7 +89,7 @@ def backward_kernel(
             hidden += _load_row(token_type_ptr, token_type_ids_ptr, row, rows, width, columns, live)
             mean = tl.load(statistics_ptr + row, mask=row < rows, other=0.0)
             inverse = tl.load(statistics_ptr + rows + row, mask=row < rows, other=0.0)
-            normed = tl.where(live, (hidden - mean) * inverse, 0.0)
+            normed = (hidden - mean) * inverse
             at = row.to(tl.int64) * width + columns
             grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
             if DROPOUT:
@@ -98,7 +98,7 @@ def backward_kernel(
             shift_sum += grad
             # Read again for each row: the first-level cache serves it, and registers are what bounds this kernel.
             weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
-            grad_hidden = tl.where(live, normalise_backward(grad * weight, normed, inverse, width), 0.0)
+            grad_hidden = normalise_backward(grad * weight, normed, inverse, width)
             tl.store(grad_hidden_ptr + at, grad_hidden, mask=live)
             token_type = tl.load(token_type_ids_ptr + row, mask=row < rows, other=0)
             type_0_sum += tl.where(token_type == 0, grad_hidden, 0.0)
@@ -172,7 +172,7 @@ class _Embed(torch.autograd.Function):
         sums_P4H = torch.empty(programs, 4, width, dtype=torch.float32, device=grad_TH.device)
         backward_kernel[(programs,)](
             grad_TH.contiguous(), *inputs, seed, statistics_2T, grad_hidden_TH, sums_P4H,
-            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps,
+            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=WALK_REGISTERS,
         )  # fmt: skip
         sums_4H = sums_P4H.sum(0)
         grad_weight_H, grad_shift_H = sums_4H[:2].to(weight_H.dtype)

@@ -19,11 +19,26 @@ from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.fused.launch import walking_programs
 
-TILE_ROWS = 2
+FORWARD_ROWS, BACKWARD_ROWS = 4, 2  # of a tile
 TILE_COLUMNS = 1024
 WARPS = 4
-SQRT_HALF = tl.constexpr(0.7071067811865476)
-INVERSE_SQRT_TAU = tl.constexpr(0.3989422804014327)
+MINUS_HALF_LOG2_E = tl.constexpr(-0.7213475204444817)
+LOG2_INVERSE_SQRT_TAU = tl.constexpr(-1.3257480647361592)
+
+
+@triton.jit
+def _normal(hidden):
+    """The normal distribution: its integral up to `hidden`, and its density.
+
+    By Abramowitz and Stegun's 26.2.17, within 4e-7 in fp32: half the instructions of the error function, so that memory
+    is what bounds these kernels, and no cancellation below zero. torch's own GELU in fp32 is off by 1.2e-6.
+    """
+    density = tl.exp2(hidden * hidden * MINUS_HALF_LOG2_E + LOG2_INVERSE_SQRT_TAU)
+    root = tl.rsqrt(1.0 + 0.2316419 * tl.abs(hidden))
+    t = root * root  # a reciprocal, in fewer instructions than a division
+    series = -0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))
+    tail = density * t * (0.319381530 + t * series)
+    return tl.where(hidden < 0.0, tail, 1.0 - tail), density
 
 
 @triton.jit
@@ -42,7 +57,8 @@ def forward_kernel(
     at, live = _tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
     bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
     hidden = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
-    tl.store(result_ptr + at, 0.5 * hidden * (1.0 + tl.erf(hidden * SQRT_HALF)), mask=live)
+    integral, _ = _normal(hidden)
+    tl.store(result_ptr + at, hidden * integral, mask=live)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -58,9 +74,8 @@ def backward_kernel(
         at, live = _tile(first_row, rows, columns, width, TILE_ROWS)
         hidden = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
         grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
-        # d/dh h·Φ(h) = Φ(h) + h·φ(h)
-        density = INVERSE_SQRT_TAU * tl.exp(-0.5 * hidden * hidden)
-        grad *= 0.5 * (1.0 + tl.erf(hidden * SQRT_HALF)) + hidden * density
+        integral, density = _normal(hidden)
+        grad *= integral + hidden * density
         tl.store(grad_x_ptr + at, grad, mask=live)
         total += grad
     down = tl.sum(total, axis=0)[None, :]
@@ -78,10 +93,11 @@ class _BiasGelu(torch.autograd.Function):
     def forward(ctx: Any, x_TI: Tensor, bias_I: Tensor) -> Tensor:
         x_TI = x_TI.contiguous()
         rows, width = x_TI.shape
-        tile = _tile_of(width)
-        grid = (triton.cdiv(rows, TILE_ROWS), triton.cdiv(width, tile["TILE_COLUMNS"]))
+        columns = min(triton.next_power_of_2(width), TILE_COLUMNS)
         result_TI = torch.empty_like(x_TI)
-        forward_kernel[grid](x_TI, bias_I, result_TI, rows, width, **tile)
+        forward_kernel[(triton.cdiv(rows, FORWARD_ROWS), triton.cdiv(width, columns))](
+            x_TI, bias_I, result_TI, rows, width, TILE_ROWS=FORWARD_ROWS, TILE_COLUMNS=columns, num_warps=WARPS
+        )
         ctx.save_for_backward(x_TI, bias_I)
         return result_TI
 
@@ -90,15 +106,13 @@ class _BiasGelu(torch.autograd.Function):
     def backward(ctx: Any, grad_TI: Tensor) -> tuple[Tensor, Tensor]:
         x_TI, bias_I = ctx.saved_tensors
         rows, width = x_TI.shape
-        tile = _tile_of(width)
-        blocks = triton.cdiv(width, tile["TILE_COLUMNS"])
-        programs = walking_programs(x_TI.device, triton.cdiv(rows, TILE_ROWS), beside=blocks)
+        columns = min(triton.next_power_of_2(width), TILE_COLUMNS)
+        blocks = triton.cdiv(width, columns)
+        programs = walking_programs(x_TI.device, triton.cdiv(rows, BACKWARD_ROWS), beside=blocks)
         grad_x_TI = torch.empty_like(x_TI)
         sums_PI = torch.empty(programs, width, dtype=torch.float32, device=x_TI.device)
-        backward_kernel[(programs, blocks)](grad_TI.contiguous(), x_TI, bias_I, grad_x_TI, sums_PI, rows, width, **tile)
+        backward_kernel[(programs, blocks)](
+            grad_TI.contiguous(), x_TI, bias_I, grad_x_TI, sums_PI, rows, width,
+            TILE_ROWS=BACKWARD_ROWS, TILE_COLUMNS=columns, num_warps=WARPS,
+        )  # fmt: skip
         return grad_x_TI, sums_PI.sum(0).to(bias_I.dtype)
-
-
-def _tile_of(width: int) -> dict[str, int]:
-    columns = min(triton.next_power_of_2(width), TILE_COLUMNS)
-    return {"TILE_ROWS": TILE_ROWS, "TILE_COLUMNS": columns, "num_warps": WARPS}

@@ -1,8 +1,8 @@
 """Cross-entropy that turns logits into their gradient in place, for the chunked masked-LM head.
 
 A program takes a row and goes over it twice: online softmax (Milakov & Gimelshein, 2018), then the gradient. The second
-reading comes from the second-level cache, so memory sees the logits once in and once out. The products around it are
-torch's.
+time the row comes from the second-level cache, so memory sees the logits once in and once out. The products around it
+are torch's.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"
@@ -18,51 +18,54 @@ from torch.nn import functional
 
 from pretrain.kernels.masked_lm import CrossEntropy, MaskedLm, chunked
 
-ROW_BLOCK = 4096
+ROW_BLOCK = 8192
 ROW_WARPS = 8
 SCALE_BLOCK = 4096
+LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _logits(scores_ptr, bias_ptr, first, vocabulary, stride, BLOCK: tl.constexpr):
-    """A block of a row in fp32. Loads go up to the stride, not the vocabulary: then whole cache lines move at once."""
+def _logits(scores_ptr, bias_ptr, first, stride, BLOCK: tl.constexpr):
+    """A block of a row in fp32, times log2(e), so that one instruction exponentiates; -inf beyond the row's stride."""
     columns = first + tl.arange(0, BLOCK)
-    within = columns < stride
-    logits = tl.load(scores_ptr + columns, mask=within, other=0.0).to(tl.float32)
-    logits += tl.load(bias_ptr + columns, mask=within, other=0.0).to(tl.float32)
-    return tl.where(columns < vocabulary, logits, float("-inf")), columns, within
+    scores = tl.load(scores_ptr + columns, mask=columns < stride, other=float("-inf")).to(tl.float32)
+    bias = tl.load(bias_ptr + columns, mask=columns < stride, other=0.0).to(tl.float32)
+    return (scores + bias) * LOG2_E, columns
 
 
 @triton.jit
 def cross_entropy_kernel(
-    scores_ptr, bias_ptr, labels_ptr, loss_ptr, correct_ptr, vocabulary, stride,
-    GRADIENT: tl.constexpr, BLOCK: tl.constexpr,
+    scores_ptr, bias_ptr, labels_ptr, loss_ptr, correct_ptr, stride, GRADIENT: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """One row; a negative label gives no loss and no gradient."""
+    """One row of `stride` columns; a negative label gives no loss and no gradient."""
     row = tl.program_id(0).to(tl.int64)
     scores_ptr += row * stride
-    label = tl.load(labels_ptr + row)
-    # Read before the row is overwritten; the reductions below keep it so.
-    own = tl.load(scores_ptr + label, mask=label >= 0, other=0.0).to(tl.float32)
-    own += tl.load(bias_ptr + label, mask=label >= 0, other=0.0).to(tl.float32)
+    label = tl.load(labels_ptr + row).to(tl.int32)
+    labelled = label >= 0
+    own = tl.load(scores_ptr + label, mask=labelled, other=0.0).to(tl.float32)
+    own = (own + tl.load(bias_ptr + label, mask=labelled, other=0.0).to(tl.float32)) * LOG2_E
     top = float("-inf")
     total = 0.0
-    for first in range(0, vocabulary, BLOCK):
-        logits, _, _ = _logits(scores_ptr, bias_ptr, first, vocabulary, stride, BLOCK)
+    for first in range(0, stride, BLOCK):
+        logits, _ = _logits(scores_ptr, bias_ptr, first, stride, BLOCK)
         higher = tl.maximum(top, tl.max(logits, axis=0))
-        total = total * tl.exp(top - higher) + tl.sum(tl.exp(logits - higher), axis=0)
+        total = total * tl.exp2(top - higher) + tl.sum(tl.exp2(logits - higher), axis=0)
         top = higher
-    log_total = top + tl.log(total)
-    labelled = tl.where(label >= 0, 1.0, 0.0)
-    rivals = 0  # that stand before the label and reach the highest logit too
-    for first in range(0, vocabulary, BLOCK):
-        logits, columns, within = _logits(scores_ptr, bias_ptr, first, vocabulary, stride, BLOCK)
-        rivals += tl.sum(((logits == top) & (columns < label)).to(tl.int32), axis=0)
-        if GRADIENT:
-            gradient = tl.exp(logits - log_total) - tl.where(columns == label, 1.0, 0.0)
-            tl.store(scores_ptr + columns, gradient * labelled, mask=within)
-    tl.store(loss_ptr + row, (log_total - own) * labelled)
-    tl.store(correct_ptr + row, (label >= 0) & (own == top) & (rivals == 0))
+    log_total = top + tl.log2(total)
+    rivals = 0  # that stand before the label and are as high
+    if own == top:
+        for first in range(0, label, BLOCK):
+            logits, columns = _logits(scores_ptr, bias_ptr, first, stride, BLOCK)
+            rivals += tl.sum(((logits == top) & (columns < label)).to(tl.int32), axis=0)
+    tl.store(loss_ptr + row, tl.where(labelled, (log_total - own) / LOG2_E, 0.0))
+    tl.store(correct_ptr + row, labelled & (own == top) & (rivals == 0))
+    if GRADIENT:
+        log_total = tl.where(labelled, log_total, float("inf"))
+        for first in range(0, stride, BLOCK):
+            logits, columns = _logits(scores_ptr, bias_ptr, first, stride, BLOCK)
+            tl.store(scores_ptr + columns, tl.exp2(logits - log_total), mask=columns < stride)
+        tl.debug_barrier()  # the label's own gradient comes after what another thread wrote there
+        tl.store(scores_ptr + label, tl.exp2(own - log_total) - 1.0, mask=labelled)
 
 
 @triton.jit
@@ -79,17 +82,18 @@ def masked_lm(hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: T
 
 
 def cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    """`CrossEntropy.of_scores`, for rows that may be further apart than they are long."""
+    """`CrossEntropy.of_scores`. Rows may be further apart than they are long; what lies between is overwritten."""
     rows, vocabulary = scores_CV.shape
     stride = scores_CV.stride(0)
-    bias = bias_V if stride == vocabulary else functional.pad(bias_V, (0, stride - vocabulary))
+    if gap := stride - vocabulary:  # the kernel works on whole cache lines: let them end in logits of no weight
+        scores_CV.as_strided((rows, gap), (stride, 1), scores_CV.storage_offset() + vocabulary).fill_(float("-inf"))
+        bias_V = functional.pad(bias_V, (0, gap))
     loss_C = torch.empty(rows, dtype=torch.float32, device=scores_CV.device)
     correct_C = torch.empty(rows, dtype=torch.bool, device=scores_CV.device)
-    block = min(triton.next_power_of_2(vocabulary), ROW_BLOCK)
+    block = min(triton.next_power_of_2(stride), ROW_BLOCK)
     cross_entropy_kernel[(rows,)](
-        scores_CV, bias, labels_C, loss_C, correct_C, vocabulary, stride,
-        GRADIENT=with_gradient, BLOCK=block, num_warps=ROW_WARPS,
-    )  # fmt: skip
+        scores_CV, bias_V, labels_C, loss_C, correct_C, stride, GRADIENT=with_gradient, BLOCK=block, num_warps=ROW_WARPS
+    )
     return loss_C, correct_C
 
 
