@@ -216,6 +216,11 @@ class TrainConfig(Section):
     zero_stage: Literal[0, 1, 2, 3] = Field(
         1, description="ZeRO: 0 replicates, 1 shards optimizer state, 2 gradients, 3 weights."
     )
+    activation_checkpointing: bool = Field(
+        False,
+        description="Keep one tensor a layer for the backward pass and compute the rest anew: less memory, same "
+        "result, a third more work.",
+    )
     precision: Literal["bf16", "fp32"] = Field("bf16", description="bf16 with fp32 master weights, or fp32.")
     seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
     initialise_from: str | None = Field(

@@ -16,11 +16,13 @@ so that the trainer can divide by the counts of the whole global batch. Logits g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from configs.schema import ModelConfig, Objective
 from pretrain.attention import Layout, attend
@@ -103,6 +105,7 @@ class BertModel(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = _norm(config) if config.norm == "pre" else nn.Identity()
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if objective != "none" else None
+        self.checkpoint_activations = False  # compute each layer anew in the backward pass, with the same dropout
 
     def hidden_states(self, batch: Batch) -> Iterator[Tensor]:
         """The embeddings' output, then each layer's, one by one; [T, H] each. The last is the encoder's output."""
@@ -110,8 +113,18 @@ class BertModel(nn.Module):
         hidden_TH = self.embeddings(batch)
         for layer in self.encoder:
             yield hidden_TH
-            hidden_TH = layer(hidden_TH, layout)
+            hidden_TH = self._run_layer(layer, hidden_TH, layout)
         yield self.norm(hidden_TH)
+
+    def _run_layer(self, layer: nn.Module, hidden_TH: Tensor, layout: Layout) -> Tensor:
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            run: Callable[..., Tensor] = partial(
+                checkpoint, layer, use_reentrant=False, preserve_rng_state=self.training
+            )
+        else:
+            run = layer
+        out_TH: Tensor = run(hidden_TH, layout)
+        return out_TH
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The encoder's output [T, H], and that of each row's first token, pooled: [B, H], or None without pooler."""
