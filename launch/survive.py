@@ -1,10 +1,10 @@
 """The demo's second act: kill a rank of a run, resume it, change its world size, and compare with an undisturbed run.
 
-    python -m launch.survive RECIPE --beside RUN
+    python -m launch.survive RECIPE [--beside RUN]
 
-trains RECIPE again as run `survive`: one of its ranks is ended by SIGKILL, the run is resumed, stopped on request, and
-goes on with one rank instead of two. RUN trained the same recipe undisturbed, so each step must show the same rows,
-and at the same world size the same losses to the last bit.
+trains RECIPE on the CPU as run `survive`: one of its ranks is ended by SIGKILL, the run is resumed, stopped on request,
+and goes on with one rank instead of two. RUN trained the same recipe undisturbed on the CPU, so each step must show the
+same rows, and at the same world size the same losses to the last bit. Without RUN, such a run is made first.
 """
 
 from __future__ import annotations
@@ -19,33 +19,35 @@ from pathlib import Path
 import psutil
 
 from configs.errors import UserError
+from configs.recipe import load_recipe
 from pretrain.metrics import read_metrics
 
-RUN = "survive"
+RUN, UNDISTURBED = "survive", "undisturbed"
 KILL_AFTER, STOP_AFTER, END_AFTER = 35, 55, 75  # steps
 PATIENCE_S = 180
 STOPPED = 75  # the exit code of a run that was asked to stop, and saved
 
 
-def survive(recipe: str, beside: Path) -> None:
+def survive(recipe: str, beside: Path | None) -> None:
     """Play the act; raises `UserError` when the run does not come back as it should."""
-    run = beside.parent / RUN
-    print_line(f"Training again as run `{RUN}`; after step {KILL_AFTER} one of its ranks gets SIGKILL.")
-    process = start(recipe, [])
+    runs = Path(load_recipe(recipe).runs)
+    run, beside = runs / RUN, beside or train_undisturbed(recipe, runs)
+    print_line(f"Training as run `{RUN}`; after step {KILL_AFTER} one of its ranks gets SIGKILL.")
+    process = start(recipe, RUN)
     wait_for_step(run, KILL_AFTER, process)
     victim = ranks_of(process)[-1]
     victim.kill()
     print_line(f"SIGKILL to rank process {victim.pid}; the launcher ended with code {process.wait(PATIENCE_S)}.")
 
     print_line("The same command again: it resumes from the newest checkpoint.")
-    stop_after(start(recipe, []), run, STOP_AFTER)
+    stop_after(start(recipe, RUN), run, STOP_AFTER)
     resumed = compare(run, beside)
     print_line(f"Steps 1 to {resumed.steps} beside the undisturbed run: {resumed.equal_rows} take the same rows,")
     print_line(f"{resumed.equal_losses} have the same losses to the last bit.")
     expect(resumed.equal_losses == resumed.equal_rows == resumed.steps, "the resumed run differs")
 
     print_line("Now with one rank instead of two, from the same checkpoint.")
-    stop_after(start(recipe, ["cluster.ranks_per_node=1"]), run, END_AFTER)
+    stop_after(start(recipe, RUN, "cluster.ranks_per_node=1"), run, END_AFTER)
     smaller = compare(run, beside)
     print_line(f"Steps 1 to {smaller.steps}: {smaller.equal_rows} take the same rows as with two ranks;")
     print_line(f"the largest difference of a loss is {smaller.largest_difference:.4f}.")
@@ -63,9 +65,16 @@ class Comparison:
         self.largest_difference = max(abs(a["loss"] - b["loss"]) for a, b in pairs)
 
 
-def start(recipe: str, overrides: list[str]) -> subprocess.Popen[bytes]:
-    """`bertrain train` as a process of its own."""
-    arguments = ["train", recipe, f"name={RUN}", "train.log_every_steps=5", *overrides]
+def train_undisturbed(recipe: str, runs: Path) -> Path:
+    """The run to compare with, as far as it is needed."""
+    print_line(f"First an undisturbed run, `{UNDISTURBED}`, to compare with.")
+    stop_after(start(recipe, UNDISTURBED), runs / UNDISTURBED, END_AFTER)
+    return runs / UNDISTURBED
+
+
+def start(recipe: str, name: str, *overrides: str) -> subprocess.Popen[bytes]:
+    """`bertrain train` on the CPU, as a process of its own."""
+    arguments = ["train", recipe, f"name={name}", "cluster.device=cpu", "train.log_every_steps=5", *overrides]
     return subprocess.Popen([sys.executable, "-m", "launch.cli", *arguments])
 
 
@@ -112,7 +121,7 @@ def print_line(text: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m launch.survive", description=__doc__)
     parser.add_argument("recipe")
-    parser.add_argument("--beside", type=Path, required=True, help="the undisturbed run of the same recipe")
+    parser.add_argument("--beside", type=Path, help="an undisturbed run of the same recipe on the CPU")
     given = parser.parse_args()
     try:
         survive(given.recipe, given.beside)
