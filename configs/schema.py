@@ -90,13 +90,17 @@ class DataConfig(Section):
     workers: int = Field(
         0,
         ge=0,
-        description="Preparation processes on this machine; 0: one a CPU core.",
+        description="Preparation processes on this machine; 0: one a CPU core, fewer for a small corpus.",
         json_schema_extra=RUNTIME,
     )
     objective: Objective = Field(
         "nsp",
         description="Beside masked words: nsp: does B follow A, or come from elsewhere; sop: are A and B in order, "
         "or swapped; none: nothing.",
+    )
+    nsp_mode: Literal["balanced", "reference"] = Field(
+        "balanced",
+        description="nsp: balanced: labels are even, and lengths tell nothing of them; reference: as Google's script.",
     )
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code, for the sentence splitter.")
     invalid_utf8: Literal["replace", "refuse"] = Field(
@@ -106,12 +110,17 @@ class DataConfig(Section):
     max_seq_length: int = Field(
         128, ge=16, le=32_768, description="Most tokens of a pair, [CLS] and both [SEP] included."
     )
-    short_seq_prob: Fraction = Field(0.1, description="Share of pairs that aim at a random shorter length.")
+    short_seq_prob: Fraction = Field(0.1, description="Share of documents whose rows aim at a random shorter length.")
     masked_lm_prob: float = Field(0.15, gt=0.0, lt=1.0, description="Share of a pair's tokens to predict.")
     max_predictions_per_seq: int = Field(20, ge=1, description="Most masked positions of a pair.")
     mask_token_prob: Fraction = Field(0.8, description="Share of chosen positions that become [MASK].")
     random_token_prob: Fraction = Field(
         0.1, description="Share that becomes a random ordinary token; the rest stays as it is."
+    )
+    whole_word_masking: bool = Field(False, description="Choose whole words to predict, with all of their pieces.")
+    mask_word_once: bool = Field(
+        False,
+        description="Of equal words in a segment (equal word pieces without whole_word_masking) choose one at most.",
     )
     dupe_factor: int = Field(
         10, ge=1, le=1000, description="Passes over the corpus, each with its own pairs and masks."
@@ -221,7 +230,9 @@ class TrainConfig(Section):
         description="Keep one tensor a layer for the backward pass and compute the rest anew: less memory, same "
         "result, a third more work.",
     )
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="bf16 with fp32 master weights, or fp32.")
+    precision: Literal["bf16", "fp16", "fp32"] = Field(
+        "bf16", description="bf16 with fp32 master weights; fp16 with them and a dynamic loss scale, on GPUs; or fp32."
+    )
     seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
     initialise_from: str | None = Field(
         None, description="Run, checkpoint or Hugging Face folder whose weights to start from; unset: random ones."
@@ -247,12 +258,11 @@ class TrainConfig(Section):
     )
     evaluate_rows: int = Field(10_000, ge=1, description="Most held-out rows an evaluation reads, from the first on.")
 
-
-class CheckpointConfig(Section):
-    """When to save, and what to keep."""
-
-    every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
-    keep: int = Field(3, ge=1, description="Newest checkpoints to keep.")
+    @model_validator(mode="after")
+    def _precision_fits_stage(self) -> TrainConfig:
+        if self.precision == "fp16" and self.zero_stage == 0:
+            raise ValueError('precision "fp16" needs zero_stage 1 or above, or take "bf16"; one rank may have stage 1 too')
+        return self
 
     @model_validator(mode="after")
     def _batch_grows(self) -> TrainConfig:
@@ -262,6 +272,13 @@ class CheckpointConfig(Section):
                 f"{self.global_batch_size}; lower the former"
             )
         return self
+
+
+class CheckpointConfig(Section):
+    """When to save, and what to keep."""
+
+    every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
+    keep: int = Field(3, ge=1, description="Newest checkpoints to keep.")
 
 
 class ClusterConfig(Section):

@@ -4,7 +4,8 @@
     DATASET/vocab.txt          one word piece a line, its line number its id
     DATASET/shards/*.arrow     Arrow IPC files, uncompressed, one record batch each, memory-mappable
 
-A shard's rows are pairs `[CLS] A [SEP] B [SEP]` with the masks already applied, not padded. Arrow notices almost no
+A shard's rows are pairs `[CLS] A [SEP] B [SEP]` with the masks already applied, not padded. Under the objective `none`
+a row is one segment, `[CLS] text [SEP]`: `segment_a_length` is its whole length, its label 0. Arrow notices almost no
 damage by itself, so every shard's SHA-256 stands in the manifest and is checked before its rows are used.
 """
 
@@ -75,7 +76,7 @@ class Statistics(Entry):
     sentences: int  # both splits
     text_bytes: int  # both splits, UTF-8 bytes of cleaned text
     held_out_documents: int
-    random_next_pairs: int
+    random_next_pairs: int  # rows labelled 1
     short_pairs: int
     length_histogram: list[int]  # pairs by length in tokens, index = length
     token_counts: list[int]  # original tokens by id, without the pairs' own [CLS] and [SEP]

@@ -21,7 +21,7 @@ from configs.schema import DataConfig
 from preprocessing.contract import SHARDS, SPLITS, Entry, ShardEntry, Split, Statistics, check_shard, write_shard
 from preprocessing.encoding import EncodedDocument, Outcome, tokenized
 from preprocessing.masking import mask_pairs
-from preprocessing.pairs import RANDOM, Pairs, make_pairs
+from preprocessing.pairs import Pairs, make_pairs
 from preprocessing.plan import WorkItem
 from preprocessing.vocabulary import CLS, SEP, Vocabulary
 
@@ -102,7 +102,8 @@ class GroupWriter:
                 first_pass.setdefault(split, pairs)
                 if len(pairs):
                     shards.append(self._write_shard(name, split, pass_number, pairs))
-        drops["no_other_document"] = sum(pairs.no_other_document for pairs in first_pass.values())
+        for pairs in first_pass.values():
+            drops.update(pairs.drops)
         entry = GroupEntry(
             digest=self.digest,
             name=name,
@@ -149,7 +150,7 @@ def _statistics(
         sentences=sum(int(np.count_nonzero(document.sentence_lengths)) for document in documents),
         text_bytes=sum(document.text_bytes for document in documents),
         held_out_documents=sum(document.split == "held_out" for document in documents),
-        random_next_pairs=int((pairs.next_sentence_label == RANDOM).sum()),
+        random_next_pairs=int(pairs.next_sentence_label.sum()),
         short_pairs=int(pairs.short.sum()),
         length_histogram=np.bincount(np.diff(pairs.input_offsets), minlength=config.max_seq_length + 1).tolist(),
         token_counts=token_counts.tolist(),

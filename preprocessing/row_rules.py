@@ -21,10 +21,10 @@ Ints = NDArray[np.integer[Any]]
 Rule = Callable[[Rows, Manifest], Bools]
 
 
-def a_row_has_5_to_max_seq_length_tokens(rows: Rows, manifest: Manifest) -> Bools:
-    """[CLS], a token of A, [SEP], a token of B, [SEP]: at least."""
+def a_row_has_a_token_a_segment_and_at_most_max_seq_length(rows: Rows, manifest: Manifest) -> Bools:
+    """[CLS], a token of A, [SEP], a token of B, [SEP]: at least; or [CLS], a token, [SEP]."""
     lengths_r = np.diff(rows.input_offsets)
-    return (lengths_r < 5) | (lengths_r > manifest.max_seq_length)
+    return (lengths_r < (3 if manifest.objective == "none" else 5)) | (lengths_r > manifest.max_seq_length)
 
 
 def a_row_has_1_to_max_predictions_masked_positions(rows: Rows, manifest: Manifest) -> Bools:
@@ -33,10 +33,13 @@ def a_row_has_1_to_max_predictions_masked_positions(rows: Rows, manifest: Manife
     return (counts_r < 1) | (counts_r > manifest.max_predictions_per_seq)
 
 
-def both_segments_have_tokens(rows: Rows, manifest: Manifest) -> Bools:
-    """`segment_a_length` counts [CLS] and the first [SEP]."""
+def segments_are_those_of_the_objective(rows: Rows, manifest: Manifest) -> Bools:
+    """`segment_a_length` counts [CLS] and the first [SEP]; both segments have tokens, or A is the whole row."""
     lengths_r = np.diff(rows.input_offsets)
     segment_a_r = rows.segment_a_length.astype(np.int64)
+    if manifest.objective == "none":
+        broken_r: Bools = segment_a_r != lengths_r
+        return broken_r
     return (segment_a_r < 3) | (segment_a_r > lengths_r - 2)
 
 
@@ -65,13 +68,13 @@ def a_row_is_cls_a_sep_b_sep(rows: Rows, manifest: Manifest) -> Bools:
 
 
 def special_tokens_stand_nowhere_else(rows: Rows, manifest: Manifest) -> Bools:
-    """One [CLS], two [SEP], no [PAD], and [MASK] only where a position is masked."""
+    """One [CLS], a [SEP] a segment, no [PAD], and [MASK] only where a position is masked."""
     vocabulary = manifest.vocabulary
     masked_as_mask_r = _count_in_row(_inputs_at_masks(rows) == vocabulary.mask_id, rows.masked_offsets)
     expected = (
         (vocabulary.pad_id, 0),
         (vocabulary.cls_id, 1),
-        (vocabulary.sep_id, 2),
+        (vocabulary.sep_id, 1 if manifest.objective == "none" else 2),
         (vocabulary.mask_id, masked_as_mask_r),
     )
     broken_r = np.zeros(len(rows), np.bool_)
@@ -107,15 +110,15 @@ def a_masked_token_is_mask_kept_or_another_ordinary_one(rows: Rows, manifest: Ma
     return _any_in_row(special_m & (inputs_m != rows.masked_lm_ids), rows.masked_offsets)
 
 
-def the_label_is_0_or_1(rows: Rows, manifest: Manifest) -> Bools:
-    """0: B follows A."""
-    return rows.next_sentence_label > 1
+def the_label_is_one_of_the_objective(rows: Rows, manifest: Manifest) -> Bools:
+    """0: B follows A, or there is none; 1: it is another document's (nsp), or comes first (sop)."""
+    return rows.next_sentence_label > (manifest.objective != "none")
 
 
 SHAPE_RULES: tuple[Rule, ...] = (
-    a_row_has_5_to_max_seq_length_tokens,
+    a_row_has_a_token_a_segment_and_at_most_max_seq_length,
     a_row_has_1_to_max_predictions_masked_positions,
-    both_segments_have_tokens,
+    segments_are_those_of_the_objective,
     masked_positions_lie_inside_the_row,
 )
 TOKEN_RULES: tuple[Rule, ...] = (
@@ -125,7 +128,7 @@ TOKEN_RULES: tuple[Rule, ...] = (
     masked_positions_ascend,
     no_special_token_is_masked,
     a_masked_token_is_mask_kept_or_another_ordinary_one,
-    the_label_is_0_or_1,
+    the_label_is_one_of_the_objective,
 )
 
 

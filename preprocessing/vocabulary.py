@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from configs.errors import UserError
@@ -76,6 +77,11 @@ class Vocabulary:
             ],
             dtype=token_dtype(len(self)),
         )
+
+    @cached_property
+    def is_continuation(self) -> NDArray[np.bool_]:
+        """For each id, whether its piece goes on with a word that another one begins."""
+        return np.array([piece.startswith(CONTINUATION) for piece in self.pieces], np.bool_)
 
     def entry(self) -> VocabularyEntry:
         """What the manifest says of it; the digest is that of the file `write` makes."""

@@ -1,336 +1,311 @@
-"""Pairs follow the published algorithm, and each says truly where its segments come from.
-
-Every token of these documents has an id of its own, so a row's ids tell which tokens of which document it holds.
-"""
+"""Rows of each objective: true labels, no sentence lost, and lengths that tell nothing."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 
 from configs.schema import DataConfig
-from preprocessing.contract import VocabularyEntry
-from preprocessing.pairs import FOLLOWS, RANDOM, Pairs, TokenizedDocuments, make_pairs
-
-CLS, SEP, FIRST_ID = 2, 3, 5
-VOCABULARY = VocabularyEntry(
-    sha256="", size=1 << 20, lowercase=True, pad_id=0, unk_id=1, cls_id=CLS, sep_id=SEP, mask_id=4
+from preprocessing.pairs import Pairs, TokenizedDocuments, make_pairs
+from preprocessing.segments import FOLLOWS, RANDOM, SWAPPED
+from tests.preprocessing.token_documents import (
+    CLS,
+    FIRST_ID,
+    SEP,
+    VOCABULARY,
+    content,
+    documents_of_lengths,
+    fair_share,
+    is_slice,
+    make_documents,
+    rows_of,
+    segments,
+    source,
+    within_4_sigma,
 )
 
-# A document is the lengths of its sentences.
-documents_of_lengths = st.lists(st.lists(st.integers(0, 12), max_size=12), min_size=1, max_size=6)
+MODES = ({"objective": "nsp"}, {"objective": "sop"}, {"objective": "none"})
 
 
-def make_config(max_seq_length: int = 16, short_seq_prob: float = 0.0) -> DataConfig:
-    return DataConfig(max_seq_length=max_seq_length, short_seq_prob=short_seq_prob, max_predictions_per_seq=3)
+def make_config(**changes: Any) -> DataConfig:
+    table = {"max_seq_length": 16, "short_seq_prob": 0.0, "max_predictions_per_seq": 3}
+    return DataConfig.model_validate({**table, **changes})
 
 
-def make_documents(lengths: Sequence[Sequence[int]], names: Sequence[str] | None = None) -> TokenizedDocuments:
-    """Documents with the given lengths of sentences; documents of one name are copies of one another."""
-    names = names or [str(number) for number in range(len(lengths))]
-    flat = [length for document in lengths for length in document]
-    digests = b"".join(hashlib.sha256(name.encode()).digest() for name in names)
-    return TokenizedDocuments(
-        ids=np.arange(FIRST_ID, FIRST_ID + sum(flat), dtype=np.uint32),
-        sentence_offsets=np.cumsum([0, *flat]),
-        document_offsets=np.cumsum([0, *map(len, lengths)]),
-        digests=np.frombuffer(digests, np.uint8).reshape(-1, 32),
-        copies=np.array([names[:place].count(name) for place, name in enumerate(names)]),
+def pairs_of(documents: TokenizedDocuments, pass_number: int = 0, **changes: Any) -> Pairs:
+    return make_pairs(documents, make_config(**changes), VOCABULARY, pass_number)
+
+
+def natural_documents(count: int, seed: int = 0) -> TokenizedDocuments:
+    """Documents of very different lengths, of sentences as skewed as those of an encyclopedia."""
+    rng = np.random.default_rng(seed)
+    sizes = np.ceil(rng.lognormal(2.5, 1.2, count)).astype(int)
+    return make_documents([np.ceil(rng.gamma(2, 12, size)).astype(int).tolist() for size in sizes])
+
+
+def whole(pairs: Pairs, documents: TokenizedDocuments, row: int) -> tuple[list[int], list[int]]:
+    """All tokens of the sentences that A and B were cut from."""
+    return (
+        source(documents, pairs.a_first_sentence[row], pairs.a_sentences[row]),
+        source(documents, pairs.b_first_sentence[row], pairs.b_sentences[row]),
     )
 
 
-def segments(pairs: Pairs, row: int) -> tuple[list[int], list[int]]:
-    """A's and B's ids; checks what stands around them."""
-    ids = pairs.input_ids[pairs.input_offsets[row] : pairs.input_offsets[row + 1]].tolist()
-    a_length = int(pairs.segment_a_length[row])
-    assert (ids[0], ids[a_length - 1], ids[-1]) == (CLS, SEP, SEP)
-    return ids[1 : a_length - 1], ids[a_length:-1]
-
-
-def source(documents: TokenizedDocuments, first: int, sentences: int) -> list[int]:
-    start, end = documents.sentence_offsets[[first, first + sentences]]
-    ids: list[int] = documents.ids[start:end].tolist()
-    return ids
-
-
-def is_slice(part: list[int], whole: list[int]) -> bool:
-    return bool(part) and part == list(range(part[0], part[-1] + 1)) and whole[0] <= part[0] <= part[-1] <= whole[-1]
-
-
-def fair_share(source_a: int, source_b: int, most: int) -> tuple[int, int]:
-    """The lengths after taking tokens from the longer segment, B when they are equal, until both fit."""
-    while source_a + source_b > most:
-        if source_a > source_b:
-            source_a -= 1
-        else:
-            source_b -= 1
-    return source_a, source_b
+def digest_classes(documents: TokenizedDocuments) -> NDArray[np.int64]:
+    return np.unique(documents.digests, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 @settings(deadline=None)  # the first call compiles
-@given(documents_of_lengths, st.integers(16, 40), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 3))
-def test_each_segment_is_what_its_provenance_says(
-    lengths: list[list[int]], max_seq_length: int, short_seq_prob: float, pass_number: int
+@given(
+    documents_of_lengths, st.lists(st.sampled_from("vwxyz"), min_size=6, max_size=6), st.integers(0, 3), st.floats(0, 1)
+)
+def test_balanced_pairs_say_truly_where_they_come_from(
+    lengths: list[list[int]], names: list[str], pass_number: int, short_seq_prob: float
+) -> None:
+    documents = make_documents(lengths, names[: len(lengths)])
+    classes = digest_classes(documents)
+
+    pairs = pairs_of(documents, pass_number, short_seq_prob=short_seq_prob)
+
+    for row in range(len(pairs)):
+        (a, b), (source_a, source_b) = segments(pairs, row), whole(pairs, documents, row)
+        assert is_slice(a, source_a)
+        assert is_slice(b, source_b)
+        assert len(a) + len(b) <= 13
+        is_same = classes[pairs.a_document[row]] == classes[pairs.b_document[row]]
+        assert is_same == (pairs.next_sentence_label[row] == FOLLOWS)
+        if is_same:
+            assert source_b[0] == source_a[-1] + 1
+            assert sorted([len(a), len(b)]) == sorted(fair_share(len(source_a), len(source_b), 13))
+
+
+@pytest.mark.parametrize("changes", MODES)
+@settings(deadline=None)
+@given(lengths=documents_of_lengths, short_seq_prob=st.sampled_from([0.0, 1.0]), pass_number=st.integers(0, 3))
+def test_every_sentence_is_used_once(
+    changes: dict[str, Any], lengths: list[list[int]], short_seq_prob: float, pass_number: int
 ) -> None:
     documents = make_documents(lengths)
 
-    pairs = make_pairs(documents, make_config(max_seq_length, short_seq_prob), VOCABULARY, pass_number)
-
-    for row in range(len(pairs)):
-        a, b = segments(pairs, row)
-        source_a = source(documents, pairs.a_first_sentence[row], pairs.a_sentences[row])
-        source_b = source(documents, pairs.b_first_sentence[row], pairs.b_sentences[row])
-        assert is_slice(a, source_a)
-        assert is_slice(b, source_b)
-        assert (len(a), len(b)) == fair_share(len(source_a), len(source_b), max_seq_length - 3)
-        for document, first, sentences in (
-            (pairs.a_document[row], pairs.a_first_sentence[row], pairs.a_sentences[row]),
-            (pairs.b_document[row], pairs.b_first_sentence[row], pairs.b_sentences[row]),
-        ):
-            start, end = documents.document_offsets[[document, document + 1]]
-            assert start <= first < first + sentences <= end
-
-
-@settings(deadline=None)
-@given(documents_of_lengths, st.integers(0, 3))
-def test_the_label_says_whether_b_follows_a(lengths: list[list[int]], pass_number: int) -> None:
-    documents = make_documents(lengths)
-
-    pairs = make_pairs(documents, make_config(), VOCABULARY, pass_number)
-
-    for row in range(len(pairs)):
-        if pairs.next_sentence_label[row] == RANDOM:
-            assert pairs.a_document[row] != pairs.b_document[row]
-        else:
-            assert pairs.next_sentence_label[row] == FOLLOWS
-            assert pairs.a_document[row] == pairs.b_document[row]
-            source_a = source(documents, pairs.a_first_sentence[row], pairs.a_sentences[row])
-            source_b = source(documents, pairs.b_first_sentence[row], pairs.b_sentences[row])
-            assert source_b[0] == source_a[-1] + 1
-
-
-@settings(deadline=None)
-@given(documents_of_lengths, st.sampled_from([0.0, 1.0]), st.integers(0, 3))
-def test_every_sentence_is_used_once(lengths: list[list[int]], short_seq_prob: float, pass_number: int) -> None:
-    documents = make_documents(lengths)
-
-    pairs = make_pairs(documents, make_config(short_seq_prob=short_seq_prob), VOCABULARY, pass_number)
+    pairs = pairs_of(documents, pass_number, short_seq_prob=short_seq_prob, **changes)
 
     used: list[int] = []
     for row in range(len(pairs)):
-        used += source(documents, pairs.a_first_sentence[row], pairs.a_sentences[row])
-        if pairs.next_sentence_label[row] == FOLLOWS:
-            used += source(documents, pairs.b_first_sentence[row], pairs.b_sentences[row])
-    if pairs.no_other_document:
-        assert len(set(used)) == len(used)
-    else:
-        assert used == documents.ids.tolist()  # in order, too: what a random B displaced comes next
-        assert pairs.dropped_chunks == 0
+        a, b = whole(pairs, documents, row)
+        used += a + b
+    if changes["objective"] == "none":
+        assert [token for row in rows_of(pairs) for token in row[0]] == documents.ids.tolist()
+        return
+    counts = [sum(length > 0 for length in document) for document in lengths]
+    alone = [sum(document) for document, count in zip(lengths, counts, strict=True) if count == 1]
+    assert pairs.drops["one_sentence"] == len(alone)
+    if changes["objective"] == "sop":
+        assert sorted(used) == sorted(set(used))
+        assert len(used) == len(documents.ids) - sum(alone)
 
 
-@settings(deadline=None)
-@given(documents_of_lengths, st.lists(st.sampled_from("xyz"), min_size=6, max_size=6), st.integers(0, 3))
-def test_a_random_segment_never_has_the_same_digest(
-    lengths: list[list[int]], names: list[str], pass_number: int
-) -> None:
-    documents = make_documents(lengths, names[: len(lengths)])
-
-    pairs = make_pairs(documents, make_config(), VOCABULARY, pass_number)
-
-    digests = documents.digests
-    same = (digests[pairs.a_document] == digests[pairs.b_document]).all(axis=1)
-    assert (same == (pairs.next_sentence_label == FOLLOWS)).all()
+def auc(labels: NDArray[np.uint8], score: NDArray[Any]) -> float:
+    area = float(roc_auc_score(labels, score))
+    return max(area, 1 - area)
 
 
-def rows_of(pairs: Pairs) -> list[tuple[list[int], list[int], int]]:
-    return [(*segments(pairs, row), int(pairs.next_sentence_label[row])) for row in range(len(pairs))]
+def lengths_of(pairs: Pairs) -> NDArray[np.int64]:
+    """Tokens of the row, of A and of B; shape [rows, 3]."""
+    rows = np.diff(pairs.input_offsets)
+    a = pairs.segment_a_length.astype(np.int64) - 2
+    return np.stack([rows, a, rows - a - 3], axis=1)
 
 
-def test_documents_of_one_sentence_make_random_pairs() -> None:
-    pairs = make_pairs(make_documents([[3], [2]]), make_config(), VOCABULARY, 0)
+@pytest.mark.parametrize("objective", ["nsp", "sop"])
+@pytest.mark.parametrize("count", [300, 3_000])
+def test_lengths_tell_nothing_of_the_label(objective: str, count: int) -> None:
+    settings: dict[str, Any] = {"objective": objective, "max_seq_length": 128, "short_seq_prob": 0.1}
+    corpora = [natural_documents(count, seed) for seed in range(2 * (12_000 // count))]
+    rows = [pairs_of(documents, **settings) for documents in corpora]
+    labels = [pairs.next_sentence_label for pairs in rows]
+    seen, unseen = (np.concatenate([*map(lengths_of, rows[half::2])]) for half in range(2))
+    seen_labels, unseen_labels = (np.concatenate(labels[half::2]) for half in range(2))
 
-    assert rows_of(pairs) == [([5, 6, 7], [8, 9], RANDOM), ([8, 9], [5, 6, 7], RANDOM)]
-    assert pairs.a_document.tolist() == [0, 1]
-    assert pairs.b_document.tolist() == [1, 0]
+    classifier = HistGradientBoostingClassifier(max_iter=50, random_state=0).fit(seen, seen_labels)
 
-
-def test_a_lone_document_makes_true_pairs_and_drops_lone_sentences() -> None:
-    # 13 tokens fill a row: the chunks are {12, 2}, {20} and {1, 3}.
-    pairs = make_pairs(make_documents([[12, 2, 20, 1, 3]]), make_config(), VOCABULARY, 0)
-
-    (a, b, label), last = rows_of(pairs)
-    assert (len(a), b, label) == (11, [17, 18], FOLLOWS)
-    assert last == ([39], [40, 41, 42], FOLLOWS)
-    assert (pairs.no_other_document, pairs.dropped_chunks) == (1, 1)
-
-
-def test_copies_of_one_document_are_no_other_documents() -> None:
-    pairs = make_pairs(make_documents([[3], [3]], names=["same", "same"]), make_config(), VOCABULARY, 0)
-
-    assert (len(pairs), pairs.no_other_document, pairs.dropped_chunks) == (0, 2, 2)
+    assert len(unseen) > 40_000
+    assert all(auc(unseen_labels, column) <= 0.52 for column in unseen.T)
+    assert auc(unseen_labels, classifier.predict_proba(unseen)[:, 1]) <= 0.52
 
 
-def test_empty_sentences_and_documents_are_passed_over() -> None:
-    pairs = make_pairs(make_documents([[], [0, 3, 0], [0], [2, 0], []]), make_config(), VOCABULARY, 0)
+def test_lengths_give_reference_pairs_away() -> None:
+    pairs = pairs_of(natural_documents(3_000), nsp_mode="reference", max_seq_length=128)
 
-    assert rows_of(pairs) == [([5, 6, 7], [8, 9], RANDOM), ([8, 9], [5, 6, 7], RANDOM)]
-    assert pairs.a_document.tolist() == [1, 3]
-    assert pairs.a_first_sentence.tolist() == [1, 4]
-    assert pairs.no_other_document == 0
+    assert max(auc(pairs.next_sentence_label, column) for column in lengths_of(pairs).T) > 0.55
 
 
-@pytest.mark.parametrize("lengths", [[], [[]], [[0], [0, 0]]])
-def test_no_tokens_make_no_pairs(lengths: list[list[int]]) -> None:
-    pairs = make_pairs(make_documents(lengths), make_config(), VOCABULARY, 0)
+@pytest.mark.parametrize("objective", ["nsp", "sop"])
+def test_labels_are_even(objective: str) -> None:
+    pairs = pairs_of(natural_documents(3_000), objective=objective, max_seq_length=128)
 
-    assert (len(pairs), len(pairs.input_ids), pairs.input_offsets.tolist()) == (0, 0, [0])
-
-
-def test_a_true_pair_fills_the_target_with_whole_sentences() -> None:
-    # 13 tokens: three sentences of five reach it.
-    documents = make_documents([[5] * 3_000, [5] * 3_000])
-
-    pairs = make_pairs(documents, make_config(), VOCABULARY, 0)
-
-    follows = pairs.next_sentence_label == FOLLOWS
-    inside = np.diff(pairs.a_document, append=-1) == 0  # a document's last chunk may be smaller
-    assert set((pairs.a_sentences + pairs.b_sentences)[follows & inside].tolist()) == {3}
-    # A random B makes up for what A lacks: three of 5 or two, unless the document ends.
-    wanted = {1: 2, 2: 1}
-    ends = documents.document_offsets[pairs.b_document + 1]
-    for row in np.flatnonzero(~follows):
-        to_the_end = ends[row] - pairs.b_first_sentence[row]
-        assert pairs.b_sentences[row] == min(wanted[int(pairs.a_sentences[row])], to_the_end)
+    assert len(pairs) > 10_000
+    assert within_4_sigma(int(pairs.next_sentence_label.sum()), len(pairs), 0.5)
 
 
-def within_4_sigma(successes: int, trials: int, probability: float) -> bool:
-    return abs(successes - trials * probability) <= 4 * math.sqrt(trials * probability * (1 - probability))
+def test_a_row_of_random_pairs_is_made_as_of_true_ones() -> None:
+    """Whole rows have the same lengths, and their segments are cut as often."""
+    documents = natural_documents(3_000)
+    pairs = pairs_of(documents, max_seq_length=128)
+    random = pairs.next_sentence_label == RANDOM
+
+    full = lengths_of(pairs)[:, 0] == 128
+    for trait in (full, pairs.b_sentences == 1, _is_cut(pairs, documents)):
+        shares = trait[random].mean(), trait[~random].mean()
+        sigma = np.sqrt(trait.mean() * (1 - trait.mean()) * (1 / random.sum() + 1 / (~random).sum()))
+        assert abs(shares[0] - shares[1]) <= 4 * sigma
+    # Each B stands in one row.
+    assert len(set(pairs.b_first_sentence.tolist())) >= len(pairs) - 1  # an odd one borrows
 
 
-def test_half_the_chunks_of_several_sentences_get_a_random_segment() -> None:
-    pairs = make_pairs(make_documents([[5] * 4_000] * 10), make_config(), VOCABULARY, 0)
-
-    # Only the last chunk of a document may be a lone sentence.
-    assert within_4_sigma(int((pairs.next_sentence_label == RANDOM).sum()), len(pairs), 0.5)
-
-
-def test_chunks_are_cut_between_any_two_sentences_alike() -> None:
-    pairs = make_pairs(make_documents([[1] * 26_000] * 2), make_config(), VOCABULARY, 0)
-
-    counts = np.bincount(pairs.a_sentences, minlength=13)
-    assert counts[0] == 0
-    assert len(counts) == 13
-    # Chunks of 13 sentences but for the documents' last: 12 places to cut.
-    assert all(within_4_sigma(count, len(pairs), 1 / 12) for count in counts[1:].tolist())
+def _is_cut(pairs: Pairs, documents: TokenizedDocuments) -> NDArray[np.bool_]:
+    ends = documents.sentence_offsets[pairs.b_first_sentence + pairs.b_sentences]
+    whole: NDArray[np.int64] = ends - documents.sentence_offsets[pairs.b_first_sentence]
+    return lengths_of(pairs)[:, 2] < whole
 
 
-def test_other_documents_are_drawn_alike_and_so_are_their_sentences() -> None:
-    documents = make_documents([[13] * 2_000, *([[1] * 40] * 20)], names=["long", *map(str, range(18)), "twin", "twin"])
+def test_a_document_with_most_of_the_rows_borrows_what_it_needs() -> None:
+    documents = make_documents([[4] * 4_000, *[[4] * 20] * 10])
 
-    pairs = make_pairs(documents, make_config(), VOCABULARY, 0)
+    pairs = pairs_of(documents)
 
-    of_long = pairs.b_document[pairs.a_document == 0]
-    counts = np.bincount(of_long, minlength=21)[1:]
-    assert counts.sum() == 2_000
-    assert all(within_4_sigma(count, 2_000, 1 / 20) for count in counts.tolist())
-    starts = (pairs.b_first_sentence - documents.document_offsets[pairs.b_document])[pairs.a_document == 0]
-    assert all(within_4_sigma(count, 2_000, 1 / 40) for count in np.bincount(starts, minlength=40).tolist())
+    assert within_4_sigma(int(pairs.next_sentence_label.sum()), len(pairs), 0.5)
+    random = pairs.next_sentence_label == RANDOM
+    assert (pairs.a_document[random] != pairs.b_document[random]).all()
+    assert auc(pairs.next_sentence_label, lengths_of(pairs)[:, 2]) < 0.55
 
 
-def test_short_targets_are_drawn_a_document() -> None:
-    documents = make_documents([[1] * 30] * 4_000)
+def test_a_lone_document_has_true_pairs_only() -> None:
+    pairs = pairs_of(make_documents([[4] * 400]))
 
-    pairs = make_pairs(documents, make_config(short_seq_prob=0.25), VOCABULARY, 0)
+    assert (pairs.next_sentence_label == FOLLOWS).all()
+    assert pairs.drops == {"no_other_document": 1, "one_sentence": 0}
+
+
+def test_copies_are_no_other_documents() -> None:
+    pairs = pairs_of(make_documents([[4] * 40] * 2, names=["same", "same"]))
+
+    assert (pairs.next_sentence_label == FOLLOWS).all()
+    assert pairs.drops["no_other_document"] == 2
+
+
+@pytest.mark.parametrize("objective", ["nsp", "sop"])
+def test_a_document_of_one_sentence_makes_no_pair(objective: str) -> None:
+    pairs = pairs_of(make_documents([[0, 12, 0], [4] * 4, [9], [3, 3]]), objective=objective)
+
+    assert pairs.drops["one_sentence"] == 2
+    assert set(pairs.a_document.tolist()) == set(pairs.b_document.tolist()) == {1, 3}
+
+
+@pytest.mark.parametrize(("lengths", "chunks"), [([5] * 4, {2}), ([5] * 7, {2, 3}), ([9, 9, 9], {3}), ([1, 1], {2})])
+def test_no_sentence_is_left_alone(lengths: list[int], chunks: set[int]) -> None:
+    pairs = pairs_of(make_documents([lengths] * 50), objective="sop")
+
+    sizes = (pairs.a_sentences + pairs.b_sentences).tolist()
+    assert set(sizes) == chunks
+    assert sum(sizes) == 50 * len(lengths)
+
+
+def test_swapped_segments_stand_in_the_other_order() -> None:
+    documents = natural_documents(200)
+
+    pairs = pairs_of(documents, objective="sop", max_seq_length=64)
+
+    assert (pairs.a_document == pairs.b_document).all()
+    for row in range(len(pairs)):
+        a, b = whole(pairs, documents, row)
+        assert (a[0] == b[-1] + 1) if pairs.next_sentence_label[row] == SWAPPED else (b[0] == a[-1] + 1)
+
+
+def test_full_sentences_fill_rows() -> None:
+    # 14 tokens fit.
+    pairs = pairs_of(make_documents([[5, 9, 3], [6, 6, 6], [20, 8, 7]]), objective="none")
+
+    lengths = np.diff(pairs.input_offsets) - 2
+    assert lengths.tolist() == [14, 3, 12, 6, 14, 14, 7]
+    assert pairs.segment_a_length.tolist() == np.diff(pairs.input_offsets).tolist()
+    assert pairs.a_document.tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert pairs.a_first_sentence.tolist() == [0, 2, 3, 5, 6, 6, 8]
+    assert pairs.a_sentences.tolist() == [2, 1, 2, 1, 1, 2, 1]
+    assert pairs.b_sentences.tolist() == [0] * 7
+    assert (pairs.next_sentence_label == FOLLOWS).all()
+    assert pairs.input_ids[:16].tolist() == [CLS, *range(FIRST_ID, FIRST_ID + 14), SEP]
+
+
+@pytest.mark.parametrize("changes", MODES)
+def test_short_targets_are_drawn_a_document(changes: dict[str, Any]) -> None:
+    pairs = pairs_of(make_documents([[1] * 30] * 4_000), short_seq_prob=0.25, **changes)
 
     short_documents = set(pairs.a_document[pairs.short].tolist())
     assert short_documents.isdisjoint(pairs.a_document[~pairs.short].tolist())
     assert within_4_sigma(len(short_documents), 4_000, 0.25)
-    # The first pair of a short document tells its target, 2 to 13, when B follows A.
-    firsts = np.flatnonzero(np.diff(pairs.a_document, prepend=-1) != 0)
-    told = firsts[pairs.short[firsts] & (pairs.next_sentence_label[firsts] == FOLLOWS)]
-    targets = np.bincount((pairs.a_sentences + pairs.b_sentences)[told], minlength=14)
-    assert targets[:2].tolist() == [0, 0]
-    assert all(within_4_sigma(count, len(told), 1 / 12) for count in targets[2:].tolist())
 
 
-def test_tokens_are_cut_from_front_and_back_by_fair_coins() -> None:
-    documents = make_documents([[50] * 3_000, [50] * 3_000])
+@pytest.mark.parametrize("changes", MODES)
+@pytest.mark.parametrize("lengths", [[], [[]], [[0], [0, 0]]])
+def test_no_tokens_make_no_rows(changes: dict[str, Any], lengths: Sequence[Sequence[int]]) -> None:
+    pairs = pairs_of(make_documents(lengths), **changes)
 
-    pairs = make_pairs(documents, make_config(), VOCABULARY, 0)
-
-    # Each row has 13 of 100 tokens: 6 of B and 7 of A, 43 cut from A.
-    a_front = [
-        segments(pairs, row)[0][0] - source(documents, pairs.a_first_sentence[row], 1)[0] for row in range(len(pairs))
-    ]
-    assert within_4_sigma(sum(a_front), 43 * len(pairs), 0.5)
-    assert np.var(a_front) == pytest.approx(43 / 4, rel=0.15)
+    assert (len(pairs), len(pairs.input_ids), pairs.input_offsets.tolist()) == (0, 0, [0])
 
 
-def content(pairs: Pairs, documents: TokenizedDocuments) -> set[tuple[bytes, int, tuple[int, ...], int, int]]:
-    """The pairs told without the order of the documents: by digests and by places within a document."""
-    result = set()
-    for row in range(len(pairs)):
-        a_document, b_document = pairs.a_document[row], pairs.b_document[row]
-        a_base, b_base = documents.sentence_offsets[documents.document_offsets[[a_document, b_document]]]
-        a, b = segments(pairs, row)
-        places = tuple(place - FIRST_ID - int(a_base) for place in a) + tuple(b - b_base for b in b)
-        digests = documents.digests[a_document].tobytes() + documents.digests[b_document].tobytes()
-        copy = int(documents.copies[a_document])
-        result.add((digests, copy, places, int(pairs.next_sentence_label[row]), int(pairs.keys[row])))
-    return result
-
-
-def test_pairs_hang_on_the_set_of_documents_not_on_their_order() -> None:
+@pytest.mark.parametrize("changes", MODES)
+def test_rows_hang_on_the_set_of_documents_not_on_their_order(changes: dict[str, Any]) -> None:
     lengths = [[number % 7 + 1] * (number % 5 + 1) for number in range(50)]
     names = [str(number) for number in range(50)]
     order = np.random.default_rng(0).permutation(50)
     forth = make_documents(lengths, names)
     back = make_documents([lengths[place] for place in order], [names[place] for place in order])
-    config = make_config(short_seq_prob=0.3)
 
-    assert content(make_pairs(forth, config, VOCABULARY, 1), forth) == content(
-        make_pairs(back, config, VOCABULARY, 1), back
-    )
+    one, other = (content(pairs_of(corpus, 1, short_seq_prob=0.3, **changes), corpus) for corpus in (forth, back))
 
-
-def test_the_same_call_gives_the_same_pairs() -> None:
-    documents = make_documents([[4] * 50] * 5)
-
-    first, second = (make_pairs(documents, make_config(), VOCABULARY, 3) for _ in range(2))
-
-    for field in fields(Pairs):
-        assert np.array_equal(getattr(first, field.name), getattr(second, field.name)), field.name
+    assert len(one) > 40
+    assert one == other
 
 
-def test_another_pass_seed_or_copy_gives_other_pairs() -> None:
-    documents = make_documents([[4] * 500] * 2, names=["a", "b"])
-    config = make_config()
-    other_seed = config.model_copy(update={"seed": config.seed + 1})
-
-    labels = [
-        make_pairs(documents, config, VOCABULARY, 0).next_sentence_label.tobytes(),
-        make_pairs(documents, config, VOCABULARY, 1).next_sentence_label.tobytes(),
-        make_pairs(documents, other_seed, VOCABULARY, 0).next_sentence_label.tobytes(),
-    ]
-
-    assert len(set(labels)) == 3
-    copies = make_documents([[4] * 500] * 3, names=["a", "a", "b"])
-    pairs = make_pairs(copies, config, VOCABULARY, 0)
-    of_copies = [pairs.next_sentence_label[pairs.a_document == copy].tobytes() for copy in (0, 1)]
-    assert of_copies[0] != of_copies[1]
+def digest(pairs: Pairs) -> str:
+    columns = (getattr(pairs, field.name) for field in fields(Pairs) if field.name != "drops")
+    return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()
 
 
-def test_keys_of_rows_are_all_different_and_the_same_in_each_pass() -> None:
-    documents = make_documents([[13] * 100] * 30)
+@pytest.mark.parametrize(
+    ("changes", "golden"),
+    [
+        # Where a change is meant to give other rows for the same recipe, put the new values here.
+        ({"objective": "nsp"}, "ebfdc6853920ef129c27e4c0deef79e23ad0a35c0ee39efd3fdc11239a524c64"),
+        (
+            {"objective": "nsp", "nsp_mode": "reference"},
+            "4ce07691c307229a6c57ed6eb8e12a1708088f04f209af78d0b60c27b15f1384",
+        ),
+        ({"objective": "sop"}, "44943056ff585260076823d73b0b35e2e09684af5616916971247a9d058b9490"),
+        ({"objective": "none"}, "82c3053385cd2e31560338a4cfa1f1920a7e94d0f8948fd8ecbe93def50f72ba"),
+    ],
+)
+def test_the_same_recipe_gives_the_same_rows_for_ever(changes: dict[str, Any], golden: str) -> None:
+    lengths = [[number * place % 31 + 1 for place in range(1, number % 40 + 2)] for number in range(100)]
 
-    first, second = (make_pairs(documents, make_config(), VOCABULARY, pass_number) for pass_number in range(2))
+    pairs = pairs_of(make_documents(lengths), 2, max_seq_length=64, short_seq_prob=0.3, **changes)
 
-    assert len(set(first.keys.tolist())) == len(first) == 3_000
-    assert first.keys.tolist() == second.keys.tolist()  # one row a sentence here, so the rows have the same numbers
+    assert digest(pairs) == golden
+
+
+def test_another_pass_or_seed_gives_other_pairs() -> None:
+    documents = natural_documents(50)
+
+    digests = {digest(pairs_of(documents)), digest(pairs_of(documents, 1)), digest(pairs_of(documents, seed=7))}
+
+    assert len(digests) == 3

@@ -150,8 +150,11 @@ def length_of(rows: Rows) -> int:
 
 
 ROW_FAULTS: list[tuple[str, Callable[[Rows], None]]] = [
-    ("both segments have tokens", lambda rows: rows.segment_a_length.__setitem__(BROKEN, 2)),
-    ("both segments have tokens", lambda rows: rows.segment_a_length.__setitem__(BROKEN, length_of(rows) - 1)),
+    ("segments are those of the objective", lambda rows: rows.segment_a_length.__setitem__(BROKEN, 2)),
+    (
+        "segments are those of the objective",
+        lambda rows: rows.segment_a_length.__setitem__(BROKEN, length_of(rows) - 1),
+    ),
     ("masked positions lie inside the row", lambda rows: set_mask(rows, 1, position=length_of(rows))),
     ("ids lie in the vocabulary", lambda rows: set_input(rows, 1, len(PIECES))),
     ("ids lie in the vocabulary", lambda rows: set_mask(rows, 0, label=len(PIECES))),
@@ -166,7 +169,7 @@ ROW_FAULTS: list[tuple[str, Callable[[Rows], None]]] = [
     ("no special token is masked", lambda rows: set_mask(rows, 1, position=length_of(rows) - 1)),
     ("no special token is masked", lambda rows: set_mask(rows, 1, position=int(rows.segment_a_length[BROKEN]) - 1)),
     ("no special token is masked", lambda rows: set_mask(rows, 0, label=MASK)),
-    ("the label is 0 or 1", lambda rows: rows.next_sentence_label.__setitem__(BROKEN, 2)),
+    ("the label is one of the objective", lambda rows: rows.next_sentence_label.__setitem__(BROKEN, 2)),
 ]
 
 
@@ -212,13 +215,16 @@ def test_rows_that_are_too_long_or_masked_too_often(dataset: Path) -> None:
     lengths = np.diff(read_shard(dataset / SHARD).input_offsets)
     too_long = np.flatnonzero(lengths > 12)
     assert failures == [
-        Failure(SHARD, "a row has 5 to max seq length tokens", int(too_long[0]), len(too_long)),
+        Failure(SHARD, "a row has a token a segment and at most max seq length", int(too_long[0]), len(too_long)),
         Failure(SHARD, "a row has 1 to max predictions masked positions", 0, ROWS),
     ]
 
 
 def test_a_failure_reads_well() -> None:
-    assert str(Failure(SHARD, "the label is 0 or 1", 7, 3)) == f"{SHARD} row 7: the label is 0 or 1 (and 2 more rows)"
+    assert (
+        str(Failure(SHARD, "the label is one of the objective", 7, 3))
+        == f"{SHARD} row 7: the label is one of the objective (and 2 more rows)"
+    )
     assert str(Failure("vocab.txt", "the file is there")) == "vocab.txt: the file is there"
 
 
