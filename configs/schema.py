@@ -261,7 +261,9 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _precision_fits_stage(self) -> TrainConfig:
         if self.precision == "fp16" and self.zero_stage == 0:
-            raise ValueError('precision "fp16" needs zero_stage 1 or above, or take "bf16"; one rank may have stage 1 too')
+            raise ValueError(
+                'precision "fp16" needs zero_stage 1 or above, or take "bf16"; one rank may have stage 1 too'
+            )
         return self
 
     @model_validator(mode="after")

@@ -70,6 +70,7 @@ class State(Entry):
 
     format_version: int = FORMAT_VERSION
     optimizer_steps: int = 0  # AdamW's t: steps that were not skipped
+    loss_scale: float = 1.0  # of the next step; 1 unless in fp16
     world_size: int = 1
     zero_stage: int = 0
     parameters: Shapes = {}
@@ -143,6 +144,7 @@ def load(folder: Path, engine: Engine) -> State:
             for kind in KINDS:
                 saved.read(kind, fragment.name, fragment.offset, getattr(fragment, kind))
     engine.set_optimizer_steps(state.optimizer_steps)
+    engine.set_loss_scale(state.loss_scale)
     engine.partition.refresh()
     return state
 
@@ -209,6 +211,7 @@ def _make_anew(partial: Path) -> None:
 def _description(engine: Engine) -> dict[str, Any]:
     return {
         "optimizer_steps": engine.optimizer_steps,
+        "loss_scale": engine.loss_scale,
         "world_size": engine.world.world_size,
         "zero_stage": engine.zero_stage,
         "parameters": engine.shapes,

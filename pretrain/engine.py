@@ -4,8 +4,8 @@ What DeepSpeed does otherwise than needed is mended here, each with its reason b
 the gradients and makes the step, but the master weights are ours: its own bf16 without ZeRO accumulates gradients in
 bf16, makes an optimizer step at the start, and waits for the GPU once a parameter; its fp32 trains on a NaN.
 
-At every stage and precision gradients are accumulated and weights updated in fp32. In bf16 the gradients travel between
-ranks as bf16 at stages 1 to 3, as fp32 at stage 0.
+At every stage and precision gradients are accumulated and weights updated in fp32. In 16 bits the gradients travel
+between ranks as those at stages 1 to 3, and as fp32 at stage 0.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from configs.errors import UserError
 from configs.schema import OptimizerConfig, TrainConfig
 from pretrain import partition
 from pretrain.distributed import World
@@ -43,11 +44,13 @@ class StepResult:
     """What a step did.
 
     `grad_norm` is the global norm before clipping. `skipped`: a gradient was not finite on some rank, nothing was
-    changed on any, and the norm is infinite.
+    changed on any, and the norm is infinite. In fp16 that also happens when `loss_scale`, by which the loss was
+    multiplied, was too large: the next one is then smaller.
     """
 
     grad_norm: float
     skipped: bool
+    loss_scale: float = 1.0
 
 
 class Engine:
@@ -58,8 +61,10 @@ class Engine:
     """
 
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> None:
+        _check_precision(train, world)
         self.world = world
         self.zero_stage = train.zero_stage
+        self._is_fp16 = train.precision == "fp16"
         self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         self.optimizer_steps = 0  # the bias correction's t: steps made and not skipped
         self._clipping = optimizer.gradient_clipping
@@ -114,11 +119,22 @@ class Engine:
         for state in self._optimizer.state.values():
             state["step"].fill_(steps)
 
+    @property
+    def loss_scale(self) -> float:
+        """By how much the next loss is multiplied, so that fp16 gradients do not vanish; 1 in other precisions."""
+        return float(self._deepspeed.optimizer.loss_scaler.cur_scale) if self._is_fp16 else 1.0
+
+    def set_loss_scale(self, scale: float) -> None:
+        """Go on from another training's loss scale. Without effect unless both are in fp16."""
+        if self._is_fp16 and scale != 1.0:
+            self._deepspeed.optimizer.loss_scaler.cur_scale = scale
+
     def _step_sharded(self) -> StepResult:
+        loss_scale = self.loss_scale
         self._deepspeed.step()
         if not self._deepspeed.was_step_applied():
-            return StepResult(math.inf, skipped=True)
-        return StepResult(float(self._deepspeed.get_global_grad_norm()), skipped=False)
+            return StepResult(math.inf, skipped=True, loss_scale=loss_scale)
+        return StepResult(float(self._deepspeed.get_global_grad_norm()), skipped=False, loss_scale=loss_scale)
 
     def _step_replicated(self) -> StepResult:
         """All ranks hold the same summed gradients, so that they decide alike."""
@@ -165,7 +181,17 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
     if train.precision == "bf16" and train.zero_stage:
         config["bf16"] = {"enabled": True, "immediate_grad_update": True}
         config["data_types"] = {"grad_accum_dtype": "fp32"}
+    if train.precision == "fp16":
+        # Doubled after 1,000 good steps, halved at an overflow. The losses are means, so that 2^16 is a safe start.
+        config["fp16"] = {"enabled": True, "loss_scale": 0, "initial_scale_power": 16, "hysteresis": 1}
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
+
+
+def _check_precision(train: TrainConfig, world: World) -> None:
+    if train.precision == "fp16" and world.device.type != "cuda":
+        mend = 'set it to "bf16" or "fp32", or train on a GPU'
+        raise UserError("fp16 training is for GPUs, and this is a CPU", place="train.precision", mend=mend)
 
 
 def _hold_masters(

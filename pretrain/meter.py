@@ -73,7 +73,7 @@ class Meter:
             nsp_accuracy=means.nsp_accuracy,
             learning_rate=learning_rate,
             grad_norm=result.grad_norm,
-            loss_scale=1.0,  # bf16 and fp32 need none
+            loss_scale=result.loss_scale,
             samples_per_s=step.rows / step_s,
             tokens_per_s=step.tokens / step_s,
             tflops=flops_per_s / 1e12,

@@ -221,7 +221,7 @@ class TestResolved:
     def test_each_field_stands_under_its_documentation_and_range(self) -> None:
         lines = resolved_toml(Recipe()).splitlines()
         assert lines[lines.index("steps = 1000000") - 1] == "# Optimizer steps in all. (≥ 1)"
-        assert lines[lines.index('precision = "bf16"') - 1].endswith("(bf16 | fp32)")
+        assert lines[lines.index('precision = "bf16"') - 1].endswith("(bf16 | fp16 | fp32)")
         assert lines[lines.index("# file = (unset)") - 1] == "# A vocab.txt to use; unset: train one on the corpus."
         assert "# [[data.corpora]] (none)" in lines
 

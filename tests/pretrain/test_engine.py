@@ -7,8 +7,10 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from configs.errors import UserError
 from configs.schema import OptimizerConfig, TrainConfig
 from pretrain.distributed import World
 from pretrain.engine import BUCKET_ELEMENTS, Engine, deepspeed_config
@@ -42,6 +44,13 @@ def test_at_stage_0_precision_and_clipping_are_ours(precision: str) -> None:
     config = config_of(0, precision)
     assert "bf16" not in config
     assert config["gradient_clipping"] == 0.0
+
+
+def test_fp16_is_for_gpus_and_for_zero(alone: World) -> None:
+    with pytest.raises(UserError, match="fp16 training is for GPUs"):
+        small.engine_of(alone, 1, "fp16")
+    with pytest.raises(ValidationError, match="needs zero_stage 1 or above"):
+        TrainConfig(zero_stage=0, precision="fp16")
 
 
 def test_a_bucket_does_not_outgrow_its_bound() -> None:
