@@ -36,7 +36,7 @@ def train() -> dict[str, list[float]]:
     return results
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.slow), 2])
 def results(request: pytest.FixtureRequest) -> dict[str, list[float]]:
     """Rank 0's results, in one rank and in two."""
     made: dict[str, list[float]] = ranks.run(train, request.param, quiet=True, timeout_s=300)[0]
