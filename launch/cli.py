@@ -177,6 +177,34 @@ def evaluate(run: Run) -> None:
 
 
 @app.command(rich_help_panel=CLUSTER)
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    ranks: Annotated[int, typer.Option("--gpus", min=1, help="Devices, for the memory of each.")] = 8,
+    hardware: Annotated[str, typer.Option("--hardware", help="h200, h100, a100, v100 or cpu.")] = "h100",
+    node_gb_s: Annotated[
+        float | None, typer.Option("--node-gb-s", min=0.01, help="Bandwidth of a device to others of its node.")
+    ] = None,
+    network_gb_s: Annotated[
+        float | None, typer.Option("--network-gb-s", min=0.01, help="Bandwidth of a device to other nodes.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw the scaling curve into this PNG.")] = None,
+) -> None:
+    """Tell what a run will cost: memory by ZeRO stage, communication, time, scaling to 1,024 GPUs, preparation.
+
+    [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --picture scaling.png[/]
+    """
+    from configs.recipe import load_recipe
+    from launch.console import console, needed
+
+    needed("torch", extra="train")
+    from launch.planning import find_hardware, show
+
+    profile = find_hardware(hardware, node_gb_s, network_gb_s)
+    show(console(), load_recipe(recipe, overrides or ()), profile, ranks, picture)
+
+
+@app.command(rich_help_panel=CLUSTER)
 def submit(
     recipe: Recipe,
     overrides: Overrides = None,

@@ -1,0 +1,223 @@
+"""What a recipe costs before it runs: memory of a rank, communication, time of a step, and the data set's preparation.
+
+Memory of weights and optimizer is what the engine was measured to hold, at every stage and precision on 1 and 2 ranks;
+that of activations is what autograd was measured to keep. Time is a roofline: matrix products at `MATMUL_SHARE` of the
+peak, then reading and writing the activations, the optimizer's states, and communication, one after the other: for many
+ranks an upper bound, since some of it overlaps. Rows are taken to be full. Beside published BERT-large figures on one
+GPU, by systems that stored the attention scores:
+
+    V100, 272 rows/s at 128 tokens: 11 % too slow      52 rows/s at 512 tokens: 1 % too slow
+    A100, 580 rows/s at 128 tokens:  2 % too fast      33 % of the peak at 512 tokens: 24 % too fast
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from configs.schema import Recipe
+from pretrain.flops import bert_parameters, row_flops
+
+GIB = 2**30
+MATMUL_SHARE = 0.55  # of the peak, which BERT's matrix products reach
+PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the backward
+OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
+BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine sets it
+RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
+
+# Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia.
+TEXT_MB_S = {"text": 17.0, "jsonl": 17.0, "wikipedia": 0.8}  # reading, cleaning, tokens; wikitext is slow to clean
+PASS_MB_S = 85.0  # pairs and masks of one pass, per MB of text
+SHARD_BYTES = 0.69  # bytes of shards a byte of text and pass
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device, and what connects it with others. Bandwidths are a device's own, in one direction."""
+
+    name: str
+    peak_flops: float  # 16-bit matrix products, dense
+    memory_gib: float
+    memory_gb_s: float
+    node_gb_s: float  # to the others of its node
+    network_gb_s: float  # to other nodes
+    per_node: int = 8
+
+
+HARDWARE = {
+    profile.name: profile
+    for profile in (
+        Hardware("h200", 989e12, 131.0, 4800.0, 450.0, 50.0),
+        Hardware("h100", 989e12, 74.5, 3350.0, 450.0, 50.0),
+        Hardware("a100", 312e12, 74.5, 2039.0, 300.0, 25.0),
+        Hardware("v100", 125e12, 32.0, 900.0, 150.0, 12.5),
+        Hardware("cpu", 0.1e12, 8.0, 10.0, 2.0, 1.0, per_node=2),  # a core or two with 16-bit instructions
+    )
+}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """GiB on each rank at the worst moment of a step."""
+
+    states_gib: float  # weights, gradients, optimizer
+    activations_gib: float
+
+    @property
+    def total_gib(self) -> float:
+        """Both."""
+        return self.states_gib + self.activations_gib
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One optimizer step on `ranks` ranks, seconds and bytes a rank."""
+
+    ranks: int
+    micro_batch_size: int
+    accumulation: int
+    memory: Memory
+    compute_s: float
+    communication_gb: float
+    communication_s: float
+    rows_per_s: float  # all ranks together
+
+    @property
+    def step_s(self) -> float:
+        """Computing, then communicating."""
+        return self.compute_s + self.communication_s
+
+
+@dataclass(frozen=True)
+class PreparationCost:
+    """Making a data set."""
+
+    text_gb: float
+    core_hours: float
+    shards_gb: float
+
+    def workers_for(self, hours: float) -> int:
+        """Cores that finish in this time: the cost is linear."""
+        return math.ceil(self.core_hours / hours)
+
+
+class Cost:
+    """The cost of a recipe's step on one kind of device."""
+
+    def __init__(self, recipe: Recipe, hardware: Hardware, vocabulary_size: int) -> None:
+        self.recipe, self.hardware, self.vocabulary_size = recipe, hardware, vocabulary_size
+        self.stores_scores = hardware.name == "cpu"
+        self.element_bytes = 2 if recipe.train.precision == "bf16" else 4
+        self.length = recipe.data.max_seq_length
+        self.masked_tokens = min(
+            recipe.data.max_predictions_per_seq, max(1, round(recipe.data.masked_lm_prob * self.length))
+        )
+        sizes = (recipe.model, vocabulary_size, recipe.data.objective)
+        self.parameters = bert_parameters(*sizes)
+        self.row_flops = row_flops(*sizes, length=self.length, masked_tokens=self.masked_tokens)
+
+    def memory(self, ranks: int, micro_batch_size: int, zero_stage: int | None = None) -> Memory:
+        """What a rank needs, at the recipe's ZeRO stage or another (Rajbhandari et al. 2020, figure 1)."""
+        stage = self.recipe.train.zero_stage if zero_stage is None else zero_stage
+        states = self.parameters * self.state_bytes(stage, ranks)
+        return Memory(states / GIB, micro_batch_size * self.row_activation_bytes / GIB)
+
+    def state_bytes(self, stage: int, ranks: int) -> float:
+        """Bytes a weight on each rank: the weight, fp32 gradient, master and two moments, buffers of reductions."""
+        weight = self.element_bytes
+        buffer = weight * min(1.0, BUCKET_ELEMENTS / self.parameters)
+        if stage == 0:
+            return 18.0 if weight == 2 else 16.0  # in fp32 the weights are their own master
+        if stage == 1 and weight == 4:
+            return 8 + 12 / ranks + buffer  # gradients stay whole
+        if stage == 1:
+            return 2 + 16 / ranks + (2 if ranks > 1 else 0)  # bf16 gradients stay whole, fp32 ones are sharded
+        if stage == 2:
+            return weight + 16 / ranks
+        return (weight + 16) / ranks + buffer
+
+    @property
+    def row_activation_bytes(self) -> float:
+        """What autograd keeps of one full row until its backward (with the logits' gradients)."""
+        model, size = self.recipe.model, self.element_bytes
+        dropped = 2 * size if model.hidden_dropout_prob else 0
+        layer = model.hidden_size * (9 * size + 8 + dropped) + 2 * size * model.intermediate_size
+        layer += self._score_bytes * model.num_attention_heads * self.length
+        embeddings = (8 + 2 * size) * model.hidden_size
+        logits = 12 * self.masked_tokens * self.vocabulary_size
+        return self.length * (model.num_hidden_layers * layer + embeddings) + logits
+
+    @property
+    def _score_bytes(self) -> int:
+        """Bytes an attention score: none where a fused kernel forgets them, as on every GPU."""
+        if not self.stores_scores:
+            return 0
+        dropout = self.recipe.model.attention_probs_dropout_prob > 0
+        return {(2, False): 6, (2, True): 8, (4, False): 4, (4, True): 12}[self.element_bytes, dropout]
+
+    def largest_micro_batch(self, ranks: int, zero_stage: int | None = None) -> int:
+        """Most rows that fit on a rank beside the states; 0 when these alone do not."""
+        free_gib = self.hardware.memory_gib * (1 - RESERVED_SHARE) - self.memory(ranks, 0, zero_stage).states_gib
+        return max(0, int(free_gib * GIB / self.row_activation_bytes))
+
+    def step(self, ranks: int) -> StepCost:
+        """A step with the recipe's global batch, in the recipe's micro-batches."""
+        rows = math.ceil(self.recipe.train.global_batch_size / ranks)
+        micro_batch = min(self.recipe.train.micro_batch_size, rows)
+        accumulation = math.ceil(rows / micro_batch)
+        communicated = self.communication_bytes(ranks, accumulation)
+        compute_s = rows * self.row_s + self._optimizer_s(ranks)
+        bandwidth = self.hardware.node_gb_s if ranks <= self.hardware.per_node else self.hardware.network_gb_s
+        communication_s = communicated / (bandwidth * 1e9)
+        return StepCost(
+            ranks=ranks,
+            micro_batch_size=micro_batch,
+            accumulation=accumulation,
+            memory=self.memory(ranks, micro_batch),
+            compute_s=compute_s,
+            communication_gb=communicated / 1e9,
+            communication_s=communication_s,
+            rows_per_s=self.recipe.train.global_batch_size / (compute_s + communication_s),
+        )
+
+    @property
+    def row_s(self) -> float:
+        """Forward and backward of one full row on one device."""
+        products_s = self.row_flops / (self.hardware.peak_flops * MATMUL_SHARE)
+        return products_s + PASSES_OVER_ACTIVATIONS * self.row_activation_bytes / (self.hardware.memory_gb_s * 1e9)
+
+    def communication_bytes(self, ranks: int, accumulation: int) -> float:
+        """What a rank sends in a step, by ring algorithms (Rajbhandari et al. 2020, section 7)."""
+        weights = self.parameters * self.element_bytes * (ranks - 1) / ranks  # sent once around
+        gradients = {
+            0: 2 * 4 * self.parameters * (ranks - 1) / ranks,  # all-reduced in fp32
+            1: weights,  # reduced to their owners
+            2: weights * accumulation,  # after each micro-step
+            3: weights * accumulation,
+        }
+        gathers = {
+            0: 0,
+            1: 1,
+            2: 1,
+            3: 2 * accumulation,
+        }  # of weights: after the step, or for each forward and backward
+        stage = self.recipe.train.zero_stage
+        return gradients[stage] + gathers[stage] * weights
+
+    def scaling(self, most_ranks: int = 1024) -> Iterator[StepCost]:
+        """1, 2, 4 … ranks, as far as each has a row."""
+        ranks = 1
+        while ranks <= min(most_ranks, self.recipe.train.global_batch_size):
+            yield self.step(ranks)
+            ranks *= 2
+
+    def _optimizer_s(self, ranks: int) -> float:
+        owned = self.parameters / (ranks if self.recipe.train.zero_stage else 1)
+        return owned * OPTIMIZER_BYTES / (self.hardware.memory_gb_s * 1e9)
+
+
+def preparation(text_gb: float, passes: int, corpus_format: str) -> PreparationCost:
+    """Making the data set of so much text; linear in all of it."""
+    core_s = text_gb * 1e3 * (1 / TEXT_MB_S[corpus_format] + passes / PASS_MB_S)
+    return PreparationCost(text_gb, core_s / 3600, text_gb * passes * SHARD_BYTES)

@@ -1,0 +1,63 @@
+"""The bytes a weight that pretrain.cost counts, beside those that the engine holds."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from configs.recipe import load_recipe
+from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
+from pretrain.cost import HARDWARE, Cost
+from pretrain.distributed import start
+from pretrain.engine import Engine
+from tests.distributed import ranks
+
+pytestmark = pytest.mark.slow
+WIDTH, LAYERS = 512, 16
+
+
+class Stack(nn.Module):
+    """Weights, and next to no activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)))
+
+    def forward(self, row: Tensor) -> tuple[Tensor]:
+        return (self.layers(row).float().square().sum(),)
+
+
+def peak_bytes_a_weight(stage: int, precision: str) -> float:
+    world = start(ClusterConfig(device="cpu", cpu_threads=1))
+    model = Stack()
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "global_batch_size": 2})
+    engine = Engine(model, OptimizerConfig(), train, world)
+    del model
+    row = torch.ones(1, WIDTH, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    peak = 0
+    for _ in range(3):
+        for last in (False, True):
+            engine.backward(engine.forward(row)[0] * 1e-6, last=last)
+            peak = max(peak, live_bytes())
+        engine.step(1e-4)
+    return peak / weights
+
+
+def live_bytes() -> int:
+    """Bytes of all tensors that are alive, gradients too, each storage once."""
+    gc.collect()
+    tensors = [one for one in gc.get_objects() if type(one) in (Tensor, nn.Parameter)]
+    tensors += [one.grad for one in tensors if one.is_leaf and one.grad is not None]
+    return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_the_engine_holds_what_is_planned(stage: int, precision: str) -> None:
+    planned = Cost(load_recipe("demo", [f"train.precision={precision}"]), HARDWARE["cpu"], vocabulary_size=4096)
+    held = ranks.run(peak_bytes_a_weight, 2, stage, precision)
+    assert held == pytest.approx([planned.state_bytes(stage, 2)] * 2, rel=0.05)

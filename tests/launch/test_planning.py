@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from configs.errors import UserError
+from configs.recipe import load_recipe
+from launch.planning import efficiency, find_hardware, show
+from pretrain.cost import HARDWARE, Cost
+
+RECIPE = load_recipe("demo", ["train.global_batch_size=4096", "train.steps=1000", "train.zero_stage=2"])
+
+
+@pytest.fixture
+def screen() -> Console:
+    return Console(width=160, record=True, file=io.StringIO())
+
+
+def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path: Path) -> None:
+    show(screen, RECIPE, HARDWARE["h100"], 64, tmp_path / "scaling.png")
+    shown = screen.export_text()
+    memory, _, rest = shown.partition("\nScaling")
+    scaling, _, text = rest.partition("\nPreparation: 5 pass(es) over wikipedia")
+    assert first_words(memory)[-4:] == ["0", "1", "2", "3"]
+    assert "2 (the recipe's)" in memory
+    assert first_words(scaling)[-11:] == [f"{2**power:,}" for power in range(11)]
+    assert first_words(text)[-6:-1] == ["1", "10", "100", "1,000", "10,000"]
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def first_words(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def test_bandwidths_are_inputs() -> None:
+    assert find_hardware("a100", None, None) == HARDWARE["a100"]
+    slow = find_hardware("a100", 10.0, 1.0)
+    assert (slow.node_gb_s, slow.network_gb_s) == (10.0, 1.0)
+    fast_steps, slow_steps = (list(Cost(RECIPE, one, 4096).scaling()) for one in (HARDWARE["a100"], slow))
+    assert efficiency(slow_steps[4], slow_steps[0]) < efficiency(fast_steps[4], fast_steps[0]) < 1
+
+
+def test_unknown_hardware_is_refused_with_the_known() -> None:
+    with pytest.raises(UserError, match=r"no profile 'b300'.*take one of h200, h100, a100, v100, cpu"):
+        find_hardware("b300", None, None)

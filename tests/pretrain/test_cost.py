@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+import torch
+
+from configs.recipe import load_recipe
+from configs.schema import Recipe
+from pretrain.batch import Batch
+from pretrain.cost import GIB, HARDWARE, Cost, preparation
+from pretrain.model import BertForPreTraining
+
+LARGE = [
+    "model.hidden_size=1024", "model.num_hidden_layers=24", "model.num_attention_heads=16",
+    "model.intermediate_size=4096", "model.max_position_embeddings=512", "train.precision=bf16",
+    "model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_prob=0.1",
+]  # fmt: skip
+
+
+def large(length: int, *overrides: str) -> Recipe:
+    predictions = {128: 20, 512: 80}[length]
+    data = [f"data.max_seq_length={length}", f"data.max_predictions_per_seq={predictions}"]
+    return load_recipe("demo", [*LARGE, *data, *overrides])
+
+
+def cost(hardware: str, length: int, *overrides: str) -> Cost:
+    return Cost(large(length, *overrides), HARDWARE[hardware], vocabulary_size=30_522)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "length", "published_rows_s", "error"),
+    [("v100", 128, 272, -0.11), ("v100", 512, 52, -0.01), ("a100", 128, 580, 0.02), ("a100", 512, 101, 0.24)],
+)
+def test_published_throughputs_are_met_with_the_error_that_is_written_down(
+    hardware: str, length: int, published_rows_s: float, error: float
+) -> None:
+    planned = cost(hardware, length)
+    planned.stores_scores = True  # as those systems did
+    assert 1 / planned.row_s / published_rows_s - 1 == pytest.approx(error, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("precision", "stage", "one_rank", "two_ranks"),
+    [
+        ("bf16", 0, 18, 18), ("bf16", 1, 18, 12), ("bf16", 2, 18, 10), ("bf16", 3, 20, 11),
+        ("fp32", 0, 16, 16), ("fp32", 1, 24, 18), ("fp32", 2, 20, 12), ("fp32", 3, 24, 14),
+    ],
+)  # fmt: skip
+def test_bytes_a_weight_are_those_measured_in_test_memory(
+    precision: str, stage: int, one_rank: float, two_ranks: float
+) -> None:
+    planned = Cost(load_recipe("demo", [f"train.precision={precision}"]), HARDWARE["cpu"], vocabulary_size=4096)
+    assert planned.state_bytes(stage, 1) == one_rank
+    assert planned.state_bytes(stage, 2) == two_ranks
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(("hidden", "feed", "length"), [(64, 256, 128), (96, 192, 64)])
+def test_activations_are_those_that_autograd_keeps(
+    precision: str, dropout: float, hidden: int, feed: int, length: int
+) -> None:
+    recipe = load_recipe(
+        "demo",
+        [
+            f"data.max_seq_length={length}", "data.max_predictions_per_seq=1", f"model.hidden_size={hidden}",
+            "model.num_hidden_layers=4", "model.num_attention_heads=2", f"model.intermediate_size={feed}",
+            "model.max_position_embeddings=128", f"model.hidden_dropout_prob={dropout}",
+            f"model.attention_probs_dropout_prob={dropout}", f"train.precision={precision}",
+        ],
+    )  # fmt: skip
+    planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=100).row_activation_bytes
+    assert kept_by_autograd(recipe, rows=4) / 4 == pytest.approx(planned, rel=0.1)
+
+
+def kept_by_autograd(recipe: Recipe, rows: int) -> int:
+    """Bytes of what one forward saves for its backward, weights aside."""
+    length = recipe.data.max_seq_length
+    model = BertForPreTraining(recipe.model, 100).to(torch.bfloat16 if recipe.train.precision == "bf16" else None)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    batch = Batch(
+        input_ids=torch.ones(rows * length, dtype=torch.long),
+        token_type_ids=torch.zeros(rows * length, dtype=torch.long),
+        position_ids=torch.arange(length).repeat(rows),
+        offsets=torch.arange(0, rows * length + 1, length, dtype=torch.int32),
+        max_length=length,
+        masked_positions=torch.arange(rows) * length,
+        masked_ids=torch.ones(rows, dtype=torch.long),
+        next_sentence_label=torch.zeros(rows, dtype=torch.long),
+    )
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = model(batch)
+    assert outputs
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in weights)
+
+
+def test_the_largest_micro_batch_just_fits() -> None:
+    planned = cost("h100", 128)
+    rows = planned.largest_micro_batch(8)
+    limit_gib = HARDWARE["h100"].memory_gib * 0.9
+    assert planned.memory(8, rows).total_gib <= limit_gib < planned.memory(8, rows + 1).total_gib
+    tiny = dataclasses.replace(HARDWARE["h100"], memory_gib=1.0)
+    assert Cost(large(128), tiny, 30_522).largest_micro_batch(8) == 0
+
+
+@pytest.mark.parametrize(("stage", "sent"), [(0, 8.0), (1, 4.0), (2, 2 * 3 + 2.0), (3, 2 * 3 * 3.0)])
+def test_bytes_sent_a_weight_follow_the_stage(stage: int, sent: float) -> None:
+    planned = cost("h100", 128, f"train.zero_stage={stage}")
+    assert planned.communication_bytes(1, 3) == 0
+    assert planned.communication_bytes(4, 3) == pytest.approx(sent * planned.parameters * 3 / 4)
+
+
+def test_more_ranks_are_faster_and_less_efficient() -> None:
+    batch = ["train.global_batch_size=65536", "train.micro_batch_size=64"]
+    steps = list(cost("h100", 128, *batch).scaling())
+    assert [step.ranks for step in steps] == [2**power for power in range(11)]
+    rates = [step.rows_per_s / step.ranks for step in steps]
+    assert all(before > after for before, after in pairwise(rates))
+    assert all(before.step_s > after.step_s for before, after in pairwise(steps))
+    assert (steps[3].micro_batch_size, steps[3].accumulation) == (64, 128)
+
+
+def test_scaling_ends_where_a_rank_has_no_row() -> None:
+    assert [step.ranks for step in cost("cpu", 128, "train.global_batch_size=6").scaling()] == [1, 2, 4]
+
+
+def test_preparation_is_linear() -> None:
+    small, large_one = preparation(1, 10, "text"), preparation(10_000, 10, "text")
+    assert large_one.core_hours == pytest.approx(10_000 * small.core_hours)
+    assert small.core_hours == pytest.approx((1000 / 17 + 10_000 / 85) / 3600)
+    assert small.shards_gb == pytest.approx(6.9)
+    assert large_one.workers_for(24) == 21
+    assert GIB == 1024**3
