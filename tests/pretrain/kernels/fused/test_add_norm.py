@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pretrain.kernels import add_norm as plain
+from pretrain.kernels.dropout import Dropout, keep_mask
+from pretrain.kernels.fused import add_norm as fused
+from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, starred, twins
+
+add_norm, reference = starred(fused.add_norm), starred(plain.add_norm)
+
+
+def inputs_of(rows: int, width: int, dtype: torch.dtype, seed: int = 3) -> list[Tensor]:
+    return random_tensors([(rows, width), (width,), (rows, width), (width,), (width,)], dtype, seed)
+
+
+@settings(max_examples=10, deadline=None)
+@example(rows=0, width=8, dtype=torch.float32, probability=0.5, seed=0)
+@example(rows=1, width=1, dtype=torch.float32, probability=0.5, seed=0)
+@example(rows=33, width=64, dtype=torch.bfloat16, probability=0.1, seed=0)  # more groups than programs
+@given(
+    rows=st.integers(1, 20),
+    width=st.integers(3, 140),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    probability=st.sampled_from([None, 0.1, 0.5]),
+    seed=st.integers(0, 2**31),
+)
+def test_as_the_reference_in_fp64(
+    rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
+) -> None:
+    inputs = inputs_of(rows, width, dtype, seed)
+    expected_inputs = twins(inputs)
+    dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
+    actual, expected = add_norm(*inputs, 1e-5, dropout), reference(*expected_inputs, 1e-5, dropout)
+    assert actual.dtype == dtype
+    assert_near(actual, expected, dtype)
+    gradient = torch.randn_like(expected)
+    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
+    assert_same_gradients(inputs, expected_inputs, dtype)
+
+
+def test_the_mask_is_the_references_to_the_bit() -> None:
+    x, *others = inputs_of(21, 37, torch.float32)
+    dropout = Dropout(0.4, torch.tensor(2**62 + 12345, device=DEVICE), 9)
+    (grad_x,) = torch.autograd.grad(add_norm(x, *others, 1e-5, dropout).square().sum(), [x])
+    assert torch.equal(grad_x != 0, keep_mask(dropout, 21, 37))
+
+
+def test_it_repeats_to_the_bit() -> None:
+    dropout = Dropout(0.4, torch.tensor(1, device=DEVICE), 9)
+    runs = []
+    for _ in range(2):
+        inputs = inputs_of(40, 24, torch.bfloat16)
+        result = add_norm(*inputs, 1e-12, dropout)
+        runs.append([result, *torch.autograd.grad(result.float().square().sum(), inputs)])
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_seed_changed_before_backward_is_noticed() -> None:
+    seed = torch.tensor(1, device=DEVICE)
+    result = add_norm(*inputs_of(8, 4, torch.float32), 1e-12, Dropout(0.4, seed, 9))
+    seed.fill_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.sum().backward()
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    inputs = inputs_of(9, 12, torch.float32)
+    strided = [inputs[0][:, ::2], inputs[1][::2].contiguous(), inputs[2].t().contiguous().t()[:, ::2]]
+    others = [tensor[::2].contiguous() for tensor in inputs[3:]]
+    assert_near(add_norm(*strided, *others, 1e-5), reference(*strided, *others, 1e-5), torch.float32)

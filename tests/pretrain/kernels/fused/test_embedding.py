@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pretrain.kernels import embedding
+from pretrain.kernels.dropout import Dropout, keep_mask
+from pretrain.kernels.fused import embedding as fused
+from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, starred, twins
+
+embed, reference = starred(fused.embed), starred(embedding.embed)
+WORDS, POSITIONS = 11, 5
+
+
+@settings(max_examples=8, deadline=None)
+@example(rows=0, width=8, dtype=torch.float32, ids=torch.int64, probability=0.5, seed=0)
+@example(rows=33, width=48, dtype=torch.bfloat16, ids=torch.int64, probability=0.1, seed=0)  # more groups than programs
+@given(
+    rows=st.integers(1, 20),
+    width=st.integers(3, 140),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    ids=st.sampled_from([torch.int64, torch.int32]),
+    probability=st.sampled_from([None, 0.1, 0.5]),
+    seed=st.integers(0, 2**31),
+)
+def test_as_the_reference_in_fp64(
+    rows: int, width: int, dtype: torch.dtype, ids: torch.dtype, probability: float | None, seed: int
+) -> None:
+    tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width), (width,), (width,)], dtype, seed)
+    expected_tables = twins(tables)
+    generator = torch.Generator().manual_seed(seed)
+    places = [torch.randint(size, (rows,), generator=generator).to(DEVICE, ids) for size in (WORDS, POSITIONS, 2)]
+    dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
+    actual, expected = embed(*places, *tables, 1e-5, dropout), reference(*places, *expected_tables, 1e-5, dropout)
+    assert actual.dtype == dtype
+    assert_near(actual, expected, dtype)
+    gradient = torch.randn_like(expected)
+    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
+    assert_same_gradients(tables, expected_tables, dtype)
+
+
+def test_the_mask_is_the_references_to_the_bit() -> None:
+    rows, width = 21, 37
+    tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width)], torch.float32, 1)
+    ids = torch.zeros(rows, dtype=torch.int64, device=DEVICE)
+    dropout = Dropout(0.4, torch.tensor(2**62 + 12345, device=DEVICE), 9)
+    weight, shift = torch.zeros(width, device=DEVICE), torch.ones(width, device=DEVICE)
+    result = embed(ids, ids, ids, *tables, weight, shift, 1e-12, dropout)
+    torch.testing.assert_close(
+        result, keep_mask(dropout, rows, width, torch.float32) * dropout.scale, rtol=1e-6, atol=0
+    )

@@ -1,0 +1,100 @@
+"""What only a GPU can show: no waiting for the device, offsets beyond 2**31, and a captured graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain.kernels.attention import Layout
+from pretrain.kernels.dispatch import Kernels, choose_kernels
+from pretrain.kernels.dropout import Dropout
+from pretrain.kernels.fused.add_norm import add_norm
+from pretrain.kernels.fused.gelu import bias_gelu
+from pretrain.kernels.lamb import LambState, LambStep, Segments, trust_ratio
+from tests.pretrain.kernels.near import DEVICE, random_tensors
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+ROWS, WIDTH, WORDS = 256, 64, 1000
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[Callable[[str], None]]:
+    yield torch.cuda.set_sync_debug_mode
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def encoder(kernels: Kernels, weights: list[Tensor], ids: Tensor, layout: Layout, seed: Tensor) -> Tensor:
+    """Every operation of a forward pass, once; the loss sum."""
+    word, square, decoder, vector, bias = weights
+    hidden = kernels.embed(
+        ids, ids % 7, ids % 2, word, word[:7], word[:2], vector, vector, 1e-12, Dropout(0.1, seed, 0)
+    )
+    qkv = torch.cat([hidden, hidden, hidden], dim=1).view(ROWS, 3, 1, WIDTH)
+    mixed = kernels.attend(qkv, layout, Dropout(0.1, seed, 1)).view(ROWS, WIDTH)
+    hidden = kernels.add_norm(mixed @ square, vector, hidden, vector, vector, 1e-12, Dropout(0.1, seed, 2))
+    hidden = kernels.bias_gelu(hidden @ square, vector)
+    masked = kernels.gather_rows(hidden, torch.arange(0, ROWS, 5, device=DEVICE))
+    return kernels.masked_lm(masked, decoder, bias, ids[::5]).loss
+
+
+def encoder_inputs() -> tuple[list[Tensor], Tensor, Layout, Tensor]:
+    shapes: list[tuple[int, ...]] = [(WORDS, WIDTH), (WIDTH, WIDTH), (WORDS, WIDTH), (WIDTH,), (WORDS,)]
+    ids = torch.randint(WORDS, (ROWS,), generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    layout = Layout(torch.tensor([0, 100, ROWS], dtype=torch.int32, device=DEVICE), ROWS, 156)
+    return random_tensors(shapes, torch.bfloat16, 2), ids, layout, torch.tensor(5, device=DEVICE)
+
+
+def test_nothing_waits_for_the_gpu(no_waiting: Callable[[str], None]) -> None:
+    kernels = choose_kernels("cuda", "triton")
+    weights, ids, layout, seed = encoder_inputs()
+    state = LambState(*(torch.rand(5000, device=DEVICE) for _ in range(3)))
+    segments, step = Segments([0, 10, 5000], DEVICE), LambStep(1, 0.01, 0.9, 0.999, 1e-6, 0.01)
+    for mode in ("default", "error"):  # the first pass compiles
+        no_waiting(mode)
+        encoder(kernels, weights, ids, layout, seed).backward()  # type: ignore[no-untyped-call]
+        seed.fill_(6)
+        squares = kernels.lamb_moments(state, state.master, segments, step)
+        kernels.lamb_update(state, trust_ratio(squares), segments, step)
+
+
+def test_a_captured_graph_takes_each_replays_seed() -> None:
+    seed = torch.tensor(5, device=DEVICE)
+    graph = torch.cuda.CUDAGraph()
+    ones = torch.ones(ROWS, WIDTH, device=DEVICE)
+    vector = torch.ones(WIDTH, device=DEVICE)
+    add_norm(ones, vector, ones, vector, vector, 1e-12, Dropout(0.5, seed, 1))  # compiles
+    with torch.cuda.graph(graph), torch.no_grad():
+        captured = add_norm(ones, vector, ones, vector, vector, 1e-12, Dropout(0.5, seed, 1))
+    results = []
+    for value in (8, 9, 8):
+        seed.fill_(value)
+        graph.replay()
+        results.append(captured.clone())
+        assert torch.equal(captured, add_norm(ones, vector, ones, vector, vector, 1e-12, Dropout(0.5, seed, 1)))
+    assert torch.equal(results[0], results[2])
+    assert not torch.equal(results[0], results[1])
+
+
+def test_offsets_beyond_32_bits() -> None:
+    width = 1024
+    rows = (1 << 31) // width + 8
+    free, _ = torch.cuda.mem_get_info()
+    if free < 7 * rows * width * 2:
+        pytest.skip("needs about 30 GiB of GPU memory")
+    x = torch.zeros(rows, width, dtype=torch.bfloat16, device=DEVICE)
+    x[-8:] = torch.randn(8, width, device=DEVICE)
+    x.requires_grad_()
+    tail = x.detach()[-8:].clone().requires_grad_()
+    ones = torch.ones(width, dtype=torch.bfloat16, device=DEVICE)
+    for result, expected in (
+        (bias_gelu(x, ones), bias_gelu(tail, ones)),
+        (add_norm(x, ones, x, ones, ones, 1e-12), add_norm(tail, ones, tail, ones, ones, 1e-12)),
+    ):
+        assert torch.equal(result[-8:], expected)
+        (grad,) = torch.autograd.grad(result, [x], torch.ones_like(result))
+        (expected_grad,) = torch.autograd.grad(expected, [tail], torch.ones_like(expected))
+        assert torch.equal(grad[-8:], expected_grad)
+        del result, grad

@@ -1,0 +1,111 @@
+"""Compiles every kernel for an H100 on any machine, and prints what the compiler made of it, as one JSON object.
+
+    python -m tests.pretrain.kernels.hopper
+
+The operations are called as in training, but a launch only compiles: no GPU is needed, and nothing is computed. What
+the interpreter cannot notice shows here: code that Triton's compiler refuses, registers spilled to memory, and loads
+that move less than 16 bytes a thread.
+"""
+
+# mypy: disable-error-code="import-untyped, import-not-found"
+# Triton ships no types.
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from pretrain.kernels.dropout import Dropout
+from pretrain.kernels.fused import add_norm, embedding, gelu, lamb, masked_lm
+from pretrain.kernels.lamb import LambState, LambStep, Segments
+
+ROWS, HIDDEN, VOCABULARY = 64, 1024, 30_522  # BERT large
+compiled: dict[str, Any] = {}
+
+
+class AbsentGpu:
+    """As much of a driver as compiling asks for."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def compile_only() -> None:
+    """From here on a launch compiles, and notes what came of it."""
+    driver.set_active(AbsentGpu())
+    run = JITFunction.run
+
+    def warm_up(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        kernel = run(self, *arguments, grid=grid, warmup=True, **options)
+        flags = [name for name in ("DROPOUT", "GRADIENT", "ALIGNED") if options.get(name)]
+        module = self.fn.__module__.rpartition(".")[2]
+        compiled[" ".join([f"{module}.{self.fn.__name__}", *flags])] = kernel
+        return kernel
+
+    JITFunction.run = warm_up
+
+
+def launch_everything() -> None:
+    """Each operation, forward and backward, with its shapes and dtypes in training."""
+
+    def weights(*shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.bfloat16, requires_grad=True)
+
+    rows, vector = weights(ROWS, HIDDEN), weights(HIDDEN)
+    ids = torch.zeros(ROWS, dtype=torch.int64)
+    tables = weights(VOCABULARY, HIDDEN), weights(512, HIDDEN), weights(2, HIDDEN)
+    for dropout in (None, Dropout(0.1, torch.tensor(5), 3)):
+        results = [
+            embedding.embed(ids, ids, ids, *tables, vector, vector, 1e-12, dropout),
+            add_norm.add_norm(rows, vector, rows, vector, vector, 1e-12, dropout),
+        ]
+        torch.autograd.backward(results, [torch.ones_like(result) for result in results])
+    gelu.bias_gelu(weights(ROWS, 4 * HIDDEN), weights(4 * HIDDEN)).sum().backward()  # type: ignore[no-untyped-call]
+    scores = torch.zeros(ROWS, VOCABULARY + 6, dtype=torch.bfloat16)[:, :VOCABULARY]
+    for with_gradient in (False, True):
+        masked_lm.cross_entropy(scores, weights(VOCABULARY).detach(), ids, with_gradient)
+    masked_lm.scaled(scores, torch.ones(()))
+    for offsets in ([0, 4096, 8192], [0, 4097, 8192]):
+        state = LambState(*(torch.zeros(8192) for _ in range(3)))
+        segments, step = Segments(offsets, torch.device("cpu")), LambStep(1, 0.01, 0.9, 0.999, 1e-6, 0.01)
+        lamb.moments(state, state.master, segments, step)
+        lamb.update(state, torch.ones(2), segments, step)
+
+
+def figures(kernel: Any) -> dict[str, int]:
+    """Registers a thread, bytes spilled, and the widest load in bytes."""
+    ptx: str = kernel.asm["ptx"]
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as source:
+        source.write(ptx)
+        source.flush()
+        command = [triton.knobs.nvidia.ptxas.path, "-v", "--gpu-name=sm_90a", "-o", "/dev/null", source.name]
+        log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    registers, spilled = re.search(r"Used (\d+) registers", log), re.search(r"(\d+) bytes spill stores", log)
+    assert registers, log
+    assert spilled, log
+    loads = re.findall(r"ld\.global(?:\.\w+)*?(?:\.v(\d))?\.b(\d+)", ptx)
+    widest = max(int(vector or 1) * int(bits) // 8 for vector, bits in loads)
+    return {"registers": int(registers[1]), "spilled_bytes": int(spilled[1]), "widest_load_bytes": widest}
+
+
+if __name__ == "__main__":
+    compile_only()
+    launch_everything()
+    json.dump({name: figures(kernel) for name, kernel in sorted(compiled.items())}, sys.stdout, indent=1)

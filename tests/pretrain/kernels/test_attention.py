@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from pretrain.kernels.attention import Layout, attend, attend_plain
+from pretrain.kernels.dropout import Dropout, keep_mask
+from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, twins
+
+
+def layout_of(lengths: list[int]) -> Layout:
+    offsets = torch.tensor([0, *lengths]).cumsum(0).to(DEVICE, torch.int32)
+    return Layout(offsets, sum(lengths), max(lengths))
+
+
+def row_by_row(qkv_T3AD: Tensor, lengths: list[int]) -> Tensor:
+    rows = [row_L3AD.permute(1, 2, 0, 3) for row_L3AD in torch.split(qkv_T3AD, lengths)]
+    return torch.cat([F.scaled_dot_product_attention(*row_3ALD).transpose(0, 1) for row_3ALD in rows])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    heads=st.integers(1, 3),
+    width=st.integers(1, 9),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    seed=st.integers(0, 2**31),
+)
+def test_each_row_attends_to_itself(lengths: list[int], heads: int, width: int, dtype: torch.dtype, seed: int) -> None:
+    (qkv,) = random_tensors([(sum(lengths), 3, heads, width)], dtype, seed)
+    (twin,) = twins([qkv])
+    actual, expected = attend_plain(qkv, layout_of(lengths)), row_by_row(twin, lengths)
+    assert_near(actual, expected, dtype)
+    gradient = torch.randn_like(expected)
+    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
+    if dtype is torch.float32:  # in bf16 the weights are rounded on the way, and near a uniform softmax it shows
+        assert_same_gradients([qkv], [twin], dtype)
+
+
+def test_gradients_are_the_differential_quotients() -> None:
+    qkv = torch.randn(6, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    layout = Layout(torch.tensor([0, 2, 6], dtype=torch.int32), 6, 4)
+    dropout = Dropout(0.4, torch.tensor(11), 3)
+    assert torch.autograd.gradcheck(lambda some: attend_plain(some, layout, dropout), (qkv,))
+
+
+def test_dropout_is_that_of_the_weights() -> None:
+    dropout = Dropout(0.5, torch.tensor(11), 3)
+    qkv = torch.zeros(4, 3, 1, 2)
+    qkv[:, 2] = torch.eye(4)[:, None, :2] * 8  # uniform weights of a quarter
+    kept = keep_mask(dropout, 4, 4, torch.float32) * dropout.scale / 4
+    mixed = attend(qkv, Layout(torch.tensor([0, 4], dtype=torch.int32), 4, 4), dropout)
+    torch.testing.assert_close(mixed, (kept @ qkv[:, 2, 0])[:, None])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flash attention needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_flash_attention_as_plain(dtype: torch.dtype) -> None:
+    lengths = [128, 1, 77, 128]
+    (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], dtype, 5)
+    (twin,) = twins([qkv])
+    actual, expected = attend(qkv, layout_of(lengths)), row_by_row(twin, lengths)
+    assert_near(actual, expected, dtype)
+    gradient = torch.randn_like(expected)
+    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
+    assert_same_gradients([qkv], [twin], dtype)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flash attention needs a GPU")
+def test_flash_attention_drops_the_share_it_is_given_and_repeats_with_the_seed() -> None:
+    layout = layout_of([512] * 4)
+    qkv = torch.zeros(2048, 3, 4, 64, dtype=torch.bfloat16, device=DEVICE)
+    qkv[:, 2] = 1.0  # each result is then the kept share of 512 uniform weights, scaled
+    dropout = Dropout(0.1, torch.tensor(11, device=DEVICE), 3)
+    results = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        results.append(attend(qkv, layout, dropout))
+    assert torch.equal(*results)
+    assert abs(float(results[0].double().mean()) - 1) < 0.005
+    assert 0.005 < float(results[0].double().std()) < 0.03  # sqrt(0.1 / 0.9 / 512) is 0.0147, and bf16 adds a little

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FUSED = Path(__file__).parent / "fused"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the tests in fused/ run on the GPU itself")
+def test_fused_kernels_in_tritons_interpreter() -> None:
+    """In a process of its own: Triton interprets only what was imported after it was told to."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FUSED)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert "passed" in done.stdout
