@@ -37,6 +37,7 @@ FREE = (
     "train.steps",
     "train.zero_stage",
     "train.micro_batch_size",
+    "train.activation_checkpointing",
     "train.profile_steps",
     "train.log_every_steps",
     "train.evaluate_every_steps",
