@@ -80,7 +80,7 @@ def check_ownership(folder: Path) -> None:
     """Raise `UserError` unless the folder is missing, empty, or holds a data set of ours, finished or not."""
     if folder.exists() and not folder.is_dir():
         raise UserError("this is a file, not a folder", place=str(folder), mend="choose another data.dataset")
-    is_ours = (folder / MANIFEST).is_file() or (folder / WORK).is_dir()
+    is_ours = (folder / WORK).is_dir() or _is_manifest(folder / MANIFEST)
     if not is_ours and folder.is_dir() and any(folder.iterdir()):
         mend = "choose an empty or new folder for data.dataset"
         raise UserError("the folder holds other files, and no data set", place=str(folder), mend=mend)
@@ -118,6 +118,14 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder / WORK)
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether it looks like one of ours, of any version."""
+    try:
+        return "format_version" in json.loads(path.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 @contextmanager

@@ -461,12 +461,24 @@ def test_folder_of_something_else_is_refused_and_left_alone(config: DataConfig) 
     assert [file.name for file in folder.iterdir()] == ["thesis.tex"]
 
 
-def test_manifest_of_something_else_is_refused(config: DataConfig) -> None:
+@pytest.mark.parametrize("content", ['{"name": "a web page"}', "[]", "7", ""])
+def test_manifest_of_something_else_is_refused_and_left_alone(config: DataConfig, content: str) -> None:
     folder = folder_of(config)
     folder.mkdir()
-    (folder / MANIFEST).write_text('{"name": "a web page"}')
-    with pytest.raises(UserError, match="not a manifest"):
+    (folder / MANIFEST).write_text(content)
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="holds other files, and no data set"):
+            prepare(config, overwrite=overwrite)
+    assert (folder / MANIFEST).read_text() == content
+
+
+def test_data_set_of_another_version_is_refused_unless_overwritten(config: DataConfig) -> None:
+    manifest = prepare(config)
+    path = folder_of(config) / MANIFEST
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(UserError, match="format version 99"):
         prepare(config)
+    assert prepare(config, overwrite=True) == manifest
 
 
 def test_file_in_the_folder_s_place_is_refused(config: DataConfig) -> None:

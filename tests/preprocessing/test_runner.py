@@ -87,6 +87,7 @@ class Preparation:
         return str(errors)
 
     def end(self) -> None:
+        """Kill the driver, and see its workers go."""
         self.process.kill()
         psutil.wait_procs(self.workers, timeout=10)
         self.process.communicate()
@@ -152,15 +153,13 @@ def test_killed_worker_is_told_and_nothing_waits_for_it(start: Start, whole: dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_again_and_again_at_any_time(start: Start, whole: dict[str, str], seed: int) -> None:
     moments = random.Random(seed)
-    for kill in range(100):
-        preparation, config = start(1 + (seed + kill) % 2)
-        try:
-            preparation.wait_for_end(seconds=moments.uniform(0.5, 8.0))
-            break
-        except subprocess.TimeoutExpired:
-            preparation.end()
-    assert preparation.process.returncode == 0
+    for groups in (0, 0, 3, 6, 6, 10, 15):
+        preparation, config = start(1 + moments.randrange(2))
+        preparation.wait_for_groups(groups)
+        time.sleep(moments.uniform(0.0, 0.4))
+        preparation.end()
+    prepare(config)
     assert digests(Path(config.dataset)) == whole
