@@ -68,14 +68,26 @@ class VocabularyConfig(Section):
     """The WordPiece vocabulary: a given file, or one trained on the corpus."""
 
     file: str | None = Field(
-        None, description="A vocab.txt to use; unset: train one on the corpus.", json_schema_extra=RUNTIME
+        None,
+        description="A vocab.txt or tokenizer.json to use; unset: train one on the corpus.",
+        json_schema_extra=RUNTIME,
     )
     size: int = Field(30_522, ge=100, le=1_000_000, description="Entries to train, special tokens included.")
-    lowercase: bool = Field(True, description="Lower-case the text and strip its accents (an uncased model).")
+    lowercase: bool = Field(True, description="Lower-case the text (an uncased model).")
+    strip_accents: bool | None = Field(None, description="Strip accents; unset: where the text is lower-cased.")
     min_frequency: int = Field(2, ge=1, description="Occurrences a word piece needs to enter a trained vocabulary.")
+    unused_slots: int = Field(
+        0, ge=0, description="Of the entries to train, how many to leave free as [unused0], [unused1] ..."
+    )
     sample_bytes: int = Field(
         1 << 30, ge=1, description="Bytes of text to train on: all of a smaller corpus, an even sample of a larger."
     )
+
+    @model_validator(mode="after")
+    def _slots_leave_room(self) -> VocabularyConfig:
+        if 2 * self.unused_slots > self.size:
+            raise ValueError(f"unused_slots {self.unused_slots} is above half of size {self.size}; lower the former")
+        return self
 
 
 class DataConfig(Section):

@@ -62,6 +62,7 @@ class VocabularyEntry(Entry):
     sha256: str
     size: int
     lowercase: bool
+    strip_accents: bool | None = None  # None: as `lowercase`
     pad_id: int
     unk_id: int
     cls_id: int

@@ -38,6 +38,7 @@ from preprocessing.sample import read_entries, sampled_lines, sampling_rate
 from preprocessing.sources import find_files
 from preprocessing.steps import SampleText, WriteGroups
 from preprocessing.vocabulary import Vocabulary
+from preprocessing.vocabulary_files import read_vocabulary
 from preprocessing.vocabulary_training import train_vocabulary
 
 _BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
@@ -99,7 +100,8 @@ class _Preparation:
         if given is None and path.is_file() and record.is_file():
             expected = {"job": self.job.digest, "sha256": sha256_of_file(path)}
             if json.loads(record.read_text()) == expected:
-                return Vocabulary.read(path, self.config.vocabulary.lowercase)
+                casing = self.config.vocabulary
+                return Vocabulary.read(path, casing.lowercase, casing.strip_accents)
         vocabulary = given or self.train_vocabulary()
         vocabulary.write(path)
         atomic_write_text(record, json.dumps({"job": self.job.digest, "sha256": vocabulary.entry().sha256}))
@@ -162,4 +164,4 @@ def _plan(config: DataConfig, folder: Path) -> Plan:
 
 def _given_vocabulary(config: DataConfig) -> Vocabulary | None:
     file = config.vocabulary.file
-    return Vocabulary.read(Path(file).expanduser(), config.vocabulary.lowercase) if file else None
+    return read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None

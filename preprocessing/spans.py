@@ -97,8 +97,8 @@ class SpanTable:
 class WordSplitter:
     """Spans to words as BERT has them, by Hugging Face's normaliser and splitter."""
 
-    def __init__(self, lowercase: bool) -> None:
-        self._normalizer = bert_normalizer(lowercase)
+    def __init__(self, lowercase: bool, strip_accents: bool | None = None) -> None:
+        self._normalizer = bert_normalizer(lowercase, strip_accents)
         self._splitter = bert_splitter()
 
     def words(self, span: str) -> list[str]:

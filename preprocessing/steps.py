@@ -59,7 +59,8 @@ class WriteGroups(beam.DoFn):
         """Once a worker: its encoder remembers every span of text that it has met."""
         with _explained(self._folder):
             self._monitor = Monitor(self._folder / WORK)
-            vocabulary = Vocabulary.read(self._folder / VOCABULARY, self._config.vocabulary.lowercase)
+            casing = self._config.vocabulary
+            vocabulary = Vocabulary.read(self._folder / VOCABULARY, casing.lowercase, casing.strip_accents)
             self._encoder = Encoder(vocabulary)
             self._writer = GroupWriter(self._folder, self._config, vocabulary, self._digest, self._monitor.visit)
 
@@ -77,6 +78,7 @@ class WriteGroups(beam.DoFn):
             names.append(entry.name)
             sources += entry.sources
             self._monitor.groups += 1
+            self._monitor.visit()
             if entry.is_last:
                 self._monitor.documents += sources
                 self._monitor.meter.bytes += item.size

@@ -86,7 +86,8 @@ def check_vocabulary(folder: Path, manifest: Manifest) -> Iterator[Failure]:
     if sha256_of_file(path) != manifest.vocabulary.sha256:
         yield Failure(VOCABULARY, "its SHA-256 is the manifest's")
         return
-    if Vocabulary.read(path, manifest.vocabulary.lowercase).entry() != manifest.vocabulary:
+    entry = manifest.vocabulary
+    if Vocabulary.read(path, entry.lowercase, entry.strip_accents).entry() != entry:
         yield Failure(VOCABULARY, "its size and special tokens are the manifest's")
 
 

@@ -31,16 +31,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Word pieces in the order of their ids, and whether text is lower-cased (and its accents stripped) for them."""
+    """Word pieces in the order of their ids, and whether text is lower-cased and its accents are stripped for them."""
 
     pieces: tuple[str, ...]
     lowercase: bool
+    strip_accents: bool | None = None  # None becomes what `lowercase` is, as published
+
+    def __post_init__(self) -> None:
+        if self.strip_accents is None:
+            object.__setattr__(self, "strip_accents", self.lowercase)
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     @classmethod
-    def read(cls, path: Path, lowercase: bool) -> Vocabulary:
+    def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
         """Read a `vocab.txt`; `UserError` names what is wrong with it, and where."""
         try:
             text = path.read_bytes().decode("utf-8-sig")
@@ -51,9 +56,9 @@ class Vocabulary:
             raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), mend=mend) from error
         # Not splitlines(): published vocabularies hold U+0085 and U+2028 as pieces.
         lines = text.removesuffix("\n").split("\n")
-        vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase)
-        _check_pieces(vocabulary.pieces, path)
-        _warn_of_unreachable(vocabulary, path)
+        vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase, strip_accents)
+        check_pieces(vocabulary.pieces, path)
+        warn_of_unreachable(vocabulary, path)
         return vocabulary
 
     def write(self, path: Path) -> None:
@@ -89,6 +94,7 @@ class Vocabulary:
             sha256=hashlib.sha256(self._bytes()).hexdigest(),
             size=len(self),
             lowercase=self.lowercase,
+            strip_accents=self.strip_accents,
             pad_id=self.ids[PAD],
             unk_id=self.ids[UNK],
             cls_id=self.ids[CLS],
@@ -102,7 +108,7 @@ class Vocabulary:
         As is usual there, it takes a literal `[MASK]` in a text for the special token; `wordpiece.Encoder` does not.
         """
         tokenizer = Tokenizer(self.model())
-        tokenizer.normalizer = bert_normalizer(self.lowercase)
+        tokenizer.normalizer = bert_normalizer(self.lowercase, self.strip_accents)
         tokenizer.pre_tokenizer = bert_splitter()
         tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
         tokenizer.post_processor = processors.BertProcessing((SEP, self.ids[SEP]), (CLS, self.ids[CLS]))
@@ -117,9 +123,9 @@ class Vocabulary:
         return "".join(f"{piece}\n" for piece in self.pieces).encode()
 
 
-def bert_normalizer(lowercase: bool) -> normalizers.Normalizer:
-    """BERT's cleaning of text; with `lowercase` it strips accents too."""
-    return normalizers.BertNormalizer(lowercase=lowercase)
+def bert_normalizer(lowercase: bool, strip_accents: bool | None = None) -> normalizers.Normalizer:
+    """BERT's cleaning of text; where `strip_accents` is None it strips them with `lowercase`."""
+    return normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
 
 
 def bert_splitter() -> pre_tokenizers.PreTokenizer:
@@ -127,7 +133,8 @@ def bert_splitter() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.BertPreTokenizer()
 
 
-def _check_pieces(pieces: tuple[str, ...], path: Path) -> None:
+def check_pieces(pieces: tuple[str, ...], path: Path) -> None:
+    """Raise `UserError` unless they are word pieces, each once, with all special tokens among them."""
     missing = [token for token in SPECIAL_TOKENS if token not in set(pieces)]
     if missing:
         mend = f"a WordPiece vocabulary has each of {', '.join(SPECIAL_TOKENS)} on a line of its own"
@@ -141,7 +148,7 @@ def _check_pieces(pieces: tuple[str, ...], path: Path) -> None:
         raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", mend="remove one")
 
 
-def _warn_of_unreachable(vocabulary: Vocabulary, path: Path) -> None:
+def warn_of_unreachable(vocabulary: Vocabulary, path: Path) -> None:
     """A cased vocabulary in an uncased recipe: most names would become [UNK] and nobody would know why."""
     pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
     share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))

@@ -31,25 +31,26 @@ logger = logging.getLogger(__name__)
 
 
 def train_vocabulary(texts: Iterable[str], config: VocabularyConfig) -> Vocabulary:
-    """The vocabulary of `texts`: special tokens, characters (also as `##` pieces), then merges by falling count.
+    """The vocabulary of `texts`: special tokens, unused slots, characters, also as `##` pieces, then merges.
 
-    A text with too few distinct words for `config.size` gives a smaller vocabulary and a warning; one without a word
-    is a `UserError`.
+    These come by falling count. A text with too few distinct words for `config.size` gives a smaller vocabulary and a
+    warning; one without a word is a `UserError`.
     """
-    words = count_words(texts, config.lowercase)
+    words = count_words(texts, config.lowercase, config.strip_accents)
     if not words:
         raise UserError("the corpus holds no word to train a vocabulary on", mend="check data.corpora")
-    pieces = [*SPECIAL_TOKENS, *alphabet(words, _CHARACTER_COVERAGE, config.size // 2)]
+    named = [*SPECIAL_TOKENS, *(f"[unused{slot}]" for slot in range(config.unused_slots))]
+    pieces = [*named, *alphabet(words, _CHARACTER_COVERAGE, (config.size - config.unused_slots) // 2)]
     pieces = merge_pieces(words, pieces, config.size, config.min_frequency)
     if len(pieces) < config.size:
         logger.warning("the corpus gives a vocabulary of %d entries, not %d", len(pieces), config.size)
-    return Vocabulary(tuple(pieces), config.lowercase)
+    return Vocabulary(tuple(pieces), config.lowercase, config.strip_accents)
 
 
-def count_words(texts: Iterable[str], lowercase: bool) -> dict[str, int]:
+def count_words(texts: Iterable[str], lowercase: bool, strip_accents: bool | None = None) -> dict[str, int]:
     """How often each word stands in the texts, the commonest first; words of the same count by name."""
     words: Counter[str] = Counter()
-    splitter = WordSplitter(lowercase)
+    splitter = WordSplitter(lowercase, strip_accents)
     for span, count in _count_spans(texts, lowercase):
         for word in splitter.words(span):
             if len(word) <= MAX_WORD_CHARS:

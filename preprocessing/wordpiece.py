@@ -29,7 +29,7 @@ class Encoder:
     """Encodes with one vocabulary, and remembers every span it has met, up to a bound: keep one a process."""
 
     def __init__(self, vocabulary: Vocabulary, table: SpanTable | None = None) -> None:
-        self._splitter = WordSplitter(vocabulary.lowercase)
+        self._splitter = WordSplitter(vocabulary.lowercase, vocabulary.strip_accents)
         self._model = Tokenizer(vocabulary.model())
         self._dtype = token_dtype(len(vocabulary))
         self._table = table or SpanTable(vocabulary.lowercase)

@@ -62,6 +62,7 @@ def test_a_value_out_of_range_or_of_another_type_is_refused(table: dict[str, Any
     ("table", "words"),
     [
         ({"data": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "lower one of them"),
+        ({"data": {"vocabulary": {"size": 100, "unused_slots": 51}}}, "unused_slots 51 is above half of size 100"),
         ({"data": {"max_seq_length": 20}}, "max_predictions_per_seq is 20, but 20 tokens hold 17 ordinary ones"),
         ({"data": {"max_seq_length": 1024}}, "max_seq_length 1024 is above model.max_position_embeddings 512"),
         ({"model": {"hidden_size": 100}}, "hidden_size 100 is not a multiple of num_attention_heads 12"),
@@ -101,6 +102,10 @@ def test_paths_and_workers_do_not_determine_bytes() -> None:
         {"group_bytes": 1_000_000},
         {"held_out_fraction": 0.5},
         {"vocabulary": {"lowercase": False}},
+        {"vocabulary": {"strip_accents": False}},
+        {"objective": "sop"},
+        {"nsp_mode": "reference"},
+        {"whole_word_masking": True},
     ],
 )
 def test_what_determines_bytes_changes_the_digest(change: dict[str, Any]) -> None:

@@ -201,3 +201,22 @@ def test_a_small_text_gives_a_smaller_vocabulary_and_says_so(caplog: pytest.LogC
 def test_a_text_without_words_is_refused(texts: list[str]) -> None:
     with pytest.raises(UserError, match="no word"):
         train_vocabulary(texts, config())
+
+
+def test_unused_slots_stand_behind_the_special_tokens() -> None:
+    plain = train_vocabulary(make_texts(), VocabularyConfig(size=300))
+
+    vocabulary = train_vocabulary(make_texts(), VocabularyConfig(size=303, unused_slots=3))
+
+    assert vocabulary.pieces == (*SPECIAL_TOKENS, "[unused0]", "[unused1]", "[unused2]", *plain.pieces[5:])
+    assert {"[unused0]", "[unused2]"}.isdisjoint(vocabulary.pieces[number] for number in vocabulary.ordinary_ids)
+
+
+def test_accents_stay_where_the_recipe_keeps_them() -> None:
+    stripped = train_vocabulary(make_texts(), VocabularyConfig(size=300))
+    kept = train_vocabulary(make_texts(), VocabularyConfig(size=300, strip_accents=False))
+
+    assert "é" not in "".join(stripped.pieces)
+    assert "é" in "".join(kept.pieces)
+    assert (kept.lowercase, kept.strip_accents) == (True, False)
+    assert "".join(kept.pieces[5:]).islower()

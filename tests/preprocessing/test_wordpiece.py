@@ -17,7 +17,7 @@ from preprocessing.vocabulary import CONTINUATION, SPECIAL_TOKENS, Vocabulary
 from preprocessing.wordpiece import Encoder
 
 WORDS = ["the", "un", "##want", "##ed", "runn", "##ing", "hello", "Hello", "##llo", "mask", "MASK", "cls", "[unused1]"]
-LETTERS = string.ascii_letters + string.digits + "éüßñçøıİſKÅΣσςжЖйё中国博推龍가각のガ٠๑"
+LETTERS = string.ascii_letters + string.digits + "éÉüßñçøıİſKÅΣσςжЖйё中国博推龍가각のガ٠๑"
 MARKS = "\N{COMBINING ACUTE ACCENT}\N{COMBINING DOT BELOW}\N{COMBINING LONG SOLIDUS OVERLAY}"
 PIECES = [
     *SPECIAL_TOKENS,
@@ -49,19 +49,23 @@ NASTY = [
 texts = st.one_of(st.text(), st.lists(st.sampled_from(NASTY), max_size=30).map("".join))
 
 
-def vocabulary(lowercase: bool) -> Vocabulary:
-    return Vocabulary(tuple(PIECES), lowercase)
+def vocabulary(lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
+    return Vocabulary(tuple(PIECES), lowercase, strip_accents)
 
 
-ENCODERS = {lowercase: Encoder(vocabulary(lowercase)) for lowercase in (True, False)}
+Casing = tuple[bool, bool | None]  # lowercase, strip_accents
+
+CASINGS: list[Casing] = [(True, None), (True, False), (False, None), (False, True)]
+ENCODERS = {casing: Encoder(vocabulary(*casing)) for casing in CASINGS}
 # Set up by tokenizers' own class for BERT, so that a slip of ours in the settings shows too.
 REFERENCES = {
-    lowercase: BertWordPieceTokenizer(vocabulary(lowercase).ids, lowercase=lowercase) for lowercase in (True, False)
+    casing: BertWordPieceTokenizer(vocabulary(*casing).ids, lowercase=casing[0], strip_accents=casing[1])
+    for casing in CASINGS
 }
 
 
-def reference_ids(sentences: Sequence[str], lowercase: bool) -> list[list[int]]:
-    tokenizer = REFERENCES[lowercase]._tokenizer
+def reference_ids(sentences: Sequence[str], casing: Casing) -> list[list[int]]:
+    tokenizer = REFERENCES[casing]._tokenizer
     tokenizer.encode_special_tokens = True  # a literal [MASK] is text
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)]
 
@@ -73,11 +77,11 @@ def encoded_ids(encoder: Encoder, sentences: Sequence[str]) -> list[list[int]]:
     return [ids[start:end].tolist() for start, end in pairwise(offsets)]
 
 
-@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("casing", CASINGS)
 @settings(deadline=None)  # the first call compiles
 @given(sentences=st.lists(texts, max_size=6))
-def test_ids_are_those_of_tokenizers(lowercase: bool, sentences: list[str]) -> None:
-    assert encoded_ids(ENCODERS[lowercase], sentences) == reference_ids(sentences, lowercase)
+def test_ids_are_those_of_tokenizers(casing: Casing, sentences: list[str]) -> None:
+    assert encoded_ids(ENCODERS[casing], sentences) == reference_ids(sentences, casing)
 
 
 def sentences_of_each_character(last: int) -> list[str]:
@@ -86,22 +90,35 @@ def sentences_of_each_character(last: int) -> list[str]:
     return [f"{char} a{char}b{char}{char},{char}.{char}\u0301c" for char in map(chr, codes)]
 
 
-@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("casing", CASINGS)
 @pytest.mark.parametrize("last", [0x33FF, pytest.param(0x10FFFF, marks=pytest.mark.slow)])
-def test_each_character_is_encoded_as_by_tokenizers(last: int, lowercase: bool) -> None:
+def test_each_character_is_encoded_as_by_tokenizers(last: int, casing: Casing) -> None:
     sentences = sentences_of_each_character(last)
 
-    assert encoded_ids(Encoder(vocabulary(lowercase)), sentences) == reference_ids(sentences, lowercase)
+    assert encoded_ids(Encoder(vocabulary(*casing)), sentences) == reference_ids(sentences, casing)
 
 
-def tokens(text: str, lowercase: bool = True) -> list[str]:
-    ids, _ = ENCODERS[lowercase].encode([text])
+def tokens(text: str, lowercase: bool = True, strip_accents: bool | None = None) -> list[str]:
+    ids, _ = ENCODERS[lowercase, strip_accents].encode([text])
     return [PIECES[number] for number in ids]
 
 
 def test_words_are_cut_into_their_longest_pieces() -> None:
     assert tokens("UNwantéd,running") == ["un", "##want", "##ed", ",", "runn", "##ing"]
     assert tokens("Hello", lowercase=False) == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("lowercase", "strip_accents", "expected"),
+    [
+        (True, None, ["e", "##t", "##e"]),
+        (True, False, ["é", "##t", "##é"]),
+        (False, None, ["É", "##t", "##é"]),
+        (False, True, ["E", "##t", "##e"]),
+    ],
+)
+def test_casing_and_accents_are_two_things(lowercase: bool, strip_accents: bool | None, expected: list[str]) -> None:
+    assert tokens("Été", lowercase, strip_accents) == expected
 
 
 def test_chinese_goes_by_character() -> None:
@@ -119,14 +136,14 @@ def test_a_word_over_a_hundred_characters_is_unknown() -> None:
 
 
 def test_offsets_count_empty_sentences() -> None:
-    ids, offsets = ENCODERS[True].encode(["", "a b", "", " \u200d", "c"])
+    ids, offsets = ENCODERS[True, None].encode(["", "a b", "", " \u200d", "c"])
 
     assert offsets.tolist() == [0, 0, 2, 2, 2, 3]
     assert ids.dtype == np.uint16
 
 
 def test_no_sentences_give_no_ids() -> None:
-    ids, offsets = ENCODERS[True].encode([])
+    ids, offsets = ENCODERS[True, None].encode([])
 
     assert (len(ids), offsets.tolist()) == (0, [0])
 
@@ -134,7 +151,7 @@ def test_no_sentences_give_no_ids() -> None:
 def test_more_sentences_than_a_block_keep_their_order() -> None:
     sentences = [f"{number}" for number in range(10_000)]
 
-    assert encoded_ids(ENCODERS[True], sentences) == reference_ids(sentences, lowercase=True)
+    assert encoded_ids(ENCODERS[True, None], sentences) == reference_ids(sentences, (True, None))
 
 
 @settings(deadline=None)  # the first call compiles
@@ -142,8 +159,8 @@ def test_more_sentences_than_a_block_keep_their_order() -> None:
 def test_a_table_that_overflows_changes_no_id(sentences: list[str], most_spans: int) -> None:
     encoder = Encoder(vocabulary(True), SpanTable(lowercase=True, most_spans=most_spans, key_words=16))
 
-    assert encoded_ids(encoder, sentences) == reference_ids(sentences, lowercase=True)
-    assert encoded_ids(encoder, sentences[::-1]) == reference_ids(sentences[::-1], lowercase=True)
+    assert encoded_ids(encoder, sentences) == reference_ids(sentences, (True, None))
+    assert encoded_ids(encoder, sentences[::-1]) == reference_ids(sentences[::-1], (True, None))
 
 
 def test_a_large_vocabulary_has_wide_ids() -> None:
