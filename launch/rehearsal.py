@@ -21,8 +21,14 @@ MOST_ACCUMULATION = 2  # micro-steps of a step: enough to see that gradients add
 
 
 def show_dry_run(recipe: Recipe) -> None:
-    """Print sizes and arithmetic of the job that [cluster] describes; nothing is written."""
+    """Print sizes, memory and time of the job that [cluster] describes; nothing is written.
+
+    For GPUs time and memory are those of an H100; `bertrain plan` knows others.
+    """
+    from launch.planning import memory_table
+    from pretrain.cost import HARDWARE, Cost
     from pretrain.fit import open_data
+    from pretrain.metrics import duration
     from pretrain.summary import dry_run
 
     machine, cluster = local.this_machine(), recipe.cluster
@@ -30,8 +36,15 @@ def show_dry_run(recipe: Recipe) -> None:
     on_gpu = cluster.device != "cpu" and bool(cluster.gpus_per_node or machine.gpus)
     is_there = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
     data = open_data(recipe) if is_there else None
-    for line in dry_run(recipe, data, cluster.nodes * ranks, "cuda" if on_gpu else "cpu"):
+    ranks *= cluster.nodes
+    vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
+    cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], vocabulary_size)
+    step_s = cost.step(ranks).step_s
+    lines = dry_run(recipe, data, vocabulary_size, ranks, "cuda" if on_gpu else "cpu")
+    estimate = f"{step_s:.3g} s a step, {duration(recipe.train.steps * step_s)} in all, on {cost.hardware.name}"
+    for line in (*lines, f"time     about {estimate}"):
         console().print(line, markup=False, highlight=False, soft_wrap=True)
+    console().print(memory_table(cost, ranks))
 
 
 def smoke(recipe: Recipe) -> int:

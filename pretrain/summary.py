@@ -22,12 +22,8 @@ def summary(recipe: Recipe, data: TrainingData, world: World, state: State) -> l
     ]
 
 
-def dry_run(recipe: Recipe, data: TrainingData | None, world_size: int, device: str) -> list[str]:
-    """What a run would be: lines for the console. Without its data set, the vocabulary is taken as large as it may be.
-
-    FLOPs are those of full rows.
-    """
-    vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
+def dry_run(recipe: Recipe, data: TrainingData | None, vocabulary_size: int, world_size: int, device: str) -> list[str]:
+    """What a run would be, with its data or before there are any: lines for the console. FLOPs are of full rows."""
     rows = rows_of_all_steps(recipe.train)
     work = rows * _row_flops(recipe, vocabulary_size)
     return [

@@ -34,6 +34,9 @@ def test_a_dry_run_tells_the_arithmetic_of_the_job(
     assert "110,106,428 parameters, 69.8 GFLOP a full row" in out
     assert "65536 rows a step = 32 rank(s) x 32 micro-step(s) of at most 64; 1,000 steps" in out
     assert "65,536,000 rows, at most 8,388,608,000 tokens, 4.57e+18 FLOP" in out
+    assert "time about" in out
+    assert "Memory on 32 rank(s)" in out
+    assert "2 (the recipe's)" in out
     assert list(tmp_path.iterdir()) == []
 
 
