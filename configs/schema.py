@@ -58,8 +58,9 @@ class CorpusConfig(Section):
     """One corpus: files of one format."""
 
     paths: list[str] = Field(min_length=1, description="Files, folders or globs, as Beam's filesystems name them.")
-    format: Literal["wikipedia", "text", "jsonl"] = Field(
-        description="wikipedia: MediaWiki XML dump; text: blank line between documents; jsonl: one object a line."
+    format: Literal["wikipedia", "wikiextractor", "text", "jsonl"] = Field(
+        description="wikipedia: MediaWiki XML dump; wikiextractor: <doc> elements; text: blank line between documents; "
+        "jsonl: one object a line."
     )
     text_field: str = Field("text", description="jsonl: the field that holds a document's text.")
 

@@ -71,6 +71,17 @@ def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[B
         raise UserError("the dump has no </mediawiki> at its end: it is truncated", place=path, mend="fetch it again")
 
 
+def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[Block]:
+    """The <doc> elements that WikiExtractor writes. What is in them is no XML: nothing is escaped."""
+    stream.read(min(start, 1))
+    window = _Window(stream, path, start)
+    while window.skip_to(b"<doc id="):
+        begin = window.offset
+        if begin >= end:
+            return
+        yield begin, window.take_through(b"\n</doc>")
+
+
 class _Window:
     """A stretch of a stream, read on as far as it takes to find a tag."""
 

@@ -10,12 +10,12 @@ from xml.etree import ElementTree  # it is given one <page> at a time, where no 
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, DataConfig
-from preprocessing.blocks import line_blocks, page_blocks, text_blocks
+from preprocessing.blocks import doc_blocks, line_blocks, page_blocks, text_blocks
 from preprocessing.plan import Span, WorkItem
 from preprocessing.progress import Monitor
 from preprocessing.sources import Meter, open_source
 
-_BLOCKS = {"text": text_blocks, "jsonl": line_blocks, "wikipedia": page_blocks}
+_BLOCKS = {"text": text_blocks, "jsonl": line_blocks, "wikipedia": page_blocks, "wikiextractor": doc_blocks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ def _parse(block: bytes, place: str, corpus: CorpusConfig, config: DataConfig) -
     text, is_repaired = _decode(block, place, config)
     if corpus.format == "text":
         return Document(text, place, is_repaired=is_repaired)
+    if corpus.format == "wikiextractor":
+        return Document(text[text.find("\n") : text.rfind("\n")], place, is_repaired=is_repaired)
     if corpus.format == "wikipedia":
         text, drop = _text_of_page(text, place)
         return Document(text, place, is_wikitext=True, is_repaired=is_repaired, drop=drop)

@@ -220,3 +220,23 @@ def test_file_without_boundaries_is_an_error_not_a_full_memory(
 def test_long_line_is_one_document(write: Callable[..., Path]) -> None:
     content = "word " * 400_000
     assert texts(write(content), cuts=(500, 1_000_000)) == [content]
+
+
+EXTRACTED = (
+    '<doc id="1" url="https://a" title="One">\nOne\n\nFirst <b> & paragraph.\n\n</doc>\n'
+    '<doc id="2" url="https://b" title="Two > one">\nTwo\n\nSecond.\n\n</doc>\n<doc id="3" url="" title="">\n\n</doc>\n'
+)
+
+
+def test_elements_of_wikiextractor(write: Callable[..., Path]) -> None:
+    path = write(EXTRACTED)
+
+    expected = ["One\n\nFirst <b> & paragraph.", "Two\n\nSecond.", ""]
+    assert [text.strip() for text in texts(path, "wikiextractor")] == expected
+    for cut in range(1, len(EXTRACTED)):
+        assert [text.strip() for text in texts(path, "wikiextractor", cuts=(cut,))] == expected
+
+
+def test_an_element_without_its_end_is_refused(write: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="truncated"):
+        texts(write(EXTRACTED[:-8]), "wikiextractor")
