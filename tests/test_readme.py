@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN_ELSEWHERE = ("bash launch/demo.sh", "bash tests/run.sh", "pip install", "venv")  # by .ci/run, and by run.sh itself
 
+PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
+
 SMALL = """
 [model]
 hidden_size = 32
@@ -90,3 +92,15 @@ def test_continuous_integration_runs_the_two_big_ones() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "bash launch/demo.sh" in script
     assert "bash tests/run.sh" in script
+
+
+def test_messages_of_the_table_are_those_of_the_code() -> None:
+    source = "\n".join(file.read_text() for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    table = README.split("## When something goes wrong")[1].split("## ")[0]
+    messages = [
+        text for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)
+    ]
+    assert len(messages) > 8
+    for message in messages:
+        fixed = re.split(r"…|:", message)[0].strip()
+        assert fixed in source, message
