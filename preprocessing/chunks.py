@@ -92,10 +92,12 @@ def plan_full_sentences(
         start = token_offsets[sentence]
         while sentence < end:
             row_end = sentence
-            while row_end < end and token_offsets[row_end + 1] - start <= target:
+            room = most_tokens  # for the first sentence, even where the row is to be short
+            while row_end < end and token_offsets[row_end + 1] - start <= room:
                 row_end += 1
+                room = target
             goes_on = row_end == sentence  # the sentence does, in the next row
-            stop = start + target if goes_on else token_offsets[row_end]
+            stop = start + most_tokens if goes_on else token_offsets[row_end]
             if rows < len(plan):
                 row = plan[rows]
                 set_segment(row["a"], token_offsets, document, sentence, sentence + 1 if goes_on else row_end)
