@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
     wanted = load_recipe(recipe, overrides)
     run = Path(wanted.runs) / wanted.name
     added = new_pieces(pieces, model.vocabulary) if pieces else []
-    vocabulary = Vocabulary((*model.vocabulary.pieces, *added), model.vocabulary.lowercase)
+    vocabulary = replace(model.vocabulary, pieces=(*model.vocabulary.pieces, *added))
     with atomic_folder(run) as partial:
         initial = partial / INITIAL
         initial.mkdir()

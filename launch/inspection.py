@@ -35,7 +35,7 @@ def legend() -> Text:
 def decoded_pairs(folder: Path, split: Split, pass_number: int, count: int) -> Iterator[Text]:
     """The first `count` pairs of a split and pass. `UserError` when there is no such pass, or a shard is damaged."""
     manifest = read_manifest(folder)
-    vocabulary = Vocabulary.read(folder / VOCABULARY, manifest.vocabulary.lowercase)
+    vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
     shards = manifest.select(split, pass_number)
     if not shards:
         mend = f"it has passes 0 to {manifest.dupe_factor - 1}; held_out is empty where held_out_fraction is 0"

@@ -45,6 +45,11 @@ class Vocabulary:
         return len(self.pieces)
 
     @classmethod
+    def of_data_set(cls, path: Path, entry: VocabularyEntry) -> Vocabulary:
+        """The vocabulary in a data set's `vocab.txt`, with the casing that its manifest says."""
+        return cls.read(path, entry.lowercase, entry.strip_accents)
+
+    @classmethod
     def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
         """Read a `vocab.txt`; `UserError` names what is wrong with it, and where."""
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, digest_of
 from preprocessing.contract import VOCABULARY
-from preprocessing.vocabulary import Vocabulary
+from preprocessing.vocabulary_files import read_vocabulary
 from pretrain.dataset import Dataset, open_dataset
 from pretrain.mixture import slots_of
 
@@ -74,8 +74,11 @@ def _check_vocabulary(dataset: Dataset, data: DataConfig, refuse: Callable[[str]
     if theirs.lowercase != ours.lowercase:
         cased = {True: "lower-cased", False: "cased"}
         refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, the recipe's {cased[ours.lowercase]}")
+    stripped = theirs.lowercase if theirs.strip_accents is None else theirs.strip_accents
+    if ours.strip_accents not in (None, stripped):
+        refuse(f"the data set was prepared with strip_accents {stripped}, the recipe says {ours.strip_accents}")
     if ours.file and Path(ours.file).is_file():  # it need not be where the training runs
-        if Vocabulary.read(Path(ours.file), ours.lowercase).entry().sha256 != theirs.sha256:
+        if read_vocabulary(Path(ours.file), ours).entry().sha256 != theirs.sha256:
             refuse(f"the data set's vocabulary is not that of {ours.file}")
     elif ours.file is None and theirs.size > ours.size:
         refuse(f"the data set's vocabulary has {theirs.size} entries, the recipe's at most {ours.size}")

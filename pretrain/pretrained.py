@@ -125,7 +125,7 @@ def vocabulary_of(run: Path, recipe: Recipe) -> Vocabulary:
     if not (dataset / VOCABULARY).is_file():
         cause = f"its data set, which holds the vocabulary, is gone: {dataset}"
         raise UserError(cause, place=str(run), mend=f"put it back, or make it again: `bertrain prepare {run}`")
-    return Vocabulary.read(dataset / VOCABULARY, read_manifest(dataset).vocabulary.lowercase)
+    return Vocabulary.of_data_set(dataset / VOCABULARY, read_manifest(dataset).vocabulary)
 
 
 def _load(model: BertForPreTraining, weights: dict[str, Tensor]) -> None:

@@ -24,6 +24,7 @@ from preprocessing.contract import (
     write_shard,
 )
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary
+from preprocessing.vocabulary_files import read_vocabulary
 
 SPECIALS_OF_A_ROW = 3  # [CLS] A [SEP] B [SEP]
 SHORTEST = 8
@@ -47,7 +48,7 @@ def _vocabulary(data: DataConfig) -> Vocabulary:
     """The recipe's, if it names a file; else one of its size."""
     given = data.vocabulary
     if given.file:
-        return Vocabulary.read(Path(given.file), given.lowercase)
+        return read_vocabulary(Path(given.file), given)
     words = (f"word{number}" for number in range(given.size - len(SPECIAL_TOKENS)))
     return Vocabulary((*SPECIAL_TOKENS, *words), given.lowercase)
 

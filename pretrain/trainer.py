@@ -114,7 +114,7 @@ class Trainer:
         model = fresh_model(self.recipe, self.manifest)
         source = self.recipe.train.initialise_from
         if source and not checkpoint.exists(self.run):
-            vocabulary = Vocabulary.read(self.data.main.vocabulary_path(), self.manifest.vocabulary.lowercase)
+            vocabulary = Vocabulary.of_data_set(self.data.main.vocabulary_path(), self.manifest.vocabulary)
             load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary)
         return model
 

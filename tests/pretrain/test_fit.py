@@ -40,6 +40,7 @@ def test_a_data_set_that_fits(folder: Path, manifest: Manifest) -> None:
         ({"max_seq_length": 24}, {}, "rows of up to 32 tokens, the recipe takes 24"),
         ({}, {"objective": "sop"}, "objective `sop`, the recipe says `nsp`"),
         ({"vocabulary": {"size": 100, "lowercase": False}}, {}, "vocabulary is lower-cased, the recipe's cased"),
+        ({"vocabulary": {"size": 100, "strip_accents": False}}, {}, "strip_accents True, the recipe says False"),
         ({}, {"dupe_factor": 3}, "pass 2 of 3 has no training rows"),
         ({}, {"shards": []}, "pass 0 of 2 has no training rows"),
     ],
