@@ -46,11 +46,19 @@ def table_gradient(grad_TH: Tensor, ids_T: Tensor, table_NH: Tensor) -> Tensor:
     """The gradient of a table [N, H] from that of the rows taken out of it.
 
     torch's CUDA kernel sorts the ids and adds each id's rows in fp32. It is repeatable in torch's deterministic mode;
-    otherwise it may add by atomics where few ids have many rows.
+    otherwise it may add by atomics where few ids have many rows. On a CPU, 16 bits are added in fp32 for the ids that
+    occur, and only then spread over the table.
     """
-    wide = grad_TH.dtype if grad_TH.is_cuda else torch.promote_types(grad_TH.dtype, torch.float32)
-    grad_NH: Tensor = torch.ops.aten.embedding_dense_backward(grad_TH.to(wide), ids_T, table_NH.shape[0], -1, False)
-    return grad_NH.to(table_NH.dtype)
+    if grad_TH.is_cuda or grad_TH.dtype.itemsize > 2:
+        return _added(grad_TH, ids_T, len(table_NH)).to(table_NH.dtype)
+    used_U, places_T = torch.unique(ids_T.long(), return_inverse=True)
+    grad_UH = _added(grad_TH.float(), places_T, len(used_U)).to(table_NH.dtype)
+    return torch.zeros_like(table_NH).index_copy_(0, used_U, grad_UH)
+
+
+def _added(grad_TH: Tensor, ids_T: Tensor, rows: int) -> Tensor:
+    added: Tensor = torch.ops.aten.embedding_dense_backward(grad_TH, ids_T, rows, -1, False)
+    return added
 
 
 class _Lookup(torch.autograd.Function):

@@ -14,6 +14,7 @@ tensors from decay and trust ratio (biases, LayerNorm) LAMB is AdamW: use torch'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -115,6 +116,7 @@ def update(state: LambState, ratio_S: Tensor, segments: Segments, step: LambStep
 
 
 def _direction(state: LambState, some: slice, step: LambStep) -> Tensor:
-    first, second = step.corrections
-    denominator = (state.exp_avg_sq[some] / second).sqrt_().add_(step.epsilon)
-    return (state.exp_avg[some] / first).div_(denominator).add_(state.master[some], alpha=step.weight_decay)
+    """m̂ / (√v̂ + ε) + decay · weights, with the bias corrections taken out of the passes over memory."""
+    first, root = step.corrections[0], math.sqrt(step.corrections[1])
+    denominator = state.exp_avg_sq[some].sqrt().add_(step.epsilon * root)
+    return (state.master[some] * step.weight_decay).addcdiv_(state.exp_avg[some], denominator, value=root / first)

@@ -95,16 +95,18 @@ PLAIN = CrossEntropy(cross_entropy, scaled)
 
 def _cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     wide_CV = scores_CV.to(torch.promote_types(scores_CV.dtype, torch.float32), copy=True).add_(bias_V)
-    labelled_C1 = (labels_C >= 0)[:, None]
-    label_C1 = labels_C.clamp(min=0)[:, None]
-    score_C1 = wide_CV.gather(1, label_C1)
-    top_C1, first_C1 = wide_CV.max(1, keepdim=True)
-    total_C1 = wide_CV.sub_(top_C1).exp_().sum(1, keepdim=True)
-    loss_C1 = (total_C1.log() + top_C1 - score_C1) * labelled_C1
+    labelled_C, label_C1 = labels_C >= 0, labels_C.clamp(min=0)[:, None]
+    own_C, top_C = wide_CV.gather(1, label_C1).squeeze(1), wide_CV.amax(1)
+    correct_C = labelled_C & (own_C == top_C)
+    # Of equal logits the first counts. On a CPU argmax takes as long as all the rest: let it see the rows that need it.
+    some = correct_C.nonzero().squeeze(1) if correct_C.device.type == "cpu" else slice(None)
+    correct_C[some] &= wide_CV[some].argmax(1) == labels_C[some]
+    weights_CV = wide_CV.softmax(1)
+    loss_C = (top_C - weights_CV.amax(1).log() - own_C) * labelled_C
     if with_gradient:
-        wide_CV.mul_(labelled_C1 / total_C1).scatter_add_(1, label_C1, -labelled_C1.to(wide_CV.dtype))
-        scores_CV.copy_(wide_CV)
-    return loss_C1.squeeze(1), (first_C1 == labels_C[:, None]).squeeze(1)
+        weights_CV.scatter_add_(1, label_C1, weights_CV.new_full(label_C1.shape, -1.0))
+        scores_CV.copy_(weights_CV.mul_(labelled_C[:, None]))
+    return loss_C, correct_C
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -156,9 +158,9 @@ class _Sums:
         self.parts: list[Tensor] = []
 
     def add(self, grad_logits_CV: Tensor, hidden_CH: Tensor) -> None:
-        wide = torch.promote_types(hidden_CH.dtype, torch.float32)
-        parts = [grad_logits_CV.t() @ hidden_CH, grad_logits_CV.sum(0, dtype=wide)]
+        parts = [grad_logits_CV.t() @ hidden_CH, grad_logits_CV.sum(0)]
         if self.parts:
+            wide = torch.promote_types(hidden_CH.dtype, torch.float32)
             parts = [total.to(wide).add_(part) for total, part in zip(self.parts, parts, strict=True)]
         self.parts = parts
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from typing import Any
 
@@ -108,4 +107,4 @@ def figures(kernel: Any) -> dict[str, int]:
 if __name__ == "__main__":
     compile_only()
     launch_everything()
-    json.dump({name: figures(kernel) for name, kernel in sorted(compiled.items())}, sys.stdout, indent=1)
+    print(json.dumps({name: figures(kernel) for name, kernel in sorted(compiled.items())}))

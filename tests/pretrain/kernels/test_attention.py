@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,31 +54,3 @@ def test_dropout_is_that_of_the_weights() -> None:
     kept = keep_mask(dropout, 4, 4, torch.float32) * dropout.scale / 4
     mixed = attend(qkv, Layout(torch.tensor([0, 4], dtype=torch.int32), 4, 4), dropout)
     torch.testing.assert_close(mixed, (kept @ qkv[:, 2, 0])[:, None])
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="flash attention needs a GPU")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_flash_attention_as_plain(dtype: torch.dtype) -> None:
-    lengths = [128, 1, 77, 128]
-    (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], dtype, 5)
-    (twin,) = twins([qkv])
-    actual, expected = attend(qkv, layout_of(lengths)), row_by_row(twin, lengths)
-    assert_near(actual, expected, dtype)
-    gradient = torch.randn_like(expected)
-    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
-    assert_same_gradients([qkv], [twin], dtype)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="flash attention needs a GPU")
-def test_flash_attention_drops_the_share_it_is_given_and_repeats_with_the_seed() -> None:
-    layout = layout_of([512] * 4)
-    qkv = torch.zeros(2048, 3, 4, 64, dtype=torch.bfloat16, device=DEVICE)
-    qkv[:, 2] = 1.0  # each result is then the kept share of 512 uniform weights, scaled
-    dropout = Dropout(0.1, torch.tensor(11, device=DEVICE), 3)
-    results = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        results.append(attend(qkv, layout, dropout))
-    assert torch.equal(*results)
-    assert abs(float(results[0].double().mean()) - 1) < 0.005
-    assert 0.005 < float(results[0].double().std()) < 0.03  # sqrt(0.1 / 0.9 / 512) is 0.0147, and bf16 adds a little

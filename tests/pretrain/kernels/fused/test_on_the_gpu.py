@@ -1,4 +1,4 @@
-"""What only a GPU can show: no waiting for the device, offsets beyond 2**31, and a captured graph."""
+"""What only a GPU can show: flash attention, no waiting for the device, offsets beyond 2**31, a captured graph."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from pretrain.kernels import attention
 from pretrain.kernels.attention import Layout
 from pretrain.kernels.dispatch import Kernels, choose_kernels
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.fused.add_norm import add_norm
 from pretrain.kernels.fused.gelu import bias_gelu
 from pretrain.kernels.lamb import LambState, LambStep, Segments, trust_ratio
-from tests.pretrain.kernels.near import DEVICE, random_tensors
+from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, twins
+from tests.pretrain.kernels.test_attention import layout_of, row_by_row
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 ROWS, WIDTH, WORDS = 256, 64, 1000
@@ -98,3 +100,29 @@ def test_offsets_beyond_32_bits() -> None:
         (expected_grad,) = torch.autograd.grad(expected, [tail], torch.ones_like(expected))
         assert torch.equal(grad[-8:], expected_grad)
         del result, grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_flash_attention_as_plain(dtype: torch.dtype) -> None:
+    lengths = [128, 1, 77, 128]
+    (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], dtype, 5)
+    (twin,) = twins([qkv])
+    actual, expected = attention.attend(qkv, layout_of(lengths)), row_by_row(twin, lengths)
+    assert_near(actual, expected, dtype)
+    gradient = torch.randn_like(expected)
+    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
+    assert_same_gradients([qkv], [twin], dtype)
+
+
+def test_flash_attention_drops_the_share_it_is_given_and_repeats_with_the_seed() -> None:
+    layout = layout_of([512] * 4)
+    qkv = torch.zeros(2048, 3, 4, 64, dtype=torch.bfloat16, device=DEVICE)
+    qkv[:, 2] = 1.0  # each result is then the kept share of 512 uniform weights, scaled
+    dropout = Dropout(0.1, torch.tensor(11, device=DEVICE), 3)
+    results = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        results.append(attention.attend(qkv, layout, dropout))
+    assert torch.equal(*results)
+    assert abs(float(results[0].double().mean()) - 1) < 0.005
+    assert 0.005 < float(results[0].double().std()) < 0.03  # sqrt(0.1 / 0.9 / 512) is 0.0147, and bf16 adds a little
