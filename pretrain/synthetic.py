@@ -59,7 +59,8 @@ def _rows(generator: np.random.Generator, count: int, data: DataConfig, vocabula
     is_short = generator.random(count) < data.short_seq_prob
     lengths[is_short] = generator.integers(SHORTEST, data.max_seq_length + 1, is_short.sum())
     offsets = np.append(0, lengths.cumsum()).astype(np.int32)
-    segment_a = generator.integers(3, lengths - 2)  # a token at least in each segment
+    # A token at least in each segment; under `none` there is one segment, the whole row.
+    segment_a = lengths if data.objective == "none" else generator.integers(3, lengths - 2)
     ids = _zipf(generator, int(offsets[-1]), vocabulary.ordinary_ids)
     ids[offsets[:-1]], ids[offsets[:-1] + segment_a - 1], ids[offsets[1:] - 1] = (
         entry.cls_id,
@@ -91,7 +92,7 @@ def _zipf(generator: np.random.Generator, count: int, ids: IntArray) -> IntArray
 
 
 def _masked_positions(generator: np.random.Generator, length: int, segment_a: int, data: DataConfig) -> IntArray:
-    ordinary = np.delete(np.arange(1, length - 1), segment_a - 2)
+    ordinary = np.setdiff1d(np.arange(1, length - 1), [segment_a - 1])
     wanted = max(1, round(data.masked_lm_prob * length))
     count = min(wanted, data.max_predictions_per_seq, len(ordinary))
     chosen: IntArray = np.sort(generator.choice(ordinary, count, replace=False))
