@@ -10,6 +10,7 @@ thread of its own, and this one watches: for Ctrl-C, for an error that a worker 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -141,7 +142,7 @@ class _Run:
         environment = None
         if self._workers > 1:
             # Beam hands this line to a shell; `exec` leaves no shell between the worker and its driver.
-            command = shlex.join([sys.executable, "-m", _WORKER_MODULE])
+            command = shlex.join([sys.executable, "-m", _WORKER_MODULE, str(os.getpid())])
             environment = SubprocessSDKEnvironment.from_command_string(f"exec {command}")
         options = PipelineOptions(
             [], direct_num_workers=self._workers, default_sdk_harness_log_level="CRITICAL", save_main_session=False

@@ -25,5 +25,6 @@ def _follow(driver: int) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    # The driver says who it is: by now it may be gone, and this process another one's child.
+    threading.Thread(target=_follow, args=(int(sys.argv[1]),), daemon=True).start()
     sdk_worker_main.main(sys.argv)
