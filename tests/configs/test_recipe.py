@@ -222,7 +222,10 @@ class TestResolved:
         lines = resolved_toml(Recipe()).splitlines()
         assert lines[lines.index("steps = 1000000") - 1] == "# Optimizer steps in all. (≥ 1)"
         assert lines[lines.index('precision = "bf16"') - 1].endswith("(bf16 | fp16 | fp32)")
-        assert lines[lines.index("# file = (unset)") - 1] == "# A vocab.txt or tokenizer.json to use; unset: train one on the corpus."
+        assert (
+            lines[lines.index("# file = (unset)") - 1]
+            == "# A vocab.txt or tokenizer.json to use; unset: train one on the corpus."
+        )
         assert "# [[data.corpora]] (none)" in lines
 
     def test_nothing_of_python_or_pydantic_shows(self) -> None:
