@@ -8,8 +8,9 @@ Each operation runs forward and backward, the peers in turn within the same roun
 
 `bytes` are those that an operation must move if nothing is read or written twice, `floating` its floating-point work in
 matrix products; `roofline_pct` is the time that the slower of the two takes at the device's published rates (`RATES`),
-in % of the measured one. A CPU runs small shapes and has no roofline here: its figures compare, no more. The last line
-is one JSON object; its `ratio` is the geometric mean, over operations, of eager's time over ours.
+in % of the measured one. A CPU runs small shapes and has no roofline here: its figures compare, no more. With one
+thread they are CPU seconds, since a core may be shared. The last line is one JSON object; its `ratio` is the geometric
+mean, over operations, of eager's time over ours.
 
 `--sweep` instead times ours under other launch shapes (a GPU only), one JSON line each: how the constants of
 `pretrain/kernels/fused/launch.py` were or should be chosen.
@@ -303,7 +304,7 @@ def once(peer: Peer, inputs: list[Tensor]) -> tuple[float, float]:
 def clock() -> Any:
     """A moment: on a GPU one of its own time, for which the host does not wait."""
     if not CUDA:
-        return time.perf_counter()
+        return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no types
     event.record()
     return event
@@ -357,13 +358,8 @@ def sweep(rounds: int) -> None:
 
 
 def sweeps() -> Iterator[tuple[str, dict[str, int]]]:
-    for elements, registers, programs in itertools.product((8, 16, 32), (128, 168, 255), (4, 6, 8)):
-        settings = {
-            "launch.ELEMENTS_PER_THREAD": elements,
-            "launch.PROGRAMS_PER_SM": programs,
-            "add_norm.WALK_REGISTERS": registers,
-        }
-        yield "add_norm", settings
+    for elements, registers in itertools.product((8, 16, 32), (96, 128, 168, 255)):
+        yield "add_norm", {"launch.ELEMENTS_PER_THREAD": elements, "launch.WALK_REGISTERS": registers}
     for forward, backward, warps in itertools.product((1, 2, 4), (1, 2, 4), (4, 8)):
         yield "bias_gelu", {"gelu.FORWARD_ROWS": forward, "gelu.BACKWARD_ROWS": backward, "gelu.WARPS": warps}
     for block, warps in ((4096, 4), (4096, 8), (8192, 8), (8192, 16), (16384, 16)):

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.dropout import LANES, Dropout
 from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
-from pretrain.kernels.fused.launch import WALK_REGISTERS, block_of, walking_programs
+from pretrain.kernels.fused.launch import block_of, walking_programs, walking_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
 
 
@@ -150,8 +150,9 @@ class _AddNorm(torch.autograd.Function):
         x_TH, bias_H, residual_TH, weight_H, seed, statistics_2T = ctx.saved_tensors
         rows, width = x_TH.shape
         _, *drop = launch_arguments(ctx.dropout, x_TH)
-        programs = walking_programs(x_TH.device, triton.cdiv(rows, LANES))
         block, warps = block_of(width)
+        registers = walking_registers(warps)
+        programs = walking_programs(x_TH.device, triton.cdiv(rows, LANES), warps, registers)
         grad_residual_TH = torch.empty_like(residual_TH)
         # Without dropout the two gradients are one and the same tensor.
         grad_x_TH = torch.empty_like(x_TH) if ctx.dropout is not None else grad_residual_TH
@@ -159,7 +160,8 @@ class _AddNorm(torch.autograd.Function):
         backward_kernel[(programs,)](
             grad_TH.contiguous(), x_TH, bias_H, residual_TH, weight_H, seed, statistics_2T,
             grad_x_TH, grad_residual_TH, sums_P3H,
-            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=WALK_REGISTERS,
+            rows, width, *drop,
+            DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         grad_bias_H, grad_weight_H, grad_shift_H = sums_P3H.sum(0).to(weight_H.dtype)
         return grad_x_TH, grad_bias_H, grad_residual_TH, grad_weight_H, grad_shift_H, None, None

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from pretrain.kernels.dropout import LANES, Dropout
 from pretrain.kernels.embedding import table_gradient
 from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
-from pretrain.kernels.fused.launch import WALK_REGISTERS, block_of, walking_programs
+from pretrain.kernels.fused.launch import block_of, walking_programs, walking_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
 
 
@@ -166,13 +166,15 @@ class _Embed(torch.autograd.Function):
         word_ids_T, position_ids_T, _, word_VH, position_PH, token_type_2H, weight_H = inputs
         rows, width = grad_TH.shape
         _, *drop = launch_arguments(ctx.dropout, word_VH)
-        programs = walking_programs(grad_TH.device, triton.cdiv(rows, LANES))
         block, warps = block_of(width)
+        registers = walking_registers(warps)
+        programs = walking_programs(grad_TH.device, triton.cdiv(rows, LANES), warps, registers)
         grad_hidden_TH = torch.empty(rows, width, dtype=grad_TH.dtype, device=grad_TH.device)
         sums_P4H = torch.empty(programs, 4, width, dtype=torch.float32, device=grad_TH.device)
         backward_kernel[(programs,)](
             grad_TH.contiguous(), *inputs, seed, statistics_2T, grad_hidden_TH, sums_P4H,
-            rows, width, *drop, DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=WALK_REGISTERS,
+            rows, width, *drop,
+            DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         sums_4H = sums_P4H.sum(0)
         grad_weight_H, grad_shift_H = sums_4H[:2].to(weight_H.dtype)

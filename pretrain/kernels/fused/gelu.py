@@ -21,6 +21,7 @@ from pretrain.kernels.fused.launch import walking_programs
 
 FORWARD_ROWS, BACKWARD_ROWS = 4, 2  # of a tile
 TILE_COLUMNS = 1024
+BACKWARD_REGISTERS = 64
 WARPS = 4
 MINUS_HALF_LOG2_E = tl.constexpr(-0.7213475204444817)
 LOG2_INVERSE_SQRT_TAU = tl.constexpr(-1.3257480647361592)
@@ -108,11 +109,11 @@ class _BiasGelu(torch.autograd.Function):
         rows, width = x_TI.shape
         columns = min(triton.next_power_of_2(width), TILE_COLUMNS)
         blocks = triton.cdiv(width, columns)
-        programs = walking_programs(x_TI.device, triton.cdiv(rows, BACKWARD_ROWS), beside=blocks)
+        programs = walking_programs(x_TI.device, triton.cdiv(rows, BACKWARD_ROWS), WARPS, BACKWARD_REGISTERS, blocks)
         grad_x_TI = torch.empty_like(x_TI)
         sums_PI = torch.empty(programs, width, dtype=torch.float32, device=x_TI.device)
         backward_kernel[(programs, blocks)](
             grad_TI.contiguous(), x_TI, bias_I, grad_x_TI, sums_PI, rows, width,
-            TILE_ROWS=BACKWARD_ROWS, TILE_COLUMNS=columns, num_warps=WARPS,
+            TILE_ROWS=BACKWARD_ROWS, TILE_COLUMNS=columns, num_warps=WARPS, maxnreg=BACKWARD_REGISTERS,
         )  # fmt: skip
         return grad_x_TI, sums_PI.sum(0).to(bias_I.dtype)
