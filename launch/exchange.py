@@ -15,13 +15,14 @@ from configs.files import atomic_folder
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import Recipe
 from launch.console import console
-from preprocessing.contract import SPLITS, VOCABULARY, Manifest, check_shard, read_manifest, read_shard
+from preprocessing.contract import SPLITS, VOCABULARY
 from preprocessing.vocabulary import Vocabulary
 from pretrain import checkpoint
 from pretrain.batch import Batch
+from pretrain.dataset import Dataset
 from pretrain.hugging_face import largest_difference, write_hugging_face
 from pretrain.model_card import write_model_card
-from pretrain.pretrained import FREE_FIELDS, RECIPE, Pretrained, load_pretrained, recipe_of, run_of
+from pretrain.pretrained import FREE_FIELDS, RECIPE, Pretrained, dataset_of, load_pretrained, recipe_of, run_of
 from pretrain.transfer.rows import Row, batch_of
 
 ROWS = 16  # compared at an export
@@ -37,14 +38,13 @@ def export_run(place: Path, output: Path) -> None:
     run = run_of(place)
     recipe = recipe_of(run)
     source = load_pretrained(place)
-    dataset = Path(recipe.data.dataset)
-    manifest = read_manifest(dataset)
+    dataset = dataset_of(run, recipe)
     folder = checkpoint.find(place)
     assert folder is not None  # load_pretrained has read it
     with atomic_folder(output) as partial:
         write_hugging_face(partial, source.config, source.vocabulary, source.weights)
-        write_model_card(partial, run, recipe, manifest, checkpoint.read_state(folder))
-        compared = _compare(partial, source, real_rows(dataset, manifest))
+        write_model_card(partial, run, recipe, dataset.manifest, checkpoint.read_state(folder))
+        compared = _compare(partial, source, real_rows(dataset))
     say = console().print
     say(f"{folder} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
     say(compared, markup=False)
@@ -75,11 +75,10 @@ def _unfaithful(cause: str, source: Pretrained) -> UserError:
     return UserError(cause, place=str(source.place), mend=mend)
 
 
-def real_rows(dataset: Path, manifest: Manifest) -> Batch:
+def real_rows(dataset: Dataset) -> Batch:
     """The first held-out rows, at most `ROWS`; training rows where nothing is held out."""
-    shards = [shard for split in reversed(SPLITS) for shard in manifest.select(split, 0) if shard.rows]
-    check_shard(dataset, shards[0])
-    rows = read_shard(dataset / shards[0].name)
+    shards = [shard for split in reversed(SPLITS) for shard in dataset.manifest.select(split, 0) if shard.rows]
+    rows = dataset.open_shard(shards[0], checked=False)
     made, masked_positions = [], []
     for number in range(min(ROWS, len(rows))):
         first, end = rows.input_offsets[number : number + 2]
@@ -136,8 +135,10 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
 
 def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     """The recipe with what the model decides."""
+    casing = model.vocabulary
+    stripped = None if casing.strip_accents == casing.lowercase else casing.strip_accents
     vocabulary = recipe.data.vocabulary.model_copy(
-        update={"file": str(run / VOCABULARY), "lowercase": model.vocabulary.lowercase}
+        update={"file": str(run / VOCABULARY), "lowercase": casing.lowercase, "strip_accents": stripped}
     )
     data = recipe.data.model_copy(update={"vocabulary": vocabulary})
     shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in FREE_FIELDS})

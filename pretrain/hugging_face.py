@@ -124,7 +124,7 @@ def _tokenizer_config(vocabulary: Vocabulary, max_length: int) -> dict[str, Any]
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": vocabulary.lowercase,
         "model_max_length": max_length,
-        "strip_accents": None,
+        "strip_accents": vocabulary.strip_accents,
         "tokenize_chinese_chars": True,
         "cls_token": CLS,
         "mask_token": MASK,
@@ -155,14 +155,15 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
     normalizer = tokenizer.get("normalizer") or {}
     settings = _read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
     lowercase = bool(settings.get("do_lower_case", normalizer.get("lowercase", True)))
+    strip_accents = settings.get("strip_accents", normalizer.get("strip_accents"))
     if (folder / VOCABULARY).is_file():
-        return Vocabulary.read(folder / VOCABULARY, lowercase)
+        return Vocabulary.read(folder / VOCABULARY, lowercase, strip_accents)
     model = tokenizer.get("model", {})
     pieces = tuple(sorted(model.get("vocab", {}), key=lambda piece: int(model["vocab"][piece])))
     if model.get("type") != "WordPiece" or not set(SPECIAL_TOKENS) <= set(pieces):
         mend = "give a folder with BERT's vocab.txt, or a tokenizer.json of the WordPiece kind"
         raise UserError("no WordPiece vocabulary", place=str(folder), mend=mend)
-    return Vocabulary(pieces, lowercase)
+    return Vocabulary(pieces, lowercase, strip_accents)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from configs.errors import UserError
 from configs.recipe import load_recipe
 from configs.schema import ModelConfig, Objective, Recipe
-from preprocessing.contract import VOCABULARY, read_manifest
 from preprocessing.vocabulary import CONTINUATION, Vocabulary
 from pretrain import checkpoint
+from pretrain.dataset import Dataset, open_dataset
 from pretrain.distributed import seed_everything
 from pretrain.export import OPTIONAL_PARTS
 from pretrain.hugging_face import CONFIG, read_hugging_face
@@ -76,6 +76,9 @@ class Pretrained:
         if vocabulary.lowercase != self.vocabulary.lowercase:
             cause = "of the data set and of the weights to start from, one is lower-cased and one is cased"
             raise UserError(cause, place=str(self.place), mend=mend)
+        if vocabulary.strip_accents != self.vocabulary.strip_accents:
+            cause = "of the data set and of the weights to start from, one has accents stripped and one has not"
+            raise UserError(cause, place=str(self.place), mend=mend)
         if vocabulary.pieces[: len(pieces)] != pieces:
             cause = "the data set's vocabulary does not begin with that of the weights to start from"
             raise UserError(cause, place=str(self.place), mend=mend)
@@ -98,7 +101,8 @@ def load_pretrained(place: Path) -> Pretrained:
         return Pretrained(place, *read_hugging_face(place))
     run = run_of(place)
     recipe = recipe_of(run)
-    vocabulary = vocabulary_of(run, recipe)
+    dataset = dataset_of(run, recipe)
+    vocabulary = Vocabulary.of_data_set(dataset.vocabulary_path(), dataset.manifest.vocabulary)
     folder = checkpoint.find(place)
     if folder is None:
         raise UserError("no checkpoint yet", place=str(run), mend="train it first: `bertrain train RECIPE`")
@@ -119,13 +123,14 @@ def recipe_of(run: Path) -> Recipe:
     return load_recipe(run / RECIPE)
 
 
-def vocabulary_of(run: Path, recipe: Recipe) -> Vocabulary:
-    """The vocabulary of the run's data set; `UserError` says when that is gone."""
-    dataset = Path(recipe.data.dataset)
-    if not (dataset / VOCABULARY).is_file():
-        cause = f"its data set, which holds the vocabulary, is gone: {dataset}"
-        raise UserError(cause, place=str(run), mend=f"put it back, or make it again: `bertrain prepare {run}`")
-    return Vocabulary.of_data_set(dataset / VOCABULARY, read_manifest(dataset).vocabulary)
+def dataset_of(run: Path, recipe: Recipe) -> Dataset:
+    """The run's data set, in a folder or at a URL; `UserError` says when it is gone."""
+    try:
+        return open_dataset(recipe.data.dataset, recipe.train)
+    except UserError as error:
+        cause = f"its data set, which holds the vocabulary, is gone: {recipe.data.dataset}: {error.cause}"
+        mend = f"put it back, or make it again: `bertrain prepare {run}`"
+        raise UserError(cause, place=str(run), mend=mend) from error
 
 
 def _load(model: BertForPreTraining, weights: dict[str, Tensor]) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import fsspec  # type: ignore[import-untyped]  # comes without types
 import pytest
 import torch
 
 import launch.exchange
 from configs.errors import UserError
-from configs.recipe import load_recipe
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import TrainConfig
 from launch.exchange import export_run, import_model, new_pieces, real_rows
-from preprocessing.contract import read_manifest
+from pretrain.dataset import open_dataset
 from pretrain.export import to_hugging_face
 from pretrain.pretrained import load_pretrained
 from tests.pretrain.runs import VOCAB, some_model, write_run
@@ -40,7 +43,7 @@ def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest
 
 def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
     export_run(run, tmp_path / "out")
-    batch = real_rows(tmp_path / "dataset", read_manifest(tmp_path / "dataset"))
+    batch = real_rows(open_dataset(str(tmp_path / "dataset"), TrainConfig()))
     assert len(batch) == 16
     assert (batch.input_ids[batch.masked_positions] == VOCAB.ids["[MASK]"]).all()
     assert (batch.token_type_ids[batch.offsets[:-1]] == 0).all()
@@ -53,6 +56,19 @@ def test_an_export_of_a_checkpoint_and_without_held_out_rows(tmp_path: Path) -> 
     run = write_run(tmp_path, some_model(), held_out=0)
     export_run(run / "checkpoints" / "step_00000007", tmp_path / "out")
     assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_a_data_set_at_a_url_gives_vocabulary_and_rows(run: Path, tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    store.put(str(tmp_path / "dataset"), "/exported", recursive=True)
+    try:
+        shutil.rmtree(tmp_path / "dataset")
+        overrides = ["data.dataset=memory://exported", f"train.stage_in={tmp_path / 'stage'}"]
+        write_recipe(load_recipe(run, overrides), run / "recipe.toml")
+        export_run(run, tmp_path / "out")
+        assert load_pretrained(tmp_path / "out").vocabulary == VOCAB
+    finally:
+        store.rm("/exported", recursive=True)
 
 
 def test_an_export_that_differs_leaves_nothing_behind(

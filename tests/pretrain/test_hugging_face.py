@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
+from preprocessing.vocabulary import Vocabulary
 from pretrain.hugging_face import largest_difference, read_hugging_face, write_hugging_face
+from pretrain.model import BertForPreTraining
 from tests.pretrain.batches import random_batch
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 
@@ -52,6 +54,17 @@ def test_transformers_gives_the_same_tokens_and_outputs(folder: Path) -> None:
     assert largest_difference(folder, some_model(seed=1), batch) > 1e-2
     filled = transformers.pipeline("fill-mask", model=str(folder))("a [MASK] film")
     assert len(filled) == 5
+
+
+@pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (False, True), (False, False)])
+def test_case_and_accents_go_along(tmp_path: Path, lowercase: bool, strip_accents: bool) -> None:
+    vocabulary = Vocabulary((*VOCAB.pieces, "é", "R", "##è"), lowercase, strip_accents)
+    model = BertForPreTraining(CONFIG, len(vocabulary))
+    write_hugging_face(tmp_path, CONFIG, vocabulary, dict(model.named_parameters()))
+    assert read_hugging_face(tmp_path)[1] == vocabulary
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    text = "Rè é was Good"
+    assert tokenizer(text)["input_ids"] == vocabulary.tokenizer().encode(text).ids
 
 
 def test_what_transformers_writes_is_read(folder: Path, tmp_path: Path) -> None:

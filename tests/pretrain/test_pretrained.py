@@ -38,7 +38,9 @@ def test_a_run_gives_its_newest_checkpoint_and_a_checkpoint_itself(tmp_path: Pat
 def test_a_run_whose_data_set_is_gone_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path, some_model())
     shutil.rmtree(tmp_path / "dataset")
-    with pytest.raises(UserError, match=r"its data set, which holds the vocabulary, is gone: .*/dataset\. put it back"):
+    with pytest.raises(
+        UserError, match=r"its data set, which holds the vocabulary, is gone: .*/dataset: .*\. put it back"
+    ):
         load_pretrained(run)
 
 
