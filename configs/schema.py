@@ -227,6 +227,12 @@ class TrainConfig(Section):
     """The training loop."""
 
     steps: int = Field(1_000_000, ge=1, description="Optimizer steps in all.")
+    budget_min: float = Field(
+        0.0,
+        ge=0.0,
+        description="Minutes of training over all starts, evaluations and saves apart, when it ends and the decay "
+        "reaches 0, unless train.steps are over before; 0: no such end. Not repeatable to the last bit.",
+    )
     global_batch_size: int = Field(256, ge=1, description="Rows (pairs) an optimizer step, over all ranks.")
     first_global_batch_size: int = Field(
         1, ge=1, description="Rows of the first step, if the batch grows; at most global_batch_size."

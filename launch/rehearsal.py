@@ -72,8 +72,11 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
     write_synthetic(folder / "dataset", data)
     warmup_steps = min(recipe.optimizer.warmup_steps, SMOKE_WARMUP_STEPS)
     most_rows = ranks * recipe.train.micro_batch_size * MOST_ACCUMULATION
+    decay_steps = min(recipe.optimizer.decay_steps, SMOKE_STEPS - warmup_steps)
     train: dict[str, object] = {
         "steps": SMOKE_STEPS,
+        "budget_min": 0.0,
+        "batch_growth_steps": 0,
         "global_batch_size": min(recipe.train.global_batch_size, most_rows),
         "initialise_from": None,
         "mixture": [],
@@ -86,7 +89,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
             "name": "smoke",
             "runs": str(folder),
             "data": data,
-            "optimizer": recipe.optimizer.model_copy(update={"warmup_steps": warmup_steps}),
+            "optimizer": recipe.optimizer.model_copy(update={"warmup_steps": warmup_steps, "decay_steps": decay_steps}),
             "train": recipe.train.model_copy(update=train),
         }
     )

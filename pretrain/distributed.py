@@ -105,6 +105,15 @@ def any_rank(flag: bool) -> bool:
     return bool(raised.item())
 
 
+def first_rank(value: float) -> float:
+    """The value of rank 0, on all ranks."""
+    if not torch.distributed.is_initialized():
+        return value
+    told = torch.tensor(value, dtype=torch.float64)
+    torch.distributed.broadcast(told, src=0)
+    return float(told.item())
+
+
 def gather(value: T) -> list[T]:
     """The (small) `value` of every rank, by rank, on all of them; `[value]` without a process group."""
     if not torch.distributed.is_initialized():

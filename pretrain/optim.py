@@ -1,4 +1,4 @@
-"""BERT's two parameter groups, AdamW over them, and what follows a schedule: the learning rate and the batch size."""
+"""BERT's two parameter groups, and AdamW over them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs.schema import OptimizerConfig, TrainConfig
+from configs.schema import OptimizerConfig
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -40,38 +40,3 @@ def ensure_moments(optimizer: torch.optim.Optimizer, weights: Tensor) -> dict[st
         state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)
         state.update({name: torch.zeros_like(weights, requires_grad=False) for name in MOMENTS})
     return state
-
-
-def learning_rate_at(step: int, optimizer: OptimizerConfig, steps: int) -> float:
-    """The learning rate of one step (Devlin et al. 2018, A.2); the first is step 1, the last is `steps`.
-
-    Warmup: `learning_rate * step / warmup_steps`, so that step `warmup_steps` has the peak and no step has 0. The decay
-    goes from the peak at its first step to 0 at step `steps + 1`, which is not made: with the share of its steps that
-    is left, or that share to the power `decay_power`. Its first step is the one after the warmup, or the first of the
-    last `decay_steps`; between the two, and in a `constant` schedule to the end, the rate stays at the peak.
-    """
-    assert step >= 1
-    peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
-    if step <= warmup:
-        return peak * step / warmup
-    decay_steps = optimizer.decay_steps or steps - warmup
-    left = steps + 1 - step
-    if optimizer.decay == "constant" or left >= decay_steps:
-        return peak
-    power = optimizer.decay_power if optimizer.decay == "polynomial" else 1.0
-    return float(peak * (max(0, left) / decay_steps) ** power)
-
-
-def batch_size_at(step: int, train: TrainConfig) -> int:
-    """Rows of one step's global batch; it grows linearly, rounded down, over the first `batch_growth_steps`."""
-    assert step >= 1
-    first, last, growth = train.first_global_batch_size, train.global_batch_size, train.batch_growth_steps
-    return last if step > growth else first + (last - first) * (step - 1) // growth
-
-
-def rows_of_all_steps(train: TrainConfig) -> int:
-    """Rows that a whole training takes."""
-    growing = min(train.batch_growth_steps, train.steps)
-    return (train.steps - growing) * train.global_batch_size + sum(
-        batch_size_at(step, train) for step in range(1, growing + 1)
-    )

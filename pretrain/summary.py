@@ -9,7 +9,7 @@ from pretrain.data import rows_of_passes
 from pretrain.deal import gradient_accumulation_steps
 from pretrain.distributed import World
 from pretrain.fit import TrainingData
-from pretrain.optim import rows_of_all_steps
+from pretrain.schedule import rows_of_all_steps
 
 
 def summary(recipe: Recipe, data: TrainingData, world: World, state: State) -> list[str]:

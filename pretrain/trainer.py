@@ -7,6 +7,7 @@ the checkpoint: the rows follow from the cursor, dropout from (seed, step, micro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from preprocessing.vocabulary import Vocabulary
 from pretrain import checkpoint
 from pretrain.checkpoint import State
 from pretrain.data import Loader
-from pretrain.distributed import World, any_rank, seed_everything, seed_for
+from pretrain.distributed import World, any_rank, first_rank, seed_everything, seed_for
 from pretrain.engine import Engine
 from pretrain.evaluation import Evaluation, Evaluator
 from pretrain.fit import open_data
@@ -28,9 +29,9 @@ from pretrain.losses import LossSums
 from pretrain.meter import Meter
 from pretrain.metrics import MetricsLog, StepMetrics
 from pretrain.model import BertForPreTraining
-from pretrain.optim import batch_size_at, learning_rate_at
 from pretrain.pretrained import load_pretrained
 from pretrain.profiling import Profiler
+from pretrain.schedule import batch_sizes, is_over, last_step_at, learning_rate_at
 from pretrain.step import Step
 from pretrain.stop import StopRequest
 from pretrain.summary import summary
@@ -52,25 +53,25 @@ class Trainer:
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
 
     def train(self, resume: str) -> bool:
-        """Train to the recipe's last step, evaluate, save. False: stopped on request, with a checkpoint."""
+        """Train to the last step or the budget's end, evaluate, save. False: stopped on request, with a checkpoint."""
         state = self._restore(resume)
-        last_step = self.recipe.train.steps
-        batch_sizes = (batch_size_at(step, self.recipe.train) for step in range(state.step + 1, last_step + 1))
         with self._open_metrics(state) as metrics_log:
             self._greet(metrics_log, state)
             self.meter.start(state.time_s)
-            for step in self._loader().steps(state.cursor, batch_sizes):
+            for step in self._loader().steps(state.cursor, self._batch_sizes(state)):
                 self.meter.rows_arrived()
                 with self.profiler.step(state.step + 1, self.meter):
                     state, metrics = self._train_step(state, step)
-                evaluation = self._evaluate_when_due(state.step)
+                evaluation = self._evaluate_when_due(state)
                 if metrics_log:
                     metrics_log.write_step(metrics, evaluation)
-                stopping = any_rank(bool(self.stop)) and state.step < last_step
-                if stopping or self._is_save_due(state.step):
+                stopping = any_rank(bool(self.stop)) and not self._is_over(state)
+                if stopping or self._is_save_due(state):
                     self._save(state, metrics_log)
                 if stopping:
                     return False
+                if self._is_over(state):
+                    break
         return True
 
     def evaluate(self) -> Evaluation:
@@ -94,7 +95,8 @@ class Trainer:
             loss = mlm_loss / step.masked_tokens + nsp_loss / step.rows
             self.engine.backward(loss, last=micro_step == len(step.batches) - 1)
             sums.add(outputs)
-        learning_rate = learning_rate_at(number, self.recipe.optimizer, self.recipe.train.steps)
+        last_step = last_step_at(state.step, state.time_s, self.recipe.train)
+        learning_rate = learning_rate_at(number, self.recipe.optimizer, last_step)
         result = self.engine.step(learning_rate)
         means = sums.over_all_ranks(step.masked_tokens, step.rows)
         metrics = self.meter.step_metrics(state, step, means, result, learning_rate)
@@ -104,7 +106,7 @@ class Trainer:
                 "cursor": state.cursor + step.rows,
                 "samples": metrics.samples,
                 "tokens": metrics.tokens,
-                "time_s": metrics.time_s,
+                "time_s": first_rank(metrics.time_s),  # what all ranks decide by
             }
         )
         return next_state, metrics
@@ -163,15 +165,21 @@ class Trainer:
             for line in summary(self.recipe, self.data, self.world, state):
                 metrics_log.say(line)
 
-    def _evaluate_when_due(self, step: int) -> Evaluation | None:
+    def _batch_sizes(self, state: State) -> Iterator[int]:
+        return iter(()) if self._is_over(state) else batch_sizes(state.step, self.recipe.train)
+
+    def _is_over(self, state: State) -> bool:
+        return is_over(state.step, state.time_s, self.recipe.train)
+
+    def _evaluate_when_due(self, state: State) -> Evaluation | None:
         every = self.recipe.train.evaluate_every_steps
-        if step != self.recipe.train.steps and not (every and step % every == 0):
+        if not self._is_over(state) and not (every and state.step % every == 0):
             return None
         with self.meter.pause():
-            return self.evaluator.evaluate(step)
+            return self.evaluator.evaluate(state.step)
 
-    def _is_save_due(self, step: int) -> bool:
-        return step % self.recipe.checkpoint.every_steps == 0 or step == self.recipe.train.steps
+    def _is_save_due(self, state: State) -> bool:
+        return state.step % self.recipe.checkpoint.every_steps == 0 or self._is_over(state)
 
     def _save(self, state: State, metrics_log: MetricsLog | None) -> None:
         if metrics_log:

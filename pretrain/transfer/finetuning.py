@@ -21,7 +21,8 @@ from configs.schema import ModelConfig, OptimizerConfig
 from configs.transfer import FinetuneConfig
 from pretrain.distributed import seed_everything
 from pretrain.model import BertModel
-from pretrain.optim import adamw, learning_rate_at, parameter_groups
+from pretrain.optim import adamw, parameter_groups
+from pretrain.schedule import learning_rate_at
 from pretrain.transfer.readers import Records
 from pretrain.transfer.splits import Splits
 from pretrain.transfer.task import Answers, Item, Task, TransferModel, joined

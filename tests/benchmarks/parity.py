@@ -35,7 +35,7 @@ from pretrain.dataset import Dataset
 from pretrain.export import to_hugging_face, to_hugging_face_config
 from pretrain.hugging_face import padded
 from pretrain.metrics import read_metrics
-from pretrain.optim import learning_rate_at
+from pretrain.schedule import learning_rate_at
 from pretrain.trainer import fresh_model
 
 IGNORED = -100

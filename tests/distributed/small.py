@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
 from pretrain.distributed import World, seed_everything, seed_for, start
 from pretrain.engine import Engine, StepResult
-from pretrain.optim import learning_rate_at
+from pretrain.schedule import learning_rate_at
 
 VOCABULARY, WIDTH, LENGTH, ROWS = 37, 13, 6, 8
 STEPS = 20

@@ -11,7 +11,7 @@ from configs.schema import TrainConfig
 from pretrain.distributed import seed_everything, seed_for
 from pretrain.engine import Engine
 from pretrain.model import BertForPreTraining
-from pretrain.optim import learning_rate_at
+from pretrain.schedule import learning_rate_at
 from tests.distributed import ranks, small, test_lamb
 from tests.pretrain.batches import random_batch, single_rows
 

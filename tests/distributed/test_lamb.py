@@ -18,7 +18,7 @@ from pretrain.checkpoint import State
 from pretrain.distributed import World, seed_everything
 from pretrain.engine import Engine
 from pretrain.model import BertForPreTraining
-from pretrain.optim import learning_rate_at
+from pretrain.schedule import learning_rate_at
 from tests.distributed import ranks, small
 from tests.pretrain.batches import random_batch, single_rows
 

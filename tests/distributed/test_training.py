@@ -19,7 +19,8 @@ from pretrain.checkpoint import State
 from pretrain.distributed import World
 from pretrain.engine import Engine
 from pretrain.fragment_files import open_fragments
-from pretrain.optim import learning_rate_at, parameter_groups
+from pretrain.optim import parameter_groups
+from pretrain.schedule import learning_rate_at
 from pretrain.partition import KINDS
 from tests.distributed import ranks, small
 from tests.distributed.small import OPTIMIZER, STEPS

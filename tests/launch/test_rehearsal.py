@@ -61,9 +61,12 @@ def test_the_command_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_smoke_test_keeps_what_could_fail_and_cuts_what_takes_long(tmp_path: Path) -> None:
-    recipe = load_recipe("demo", ["train.global_batch_size=65536", "optimizer.warmup_steps=100", "data.objective=none"])
+    long = ["optimizer.warmup_steps=100", "optimizer.decay_steps=150", "train.budget_min=0.001"]
+    grown = ["train.global_batch_size=65536", "train.first_global_batch_size=9000", "train.batch_growth_steps=9"]
+    recipe = load_recipe("demo", [*long, *grown, "data.objective=none"])
     tried = smoke_recipe(recipe, tmp_path / "smoke", ranks=3)
     assert (tried.train.steps, tried.train.global_batch_size, tried.optimizer.warmup_steps) == (20, 3 * 64 * 2, 5)
+    assert (tried.optimizer.decay_steps, tried.train.budget_min, tried.train.batch_growth_steps) == (15, 0.0, 0)
     assert tried.model == recipe.model
     assert tried.train.zero_stage == recipe.train.zero_stage
     assert read_manifest(Path(tried.data.dataset)).objective == "none"

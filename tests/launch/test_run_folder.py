@@ -72,7 +72,9 @@ def test_the_same_recipe_goes_on() -> None:
     [
         "cluster.ranks_per_node=1",
         "checkpoint.every_steps=7",
+        "optimizer.decay_steps=20",
         "train.steps=2000",
+        "train.budget_min=20.0",
         "train.zero_stage=3",
         "train.micro_batch_size=8",
         "train.log_every_steps=1",
