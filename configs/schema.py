@@ -276,6 +276,15 @@ class TrainConfig(Section):
         0, ge=0, description="Steps between evaluations on the held-out split; 0: at the end only."
     )
     evaluate_rows: int = Field(10_000, ge=1, description="Most held-out rows an evaluation reads, from the first on.")
+    max_skipped_steps: int = Field(
+        10,
+        ge=1,
+        description="Skipped steps in a row (a gradient that is not finite, a spike) after which training goes back "
+        "to the newest checkpoint and passes over their rows. A falling loss scale of fp16 does not count.",
+    )
+    skip_loss_spikes: bool = Field(
+        False, description="Skip a step whose loss is 6 deviations above the last steps' mean; else it is only logged."
+    )
 
     @model_validator(mode="after")
     def _precision_fits_stage(self) -> TrainConfig:
@@ -300,6 +309,7 @@ class CheckpointConfig(Section):
 
     every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
     keep: int = Field(3, ge=1, description="Newest checkpoints to keep.")
+    keep_every_steps: int = Field(0, ge=0, description="Keep checkpoints of multiples of this for good; 0: of none.")
 
 
 class ClusterConfig(Section):
@@ -312,7 +322,9 @@ class ClusterConfig(Section):
     cpu_threads: int = Field(
         0, ge=0, description="Threads a rank, and cores to ask Slurm for; 0: this machine's, divided among its ranks."
     )
-    collective_timeout_s: int = Field(600, ge=5, description="Seconds a collective may wait for another rank.")
+    collective_timeout_s: int = Field(
+        600, ge=5, description="Seconds a collective may wait for another rank, and a rank may make no headway."
+    )
     partition: SlurmName | None = Field(None, description="Slurm: partition, or several with commas.")
     account: SlurmName | None = Field(None, description="Slurm: account to charge.")
     qos: SlurmName | None = Field(None, description="Slurm: quality of service.")
