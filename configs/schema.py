@@ -58,11 +58,19 @@ class CorpusConfig(Section):
     """One corpus: files of one format."""
 
     paths: list[str] = Field(min_length=1, description="Files, folders or globs, as Beam's filesystems name them.")
-    format: Literal["wikipedia", "wikiextractor", "text", "jsonl"] = Field(
+    format: Literal["wikipedia", "wikiextractor", "text", "sentences", "files", "jsonl", "parquet"] = Field(
         description="wikipedia: MediaWiki XML dump; wikiextractor: <doc> elements; text: blank line between documents; "
-        "jsonl: one object a line."
+        "sentences: so too, and a line is a sentence; files: a file is a document; jsonl: an object a line is one; "
+        "parquet: a row is one."
     )
-    text_field: str = Field("text", description="jsonl: the field that holds a document's text.")
+    text_field: str = Field("text", description="jsonl, parquet: the field or column that holds a document's text.")
+    weight: float = Field(
+        1.0,
+        gt=0.0,
+        le=100.0,
+        description="How often each document is taken, with other pairs and masks each time. 2.5: twice, and half of "
+        "the documents, chosen by digest, once more. 0.5: half of them. Held-out documents are taken once at most.",
+    )
 
 
 class VocabularyConfig(Section):

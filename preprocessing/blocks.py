@@ -6,14 +6,14 @@ the spans of a file together give each of its documents once, wherever the cuts 
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from configs.errors import UserError
 
-MAX_DOCUMENT_BYTES = 1 << 28  # more is no document but a file without boundaries, and would fill the memory
+MAX_DOCUMENT_BYTES = 1 << 27  # more is no document but a file without boundaries, and would fill the memory
 _READ_BYTES = 1 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Block = tuple[int, bytes]  # where a document begins in the (decompressed) file, and its bytes
 
@@ -27,7 +27,7 @@ def text_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[B
     is_ours = start == 0
     lines: list[bytes] = []
     begin = size = 0
-    for offset, line in _lines(stream, start, path):
+    for offset, line in _without_lone_returns(_lines(stream, start, path)):
         if line.isspace():
             if lines:
                 yield begin, b"".join(lines)
@@ -53,6 +53,15 @@ def line_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[B
             return
         if not line.isspace():
             yield offset, line
+
+
+def file_blocks(stream: BinaryIO, _start: int, _end: int, path: str) -> Iterator[Block]:
+    """All of a file."""
+    content = bytearray()
+    while more := stream.read(_READ_BYTES):
+        content += more
+        _check_size(len(content), path, 0, "is it one document? If blank lines part several, the format is text")
+    yield 0, bytes(content)
 
 
 def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[Block]:
@@ -129,8 +138,25 @@ def _lines(stream: BinaryIO, start: int, path: str) -> Iterator[Block]:
     if start:
         offset += len(_line(stream, path, start)) - 1
     while line := _line(stream, path, offset):
-        yield offset, line if offset else line.removeprefix(_BYTE_ORDER_MARK)
+        yield offset, line.removeprefix(BOM_UTF8)  # of a file, or of one of several that were joined
         offset += len(line)
+
+
+def _without_lone_returns(lines: Iterator[Block]) -> Iterator[Block]:
+    """The lines, those with carriage returns in their midst parted there: so did old systems end a line.
+
+    What a line is parted into keeps its offset: to spans it is one line.
+    """
+    for offset, line in lines:
+        if line.find(b"\r", 0, -2) < 0:
+            yield offset, line
+            continue
+        content = line.rstrip(b"\r\n")
+        begin = 0
+        while (found := content.find(b"\r", begin)) >= 0:
+            yield offset, content[begin:found] + b"\n"
+            begin = found + 1
+        yield offset, content[begin:] + b"\n"
 
 
 def _line(stream: BinaryIO, path: str, offset: int) -> bytes:

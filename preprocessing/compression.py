@@ -11,6 +11,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any, Protocol
 
 import zstandard
@@ -18,6 +19,9 @@ import zstandard
 from configs.errors import UserError
 
 _CHUNK_BYTES = 1 << 16
+_MOST_EXPANSION = 200  # decompressed bytes a stored one: text has some 3 to 20, a decompression bomb 1,000 and more
+_EXPANSION_COUNTS_FROM_BYTES = 1 << 26
+_XZ_MEMORY_BYTES = 1 << 28  # what `xz -9` needs is a quarter of it
 
 
 class _Decoder(Protocol):
@@ -53,10 +57,11 @@ class _Gzip:
 
 
 class _Zstandard:
-    needs_input = True
+    _SLICE_BYTES = 512  # decoded at once to whatever they hold, which is 128 KiB for each four bytes at worst
 
     def __init__(self) -> None:
         self._decoder = zstandard.ZstdDecompressor().decompressobj()
+        self._pending = memoryview(b"")
 
     @property
     def eof(self) -> bool:
@@ -64,16 +69,22 @@ class _Zstandard:
 
     @property
     def unused_data(self) -> bytes:
-        return self._decoder.unused_data
+        return self._decoder.unused_data + bytes(self._pending)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._pending
 
     def decompress(self, data: bytes, _max_length: int) -> bytes:
-        return self._decoder.decompress(data)
+        pending = self._pending or memoryview(data)
+        self._pending = pending[self._SLICE_BYTES :]
+        return self._decoder.decompress(pending[: self._SLICE_BYTES])
 
 
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
     ".bz2": bz2.BZ2Decompressor,
     ".gz": _Gzip,
-    ".xz": lzma.LZMADecompressor,
+    ".xz": partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY_BYTES),
     ".zst": _Zstandard,
 }
 
@@ -96,6 +107,7 @@ class _Decompressed(io.RawIOBase):
         self._new_decoder = new_decoder
         self._decoder = new_decoder()
         self._ready = memoryview(b"")
+        self._stored_bytes = self._content_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -122,9 +134,10 @@ class _Decompressed(io.RawIOBase):
                 return False
             self._decoder = self._new_decoder()
         else:
-            data = self._stream.read(_CHUNK_BYTES) if self._decoder.needs_input else b""
+            data = self._read() if self._decoder.needs_input else b""
             at_end = self._decoder.needs_input and not data
         self._ready = memoryview(self._decompress(data))
+        self._refuse_bomb()
         if at_end and not self._ready and not self._decoder.eof:
             raise UserError("the file is truncated: it ends within its data", place=self._path, mend="fetch it again")
         return True
@@ -133,11 +146,22 @@ class _Decompressed(io.RawIOBase):
         """Empty at the end of the file; zeros between members are padding."""
         data = self._decoder.unused_data.lstrip(b"\0")
         while not data:
-            chunk = self._stream.read(_CHUNK_BYTES)
+            chunk = self._read()
             if not chunk:
                 break
             data = chunk.lstrip(b"\0")
         return data
+
+    def _read(self) -> bytes:
+        data = self._stream.read(_CHUNK_BYTES)
+        self._stored_bytes += len(data)
+        return data
+
+    def _refuse_bomb(self) -> None:
+        self._content_bytes += len(self._ready)
+        if self._content_bytes > _EXPANSION_COUNTS_FROM_BYTES + _MOST_EXPANSION * self._stored_bytes:
+            cause = f"the file expands to more than {_MOST_EXPANSION} times its size: this is no text"
+            raise UserError(cause, place=self._path, mend="remove it, or decompress it if it is what you want")
 
     def _decompress(self, data: bytes) -> bytes:
         try:

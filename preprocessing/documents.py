@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree  # it is given one <page> at a time, where no DTD or entity can stand
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, DataConfig
-from preprocessing.blocks import doc_blocks, line_blocks, page_blocks, text_blocks
+from preprocessing.blocks import doc_blocks, file_blocks, line_blocks, page_blocks, text_blocks
+from preprocessing.parquet import parquet_rows
 from preprocessing.plan import Span, WorkItem
 from preprocessing.progress import Monitor
 from preprocessing.sources import Meter, open_source
 
-_BLOCKS = {"text": text_blocks, "jsonl": line_blocks, "wikipedia": page_blocks, "wikiextractor": doc_blocks}
+_BLOCKS = {
+    "text": text_blocks,
+    "sentences": text_blocks,
+    "files": file_blocks,
+    "jsonl": line_blocks,
+    "wikipedia": page_blocks,
+    "wikiextractor": doc_blocks,
+}
+MOST_CHARS = 1 << 24  # of a document: a longer one is parted, so that no step after this holds more of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,9 @@ class Document:
     text: str
     place: str  # where it was found, for messages
     is_wikitext: bool = False
-    is_repaired: bool = False  # bytes that are no UTF-8 were replaced
+    is_split: bool = False  # each of its lines is a sentence
+    weight: float = 1.0  # its corpus's
+    repairs: tuple[str, ...] = ()  # what was mended in it, as causes to count
     drop: str = ""  # why it is no document of the corpus, a cause to count; empty: it is one
 
 
@@ -35,10 +46,9 @@ def read_documents(span: Span, corpus: CorpusConfig, config: DataConfig, meter: 
     Raises `UserError` for a file that is unreadable, damaged, truncated or not of the corpus's format, and for bytes
     that are no UTF-8 where the recipe refuses them.
     """
-    end = sys.maxsize if span.end is None else span.end
-    with open_source(span.path, max(0, span.start - 1), meter) as stream:
-        for offset, block in _BLOCKS[corpus.format](stream, span.start, end, span.path):
-            yield _parse(block, f"{span.path}, byte {offset}", corpus, config)
+    for place, block in _blocks(span, corpus, meter):
+        document = _parse(block, place, corpus, config)
+        yield from _parts(document) if len(document.text) > MOST_CHARS else (document,)
 
 
 def read_item(item: WorkItem, config: DataConfig, monitor: Monitor) -> Iterator[Document]:
@@ -50,18 +60,53 @@ def read_item(item: WorkItem, config: DataConfig, monitor: Monitor) -> Iterator[
             yield document
 
 
-def _parse(block: bytes, place: str, corpus: CorpusConfig, config: DataConfig) -> Document:
-    text, is_repaired = _decode(block, place, config)
-    if corpus.format == "text":
-        return Document(text, place, is_repaired=is_repaired)
+def _blocks(span: Span, corpus: CorpusConfig, meter: Meter) -> Iterator[tuple[str, bytes | None]]:
+    """The bytes of each document and its place; None for a row without text."""
+    end = sys.maxsize if span.end is None else span.end
+    if corpus.format == "parquet":
+        for row, block in parquet_rows(span.path, span.start, end, corpus.text_field, meter):
+            yield f"{span.path}, row {row}", block
+        return
+    with open_source(span.path, max(0, span.start - 1), meter) as stream:
+        for offset, block in _BLOCKS[corpus.format](stream, span.start, end, span.path):
+            yield f"{span.path}, byte {offset}", block
+
+
+def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: DataConfig) -> Document:
+    text, is_repaired = _decode(block or b"", place, config)
+    drop = "no_text_field" if block is None else ""
     if corpus.format == "wikiextractor":
-        return Document(text[text.find("\n") : text.rfind("\n")], place, is_repaired=is_repaired)
-    if corpus.format == "wikipedia":
+        text = text[text.find("\n") : text.rfind("\n")]
+    elif corpus.format == "wikipedia":
         text, drop = _text_of_page(text, place)
-        return Document(text, place, is_wikitext=True, is_repaired=is_repaired, drop=drop)
-    text, drop = _text_of_object(text, corpus.text_field)
-    text, is_repaired_again = _without_surrogates(text, place, config)
-    return Document(text, place, is_repaired=is_repaired or is_repaired_again, drop=drop)
+    elif corpus.format == "jsonl":
+        text, drop = _text_of_object(text, corpus.text_field)
+        text, is_repaired_again = _without_surrogates(text, place, config)
+        is_repaired |= is_repaired_again
+    return Document(
+        text,
+        place,
+        is_wikitext=corpus.format == "wikipedia",
+        is_split=corpus.format == "sentences",
+        weight=corpus.weight,
+        repairs=("invalid_utf8_replaced",) if is_repaired else (),
+        drop=drop,
+    )
+
+
+def _parts(document: Document) -> Iterator[Document]:
+    """A document that is too long, cut at ends of lines if it has some, else at blanks."""
+    text = document.text
+    repairs = (*document.repairs, "part_of_a_long_document")
+    start = 0
+    while start < len(text):
+        end = start + MOST_CHARS
+        if end < len(text):
+            middle = start + MOST_CHARS // 2
+            found = max(text.rfind("\n", middle, end), 0) or text.rfind(" ", middle, end)
+            end = found + 1 if found > 0 else end
+        yield replace(document, text=text[start:end], repairs=repairs)
+        start = end
 
 
 def _decode(block: bytes, place: str, config: DataConfig) -> tuple[str, bool]:

@@ -31,7 +31,8 @@ class EncodedDocument:
     text_bytes: int
     digest: bytes
     split: Split
-    is_repaired: bool
+    copies: int  # how often it is taken
+    repairs: tuple[str, ...]  # what was mended in it, as causes to count
 
 
 # What became of a document of the input: it was kept, or dropped for a cause.
@@ -41,7 +42,7 @@ Outcome = EncodedDocument | str
 def encode_documents(documents: Iterable[Kept | str], language: str, encoder: Encoder) -> Iterator[Outcome]:
     """The same stream, each kept document as word pieces."""
     for batch in _batches(documents):
-        sentences = [split_sentences(document.text, language) for document in batch if isinstance(document, Kept)]
+        sentences = [_sentences(document, language) for document in batch if isinstance(document, Kept)]
         ids, offsets = encoder.encode([sentence for of_document in sentences for sentence in of_document])
         lengths = np.diff(offsets)
         ends = accumulate(map(len, sentences))
@@ -95,6 +96,10 @@ def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
     )
 
 
+def _sentences(document: Kept, language: str) -> list[str]:
+    return document.text.split("\n") if document.is_split else split_sentences(document.text, language)
+
+
 def _batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
     """Lists of documents with about `_BATCH_BYTES` of text."""
     batch: list[Kept | str] = []
@@ -113,9 +118,15 @@ def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64])
     if not len(ids):
         return "no_word_pieces"  # all of it is what BERT's normalisation removes
     return EncodedDocument(
-        ids, sentence_lengths, document.text_bytes, document.digest, document.split, document.is_repaired
+        ids,
+        sentence_lengths,
+        document.text_bytes,
+        document.digest,
+        document.split,
+        document.copies,
+        document.repairs,
     )
 
 
 def _text_bytes(outcome: Outcome) -> int:
-    return outcome.text_bytes if isinstance(outcome, EncodedDocument) else 0
+    return outcome.text_bytes * outcome.copies if isinstance(outcome, EncodedDocument) else 0

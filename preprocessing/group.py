@@ -91,7 +91,8 @@ class GroupWriter:
         """All pairs of a group with their masks, in shards of its name; then the side file."""
         documents = [outcome for outcome in outcomes if isinstance(outcome, EncodedDocument)]
         drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
-        drops["invalid_utf8_replaced"] = sum(document.is_repaired for document in documents)
+        drops.update(repair for document in documents for repair in document.repairs)
+        documents = [document for document in documents for _ in range(document.copies)]
         shards: list[ShardEntry] = []
         first_pass: dict[Split, Pairs] = {}
         for split in SPLITS:

@@ -22,18 +22,14 @@ _COMPRESSION_RATIO = 4  # of text, roughly: only how many small files share a wo
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes [start, end) of a file of the `corpus`-th corpus; `end` is None for a whole compressed file."""
+    """Bytes [start, end) of a file of the `corpus`-th corpus; `end` is None for one that cannot be entered midway."""
 
     corpus: int
     path: str
     start: int
     end: int | None
     size: int  # bytes, as stored
-
-    @property
-    def weight(self) -> int:
-        """Bytes of text to expect."""
-        return self.size * _COMPRESSION_RATIO if self.end is None else self.size
+    weight: int  # bytes of text to expect, as often as they are taken
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> Plan
         span
         for number, corpus_files in enumerate(files)
         for file in corpus_files
-        for span in _cut(number, file, config.group_bytes)
+        for span in _cut(number, config.corpora[number], file, config.group_bytes)
     ]
     items = tuple(WorkItem(number, tuple(group)) for number, group in enumerate(_pack(spans, config.group_bytes)))
     described = [_describe(corpus, corpus_files) for corpus, corpus_files in zip(config.corpora, files, strict=True)]
@@ -82,16 +78,18 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> Plan
     return Plan(items, input_bytes, digest_of({"corpora": described}))
 
 
-def _cut(corpus: int, file: SourceFile, group_bytes: int) -> Iterator[Span]:
-    """One span, or as many even ones as make about `group_bytes` each."""
-    if is_compressed(file.path):
+def _cut(number: int, corpus: CorpusConfig, file: SourceFile, group_bytes: int) -> Iterator[Span]:
+    """None of an empty file, one span, or as many even ones as make about `group_bytes` each."""
+    packed = is_compressed(file.path)
+    ratio = corpus.weight * (_COMPRESSION_RATIO if packed or corpus.format == "parquet" else 1)
+    if packed or corpus.format == "files":
         if file.size:
-            yield Span(corpus, file.path, 0, None, file.size)
+            yield Span(number, file.path, 0, None, file.size, round(file.size * ratio))
         return
     pieces = max(1, round(file.size / group_bytes)) if file.size else 0
     bounds = [file.size * piece // pieces for piece in range(pieces + 1)] if pieces else []
     for start, end in pairwise(bounds):
-        yield Span(corpus, file.path, start, end, end - start)
+        yield Span(number, file.path, start, end, end - start, round((end - start) * ratio))
 
 
 def _pack(spans: Sequence[Span], group_bytes: int) -> list[list[Span]]:

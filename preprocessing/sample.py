@@ -48,7 +48,7 @@ def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Path, mo
                 drops[kept] += 1
             elif kept.split == "train":
                 documents += 1
-                stream.write(kept.text.encode() + b"\n")
+                stream.write((kept.text.encode() + b"\n") * kept.copies)  # words count as often as they are taught
     atomic_write_text(entry_file, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
 
 

@@ -20,14 +20,14 @@ ONE, TWO, THREE, STOP = range(5, 9)
 
 
 def kept(text: str) -> Kept:
-    return Kept(text, len(text), hashlib.sha256(text.encode()).digest(), "train", is_repaired=False)
+    return Kept(text, len(text), hashlib.sha256(text.encode()).digest(), "train")
 
 
 def outcome(size: int) -> Outcome:
     """A document of so many bytes; of 0 bytes: one that was dropped."""
     if size == 0:
         return "empty"
-    return EncodedDocument(np.zeros(1, np.uint16), np.ones(1, np.int64), size, bytes(32), "train", is_repaired=False)
+    return EncodedDocument(np.zeros(1, np.uint16), np.ones(1, np.int64), size, bytes(32), "train", 1, ())
 
 
 def sizes(group: list[Outcome]) -> list[int]:

@@ -62,7 +62,7 @@ def test_an_uncased_bert_sees_the_same(text: str) -> None:
 
 def test_document_that_is_kept() -> None:
     kept = judge("Käse\r\n", held_out_fraction=0.0)
-    assert kept == Kept("Käse", 5, hashlib.sha256("Käse".encode()).digest(), "train", is_repaired=False)
+    assert kept == Kept("Käse", 5, hashlib.sha256("Käse".encode()).digest(), "train")
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_cause_of_the_reader_comes_first() -> None:
 
 
 def test_repair_is_remembered() -> None:
-    kept = keep(Document("te\ufffdxt", "here", is_repaired=True), DataConfig())
+    kept = keep(Document("te\ufffdxt\0", "here", repairs=("invalid_utf8_replaced",)), DataConfig())
     assert isinstance(kept, Kept)
-    assert kept.is_repaired
+    assert kept.repairs == ("invalid_utf8_replaced", "control_characters_removed")
 
 
 def test_wikitext_is_rendered() -> None:
