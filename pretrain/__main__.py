@@ -7,15 +7,19 @@ Exit codes: 0 done, 2 the user's input is wrong, 75 stopped on request with a ch
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.files import atomic_write_text
 from pretrain.stop import StopRequest
 
 DONE, USER_ERROR, STOPPED = 0, 2, 75
+EVALUATION = "evaluation.json"  # in the run's folder: what --evaluate found last
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +50,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
         if parsed.evaluate:
             evaluation = trainer.evaluate()
             if world.rank == 0:
+                atomic_write_text(parsed.run / EVALUATION, json.dumps(asdict(evaluation), indent=1) + "\n")
                 sys.stdout.write(f"{evaluation_line(evaluation)}\n")
             return DONE
         return DONE if trainer.train(parsed.resume) else STOPPED

@@ -170,7 +170,7 @@ def evaluation_line(evaluation: Evaluation) -> str:
     return (
         f"held-out at step {evaluation.step}: mlm loss {evaluation.mlm_loss:.4f}"
         f" (unigram {evaluation.unigram_loss:.4f}, {evaluation.unigram_loss - evaluation.mlm_loss:+.4f} nats better)"
-        f" accuracy {evaluation.mlm_accuracy:.3f}{nsp}"
+        f" perplexity {math.exp(evaluation.mlm_loss):.1f} accuracy {evaluation.mlm_accuracy:.3f}{nsp}"
         f" | {evaluation.rows:,} rows, {evaluation.masked_tokens:,} masked tokens"
     )
 
