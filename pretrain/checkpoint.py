@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -32,55 +32,19 @@ from pretrain.distributed import gather, rank_and_size
 from pretrain.engine import Engine
 from pretrain.fragment_files import SavedFragments, open_fragments, write_fragments
 from pretrain.partition import KINDS
+from pretrain.state import FORMAT_VERSION, FileEntry, Shapes, State
 
-FORMAT_VERSION = 1
 CHECKPOINTS, STATE, LATEST = "checkpoints", "state.json", "latest"
 RESUME_MEND = "resume from another checkpoint with --resume PATH, or start anew with --resume never"
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Shapes = dict[str, tuple[int, ...]]
 
 
-class Entry(BaseModel):
-    """A part of state.json. Frozen; unknown keys are an error."""
+def save(run: Path, engine: Engine, state: State, keep: int, keep_every_steps: int = 0) -> Path | None:
+    """Save a checkpoint of `state.step`. Every rank calls it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FileEntry(Entry):
-    """One rank's file."""
-
-    name: str
-    bytes: int
-    sha256: str
-
-
-class State(Entry):
-    """Where training is. The trainer fills in the first part, `save` the second."""
-
-    step: int  # optimizer steps taken, skipped ones included
-    cursor: int  # training rows consumed or passed over since the start
-    samples: int = 0  # rows trained on
-    tokens: int = 0  # tokens trained on
-    time_s: float = 0.0  # seconds of training, over all starts
-    skipped: list[tuple[int, int]] = []  # rows passed over after a fault: the first, and the first after them
-    dataset: str = ""  # digest of the data set in which the cursor counts
-    recipe: dict[str, Any] = {}
-
-    format_version: int = FORMAT_VERSION
-    optimizer_steps: int = 0  # AdamW's t: steps that were not skipped
-    loss_scale: float = 1.0  # of the next step; 1 unless in fp16
-    world_size: int = 1
-    zero_stage: int = 0
-    parameters: Shapes = {}
-    files: list[FileEntry] = []
-
-
-def save(run: Path, engine: Engine, state: State, keep: int) -> Path | None:
-    """Save a checkpoint of `state.step`, and keep the newest `keep`. Every rank calls it.
-
-    Returns its folder; or None on every rank, after an error in the log, when some rank could not write (a full disk):
+    The newest `keep` stay, and for good those whose step is a multiple of `keep_every_steps`, if that is not 0. Returns its folder; or None on every rank, after an error in the log, when some rank could not write (a full disk):
     then all that was there before is there, and nothing else. A checkpoint of a later step is of a history that was
     given up, and goes.
     """
@@ -96,7 +60,7 @@ def save(run: Path, engine: Engine, state: State, keep: int) -> Path | None:
             log.error("the checkpoint of step %d was NOT saved; training goes on without it", state.step)
         return None
     if first:
-        _retain(run, keep)
+        _retain(run, keep, keep_every_steps)
     return folder
 
 
@@ -228,13 +192,14 @@ def _commit(partial: Path, folder: Path, state: State) -> None:
     sync_folder(folder.parent)
 
 
-def _retain(run: Path, keep: int) -> None:
-    """Point `latest` at the newest checkpoint and remove all but `keep`. The checkpoint stands even if this fails."""
+def _retain(run: Path, keep: int, keep_every_steps: int) -> None:
+    """Point `latest` at the newest checkpoint and remove the old. The checkpoint stands even if this fails."""
     try:
         names = _names(run / CHECKPOINTS)
         atomic_write_text(run / LATEST, names[-1] + "\n")
         for name in names[:-keep]:
-            _hide(run / CHECKPOINTS / name)
+            if not (keep_every_steps and int(name.removeprefix("step_")) % keep_every_steps == 0):
+                _hide(run / CHECKPOINTS / name)
     except OSError as error:
         log.warning("cannot put the checkpoints in order: %s", error)
     clean(run)

@@ -12,11 +12,11 @@ import torch
 from configs.schema import ModelConfig
 from preprocessing.contract import Manifest
 from pretrain import flops
-from pretrain.checkpoint import State
 from pretrain.distributed import World
 from pretrain.engine import StepResult
 from pretrain.losses import LossMeans
 from pretrain.metrics import StepMetrics
+from pretrain.state import State
 from pretrain.step import Step
 
 GIB = 1 << 30

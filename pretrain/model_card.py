@@ -11,9 +11,9 @@ from configs.recipe import resolved_toml
 from configs.schema import ClusterConfig, Recipe
 from preprocessing.contract import Manifest
 from pretrain import flops
-from pretrain.checkpoint import State
 from pretrain.curves import draw_curves
 from pretrain.metrics import read_metrics
+from pretrain.state import State
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 TABLE_ROWS = 20

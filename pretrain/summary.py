@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from configs.schema import Recipe
 from pretrain import flops
-from pretrain.checkpoint import State
 from pretrain.data import rows_of_passes
 from pretrain.deal import gradient_accumulation_steps
 from pretrain.distributed import World
 from pretrain.fit import TrainingData
 from pretrain.schedule import rows_of_all_steps
+from pretrain.state import State
 
 
 def summary(recipe: Recipe, data: TrainingData, world: World, state: State) -> list[str]:

@@ -12,8 +12,8 @@ import pytest
 
 from configs.schema import TrainConfig
 from pretrain import checkpoint, engine
-from pretrain.checkpoint import State
 from pretrain.engine import Engine
+from pretrain.state import State
 from tests.distributed import ranks, small
 
 CASES = [(name, stage) for name in ("adamw", "lamb") for stage in (1, 2, 3)]

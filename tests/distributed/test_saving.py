@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pretrain import checkpoint
-from pretrain.checkpoint import State
 from pretrain.engine import Engine
+from pretrain.state import State
 from tests.distributed import ranks, small
 
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from pretrain import checkpoint
-from pretrain.checkpoint import State
 from pretrain.distributed import World
 from pretrain.engine import Engine
 from pretrain.fragment_files import open_fragments
 from pretrain.optim import parameter_groups
-from pretrain.schedule import learning_rate_at
 from pretrain.partition import KINDS
+from pretrain.schedule import learning_rate_at
+from pretrain.state import State
 from tests.distributed import ranks, small
 from tests.distributed.small import OPTIMIZER, STEPS
 

@@ -19,9 +19,9 @@ from configs.errors import UserError
 from configs.files import sha256_of_file
 from configs.schema import TrainConfig
 from pretrain import checkpoint
-from pretrain.checkpoint import State
 from pretrain.distributed import World
 from pretrain.engine import Engine
+from pretrain.state import State
 from tests.distributed import small
 
 
