@@ -77,6 +77,12 @@ def prepare(
     recipe: Recipe,
     overrides: Overrides = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of another recipe.")] = False,
+    share: Annotated[
+        str,
+        typer.Option(
+            "--share", metavar="I/N", help="Only the I-th of N shares; the last to end completes the data set."
+        ),
+    ] = "1/1",
 ) -> None:
     """Make the data set: raw text to shards of masked sentence pairs.
 
@@ -86,8 +92,9 @@ def prepare(
     """
     from configs.recipe import load_recipe
     from launch.preparation import prepare_with_progress
+    from preprocessing.share import Share
 
-    prepare_with_progress(load_recipe(recipe, overrides or ()).data, overwrite=overwrite)
+    prepare_with_progress(load_recipe(recipe, overrides or ()).data, Share.parse(share), overwrite=overwrite)
 
 
 @app.command(rich_help_panel=DATA)
@@ -135,8 +142,13 @@ def train(
     ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would be, and touch nothing.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Try 20 steps on synthetic rows; nothing is kept.")] = False,
+    nnodes: Annotated[int, typer.Option("--nnodes", min=1, help="Machines, the same command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", min=0, help="Which of them this is, from 0.")] = 0,
+    rendezvous: Annotated[
+        str | None, typer.Option("--rendezvous", metavar="HOST:PORT", help="Address of the first, and a free port.")
+    ] = None,
 ) -> None:
-    """Train in runs/<name>, on all GPUs of this machine or on its CPU, or as one rank of torchrun.
+    """Train in runs/<name>, on all GPUs of this machine or on its CPU, with others, or as one rank of torchrun.
 
     Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint first; the same command goes on from there.
 
@@ -145,12 +157,14 @@ def train(
     [dim]bertrain train base_phase1 --dry-run[/]
 
     [dim]torchrun --nproc-per-node 8 --no-python bertrain train mine.toml[/]
+
+    [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch import local, rehearsal, run_folder
+    from launch import local, rehearsal
     from pretrain.fit import open_data
 
-    resolved = load_recipe(recipe, overrides or ())
+    resolved, nodes = load_recipe(recipe, overrides or ()), local.nodes_at(rendezvous, nnodes, node_rank)
     if dry_run:
         rehearsal.show_dry_run(resolved)
         return
@@ -159,21 +173,31 @@ def train(
     open_data(resolved)  # what does not fit is told now, once
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         local.become_rank(resolved, resume)
-    commands = local.plan(resolved, run_folder.folder_of(resolved), ["--resume", resume], local.this_machine())
-    with run_folder.opened(resolved, resume):
-        raise typer.Exit(local.run(commands))
+    raise typer.Exit(local.train(resolved, resume, nodes))
 
 
 @app.command(rich_help_panel=TRAINING)
-def evaluate(run: Run) -> None:
+def evaluate(
+    source: transfer_commands.Source,
+    tasks: Annotated[
+        Path | None, typer.Option("--tasks", metavar="FILE", help="tasks.toml: fine-tune and probe on these as well.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="With --tasks: new folder for the report.")
+    ] = None,
+) -> None:
     """Evaluate a run's newest checkpoint on the held-out documents.
 
-    [dim]bertrain evaluate runs/demo[/]
-    """
-    from launch import local, run_folder
+    With --tasks, fine-tune and probe from it and from random weights, too, with the same budget and seeds, and report
+    the difference with its spread.
 
-    commands = local.plan(run_folder.find_run(run), run, ["--evaluate"], local.this_machine(), log="evaluate")
-    raise typer.Exit(local.run(commands))
+    [dim]bertrain evaluate runs/demo[/]
+
+    [dim]bertrain evaluate runs/demo --tasks tasks.toml -o worth[/]
+    """
+    from launch.evaluation import evaluate
+
+    raise typer.Exit(evaluate(source, tasks, output))
 
 
 @app.command(rich_help_panel=CLUSTER)
@@ -213,25 +237,32 @@ def submit(
         list[str] | None, typer.Option("--then", metavar="RECIPE", help="A run to queue after it has succeeded.")
     ] = None,
     with_prepare: Annotated[bool, typer.Option("--prepare", help="Make the data sets first, as jobs.")] = False,
+    shares: Annotated[int, typer.Option("--shares", min=1, help="With --prepare: an array of so many jobs.")] = 1,
+    export_to: Annotated[
+        Path | None, typer.Option("--export", metavar="DIR", help="Export the last run for Hugging Face, as a job.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written and run.")] = False,
 ) -> None:
     """Train as a job that comes back by itself: after its time limit, a preemption, a failed node or rank.
 
     The job's script lies in the run's folder; `sbatch` of it alone starts the run again.
 
-    [dim]bertrain submit mine.toml --prepare --then phase2.toml cluster.nodes=4[/]
+    [dim]bertrain submit mine.toml cluster.nodes=4 --prepare --shares 16 --then phase2.toml --export my-bert[/]
     """
     from configs.recipe import load_recipe
     from launch import submission
 
     first = load_recipe(recipe, overrides or ())
-    if to is not Target.slurm and (then or with_prepare):
+    if to is not Target.slurm and (then or with_prepare or export_to):
         raise UserError("only Slurm chains jobs", place=f"--to {to.value}", mend="run the commands one after the other")
+    if shares > 1 and not with_prepare:
+        raise UserError("nothing is prepared", place="--shares", mend="add --prepare")
     if to is Target.local:
         raise typer.Exit(submission.run_local(first, dry_run=dry_run))
     if to is Target.mpi:
         raise typer.Exit(submission.run_mpi(first, dry_run=dry_run))
-    links = submission.chain([first, *(load_recipe(name) for name in then or ())], prepares=with_prepare)
+    recipes = [first, *(load_recipe(name) for name in then or ())]
+    links = submission.chain(recipes, prepares=with_prepare, shares=shares, export_to=export_to)
     for line in submission.dry_run(links) if dry_run else submission.submit(links):
         sys.stdout.write(line + "\n")
 

@@ -21,7 +21,7 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; a
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from launch import starts  # noqa: E402
-from launch.local import rank_argv  # noqa: E402
+from launch.local import flight_recorder, rank_argv  # noqa: E402
 from launch.place import Place, mpi_place, slurm_place  # noqa: E402
 from launch.rank_log import TRACEBACK, last_words  # noqa: E402
 from launch.supervisor import DONE, STOPPED, USER_ERROR, RankCommand, Supervisor  # noqa: E402
@@ -54,10 +54,7 @@ def rank_command(run: Path, place: Place, caches: Path) -> RankCommand:
     env = {
         **place.variables(),
         **{name: str(caches / folder) for name, folder in CACHES.items()},
-        # A collective that times out leaves what each rank was doing beside the logs (NCCL's flight recorder).
-        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
-        "TORCH_FR_BUFFER_SIZE": "2000",
-        "TORCH_FR_DUMP_TEMP_FILE": str(logs / "nccl_trace_rank_"),
+        **flight_recorder(logs),
         "PYTHONUNBUFFERED": "1",
     }
     return RankCommand(place.rank, rank_argv(run, ["--resume", "auto"]), env, logs / f"rank_{place.rank:05}.log")

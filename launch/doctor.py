@@ -25,7 +25,8 @@ from rich.table import Table
 import configs
 from configs.errors import UserError
 from configs.schema import Recipe
-from launch import local, slurm
+from launch import local
+from launch.batch_script import exported, resources
 from launch.console import console
 from launch.supervisor import USER_ERROR
 
@@ -84,8 +85,8 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         f"--nodes={cluster.nodes}",
         "--ntasks-per-node=1",
         f"--time={TIME_MIN}",
-        f"--export={slurm.exported(cluster)}",
-        *slurm.resources(cluster),
+        f"--export={exported(cluster)}",
+        *resources(cluster),
         *cluster.srun_options,
         *cluster.container,
         cluster.python or sys.executable,

@@ -2,13 +2,15 @@
 
     RUN/logs/rank_NNNNN.log    what each rank printed, appended at every start; rank 0's is shown on the console too
 
-All ranks meet at one port of the loopback address, which `run` holds for them.
+Alone, all ranks meet at one port of the loopback address, which `run` holds for them. Several machines, each with a
+command of its own, meet at the address and port that the user gives.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,9 +23,9 @@ from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import ClusterConfig, Recipe
 from launch import run_folder
+from launch.place import LOOPBACK, interface_towards
 from launch.supervisor import RankCommand, Supervisor
 
-LOOPBACK = "127.0.0.1"
 LOGS = "logs"
 
 
@@ -35,15 +37,42 @@ class Machine:
     cores: int
 
 
+@dataclass(frozen=True)
+class Nodes:
+    """Machines that train together, each with as many ranks: how many, which of them this is, and where all meet."""
+
+    count: int = 1
+    number: int = 0
+    address: str = LOOPBACK
+    port: int | None = None  # None: `run` finds one
+    interface: str = "lo"  # for gloo, which would ask for the machine's name otherwise; that need not resolve
+
+
+ALONE = Nodes()
+
+
+def nodes_at(rendezvous: str | None, count: int, number: int) -> Nodes:
+    """Several machines that meet at `HOST:PORT`, an address of the first. `UserError` where that cannot be."""
+    if rendezvous is None and count == 1 and number == 0:
+        return ALONE
+    host, _, port = (rendezvous or "").rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", host) or not port.isdecimal() or not 0 < int(port) < 65_536:
+        mend = "give an address of the first machine and a free port, e.g. 10.0.0.1:29500"
+        raise UserError(f"{rendezvous!r} is no host and port", place="--rendezvous", mend=mend)
+    if number >= count:
+        raise UserError(f"there are nodes 0 to {count - 1}", place=f"--node-rank {number}", mend="count from 0")
+    return Nodes(count, number, host, int(port), interface_towards(host, int(port)))
+
+
 def this_machine() -> Machine:
     """GPUs as CUDA counts them (CUDA_VISIBLE_DEVICES heeded), cores that this process may use."""
     return Machine(gpus=_cuda_devices(), cores=len(os.sched_getaffinity(0)))
 
 
 def plan(
-    recipe: Recipe, run: Path, arguments: Sequence[str], machine: Machine, *, log: str = "rank"
+    recipe: Recipe, run: Path, arguments: Sequence[str], machine: Machine, *, log: str = "rank", nodes: Nodes = ALONE
 ) -> list[RankCommand]:
-    """The ranks of a run on one machine: `python -m pretrain RUN ARGUMENTS`, once a rank. A pure function.
+    """The ranks of a run on this machine: `python -m pretrain RUN ARGUMENTS`, once a rank. A pure function.
 
     Raises `UserError` when the machine has not the GPUs that `[cluster]` asks for.
     """
@@ -51,19 +80,31 @@ def plan(
     threads = recipe.cluster.cpu_threads or max(1, machine.cores // ranks)
     argv = rank_argv(run, arguments)
     shared = {
-        "WORLD_SIZE": str(ranks),
+        "WORLD_SIZE": str(nodes.count * ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": LOOPBACK,
-        "GLOO_SOCKET_IFNAME": "lo",  # else gloo asks for the machine's name, which need not resolve
+        "MASTER_ADDR": nodes.address,
+        **({"MASTER_PORT": str(nodes.port)} if nodes.port else {}),
+        **({"GLOO_SOCKET_IFNAME": nodes.interface} if nodes.interface else {}),
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",  # the console shows a line when it is written
+        **flight_recorder(run / LOGS),
     }
+    places = [(nodes.number * ranks + local_rank, local_rank) for local_rank in range(ranks)]
     return [
         RankCommand(
-            rank, argv, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, run / LOGS / f"{log}_{rank:05}.log"
+            rank, argv, {**shared, "RANK": str(rank), "LOCAL_RANK": str(local)}, run / LOGS / f"{log}_{rank:05}.log"
         )
-        for rank in range(ranks)
+        for rank, local in places
     ]
+
+
+def flight_recorder(logs: Path) -> dict[str, str]:
+    """A collective that times out leaves what each rank was doing beside the logs (NCCL's flight recorder)."""
+    return {
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_BUFFER_SIZE": "2000",
+        "TORCH_FR_DUMP_TEMP_FILE": str(logs / "nccl_trace_rank_"),
+    }
 
 
 def rank_argv(run: Path, arguments: Sequence[str]) -> tuple[str, ...]:
@@ -76,8 +117,24 @@ def run(commands: Sequence[RankCommand]) -> int:
     for folder in {command.log.parent for command in commands}:
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+    if "MASTER_PORT" in commands[0].env:
+        return Supervisor(commands, {}).run()
     with _held_port() as port:
         return Supervisor(commands, {"MASTER_PORT": str(port)}).run()
+
+
+def train(recipe: Recipe, resume: str, nodes: Nodes = ALONE) -> int:
+    """Train on this machine, with others where there are several `nodes`; returns the exit code.
+
+    The first machine opens the run's folder, which all of them share; the others wait for its recipe.
+    """
+    arguments, machine = ["--resume", resume], this_machine()
+    commands = plan(recipe, run_folder.folder_of(recipe), arguments, machine, nodes=nodes)
+    if nodes.number:
+        run_folder.await_recipe(recipe)
+        return run(commands)
+    with run_folder.opened(recipe, resume):
+        return run(commands)
 
 
 def become_rank(recipe: Recipe, resume: str) -> NoReturn:
@@ -86,6 +143,7 @@ def become_rank(recipe: Recipe, resume: str) -> NoReturn:
     Rank 0 opens the run's folder, the others wait for its recipe; its lock stays with the process.
     """
     arguments = ["--resume", resume]
+    os.environ.update(flight_recorder(run_folder.folder_of(recipe) / LOGS))
     if os.environ["RANK"] == "0":
         with run_folder.opened(recipe, resume, for_child=True) as run:
             _execute(rank_argv(run, arguments))

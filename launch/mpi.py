@@ -18,7 +18,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import Recipe
 from launch import starts
-from launch.slurm import ranks_per_node
+from launch.batch_script import ranks_per_node
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

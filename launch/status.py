@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from launch import run_folder, slurm, starts
+from launch.batch_script import EXPORT, PREPARE
 from launch.console import console
 from launch.rank_log import TRACEBACK, last_words
 from launch.supervisor import STOPPED
@@ -26,6 +27,7 @@ from pretrain.metrics import METRICS, duration
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
 WATCH_S = 5.0
+WORK = {PREPARE.script: "prepares, job", EXPORT.script: "exports, job"}
 COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
 
 
@@ -151,7 +153,7 @@ def _read_table(runs: Sequence[Path]) -> Table:
 
 def _state(run: Path, is_done: bool, jobs: Sequence[slurm.Job]) -> tuple[str, str]:
     for job in jobs:
-        what = "prepares" if job.script.name == slurm.PREPARE_SCRIPT else "job"
+        what = WORK.get(job.script.name, "job")
         if job.state == "RUNNING":
             return "running", f"{what} {job.id} on {job.nodes}, {job.elapsed}"
         return "waiting", f"{what} {job.id}: {job.state.lower()}, {job.reason}"

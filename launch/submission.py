@@ -15,52 +15,74 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import Recipe
 from launch import local, mpi, run_folder, slurm
+from launch.batch_script import EXPORT, PREPARE, TRAIN, Site, Stage, render, write
 
 
 @dataclass(frozen=True)
 class Link:
-    """One job of a chain: the script of a run, and its text."""
+    """One job of a chain: a stage of a run, its script's text, and the places in the chain of those it waits for."""
 
     recipe: Recipe
     run: Path
-    script: str
+    stage: Stage
     text: str
+    after: tuple[int, ...] = ()
 
     @property
     def path(self) -> Path:
         """Where the script lies."""
-        return self.run / self.script
+        return self.run / self.stage.script
 
 
-def chain(recipes: Sequence[Recipe], *, prepares: bool) -> list[Link]:
-    """The jobs of these runs, one after the other, each run's data set before it if `prepares`. A dry run's end.
+def chain(
+    recipes: Sequence[Recipe], *, prepares: bool = False, shares: int = 1, export_to: Path | None = None
+) -> list[Link]:
+    """The jobs of these runs: each trains after the one before, the last is exported if `export_to` names a folder.
 
-    Raises `UserError` for two runs of one name, and for what no script can say.
+    If it `prepares`, each run has its data set made first, in so many `shares`; these jobs follow one another (a later
+    one may need an earlier one's vocabulary), beside the training. Raises `UserError` for two runs of one name, and for
+    what no script can say.
     """
     names = [recipe.name for recipe in recipes]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled:
         raise UserError(f"two runs are called {doubled!r}", place="--then", mend="give each recipe a name of its own")
-    return list(_links(recipes, prepares))
+    links: list[Link] = []
+    last: dict[Stage, int] = {}  # the newest job of each stage, which those that follow may wait for
+
+    def add(recipe: Recipe, stage: Stage, *waits_for: Stage, shares: int = 1) -> None:
+        run, site = _run_of(recipe), Site(Path.cwd(), sys.executable)
+        output = export_to.absolute() if export_to and stage is EXPORT else None
+        text = render(recipe, run, site, stage, shares=shares, output=output)
+        links.append(Link(recipe, run, stage, text, tuple(last[other] for other in waits_for if other in last)))
+        last[stage] = len(links) - 1
+
+    for recipe in recipes:
+        if prepares:
+            add(recipe, PREPARE, PREPARE, shares=shares)
+        add(recipe, TRAIN, PREPARE, TRAIN)
+    if export_to:
+        add(recipes[-1], EXPORT, TRAIN)
+    return links
 
 
 def submit(links: Sequence[Link]) -> Iterator[str]:
-    """Queue the chain, each job after the one before has succeeded; tells of each.
+    """Queue the chain, each job after those that it waits for have succeeded; tells of each.
 
     `UserError` when one of the runs is in the queue or trains already: two jobs would overwrite each other.
     """
-    jobs = slurm.queue()
+    queued = slurm.queue()
     for link in links:
-        if active := slurm.jobs_of(link.run, jobs):
+        if active := slurm.jobs_of(link.run, queued):
             cause = f"job {active[0].id} of this run is {active[0].state.lower()}"
             raise UserError(cause, place=str(link.run), mend="`bertrain stop` it, or wait for its end")
     for link in links:
         _write(link)
-    after: list[str] = []
+    jobs: list[str] = []
     for link in links:
-        job = slurm.submit(link.path, after)
-        yield f"job {job}: {link.path}" + (f" after job {after[0]}" if after else "")
-        after = [job]
+        after = [jobs[place] for place in link.after]
+        jobs.append(slurm.submit(link.path, after))
+        yield f"job {jobs[-1]}: {link.path}" + (f" after job {' and '.join(after)}" if after else "")
 
 
 def dry_run(links: Sequence[Link]) -> Iterator[str]:
@@ -68,8 +90,8 @@ def dry_run(links: Sequence[Link]) -> Iterator[str]:
     for link in links:
         yield f"==> {link.path}"
         yield link.text
-    for number, link in enumerate(links):
-        yield shlex.join(slurm.submit_argv(link.path, [f"JOB{number}"] if number else []))
+    for link in links:
+        yield shlex.join(slurm.submit_argv(link.path, [f"JOB{place + 1}" for place in link.after]))
 
 
 def run_mpi(recipe: Recipe, *, dry_run: bool) -> int:
@@ -83,32 +105,22 @@ def run_mpi(recipe: Recipe, *, dry_run: bool) -> int:
 
 def run_local(recipe: Recipe, *, dry_run: bool) -> int:
     """Run on this machine, as `train` does."""
-    arguments = ["--resume", "auto"]
     if dry_run:
-        for command in local.plan(recipe, _run_of(recipe), arguments, local.this_machine()):
+        for command in local.plan(recipe, _run_of(recipe), ["--resume", "auto"], local.this_machine()):
             _print(command.argv)
         return 0
-    with run_folder.opened(recipe, "auto") as run:
-        return local.run(local.plan(recipe, run, arguments, local.this_machine()))
+    return local.train(recipe, "auto")
 
 
 def _print(argv: Sequence[str]) -> None:
     sys.stdout.write(shlex.join(argv) + "\n")
 
 
-def _links(recipes: Sequence[Recipe], prepares: bool) -> Iterator[Link]:
-    for recipe in recipes:
-        run = _run_of(recipe)
-        for script in (slurm.PREPARE_SCRIPT, slurm.SCRIPT) if prepares else (slurm.SCRIPT,):
-            text = slurm.plan(recipe, run, folder=Path.cwd(), python=sys.executable, script=script)
-            yield Link(recipe, run, script, text)
-
-
 def _write(link: Link) -> None:
     before = os.umask(0o077 if link.recipe.cluster.private else os.umask(0))
     try:
         with run_folder.opened(link.recipe, "auto") as run:
-            slurm.write_script(link.text, run, link.script)
+            write(link.text, run, link.stage)
     finally:
         os.umask(before)
 

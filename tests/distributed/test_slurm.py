@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe
-from configs.schema import Recipe
-from launch import doctor, run_folder, slurm, starts
+from launch import batch_script, doctor, run_folder, slurm, starts
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
@@ -39,12 +38,8 @@ def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
     recipe = load_recipe("demo", [f"runs={json.dumps(str(folder / 'runs'))}", *TWO_NODES, *overrides])
     with run_folder.opened(recipe, "auto") as run:
         (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
-        slurm.write_script(plan(recipe, run), run)
+        batch_script.write(batch_script.render(recipe, run, batch_script.Site(run.parent.parent, sys.executable)), run)
     return run
-
-
-def plan(recipe: Recipe, run: Path) -> str:
-    return slurm.plan(recipe, run, folder=run.parent.parent, python=sys.executable)
 
 
 def steps_of(run: Path) -> list[int]:
@@ -68,7 +63,7 @@ def test_job_runs_a_rank_a_task_and_keeps_to_itself(
     hostile.mkdir()
     monkeypatch.setenv("HF_TOKEN", "a secret")
     run = make_run(hostile, 3, 0.01, 'cluster.setup=["env >seen.txt; umask >>seen.txt"]')
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
     assert steps_of(run) == [1, 2, 3]
     assert "rank 0 of 2, local 0/1" in (run / "logs/rank_00000.log").read_text()
@@ -83,7 +78,7 @@ def test_job_runs_a_rank_a_task_and_keeps_to_itself(
 
 def test_warning_before_the_time_limit_brings_the_job_back(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # what Slurm does before the limit
     assert cluster.wait(job) == "COMPLETED", log_of(run)
@@ -95,7 +90,7 @@ def test_warning_before_the_time_limit_brings_the_job_back(cluster: SlurmCluster
 def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05)
     (run / "fault").write_text("4 1 raise")
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
     first, second = starts.read_starts(run)
     verdict = starts.read_verdict(run, 1)
@@ -107,7 +102,7 @@ def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path:
 
 def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     wait_for_step(run, 2)
     jobs = slurm.jobs_of(run, slurm.queue())
     assert [one.id for one in jobs] == [job]
@@ -127,7 +122,7 @@ def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     wait_for_step(run, 2)
     cluster.run("scancel", job)
     assert cluster.wait(job) == "CANCELLED"
@@ -138,7 +133,7 @@ def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) ->
 @pytest.mark.slow
 def test_requeue_by_hand_saves_first(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
     cluster.run("scontrol", "requeue", job)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
@@ -150,7 +145,7 @@ def test_requeue_by_hand_saves_first(cluster: SlurmCluster, tmp_path: Path) -> N
 def test_user_error_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05)
     (run / "fault").write_text("always 1 0 2")
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "FAILED", log_of(run)
     assert cluster.field(job, "ExitCode") == "2:0"
     assert starts.read_verdict(run, 1) == starts.Verdict(2, False, "error: the data set does not fit")
@@ -160,7 +155,7 @@ def test_user_error_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> Non
 def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05, "cluster.max_restarts=1")
     (run / "fault").write_text("always 1 0 kill")
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "FAILED", log_of(run)
     assert cluster.field(job, "Restarts") == "1"
     assert "2 starts in a row brought no new checkpoint" in log_of(run)
@@ -172,7 +167,7 @@ def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_
 @pytest.mark.slow
 def test_preempted_job_comes_back(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
     script = tmp_path / "urgent.sh"
     script.write_text("#!/bin/bash\nsleep 1\n")
@@ -189,7 +184,7 @@ def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             monkeypatch.setenv(name, cluster.env[name])
         monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
         run = make_run(tmp_path, 400, 0.1)
-        job = slurm.submit(run / slurm.SCRIPT)
+        job = slurm.submit(run / batch_script.TRAIN.script)
         wait_for_step(run, 3)
         cluster.kill_node("n2")
         wait_until(lambda: cluster.field(job, "Restarts") == "1", 60, "the requeue")
@@ -200,7 +195,7 @@ def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 def test_job_longer_than_its_time_limit_is_done_in_several_starts(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 220, 0.5, "cluster.time_limit_min=1", "cluster.stop_before_limit_s=30")
-    job = slurm.submit(run / slurm.SCRIPT)
+    job = slurm.submit(run / batch_script.TRAIN.script)
     assert cluster.wait(job, timeout_s=400) == "COMPLETED", log_of(run)
     assert steps_of(run) == list(range(1, 221))
     assert int(cluster.field(job, "Restarts")) >= 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -145,6 +146,18 @@ def test_it_runs_inside_torchrun(prepared: Path) -> None:
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert learned(prepared / "runs/torchrun") == learned(prepared / "runs/small")
+
+
+def test_two_machines_by_hand_train_as_two_ranks_of_one(prepared: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
+    common = ("train", "recipe.toml", "name=by-hand", "cluster.ranks_per_node=1", "--nnodes", "2")
+    nodes = [start(prepared, *common, "--node-rank", str(number), "--rendezvous", meeting) for number in (1, 0)]
+    outs = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outs
+    assert learned(prepared / "runs/by-hand") == learned(prepared / "runs/small")
+    assert (prepared / "runs/by-hand/logs/rank_00001.log").exists()
 
 
 def test_another_data_set_does_not_fit_the_run(prepared: Path) -> None:

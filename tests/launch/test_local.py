@@ -11,7 +11,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import ClusterConfig, Recipe
-from launch.local import Machine, plan, this_machine
+from launch.local import ALONE, Machine, nodes_at, plan, this_machine
 
 LAPTOP = Machine(gpus=0, cores=8)
 SERVER = Machine(gpus=4, cores=32)
@@ -64,8 +64,45 @@ def test_the_plan_in_full() -> None:
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "4",
         "PYTHONUNBUFFERED": "1",
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_BUFFER_SIZE": "2000",
+        "TORCH_FR_DUMP_TEMP_FILE": "runs/a b/logs/nccl_trace_rank_",
     }
     assert (second.argv, second.env) == (first.argv, first.env | {"RANK": "1", "LOCAL_RANK": "1"})
+
+
+def test_the_second_of_three_machines() -> None:
+    nodes = nodes_at("127.0.0.1:29500", 3, 1)
+    recipe = Recipe(cluster=ClusterConfig(ranks_per_node=2))
+    commands = plan(recipe, Path("run"), [], LAPTOP, nodes=nodes)
+    assert [command.log.name for command in commands] == ["rank_00002.log", "rank_00003.log"]
+    expected = {
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "6",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    assert commands[1].env.items() >= expected.items()
+    assert nodes_at(None, 1, 0) == ALONE
+
+
+@pytest.mark.parametrize(
+    ("rendezvous", "number", "words"),
+    [
+        (None, 0, "no host and port"),
+        ("10.0.0.1", 0, "no host and port"),
+        ("-o ProxyCommand=x:22", 0, "no host and port"),
+        ("a;b:22", 0, "no host and port"),
+        ("node:99999", 0, "no host and port"),
+        ("node:22", 2, "there are nodes 0 to 1"),
+    ],
+)
+def test_machines_that_cannot_meet_are_refused(rendezvous: str | None, number: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        nodes_at(rendezvous, 2, number)
 
 
 @pytest.mark.parametrize(("threads", "ranks_per_node", "expected"), [(0, 3, "2"), (0, 20, "1"), (5, 3, "5")])

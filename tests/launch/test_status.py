@@ -66,7 +66,7 @@ def test_a_job_that_says_nothing_for_long_is_silent(run: Path) -> None:
     ("queue_state", "script", "expected"),
     [
         ("PENDING", "submit.sbatch", ("waiting", "job 7: pending, Priority")),
-        ("RUNNING", "prepare.sbatch", ("running", "prepares 7 on n[1-2], 3:10")),
+        ("RUNNING", "prepare.sbatch", ("running", "prepares, job 7 on n[1-2], 3:10")),
     ],
 )
 def test_states_of_the_queue(run: Path, queue_state: str, script: str, expected: tuple[str, str]) -> None:

@@ -22,15 +22,19 @@ def bertrain(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_dry_run_shows_scripts_and_commands_and_touches_nothing(tmp_path: Path) -> None:
     (tmp_path / "second.toml").write_text('base = "demo"\nname = "second"\n')
-    done = bertrain("submit", "demo", "--prepare", "--then", "second.toml", "--dry-run", folder=tmp_path)
+    chain = ("--prepare", "--shares", "3", "--then", "second.toml", "--export", "my bert")
+    done = bertrain("submit", "demo", *chain, "--dry-run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     run, second = tmp_path / "runs/demo", tmp_path / "runs/second"
-    assert done.stdout.splitlines()[-4:] == [
+    assert done.stdout.splitlines()[-5:] == [
         f"sbatch --parsable {run}/prepare.sbatch",
         f"sbatch --parsable --dependency=afterok:JOB1 --kill-on-invalid-dep=yes {run}/submit.sbatch",
-        f"sbatch --parsable --dependency=afterok:JOB2 --kill-on-invalid-dep=yes {second}/prepare.sbatch",
-        f"sbatch --parsable --dependency=afterok:JOB3 --kill-on-invalid-dep=yes {second}/submit.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB1 --kill-on-invalid-dep=yes {second}/prepare.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB3:JOB2 --kill-on-invalid-dep=yes {second}/submit.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB4 --kill-on-invalid-dep=yes {second}/export.sbatch",
     ]
+    assert done.stdout.count("#SBATCH --array=1-3\n") == 2
+    assert f"--output '{tmp_path}/my bert'\n" in done.stdout
     assert f"run={run}\n" in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["second.toml"]
 
@@ -47,16 +51,18 @@ def test_only_slurm_chains(tmp_path: Path) -> None:
     done = bertrain("submit", "demo", "--to", "mpi", "--prepare", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --to mpi: only Slurm chains jobs.")
+    done = bertrain("submit", "demo", "--shares", "4", "--dry-run", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: --shares: nothing is prepared. add --prepare.\n")
 
 
 def test_two_runs_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="two runs are called 'demo'"):
-        submission.chain([load_recipe("demo"), load_recipe("demo")], prepares=False)
+        submission.chain([load_recipe("demo"), load_recipe("demo")])
 
 
 def test_a_run_that_is_queued_is_not_submitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    links = submission.chain([load_recipe("demo")], prepares=False)
+    links = submission.chain([load_recipe("demo")])
     monkeypatch.setattr(slurm, "queue", lambda: [slurm.Job("7", "PENDING", "Priority", "", "0:00", links[0].path)])
     with pytest.raises(UserError, match="job 7 of this run is pending"):
         list(submission.submit(links))
@@ -69,7 +75,7 @@ def test_a_jobs_files_are_private_as_the_recipe_says(tmp_path: Path, monkeypatch
     for private, mode in ((True, 0o700), (False, 0o755)):
         recipe = load_recipe("demo", [f"name=p{private}", f"cluster.private={str(private).lower()}"])
         with pytest.raises(UserError, match="no sbatch here"):
-            list(submission.submit(submission.chain([recipe], prepares=False)))
+            list(submission.submit(submission.chain([recipe])))
         assert (tmp_path / "runs" / recipe.name).stat().st_mode & 0o777 == mode
 
 
