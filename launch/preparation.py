@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.console import console
 from preprocessing.contract import Manifest
-from preprocessing.pipeline import prepare
+from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.progress import Progress as State
+from preprocessing.share import WHOLE, Share
 
 PLAIN_EVERY_S = 10.0
 STAGES = {"vocabulary": "Reading a sample for the vocabulary", "groups": "Making pairs"}
@@ -40,27 +42,48 @@ class Display:
         """Take note of where the preparation is."""
         if now.stage != self.stage:
             self.stage, self.began_s = now.stage, now.seconds
-            self.bar.reset(self.task, description=STAGES[now.stage], total=now.bytes_total)
+            self.bar.reset(self.task, description=STAGES[now.stage])
         rate = now.bytes_read / 1e6 / max(now.seconds - self.began_s, 1e-3)
         figures = f"{rate:,.1f} MB/s  {now.documents:,} documents  {now.groups:,} groups"
-        self.bar.update(self.task, completed=now.bytes_read, figures=figures)
+        self.bar.update(self.task, total=now.bytes_total, completed=now.bytes_read, figures=figures)
         if not self.screen.is_terminal and now.seconds - self.said_s >= self.every_s:
             self.said_s = now.seconds
             share = now.bytes_read / max(now.bytes_total, 1)
             self.screen.print(f"{STAGES[now.stage]}: {share:.0%}  {figures}", markup=False)
 
 
-def prepare_with_progress(data: DataConfig, *, overwrite: bool) -> None:
-    """Make the data set, showing how far it is and what came of it. SIGTERM ends it as Ctrl-C does: tidily."""
+def prepare_with_progress(data: DataConfig, share: Share = WHOLE, *, overwrite: bool = False) -> None:
+    """Make the data set, or a share of it, showing how far it is and what came of it.
+
+    SIGTERM ends it as Ctrl-C does: tidily.
+    """
+    if overwrite and share != WHOLE:
+        mend = f"remove {data.dataset}, then start the shares"
+        raise UserError("a share cannot replace what others work on", place="--overwrite", mend=mend)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = console()
     display = Display(screen)
     began = time.monotonic()
     with display.bar if screen.is_terminal else nullcontext():
-        manifest = prepare(data, overwrite=overwrite, progress=display)
-    screen.print(summary(manifest, time.monotonic() - began))
-    state = "is ready" if display.stage else "was ready before: its recipe, text and shards are unchanged"
-    screen.print(f"{data.dataset} {state}", markup=False)
+        if share == WHOLE:
+            made: Manifest | list[int] = prepare(data, overwrite=overwrite, progress=display)
+        else:
+            made = prepare_share(data, share, progress=display)
+    if isinstance(made, Manifest):
+        screen.print(summary(made, time.monotonic() - began))
+        state = "is ready" if display.stage else "was ready before: its recipe, text and shards are unchanged"
+        screen.print(f"{data.dataset} {state}", markup=False)
+    else:
+        screen.print(f"{data.dataset} waits: {waiting_for(made, share)}", markup=False)
+
+
+def waiting_for(missing: list[int], share: Share) -> str:
+    """What a data set lacks, of which `share` is finished."""
+    *first, last = missing
+    of = f"of {share.count}"
+    if not first:
+        return f"share {last} {of} is not finished"
+    return f"shares {', '.join(map(str, first))} and {last} {of} are not finished"
 
 
 def summary(manifest: Manifest, seconds: float) -> Table:

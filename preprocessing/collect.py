@@ -13,7 +13,7 @@ from configs.schema import DataConfig
 from preprocessing.contract import Manifest, ShardEntry, Statistics, VocabularyEntry
 from preprocessing.folder import Job
 from preprocessing.group import GroupEntry, add_statistics, group_name, read_group
-from preprocessing.plan import Plan
+from preprocessing.plan import Plan, WorkItem
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,11 @@ def build_manifest(folder: Path, config: DataConfig, job: Job, plan: Plan, vocab
     return manifest
 
 
+def unfinished(folder: Path, plan: Plan, digest: str) -> list[WorkItem]:
+    """The work items of the data set of this digest that lack a group's side file."""
+    return [item for item in plan.items if not _is_finished(folder, item, digest)]
+
+
 def refuse_few_documents(documents: int, drops: Mapping[str, int], config: DataConfig) -> None:
     """Raise `UserError` unless the training split holds a document; for `nsp` two, each to be the other's random B."""
     if documents >= (2 if config.objective == "nsp" else 1):
@@ -60,11 +65,21 @@ def refuse_few_documents(documents: int, drops: Mapping[str, int], config: DataC
     raise UserError(cause, place=place, mend=f"add documents, or part those that are there{parted}")
 
 
+def _is_finished(folder: Path, item: WorkItem, digest: str) -> bool:
+    for number in count():
+        entry = read_group(folder, group_name(item, number))
+        if entry is None or entry.digest != digest:
+            return False
+        if entry.is_last:
+            break
+    return True
+
+
 def _entries(folder: Path, plan: Plan) -> Iterator[GroupEntry]:
     for item in plan.items:
         for number in count():
             entry = read_group(folder, group_name(item, number))
-            assert entry is not None, "the pipeline has ended well, so every group is finished"
+            assert entry is not None, "every group is finished"
             yield entry
             if entry.is_last:
                 break

@@ -1,6 +1,7 @@
 """The data set's folder while it is being made: whose it is, what stays in it, and how it is left.
 
-DATASET/.prepare/     while a preparation is unfinished: job.json, the lock, progress, the vocabulary's sample
+DATASET/.prepare/     while a preparation is unfinished: job.json, the lock, the vocabulary's sample, and of each share
+                      a folder with its lock, progress and errors
 DATASET/groups/       a side file a finished group: what a rerun need not make again
 DATASET/shards/  vocab.txt  manifest.json         the contract; the manifest comes last
 """
@@ -11,17 +12,18 @@ import fcntl
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, atomic_write_text, explain_write_errors, sha256_of_file
 from configs.schema import digest_of
 from preprocessing.contract import MANIFEST, SHARDS, VOCABULARY, Manifest, check_shard, read_manifest
 from preprocessing.group import GROUPS
+from preprocessing.share import WHOLE, Share
 
 WORK = ".prepare"
 _JOB = "job.json"
@@ -62,18 +64,31 @@ def finished_data_set(folder: Path, job: Job) -> Manifest | None:
     return manifest
 
 
-def damage(folder: Path, manifest: Manifest) -> list[str]:
-    """What is missing or damaged of a finished data set: one message a file. Reads all of it."""
-    found = []
+def damage(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """What is missing or damaged of a finished data set: a message a file, by its name. Reads all of it."""
+    found = {}
     for shard in manifest.shards:
         try:
             check_shard(folder, shard)
         except UserError as error:
-            found.append(f"{error.place}: {error.cause}")
+            found[shard.name] = f"{error.place}: {error.cause}"
     vocabulary = folder / VOCABULARY
     if not vocabulary.is_file() or sha256_of_file(vocabulary) != manifest.vocabulary.sha256:
-        found.append(f"{vocabulary}: missing or damaged")
+        found[VOCABULARY] = f"{vocabulary}: missing or damaged"
     return found
+
+
+def withdraw(folder: Path, manifest: Manifest, damaged: Collection[str]) -> None:
+    """The data set is finished no more, nor are the groups of its damaged files."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for shard in manifest.shards:
+        if shard.name in damaged:
+            (folder / GROUPS / f"{shard.group}.json").unlink(missing_ok=True)
+
+
+def run_folder(folder: Path, share: Share) -> Path:
+    """Where the workers of one run tell their progress and errors."""
+    return folder / WORK / f"share-{share.number}-of-{share.count}"
 
 
 def check_ownership(folder: Path) -> None:
@@ -87,18 +102,19 @@ def check_ownership(folder: Path) -> None:
 
 
 @contextmanager
-def claimed(folder: Path, job: Job, *, overwrite: bool) -> Iterator[None]:
-    """The folder, ready for `job` to begin or go on, and nobody else in it.
+def claimed(folder: Path, job: Job, share: Share = WHOLE, *, overwrite: bool = False) -> Iterator[None]:
+    """The folder, ready for `job` to begin or go on, and nobody else in it but its other shares.
 
     Raises `UserError` when it holds an unfinished data set of another job, or cannot be written. A job that ends in a
-    `UserError` before any group is finished leaves nothing behind; otherwise what is finished stays for a rerun.
+    `UserError` before any group is finished leaves nothing behind; otherwise what is finished stays for a rerun. A
+    share leaves all as it is, since others may be at work.
     """
-    with explain_write_errors(folder), _locked(folder):
+    with explain_write_errors(folder), _locked(folder, share):
         if overwrite:
             _remove_contents(folder)
         _refuse_other_job(folder, job)
-        with _left_clean(folder), explain_write_errors(folder):
-            (folder / MANIFEST).unlink(missing_ok=True)
+        with _left_clean(folder) if share == WHOLE else nullcontext(), explain_write_errors(folder):
+            run_folder(folder, share).mkdir(exist_ok=True)
             (folder / GROUPS).mkdir(exist_ok=True)
             (folder / SHARDS).mkdir(exist_ok=True)
             atomic_write_text(folder / WORK / _JOB, json.dumps({"digest": job.digest, "recipe": job.recipe}))
@@ -106,8 +122,11 @@ def claimed(folder: Path, job: Job, *, overwrite: bool) -> Iterator[None]:
 
 
 def release(folder: Path) -> None:
-    """The data set is whole: remove what only its making needed."""
-    shutil.rmtree(folder / WORK)
+    """The data set is whole: remove what only its making needed. Where other shares are about it, one of them will."""
+    with suppress(FileNotFoundError, BlockingIOError), (folder / WORK / _LOCK).open("a+") as lock:
+        if _lock(lock, fcntl.LOCK_EX):
+            _sweep(folder)
+        shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:
@@ -129,18 +148,30 @@ def _is_manifest(path: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    work = folder / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / _LOCK).open("w") as lock:
+def _locked(folder: Path, share: Share) -> Iterator[None]:
+    """Nobody else is in the folder; or, for a share, only others."""
+    run = run_folder(folder, share)
+    run.mkdir(parents=True, exist_ok=True)
+    with (folder / WORK / _LOCK).open("a+") as lock, (run / _LOCK).open("a+") as own:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, fcntl.LOCK_EX if share == WHOLE else fcntl.LOCK_SH)
+            _lock(own, fcntl.LOCK_EX)
         except BlockingIOError as error:
             mend = "wait until it is done, or choose another data.dataset"
             raise UserError("another preparation is at work here", place=str(folder), mend=mend) from error
-        except OSError as error:  # some shared file systems have no locks; two preparations would write the same bytes
-            logger.info("no lock on %s: %s", folder, error)
         yield
+
+
+def _lock(file: IO[str], kind: int) -> bool:
+    """Lock it until it is closed; False where there are no locks. Raises `BlockingIOError` where another has it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # some shared file systems have none; two preparations would write the same bytes
+        logger.info("no lock on %s: %s", file.name, error)
+        return False
+    return True
 
 
 @contextmanager
@@ -152,8 +183,13 @@ def _left_clean(folder: Path) -> Iterator[None]:
             discard(folder)
         raise
     finally:
-        for file in folder.rglob(f".*{TEMPORARY_SUFFIX}"):  # of workers that were ended
-            file.unlink()
+        _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what workers that were ended left half written."""
+    for file in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
+        file.unlink()
 
 
 def _refuse_other_job(folder: Path, job: Job) -> None:
@@ -190,6 +226,8 @@ def _remove_contents(folder: Path) -> None:
     (folder / VOCABULARY).unlink(missing_ok=True)
     for part in (GROUPS, SHARDS):
         shutil.rmtree(folder / part, ignore_errors=True)
-    for file in (folder / WORK).iterdir():
-        if file.name != _LOCK:
-            file.unlink()
+    for path in (folder / WORK).iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()

@@ -19,7 +19,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,26 @@ from configs.errors import UserError
 from configs.files import atomic_write_text, sha256_of_file
 from configs.schema import DataConfig
 from preprocessing.beam import beam
-from preprocessing.collect import build_manifest, refuse_few_documents
+from preprocessing.collect import build_manifest, refuse_few_documents, unfinished
 from preprocessing.contract import VOCABULARY, Manifest, write_manifest
-from preprocessing.folder import WORK, Job, check_ownership, claimed, damage, discard, finished_data_set, release
+from preprocessing.folder import (
+    WORK,
+    Job,
+    check_ownership,
+    claimed,
+    damage,
+    discard,
+    finished_data_set,
+    release,
+    run_folder,
+    withdraw,
+)
 from preprocessing.group import GROUPS
-from preprocessing.plan import Plan, make_plan
+from preprocessing.plan import Plan, WorkItem, make_plan
 from preprocessing.progress import Progress, forget, sum_up
 from preprocessing.runner import run_pipeline
-from preprocessing.sample import read_entries, sampled_lines, sampling_rate
+from preprocessing.sample import is_sampled, read_entries, sampled_lines, sampling_rate
+from preprocessing.share import WHOLE, Share
 from preprocessing.sources import find_files
 from preprocessing.steps import SampleText, WriteGroups
 from preprocessing.vocabulary import Vocabulary
@@ -56,29 +68,44 @@ def prepare(config: DataConfig, *, overwrite: bool = False, progress: Report | N
     Raises `UserError` for input that cannot be used and for a folder that holds something else; with `overwrite` a
     data set of another recipe is replaced.
     """
+    manifest = _prepare(config, WHOLE, overwrite, progress)
+    assert isinstance(manifest, Manifest), "one share is the whole"
+    return manifest
+
+
+def prepare_share(config: DataConfig, share: Share, *, progress: Report | None = None) -> Manifest | list[int]:
+    """Make one share of the data set's groups; other shares may be at work in the folder at the same time.
+
+    Returns the manifest when this was the last one, or else the numbers of the shares that are not finished. A data set
+    is finished by whichever share ends last, by a later run of any share, or by `prepare`.
+    """
+    return _prepare(config, share, False, progress)
+
+
+def _prepare(config: DataConfig, share: Share, overwrite: bool, progress: Report | None) -> Manifest | list[int]:
     folder = Path(config.dataset).expanduser().absolute()
     plan = _plan(config, folder)
     given = _given_vocabulary(config)
     job = Job(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
     check_ownership(folder)
-    if not overwrite:
-        finished = finished_data_set(folder, job)
-        damaged = damage(folder, finished) if finished else []
-        if finished and not damaged:
-            return finished
-        for message in damaged:
-            logger.warning("%s; it is made again", message)
-    with claimed(folder, job, overwrite=overwrite):
-        preparation = _Preparation(folder, config, plan, job, progress or (lambda _: None), time.monotonic())
+    finished = None if overwrite else finished_data_set(folder, job)
+    damaged = damage(folder, finished) if finished else {}
+    if finished and not damaged:
+        release(folder)
+        return finished
+    with claimed(folder, job, share, overwrite=overwrite):
+        if finished:
+            for message in damaged.values():
+                logger.warning("%s; it is made again", message)
+            withdraw(folder, finished, damaged)
+        preparation = _Preparation(folder, config, plan, job, share, progress or (lambda _: None), time.monotonic())
         vocabulary = preparation.provide_vocabulary(given)
         preparation.write_groups(vocabulary)
-        try:
-            manifest = build_manifest(folder, config, job, plan, vocabulary.entry())
-        except UserError:
-            discard(folder)  # finished, but of no use
-            raise
-        write_manifest(folder, manifest)
-        release(folder)
+        missing = unfinished(folder, plan, job.data_set_digest(vocabulary.entry().sha256))
+        if missing:
+            return share.holders(plan, missing)
+        manifest = preparation.collect(vocabulary)
+    release(folder)
     return manifest
 
 
@@ -90,6 +117,7 @@ class _Preparation:
     config: DataConfig
     plan: Plan
     job: Job
+    share: Share
     progress: Report
     start_s: float
 
@@ -111,7 +139,9 @@ class _Preparation:
         """Sample the corpus, and train on the sample."""
         work = self.folder / WORK
         rate = sampling_rate(self.plan, self.config.vocabulary.sample_bytes)
-        self._run("vocabulary", SampleText(self.folder, self.config, rate))
+        step = SampleText(self.folder, self._run_folder, self.config, rate)
+        self._run("vocabulary", step, self.share.own(self.plan))
+        self._run("vocabulary", step, [item for item in self.share.others(self.plan) if not is_sampled(item, work)])
         entries = list(read_entries(self.plan, work))
         documents = sum(entry.documents for entry in entries)
         if rate == 1.0 or documents == 0:
@@ -120,30 +150,47 @@ class _Preparation:
         return train_vocabulary(sampled_lines(self.plan, work), self.config.vocabulary)
 
     def write_groups(self, vocabulary: Vocabulary) -> None:
-        """Make all groups that are not finished."""
+        """Make all groups of the share that are not finished."""
         digest = self.job.data_set_digest(vocabulary.entry().sha256)
-        self._run("groups", WriteGroups(self.folder, self.config, digest))
+        self._run("groups", WriteGroups(self.folder, self._run_folder, self.config, digest), self.share.own(self.plan))
 
-    def _run(self, stage: str, step: beam.DoFn) -> None:
-        """A Beam pipeline: every work item through one step."""
-        items = sorted(self.plan.items, key=lambda item: -item.weight)  # the longest first, to end together
-        workers = min(self.config.workers or self._default_workers(), len(items))
+    def collect(self, vocabulary: Vocabulary) -> Manifest:
+        """All groups are finished: write the manifest. Two shares may do so at once: they write the same."""
+        try:
+            manifest = build_manifest(self.folder, self.config, self.job, self.plan, vocabulary.entry())
+        except UserError:
+            if self.share == WHOLE:
+                discard(self.folder)  # finished, but of no use
+            raise
+        write_manifest(self.folder, manifest)
+        return manifest
+
+    @property
+    def _run_folder(self) -> Path:
+        return run_folder(self.folder, self.share)
+
+    def _run(self, stage: str, step: beam.DoFn, items: Sequence[WorkItem]) -> None:
+        """A Beam pipeline: each of the work items through one step."""
+        if not items:
+            return
+        workers = min(self.config.workers or self._default_workers(items), len(items))
+        total = sum(item.size for item in items)
 
         def build(pipeline: beam.Pipeline) -> None:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
 
         def tick() -> None:
-            read, documents, groups = sum_up(self.folder / WORK)
+            read, documents, groups = sum_up(self._run_folder)
             seconds = time.monotonic() - self.start_s
-            total = self.plan.input_bytes
             self.progress(Progress(stage, min(read, total), total, documents, groups, seconds))
 
-        forget(self.folder / WORK)
-        run_pipeline(build, workers, self.folder / WORK, tick)
+        forget(self._run_folder)
+        run_pipeline(build, workers, self._run_folder, tick)
 
-    def _default_workers(self) -> int:
-        """One a CPU core, unless the corpus is so small that starting them would take longer than the work."""
-        worth_starting = sum(item.weight for item in self.plan.items) // _BYTES_WORTH_A_WORKER
+    @staticmethod
+    def _default_workers(items: Sequence[WorkItem]) -> int:
+        """One a CPU core, unless there is so little to do that starting them would take longer than the work."""
+        worth_starting = sum(item.weight for item in items) // _BYTES_WORTH_A_WORKER
         return max(1, min(len(os.sched_getaffinity(0)), worth_starting))
 
 

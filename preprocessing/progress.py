@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,9 @@ class Monitor:
     def tell(self) -> None:
         """Write the counts where the driver finds them."""
         fresh = self._file.with_suffix(".fresh")
-        fresh.write_text(json.dumps([self.meter.bytes, self.documents, self.groups]))
-        os.replace(fresh, self._file)
+        with suppress(FileNotFoundError):  # the last share has removed the folder already: nobody asks any more
+            fresh.write_text(json.dumps([self.meter.bytes, self.documents, self.groups]))
+            os.replace(fresh, self._file)
         self._next_s = time.monotonic() + _TELL_EVERY_S
 
 

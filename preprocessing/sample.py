@@ -31,10 +31,15 @@ def sampling_rate(plan: Plan, sample_bytes: int) -> float:
     return min(1.0, sample_bytes / max(1, sum(item.weight for item in plan.items)))
 
 
+def is_sampled(item: WorkItem, work: Path) -> bool:
+    """Whether the item's part is there."""
+    return _files(work, item)[1].is_file()
+
+
 def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Path, monitor: Monitor) -> None:
     """Write the item's part, unless that is done."""
     text_file, entry_file = _files(work, item)
-    if entry_file.is_file():
+    if is_sampled(item, work):
         monitor.meter.bytes += item.size
         return
     documents = 0

@@ -30,18 +30,19 @@ from preprocessing.wordpiece import Encoder
 class SampleText(beam.DoFn):
     """Work item → its part of the text that the vocabulary is trained on."""
 
-    def __init__(self, folder: Path, config: DataConfig, rate: float) -> None:
+    def __init__(self, folder: Path, run: Path, config: DataConfig, rate: float) -> None:
         self._folder = folder
+        self._run = run
         self._config = config
         self._rate = rate
 
     def setup(self) -> None:
         """Once a worker."""
-        self._monitor = Monitor(self._folder / WORK)
+        self._monitor = Monitor(self._run)
 
     def process(self, item: WorkItem) -> Iterator[str]:
         """Gives the item's name."""
-        with _explained(self._folder):
+        with _explained(self._folder, self._run):
             write_sample(item, self._config, self._rate, self._folder / WORK, self._monitor)
             self._monitor.tell()
         yield item.name
@@ -50,15 +51,16 @@ class SampleText(beam.DoFn):
 class WriteGroups(beam.DoFn):
     """Work item → its groups."""
 
-    def __init__(self, folder: Path, config: DataConfig, digest: str) -> None:
+    def __init__(self, folder: Path, run: Path, config: DataConfig, digest: str) -> None:
         self._folder = folder
+        self._run = run
         self._config = config
         self._digest = digest
 
     def setup(self) -> None:
         """Once a worker: its encoder remembers every span of text that it has met."""
-        with _explained(self._folder):
-            self._monitor = Monitor(self._folder / WORK)
+        with _explained(self._folder, self._run):
+            self._monitor = Monitor(self._run)
             casing = self._config.vocabulary
             vocabulary = Vocabulary.read(self._folder / VOCABULARY, casing.lowercase, casing.strip_accents)
             self._encoder = Encoder(vocabulary)
@@ -66,7 +68,7 @@ class WriteGroups(beam.DoFn):
 
     def process(self, item: WorkItem) -> Iterator[str]:
         """Gives the names of the item's groups."""
-        with _explained(self._folder):
+        with _explained(self._folder, self._run):
             names = self._write(item)
             self._monitor.tell()
         yield from names
@@ -96,6 +98,6 @@ class WriteGroups(beam.DoFn):
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    with reported(folder / WORK), explain_write_errors(folder):
+def _explained(folder: Path, run: Path) -> Iterator[None]:
+    with reported(run), explain_write_errors(folder):
         yield

@@ -4,11 +4,13 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from launch.preparation import Display, summary
+from launch.preparation import Display, summary, waiting_for
 from preprocessing.contract import read_manifest
 from preprocessing.progress import Progress
+from preprocessing.share import Share
 from tests.preprocessing.test_verify import dataset as dataset
 
 START = Progress("vocabulary", bytes_read=0, bytes_total=40_000_000, documents=0, groups=0, seconds=0.0)
@@ -61,3 +63,15 @@ def test_the_closing_table(dataset: Path) -> None:
     assert "pairs 120 in 2 passes" in lines
     assert f"tokens {tokens:,}, of a vocabulary of 50" in lines
     assert lines[-2:] == ["dropped or repaired 1 invalid utf8, 3 too short", "time 2.0 s, 0.0 MB/s"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ([3], "share 3 of 8 is not finished"),
+        ([2, 5], "shares 2 and 5 of 8 are not finished"),
+        ([1, 2, 5], "shares 1, 2 and 5 of 8 are not finished"),
+    ],
+)
+def test_who_is_missing_is_told(missing: list[int], message: str) -> None:
+    assert waiting_for(missing, Share(1, 8)) == message
