@@ -28,18 +28,64 @@ from preprocessing.wikitext import plain_text
         ("[[Файл:Снимка.jpg|мини|Надпис]]Текст.", "Текст."),
         ("Text.\n[[Category:Dogs|*]]\n[[de:Hund]]\n[[Категория:Кучета]]", "Text."),
         ("{| class=\"x\"\n|-\n! A !! B\n|-\n| 1 || 2\n|}\nText.", "Text."),
-        ("<gallery>\nA.jpg|x\n</gallery><math>a^2</math>Text.", "Text."),
+        ("<gallery>\nA.jpg|x\n</gallery><math>\\frac{a}{2}</math>Text.", "Text."),
         ("* one\n** two\n# three\n: four\n; five", "one\ntwo\nthree\nfour\nfive"),
         ("H<sub>2</sub>O and <code>x</code>, <br/>new line", "H2O and x,\nnew line"),
         ("A&nbsp;B &amp; C &mdash; D", "A B & C — D"),
         ("__NOTOC__\nText. __NOEDITSECTION__", "Text."),
-        ("Name ({{IPA|x}}; born 1900) and ( ) and ({{x}}, {{y}}) end , stop .", "Name (born 1900) and and end, stop."),
+        ("Name ({{IPAc-en|x}}; born 1900) and ( ) and ({{x}}, {{y}}) end , stop .",
+         "Name (born 1900) and and end, stop."),
         ("Born {{x}}, {{y}}, died", "Born, died"),
         ("* {{cite}}, vol. 3", "vol. 3"),
         ("", ""),
     ],
 )  # fmt: skip
 def test_markup(wikitext: str, text: str) -> None:
+    assert plain_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        # Lines that follow one another are one paragraph, so that no sentence ends at the end of a line.
+        ("It is used\nfor much.\nAnd more.\n\nNew.\n* item\n* item b\nAfter.",
+         "It is used for much. And more.\nNew.\nitem\nitem b\nAfter."),
+        ("One:\n{|\n| cell\n|}\ntwo.", "One:\ntwo."),
+        ("First<br>second\nthird.", "First\nsecond third."),
+        ("<poem>\nA line,\nanother.\n</poem>", "A line,\nanother."),
+        ("Code:\n a = 1x\n b = 2x\nText.", "Code:\na = 1x\nb = 2x\nText."),
+        ("; Blocking : A schedule\n; Alone\n: Its meaning", "Blocking: A schedule\nAlone\nIts meaning"),
+        # Formulas: the simplest are read, others leave no hole in the punctuation.
+        ("where <math>A</math> is and <math>v_k</math>, <math>f=f(x)</math>.", "where A is and vk, f=f(x)."),
+        ("Thus, <math>\\sum x</math>. The ratio is:\n<math>\\frac 1 2</math>,\nwhere", "Thus. The ratio is: where"),
+        ("{{math|''x'' {{=}} 1}} and {{mvar|y}}", "x = 1 and y"),
+        # Templates within sentences.
+        ("As per {{harvtxt|Spracklen|2008}} and {{harvtxt|A|B|C|1990|p=3}}.",
+         "As per Spracklen (2008) and A, B & C (1990)."),
+        ("A vowel, such as {{IPA|/a/}}, ({{IPA|fr|abc|lang}}) is", "A vowel, such as /a/, is"),
+        ("''Aikido'' ({{Nihongo|way|合気道|aikidō}}, {{nihongo||銃剣|jūken}})",
+         "Aikido (way (合気道, aikidō), 銃剣 (jūken))"),
+        ("{{chem|H|2|O}} and {{chem2|CO2}}, {{chem|C|''n''|H|2''n''+2}}", "H2O and CO2, CnH2n+2"),
+        ("roughly {{val|6.241|e=18}} and {{val|5|u=km}}", "roughly 6.241×1018 and 5 km"),
+        ("with {{HMS|Ajax|22|6}} and the {{USS|Hornet|CV-12|6}}", "with HMS Ajax and the USS Hornet"),
+        ("({{formatnum: 3003}} m)", "(3003 m)"),
+        ("drawing on {{bibleref|Mark|3:25|9}}", "drawing on Mark 3:25"),
+        ("({{OldStyleDate|February 2|1905|January 20}} – 1982)", "(February 2 1905 – 1982)"),
+        ("Says:\n{{quote|text=So it is.|author=X}}\nHe says {{quote|1=More.}}", "Says:\nSo it is.\nHe says\nMore."),
+        ("({{rtl-lang|ar|الكيمياء}}), {{Script|Copt|Ⲁ ⲁ}} {{resize|120%|big}}", "(الكيمياء), Ⲁ ⲁ big"),
+        ("'knowing.{{' \"}} Then{{snd}}{{thinsp}}x{{sfrac|1|2}}", "'knowing.'\" Then – x 1/2"),
+        ("{{Lang|de|\n  Wort\n}} {{lang_de | Haus}}", "Wort"),
+        # What is left of a note is no line of its own.
+        ("Text.\n: <sup>1</sup> {{unknown}}", "Text."),
+        # Magic words, and pages that only point elsewhere.
+        ("{{DISPLAYTITLE:''x''}}{{DEFAULTSORT:X}}{{CURRENTYEAR}}Text.{{pp-protected}}", "Text."),
+        ("'''A''' may refer to:\n* [[A (x)]], one\n* [[A (y)|A]]\n{{disambiguation}}",
+         "A may refer to:\nA (x), one\nA"),
+        # Chinese words by region.
+        ("-{zh-hans:软件; zh-hant:軟體}-很好-{H|zh-cn:甲;zh-tw:乙}-，-{里}-", "软件很好，里"),
+    ],
+)  # fmt: skip
+def test_what_real_articles_have(wikitext: str, text: str) -> None:
     assert plain_text(wikitext) == text
 
 
