@@ -11,11 +11,13 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
+from pretrain import watchdog
 from pretrain.stop import StopRequest
 
 DONE, USER_ERROR, STOPPED = 0, 2, 75
@@ -24,6 +26,7 @@ EVALUATION = "evaluation.json"  # in the run's folder: what --evaluate found las
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments, join the other ranks, train or evaluate; returns the exit code."""
+    watchdog.show_stacks_when_asked()
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, holding recipe.toml")
     parser.add_argument("--resume", default="auto", help="auto, never, or a checkpoint's folder")
@@ -41,11 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from configs.recipe import load_recipe
     from pretrain import distributed
+    from pretrain.history import set_aside
     from pretrain.metrics import evaluation_line
     from pretrain.trainer import Trainer
 
-    world = distributed.start(load_recipe(parsed.run / "recipe.toml").cluster)
+    cluster = load_recipe(parsed.run / "recipe.toml").cluster
+    watchdog.watch(cluster.collective_timeout_s)
+    world = distributed.start(cluster)
     try:
+        if parsed.resume == "never":
+            set_aside(parsed.run)
         trainer = Trainer(parsed.run, world, stop)
         if parsed.evaluate:
             evaluation = trainer.evaluate()
@@ -60,8 +68,9 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
 
 if __name__ == "__main__":
     exit_code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # a console that is gone, or a full disk
+        sys.stdout.flush()
+        sys.stderr.flush()
     # All that matters is on disk. Taking torch and DeepSpeed down in order costs seconds, which Ctrl-C has not, and
     # gloo's threads sometimes abort it.
     os._exit(exit_code)

@@ -44,7 +44,8 @@ T = TypeVar("T")
 def save(run: Path, engine: Engine, state: State, keep: int, keep_every_steps: int = 0) -> Path | None:
     """Save a checkpoint of `state.step`. Every rank calls it.
 
-    The newest `keep` stay, and for good those whose step is a multiple of `keep_every_steps`, if that is not 0. Returns its folder; or None on every rank, after an error in the log, when some rank could not write (a full disk):
+    The newest `keep` stay, and for good those whose step is a multiple of `keep_every_steps`, if that is not 0.
+    Returns its folder; or None on every rank, after an error in the log, when some rank could not write (a full disk):
     then all that was there before is there, and nothing else. A checkpoint of a later step is of a history that was
     given up, and goes.
     """

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from pretrain.cursor import RowRange, past
 from pretrain.dataset import Dataset
 from pretrain.mixture import Mixture
 from pretrain.order import GlobalOrder
@@ -59,12 +60,16 @@ class Loader:
         )
         return self._reader.step(cursor, *self.order.rows(cursor, global_batch_size))
 
-    def steps(self, cursor: int, batch_sizes: Iterable[int]) -> Generator[Step]:
-        """One step after another from `cursor` on, of these global batch sizes.
+    def steps(self, cursor: int, batch_sizes: Iterable[int], skipped: Sequence[RowRange] = ()) -> Generator[Step]:
+        """One step after another from `cursor` on, of these global batch sizes; none begins in a skipped range.
 
         A thread reads ahead, sizes too. `close` the iterator when it is left before its end.
         """
-        return _read_ahead(self.step, _with_cursors(cursor, batch_sizes))
+        return _read_ahead(self.step, _with_cursors(cursor, batch_sizes, skipped))
+
+    def names(self, step: Step, micro_step: int) -> list[str]:
+        """The rows of one of this rank's micro-batches, for a message: files, and rows in them."""
+        return self._reader.shards.names(*step.origins[micro_step])
 
 
 class HeldOut:
@@ -96,8 +101,11 @@ def rows_of_passes(dataset: Dataset) -> list[list[int]]:
     return [[entry.rows for entry in manifest.select("train", number)] for number in range(manifest.dupe_factor)]
 
 
-def _with_cursors(cursor: int, batch_sizes: Iterable[int]) -> Iterator[tuple[int, int]]:
+def _with_cursors(
+    cursor: int, batch_sizes: Iterable[int], skipped: Sequence[RowRange] = ()
+) -> Iterator[tuple[int, int]]:
     for size in batch_sizes:
+        cursor = past(cursor, skipped)
         yield cursor, size
         cursor += size
 

@@ -45,12 +45,13 @@ class StepResult:
 
     `grad_norm` is the global norm before clipping. `skipped`: a gradient was not finite on some rank, nothing was
     changed on any, and the norm is infinite. In fp16 that also happens when `loss_scale`, by which the loss was
-    multiplied, was too large: the next one is then smaller.
+    multiplied, was too large: the next one is then smaller, and `scale_fell`.
     """
 
     grad_norm: float
     skipped: bool
     loss_scale: float = 1.0
+    scale_fell: bool = False
 
 
 class Engine:
@@ -77,6 +78,8 @@ class Engine:
         deepspeed = _import_deepspeed(world)
         with contextlib.redirect_stdout(None):  # one of its optimizers prints the memory in use
             self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
+        if self._is_fp16:  # a scale that cannot fall further is the trainer's affair
+            self._deepspeed.optimizer.loss_scaler.raise_error_at_min_scale = False
         self.partition = self._make_partition()
         if isinstance(self._optimizer, Lamb):
             self._optimizer.locate(self.partition.places, is_partitioned=self.zero_stage > 0 and world.world_size > 1)
@@ -133,7 +136,7 @@ class Engine:
         loss_scale = self.loss_scale
         self._deepspeed.step()
         if not self._deepspeed.was_step_applied():
-            return StepResult(math.inf, skipped=True, loss_scale=loss_scale)
+            return StepResult(math.inf, skipped=True, loss_scale=loss_scale, scale_fell=self.loss_scale < loss_scale)
         return StepResult(float(self._deepspeed.get_global_grad_norm()), skipped=False, loss_scale=loss_scale)
 
     def _step_replicated(self) -> StepResult:

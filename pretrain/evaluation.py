@@ -8,6 +8,7 @@ import torch
 import torch.distributed
 
 from configs.schema import TrainConfig
+from pretrain import watchdog
 from pretrain.data import HeldOut
 from pretrain.dataset import Dataset
 from pretrain.engine import Engine
@@ -56,6 +57,7 @@ class Evaluator:
         for batches in self.held_out.steps():
             masked_tokens += batches.masked_tokens
             for host_batch in batches.batches:
+                watchdog.beat()
                 batch = host_batch.to(device)
                 sums.add(model(batch))
                 unigram -= self.unigram[batch.masked_ids].sum()

@@ -28,18 +28,31 @@ class LossMeans:
 
 
 class LossSums:
-    """Adds up the model's four outputs on the device; the host waits once, in `over_all_ranks`."""
+    """Adds up the model's four outputs on the device; the host waits once, in the first `over_all_ranks`."""
 
     def __init__(self, device: torch.device, objective: Objective) -> None:
         self.has_nsp = objective != "none"
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self._outputs: list[Tensor] = []  # of each micro-batch
+        self._means: LossMeans | None = None
 
     def add(self, outputs: Sequence[Tensor]) -> None:
         """`outputs`: mlm_loss_sum, nsp_loss_sum, mlm_correct, nsp_correct of one micro-batch."""
-        self.sums += torch.stack([output.detach().double() for output in outputs])
+        self._outputs.append(torch.stack([output.detach().double() for output in outputs]))
+        self.sums += self._outputs[-1]
 
     def over_all_ranks(self, masked_tokens: int, rows: int) -> LossMeans:
-        """The means over these global counts. Every rank calls it."""
+        """The means over these global counts. Every rank calls it; the ranks meet in the first call alone."""
+        if self._means is None:
+            self._means = self._meet(masked_tokens, rows)
+        return self._means
+
+    def not_finite(self) -> list[int]:
+        """This rank's micro-batches, by number, whose loss is not finite."""
+        finite = torch.stack(self._outputs).isfinite().all(dim=1)
+        return [number for number, is_finite in enumerate(finite.tolist()) if not is_finite]
+
+    def _meet(self, masked_tokens: int, rows: int) -> LossMeans:
         torch.distributed.all_reduce(self.sums)
         mlm_loss, nsp_loss, mlm_correct, nsp_correct = self.sums.tolist()
         masked_tokens = max(1, masked_tokens)

@@ -15,7 +15,8 @@ from pretrain import flops
 from pretrain.distributed import World
 from pretrain.engine import StepResult
 from pretrain.losses import LossMeans
-from pretrain.metrics import StepMetrics
+from pretrain.metrics import Fault, StepMetrics
+from pretrain.pace import SlowRank
 from pretrain.state import State
 from pretrain.step import Step
 
@@ -43,6 +44,11 @@ class Meter:
         """The loader has given the step's rows: the wait is over."""
         self.arrived = time.perf_counter()
 
+    @property
+    def data_wait_s(self) -> float:
+        """Seconds that the present step has waited for its rows."""
+        return self.arrived - self.began
+
     @contextmanager
     def pause(self) -> Iterator[None]:
         """What happens inside does not count."""
@@ -51,19 +57,26 @@ class Meter:
         self.began += time.perf_counter() - paused
 
     def step_metrics(
-        self, state: State, step: Step, means: LossMeans, result: StepResult, learning_rate: float
+        self,
+        state: State,
+        step: Step,
+        means: LossMeans,
+        result: StepResult,
+        learning_rate: float,
+        fault: Fault | None,
+        slow: SlowRank | None,
     ) -> StepMetrics:
         """The record of the step that has just ended; the next one begins here."""
         now = time.perf_counter()
         step_s = now - self.began
-        data_wait_s = self.arrived - self.began
+        data_wait_s = self.data_wait_s
         self.began = now
         self.time_s += step_s
         flops_per_s = self._flops(step) / step_s / self.world.world_size
         return StepMetrics(
             step=state.step + 1,
-            samples=state.samples + step.rows,
-            tokens=state.tokens + step.tokens,
+            samples=state.samples + (0 if result.skipped else step.rows),
+            tokens=state.tokens + (0 if result.skipped else step.tokens),
             cursor=step.cursor,
             rows=step.rows_digest,
             loss=means.loss,
@@ -83,6 +96,11 @@ class Meter:
             memory_gib=peak_memory_gib(self.world.device),
             time_s=self.time_s,
             skipped=result.skipped,
+            fault=fault,
+            skipped_steps=state.skipped_steps + result.skipped,
+            passed_over_rows=sum(after - first for first, after in state.skipped if after <= step.cursor),
+            slow_rank=slow.rank if slow else None,
+            slow_rank_ratio=slow.ratio if slow else None,
         )
 
     def _flops(self, step: Step) -> int:

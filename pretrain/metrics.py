@@ -7,22 +7,27 @@ steps, so that no step stands there twice.
 from __future__ import annotations
 
 import json
+import logging
 import math
-import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from configs.files import atomic_write
+from pretrain.board import Board
+from pretrain.records import Records
 
 if TYPE_CHECKING:  # evaluation imports torch, which readers of metrics.jsonl can do without
     from pretrain.evaluation import Evaluation
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tb"
+
+log = logging.getLogger(__name__)
 
 TAGS = {
     "loss": "loss/total",
@@ -40,7 +45,13 @@ TAGS = {
     "padding_pct": "throughput/padding_pct",
     "data_wait_pct": "throughput/data_wait_pct",
     "memory_gib": "memory/gib",
+    "skipped_steps": "faults/skipped_steps",
+    "passed_over_rows": "faults/passed_over_rows",
+    "slow_rank_ratio": "faults/slow_rank_ratio",
 }
+
+
+Fault = Literal["gradient not finite", "loss spike", "loss scale fell"]
 
 
 @dataclass(frozen=True)
@@ -68,23 +79,24 @@ class StepMetrics:
     data_wait_pct: float  # share of the step spent waiting for rows
     memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU
     time_s: float  # training time since the start, resumes included
-    skipped: bool  # the gradient was not finite: no update
+    skipped: bool  # no update was made
+    fault: Fault | None  # why, or a spike that was trained on
+    skipped_steps: int  # since the start
+    passed_over_rows: int  # since the start: rows that the cursor left out after too many skipped steps
+    slow_rank: int | None  # a rank that held the others up over the last steps; told every twenty
+    slow_rank_ratio: float | None  # its own time over the median rank's
 
 
 class MetricsLog:
     """Writes steps and evaluations of one run. A context manager: leaving it flushes and closes."""
 
     def __init__(self, run: Path, *, steps: int, log_every_steps: int, resumed_step: int, recipe_toml: str) -> None:
-        from torch.utils.tensorboard import (
-            SummaryWriter,
-        )  # imports torch, which readers of metrics.jsonl can do without
-
         self.steps = steps
         self.log_every_steps = log_every_steps
         cut_back(run / METRICS, resumed_step)
-        self.stream = (run / METRICS).open("a", encoding="utf-8")
-        self.board = SummaryWriter(str(run / TENSORBOARD), purge_step=resumed_step + 1)
-        self.board.add_text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
+        self.records = Records(run / METRICS)
+        self.board = Board(run / TENSORBOARD, purge_step=resumed_step + 1)
+        self.board.text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> MetricsLog:
@@ -92,40 +104,47 @@ class MetricsLog:
 
     def __exit__(self, *_: object) -> None:
         self.flush()
-        self.stream.close()
+        self.records.close()
         self.board.close()
 
     def say(self, text: str) -> None:
         """A line for the reader of the console and of the log."""
-        self.console.print(text, markup=False)
+        with suppress(OSError):  # a disk that is full of logs, or a console that is gone, ends no training
+            self.console.print(text, markup=False)
 
     def write_step(self, metrics: StepMetrics, evaluation: Evaluation | None = None) -> None:
         """Record one step, with the evaluation that followed it."""
-        record = {name: _finite(value) for name, value in asdict(metrics).items()}
-        for name, tag in TAGS.items():
-            if record[name] is not None:
-                self.board.add_scalar(tag, record[name], metrics.step)
+        record: dict[str, Any] = {name: _finite(value) for name, value in asdict(metrics).items()}
+        scalars = {tag: record[name] for name, tag in TAGS.items() if record[name] is not None}
         if evaluation is not None:
             valid = {name: value for name, value in asdict(evaluation).items() if name != "step" and value is not None}
             record.update({f"valid_{name}": value for name, value in valid.items()})
-            for name, value in valid.items():
-                self.board.add_scalar(f"valid/{name}", value, metrics.step)
-        self.stream.write(json.dumps(record, allow_nan=False) + "\n")
+            scalars |= {f"valid/{name}": value for name, value in valid.items()}
+        self.board.scalars(scalars, metrics.step)
+        self.records.add(json.dumps(record, allow_nan=False))
         if self._is_due(metrics):
-            self.stream.flush()
+            self._write_records()
             self.say(console_line(metrics, self.steps))
         if evaluation is not None:
             self.say(evaluation_line(evaluation))
 
-    def flush(self) -> None:
-        """Make all that was recorded durable: called before each checkpoint."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
+    def flush(self) -> bool:
+        """Make all that was recorded durable, before each checkpoint; False when that cannot be."""
         self.board.flush()
+        return self._write_records(durably=True)
+
+    def _write_records(self, *, durably: bool = False) -> bool:
+        try:
+            self.records.write(durably=durably)
+        except OSError as error:
+            log.error("%s: %s; its last records wait in memory", METRICS, error)
+            return False
+        return True
 
     def _is_due(self, metrics: StepMetrics) -> bool:
         on_schedule = metrics.step % self.log_every_steps == 0
-        return on_schedule or metrics.step in (1, self.steps) or metrics.skipped
+        is_odd = metrics.fault is not None or metrics.slow_rank is not None
+        return on_schedule or metrics.step in (1, self.steps) or is_odd
 
 
 def cut_back(path: Path, step: int) -> None:
@@ -160,8 +179,15 @@ def console_line(metrics: StepMetrics, steps: int) -> str:
         f" | accuracy mlm {metrics.mlm_accuracy:.3f}{nsp_accuracy}"
         f" | lr {metrics.learning_rate:.2e} norm {metrics.grad_norm:.2f}"
         f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu} wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
-        f" | eta {duration(remaining_s)}" + (" | SKIPPED: gradient not finite" if metrics.skipped else "")
+        f" | eta {duration(remaining_s)}" + _faults(metrics)
     )
+
+
+def _faults(metrics: StepMetrics) -> str:
+    fault = "" if metrics.fault is None else f" | {'SKIPPED: ' if metrics.skipped else ''}{metrics.fault}"
+    if metrics.slow_rank is None:
+        return fault
+    return f"{fault} | rank {metrics.slow_rank} is slow: {metrics.slow_rank_ratio:.2f} times the median's own time"
 
 
 def evaluation_line(evaluation: Evaluation) -> str:

@@ -43,6 +43,13 @@ class Shards:
         if stage is not None:
             stage.expect(*([self._stored(number) for number in numbers] for numbers in (now, later)))
 
+    def names(self, shards: Int64Array, rows: Int64Array) -> list[str]:
+        """Rows for a message: each shard's file and which of its rows, from 0 on."""
+        return [
+            f"{self._stored(number).place} rows {', '.join(map(str, sorted(rows[slots].tolist())))}"
+            for number, slots in _by_shard(shards)
+        ]
+
     def sizes(self, shards: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Tokens and masked positions of each of B rows; shape [B] each."""
         lengths, masked = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)

@@ -33,6 +33,7 @@ class State(Entry):
 
     step: int  # optimizer steps taken, skipped ones included
     cursor: int  # training rows consumed or passed over since the start
+    skipped_steps: int = 0
     samples: int = 0  # rows trained on
     tokens: int = 0  # tokens trained on
     time_s: float = 0.0  # seconds of training, over all starts

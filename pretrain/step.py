@@ -22,6 +22,7 @@ class Step:
 
     cursor: int  # training rows consumed before it
     batches: list[Batch]  # one a micro-step, as many on every rank
+    origins: list[tuple[Int64Array, Int64Array]]  # of each batch's rows: shards, by number, and places in them
     rows: int
     tokens: int
     squared_lengths: int  # sum over the rows of length²: what attention costs
@@ -53,9 +54,11 @@ class StepReader:
         lengths, masked = self.shards.sizes(shards, rows)
         homes = deal(lengths, self._world_size, self._micro_batch_size)
         padding_pct, imbalance_pct = self._waste(homes, lengths)
+        batches, origins = self._batches(homes, shards, rows, lengths, masked)
         return Step(
             cursor=cursor,
-            batches=self._batches(homes, shards, rows, lengths, masked),
+            batches=batches,
+            origins=origins,
             rows=len(rows),
             tokens=int(lengths.sum()),
             squared_lengths=int((lengths**2).sum()),
@@ -65,18 +68,20 @@ class StepReader:
             imbalance_pct=imbalance_pct,
         )
 
-    def _batches(self, homes: Int64Array, *columns: Int64Array) -> list[Batch]:
-        """This rank's micro-batches; rows keep the global order within each."""
+    def _batches(
+        self, homes: Int64Array, *columns: Int64Array
+    ) -> tuple[list[Batch], list[tuple[Int64Array, Int64Array]]]:
+        """This rank's micro-batches, and which rows they are; rows keep the global order within each."""
         accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
         first = self._rank * accumulation
         mine = np.flatnonzero((homes >= first) & (homes < first + accumulation))
         mine = mine[np.argsort(homes[mine], kind="stable")]
-        gathered = self.shards.gather(*(column[mine] for column in columns))
+        shards, rows, *sizes = (column[mine] for column in columns)
+        gathered = self.shards.gather(shards, rows, *sizes)
         ends = np.bincount(homes[mine] - first, minlength=accumulation).cumsum().tolist()
-        return [
-            gathered.batch(begin, end) if end > begin else self._filler
-            for begin, end in zip([0, *ends], ends, strict=False)
-        ]
+        cuts = list(zip([0, *ends], ends, strict=False))
+        batches = [gathered.batch(begin, end) if end > begin else self._filler for begin, end in cuts]
+        return batches, [(shards[begin:end], rows[begin:end]) for begin, end in cuts]
 
     def _waste(self, homes: Int64Array, lengths: Int64Array) -> tuple[float, float]:
         """`padding_pct` and `imbalance_pct` of a step."""

@@ -7,8 +7,11 @@ the checkpoint: the rows follow from the cursor, dropout from (seed, step, micro
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -18,23 +21,28 @@ from configs.recipe import load_recipe, resolved_toml
 from configs.schema import Recipe
 from preprocessing.contract import Manifest
 from preprocessing.vocabulary import Vocabulary
-from pretrain import checkpoint
-from pretrain.checkpoint import State
+from pretrain import checkpoint, watchdog
+from pretrain.cursor import with_range
 from pretrain.data import Loader
 from pretrain.distributed import World, any_rank, first_rank, seed_everything, seed_for
 from pretrain.engine import Engine
 from pretrain.evaluation import Evaluation, Evaluator
+from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
 from pretrain.fit import open_data
 from pretrain.losses import LossSums
 from pretrain.meter import Meter
 from pretrain.metrics import MetricsLog, StepMetrics
 from pretrain.model import BertForPreTraining
+from pretrain.pace import Pace
 from pretrain.pretrained import load_pretrained
 from pretrain.profiling import Profiler
 from pretrain.schedule import batch_sizes, is_over, last_step_at, learning_rate_at
+from pretrain.state import State
 from pretrain.step import Step
 from pretrain.stop import StopRequest
 from pretrain.summary import summary
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -51,27 +59,37 @@ class Trainer:
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
         self.engine = Engine(self._first_model(), self.recipe.optimizer, self.recipe.train, world)
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
+        self.loader = self._loader()
+        self.pace = Pace(world.device)
+        self.faults = Faults(self.recipe.train.max_skipped_steps)
 
     def train(self, resume: str) -> bool:
         """Train to the last step or the budget's end, evaluate, save. False: stopped on request, with a checkpoint."""
         state = self._restore(resume)
-        with self._open_metrics(state) as metrics_log:
+        while True:
+            try:
+                return self._train_from(state)
+            except TooManySkippedSteps as cause:
+                state = self._roll_back(cause)
+
+    def _train_from(self, state: State) -> bool:
+        steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
+        with self._open_metrics(state) as metrics_log, closing(steps):
             self._greet(metrics_log, state)
             self.meter.start(state.time_s)
-            for step in self._loader().steps(state.cursor, self._batch_sizes(state)):
+            for step in steps:
                 self.meter.rows_arrived()
                 with self.profiler.step(state.step + 1, self.meter):
                     state, metrics = self._train_step(state, step)
                 evaluation = self._evaluate_when_due(state)
                 if metrics_log:
                     metrics_log.write_step(metrics, evaluation)
+                self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault != "loss scale fell")
                 stopping = any_rank(bool(self.stop)) and not self._is_over(state)
-                if stopping or self._is_save_due(state):
-                    self._save(state, metrics_log)
-                if stopping:
-                    return False
-                if self._is_over(state):
-                    break
+                saved = (stopping or self._is_save_due(state)) and self._save(state, metrics_log)
+                if stopping or self._is_over(state):
+                    self._expect(saved, state)
+                    return not stopping
         return True
 
     def evaluate(self) -> Evaluation:
@@ -87,23 +105,34 @@ class Trainer:
 
     def _train_step(self, state: State, step: Step) -> tuple[State, StepMetrics]:
         number = state.step + 1
-        sums = LossSums(self.world.device, self.manifest.objective)
+        sums, spoiled = LossSums(self.world.device, self.manifest.objective), False
         for micro_step, host_batch in enumerate(step.batches):
+            watchdog.beat()
             torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
-            outputs = self.engine.forward(host_batch.to(self.world.device))
+            with self.pace.own_time():
+                outputs = self.engine.forward(host_batch.to(self.world.device))
             mlm_loss, nsp_loss, *_ = outputs
             loss = mlm_loss / step.masked_tokens + nsp_loss / step.rows
-            self.engine.backward(loss, last=micro_step == len(step.batches) - 1)
             sums.add(outputs)
+            is_last = micro_step == len(step.batches) - 1
+            if is_last and self.recipe.train.skip_loss_spikes:
+                spoiled = state.losses.is_spike(sums.over_all_ranks(step.masked_tokens, step.rows).loss)
+            self.engine.backward(loss * math.nan if spoiled else loss, last=is_last)  # NaN: it skips the step
         last_step = last_step_at(state.step, state.time_s, self.recipe.train)
         learning_rate = learning_rate_at(number, self.recipe.optimizer, last_step)
         result = self.engine.step(learning_rate)
         means = sums.over_all_ranks(step.masked_tokens, step.rows)
-        metrics = self.meter.step_metrics(state, step, means, result, learning_rate)
+        fault = fault_of(result, means.loss, state.losses, spoiled=spoiled)
+        if fault:
+            explain(number, step, fault, sums, self.loader, state.losses)
+        slow = self.pace.step_ended(self.meter.data_wait_s)
+        metrics = self.meter.step_metrics(state, step, means, result, learning_rate, fault, slow)
         next_state = state.model_copy(
             update={
                 "step": number,
-                "cursor": state.cursor + step.rows,
+                "cursor": step.cursor + step.rows,  # the loader may have passed over some
+                "skipped_steps": metrics.skipped_steps,
+                "losses": state.losses if result.skipped else state.losses.after(means.loss),
                 "samples": metrics.samples,
                 "tokens": metrics.tokens,
                 "time_s": first_rank(metrics.time_s),  # what all ranks decide by
@@ -122,20 +151,44 @@ class Trainer:
 
     def _restore(self, resume: str) -> State:
         """The state to go on from: the newest checkpoint's, a given one's, or a fresh start."""
-        fresh = State(step=0, cursor=0, dataset=self.data.digest, recipe=self.recipe.model_dump(mode="json"))
         folder = None if resume == "never" else checkpoint.find(self.run if resume == "auto" else Path(resume))
-        if folder is None:
-            if resume not in ("auto", "never"):
-                raise UserError(
-                    "no checkpoint there", place=resume, mend="give a run, or one of its checkpoints' folders"
-                )
-            return fresh
+        state = self._load(folder) if folder else self._fresh_state()
+        if resume not in ("auto", "never"):
+            if not folder:
+                mend = "give a run, or one of its checkpoints' folders"
+                raise UserError("no checkpoint there", place=resume, mend=mend)
+            self._save(state, None)  # a later start goes on from here, not from what this run had before
+        return state
+
+    def _fresh_state(self) -> State:
+        return State(step=0, cursor=0, dataset=self.data.digest, recipe=self.recipe.model_dump(mode="json"))
+
+    def _load(self, folder: Path) -> State:
         state = checkpoint.load(folder, self.engine)
         if state.dataset != self.data.digest:
             cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.data.digest[:12]}"
             places = ", ".join(dataset.place for dataset in self.data.mixed)
             raise UserError(cause, place=places, mend="give the data set that the run began with")
-        return state.model_copy(update={"recipe": fresh.recipe})
+        self._compare_steps(state)
+        return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
+
+    def _compare_steps(self, state: State) -> None:
+        """Warn when the decay to the last step bends in the middle of a run."""
+        before, now = state.recipe.get("train", {}).get("steps"), self.recipe.train.steps
+        bends = self.recipe.optimizer.decay != "constant" and not self.recipe.optimizer.decay_steps
+        if before not in (None, now) and bends and self.world.rank == 0:
+            log.warning(
+                "train.steps was %d up to step %d and is %d now: the learning rate jumps to that of the longer or "
+                "shorter decay", before, state.step, now,
+            )  # fmt: skip
+
+    def _roll_back(self, cause: TooManySkippedSteps) -> State:
+        """The newest checkpoint's state, told to pass over the rows of the steps that could not be used."""
+        folder = self.faults.roll_back(cause, checkpoint.find(self.run))
+        state = self._load(folder)
+        if self.world.rank == 0:
+            log.error("%s: back to %s, and past rows %d to %d", cause, folder, cause.rows[0], cause.rows[1] - 1)
+        return state.model_copy(update={"skipped": with_range(state.skipped, cause.rows)})
 
     def _loader(self) -> Loader:
         train = self.recipe.train
@@ -179,15 +232,27 @@ class Trainer:
             return self.evaluator.evaluate(state.step)
 
     def _is_save_due(self, state: State) -> bool:
-        return state.step % self.recipe.checkpoint.every_steps == 0 or self._is_over(state)
+        """On schedule and at the end; but what lost steps follow on may be what spoils them."""
+        on_schedule = state.step % self.recipe.checkpoint.every_steps == 0 and not self.faults.in_a_row
+        return on_schedule or self._is_over(state)
 
-    def _save(self, state: State, metrics_log: MetricsLog | None) -> None:
-        if metrics_log:
-            metrics_log.flush()  # no checkpoint is ahead of the records
+    def _save(self, state: State, metrics_log: MetricsLog | None) -> bool:
+        """Save a checkpoint; False, and said in the log, when that cannot be. None is ever ahead of the records."""
+        watchdog.beat()
+        began, keep = time.perf_counter(), self.recipe.checkpoint
         with self.meter.pause():
-            folder = checkpoint.save(self.run, self.engine, state, self.recipe.checkpoint.keep)
+            if any_rank(metrics_log is not None and not metrics_log.flush()):
+                return False
+            folder = checkpoint.save(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
+        watchdog.beat()
         if metrics_log and folder:
-            metrics_log.say(f"saved {folder}")
+            metrics_log.say(f"saved {folder} in {time.perf_counter() - began:.2f} s")
+        return folder is not None
+
+    def _expect(self, saved: bool, state: State) -> None:
+        if not saved:
+            mend = "make room, or see the log; the same command goes on from the last checkpoint"
+            raise UserError(f"step {state.step} could not be saved, and training ends", place=str(self.run), mend=mend)
 
 
 def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:

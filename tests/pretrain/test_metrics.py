@@ -45,6 +45,11 @@ STEP = StepMetrics(
     memory_gib=0.5,
     time_s=0.1,
     skipped=False,
+    fault=None,
+    skipped_steps=0,
+    passed_over_rows=0,
+    slow_rank=None,
+    slow_rank_ratio=None,
 )
 EVALUATION = Evaluation(
     step=4,
@@ -121,7 +126,15 @@ def test_console_lines_tell_the_figures() -> None:
     assert "mlm 8.3000" in line
     assert "eta 1 m 40 s" in line
     assert "+0.5000 nats better" in evaluation_line(EVALUATION)
-    assert "SKIPPED" in console_line(replace(STEP, skipped=True), steps=100)
+
+
+def test_console_lines_tell_what_went_wrong() -> None:
+    lost = replace(STEP, skipped=True, fault="gradient not finite")
+    assert console_line(lost, steps=100).endswith(" | SKIPPED: gradient not finite")
+    assert console_line(replace(STEP, fault="loss spike"), steps=100).endswith(" | loss spike")
+    slow = replace(STEP, slow_rank=3, slow_rank_ratio=1.5)
+    assert console_line(slow, steps=100).endswith(" | rank 3 is slow: 1.50 times the median's own time")
+    assert console_line(STEP, steps=100).endswith("s")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (184, "3 m 04 s"), (3_720, "1 h 02 m")])

@@ -1,0 +1,95 @@
+"""Steps that could not be used, and the way back when there are too many in a row.
+
+A step is skipped on all ranks when a gradient is not finite on one of them, or, if the recipe says so, when the loss
+spikes. After `train.max_skipped_steps` of them in a row the training goes back to its newest valid checkpoint, and the
+cursor passes over the rows of those steps. Every rank counts the same, from numbers that all ranks have.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+from configs.errors import UserError
+from pretrain.cursor import RowRange
+from pretrain.data import Loader
+from pretrain.distributed import gather, rank_and_size
+from pretrain.engine import StepResult
+from pretrain.losses import LossSums
+from pretrain.metrics import Fault
+from pretrain.spikes import RunningLoss
+from pretrain.step import Step
+
+MOST_ROLLBACKS = 3  # to one checkpoint: going back again would not help
+MOST_NAMES = 8  # of files, in a message
+
+log = logging.getLogger(__name__)
+
+
+class TooManySkippedSteps(Exception):  # noqa: N818 - it is no error: training goes back and on
+    """So many steps in a row could not be used that training has to go back. `rows`: theirs."""
+
+    def __init__(self, step: int, in_a_row: int, rows: RowRange) -> None:
+        super().__init__(f"{in_a_row} steps in a row were skipped, the last of them step {step}")
+        self.rows = rows
+
+
+class Faults:
+    """What a start of a training remembers of skipped steps and rollbacks."""
+
+    def __init__(self, max_skipped_steps: int) -> None:
+        self.in_a_row = 0
+        self._most_in_a_row = max_skipped_steps
+        self._first_row = 0
+        self._rolled_back_to: list[Path] = []
+
+    def note(self, number: int, step: Step, *, lost: bool) -> None:
+        """Step `number` was used, or lost. Raises `TooManySkippedSteps` after the recipe's number of them in a row."""
+        if not lost:
+            self.in_a_row = 0
+            return
+        if self.in_a_row == 0:
+            self._first_row = step.cursor
+        self.in_a_row += 1
+        if self.in_a_row >= self._most_in_a_row:
+            raise TooManySkippedSteps(number, self.in_a_row, (self._first_row, step.cursor + step.rows))
+
+    def roll_back(self, cause: TooManySkippedSteps, folder: Path | None) -> Path:
+        """The checkpoint to go back to: this one. `UserError` when there is none, or it has not helped before."""
+        mend = "lower optimizer.learning_rate or look at the rows that the log names, and start anew"
+        if folder is None:
+            raise UserError(f"{cause}, and there is no checkpoint to go back to", place="training", mend=mend)
+        self._rolled_back_to = [*(f for f in self._rolled_back_to if f == folder), folder]
+        if len(self._rolled_back_to) > MOST_ROLLBACKS:
+            mend += ", or go on from an older checkpoint with --resume PATH"
+            raise UserError(f"{cause}, again after {MOST_ROLLBACKS} rollbacks", place=str(folder), mend=mend)
+        self.in_a_row = 0
+        return folder
+
+
+def fault_of(result: StepResult, loss: float, losses: RunningLoss, *, spoiled: bool) -> Fault | None:
+    """What was wrong with a step of this loss; `spoiled`: it was skipped for its loss alone."""
+    if result.skipped and not spoiled:
+        # A smaller scale may mend a gradient, but not a loss that was not finite before it was scaled.
+        return "loss scale fell" if result.scale_fell and math.isfinite(loss) else "gradient not finite"
+    return "loss spike" if losses.is_spike(loss) else None
+
+
+def explain(number: int, step: Step, fault: Fault, sums: LossSums, loader: Loader, losses: RunningLoss) -> None:
+    """Log on rank 0 what was wrong and which rows it came of, as far as that is known. Every rank calls it."""
+    mine = [name for micro_step in sums.not_finite() for name in loader.names(step, micro_step)]
+    named = [f"rank {rank}: {_shortened(names)}" for rank, names in enumerate(gather(mine)) if names]
+    loss = sums.over_all_ranks(step.masked_tokens, step.rows).loss
+    if fault == "loss spike":
+        details = f"{loss:.4f} is {losses.deviations(loss):.1f} deviations above the mean of {losses.mean:.4f}"
+    else:
+        details = f"losses not finite on {'; '.join(named)}" if named else "all losses are finite"
+    rows = f"rows {step.cursor} to {step.cursor + step.rows - 1} of the global order"
+    if rank_and_size()[0] == 0:
+        log.warning("step %d: %s; %s; %s", number, fault, details, rows)
+
+
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return "; ".join(names[:MOST_NAMES]) + more
