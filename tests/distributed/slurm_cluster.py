@@ -28,7 +28,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", 
 
 CONFIGURATION = """\
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={controller_port}
 SlurmUser={user}
 SlurmdUser={user}
@@ -48,6 +48,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
 MpiDefault=none
+GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerType=sched/backfill
@@ -77,7 +78,10 @@ def missing_program() -> str:
 class SlurmCluster:
     """`nodes` nodes n1, n2 … of two cores each. A context manager: leaving it ends every daemon, job and file."""
 
-    def __init__(self, nodes: int, kill_wait_s: int = 5) -> None:
+    address = "127.0.0.1"  # the controller's
+
+    def __init__(self, nodes: int, kill_wait_s: int = 5, gpus: int = 0) -> None:
+        self.gpus = gpus  # a node; by name only
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket needs a short path
         self.env = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(self.folder / "slurm.conf")}
@@ -138,13 +142,21 @@ class SlurmCluster:
 
     def start_node(self, node: str) -> None:
         """Start a node's slurmd."""
-        self._start(node, "slurmd", "-D", "-N", node, "-f", self.env["SLURM_CONF"])
+        self._start(node, *self._slurmd(node))
+
+    def _slurmd(self, node: str) -> list[str]:
+        return ["slurmd", "-D", "-N", node, "-f", self.env["SLURM_CONF"]]
+
+    def _place_of(self, node: str) -> str:
+        """A node's name and address, as slurm.conf has them."""
+        return f"NodeHostname={socket.gethostname().partition('.')[0]} NodeAddr={self.address}"
 
     def _configure(self) -> None:
         host = socket.gethostname().partition(".")[0]
         ports = free_ports(1 + len(self.nodes))
+        size = f"CPUs={max(2, self.gpus)} RealMemory=8000" + (f" Gres=gpu:{self.gpus}" if self.gpus else "")
         lines = [
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=8000"
+            f"NodeName={node} {self._place_of(node)} Port={port} {size}"
             for node, port in zip(self.nodes, ports[1:], strict=True)
         ]
         for name in ("state", "munge", *(f"{kind}.{node}" for node in self.nodes for kind in ("tmp", "spool"))):
@@ -152,6 +164,7 @@ class SlurmCluster:
         (self.folder / "slurm.conf").write_text(
             CONFIGURATION.format(
                 host=host,
+                address=self.address,
                 user=getpass.getuser(),
                 folder=self.folder,
                 controller_port=ports[0],
@@ -160,6 +173,10 @@ class SlurmCluster:
             )
         )
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # where nothing is mounted, none is used
+        for gpu in range(self.gpus):
+            (self.folder / f"gpu{gpu}").touch()
+        gpus = f"Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n" if self.gpus else ""
+        (self.folder / "gres.conf").write_text(gpus)
         key = self.folder / "munge" / "key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)

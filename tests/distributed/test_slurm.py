@@ -15,6 +15,7 @@ from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_progr
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
 STAND_IN = Path(__file__).parent / "stand_in"
+EXAMPLES = Path(slurm.__file__).parent / "examples"
 TWO_NODES = ["cluster.nodes=2", "cluster.ranks_per_node=1", "cluster.device=cpu", 'cluster.environment=["PYTHONPATH"]']
 
 
@@ -117,6 +118,15 @@ def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> No
     nodes = doctor.examine_nodes(load_recipe("demo", TWO_NODES), tmp_path)
     assert sorted(node.name for node in nodes) == ["n1", "n2"]
     assert doctor.odd_ones(nodes) == []  # both are this machine
+
+
+def test_slurm_accepts_every_script_that_was_looked_at() -> None:
+    """The largest of the shipped recipes wants eight nodes of eight GPUs."""
+    scripts = sorted(EXAMPLES.glob("*.sbatch"))
+    assert len(scripts) >= 7
+    with SlurmCluster(8, gpus=8) as large:
+        for script in scripts:
+            large.run("sbatch", "--test-only", str(script))
 
 
 @pytest.mark.slow
