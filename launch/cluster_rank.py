@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
@@ -24,6 +25,7 @@ from launch import starts  # noqa: E402
 from launch.local import flight_recorder, rank_argv  # noqa: E402
 from launch.place import Place, mpi_place, slurm_place  # noqa: E402
 from launch.rank_log import TRACEBACK, last_words  # noqa: E402
+from launch.run_folder import find_run  # noqa: E402
 from launch.supervisor import DONE, STOPPED, USER_ERROR, RankCommand, Supervisor  # noqa: E402
 
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
@@ -34,7 +36,8 @@ def run_rank(run: Path, number: int, place: Place) -> int:
     if place.rank != 0:  # the job's log shows rank 0; each rank's own has all
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     caches = make_caches(run, number)
-    command = rank_command(run, place, caches)
+    patience_s = find_run(run).cluster.collective_timeout_s
+    command = replace(rank_command(run, place, caches), patience_s=patience_s)
     command.log.parent.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor([command], {})
     try:

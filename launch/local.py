@@ -92,7 +92,11 @@ def plan(
     places = [(nodes.number * ranks + local_rank, local_rank) for local_rank in range(ranks)]
     return [
         RankCommand(
-            rank, argv, {**shared, "RANK": str(rank), "LOCAL_RANK": str(local)}, run / LOGS / f"{log}_{rank:05}.log"
+            rank,
+            argv,
+            {**shared, "RANK": str(rank), "LOCAL_RANK": str(local)},
+            run / LOGS / f"{log}_{rank:05}.log",
+            recipe.cluster.collective_timeout_s,
         )
         for rank, local in places
     ]

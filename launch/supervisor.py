@@ -2,6 +2,8 @@
 
 - A rank that fails ends the others within seconds: half a second to fall by themselves, then SIGTERM, then SIGKILL.
   What is shown, once, is the failure that came first, not the lost connections that follow from it.
+- A rank that is stopped (SIGSTOP, a debugger) for longer than its patience has failed too; one that hangs otherwise
+  ends itself. Those that are ended while they hang write the stacks of their threads to their logs first (SIGUSR2).
 - SIGINT, SIGTERM and SIGUSR1 are passed on to the ranks, which save and exit with 75. After SIGINT they have four
   seconds; a second SIGINT kills them at once.
 - A supervisor that is killed itself takes its ranks along: the kernel sends them SIGKILL (PR_SET_PDEATHSIG).
@@ -30,6 +32,7 @@ from launch.rank_log import TRACEBACK, LiveOutput, RankLog, last_words
 
 DONE, FAILED, USER_ERROR, STOPPED = 0, 1, 2, 75
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STACKS_SIGNAL = signal.SIGUSR2  # see pretrain/watchdog.py
 
 POLL_S = 0.1
 SETTLE_S = 0.5  # after a failure: a rank that falls by itself tells more than one that is ended
@@ -38,7 +41,7 @@ GRACE_S = 4.0  # between a signal that asks and SIGKILL
 # What a rank says when another one is gone: an effect, not a cause.
 CONSEQUENCE = re.compile(
     r"closed by peer|reset by peer|broken pipe|connection refused|remote process exited|recvvalue failed"
-    r"|communicator was aborted|socket timeout|timed out waiting",
+    r"|communicator was aborted|socket timeout|timed out waiting|distributed_c10d\.py\", line \d+ in ",
     re.IGNORECASE,
 )
 
@@ -48,12 +51,16 @@ _LIBC = ctypes.CDLL(None)
 
 @dataclass(frozen=True)
 class RankCommand:
-    """One rank's process: what to execute, what to add to the environment, where its output goes."""
+    """One rank's process: what to execute, what to add to the environment, where its output goes.
+
+    `patience_s`: for how long it may be stopped, before it has failed.
+    """
 
     rank: int
     argv: tuple[str, ...]
     env: dict[str, str]
     log: Path
+    patience_s: float = math.inf
 
 
 class Rank:
@@ -65,6 +72,8 @@ class Rank:
         self.code: int | None = None
         self.ended_at = math.inf
         self.was_told = False  # to stop or to end, by us
+        self.stopped_at = math.inf  # since when it has been stopped, if it is
+        self.hung_for_s = 0.0  # how long it had been, when it was ended
         with explain_write_errors(command.log), command.log.open("ab") as stream:
             self.process = subprocess.Popen(
                 command.argv,
@@ -81,6 +90,19 @@ class Rank:
         """Send a signal to a rank that has not been buried."""
         self.was_told = True
         signal.pidfd_send_signal(self.descriptor, number)
+
+    def look(self) -> float:
+        """For how many seconds it has been stopped."""
+        now = time.monotonic()
+        self.stopped_at = min(self.stopped_at, now) if _status(self.process.pid)["State"][:1] in "Tt" else math.inf
+        return max(0.0, now - self.stopped_at)
+
+    def show_stacks(self) -> None:
+        """Have it write its stacks to its log, even if it is stopped; not if it would die of that."""
+        self.hung_for_s = self.look()
+        if int(_status(self.process.pid)["SigCgt"], 16) >> (STACKS_SIGNAL - 1) & 1:
+            self.tell(STACKS_SIGNAL)
+        self.tell(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it, and all that it started. A dead rank keeps its process group's number until it is buried."""
@@ -104,6 +126,8 @@ class Rank:
     @property
     def guilt(self) -> tuple[int, float]:
         """Least for the rank whose failure caused the others'."""
+        if self.hung_for_s:
+            return 1, math.inf  # the others' consequences may be of this; an error of their own is not
         if self.code is not None and self.code < 0 and not self.was_told:
             return 0, self.ended_at  # killed by somebody else
         output = self.log.tail()
@@ -148,6 +172,7 @@ class Supervisor:
                 selector.unregister(key.fileobj)
                 self._note_end(key.data)
             self._pass_on()
+            self._look_for_stopped()
             self._end_the_rest()
             if self.terminate_at == math.inf:  # after a failure, rank 0 may only echo it
                 live.show()
@@ -169,6 +194,10 @@ class Supervisor:
             for rank in self._alive():
                 rank.tell(number)
 
+    def _look_for_stopped(self) -> None:
+        if any(rank.look() > rank.command.patience_s for rank in self._alive()):
+            self.terminate_at = min(self.terminate_at, time.monotonic())
+
     def _end_the_rest(self) -> None:
         """After a failure, or when the grace is over."""
         now = time.monotonic()
@@ -178,6 +207,7 @@ class Supervisor:
         elif now >= self.terminate_at and self.kill_at > self.terminate_at + GRACE_S:
             self.kill_at = self.terminate_at + GRACE_S
             for rank in self._alive():
+                rank.show_stacks()
                 rank.tell(signal.SIGTERM)
 
     def _alive(self) -> list[Rank]:
@@ -204,12 +234,20 @@ def _report(rank: Rank, output: str) -> None:
         return
     assert rank.code is not None
     how = f"was killed by {signal.Signals(-rank.code).name}" if rank.code < 0 else f"failed with exit code {rank.code}"
+    if rank.hung_for_s:
+        how = f"was stopped by somebody, and ended after {rank.hung_for_s:.0f} s"
     _say(last_words(output))
     _say(f"rank {rank.command.rank} {how}; its log: {rank.command.log}")
 
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n" if text else "")
+
+
+def _status(pid: int) -> dict[str, str]:
+    """What the kernel tells of a process that has not been buried."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _killed(rank: Rank) -> bool:

@@ -15,14 +15,17 @@ import psutil
 import pytest
 
 DRIVER = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from launch.local import run
 from launch.supervisor import RankCommand
 
 folder, programs = Path(sys.argv[1]), sys.argv[2:]
 sys.exit(run([
-    RankCommand(rank, (sys.executable, "-u", "-c", program), {"RANK": str(rank)}, folder / f"rank_{rank:05}.log")
+    RankCommand(
+        rank, (sys.executable, "-u", "-c", program), {"RANK": str(rank)}, folder / f"rank_{rank:05}.log",
+        float(os.environ.get("PATIENCE_S", "inf")),
+    )
     for rank, program in enumerate(programs)
 ]))
 """
@@ -285,3 +288,40 @@ def test_a_lost_console_does_not_end_the_run(tmp_path: Path) -> None:
     launched.process.stdout.close()
     assert launched.process.wait(20) == 0
     assert (tmp_path / "rank_00000.log").read_text().endswith("step 19\n")
+
+
+HANGS = """
+import faulthandler, os, signal
+faulthandler.register(signal.SIGUSR2)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+"""
+HANGS += SLEEPS
+
+
+def test_a_rank_that_stays_stopped_ends_the_run_and_all_show_their_stacks(
+    tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATIENCE_S", "1")
+    launched = Launched(tmp_path, HANGS, HANGS)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    left_behind[0].suspend()
+    code, _, err, _ = launched.end()
+    assert code == 1
+    assert "rank 0 was stopped by somebody, and ended after 1 s" in err
+    for rank in (0, 1):
+        assert "most recent call first" in (tmp_path / f"rank_{rank:05}.log").read_text()
+
+
+def test_a_rank_that_is_stopped_for_a_moment_goes_on(
+    tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATIENCE_S", "60")
+    launched = Launched(tmp_path, SAVES)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    left_behind[0].suspend()
+    time.sleep(0.5)
+    left_behind[0].resume()
+    left_behind[0].terminate()
+    assert launched.end()[0] == 75
