@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -83,18 +84,28 @@ def prepare(
             "--share", metavar="I/N", help="Only the I-th of N shares; the last to end completes the data set."
         ),
     ] = "1/1",
+    runner: Annotated[
+        str, typer.Option("--runner", help="Beam's name of a runner, or its class; unset: data.workers, here.")
+    ] = "",
 ) -> None:
     """Make the data set: raw text to shards of masked sentence pairs.
 
     Interrupted, it goes on where it was when the same command is run again.
 
+    What stands behind [bold]--[/] are Beam's options for the runner.
+
     [dim]bertrain prepare mine.toml data.workers=8[/]
+
+    [dim]bertrain prepare mine.toml --runner FlinkRunner -- --flink_master=host:8081[/]
     """
     from configs.recipe import load_recipe
     from launch.preparation import prepare_with_progress
+    from preprocessing.engine import Engine
     from preprocessing.share import Share
 
-    prepare_with_progress(load_recipe(recipe, overrides or ()).data, Share.parse(share), overwrite=overwrite)
+    settings = list(takewhile(lambda word: not word.startswith("--"), overrides or ()))
+    engine = Engine(runner, tuple((overrides or [])[len(settings) :]))
+    prepare_with_progress(load_recipe(recipe, settings).data, Share.parse(share), engine, overwrite=overwrite)
 
 
 @app.command(rich_help_panel=DATA)
@@ -329,19 +340,29 @@ def doctor(
 
 
 @app.command(rich_help_panel=LOOKING)
-def plot(runs: Runs) -> None:
-    """Draw the loss of runs in the terminal, beside the unigram baseline.
+def plot(
+    runs: Runs,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw loss, accuracy, speed and learning rate into this PNG.")
+    ] = None,
+) -> None:
+    """Draw the loss of runs in the terminal, or all their curves into a picture, one over the other.
 
     [dim]bertrain plot runs/demo[/]
+
+    [dim]bertrain plot runs/* --picture runs.png[/]
     """
     from launch.console import console, needed
-    from launch.run_folder import find_run
 
+    if picture is not None:
+        from launch.curves import draw_curves
+
+        draw_curves(runs, picture)
+        console().print(str(picture), markup=False)
+        return
     needed("plotext", extra="demo")
     from launch.plot import draw_loss
 
-    for run in runs:
-        find_run(run)
     console().print(draw_loss(runs), markup=False)
 
 

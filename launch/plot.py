@@ -1,4 +1,4 @@
-"""A run's loss curve, drawn in the terminal beside the unigram baseline."""
+"""Runs' loss curves, drawn in the terminal beside the unigram baseline."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import plotext
 
-from configs.errors import UserError
-from pretrain.metrics import read_metrics
+from launch.curves import read_curves, smooth
 
 POINTS = 80
 
@@ -18,12 +17,8 @@ def draw_loss(runs: Sequence[Path]) -> str:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(100, 20)
-    for run in runs:
-        records = read_metrics(run)
-        if not records:
-            raise UserError("no steps recorded yet", place=str(run), mend="start it with `bertrain train`")
-        steps, losses = smooth([record["step"] for record in records], [record["mlm_loss"] for record in records])
-        plotext.plot(steps, losses, label=f"{run.name}: masked-LM loss")
+    for name, records in read_curves(runs).items():
+        plotext.plot(*smooth(records, "mlm_loss", POINTS), label=f"{name}: masked-LM loss")
         valid = [record for record in records if "valid_mlm_loss" in record]
         if valid:
             held_out = [record["valid_mlm_loss"] for record in valid]
@@ -32,13 +27,3 @@ def draw_loss(runs: Sequence[Path]) -> str:
             plotext.title(f"horizontal line: unigram baseline {valid[-1]['valid_unigram_loss']:.2f}")
     plotext.xlabel("step")
     return str(plotext.uncolorize(plotext.build()))
-
-
-def smooth(steps: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Means over consecutive steps, at most `POINTS` of them."""
-    size = -(-len(steps) // POINTS)
-    starts = range(0, len(steps), size)
-    return (
-        [steps[start : start + size][-1] for start in starts],
-        [sum(losses[start : start + size]) / len(losses[start : start + size]) for start in starts],
-    )
