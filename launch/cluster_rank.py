@@ -14,14 +14,14 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
-from launch import starts  # noqa: E402
+from launch import heartbeat, starts  # noqa: E402
 from launch.local import flight_recorder, rank_argv  # noqa: E402
 from launch.place import Place, mpi_place, slurm_place  # noqa: E402
 from launch.rank_log import TRACEBACK, last_words  # noqa: E402
@@ -41,7 +41,8 @@ def run_rank(run: Path, number: int, place: Place) -> int:
     command.log.parent.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor([command], {})
     try:
-        code = supervisor.run()
+        with heartbeat.alive(run, number, _node()) if place.local_rank == 0 else nullcontext():
+            code = supervisor.run()
     finally:
         if place.local_rank == 0:
             shutil.rmtree(caches, ignore_errors=True)

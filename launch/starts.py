@@ -2,6 +2,7 @@
 
     RUN/starts/0001/start.json          job, nodes, newest checkpoint's step at that moment
                     rank_00000.json     how each rank ended (a rank that had no time to say so has none)
+                    alive/NODE          each node's sign of life (launch/heartbeat.py)
                     end.json            what followed
     RUN/stop                            `bertrain stop` was here: save, and do not come back
 
@@ -131,6 +132,12 @@ def folder_of(run: Path, number: int) -> Path:
     return run / STARTS / f"{number:04}"
 
 
+def node_of(start: Start, rank: int) -> str:
+    """Where a rank runs: ranks are dealt to the nodes in their order, equally many to each."""
+    ranks_per_node = max(1, start.ranks // len(start.nodes))
+    return start.nodes[min(rank // ranks_per_node, len(start.nodes) - 1)]
+
+
 def newest_step(run: Path) -> int:
     """The step of the newest whole checkpoint; 0 where there is none."""
     states = (run / CHECKPOINTS).glob("step_*/state.json")
@@ -171,7 +178,5 @@ def _culprit(start: Start, ends: list[RankEnd]) -> RankEnd:
     if causes or (failed and not silent):
         return min(causes or failed, key=lambda one: one.time)
     if silent:
-        ranks_per_node = max(1, start.ranks // len(start.nodes))
-        node = start.nodes[min(silent[0] // ranks_per_node, len(start.nodes) - 1)]
-        return RankEnd(silent[0], node, FAILED, error="vanished without a word")
+        return RankEnd(silent[0], node_of(start, silent[0]), FAILED, error="vanished without a word")
     return min(ends, key=lambda one: one.time)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
-from launch import run_folder, slurm, starts
+from launch import heartbeat, run_folder, slurm, starts
 from launch.batch_script import EXPORT, PREPARE
 from launch.console import console
 from launch.rank_log import TRACEBACK, last_words
@@ -26,6 +26,7 @@ from pretrain.metrics import METRICS, duration
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
+SLOW_STEPS = 40  # how long a slow rank that the trainer named is worth telling: it names one every twenty steps
 WATCH_S = 5.0
 WORK = {PREPARE.script: "prepares, job", EXPORT.script: "exports, job"}
 COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
@@ -56,9 +57,11 @@ def read_status(run: Path, jobs: Sequence[slurm.Job], now: float | None = None) 
     step = int(last.get("step", 0))
     steps = recipe.train.steps
     state, detail = _state(run, step >= steps, slurm.jobs_of(run, jobs))
-    if state == "running" and _silence_s(run, now or time.time()) > max(SILENT_S, 20 * (_step_s(records) or 0.0)):
-        state = "silent"
-    pace = _step_s(records)
+    pace, now = _step_s(records), now or time.time()
+    if state == "running":
+        detail = "; ".join([detail, *_laggards(run, records, now)])
+        if _silence_s(run, now) > max(SILENT_S, 20 * (pace or 0.0)):
+            state = "silent"
     return Status(
         run=run,
         state=state,
@@ -168,6 +171,19 @@ def _state(run: Path, is_done: bool, jobs: Sequence[slurm.Job]) -> tuple[str, st
     if error := last_error(run):
         return "failed", error
     return ("stopped" if (run / METRICS).exists() else "new"), ""
+
+
+def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
+    """The node whose rank holds the others up, and those that have not shown themselves for long."""
+    begun = starts.read_starts(run)
+    slow = next((one for one in reversed(records[-SLOW_STEPS:]) if one.get("slow_rank") is not None), None)
+    if slow:
+        where = f" on {starts.node_of(begun[-1], slow['slow_rank'])}" if begun else ""
+        yield f"rank {slow['slow_rank']}{where} is slow: {slow['slow_rank_ratio']:.1f} times the others' time"
+    if begun and starts.read_verdict(run, begun[-1].number) is None:
+        for node, silence_s in heartbeat.silences_s(run, begun[-1].number, now).items():
+            if silence_s > SILENT_S:
+                yield f"{node} is silent for {duration(silence_s)}"
 
 
 def _silence_s(run: Path, now: float) -> float:

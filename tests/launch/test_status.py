@@ -14,7 +14,7 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
-from launch import run_folder, starts
+from launch import heartbeat, run_folder, starts
 from launch.reading import show_log
 from launch.slurm import Job
 from launch.starts import RankEnd
@@ -60,6 +60,29 @@ def test_a_job_that_says_nothing_for_long_is_silent(run: Path) -> None:
     record(run, 1, 2)
     assert read_status(run, [job(run, "RUNNING")], now=time.time() + 100).state == "running"
     assert read_status(run, [job(run, "RUNNING")], now=time.time() + 1000).state == "silent"
+
+
+def test_the_slow_node_is_named(run: Path) -> None:
+    starts.begin(run, "7", is_first=True, nodes=["n1", "n2"], ranks=4)
+    record(run, 1, 2)
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 3, "time_s": 6.0, "loss": 6.9, "slow_rank": 2, "slow_rank_ratio": 1.52}\n')
+    record(run, 4, 5)
+    detail = read_status(run, [job(run, "RUNNING")]).detail
+    assert detail == "job 7 on n[1-2], 3:10; rank 2 on n2 is slow: 1.5 times the others' time"
+    record(run, *range(6, 60))
+    assert "slow" not in read_status(run, [job(run, "RUNNING")]).detail
+
+
+def test_the_silent_node_is_named(run: Path) -> None:
+    starts.begin(run, "7", is_first=True, nodes=["n1", "n2"], ranks=2)
+    with heartbeat.alive(run, 1, "n1"), heartbeat.alive(run, 1, "n2"):
+        while len(heartbeat.silences_s(run, 1, time.time())) < 2:
+            time.sleep(0.01)
+    assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10"
+    hour_ago = time.time() - 3600
+    os.utime(run / "starts/0001/alive/n2", (hour_ago, hour_ago))
+    assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10; n2 is silent for 1 h 00 m"
 
 
 @pytest.mark.parametrize(
