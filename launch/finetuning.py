@@ -15,7 +15,8 @@ from configs.transfer import FinetuneConfig, TaskConfig
 from launch.console import console, needed
 from pretrain.pretrained import Pretrained, load_pretrained
 from pretrain.transfer.finetuning import TaskItems
-from pretrain.transfer.report import board, draw_learning_curve, plain, sizes, write_answers, write_model
+from pretrain.transfer.pictures import draw_learning_curve
+from pretrain.transfer.report import board, plain, sizes, write_answers, write_model
 from pretrain.transfer.splits import read_splits
 from pretrain.transfer.trials import Spread, Start, Trial, make_task, pretrained_start, spreads, try_seed
 

@@ -125,13 +125,20 @@ class Features:
         wanted = set(self.layers)
         found = {number: state for number, state in enumerate(self.encoder.hidden_states(batch)) if number in wanted}
         states = [found[number] for number in self.layers]
-        rows = torch.split(torch.stack(states), lengths, dim=1)
-        if self.pooling is Pooling.tokens:
-            return list(rows)
-        if self.pooling is Pooling.cls:
-            return [row[:, :1] for row in rows]
-        # An empty text has no tokens of its own: then the mean of its special ones.
-        return [(row[:, 1:-1] if row.shape[1] > 2 else row).mean(1, keepdim=True) for row in rows]
+        states_LTH = torch.stack(states)
+        if self.pooling is Pooling.mean:
+            return list(torch.split(mean_of_rows(states_LTH, lengths), 1, dim=1))
+        rows = torch.split(states_LTH, lengths, dim=1)
+        return [row[:, :1] for row in rows] if self.pooling is Pooling.cls else list(rows)
+
+
+def mean_of_rows(states_LTH: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The mean of each row's tokens, its first and last, [CLS] and [SEP], left out: [L, B, H].
+
+    An empty text has no tokens of its own: then the mean of its special ones.
+    """
+    rows = torch.split(states_LTH, list(lengths), dim=1)
+    return torch.stack([(row[:, 1:-1] if row.shape[1] > 2 else row).mean(1) for row in rows], dim=1)
 
 
 def batches_by_length(lengths: Sequence[int], most_tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from pretrain.transfer.splits import Splits
 from pretrain.transfer.task import Answers, Item, Task, TransferModel, joined
 
 EVALUATION_ITEMS = 64
+
+T = TypeVar("T")
 
 Report = Callable[[int, dict[str, float]], None]  # step, figures
 
@@ -122,7 +124,7 @@ class _Steps:
         self.model.train()
         device = next(self.model.parameters()).device
         total = torch.zeros((), device=device)
-        for batch_items in _batches(items, self.settings.batch_size):
+        for batch_items in batches_of(items, self.settings.batch_size):
             self.step += 1
             batch = joined(batch_items).to(device)
             with _precision(self.settings, device):
@@ -185,6 +187,7 @@ def _precision(settings: FinetuneConfig, device: torch.device) -> AbstractContex
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
-def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+def batches_of(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """The items in their order, `size` at a time."""
     for start in range(0, len(items), size):
         yield list(items[start : start + size])

@@ -4,13 +4,13 @@ report.json          settings, sizes, what was treated how, figures of every see
 seed_0/ …            predictions.jsonl: every test record with its prediction; errors.jsonl: the wrong ones
 tb/                  loss and validation by step
 model/               the best seed's model, for transformers
-learning_curve.png   figures over the number of labels, where that was asked for
+learning_curve.png   figures over the number of labels, where that was asked for (pictures.py)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,25 +84,3 @@ def sizes(data: TaskItems) -> dict[str, Any]:
 def plain(spreads: dict[str, Spread]) -> dict[str, dict[str, float]]:
     """For JSON."""
     return {name: {"mean": spread.mean, "deviation": spread.deviation} for name, spread in spreads.items()}
-
-
-def draw_learning_curve(path: Path, metric: str, lines: dict[str, Sequence[tuple[int, Spread]]]) -> None:
-    """A metric over the number of labels, one line a start, bars of a standard deviation, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name, points in lines.items():
-        axes.errorbar(
-            [labels for labels, _ in points],
-            [spread.mean for _, spread in points],
-            [spread.deviation for _, spread in points],
-            label=name,
-            marker="o",
-            capsize=3,
-        )
-    axes.set_xscale("log")
-    axes.set_xlabel("labels")
-    axes.set_ylabel(metric)
-    axes.legend()
-    figure.savefig(path, dpi=120)
