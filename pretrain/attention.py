@@ -15,7 +15,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.varlen import varlen_attn
 
 from pretrain.batch import Batch
 
@@ -68,6 +67,8 @@ def _fits_varlen_kernel(qkv_T3AD: Tensor) -> bool:
 
 
 def _attend_ragged(qkv_T3AD: Tensor, layout: Layout) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # brings torch's compiler: 1.6 s that a CPU can do without
+
     query_TAD, key_TAD, value_TAD = qkv_T3AD.unbind(1)
     offsets, longest = layout.offsets, layout.max_length
     mixed_TAD = varlen_attn(query_TAD, key_TAD, value_TAD, offsets, offsets, longest, longest)

@@ -19,7 +19,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from pretrain.kernels.dropout import Dropout, add_dropped
 
@@ -81,6 +80,8 @@ def attend_plain(qkv_T3AD: Tensor, layout: Layout, dropout: Dropout | None = Non
 
 def attend_flash(qkv_T3AD: Tensor, layout: Layout, dropout: Dropout | None = None) -> Tensor:
     """`attend` by torch's flash attention."""
+    from torch.nn.attention.varlen import varlen_attn  # brings torch's compiler: 1.6 s that a CPU can do without
+
     query_TAD, key_TAD, value_TAD = qkv_T3AD.unbind(1)
     offsets, longest = layout.offsets, layout.max_length
     if dropout is None:
