@@ -51,6 +51,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     cluster = load_recipe(parsed.run / "recipe.toml").cluster
     watchdog.watch(cluster.collective_timeout_s)
     world = distributed.start(cluster)
+    watchdog.beat()
     try:
         if parsed.resume == "never":
             set_aside(parsed.run)

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, atomic_write_text, sha256_of_file, sync_folder
+from pretrain import watchdog
 from pretrain.distributed import gather, rank_and_size
 from pretrain.engine import Engine
 from pretrain.fragment_files import SavedFragments, open_fragments, write_fragments
@@ -106,6 +107,7 @@ def load(folder: Path, engine: Engine) -> State:
     _check_parameters(folder, state.parameters, engine.shapes)
     with _open(folder, state) as saved:
         for fragment in engine.partition.fragments:
+            watchdog.beat()
             for kind in KINDS:
                 saved.read(kind, fragment.name, fragment.offset, getattr(fragment, kind))
     engine.set_optimizer_steps(state.optimizer_steps)
@@ -239,6 +241,7 @@ def _find_fault(folder: Path) -> str | None:
         state = read_state(folder)
         rank, world_size = rank_and_size()
         for entry in state.files[rank::world_size]:
+            watchdog.beat()
             path = folder / entry.name
             if path.stat().st_size != entry.bytes:
                 return f"{entry.name} has {path.stat().st_size} bytes, not {entry.bytes}"

@@ -57,7 +57,9 @@ class Trainer:
         self.manifest = self.data.main.manifest
         self.meter = Meter(self.recipe.model, self.manifest, world)
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
+        watchdog.beat()
         self.engine = Engine(self._first_model(), self.recipe.optimizer, self.recipe.train, world)
+        watchdog.beat()
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
         self.loader = self._loader()
         self.pace = Pace(world.device)
