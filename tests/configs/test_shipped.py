@@ -14,8 +14,13 @@ EXPECTED = {
     "base_phase1": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
     "base_phase2": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
     "demo": ("2,213,058", "128 rows a step = 2 rank(s) x 1 micro-step(s) of at most 64"),
+    "large_phase1": ("336,226,108", "65536 rows a step = 64 rank(s) x 8 micro-step(s) of at most 128; 7,038 steps"),
+    "large_phase2": ("336,226,108", "32768 rows a step = 64 rank(s) x 16 micro-step(s) of at most 32; 1,563 steps"),
     "megatron_3.9b": ("3,869,081,404", "1024 rows a step = 64 rank(s) x 2 micro-step(s) of at most 8"),
-    "one_gpu_day": ("111,241,472", "4096 rows a step = 1 rank(s) x 8 micro-step(s) of at most 512"),
+    "one_gpu_day": (
+        "111,241,472",
+        "4096 rows a step, grown from 512 over 20,000 steps = 1 rank(s) x 8 micro-step(s) of at most 512",
+    ),
 }
 
 
@@ -33,6 +38,24 @@ def test_a_dry_run_of_each(
 
 def test_each_has_its_expectation() -> None:
     assert EXPECTED.keys() <= set(shipped_recipes())
+
+
+def test_large_batches_have_the_published_settings() -> None:
+    """NVIDIA's: learning rate, batch, steps and the warmup's share of them, by phase."""
+    published = {"large_phase1": (6e-3, 65_536, 7_038, 0.2843), "large_phase2": (4e-3, 32_768, 1_563, 0.128)}
+    for name, (learning_rate, rows, steps, warmup) in published.items():
+        recipe = load_recipe(name)
+        optimizer, train = recipe.optimizer, recipe.train
+        assert (optimizer.name, optimizer.decay, optimizer.decay_power) == ("lamb", "polynomial", 0.5)
+        assert (optimizer.learning_rate, train.global_batch_size, train.steps) == (learning_rate, rows, steps)
+        assert optimizer.warmup_steps / train.steps == pytest.approx(warmup, abs=1e-3)
+        assert (optimizer.weight_decay, optimizer.gradient_clipping, train.zero_stage) == (0.01, 1.0, 1)
+
+
+def test_the_day_on_one_gpu_ends_in_time() -> None:
+    train = load_recipe("one_gpu_day").train
+    assert 0 < train.budget_min < 24 * 60
+    assert train.batch_growth_steps < train.steps
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
