@@ -230,9 +230,7 @@ def plan(
     [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --picture scaling.png[/]
     """
     from configs.recipe import load_recipe
-    from launch.console import console, needed
-
-    needed("torch", extra="train")
+    from launch.console import console
     from launch.planning import find_hardware, show
 
     profile = find_hardware(hardware, node_gb_s, network_gb_s)

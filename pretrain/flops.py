@@ -7,10 +7,13 @@ head, nothing for padding or recomputation.
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from configs.schema import ModelConfig, Objective
+
+if TYPE_CHECKING:  # a login node plans without torch
+    import torch
+    from torch import nn
 
 FORWARD_AND_BACKWARD = 3
 
@@ -93,6 +96,8 @@ def peak_flops(device: torch.device) -> float | None:
     """The device's 16-bit matrix peak in FLOP/s; None where it is not known (a CPU, a GPU not in the table)."""
     if device.type != "cuda":
         return None
+    import torch
+
     name = torch.cuda.get_device_name(device)
     return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,10 @@ def test_bandwidths_are_inputs() -> None:
 def test_unknown_hardware_is_refused_with_the_known() -> None:
     with pytest.raises(UserError, match=r"no profile 'b300'.*take one of h200, h100, a100, v100, cpu"):
         find_hardware("b300", None, None)
+
+
+def test_a_login_node_plans_without_torch() -> None:
+    program = "import sys; sys.modules['torch'] = None; from launch.cli import app; app(['plan', 'large_phase1'])"
+    planned = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert planned.returncode == 0, planned.stderr
+    assert "336,226,108 parameters" in planned.stdout
