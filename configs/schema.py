@@ -149,6 +149,9 @@ class DataConfig(Section):
     held_out_fraction: float = Field(
         0.01, ge=0.0, lt=1.0, description="Share of documents, chosen by digest, kept out of training for evaluation."
     )
+    provenance: bool = Field(
+        False, description="Write for each row which documents and sentences its segments come from, as more columns."
+    )
     seed: int = Field(12_345, ge=0, lt=2**63, description="Seed of pairs and masks.")
     group_bytes: int = Field(
         64_000_000, ge=1_000, description="Bytes of text a group: the unit of work, about a shard a pass."

@@ -5,15 +5,16 @@
     DATASET/shards/*.arrow     Arrow IPC files, uncompressed, one record batch each, memory-mappable
 
 A shard's rows are pairs `[CLS] A [SEP] B [SEP]` with the masks already applied, not padded. Under the objective `none`
-a row is one segment, `[CLS] text [SEP]`: `segment_a_length` is its whole length, its label 0. Arrow notices almost no
-damage by itself, so every shard's SHA-256 stands in the manifest and is checked before its rows are used.
+a row is one segment, `[CLS] text [SEP]`: `segment_a_length` is its whole length, its label 0. With `data.provenance`
+more columns say where a row comes from. Arrow notices almost no damage by itself, so every shard's SHA-256 stands in
+the manifest and is checked before its rows are used; and its schema names the vocabulary that its ids are of.
 """
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -30,6 +31,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 SHARDS = "shards"
+_VOCABULARY_KEY = b"vocabulary_sha256"  # in a shard's schema
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, Split] = ("train", "held_out")
@@ -78,7 +80,9 @@ class Statistics(Entry):
     text_bytes: int  # both splits, UTF-8 bytes of cleaned text
     held_out_documents: int
     random_next_pairs: int  # rows labelled 1
-    short_pairs: int
+    forced_random_pairs: int  # of those, the ones that no coin decided: reference mode's chunks of one sentence
+    paired_documents: int  # that give an A
+    short_documents: int  # of those, the ones that aim at a shorter length
     length_histogram: list[int]  # pairs by length in tokens, index = length
     token_counts: list[int]  # original tokens by id, without the pairs' own [CLS] and [SEP]
 
@@ -105,6 +109,26 @@ class Manifest(Entry):
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where the segments of a shard's rows come from, an element a row.
+
+    A document is named by the first 8 bytes of its digest, as a big-endian number. Its sentences are counted from 0,
+    without those that hold no word piece; a segment is cut from so many of them, from the first on. Under the objective
+    `none` there is no B: it has 0 sentences.
+    """
+
+    a_document: NDArray[np.uint64]
+    a_first_sentence: NDArray[np.uint32]
+    a_sentences: NDArray[np.uint16]
+    b_document: NDArray[np.uint64]
+    b_first_sentence: NDArray[np.uint32]
+    b_sentences: NDArray[np.uint16]
+
+
+PROVENANCE_COLUMNS = tuple(field.name for field in fields(Provenance))
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows of a shard in columns. Ragged columns are a flat array and its offsets (rows + 1 of them, from 0).
 
@@ -118,6 +142,7 @@ class Rows:
     masked_lm_ids: IntArray
     masked_offsets: NDArray[np.int32]
     next_sentence_label: NDArray[np.uint8]
+    provenance: Provenance | None = None
 
     def __len__(self) -> int:
         return len(self.segment_a_length)
@@ -128,10 +153,10 @@ def token_dtype(vocabulary_size: int) -> type[np.uint16] | type[np.uint32]:
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
 
 
-def write_shard(stream: IO[bytes], rows: Rows) -> tuple[int, str]:
+def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[int, str]:
     """Write `rows` as one Arrow IPC file to an open binary stream; returns its bytes and SHA-256."""
     hashing = _HashingStream(stream)
-    batch = _to_record_batch(rows)
+    batch = _to_record_batch(rows).replace_schema_metadata({_VOCABULARY_KEY: vocabulary_sha256})
     sink = pa.PythonFile(hashing, mode="w")
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -143,12 +168,15 @@ def read_shard(path: Path) -> Rows:
 
     Only the footer is read here. Check the digest first (`check_shard`): Arrow trusts what it reads.
     """
-    with path.open("rb") as stream:
-        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping)))
+    reader = _open_shard(path)
     if reader.num_record_batches != 1:
         raise UserError("a shard holds one record batch", place=str(path), mend="prepare the data set again")
     return _from_record_batch(reader.get_batch(0))
+
+
+def vocabulary_of_shard(path: Path) -> str:
+    """The SHA-256 of the vocabulary that a shard's ids are of, as its schema says; empty where it does not."""
+    return ((_open_shard(path).schema.metadata or {}).get(_VOCABULARY_KEY) or b"").decode()
 
 
 def check_shard(folder: Path, entry: ShardEntry) -> None:
@@ -211,6 +239,12 @@ class _HashingStream:
         self.stream.flush()
 
 
+def _open_shard(path: Path) -> pa.ipc.RecordBatchFileReader:
+    with path.open("rb") as stream:
+        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping)))
+
+
 def _to_record_batch(rows: Rows) -> pa.RecordBatch:
     columns = {
         "input_ids": pa.ListArray.from_arrays(pa.array(rows.input_offsets), pa.array(rows.input_ids)),
@@ -221,6 +255,8 @@ def _to_record_batch(rows: Rows) -> pa.RecordBatch:
         "masked_lm_ids": pa.ListArray.from_arrays(pa.array(rows.masked_offsets), pa.array(rows.masked_lm_ids)),
         "next_sentence_label": pa.array(rows.next_sentence_label),
     }
+    if rows.provenance is not None:
+        columns |= {name: pa.array(getattr(rows.provenance, name)) for name in PROVENANCE_COLUMNS}
     schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()])
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
@@ -236,4 +272,11 @@ def _from_record_batch(batch: pa.RecordBatch) -> Rows:
         masked_lm_ids=batch.column("masked_lm_ids").values.to_numpy(),
         masked_offsets=positions.offsets.to_numpy(),
         next_sentence_label=batch.column("next_sentence_label").to_numpy(),
+        provenance=_provenance(batch),
     )
+
+
+def _provenance(batch: pa.RecordBatch) -> Provenance | None:
+    if PROVENANCE_COLUMNS[0] not in batch.schema.names:
+        return None
+    return Provenance(**{name: batch.column(name).to_numpy() for name in PROVENANCE_COLUMNS})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -18,11 +18,22 @@ from pydantic import ValidationError
 from configs.errors import UserError
 from configs.files import atomic_write, atomic_write_text
 from configs.schema import DataConfig
-from preprocessing.contract import SHARDS, SPLITS, Entry, ShardEntry, Split, Statistics, check_shard, write_shard
+from preprocessing.contract import (
+    SHARDS,
+    SPLITS,
+    Entry,
+    Rows,
+    ShardEntry,
+    Split,
+    Statistics,
+    check_shard,
+    write_shard,
+)
 from preprocessing.encoding import EncodedDocument, Outcome, tokenized
 from preprocessing.masking import mask_pairs
 from preprocessing.pairs import Pairs, make_pairs
 from preprocessing.plan import WorkItem
+from preprocessing.provenance import provenance_of
 from preprocessing.vocabulary import CLS, SEP, Vocabulary
 
 GROUPS = "groups"  # the side files' folder
@@ -102,7 +113,10 @@ class GroupWriter:
                 pairs = make_pairs(of_split, self.config, self.vocabulary.entry(), pass_number)
                 first_pass.setdefault(split, pairs)
                 if len(pairs):
-                    shards.append(self._write_shard(name, split, pass_number, pairs))
+                    rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
+                    if self.config.provenance:
+                        rows = replace(rows, provenance=provenance_of(pairs, of_split))
+                    shards.append(self._write_shard(name, split, pass_number, rows))
         for pairs in first_pass.values():
             drops.update(pairs.drops)
         entry = GroupEntry(
@@ -117,11 +131,10 @@ class GroupWriter:
         atomic_write_text(self.folder / GROUPS / f"{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry
 
-    def _write_shard(self, group: str, split: Split, pass_number: int, pairs: Pairs) -> ShardEntry:
-        rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
+    def _write_shard(self, group: str, split: Split, pass_number: int, rows: Rows) -> ShardEntry:
         name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
         with atomic_write(self.folder / name) as stream:
-            size, sha256 = write_shard(stream, rows)
+            size, sha256 = write_shard(stream, rows, self.vocabulary.entry().sha256)
         return ShardEntry(
             name=name,
             group=group,
@@ -152,7 +165,9 @@ def _statistics(
         text_bytes=sum(document.text_bytes for document in documents),
         held_out_documents=sum(document.split == "held_out" for document in documents),
         random_next_pairs=int(pairs.next_sentence_label.sum()),
-        short_pairs=int(pairs.short.sum()),
+        forced_random_pairs=int(pairs.forced.sum()),
+        paired_documents=len(np.unique(pairs.a_document)),
+        short_documents=len(np.unique(pairs.a_document[pairs.short])),
         length_histogram=np.bincount(np.diff(pairs.input_offsets), minlength=config.max_seq_length + 1).tolist(),
         token_counts=token_counts.tolist(),
     )

@@ -55,6 +55,7 @@ class Pairs:
     input_offsets: NDArray[np.int64]  # [rows + 1]
     segment_a_length: NDArray[np.uint16]  # [rows], [CLS] and the first [SEP] included
     next_sentence_label: NDArray[np.uint8]  # [rows]
+    forced: NDArray[np.bool_]  # [rows], labelled 1 since its chunk has one sentence (reference mode), not by a coin
     short: NDArray[np.bool_]  # [rows], whether the row aimed at a shorter length
     keys: NDArray[np.uint64]  # [rows], of seed, document, copy and the row's number in it: for its masks
     a_document: NDArray[np.int64]  # [rows], and so below: the whole sentences that a segment was cut from
@@ -94,6 +95,7 @@ def make_pairs(
         input_offsets=input_offsets,
         segment_a_length=(plan["a"]["tokens"] + 2).astype(np.uint16),
         next_sentence_label=plan["label"].copy(),
+        forced=plan["forced"].copy(),
         short=plan["short"].copy(),
         keys=plan["key"].copy(),
         a_document=named[plan["a"]["document"]],

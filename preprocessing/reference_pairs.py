@@ -66,7 +66,7 @@ def plan_reference_pairs(
                 first += draw_below(state, last - first)
                 b_end = reach(token_offsets, first, last, target - pair["a"]["tokens"])
                 set_segment(pair["b"], token_offsets, other, first, b_end)
-            pair["label"], pair["short"] = RANDOM if random else FOLLOWS, short
+            pair["label"], pair["forced"], pair["short"] = RANDOM if random else FOLLOWS, alone, short
             pair["key"] = absorb(keys[document], np.uint64(rows - first_row))
             cut_to_length(state, most_tokens, False, pair)
             rows += 1

@@ -19,9 +19,19 @@ _SEGMENT = np.dtype(
         ("end", np.int64),
     ]
 )
-# A planned row: two segments; label; whether its document aims at a shorter length; a key of seed, document, copy and
-# the row's number in it; 64 random bits that differ from pass to pass.
-PLAN = np.dtype([("a", _SEGMENT), ("b", _SEGMENT), ("label", "u1"), ("short", "?"), ("key", "u8"), ("bits", "u8")])
+# A planned row: two segments; label; whether that could be no other; whether its document aims at a shorter length; a
+# key of seed, document, copy and the row's number in it; 64 random bits that differ from pass to pass.
+PLAN = np.dtype(
+    [
+        ("a", _SEGMENT),
+        ("b", _SEGMENT),
+        ("label", np.uint8),
+        ("forced", np.bool_),
+        ("short", np.bool_),
+        ("key", np.uint64),
+        ("bits", np.uint64),
+    ]
+)
 
 
 @compiled

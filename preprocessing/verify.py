@@ -1,48 +1,40 @@
-"""Is a data set what the contract says? Everything is checked, every failure names file, row and rule.
+"""Is a data set what the contract says? Everything is checked, every failure names file, row, column, value and rule.
 
-A shard's digest comes first: Arrow believes the bytes it reads. Then come the counts, then the rules on every row. A
+A shard's digest comes first: Arrow believes the bytes it reads. Then come the counts, then the rules on every row, at
+last what the rows add up to: exactly where the manifest says it, and within chance where the recipe does (`chance`). A
 few arrays over all tokens at once, so that checking costs little more than reading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
+from configs.schema import DataConfig
+from preprocessing.chance import SIGMAS, Counts, count, deviations, unlike
 from preprocessing.contract import (
+    MANIFEST,
     SHARDS,
     VOCABULARY,
     Manifest,
     Rows,
     ShardEntry,
-    check_shard,
     read_manifest,
     read_shard,
-    token_dtype,
 )
-from preprocessing.row_rules import SHAPE_RULES, TOKEN_RULES, Rule
+from preprocessing.mask_rules import mask_rules
+from preprocessing.provenance_rules import PROVENANCE_RULES
+from preprocessing.row_rules import SHAPE_RULES, TOKEN_RULES, original_ids
+from preprocessing.shard_checks import Failure, break_rules, check_file
 from preprocessing.vocabulary import Vocabulary
 
-
-@dataclass(frozen=True)
-class Failure:
-    """One broken rule: in which file, from which row on, in how many rows."""
-
-    file: str  # relative to the data set's folder
-    rule: str
-    row: int | None = None  # the first one; None where the rule is not about rows
-    rows: int = 0  # how many
-
-    def __str__(self) -> str:
-        where = self.file if self.row is None else f"{self.file} row {self.row}"
-        more = f" (and {self.rows - 1} more rows)" if self.rows > 1 else ""
-        return f"{where}: {self.rule}{more}"
+ALL_SHARDS = "all shards"
+_FIELDS_OF_BOTH = ("objective", "max_seq_length", "max_predictions_per_seq", "dupe_factor")
 
 
 def verify(folder: Path, done: Callable[[ShardEntry], None] = lambda shard: None) -> Iterator[Failure]:
@@ -51,30 +43,18 @@ def verify(folder: Path, done: Callable[[ShardEntry], None] = lambda shard: None
     Raises `UserError` when there is no manifest of ours to check against.
     """
     manifest = read_manifest(folder)
-    yield from check_vocabulary(folder, manifest)
+    config = _recipe_of(folder, manifest)
+    yield from _check_recipe(manifest, config)
     yield from check_shard_list(folder, manifest)
-    found = Found()
+    of_vocabulary = list(check_vocabulary(folder, manifest))
+    yield from of_vocabulary
+    if of_vocabulary:  # without it no row can be read
+        return
+    verification = Verification(folder, manifest, config)
     for shard in manifest.shards:
-        yield from check_rows(folder, shard, manifest, found)
+        yield from verification.check_shard(shard)
         done(shard)
-    if found.whole:
-        yield from check_statistics(manifest, found)
-
-
-class Found:
-    """What the rows of the training split's pass 0 add up to, beside what the manifest's statistics say."""
-
-    def __init__(self) -> None:
-        self.whole = True  # all shards could be read
-        self.lengths = np.zeros(0, np.int64)  # pairs by length in tokens
-        self.random_next = 0
-
-    def add(self, rows: Rows) -> None:
-        """Count a shard's rows."""
-        lengths = np.bincount(np.diff(rows.input_offsets))
-        self.lengths = _padded(self.lengths, len(lengths))
-        self.lengths[: len(lengths)] += lengths
-        self.random_next += int(rows.next_sentence_label.sum())
+    yield from verification.check_sums()
 
 
 def check_vocabulary(folder: Path, manifest: Manifest) -> Iterator[Failure]:
@@ -106,79 +86,111 @@ def check_shard_list(folder: Path, manifest: Manifest) -> Iterator[Failure]:
             yield Failure(f"{SHARDS}/{file.name}", "every file is listed in the manifest")
 
 
-def check_rows(folder: Path, shard: ShardEntry, manifest: Manifest, found: Found) -> Iterator[Failure]:
-    """One shard: digest, types, counts, and the contract's rules on each of its rows."""
-    failures = list(_check_file(folder, shard, manifest))
-    if not failures:
-        rows = read_shard(folder / shard.name)
-        failures = list(_break(SHAPE_RULES, rows, shard, manifest))
-    if failures:
-        found.whole = False
+class Verification:
+    """The shards of one data set, one after the other; then what they add up to."""
+
+    def __init__(self, folder: Path, manifest: Manifest, config: DataConfig) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._config = config
+        self._vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
+        self._is_ordinary = np.isin(np.arange(len(self._vocabulary)), self._vocabulary.ordinary_ids)
+        rules = (*TOKEN_RULES, *mask_rules(config, self._vocabulary))
+        self._rules = (*rules, *PROVENANCE_RULES) if config.provenance else rules
+        self._is_whole = True  # every shard's rows could be counted
+        self._counts: Counts | None = None  # of all shards
+        # Of the training split's pass 0, which the manifest's statistics are about:
+        self._lengths = np.zeros(manifest.max_seq_length + 1, np.int64)  # rows by length in tokens
+        self._tokens = np.zeros(manifest.vocabulary.size, np.int64)  # original tokens by id
+        self._labelled_1 = 0
+        self._coins = 0  # rows whose label was not 0 from the outset
+
+    def check_shard(self, shard: ShardEntry) -> Iterator[Failure]:
+        """One shard: digest, types, counts, the contract's rules on each of its rows, and what chance made of them."""
+        failures = list(check_file(self._folder, shard, self._manifest, self._config.provenance))
+        rows = None
+        if not failures:
+            rows = read_shard(self._folder / shard.name)
+            of_shape = list(break_rules(SHAPE_RULES, rows, shard, self._manifest))
+            failures = of_shape or list(break_rules(self._rules, rows, shard, self._manifest))
         yield from failures
-        return
-    yield from _break(TOKEN_RULES, rows, shard, manifest)
-    if (shard.split, shard.pass_number) == ("train", 0):
-        found.add(rows)
-
-
-def check_statistics(manifest: Manifest, found: Found) -> Iterator[Failure]:
-    """What the data card shows is what the rows are."""
-    statistics = manifest.statistics
-    width = max(len(found.lengths), len(statistics.length_histogram))
-    if not np.array_equal(_padded(found.lengths, width), _padded(np.array(statistics.length_histogram), width)):
-        yield Failure("manifest.json", "statistics.length_histogram is that of the rows")
-    if statistics.random_next_pairs != found.random_next:
-        yield Failure("manifest.json", "statistics.random_next_pairs is the number of rows labelled 1")
-    if len(statistics.token_counts) != manifest.vocabulary.size:
-        yield Failure("manifest.json", "statistics.token_counts has a count for every id")
-
-
-def _check_file(folder: Path, shard: ShardEntry, manifest: Manifest) -> Iterator[Failure]:
-    """Nothing here trusts the bytes before their digest is checked, nor an offset before its range is."""
-    try:
-        check_shard(folder, shard)
-    except UserError as error:
-        yield Failure(shard.name, error.cause)
-        return
-    try:
-        rows = read_shard(folder / shard.name)
-    except (KeyError, ValueError, AttributeError, UserError) as error:  # pyarrow's own errors are ValueErrors
-        yield Failure(shard.name, f"it has the columns of the contract ({error})")
-        return
-    if not _has_contract_types(rows, manifest):
-        yield Failure(shard.name, "its columns have the types of the contract")
-    elif not _is_sound(rows):
-        yield Failure(shard.name, "its lists begin at 0, do not overlap, and end with their values")
-    elif (len(rows), len(rows.input_ids), len(rows.masked_lm_ids)) != (shard.rows, shard.tokens, shard.masked_tokens):
-        yield Failure(shard.name, "it holds as many rows, tokens and masked tokens as the manifest says")
-
-
-def _has_contract_types(rows: Rows, manifest: Manifest) -> bool:
-    token = token_dtype(manifest.vocabulary.size)
-    expected = (token, np.int32, np.uint16, np.uint16, token, np.int32, np.uint8)
-    return [column.dtype for column in vars(rows).values()] == [np.dtype(dtype) for dtype in expected]
-
-
-def _is_sound(rows: Rows) -> bool:
-    pairs_up = len(rows.masked_lm_positions) == len(rows.masked_lm_ids)
-    return pairs_up and all(
-        len(offsets) == len(rows) + 1
-        and offsets[0] == 0
-        and offsets[-1] == size
-        and bool((offsets[1:] >= offsets[:-1]).all())
-        for offsets, size in (
-            (rows.input_offsets, len(rows.input_ids)),
-            (rows.masked_offsets, len(rows.masked_lm_positions)),
+        if rows is None or failures:
+            self._is_whole = False
+            return
+        counts = count(
+            rows, self._config, self._manifest.vocabulary.mask_id, self._is_ordinary, coins=self._has_coins(rows)
         )
-    )
+        yield from self._deviations(shard.name, counts, len(self._manifest.shards))
+        self._counts = counts if self._counts is None else self._counts + counts
+        if (shard.split, shard.pass_number) == ("train", 0):
+            self._add(rows)
+
+    def check_sums(self) -> Iterator[Failure]:
+        """All shards together; nothing where one could not be counted."""
+        if not self._is_whole or self._counts is None:
+            return
+        yield from self._deviations(ALL_SHARDS, self._counts, 1)
+        yield from self._check_statistics()
+
+    def _deviations(self, file: str, counts: Counts, tests: int) -> Iterator[Failure]:
+        ordinary_ids = len(self._vocabulary.ordinary_ids)
+        for deviation in deviations(counts, self._config, ordinary_ids, tests):
+            yield Failure(file, deviation.rule, value=deviation.value)
+
+    def _check_statistics(self) -> Iterator[Failure]:
+        """What the data card shows is what the rows are."""
+        statistics = self._manifest.statistics
+        for name, found in (("length_histogram", self._lengths), ("token_counts", self._tokens)):
+            stated = np.array(getattr(statistics, name), np.int64)
+            if len(stated) != len(found):
+                yield Failure(MANIFEST, f"statistics.{name} is that of the rows", value=f"{len(stated)} counts")
+            elif (stated != found).any():
+                place = int(np.flatnonzero(stated != found)[0])
+                value = f"{stated[place]:,} at {place}, where the rows have {found[place]:,}"
+                yield Failure(MANIFEST, f"statistics.{name} is that of the rows", value=value)
+        if statistics.random_next_pairs != self._labelled_1:
+            value = f"{statistics.random_next_pairs:,}, where {self._labelled_1:,} rows are"
+            yield Failure(MANIFEST, "statistics.random_next_pairs is the number of rows labelled 1", value=value)
+        forced = statistics.forced_random_pairs
+        drawn = [
+            unlike(
+                statistics.short_documents, statistics.paired_documents, self._config.short_seq_prob, SIGMAS,
+                "short_seq_prob of the documents aim at a shorter length",
+            ),
+            unlike(
+                self._labelled_1 - forced, self._coins - forced, 0.5, SIGMAS,
+                "half of the rows whose chunk has two sentences are labelled 1",
+            ) if self._config.objective == "nsp" and self._config.nsp_mode == "reference" else (),
+        ]  # fmt: skip
+        for deviation in (one for of_kind in drawn for one in of_kind):
+            yield Failure(MANIFEST, deviation.rule, value=deviation.value)
+
+    def _has_coins(self, rows: Rows) -> bool:
+        """Whether labels are drawn: all are 0 in a group whose documents have no other one beside them."""
+        may_be_alone = "no_other_document" in self._manifest.drops
+        return self._config.objective != "none" and (not may_be_alone or bool(rows.next_sentence_label.any()))
+
+    def _add(self, rows: Rows) -> None:
+        vocabulary = self._manifest.vocabulary
+        self._lengths += np.bincount(np.diff(rows.input_offsets), minlength=len(self._lengths))
+        self._tokens += np.bincount(original_ids(rows), minlength=len(self._tokens))
+        self._tokens[[vocabulary.cls_id, vocabulary.sep_id]] = 0
+        self._labelled_1 += int(rows.next_sentence_label.sum())
+        self._coins += len(rows) if self._has_coins(rows) else 0
 
 
-def _break(rules: tuple[Rule, ...], rows: Rows, shard: ShardEntry, manifest: Manifest) -> Iterator[Failure]:
-    for rule in rules:
-        broken = np.flatnonzero(rule(rows, manifest))
-        if len(broken):
-            yield Failure(shard.name, rule.__name__.replace("_", " "), int(broken[0]), len(broken))
+def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
+    """The recipe that the data set was made with, where the manifest itself says nothing else."""
+    try:
+        recipe = DataConfig.model_validate(manifest.recipe)
+    except ValidationError as error:
+        mend = "prepare the data set again"
+        raise UserError("its recipe is none of this version", place=str(folder / MANIFEST), mend=mend) from error
+    return recipe.model_copy(update={name: getattr(manifest, name) for name in _FIELDS_OF_BOTH})
 
 
-def _padded(counts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    return np.pad(counts, (0, max(0, width - len(counts))))
+def _check_recipe(manifest: Manifest, config: DataConfig) -> Iterator[Failure]:
+    for name in _FIELDS_OF_BOTH:
+        if name in manifest.recipe and manifest.recipe[name] != getattr(config, name):
+            value = f"{getattr(config, name)}, not {manifest.recipe[name]}"
+            yield Failure(MANIFEST, f"{name} is that of its recipe", value=value)

@@ -6,6 +6,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from configs.errors import UserError
 from preprocessing.contract import (
     MANIFEST,
     Manifest,
+    Provenance,
     Rows,
     ShardEntry,
     Statistics,
@@ -23,6 +27,7 @@ from preprocessing.contract import (
     read_manifest,
     read_shard,
     token_dtype,
+    vocabulary_of_shard,
     write_manifest,
     write_shard,
 )
@@ -33,7 +38,9 @@ STATISTICS = Statistics(
     text_bytes=100,
     held_out_documents=1,
     random_next_pairs=1,
-    short_pairs=0,
+    forced_random_pairs=0,
+    paired_documents=2,
+    short_documents=0,
     length_histogram=[0, 1],
     token_counts=[5, 6],
 )
@@ -57,7 +64,7 @@ def write_one(folder: Path) -> ShardEntry:
     (folder / "shards").mkdir()
     rows = make_rows()
     with (folder / name).open("wb") as stream:
-        size, sha256 = write_shard(stream, rows)
+        size, sha256 = write_shard(stream, rows, "ab")
     return ShardEntry(
         name=name,
         group="00000.0000",
@@ -87,35 +94,70 @@ def make_manifest(shards: list[ShardEntry]) -> Manifest:
     )
 
 
+PROVENANCE = Provenance(
+    a_document=np.array([2**64 - 1, 7], np.uint64),
+    a_first_sentence=np.array([0, 70_000], np.uint32),
+    a_sentences=np.array([2, 1], np.uint16),
+    b_document=np.array([2**64 - 1, 8], np.uint64),
+    b_first_sentence=np.array([2, 1], np.uint32),
+    b_sentences=np.array([1, 3], np.uint16),
+)
+
+
+@pytest.mark.parametrize("provenance", [None, PROVENANCE])
 @pytest.mark.parametrize("ids", [np.uint16, np.uint32])
-def test_shard_round_trip(tmp_path: Path, ids: type[np.uint16] | type[np.uint32]) -> None:
-    rows = make_rows(ids)
+def test_shard_round_trip(
+    tmp_path: Path, ids: type[np.uint16] | type[np.uint32], provenance: Provenance | None
+) -> None:
+    rows = dataclasses.replace(make_rows(ids), provenance=provenance)
     path = tmp_path / "a.arrow"
     with path.open("wb") as stream:
-        size, sha256 = write_shard(stream, rows)
+        size, sha256 = write_shard(stream, rows, "ab")
     assert size == path.stat().st_size
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert vocabulary_of_shard(path) == "ab"
     read = read_shard(path)
     assert len(read) == 2
-    for field in dataclasses.fields(Rows):
-        written_column, read_column = getattr(rows, field.name), getattr(read, field.name)
-        assert read_column.dtype == written_column.dtype, field.name
-        np.testing.assert_array_equal(read_column, written_column, field.name)
+    written, found = vars(rows).copy(), vars(read).copy()
+    of_written, of_found = written.pop("provenance"), found.pop("provenance")
+    if provenance is None:
+        assert of_found is None
+    else:
+        written, found = written | vars(of_written), found | vars(of_found)
+    for name, column in written.items():
+        assert found[name].dtype == column.dtype, name
+        np.testing.assert_array_equal(column, found[name], name)
+
+
+def test_hugging_face_datasets_opens_shards_with_one_line(tmp_path: Path) -> None:
+    write_one(tmp_path)
+    script = f"""
+from datasets import load_dataset
+rows = load_dataset("arrow", data_files="{tmp_path}/shards/*-p00-train.arrow", split="train")
+print(rows.column_names, rows[1])
+"""
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    columns = ["input_ids", "segment_a_length", "masked_lm_positions", "masked_lm_ids", "next_sentence_label"]
+    values = [[2, 8, 3, 5, 6, 3], 3, [1, 4], [8, 5], 1]
+    assert done.stdout.strip() == f"{columns} {dict(zip(columns, values, strict=True))}"
 
 
 def test_same_rows_give_same_bytes() -> None:
     first, second = io.BytesIO(), io.BytesIO()
-    assert write_shard(first, make_rows()) == write_shard(second, make_rows())
+    assert write_shard(first, make_rows(), "ab") == write_shard(second, make_rows(), "ab")
     assert first.getvalue() == second.getvalue()
 
 
 def test_shard_without_rows(tmp_path: Path) -> None:
     rows = make_rows()
-    nothing = {field.name: getattr(rows, field.name)[:0] for field in dataclasses.fields(Rows)}
+    nothing = {
+        field.name: getattr(rows, field.name)[:0] for field in dataclasses.fields(Rows) if field.name != "provenance"
+    }
     no_offset = np.zeros(1, np.int32)
     path = tmp_path / "a.arrow"
     with path.open("wb") as stream:
-        write_shard(stream, Rows(**{**nothing, "input_offsets": no_offset, "masked_offsets": no_offset}))
+        write_shard(stream, Rows(**{**nothing, "input_offsets": no_offset, "masked_offsets": no_offset}), "ab")
     assert len(read_shard(path)) == 0
 
 

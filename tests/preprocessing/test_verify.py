@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,19 @@ from preprocessing.contract import (
     write_manifest,
     write_shard,
 )
-from preprocessing.verify import Failure, verify
+from preprocessing.pipeline import prepare
+from preprocessing.row_rules import original_ids
+from preprocessing.shard_checks import Failure
+from preprocessing.verify import verify
 from preprocessing.vocabulary import Vocabulary
+from tests.preprocessing.corpora import WORDS, make_documents, small_config, write_text
+from tests.preprocessing.mending import writable
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(45)))
 PAD, UNK, CLS, SEP, MASK = range(5)
+VOCABULARY = Vocabulary(PIECES, lowercase=True)
 ROWS = 40
+COLUMNS = [field.name for field in dataclasses.fields(Rows) if field.name != "provenance"]
 BROKEN = 7  # the row that the tests break
 SHARD = "shards/00000.0000-p00-train.arrow"
 
@@ -61,7 +70,7 @@ def make_rows(seed: int) -> Rows:
 
 def write_entry(folder: Path, name: str, rows: Rows) -> ShardEntry:
     with (folder / name).open("wb") as stream:
-        size, digest = write_shard(stream, rows)
+        size, digest = write_shard(stream, rows, VOCABULARY.entry().sha256)
     return ShardEntry(
         name=name,
         group="00000.0000",
@@ -78,8 +87,7 @@ def write_entry(folder: Path, name: str, rows: Rows) -> ShardEntry:
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     (tmp_path / "shards").mkdir()
-    vocabulary = Vocabulary(PIECES, lowercase=True)
-    vocabulary.write(tmp_path / "vocab.txt")
+    VOCABULARY.write(tmp_path / "vocab.txt")
     names = ["p00-held_out", "p00-train", "p01-train"]
     shards = {name: make_rows(seed) for seed, name in enumerate(names)}
     first = shards["p00-train"]
@@ -88,10 +96,10 @@ def dataset(tmp_path: Path) -> Path:
         max_seq_length=16,
         max_predictions_per_seq=2,
         dupe_factor=2,
-        recipe={},
+        recipe={"masked_lm_prob": 0.3, "mask_token_prob": 0.5, "random_token_prob": 0.5},
         digest="0",
         input_digest="0",
-        vocabulary=vocabulary.entry(),
+        vocabulary=VOCABULARY.entry(),
         shards=[write_entry(tmp_path, f"shards/00000.0000-{name}.arrow", rows) for name, rows in shards.items()],
         drops={},
         statistics=Statistics(
@@ -100,9 +108,11 @@ def dataset(tmp_path: Path) -> Path:
             text_bytes=99,
             held_out_documents=1,
             random_next_pairs=int(first.next_sentence_label.sum()),
-            short_pairs=0,
+            forced_random_pairs=0,
+            paired_documents=2,
+            short_documents=0,
             length_histogram=np.bincount(np.diff(first.input_offsets), minlength=17).tolist(),
-            token_counts=[0] * len(PIECES),
+            token_counts=[*[0] * 5, *np.bincount(original_ids(first), minlength=len(PIECES))[5:].tolist()],
         ),
     )
     write_manifest(tmp_path, manifest)
@@ -112,13 +122,9 @@ def dataset(tmp_path: Path) -> Path:
 def replace_shard(folder: Path, change: Callable[[Rows], Rows]) -> None:
     """Write the training shard anew with other rows, its digest and counts put right: a producer's mistake."""
     manifest = read_manifest(folder)
-    entry = write_entry(folder, SHARD, change(copy_of(read_shard(folder / SHARD))))
+    entry = write_entry(folder, SHARD, change(writable(read_shard(folder / SHARD))))
     shards = [entry if shard.name == SHARD else shard for shard in manifest.shards]
     write_manifest(folder, manifest.model_copy(update={"shards": shards}))
-
-
-def copy_of(rows: Rows) -> Rows:
-    return Rows(**{name: np.array(column) for name, column in vars(rows).items()})
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -220,15 +226,15 @@ def test_rows_that_are_too_long_or_masked_too_often(dataset: Path) -> None:
     ]
 
 
-def test_a_failure_reads_well() -> None:
-    assert (
-        str(Failure(SHARD, "the label is one of the objective", 7, 3))
-        == f"{SHARD} row 7: the label is one of the objective (and 2 more rows)"
-    )
+def test_a_failure_reads_well(dataset: Path) -> None:
+    replace_shard(dataset, lambda rows: dataclasses.replace(rows, next_sentence_label=rows.next_sentence_label * 0 + 3))
+    assert [str(failure) for failure in verify(dataset)] == [
+        f"{SHARD} row 0: the label is one of the objective (next_sentence_label = 3) (and 39 more rows)"
+    ]
     assert str(Failure("vocab.txt", "the file is there")) == "vocab.txt: the file is there"
 
 
-@pytest.mark.parametrize("column", [field.name for field in dataclasses.fields(Rows)])
+@pytest.mark.parametrize("column", COLUMNS)
 def test_a_flipped_bit_in_any_column(dataset: Path, column: str) -> None:
     content = bytearray((dataset / SHARD).read_bytes())
     values = getattr(read_shard(dataset / SHARD), column).tobytes()
@@ -269,8 +275,10 @@ def test_a_changed_count(dataset: Path) -> None:
     ("key", "value", "rule"),
     [
         ("length_histogram", [0] * 17, "statistics.length_histogram is that of the rows"),
+        ("length_histogram", [0], "statistics.length_histogram is that of the rows"),
         ("random_next_pairs", 999, "statistics.random_next_pairs is the number of rows labelled 1"),
-        ("token_counts", [0], "statistics.token_counts has a count for every id"),
+        ("token_counts", [0] * len(PIECES), "statistics.token_counts is that of the rows"),
+        ("paired_documents", 400, "short_seq_prob of the documents aim at a shorter length"),
     ],
 )
 def test_statistics_of_other_rows(dataset: Path, key: str, value: object, rule: str) -> None:
@@ -284,8 +292,19 @@ def test_another_vocabulary(dataset: Path) -> None:
     assert list(verify(dataset)) == [Failure("vocab.txt", "its SHA-256 is the manifest's")]
     edit_manifest(dataset, lambda table: table["vocabulary"].update(sha256=other.entry().sha256, size=7))
     assert Failure("vocab.txt", "its size and special tokens are the manifest's") in list(verify(dataset))
+    edit_manifest(dataset, lambda table: table["vocabulary"].update(size=len(PIECES)))
+    shards = [shard.name for shard in read_manifest(dataset).shards]
+    assert list(verify(dataset)) == [Failure(name, "its ids are of the data set's vocabulary") for name in shards]
     (dataset / "vocab.txt").unlink()
     assert Failure("vocab.txt", "the file is there") in list(verify(dataset))
+
+
+def test_fields_that_are_not_the_recipe_s(dataset: Path) -> None:
+    edit_manifest(dataset, lambda table: table["recipe"].update(max_seq_length=32))
+    assert list(verify(dataset)) == [Failure("manifest.json", "max_seq_length is that of its recipe")]
+    edit_manifest(dataset, lambda table: table["recipe"].update(colour="red"))
+    with pytest.raises(UserError, match="none of this version"):
+        list(verify(dataset))
 
 
 def test_the_list_of_shards(dataset: Path) -> None:
@@ -301,6 +320,34 @@ def test_the_list_of_shards(dataset: Path) -> None:
 def test_a_shard_outside_of_the_folder(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["shards"][0].update(name="../elsewhere.arrow"))
     assert Failure("manifest.json", "every shard lies in the folder `shards`") in list(verify(dataset))
+
+
+CHINESE = "中文字學大小人天地水火山石田土上下左右東西南北"
+REAL_MODES: dict[str, dict[str, Any]] = {
+    "balanced": {},
+    "reference": {"nsp_mode": "reference"},
+    "sop": {"objective": "sop"},
+    "none": {"objective": "none"},
+    "whole words": {"whole_word_masking": True},
+    "word once": {"mask_word_once": True},
+    "whole word once": {"whole_word_masking": True, "mask_word_once": True},
+    "cased": {"vocabulary": {"size": 150, "lowercase": False}},
+    "chinese": {"language": "zh", "vocabulary": {"size": 150}},
+    "plain": {"provenance": False, "short_seq_prob": 0.5, "mask_token_prob": 1.0, "random_token_prob": 0.0},
+}
+
+
+@pytest.mark.parametrize("mode", REAL_MODES)
+def test_data_sets_of_every_mode_pass(tmp_path: Path, mode: str) -> None:
+    texts = make_documents(300)
+    if mode == "chinese":
+        names = dict(zip(WORDS, itertools.product(CHINESE, repeat=2), strict=False))
+        texts = [re.sub(r"\w+", lambda word: "".join(names.get(word[0].lower(), word[0])), text) for text in texts]
+        texts = [text.replace(" ", "").replace(".", "。") for text in texts]
+    corpus = write_text(tmp_path / "corpus.txt", texts)
+    manifest = prepare(small_config(tmp_path / "dataset", corpus, **{"provenance": True, **REAL_MODES[mode]}))
+    assert sum(shard.rows for shard in manifest.shards) > 600
+    assert list(verify(tmp_path / "dataset")) == []
 
 
 def test_no_manifest_is_the_users_to_mend(tmp_path: Path) -> None:

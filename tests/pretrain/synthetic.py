@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from preprocessing.contract import (
     SHARDS,
     VOCABULARY,
     Manifest,
+    Provenance,
     Rows,
     ShardEntry,
     Split,
@@ -63,8 +65,12 @@ def write_dataset(
     max_seq_length: int = 32,
     full_share: float = 0.9,
     seed: int = 0,
+    provenance: bool = False,
 ) -> Manifest:
-    """Write a data set; `train[p][s]` and `held_out[s]` are the rows of the s-th shard (of pass p, of pass 0)."""
+    """Write a data set; `train[p][s]` and `held_out[s]` are the rows of the s-th shard (of pass p, of pass 0).
+
+    Its provenance columns, if any, are all 0.
+    """
     (folder / SHARDS).mkdir(parents=True)
     vocabulary = "".join(f"piece{number}\n" for number in range(vocabulary_size)).encode()
     (folder / VOCABULARY).write_bytes(vocabulary)
@@ -80,9 +86,12 @@ def write_dataset(
             max_seq_length=max_seq_length,
             full_share=full_share,
         )
+        if provenance:
+            segment = (np.zeros(count, np.uint64), np.zeros(count, np.uint32), np.zeros(count, np.uint16))
+            rows = replace(rows, provenance=Provenance(*segment, *segment))
         name = f"{SHARDS}/{group:05d}.0000-p{pass_number:02d}-{split}.arrow"
         with (folder / name).open("wb") as stream:
-            size, sha256 = write_shard(stream, rows)
+            size, sha256 = write_shard(stream, rows, hashlib.sha256(vocabulary).hexdigest())
         token_counts += np.bincount(rows.input_ids, minlength=vocabulary_size)
         shards.append(
             ShardEntry(
@@ -123,7 +132,9 @@ def write_dataset(
             text_bytes=0,
             held_out_documents=0,
             random_next_pairs=0,
-            short_pairs=0,
+            forced_random_pairs=0,
+            paired_documents=0,
+            short_documents=0,
             length_histogram=[],
             token_counts=token_counts.tolist(),
         ),

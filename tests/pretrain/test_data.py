@@ -103,6 +103,13 @@ def test_an_epoch_is_the_shards_rows_each_once_and_the_next_is_the_next_pass(
     assert Counter(all_content(second)) == Counter(content_of_shards(folder, manifest, "train", 1))
 
 
+def test_columns_that_tell_of_provenance_change_nothing(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+    with_columns = write_dataset(tmp_path / "dataset", TRAIN, HELD_OUT, full_share=0.3, provenance=True)
+    assert read_shard(tmp_path / "dataset" / with_columns.shards[0].name).provenance is not None
+    [step, other] = [loader(folder, manifest), loader(tmp_path / "dataset", with_columns)]
+    assert all_content([step.step(0, 40)]) == all_content([other.step(0, 40)])
+
+
 def test_a_step_takes_the_same_rows_at_any_world_size(folder: Path, manifest: Manifest) -> None:
     alone = loader(folder, manifest).step(33, 21)  # straddles two epochs
     for world_size, micro_batch_size in ((2, 4), (5, 1), (30, 8)):
