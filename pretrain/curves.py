@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Records = Sequence[dict[str, Any]]
+UNIGRAM = "valid_unigram_loss"
 
 
 def draw_curves(path: Path, runs: dict[str, Records]) -> None:
@@ -27,9 +28,9 @@ def draw_curves(path: Path, runs: dict[str, Records]) -> None:
         axes.plot(
             [record["step"] for record in valid], held_out, "o", color=line.get_color(), label=f"{name}, held out"
         )
-    baselines = [record["valid_unigram_loss"] for record in valid]
-    if baselines:
-        axes.axhline(baselines[-1], color="grey", ls="--", lw=0.8, label=f"unigram {baselines[-1]:.2f}")
+    baselines = {record[UNIGRAM] for records in runs.values() for record in records if UNIGRAM in record}
+    for baseline in sorted(baselines):  # one a data set
+        axes.axhline(baseline, color="grey", ls="--", lw=0.8, label=f"unigram {baseline:.2f}")
     axes.set_xlabel("step")
     axes.set_ylabel("masked-LM loss (nats)")
     axes.legend()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,6 @@ class Filling:
     probabilities: list[float]
 
 
-@torch.no_grad()
 def fill(source: Pretrained, text: str, top: int) -> list[Filling]:
     """The `top` most likely word pieces at each [MASK] of the text, in order.
 
@@ -38,7 +38,13 @@ def fill(source: Pretrained, text: str, top: int) -> list[Filling]:
     if len(encoding.ids) > source.config.max_position_embeddings:
         cause = f"the text has {len(encoding.ids)} tokens, the model takes {source.config.max_position_embeddings}"
         raise UserError(cause, mend="shorten the text")
-    logits_MV, _ = source.model().eval().logits(batch_of([Row.of(encoding)], places))
+    return fill_row(source, Row.of(encoding), places, top)
+
+
+@torch.no_grad()
+def fill_row(source: Pretrained, row: Row, places: Sequence[int], top: int) -> list[Filling]:
+    """The `top` most likely word pieces at these places of a row."""
+    logits_MV, _ = source.model(source.objective).eval().logits(batch_of([row], places))
     best = logits_MV.float().softmax(-1).topk(min(top, len(source.vocabulary)))
     return [
         Filling([source.vocabulary.pieces[piece] for piece in pieces], probabilities)
