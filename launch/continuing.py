@@ -40,16 +40,13 @@ class MaskedRow:
 
 def show(continued: Path, fresh: Path, rows: int) -> None:
     """Print both comparisons; `UserError` when the continued run is less than `AT_LEAST_NATS` ahead."""
-    print_line(
-        f"Held-out masked-LM loss after the same rows, in nats (unigram {last(fresh)['valid_unigram_loss']:.2f}):"
-    )
-    for run in (continued, fresh):
-        record = last(run)
-        accuracy = record["valid_mlm_accuracy"]
-        print_line(
-            f"    {run.name:<12} {record['valid_mlm_loss']:.2f}, {100 * accuracy:.1f} % of the masked words right"
-        )
-    ahead = last(fresh)["valid_mlm_loss"] - last(continued)["valid_mlm_loss"]
+    records = {run: last(run) for run in (continued, fresh)}
+    print_line("Held-out masked-LM loss after the same rows, in nats:")
+    print_line(f"    {'unigram':<12} {records[fresh]['valid_unigram_loss']:.2f}")
+    for run, record in records.items():
+        right_pct = 100 * record["valid_mlm_accuracy"]
+        print_line(f"    {run.name:<12} {record['valid_mlm_loss']:.2f}, {right_pct:.1f} % of the masked words right")
+    ahead = records[fresh]["valid_mlm_loss"] - records[continued]["valid_mlm_loss"]
     print_line(f"What the pretrained encoder brings along: {ahead:.2f} nats.")
     if ahead < AT_LEAST_NATS:
         raise UserError(f"less than {AT_LEAST_NATS} nats", place=str(continued), mend="see the logs of both runs")
