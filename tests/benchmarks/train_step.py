@@ -1,0 +1,338 @@
+"""The whole training step beside transformers': `python -m tests.benchmarks.train_step --model mini --dataset DIR`.
+
+Each peer is a process of its own, so that memory, threads and allocator are its own; they take turns of a second or
+so, each turn the same rows of the same shards, and never run at once. A figure is the median of a peer's turns; a ratio
+is the median of the turns' ratios, so that a slow moment of the machine meets all alike.
+
+    ours      Trainer's step as it is: ragged batches from the loader, DeepSpeed, clipping, AdamW (or LAMB), the losses
+    eager     transformers' BertForPreTraining with SDPA, rows padded to the longest of the batch, labels -100 elsewhere
+    compiled  the same under torch.compile, rows padded to the data set's length, so that there is one shape
+
+Theirs have what their users take: bf16 autocast over fp32 weights, torch's fused AdamW with decay on matrices,
+clipping at 1, dropout 0.1, batches ready on the device before the clock starts, and no reading of the loss. All draw
+from the same loader; tokens a second count real tokens, not padding. torch has no LAMB: theirs stays AdamW.
+
+Without --dataset the rows are synthetic: full rows for nine in ten. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice, repeat
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import DataConfig, Recipe
+from preprocessing.contract import Manifest, read_manifest
+from pretrain import flops
+from pretrain.data import Loader
+from pretrain.dataset import Dataset
+from pretrain.distributed import World, start, stop
+from pretrain.export import to_hugging_face_config
+from pretrain.meter import peak_memory_gib
+from pretrain.step import Step
+from pretrain.stop import StopRequest
+from pretrain.synthetic import write_synthetic
+from pretrain.trainer import Trainer
+from tests.benchmarks.parity import IGNORED, inputs_of, plain_groups
+
+CUDA = torch.cuda.is_available()
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# Layers, hidden size, heads; rows a step on a CPU and on a GPU, at 128 tokens.
+MODELS = {"mini": (4, 256, 4, 16, 512), "base": (12, 768, 12, 8, 256), "large": (24, 1024, 16, 8, 128)}
+PEERS = ("ours", "eager", "compiled")
+WARM_UP_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a peer did in its turn."""
+
+    steps: int
+    tokens: int
+    places: int  # tokens and padding
+    flops: int
+    seconds: float
+    cpu_s: float
+    memory_gib: float  # at its highest so far
+    loss: float  # of the last step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="mini")
+    parser.add_argument("--dataset", type=Path, help="a data set that `bertrain prepare` made; else synthetic rows")
+    parser.add_argument("--length", type=int, default=128, help="tokens of a full row, for synthetic rows")
+    parser.add_argument("--rows", type=int, help="rows a step; a power of two that fits, by default")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of measuring, all peers together")
+    parser.add_argument("--optimizer", choices=("adamw", "lamb"), default="adamw", help="ours; theirs is AdamW")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="of both")
+    parser.add_argument("--zero-stage", type=int, choices=(0, 1, 2, 3), default=1)
+    parser.add_argument("--threads", type=int, default=0, help="of each peer on a CPU; all cores by default")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        recipe = recipe_of(arguments, Path(temporary))
+        run = Path(temporary) / "run"
+        run.mkdir()
+        write_recipe(recipe, run / "recipe.toml")
+        turns = take_turns(run, arguments.peers, arguments.seconds)
+        torch.set_num_threads(arguments.threads or torch.get_num_threads())
+        print(json.dumps(report(recipe, turns, large_product(arguments.precision))))
+
+
+def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
+    """The run that is measured; its data set is made where none is given."""
+    layers, hidden, heads, cpu_rows, gpu_rows = MODELS[arguments.model]
+    if arguments.dataset is None:
+        dataset, short = folder / "dataset", {"short_seq_prob": 0.1}
+        predictions = min(80, round(0.15 * arguments.length) + 1)
+        fields = {"max_seq_length": arguments.length, "max_predictions_per_seq": predictions} | short
+        manifest = write_synthetic(dataset, DataConfig.model_validate(fields))
+    else:
+        dataset, manifest = arguments.dataset, read_manifest(arguments.dataset)
+    rows = arguments.rows or max(1, (gpu_rows if CUDA else cpu_rows) * 128 // manifest.max_seq_length)
+    wanted = {
+        "data": {
+            "dataset": str(dataset),
+            "max_seq_length": manifest.max_seq_length,
+            "max_predictions_per_seq": manifest.max_predictions_per_seq,
+            "dupe_factor": manifest.dupe_factor,
+        },
+        "model": {
+            "num_hidden_layers": layers,
+            "hidden_size": hidden,
+            "num_attention_heads": heads,
+            "intermediate_size": 4 * hidden,
+        },
+        "optimizer": {"name": arguments.optimizer, "warmup_steps": 100},
+        "train": {
+            "precision": arguments.precision,
+            "zero_stage": arguments.zero_stage,
+            "global_batch_size": rows,
+            "micro_batch_size": rows,
+        },
+        "cluster": {"cpu_threads": arguments.threads},
+    }
+    return Recipe.model_validate(wanted)
+
+
+def take_turns(run: Path, peers: list[str], seconds: float) -> dict[str, list[Turn]]:
+    """Every peer once a round until the time is up; a round's turns have the same number of steps."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for peer in peers:
+        pipes[peer], its_end = spawn.Pipe()
+        processes.append(spawn.Process(target=serve, args=(peer, str(run), its_end), daemon=True))
+        processes[-1].start()
+        its_end.close()
+        first = ask(pipes[peer], WARM_UP_STEPS)  # compiled and warm before the next one starts
+        print(f"{peer}: {first.seconds:.1f} s for the first {WARM_UP_STEPS} steps", file=sys.stderr, flush=True)
+    probe = {peer: ask(pipe, WARM_UP_STEPS) for peer, pipe in pipes.items()}
+    steps = max(2, round(WARM_UP_STEPS * min(2.0, seconds / 9 / len(peers)) / probe[peers[0]].seconds))
+    turns: dict[str, list[Turn]] = {peer: [] for peer in peers}
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds or len(turns[peers[-1]]) < 3:
+        for peer, pipe in pipes.items():
+            turns[peer].append(ask(pipe, steps))
+            print(peer, f"{turns[peer][-1].seconds / steps * 1e3:.1f} ms a step", file=sys.stderr, flush=True)
+    for pipe in pipes.values():
+        pipe.send(0)
+    for process in processes:
+        process.join()
+    return turns
+
+
+def ask(pipe: Any, steps: int) -> Turn:
+    pipe.send(steps)
+    answer: Turn = pipe.recv()
+    return answer
+
+
+def serve(peer: str, run: str, pipe: Connection) -> None:
+    """A peer's process: so many steps when asked, until asked for none."""
+    recipe = load_recipe(Path(run) / "recipe.toml")
+    world = start(recipe.cluster)
+    with closing(ours(Path(run), world) if peer == "ours" else theirs(recipe, world, peer == "compiled")) as turns:
+        next(turns)
+        while count := pipe.recv():
+            pipe.send(turns.send(count))
+    stop()
+
+
+def ours(run: Path, world: World) -> Generator[Turn | None, int]:
+    """The trainer's own loop, without evaluations and checkpoints: a turn for each number of steps that is sent."""
+    trainer = Trainer(run, world, StopRequest())
+    state, turn = trainer._restore("never"), None
+    with closing(trainer._loader().steps(0, repeat(trainer.recipe.train.global_batch_size))) as steps:
+        while True:
+            count, taken = (yield turn), []
+            with Clock(world.device) as clock:
+                for step in islice(steps, count):
+                    state, metrics = trainer._train_step(state, step)
+                    taken.append(step)
+            turn = clock.turn(trainer.recipe, taken, sum(step.tokens for step in taken), metrics.loss)
+
+
+def theirs(recipe: Recipe, world: World, compiled: bool) -> Generator[Turn | None, int]:
+    """transformers' model in the loop that its users write."""
+    torch.manual_seed(recipe.train.seed)
+    manifest, turn = read_manifest(Path(recipe.data.dataset)), None
+    fields = to_hugging_face_config(recipe.model, manifest.vocabulary.size)
+    config = transformers.BertConfig.from_dict(fields, attn_implementation="sdpa")
+    model: Any = transformers.BertForPreTraining(config).to(world.device).train()
+    run_model = torch.compile(model) if compiled else model
+    optimizer = recipe.optimizer
+    adam = torch.optim.AdamW(
+        plain_groups(model, optimizer.weight_decay),
+        lr=optimizer.learning_rate / optimizer.warmup_steps,
+        betas=(optimizer.beta1, optimizer.beta2),
+        eps=optimizer.eps,
+        fused=True,
+    )
+    length = manifest.max_seq_length if compiled else 0
+    with closing(loader_of(recipe, manifest).steps(0, repeat(recipe.train.global_batch_size))) as steps:
+        while True:
+            taken = list(islice(steps, (yield turn)))
+            ready = [padded_inputs(step, length, world.device) for step in taken]
+            with Clock(world.device) as clock:
+                for inputs in ready:
+                    with torch.autocast(world.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"):
+                        loss = run_model(**inputs).loss
+                    adam.zero_grad()
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(model.parameters(), optimizer.gradient_clipping)
+                    adam.step()
+            turn = clock.turn(recipe, taken, sum(inputs["input_ids"].numel() for inputs in ready), loss.item())
+
+
+def loader_of(recipe: Recipe, manifest: Manifest) -> Loader:
+    """The trainer's rows in the trainer's order."""
+    return Loader(
+        [Dataset(recipe.data.dataset, manifest)],
+        seed=recipe.train.seed,
+        shuffle_window_rows=recipe.train.shuffle_window_rows,
+        rank=0,
+        world_size=1,
+        micro_batch_size=recipe.train.micro_batch_size,
+    )
+
+
+def padded_inputs(step: Step, length: int, device: torch.device) -> dict[str, Tensor]:
+    """What transformers takes, at least `length` wide."""
+    inputs = inputs_of(step.batches[0])
+    missing = max(0, length - inputs["input_ids"].shape[1])
+    wide = {
+        name: F.pad(tensor, (0, missing), value=IGNORED if name == "labels" else 0)
+        for name, tensor in inputs.items()
+        if tensor.ndim == 2
+    }
+    return {name: tensor.to(device) for name, tensor in (inputs | wide).items()}
+
+
+class Clock:
+    """Wall and CPU seconds of a block; on a GPU until it has finished."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> Clock:
+        self._wait()
+        self.began = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait()
+        self.ended = time.perf_counter(), time.process_time()
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def turn(self, recipe: Recipe, steps: list[Step], places: int, loss: float) -> Turn:
+        """The record of these steps."""
+        seconds, cpu_s = (end - begin for begin, end in zip(self.began, self.ended, strict=True))
+        sums = {
+            name: sum(getattr(step, name) for step in steps)
+            for name in ("rows", "tokens", "squared_lengths", "masked_tokens")
+        }
+        vocabulary_size = read_manifest(Path(recipe.data.dataset)).vocabulary.size
+        work = flops.training_flops(recipe.model, vocabulary_size, **sums)
+        return Turn(len(steps), sums["tokens"], places, work, seconds, cpu_s, peak_memory_gib(self.device), loss)
+
+
+def report(recipe: Recipe, turns: dict[str, list[Turn]], matmul_flops: float) -> dict[str, object]:
+    """Medians a peer, and ratios of the same round's turns."""
+    device = torch.device("cuda" if CUDA else "cpu")
+    peak = flops.peak_flops(device)
+    figures = {}
+    for peer, of_peer in turns.items():
+        flops_per_s = statistics.median(turn.flops / turn.seconds for turn in of_peer)
+        figures[peer] = {
+            "tokens_per_s": round(statistics.median(turn.tokens / turn.seconds for turn in of_peer)),
+            "step_ms": round(1e3 * statistics.median(turn.seconds / turn.steps for turn in of_peer), 2),
+            "step_cpu_ms": round(1e3 * statistics.median(turn.cpu_s / turn.steps for turn in of_peer), 2),
+            "tflops": round(flops_per_s / 1e12, 4),
+            "mfu": round(flops_per_s / peak, 4) if peak else None,
+            "large_product_pct": round(100 * flops_per_s / matmul_flops, 1),
+            "peak_memory_gib": round(max(turn.memory_gib for turn in of_peer), 2),
+            "padding_pct": round(100 * (1 - sum(t.tokens for t in of_peer) / sum(t.places for t in of_peer)), 2),
+            "last_loss": round(of_peer[-1].loss, 3),
+        }
+    return {
+        "benchmark": "train_step",
+        "ratio": ratio(turns, "eager"),
+        "ratio_compiled": ratio(turns, "compiled"),
+        "reference": f"transformers {transformers.__version__} eager, SDPA",
+        "model": f"{recipe.model.num_hidden_layers} x {recipe.model.hidden_size}",
+        "rows": recipe.train.global_batch_size,
+        "length": recipe.data.max_seq_length,
+        "precision": recipe.train.precision,
+        "optimizer": recipe.optimizer.name,
+        "zero_stage": recipe.train.zero_stage,
+        "device": torch.cuda.get_device_name() if CUDA else "CPU",
+        "torch": torch.__version__,
+        "rounds": len(turns[next(iter(turns))]),
+        "large_product_tflops": round(matmul_flops / 1e12, 3),
+        "peers": figures,
+    }
+
+
+def ratio(turns: dict[str, list[Turn]], peer: str) -> float | None:
+    """How many times the tokens a second of `peer` ours takes; None where one of them did not run."""
+    pairs = zip(turns.get("ours", []), turns.get(peer, []), strict=False)
+    ratios = [(ours.tokens / ours.seconds) / (theirs.tokens / theirs.seconds) for ours, theirs in pairs]
+    return round(statistics.median(ratios), 3) if ratios else None
+
+
+def large_product(precision: str) -> float:
+    """FLOP/s of a large matrix product, the best of several: what the step could reach at most."""
+    device = torch.device("cuda" if CUDA else "cpu")
+    size = 8192 if CUDA else 2048
+    left, right = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
+    times = []
+    for _ in range(10):
+        with Clock(device) as clock:
+            left @ right
+        times.append(clock.ended[0] - clock.began[0])
+    return 2 * size**3 / min(times)
+
+
+if __name__ == "__main__":
+    main()
