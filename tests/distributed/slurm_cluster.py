@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -88,7 +89,7 @@ class SlurmCluster:
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.kill_wait_s = kill_wait_s
 
-    def __enter__(self) -> SlurmCluster:
+    def __enter__(self) -> Self:
         try:
             self._configure()
             self._start_daemons()

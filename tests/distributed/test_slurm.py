@@ -118,6 +118,10 @@ def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> No
     nodes = doctor.examine_nodes(load_recipe("demo", TWO_NODES), tmp_path)
     assert sorted(node.name for node in nodes) == ["n1", "n2"]
     assert doctor.odd_ones(nodes) == []  # both are this machine
+    network = [node.findings[-1] for node in nodes]
+    assert [(one.name, one.level, one.found) for one in network] == [("network", "ok", "2 nodes")] * 2
+    assert sum(one.measured.endswith("GB/s from each") for one in network) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_slurm_accepts_every_script_that_was_looked_at() -> None:

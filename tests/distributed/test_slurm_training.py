@@ -1,103 +1,160 @@
-"""The real thing: a tiny BERT prepared and trained by jobs of a real Slurm, beside mpirun and this machine alone."""
+"""The real thing: a small BERT, prepared, trained and exported by jobs of a real Slurm, beside mpirun and torchrun."""
 
 from __future__ import annotations
 
-import json
-import os
-import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from launch import starts
+from configs.recipe import load_recipe
+from launch import mpi, run_folder, starts
+from pretrain.metrics import read_metrics
+from tests.distributed import slurm_network
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+from tests.distributed.slurm_network import NetworkedCluster
+from tests.integration.small import command, environment, write_small
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}"),
 ]
-WORDS = ["river", "mountain", "stone", "house", "bird", "green", "blue", "runs", "sings", "falls", "over", "under"]
-RECIPE = """
-name = "slurm"
-[data]
-dataset = "datasets/tiny"
-max_seq_length = 32
-max_predictions_per_seq = 5
-dupe_factor = 1
-held_out_fraction = 0.1
-corpora = [{ paths = ["corpus.txt"], format = "text" }]
-vocabulary.size = 200
-[model]
-hidden_size = 16
-num_hidden_layers = 1
-num_attention_heads = 2
-intermediate_size = 32
-max_position_embeddings = 32
-[optimizer]
-warmup_steps = 2
-[train]
-steps = 60
-global_batch_size = 8
-micro_batch_size = 2
-log_every_steps = 1
-precision = "fp32"
-[checkpoint]
-every_steps = 1000
-[cluster]
-device = "cpu"
-cpu_threads = 1
-ranks_per_node = 1
-nodes = 2
-"""
+PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
+STEPS = 60
+TWO_NODES = ("cluster.nodes=2", "cluster.ranks_per_node=1", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
+ONE_NODE = ("cluster.nodes=1", "cluster.ranks_per_node=2", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, its data set, and run `here`: trained on two ranks of this machine, undisturbed."""
+    folder = tmp_path_factory.mktemp("slurm")
+    write_small(folder)
+    bertrain(folder, {}, "prepare", "recipe.toml", "data.workers=1")
+    bertrain(folder, {}, "train", "recipe.toml", "name=here", *ONE_NODE)
+    return folder
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Path:
-    """A folder with a recipe and its corpus."""
-    draw = random.Random(7)
-    sentences = [" ".join(draw.choices(WORDS, k=draw.randint(5, 12))).capitalize() + "." for _ in range(800)]
-    documents = ["\n".join(sentences[start : start + 8]) for start in range(0, len(sentences), 8)]
-    (tmp_path / "corpus.txt").write_text("\n\n".join(documents))
-    (tmp_path / "tiny.toml").write_text(RECIPE)
-    return tmp_path
+def cluster() -> Iterator[SlurmCluster]:
+    with SlurmCluster(3, kill_wait_s=30) as running:
+        yield running
 
 
 def bertrain(work: Path, env: dict[str, str], *arguments: str) -> str:
-    argv = [sys.executable, "-m", "launch.cli", *arguments]
-    done = subprocess.run(argv, cwd=work, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return succeed(work, env, *command(*arguments))
+
+
+def succeed(work: Path, env: dict[str, str], *argv: str) -> str:
+    env = {**environment(), "OMP_NUM_THREADS": "1", **env}
+    done = subprocess.run(argv, cwd=work, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def metrics(run: Path) -> list[dict[str, Any]]:
-    file = run / "metrics.jsonl"
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def losses(run: Path) -> list[tuple[float, object, float]]:
+    return [(one["step"], one["rows"], one["loss"]) for one in read_metrics(run)]
 
 
-def losses(run: Path) -> list[tuple[int, str, float]]:
-    return [(one["step"], one["rows"], one["loss"]) for one in metrics(run)]
+def log_of(run: Path) -> str:
+    return (run / "logs/slurm.log").read_text()
 
 
-def test_jobs_that_come_back_train_to_the_same_bits_as_this_machine(work: Path) -> None:
-    run = work / "runs" / "slurm"
-    with SlurmCluster(2) as cluster:
-        told = bertrain(work, cluster.env, "submit", "tiny.toml", "--prepare").splitlines()
-        assert [line.partition(":")[0] for line in told] == ["job 1", "job 2"]
-        assert told[1].endswith("after job 1")
-        wait_until(lambda: len(metrics(run)) >= 5, 200, "step 5")
-        cluster.run("scancel", "--batch", "--signal=USR1", "2")
-        assert cluster.wait("2", timeout_s=200) == "COMPLETED", (run / "logs/slurm.log").read_text()
-    assert len(starts.read_starts(run)) == 2
-    assert [step for step, _, _ in losses(run)] == list(range(1, 61))
+def wait_for_step(run: Path, step: int) -> None:
+    wait_until(lambda: any(one[0] >= step for one in losses(run)), 300, f"step {step} of {run}")
 
-    here = ["cluster.nodes=1", "cluster.ranks_per_node=2"]
-    bertrain(work, dict(os.environ), "train", "tiny.toml", "name=here", *here)
-    assert losses(run) == losses(work / "runs" / "here")
-    if shutil.which("mpirun"):
-        bertrain(work, dict(os.environ), "submit", "tiny.toml", "--to", "mpi", "name=mpi", *here)
-        assert losses(run) == losses(work / "runs" / "mpi")
+
+def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(work: Path, cluster: SlurmCluster) -> None:
+    """An array prepares, two nodes train a first phase and a second, the second is evaluated and exported."""
+    (work / "second.toml").write_text(
+        'base = "recipe.toml"\nname = "second"\n[train]\nsteps = 4\ninitialise_from = "runs/first"\n'
+        "evaluate_every_steps = 2\n[cluster]\nnodes = 2\nranks_per_node = 1\n"
+    )
+    overrides = ("name=first", "data.dataset=by-jobs", "data.group_bytes=4000", *TWO_NODES)
+    chain = ("--prepare", "--shares", "3", "--then", "second.toml", "--export", "my bert")
+    told = bertrain(work, cluster.env, "submit", "recipe.toml", *overrides, *chain).splitlines()
+    assert len(told) == 5
+    last = told[-1].split(":")[0].removeprefix("job ")
+    assert cluster.wait(last, timeout_s=600) == "COMPLETED", log_of(work / "runs/second")
+
+    bertrain(work, {}, "prepare", "recipe.toml", *overrides, "data.dataset=by-hand")
+    for shard in (work / "by-hand/shards").iterdir():
+        assert (work / "by-jobs/shards" / shard.name).read_bytes() == shard.read_bytes()
+    bertrain(work, {}, "train", "recipe.toml", *overrides, *ONE_NODE, "name=first-here")
+    assert losses(work / "runs/first") == losses(work / "runs/first-here")
+    evaluated = read_metrics(work / "runs/second")[-1]
+    assert evaluated["valid_mlm_loss"] < read_metrics(work / "runs/first")[0]["mlm_loss"]
+    assert (work / "my bert/model.safetensors").is_file()
+
+
+def test_a_job_comes_back_from_every_interruption_to_the_same_bits(work: Path, cluster: SlurmCluster) -> None:
+    """Slurm's warning, a requeue by hand, and a node that dies by SIGKILL: slurmd, its step, and its rank."""
+    run = work / "runs/disturbed"
+    (told,) = bertrain(work, cluster.env, "submit", "recipe.toml", "name=disturbed", *TWO_NODES).splitlines()
+    job = told.split(":")[0].removeprefix("job ")
+    wait_for_step(run, 5)
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    wait_for_step(run, 20)
+    cluster.run("scontrol", "requeue", job)
+    wait_for_step(run, 35)
+    cluster.kill_node("n2")
+    assert cluster.wait(job, timeout_s=600) == "COMPLETED", log_of(run)
+    assert losses(run) == losses(work / "runs/here")
+    assert cluster.field(job, "Restarts") == "3"
+    assert [start.nodes for start in starts.read_starts(run)] == [["n1", "n2"]] * 3 + [["n1", "n3"]]
+
+
+@pytest.mark.skipif(bool(slurm_network.why_not()), reason=slurm_network.why_not())
+def test_a_job_leaves_a_node_whose_cable_is_cut(work: Path) -> None:
+    run = work / "runs/cut"
+    with NetworkedCluster(3, kill_wait_s=30) as cluster:
+        (told,) = bertrain(work, cluster.env, "submit", "recipe.toml", "name=cut", *TWO_NODES).splitlines()
+        job = told.split(":")[0].removeprefix("job ")
+        wait_for_step(run, 10)
+        cluster.cut("n2")
+        assert cluster.wait(job, timeout_s=600) == "COMPLETED", log_of(run)
+    assert losses(run) == losses(work / "runs/here")
+    assert [start.nodes for start in starts.read_starts(run)] == [["n1", "n2"], ["n1", "n3"]]
+
+
+def test_time_limits_that_are_too_short_change_no_bit(work: Path, cluster: SlurmCluster) -> None:
+    """Two minutes a start, warned half a minute before; stopped in the third start, and compared up to there."""
+    run = work / "runs/limited"
+    endless = ("train.steps=1_000_000", "optimizer.decay=constant", "checkpoint.every_steps=1_000_000")
+    short = ("cluster.time_limit_min=2", "cluster.stop_before_limit_s=30")
+    arguments = ("recipe.toml", "name=limited", *TWO_NODES, *endless, *short)
+    (told,) = bertrain(work, cluster.env, "submit", *arguments).splitlines()
+    job = told.split(":")[0].removeprefix("job ")
+    wait_until(lambda: len(starts.read_starts(run)) == 3, 600, f"the third start: {log_of(run)}")
+    wait_for_step(run, starts.read_starts(run)[2].step + 5)
+    bertrain(work, cluster.env, "stop", "runs/limited")
+    assert cluster.wait(job) == "FAILED"
+    assert cluster.field(job, "Restarts") == "2"
+    done = losses(run)
+    undisturbed = ("name=unlimited", *ONE_NODE, *endless, f"train.steps={len(done)}")
+    bertrain(work, {}, "train", "recipe.toml", *undisturbed)
+    assert done == losses(work / "runs/unlimited")
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun; install it with: apt-get install openmpi-bin")
+@pytest.mark.skipif(not PMIX, reason="no libpmix.so, which Slurm loads; install it with: apt-get install libpmix-dev")
+def test_mpirun_and_srun_with_pmix_train_as_torchrun_does(work: Path, cluster: SlurmCluster) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+    succeed(work, {}, *torchrun, "-m", "launch.cli", "train", "recipe.toml", "name=torchrun", *ONE_NODE)
+
+    bertrain(work, {}, "submit", "recipe.toml", "--to", "mpi", "name=mpirun", *ONE_NODE)
+
+    recipe = load_recipe(
+        work / "recipe.toml", ["name=pmix", f"runs={work}/runs", f"data.dataset={work}/dataset", *TWO_NODES]
+    )
+    with run_folder.opened(recipe, "auto") as run:
+        starts.begin(run, "by hand", is_first=True, nodes=cluster.nodes[:2], ranks=2)
+        argv = ["srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *mpi.rank_argv(recipe, run, 1)]
+        succeed(work, cluster.env, *argv)
+    expected = losses(work / "runs/torchrun")
+    assert expected[-1][0] == STEPS
+    assert losses(work / "runs/mpirun") == losses(work / "runs/pmix") == expected == losses(work / "runs/here")
