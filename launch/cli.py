@@ -114,8 +114,9 @@ def inspect(
     rows: Annotated[int, typer.Option("--rows", min=0, help="Pairs to show.")] = 5,
     split: Annotated[Split, typer.Option("--split", help="Which documents' pairs.")] = Split.train,
     pass_number: Annotated[int, typer.Option("--pass", min=0, help="Which pass over the corpus.")] = 0,
+    card: Annotated[bool, typer.Option("--card/--no-card", help="Write DATA_CARD.md into the data set.")] = True,
 ) -> None:
-    """Show pairs decoded, with their masked, kept and replaced tokens, and the totals.
+    """Show pairs decoded, with their masked, kept and replaced tokens, and the totals; write DATA_CARD.md.
 
     [dim]bertrain inspect datasets/demo --rows 3 --split held_out[/]
     """
@@ -127,12 +128,17 @@ def inspect(
     screen.print(legend())
     for pair in decoded_pairs(dataset, split.value, pass_number, rows):
         screen.print(pair)
-    screen.print(totals(read_manifest(dataset)))
+    manifest = read_manifest(dataset)
+    screen.print(totals(manifest))
+    if card:
+        from preprocessing.card import write_card
+
+        screen.print(f"what it is, in tables and pictures: {write_card(dataset, manifest)}", markup=False)
 
 
 @app.command(rich_help_panel=DATA)
 def verify(dataset: Dataset) -> None:
-    """Check a data set against the contract: digests, counts, and every rule on every row.
+    """Check a data set against the contract: digests, counts, every rule on every row, and what chance made of them.
 
     [dim]bertrain verify datasets/demo[/]
     """
@@ -217,24 +223,39 @@ def plan(
     overrides: Overrides = None,
     ranks: Annotated[int, typer.Option("--gpus", min=1, help="Devices, for the memory of each.")] = 8,
     hardware: Annotated[str, typer.Option("--hardware", help="h200, h100, a100, v100 or cpu.")] = "h100",
+    tflops: Annotated[
+        float | None, typer.Option("--tflops", min=0.001, help="Peak of its 16-bit matrix products, 10¹² a second.")
+    ] = None,
+    memory_gb_s: Annotated[
+        float | None, typer.Option("--memory-gb-s", min=0.1, help="Bandwidth of its memory.")
+    ] = None,
     node_gb_s: Annotated[
         float | None, typer.Option("--node-gb-s", min=0.01, help="Bandwidth of a device to others of its node.")
     ] = None,
     network_gb_s: Annotated[
         float | None, typer.Option("--network-gb-s", min=0.01, help="Bandwidth of a device to other nodes.")
     ] = None,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, help="To prepare the data set in.")] = 24.0,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw the scaling curve into this PNG.")] = None,
 ) -> None:
     """Tell what a run will cost: memory by ZeRO stage, communication, time, scaling to 1,024 GPUs, preparation.
 
-    [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --picture scaling.png[/]
+    The hardware's figures can be replaced by measured ones.
+
+    [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --network-gb-s 25 --picture scaling.png[/]
     """
     from configs.recipe import load_recipe
     from launch.console import console
     from launch.planning import find_hardware, show
 
-    profile = find_hardware(hardware, node_gb_s, network_gb_s)
-    show(console(), load_recipe(recipe, overrides or ()), profile, ranks, picture)
+    profile = find_hardware(
+        hardware,
+        peak_flops=None if tflops is None else tflops * 1e12,
+        memory_gb_s=memory_gb_s,
+        node_gb_s=node_gb_s,
+        network_gb_s=network_gb_s,
+    )
+    show(console(), load_recipe(recipe, overrides or ()), profile, ranks, hours, picture)
 
 
 @app.command(rich_help_panel=CLUSTER)

@@ -11,13 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.errors import UserError
+from configs.schema import Objective
 from launch.console import console
 from preprocessing.contract import VOCABULARY, Manifest, Rows, Split, check_shard, read_manifest, read_shard
 from preprocessing.verify import verify
 from preprocessing.vocabulary import CONTINUATION, MASK, Vocabulary
 
 STYLES = {"masked": "cyan", "kept": "green", "replaced": "red", "special": "dim"}
-LABELS = ("B follows A", "B comes from another document")
+LABELS = {
+    "nsp": ("B follows A", "B comes from another document"),
+    "sop": ("A and B are in order", "A and B are swapped"),
+}
 
 
 def legend() -> Text:
@@ -46,13 +50,15 @@ def decoded_pairs(folder: Path, split: Split, pass_number: int, count: int) -> I
             check_shard(folder, shard)
             rows = read_shard(folder / shard.name)
             for row in range(len(rows)):
-                yield Text.assemble((f"{shard.name} row {row}: ", "bold"), decoded(rows, row, vocabulary))
+                yield Text.assemble(
+                    (f"{shard.name} row {row}: ", "bold"), decoded(rows, row, vocabulary, manifest.objective)
+                )
 
     return islice(pairs(), count)
 
 
-def decoded(rows: Rows, row: int, vocabulary: Vocabulary) -> Text:
-    """One pair: label and length, then segment A and segment B on a line each."""
+def decoded(rows: Rows, row: int, vocabulary: Vocabulary, objective: Objective) -> Text:
+    """One row: length and label, then segment A and segment B, if there is one, on a line each."""
     ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
     masked = slice(rows.masked_offsets[row], rows.masked_offsets[row + 1])
     truth = dict(zip(rows.masked_lm_positions[masked].tolist(), rows.masked_lm_ids[masked].tolist(), strict=True))
@@ -61,8 +67,12 @@ def decoded(rows: Rows, row: int, vocabulary: Vocabulary) -> Text:
         for place, seen in enumerate(ids.tolist())
     ]
     border = int(rows.segment_a_length[row])
+    head = f"{len(ids)} tokens, {len(truth)} masked"
+    if objective == "none":
+        return Text("\n").join([Text(head + _origin(rows, row, "a")), _joined("  ", tokens)])
     label = int(rows.next_sentence_label[row])
-    head = f"{len(ids)} tokens, {len(truth)} masked, next_sentence_label {label}: {LABELS[label]}"
+    head += f", next_sentence_label {label}: {LABELS[objective][label]}"
+    head += _origin(rows, row, "a") + _origin(rows, row, "b")
     return Text("\n").join([Text(head), _joined("  A ", tokens[:border]), _joined("  B ", tokens[border:])])
 
 
@@ -79,7 +89,8 @@ def verify_aloud(folder: Path) -> None:
         raise UserError(f"{failures} failure(s), listed above", place=str(folder), mend=mend)
     rows = sum(shard.rows for shard in manifest.shards)
     screen.print(
-        f"{folder}: {len(manifest.shards)} shards, {rows:,} pairs, vocabulary and counts are right", markup=False
+        f"{folder}: {len(manifest.shards)} shards, {rows:,} pairs, vocabulary, counts, rows and chances are right",
+        markup=False,
     )
 
 
@@ -95,6 +106,15 @@ def totals(manifest: Manifest) -> Table:
         counts = (len(shards), rows, tokens)
         table.add_row(split, str(number), *(f"{n:,}" for n in counts), fill, f"{masked:,}", f"{size / 1e6:,.1f}")
     return table
+
+
+def _origin(rows: Rows, row: int, segment: str) -> str:
+    """Where a segment comes from, if the data set says so: document and sentences, the last one included."""
+    if rows.provenance is None:
+        return ""
+    names = (f"{segment}_document", f"{segment}_first_sentence", f"{segment}_sentences")
+    document, first, count = (int(getattr(rows.provenance, name)[row]) for name in names)
+    return f"\n  {segment.upper()} is from document {document:016x}, sentences {first} to {first + count - 1}"
 
 
 def _token(seen: str, truth: str | None) -> Text:

@@ -31,6 +31,8 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 SHARDS = "shards"
+CARD = "DATA_CARD.md"  # of use to people alone: it may be missing, and so may its pictures
+PICTURES = "card"
 _VOCABULARY_KEY = b"vocabulary_sha256"  # in a shard's schema
 
 Split = Literal["train", "held_out"]

@@ -21,7 +21,7 @@ from typing import IO, Any
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, atomic_write_text, explain_write_errors, sha256_of_file
 from configs.schema import digest_of
-from preprocessing.contract import MANIFEST, SHARDS, VOCABULARY, Manifest, check_shard, read_manifest
+from preprocessing.contract import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY, Manifest, check_shard, read_manifest
 from preprocessing.group import GROUPS
 from preprocessing.share import WHOLE, Share
 
@@ -224,7 +224,8 @@ def _remove_contents(folder: Path) -> None:
     """All of a data set but the lock; the manifest goes first."""
     (folder / MANIFEST).unlink(missing_ok=True)
     (folder / VOCABULARY).unlink(missing_ok=True)
-    for part in (GROUPS, SHARDS):
+    (folder / CARD).unlink(missing_ok=True)
+    for part in (GROUPS, SHARDS, PICTURES):
         shutil.rmtree(folder / part, ignore_errors=True)
     for path in (folder / WORK).iterdir():
         if path.is_dir():

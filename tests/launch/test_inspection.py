@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from launch.inspection import STYLES, decoded
-from preprocessing.contract import Rows
+from preprocessing.contract import Provenance, Rows
 from preprocessing.vocabulary import Vocabulary
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat", "[", "dog")
@@ -27,7 +29,7 @@ def test_a_pair_is_two_lines_with_its_masks_marked() -> None:
     rows = pair(
         "[CLS] the cat ##s sat [SEP] [MASK] ##s [ dog the [SEP]", {2: "cat", 6: "cat", 9: "sat", 10: "the"}, 6, 1
     )
-    text = decoded(rows, 0, VOCABULARY)
+    text = decoded(rows, 0, VOCABULARY, "nsp")
     assert text.plain.splitlines() == [
         "12 tokens, 4 masked, next_sentence_label 1: B comes from another document",
         "  A  [CLS] the [cat←cat] ##s sat [SEP]",
@@ -40,6 +42,25 @@ def test_a_pair_is_two_lines_with_its_masks_marked() -> None:
 
 
 def test_word_pieces_join_where_nothing_is_masked() -> None:
-    text = decoded(pair("[CLS] the cat ##s [SEP] sat [SEP]", {1: "the"}, 5, 0), 0, VOCABULARY)
+    text = decoded(pair("[CLS] the cat ##s [SEP] sat [SEP]", {1: "the"}, 5, 0), 0, VOCABULARY, "nsp")
     assert text.plain.splitlines()[0].endswith("next_sentence_label 0: B follows A")
     assert text.plain.splitlines()[1] == "  A  [CLS] [the←the] cats [SEP]"
+
+
+def test_labels_are_those_of_the_objective() -> None:
+    rows = pair("[CLS] the cat [SEP] sat [SEP]", {1: "the"}, 4, 1)
+    assert decoded(rows, 0, VOCABULARY, "sop").plain.splitlines()[0].endswith("A and B are swapped")
+    alone = decoded(pair("[CLS] the cat sat [SEP]", {1: "the"}, 5, 0), 0, VOCABULARY, "none")
+    assert alone.plain.splitlines() == ["5 tokens, 1 masked", "   [CLS] [the←the] cat sat [SEP]"]
+
+
+def test_provenance_is_told() -> None:
+    origin = Provenance(
+        np.array([255], np.uint64), np.array([3], np.uint32), np.array([2], np.uint16),
+        np.array([16], np.uint64), np.array([0], np.uint32), np.array([1], np.uint16),
+    )  # fmt: skip
+    rows = replace(pair("[CLS] the cat [SEP] sat [SEP]", {1: "the"}, 4, 1), provenance=origin)
+    assert decoded(rows, 0, VOCABULARY, "nsp").plain.splitlines()[1:3] == [
+        "  A is from document 00000000000000ff, sentences 3 to 4",
+        "  B is from document 0000000000000010, sentences 0 to 0",
+    ]
