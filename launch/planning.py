@@ -16,23 +16,17 @@ from pretrain.cost import HARDWARE, TEXT_MB_S, Cost, Hardware, StepCost, prepara
 from pretrain.metrics import duration
 
 TEXT_GB = (1, 10, 100, 1_000, 10_000)
-WANTED_HOURS = 24
 
 
-def find_hardware(name: str, node_gb_s: float | None, network_gb_s: float | None) -> Hardware:
-    """A profile by its name, with other bandwidths where they are given."""
+def find_hardware(name: str, **measured: float | None) -> Hardware:
+    """A profile by its name, with fields of `Hardware` replaced where they are given."""
     if name not in HARDWARE:
         raise UserError(f"no profile {name!r}", place="--hardware", mend=f"take one of {', '.join(HARDWARE)}")
-    profile = HARDWARE[name]
-    return replace(
-        profile,
-        node_gb_s=profile.node_gb_s if node_gb_s is None else node_gb_s,
-        network_gb_s=profile.network_gb_s if network_gb_s is None else network_gb_s,
-    )
+    return replace(HARDWARE[name], **{field: value for field, value in measured.items() if value is not None})
 
 
-def show(screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, picture: Path | None) -> None:
-    """Print the plan for so many devices; draw the scaling curve into a file if one is named."""
+def show(screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours: float, picture: Path | None) -> None:
+    """Print the plan for so many devices, and `hours` to prepare in; draw the scaling curve if a file is named."""
     cost = Cost(recipe, hardware, recipe.data.vocabulary.size)
     data = recipe.data
     screen.print(
@@ -48,7 +42,7 @@ def show(screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, pictur
     steps = list(cost.scaling())
     screen.print(scaling_table(steps, recipe.train.steps))
     corpus_format = data.corpora[0].format if data.corpora else "text"
-    screen.print(preparation_table(data.dupe_factor, corpus_format))
+    screen.print(preparation_table(data.dupe_factor, corpus_format, hours))
     if picture is not None:
         draw_scaling(steps, f"{recipe.name} on {hardware.name}", picture)
         screen.print(f"the scaling curve: {picture}", markup=False)
@@ -70,8 +64,10 @@ def memory_table(cost: Cost, ranks: int) -> Table:
 
 def scaling_table(costs: Sequence[StepCost], steps: int) -> Table:
     """One line a number of ranks."""
-    titles = ("ranks", "micro-batch", "accumulation", "GB sent", "computing", "sending", "rows/s", "efficiency", "time")
-    table = _table("Scaling", titles)
+    titles = ("ranks", "micro", "accum.", "GB sent", "compute", "send", "rows/s", "linear", "time")
+    table = _table(
+        "Scaling (micro: rows at once; accum.: micro-batches a step; linear: of so many single ranks)", titles
+    )
     for one in costs:
         table.add_row(
             f"{one.ranks:,}",
@@ -87,15 +83,15 @@ def scaling_table(costs: Sequence[StepCost], steps: int) -> Table:
     return table
 
 
-def preparation_table(passes: int, corpus_format: str) -> Table:
-    """One line an amount of text."""
-    titles = ("text", "core-hours", "shards", f"cores for {WANTED_HOURS} h")
+def preparation_table(passes: int, corpus_format: str, hours: float) -> Table:
+    """One line an amount of text: what it costs, and the cores that prepare it in so many hours."""
+    titles = ("text", "core-hours", "shards", f"cores for {hours:g} h")
     table = _table(
         f"Preparation: {passes} pass(es) over {corpus_format}, {TEXT_MB_S[corpus_format]:g} MB/s a core", titles
     )
     for text_gb in TEXT_GB:
         cost = preparation(text_gb, passes, corpus_format)
-        workers = cost.workers_for(WANTED_HOURS)
+        workers = cost.workers_for(hours)
         table.add_row(f"{text_gb:,} GB", f"{cost.core_hours:,.1f}", f"{cost.shards_gb:,.1f} GB", f"{workers:,}")
     return table
 

@@ -168,8 +168,7 @@ class Cost:
         accumulation = math.ceil(rows / micro_batch)
         communicated = self.communication_bytes(ranks, accumulation)
         compute_s = rows * self.row_s + self._optimizer_s(ranks)
-        bandwidth = self.hardware.node_gb_s if ranks <= self.hardware.per_node else self.hardware.network_gb_s
-        communication_s = communicated / (bandwidth * 1e9)
+        communication_s = self._sending_s(ranks, communicated)
         return StepCost(
             ranks=ranks,
             micro_batch_size=micro_batch,
@@ -211,6 +210,19 @@ class Cost:
         while ranks <= min(most_ranks, self.recipe.train.global_batch_size):
             yield self.step(ranks)
             ranks *= 2
+
+    def _sending_s(self, ranks: int, communicated: float) -> float:
+        """Collectives in two levels, as NCCL's: within the nodes, and between them by all devices' links at once.
+
+        A rank sends (n-1)/n of a tensor within its node of n ranks, and 1/n of the tensor's (N-1)/N to the N-1 others.
+        """
+        if ranks == 1:
+            return 0.0
+        in_node = min(ranks, self.hardware.per_node)
+        tensor_bytes = communicated * ranks / (ranks - 1)
+        within_bytes = tensor_bytes * (in_node - 1) / in_node
+        between_bytes = communicated - within_bytes
+        return within_bytes / (self.hardware.node_gb_s * 1e9) + between_bytes / (self.hardware.network_gb_s * 1e9)
 
     def _optimizer_s(self, ranks: int) -> float:
         owned = self.parameters / (ranks if self.recipe.train.zero_stage else 1)

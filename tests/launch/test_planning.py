@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.recipe import load_recipe
-from launch.planning import efficiency, find_hardware, show
+from launch.planning import efficiency, find_hardware, preparation_table, show
 from pretrain.cost import HARDWARE, Cost
 
 RECIPE = load_recipe("demo", ["train.global_batch_size=4096", "train.steps=1000", "train.zero_stage=2"])
@@ -22,7 +23,7 @@ def screen() -> Console:
 
 
 def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path: Path) -> None:
-    show(screen, RECIPE, HARDWARE["h100"], 64, tmp_path / "scaling.png")
+    show(screen, RECIPE, HARDWARE["h100"], 64, 24.0, tmp_path / "scaling.png")
     shown = screen.export_text()
     memory, _, rest = shown.partition("\nScaling")
     scaling, _, text = rest.partition("\nPreparation: 5 pass(es) over wikipedia")
@@ -38,16 +39,24 @@ def first_words(text: str) -> list[str]:
 
 
 def test_bandwidths_are_inputs() -> None:
-    assert find_hardware("a100", None, None) == HARDWARE["a100"]
-    slow = find_hardware("a100", 10.0, 1.0)
+    assert find_hardware("a100", node_gb_s=None) == HARDWARE["a100"]
+    slow = find_hardware("a100", node_gb_s=10.0, network_gb_s=1.0, peak_flops=None)
     assert (slow.node_gb_s, slow.network_gb_s) == (10.0, 1.0)
     fast_steps, slow_steps = (list(Cost(RECIPE, one, 4096).scaling()) for one in (HARDWARE["a100"], slow))
     assert efficiency(slow_steps[4], slow_steps[0]) < efficiency(fast_steps[4], fast_steps[0]) < 1
 
 
+def test_workers_for_a_wanted_time(screen: Console) -> None:
+    screen.print(preparation_table(1, "text", 2.0))
+    row = next(line for line in screen.export_text().splitlines() if "1,000 GB" in line)
+    core_hours = 1e6 * (1 / 17 + 1 / 85) / 3600
+    assert row.split()[2] == f"{core_hours:,.1f}"
+    assert row.split()[-1] == str(math.ceil(core_hours / 2))
+
+
 def test_unknown_hardware_is_refused_with_the_known() -> None:
     with pytest.raises(UserError, match=r"no profile 'b300'.*take one of h200, h100, a100, v100, cpu"):
-        find_hardware("b300", None, None)
+        find_hardware("b300")
 
 
 def test_a_login_node_plans_without_torch() -> None:

@@ -118,6 +118,16 @@ def test_bytes_sent_a_weight_follow_the_stage(stage: int, sent: float) -> None:
     assert planned.communication_bytes(4, 3) == pytest.approx(sent * planned.parameters * 3 / 4)
 
 
+def test_nodes_send_one_another_a_share_of_what_their_ranks_do() -> None:
+    """Four nodes of eight: 7/8 of a tensor over the fast links, 3/4 of its eighth over the slow ones."""
+    planned = cost("h100", 128, "train.zero_stage=1", "train.global_batch_size=4096")
+    tensors_gb = 2 * planned.parameters * 2 / 1e9  # reduced and gathered, in bf16
+    assert planned.step(8).communication_s == pytest.approx(tensors_gb * 7 / 8 / 450)
+    assert planned.step(32).communication_s == pytest.approx(tensors_gb * (7 / 8 / 450 + 3 / 4 / 8 / 50))
+    assert planned.step(32).communication_gb == pytest.approx(tensors_gb * 31 / 32)
+    assert planned.step(1).communication_s == 0
+
+
 def test_more_ranks_are_faster_and_less_efficient() -> None:
     batch = ["train.global_batch_size=65536", "train.micro_batch_size=64"]
     steps = list(cost("h100", 128, *batch).scaling())
