@@ -44,7 +44,7 @@ class Gathered:
             token_type_ids=torch.from_numpy(self.token_type_ids[tokens]),
             position_ids=torch.from_numpy(self.position_ids[tokens]),
             offsets=torch.from_numpy((offsets - offsets[0]).astype(np.int32)),
-            max_length=int(np.diff(offsets).max()),
+            max_length=int((offsets[1:] - offsets[:-1]).max()),
             masked_positions=torch.from_numpy(self.masked_positions[masked] - offsets[0]),
             masked_ids=torch.from_numpy(self.masked_ids[masked]),
             next_sentence_label=torch.from_numpy(self.next_sentence_label[begin:end]),

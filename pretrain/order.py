@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Int64Array = NDArray[np.int64]
 
 SHARDS, ROWS = 0, 1  # streams of random words
+EPOCHS_AHEAD = 16  # of small data sets, which one look at the coming shards may span
 
 
 class GlobalOrder:
@@ -38,8 +39,8 @@ class GlobalOrder:
         self._pass_ends = np.cumsum([rows.sum() for rows in self._rows_of_passes])
         assert self._pass_ends[-1] > 0, "no rows"
         self._key = (seed, source)
-        # A batch may straddle two epochs: two orders of shards, two windows.
-        self._permutation = lru_cache(maxsize=4)(permutation)
+        self._permutation = lru_cache(maxsize=2)(permutation)  # of a window's rows; a batch may straddle two
+        self._permuted_shards = lru_cache(maxsize=EPOCHS_AHEAD)(self._permute_shards)
         self._window_rows = shuffle_window_rows
 
     def locate(self, cursor: int) -> tuple[int, int]:
@@ -57,15 +58,16 @@ class GlobalOrder:
     def shards(self, cursor: int, count: int) -> list[int]:
         """The shards of all windows that the `count` rows from `cursor` on lie in, window by window, each once."""
         found: list[int] = []
-        end = cursor + count
-        while cursor < end:
+        end, seen = cursor + count, set[int]()
+        while cursor < end and len(seen) < self.shard_count:
             epoch, position = self.locate(cursor)
             start, window_rows = self._window(epoch, position)
             shards, starts = self._permuted_shards(epoch)
             first, last = np.searchsorted(starts, [start, start + window_rows - 1], side="right") - 1
-            found += shards[first : last + 1].tolist()
+            found += [shard for shard in shards[first : last + 1].tolist() if shard not in seen]
+            seen.update(found)
             cursor += start + window_rows - position
-        return list(dict.fromkeys(found))
+        return found
 
     def rows(self, cursor: int, count: int) -> tuple[Int64Array, Int64Array]:
         """The `count` rows from `cursor` on: the number of each one's shard, and its place there; [count] each."""
@@ -93,10 +95,10 @@ class GlobalOrder:
         nth = np.searchsorted(starts, places, side="right") - 1
         return shards[nth], places - starts[nth]
 
-    def _permuted_shards(self, epoch: int) -> tuple[Int64Array, Int64Array]:
+    def _permute_shards(self, epoch: int) -> tuple[Int64Array, Int64Array]:
         """The epoch's shards in their order, and where each begins when they stand one behind another."""
         rows_of = self._rows_of(epoch)
-        order = self._permutation(len(rows_of), *self._key, SHARDS, epoch)
+        order = permutation(len(rows_of), *self._key, SHARDS, epoch)
         ends = np.cumsum(rows_of[order])
         return self._first_shards[epoch % len(self._rows_of_passes)] + order, ends - rows_of[order]
 
