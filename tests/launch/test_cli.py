@@ -18,7 +18,11 @@ import pretrain
 from preprocessing.contract import read_manifest
 from tests.preprocessing.test_verify import dataset as dataset  # the fixture: a small data set, right in every way
 
-COMMANDS = ("config", "prepare", "inspect", "verify", "train", "evaluate", "plot", "tensorboard")  # of this package
+COMMANDS = (
+    *("config", "prepare", "inspect", "verify", "train", "evaluate"),
+    *("plan", "submit", "status", "logs", "stop", "doctor", "plot", "tensorboard"),
+    *("export", "import", "fill", "finetune", "embed"),
+)
 HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
 
 # A trainer that says how it was started, and what it read.
@@ -106,12 +110,15 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
         shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert shown.stderr.split() == []
 
-    def test_it_is_quick(self) -> None:
+    @pytest.mark.parametrize("arguments", [("--help",), ("status", "run"), ("submit", "demo", "--dry-run")])
+    def test_it_is_quick(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
         """Half a second, counted as processor time, which a busy machine does not stretch much; the best of three."""
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "recipe.toml").write_text('base = "demo"\n')
 
         def seconds() -> float:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            bertrain("--help")
+            assert bertrain(*arguments, folder=tmp_path).returncode == 0
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
