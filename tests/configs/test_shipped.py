@@ -14,6 +14,7 @@ EXPECTED = {
     "base_phase1": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
     "base_phase2": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
     "demo": ("2,213,058", "128 rows a step = 2 rank(s) x 1 micro-step(s) of at most 64"),
+    "demo_continue": ("22,744,506", "64 rows a step = 2 rank(s) x 1 micro-step(s) of at most 32; 100 steps"),
     "large_phase1": ("336,226,108", "65536 rows a step = 64 rank(s) x 8 micro-step(s) of at most 128; 7,038 steps"),
     "large_phase2": ("336,226,108", "32768 rows a step = 64 rank(s) x 16 micro-step(s) of at most 32; 1,563 steps"),
     "megatron_3.9b": ("3,869,081,404", "1024 rows a step = 64 rank(s) x 2 micro-step(s) of at most 8"),
