@@ -63,14 +63,17 @@ def test_job_runs_a_rank_a_task_and_keeps_to_itself(
     hostile = tmp_path / """a; b $(touch pwned) `id` "c", 'd' -e #f %j"""
     hostile.mkdir()
     monkeypatch.setenv("HF_TOKEN", "a secret")
-    run = make_run(hostile, 3, 0.01, 'cluster.setup=["env >seen.txt; umask >>seen.txt"]')
+    monkeypatch.setenv("WANTED", value := """-; $(touch pwned) `id`\n, "c" 'd' %j""")
+    setup = 'cluster.setup=["env >seen.txt; umask >>seen.txt", "printf %s \\"$WANTED\\" >wanted.txt"]'
+    run = make_run(hostile, 3, 0.01, setup, 'cluster.environment=["PYTHONPATH", "WANTED"]')
     job = slurm.submit(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
     assert steps_of(run) == [1, 2, 3]
     assert "rank 0 of 2, local 0/1" in (run / "logs/rank_00000.log").read_text()
     assert "rank 1 of 2, local 0/1" in (run / "logs/rank_00001.log").read_text()
     assert starts.read_verdict(run, 1) == starts.Verdict(0, False, "done")
-    assert sorted(file.name for file in hostile.iterdir()) == ["runs", "seen.txt"]
+    assert sorted(file.name for file in hostile.iterdir()) == ["runs", "seen.txt", "wanted.txt"]
+    assert (hostile / "wanted.txt").read_text() == value
     seen = (hostile / "seen.txt").read_text()
     assert "secret" not in seen
     assert seen.endswith("0077\n")
