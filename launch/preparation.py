@@ -14,6 +14,7 @@ from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.console import console
 from preprocessing.contract import Manifest
+from preprocessing.engine import THIS_MACHINE, Engine
 from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.progress import Progress as State
 from preprocessing.share import WHOLE, Share
@@ -52,7 +53,9 @@ class Display:
             self.screen.print(f"{STAGES[now.stage]}: {share:.0%}  {figures}", markup=False)
 
 
-def prepare_with_progress(data: DataConfig, share: Share = WHOLE, *, overwrite: bool = False) -> None:
+def prepare_with_progress(
+    data: DataConfig, share: Share = WHOLE, engine: Engine = THIS_MACHINE, *, overwrite: bool = False
+) -> None:
     """Make the data set, or a share of it, showing how far it is and what came of it.
 
     SIGTERM ends it as Ctrl-C does: tidily.
@@ -66,9 +69,9 @@ def prepare_with_progress(data: DataConfig, share: Share = WHOLE, *, overwrite: 
     began = time.monotonic()
     with display.bar if screen.is_terminal else nullcontext():
         if share == WHOLE:
-            made: Manifest | list[int] = prepare(data, overwrite=overwrite, progress=display)
+            made: Manifest | list[int] = prepare(data, overwrite=overwrite, progress=display, engine=engine)
         else:
-            made = prepare_share(data, share, progress=display)
+            made = prepare_share(data, share, progress=display, engine=engine)
     if isinstance(made, Manifest):
         screen.print(summary(made, time.monotonic() - began))
         state = "is ready" if display.stage else "was ready before: its recipe, text and shards are unchanged"

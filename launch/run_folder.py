@@ -48,8 +48,6 @@ FREE = (
     "train.evaluate_rows",
     "train.max_skipped_steps",
     "train.skip_loss_spikes",
-    "train.max_skipped_steps",
-    "train.skip_loss_spikes",
     "train.mixture",  # a checkpoint knows the data sets and their shares by digest
     "train.stage_in",
     "train.stage_gib",

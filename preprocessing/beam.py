@@ -34,6 +34,7 @@ with _unheard():
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+    from apache_beam.runners.runner import PipelineResult
     from apache_beam.runners.worker import sdk_worker_main
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
@@ -46,6 +47,7 @@ __all__ = [
     "FileSystems",
     "FnApiRunner",
     "PipelineOptions",
+    "PipelineResult",
     "SubprocessSDKEnvironment",
     "beam",
     "sdk_worker_main",

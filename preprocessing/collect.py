@@ -96,6 +96,13 @@ def _check(manifest: Manifest, config: DataConfig) -> None:
     if not manifest.select("train", 0):
         mend = "add longer documents"
         raise UserError("the corpus gives no pair to train on", place=config.dataset, mend=mend)
+    if config.objective == "nsp" and statistics.sentences < 2 * statistics.documents:
+        logger.warning(
+            "the documents hold %.1f sentences on average: one of a single sentence %s; join what belongs together "
+            'into documents, or set data.objective="none"',
+            statistics.sentences / statistics.documents,
+            "makes no pair" if config.nsp_mode == "balanced" else "has always a random next segment",
+        )
     if config.held_out_fraction > 0 and not manifest.select("held_out", 0):
         logger.warning(
             "the held-out split is empty: none of %d documents fell into it; raise data.held_out_fraction (%g)",

@@ -19,7 +19,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from configs.schema import DataConfig
 from preprocessing.beam import beam
 from preprocessing.collect import build_manifest, refuse_few_documents, unfinished
 from preprocessing.contract import VOCABULARY, Manifest, write_manifest
+from preprocessing.engine import THIS_MACHINE, Engine
 from preprocessing.folder import (
     WORK,
     Job,
@@ -61,28 +62,34 @@ logger = logging.getLogger(__name__)
 Report = Callable[[Progress], None]
 
 
-def prepare(config: DataConfig, *, overwrite: bool = False, progress: Report | None = None) -> Manifest:
+def prepare(
+    config: DataConfig, *, overwrite: bool = False, progress: Report | None = None, engine: Engine = THIS_MACHINE
+) -> Manifest:
     """Make the data set that `config` describes; or finish one, or find it whole.
 
     What an earlier run has finished is kept if its digests still fit. `progress` is called a few times a second.
     Raises `UserError` for input that cannot be used and for a folder that holds something else; with `overwrite` a
     data set of another recipe is replaced.
     """
-    manifest = _prepare(config, WHOLE, overwrite, progress)
+    manifest = _prepare(config, WHOLE, overwrite, progress, engine)
     assert isinstance(manifest, Manifest), "one share is the whole"
     return manifest
 
 
-def prepare_share(config: DataConfig, share: Share, *, progress: Report | None = None) -> Manifest | list[int]:
+def prepare_share(
+    config: DataConfig, share: Share, *, progress: Report | None = None, engine: Engine = THIS_MACHINE
+) -> Manifest | list[int]:
     """Make one share of the data set's groups; other shares may be at work in the folder at the same time.
 
     Returns the manifest when this was the last one, or else the numbers of the shares that are not finished. A data set
     is finished by whichever share ends last, by a later run of any share, or by `prepare`.
     """
-    return _prepare(config, share, False, progress)
+    return _prepare(config, share, False, progress, engine)
 
 
-def _prepare(config: DataConfig, share: Share, overwrite: bool, progress: Report | None) -> Manifest | list[int]:
+def _prepare(
+    config: DataConfig, share: Share, overwrite: bool, progress: Report | None, engine: Engine
+) -> Manifest | list[int]:
     folder = Path(config.dataset).expanduser().absolute()
     plan = _plan(config, folder)
     given = _given_vocabulary(config)
@@ -98,10 +105,10 @@ def _prepare(config: DataConfig, share: Share, overwrite: bool, progress: Report
             for message in damaged.values():
                 logger.warning("%s; it is made again", message)
             withdraw(folder, finished, damaged)
-        preparation = _Preparation(folder, config, plan, job, share, progress or (lambda _: None), time.monotonic())
+        report = progress or (lambda _: None)
+        preparation = _Preparation(folder, config, plan, job, share, engine, report, time.monotonic())
         vocabulary = preparation.provide_vocabulary(given)
-        preparation.write_groups(vocabulary)
-        missing = unfinished(folder, plan, job.data_set_digest(vocabulary.entry().sha256))
+        missing = preparation.write_groups(vocabulary)
         if missing:
             return share.holders(plan, missing)
         manifest = preparation.collect(vocabulary)
@@ -118,6 +125,7 @@ class _Preparation:
     plan: Plan
     job: Job
     share: Share
+    engine: Engine
     progress: Report
     start_s: float
 
@@ -142,6 +150,7 @@ class _Preparation:
         step = SampleText(self.folder, self._run_folder, self.config, rate)
         self._run("vocabulary", step, self.share.own(self.plan))
         self._run("vocabulary", step, [item for item in self.share.others(self.plan) if not is_sampled(item, work)])
+        self._refuse_missing([item for item in self.plan.items if not is_sampled(item, work)])
         entries = list(read_entries(self.plan, work))
         documents = sum(entry.documents for entry in entries)
         if rate == 1.0 or documents == 0:
@@ -149,10 +158,14 @@ class _Preparation:
             refuse_few_documents(documents, drops, self.config)
         return train_vocabulary(sampled_lines(self.plan, work), self.config.vocabulary)
 
-    def write_groups(self, vocabulary: Vocabulary) -> None:
-        """Make all groups of the share that are not finished."""
+    def write_groups(self, vocabulary: Vocabulary) -> list[WorkItem]:
+        """Make all groups of the share that are not finished; returns the items of others that are not."""
         digest = self.job.data_set_digest(vocabulary.entry().sha256)
-        self._run("groups", WriteGroups(self.folder, self._run_folder, self.config, digest), self.share.own(self.plan))
+        own = self.share.own(self.plan)
+        self._run("groups", WriteGroups(self.folder, self._run_folder, self.config, digest), own)
+        missing = unfinished(self.folder, self.plan, digest)
+        self._refuse_missing(set(own).intersection(missing))
+        return missing
 
     def collect(self, vocabulary: Vocabulary) -> Manifest:
         """All groups are finished: write the manifest. Two shares may do so at once: they write the same."""
@@ -164,6 +177,13 @@ class _Preparation:
             raise
         write_manifest(self.folder, manifest)
         return manifest
+
+    def _refuse_missing(self, items: Collection[WorkItem]) -> None:
+        """A runner said that all is well, but nothing came of it here: most often its workers have other disks."""
+        if items:
+            cause = f"the runner has ended, but {len(items)} of {len(self.plan.items)} work items are not done"
+            mend = "its workers must reach this folder under the same name: take a shared file system or a URL"
+            raise UserError(cause, place=str(self.folder), mend=mend)
 
     @property
     def _run_folder(self) -> Path:
@@ -185,7 +205,7 @@ class _Preparation:
             self.progress(Progress(stage, min(read, total), total, documents, groups, seconds))
 
         forget(self._run_folder)
-        run_pipeline(build, workers, self._run_folder, tick)
+        run_pipeline(build, self.engine, workers, self._run_folder, tick)
 
     @staticmethod
     def _default_workers(items: Sequence[WorkItem]) -> int:

@@ -1,4 +1,4 @@
-"""Run a Beam pipeline on this machine, in this process or in worker processes, and end it as soon as anything fails.
+"""Run a Beam pipeline, on this machine or elsewhere, and end it as soon as anything fails.
 
 Beam's `run` blocks, does not mind Ctrl-C, and waits for all workers before it says that one has failed. So it runs in a
 thread of its own, and this one watches: for Ctrl-C, for an error that a worker has reported, for a worker that died.
@@ -10,9 +10,7 @@ thread of its own, and this one watches: for Ctrl-C, for an error that a worker 
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import sys
+import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,24 +21,31 @@ import psutil
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
-from preprocessing.beam import FnApiRunner, PipelineOptions, SubprocessSDKEnvironment, beam
+from preprocessing.beam import PipelineResult, beam
+from preprocessing.engine import WORKER_MODULE, Engine
 from preprocessing.progress import StoppedError, stop_requested
 
-_WORKER_MODULE = "preprocessing.worker"
 _REPORT = "error.json"
 _WATCH_EVERY_S = 0.2
 _PATIENCE_S = 3.0  # for work inside this process to come to its next visit
 
+logger = logging.getLogger(__name__)
 
-def run_pipeline(build: Callable[[beam.Pipeline], None], workers: int, work: Path, tick: Callable[[], None]) -> None:
+
+def run_pipeline(
+    build: Callable[[beam.Pipeline], None], engine: Engine, workers: int, work: Path, tick: Callable[[], None]
+) -> None:
     """Run the pipeline that `build` describes; `tick` is called a few times a second meanwhile.
 
-    With more than one worker each is a process of its own. Steps wrap their work in `reported(work)`: then the
-    `UserError` that one raises is raised here, wherever it ran. When this returns or raises, no worker is left.
+    On this machine, with more than one worker each is a process of its own; when this returns or raises, none is left.
+    Another engine is told to cancel what it has not done. Steps wrap their work in `reported(work)`: then the
+    `UserError` that one raises is raised here, wherever it ran.
     """
     (work / _REPORT).unlink(missing_ok=True)
     stop_requested.clear()
-    run = _Run(build, workers)
+    pipeline = engine.pipeline(workers)
+    build(pipeline)
+    run = _Run(pipeline, engine, workers)
     with run.noting_deaths():
         try:
             run.start()
@@ -84,11 +89,13 @@ def _raise_reported(work: Path) -> None:
 class _Run:
     """A pipeline in a thread."""
 
-    def __init__(self, build: Callable[[beam.Pipeline], None], workers: int) -> None:
+    def __init__(self, pipeline: beam.Pipeline, engine: Engine, workers: int) -> None:
         self.finished = threading.Event()  # not `Thread.join`, which Python 3.11 breaks off for good at a Ctrl-C
-        self._build = build
+        self._pipeline = pipeline
+        self._engine = engine
         self._workers = workers
-        self._failure: Exception | None = None
+        self._result: PipelineResult | None = None
+        self._failure: BaseException | None = None
         self._death = ""
         self._thread = threading.Thread(target=self._run, name="beam", daemon=True)
 
@@ -99,11 +106,20 @@ class _Run:
     def end(self) -> None:
         """Stop what still runs: worker processes at once, work inside this process at its next visit."""
         stop_requested.set()
+        if self._engine.runner and not self.finished.is_set():
+            self._cancel()
         for process in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):
-                if _WORKER_MODULE in process.cmdline():
+                if WORKER_MODULE in process.cmdline():
                     process.kill()
         self.finished.wait(_PATIENCE_S if self._workers == 1 else _WATCH_EVERY_S)
+
+    def _cancel(self) -> None:
+        try:
+            if self._result is not None:
+                self._result.cancel()
+        except Exception as error:  # noqa: BLE001  # each runner has its own; what ends us says more
+            logger.info("%s could not be told to stop: %s", self._engine.runner, error)
 
     def raise_death(self) -> None:
         """Raise if a worker process died: a `UserError` if it was killed, most likely for lack of memory."""
@@ -118,6 +134,10 @@ class _Run:
     def raise_failure(self) -> None:
         """Raise what made the pipeline fail, if anything did."""
         self.raise_death()
+        if self._failure is not None and self._engine.runner:
+            mend = "see its log and its options; the same command goes on where it was"
+            cause = str(self._failure).strip().split("\n")[0] or type(self._failure).__name__
+            raise UserError(f"the runner failed: {cause}", place=self._engine.runner, mend=mend) from self._failure
         if self._failure is not None:
             raise self._failure
 
@@ -139,18 +159,10 @@ class _Run:
             threading.excepthook = previous
 
     def _run(self) -> None:
-        environment = None
-        if self._workers > 1:
-            # Beam hands this line to a shell; `exec` leaves no shell between the worker and its driver.
-            command = shlex.join([sys.executable, "-m", _WORKER_MODULE, str(os.getpid())])
-            environment = SubprocessSDKEnvironment.from_command_string(f"exec {command}")
-        options = PipelineOptions(
-            [], direct_num_workers=self._workers, default_sdk_harness_log_level="CRITICAL", save_main_session=False
-        )
         try:
-            with beam.Pipeline(FnApiRunner(default_environment=environment), options) as pipeline:
-                self._build(pipeline)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the watching thread raises it
+            self._result = self._pipeline.run()
+            self._result.wait_until_finish()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, the watching thread raises it
             self._failure = error
         finally:
             self.finished.set()

@@ -1,0 +1,174 @@
+"""The same bytes from any engine: Beam's job service, a Dask cluster; and errors reach the user as they were."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configs.errors import UserError
+from preprocessing.engine import Engine
+from preprocessing.pipeline import prepare
+from preprocessing.progress import Progress
+from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
+
+DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
+
+
+@contextmanager
+def running(*argv: str) -> Iterator[psutil.Popen]:
+    """A server, killed with its children at the end."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # Beam's pool starts `python`
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = psutil.Popen([sys.executable, "-m", *argv], env={**os.environ, "PATH": path}, **quiet)
+    try:
+        yield process
+    finally:
+        for child in [*process.children(recursive=True), process]:
+            child.kill()
+        process.wait()
+
+
+def await_file(path: Path) -> str:
+    end = time.monotonic() + 60
+    while not path.is_file() or not path.read_text():
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.05)
+    return path.read_text()
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def await_port(port: int) -> None:
+    end = time.monotonic() + 60
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+            return
+        assert time.monotonic() < end, f"nobody listens at {port}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Beam's job service in Python and its pool of workers; gives the options that lead to them."""
+    folder = tmp_path_factory.mktemp("job-server")
+    port, pool = folder / "port", free_port()
+    argv = ("--port_file", str(port), "--staging_dir", str(folder / "staging"))
+    with (
+        running("apache_beam.runners.portability.local_job_service_main", *argv),
+        running("apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"),
+    ):
+        await_port(pool)
+        external = ("--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}")
+        yield (f"--job_endpoint=localhost:{await_file(port)}", *external)
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[psutil.Popen]]]:
+    """A scheduler and two workers, each a process; gives the scheduler's file and the workers."""
+    pytest.importorskip("distributed")
+    folder = tmp_path_factory.mktemp("dask")
+    file = folder / "scheduler.json"
+    at = ("--scheduler-file", str(file), "--no-dashboard")
+    worker = ("distributed.cli.dask_worker", *at, "--nthreads=1", "--no-nanny", f"--local-directory={folder}")
+    with running("distributed.cli.dask_scheduler", *at, "--port=0"):
+        await_file(file)
+        with running(*worker) as first, running(*worker) as second:
+            yield str(file), [first, second]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five groups of the small recipe."""
+    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(300))
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path) -> dict[str, str]:
+    """The files that this process makes."""
+    config = small_config(corpus.parent / "whole", corpus)
+    prepare(config)
+    return digests(Path(config.dataset))
+
+
+def test_portable_job_service_makes_the_same_bytes(
+    tmp_path: Path, corpus: Path, whole: dict[str, str], job_server: tuple[str, ...]
+) -> None:
+    """Three processes: this one, Beam's job service, and a pool of workers as on a node of Flink's or Spark's."""
+    config = small_config(tmp_path / "dataset", corpus)
+    prepare(config, engine=Engine("PortableRunner", job_server))
+    assert digests(Path(config.dataset)) == whole
+
+
+def test_two_dask_workers_make_the_same_bytes(
+    tmp_path: Path, corpus: Path, whole: dict[str, str], dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    config = small_config(tmp_path / "dataset", corpus)
+    told: list[Progress] = []
+    prepare(config, engine=Engine(DASK, (f"--dask_scheduler_file={dask[0]}",)), progress=told.append)
+    assert digests(Path(config.dataset)) == whole
+    assert (told[-1].documents, told[-1].groups) == (300, 5)
+
+
+def test_error_of_a_dask_worker_is_the_original_one(
+    tmp_path: Path, corpus: Path, dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    bad = tmp_path / "b.txt.gz"
+    bad.write_bytes(gzip.compress(corpus.read_bytes())[:-100])
+    with pytest.raises(UserError, match="truncated") as raised:
+        prepare(
+            small_config(tmp_path / "dataset", corpus, bad), engine=Engine(DASK, (f"--dask_scheduler_file={dask[0]}",))
+        )
+    assert (raised.value.place, raised.value.mend) == (str(bad), "fetch it again")
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_killed_dask_worker_is_made_up_for_by_the_other(
+    tmp_path: Path, corpus: Path, whole: dict[str, str], dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    """Comes last: the cluster has one worker less after it."""
+
+    def kill(progress: Progress) -> None:
+        if progress.stage == "groups":
+            dask[1][0].kill()
+
+    config = small_config(tmp_path / "dataset", corpus)
+    prepare(config, engine=Engine(DASK, (f"--dask_scheduler_file={dask[0]}",)), progress=kill)
+    assert dask[1][0].wait(10) == -signal.SIGKILL
+    assert digests(Path(config.dataset)) == whole
+
+
+@pytest.mark.parametrize(
+    ("engine", "cause"),
+    [
+        (Engine("NoSuchRunner"), "Unexpected pipeline runner: NoSuchRunner"),
+        (Engine("no.such.module.Runner"), "No module named 'no'"),
+        (Engine("", ("--dask_npartitions=2",)), "options for a runner, but no runner"),
+        (Engine(DASK, ("--dask_npartitions=x",)), "argument --dask_npartitions: invalid int value: 'x'"),
+    ],
+)
+def test_runner_that_is_none_is_refused_and_leaves_nothing(
+    tmp_path: Path, corpus: Path, engine: Engine, cause: str
+) -> None:
+    with pytest.raises(UserError, match=cause):
+        prepare(small_config(tmp_path / "dataset", corpus), engine=engine)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_runner_that_cannot_be_reached_is_told(tmp_path: Path, corpus: Path) -> None:
+    options = (f"--job_endpoint=localhost:{free_port()}", "--environment_type=LOOPBACK", "--job_server_timeout=1")
+    with pytest.raises(UserError, match="the runner failed"):
+        prepare(small_config(tmp_path / "dataset", corpus), engine=Engine("PortableRunner", options))
