@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +23,8 @@ def find_hardware(name: str, **measured: float | None) -> Hardware:
     """A profile by its name, with fields of `Hardware` replaced where they are given."""
     if name not in HARDWARE:
         raise UserError(f"no profile {name!r}", place="--hardware", mend=f"take one of {', '.join(HARDWARE)}")
-    return replace(HARDWARE[name], **{field: value for field, value in measured.items() if value is not None})
+    given: dict[str, Any] = {field: value for field, value in measured.items() if value is not None}
+    return replace(HARDWARE[name], **given)
 
 
 def show(screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours: float, picture: Path | None) -> None:

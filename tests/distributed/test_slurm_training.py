@@ -61,7 +61,8 @@ def losses(run: Path) -> list[tuple[float, object, float]]:
 
 
 def log_of(run: Path) -> str:
-    return (run / "logs/slurm.log").read_text()
+    file = run / "logs/slurm.log"
+    return file.read_text() if file.exists() else "no log"
 
 
 def wait_for_step(run: Path, step: int) -> None:
