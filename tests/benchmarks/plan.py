@@ -1,0 +1,131 @@
+"""What `bertrain plan` says of time, beside what 1 and 2 ranks on this machine's CPU take.
+
+    python -m tests.benchmarks.plan [--hidden-size 256] [--layers 4] [--steps 30]
+
+The profile is measured first, one thread a rank, as the ranks have: a large 16-bit matrix product, a copy in memory
+(both in processor time), an all-reduce between two ranks. Then a recipe is trained on synthetic rows. The last line is
+one JSON object. `ratio` is planned over measured processor time of computing a step, one rank: 1 is exact, below 1 the
+plan was too hopeful. It holds on a busy machine too; `wall_ratio`, planned over measured time of whole steps on two
+ranks, only on an idle one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import Recipe
+from launch.bandwidth import measure_here
+from launch.planning import find_hardware
+from pretrain.cost import Cost, Hardware
+from pretrain.metrics import read_metrics
+from pretrain.synthetic import write_synthetic
+
+SIZE = 2048  # of the matrix product
+COPIED_BYTES = 512 << 20
+TRIALS = 7
+WARM_UP_STEPS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=30)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = recipe_of(arguments, Path(folder))
+        write_synthetic(Path(recipe.data.dataset), recipe.data)
+        hardware = profile()
+        ranks = [compare(recipe, hardware, count) for count in (1, 2)]
+    told = {"benchmark": "plan", "ratio": ranks[0]["ratio"], "reference": "a step of bertrain train"}
+    figures = {"wall_ratio": ranks[1]["wall_ratio"], "ranks": ranks, "hardware": asdict(hardware)}
+    print(json.dumps(told | figures | {"arguments": vars(arguments)}))
+
+
+def compare(recipe: Recipe, hardware: Hardware, ranks: int) -> dict[str, float]:
+    """Seconds a step and rank: planned and measured, of the processor for computing, by the clock for all."""
+    planned = Cost(recipe, hardware, recipe.data.vocabulary.size).step(ranks)
+    _, few_cpu_s = train(recipe, ranks, WARM_UP_STEPS)
+    step_s, many_cpu_s = train(recipe, ranks, recipe.train.steps)
+    cpu_s = (many_cpu_s - few_cpu_s) / (recipe.train.steps - WARM_UP_STEPS) / ranks
+    return {
+        "ranks": ranks,
+        "planned_compute_s": planned.compute_s,
+        "cpu_s": cpu_s,
+        "ratio": planned.compute_s / cpu_s,
+        "planned_step_s": planned.step_s,
+        "step_s": step_s,
+        "wall_ratio": planned.step_s / step_s,
+    }
+
+
+def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
+    """A small BERT over full rows of 128 tokens."""
+    settings = [
+        "name=plan", f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
+        "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",
+        f"model.hidden_size={arguments.hidden_size}", f"model.num_hidden_layers={arguments.layers}",
+        f"model.num_attention_heads={arguments.hidden_size // 64}",
+        f"model.intermediate_size={4 * arguments.hidden_size}", "train.precision=bf16", "train.zero_stage=1",
+        "train.global_batch_size=32", "train.micro_batch_size=16", f"train.steps={arguments.steps}",
+        "optimizer.warmup_steps=1", "train.evaluate_every_steps=0", "train.evaluate_rows=1",
+        "checkpoint.every_steps=1000000", "cluster.device=cpu", "cluster.cpu_threads=1",
+    ]  # fmt: skip
+    return load_recipe("demo", settings)
+
+
+def profile() -> Hardware:
+    """One rank's share of this machine."""
+    square = torch.randn(SIZE, SIZE, dtype=torch.bfloat16)
+    block = torch.zeros(COPIED_BYTES // 4)
+    other = torch.empty_like(block)
+    return find_hardware(
+        "cpu",
+        peak_flops=2 * SIZE**3 / shortest_s(lambda: square @ square),
+        memory_gb_s=2 * COPIED_BYTES / shortest_s(lambda: other.copy_(block)) / 1e9,
+        node_gb_s=measure_here(2, "cpu"),
+    )
+
+
+def shortest_s(work: Callable[[], object]) -> float:
+    """Of the processor."""
+    seconds = []
+    for _ in range(TRIALS):
+        began = time.process_time()
+        work()
+        seconds.append(time.process_time() - began)
+    return min(seconds)
+
+
+def train(recipe: Recipe, ranks: int, steps: int) -> tuple[float, float]:
+    """Train anew: the median time of a step, and the processor time of all ranks, from their start to their end."""
+    run = Path(recipe.runs) / f"ranks{ranks}-steps{steps}"
+    file = run.with_suffix(".toml")
+    cluster = recipe.cluster.model_copy(update={"ranks_per_node": ranks})
+    limited = recipe.train.model_copy(update={"steps": steps})
+    write_recipe(recipe.model_copy(update={"name": run.name, "cluster": cluster, "train": limited}), file)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "launch.cli", "train", str(file)], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    times = [record["time_s"] for record in read_metrics(run)]
+    step_s = statistics.median(later - earlier for earlier, later in pairwise(times))
+    return step_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
