@@ -196,7 +196,8 @@ def theirs(recipe: Recipe, world: World, compiled: bool) -> Generator[Turn | Non
     manifest, turn = read_manifest(Path(recipe.data.dataset)), None
     fields = to_hugging_face_config(recipe.model, manifest.vocabulary.size)
     config = transformers.BertConfig.from_dict(fields, attn_implementation="sdpa")
-    model: Any = transformers.BertForPreTraining(config).to(world.device).train()
+    model: Any = transformers.BertForPreTraining(config)
+    model.to(world.device).train()
     run_model = torch.compile(model) if compiled else model
     optimizer = recipe.optimizer
     adam = torch.optim.AdamW(

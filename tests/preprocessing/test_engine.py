@@ -35,7 +35,8 @@ def running(*argv: str) -> Iterator[psutil.Popen]:
         yield process
     finally:
         for child in [*process.children(recursive=True), process]:
-            child.kill()
+            with suppress(psutil.NoSuchProcess):  # it may end just now
+                child.kill()
         process.wait()
 
 
