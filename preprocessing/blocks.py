@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from configs.errors import UserError
 
-MAX_DOCUMENT_BYTES = 1 << 27  # more is no document but a file without boundaries, and would fill the memory
+MAX_DOCUMENT_BYTES = 1 << 26  # more is no document but a file without boundaries, and would fill the memory
 _READ_BYTES = 1 << 20
 
 Block = tuple[int, bytes]  # where a document begins in the (decompressed) file, and its bytes

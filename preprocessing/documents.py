@@ -24,7 +24,7 @@ _BLOCKS = {
     "wikipedia": page_blocks,
     "wikiextractor": doc_blocks,
 }
-MOST_CHARS = 1 << 24  # of a document: a longer one is parted, so that no step after this holds more of it
+MOST_CHARS = 1 << 22  # of a document; a longer one is parted, so that no step after this holds more of it
 
 
 @dataclass(frozen=True, slots=True)

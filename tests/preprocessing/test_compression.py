@@ -7,12 +7,15 @@ import gzip
 import io
 import lzma
 import random
+import tracemalloc
+from collections import deque
 from collections.abc import Callable
 
 import pytest
 import zstandard
 
 from configs.errors import UserError
+from preprocessing import compression
 from preprocessing.compression import decompressed, is_compressed
 
 TEXT = " ".join(str(number) for number in random.Random(1).choices(range(10_000), k=60_000)).encode()
@@ -97,3 +100,34 @@ def test_names_that_are_not_compressed(name: str) -> None:
 @pytest.mark.parametrize("name", [*COMPRESS, "A.XML.BZ2", "s3://bucket/a.json.gz"])
 def test_names_that_are_compressed(name: str) -> None:
     assert is_compressed(name)
+
+
+LINES = b"the same line again and again\n" * 40_000
+
+
+@each_format
+def test_bomb_is_an_error(name: str, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "_EXPANSION_COUNTS_FROM_BYTES", 1 << 19)
+    monkeypatch.setattr(compression, "_MOST_EXPANSION", 20)
+    assert read(compress(TEXT), name) == TEXT
+    with pytest.raises(UserError, match="expands to more than 20 times") as raised:
+        read(compress(LINES), name)
+    assert raised.value.place == name
+
+
+def test_no_step_of_a_bomb_fills_the_memory() -> None:
+    """Zstandard packs a gigabyte of zeros into 32 kB; the decoder knows no bound, so it is fed little by little."""
+    content = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 28))
+    with decompressed(io.BytesIO(content), "a.zst") as stream:
+        tracemalloc.start()
+        with pytest.raises(UserError, match="expands to more than"):
+            deque(iter(lambda: stream.read(1 << 20), b""), maxlen=0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1 << 26
+
+
+def test_xz_that_asks_for_too_much_memory_is_an_error() -> None:
+    content = lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29, "mode": lzma.MODE_FAST}])
+    with pytest.raises(UserError, match="damaged"):
+        read(content, "a.xz")

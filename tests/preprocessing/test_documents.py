@@ -10,18 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, DataConfig
-from preprocessing import blocks
+from preprocessing import blocks, documents
 from preprocessing.documents import Document, read_documents
+from preprocessing.filters import clean
 from preprocessing.plan import Span
 from preprocessing.sources import Meter
 from tests.preprocessing.corpora import wikipedia_xml
-
 
 REPLACED = ("invalid_utf8_replaced",)
 
@@ -243,3 +245,50 @@ def test_elements_of_wikiextractor(write: Callable[..., Path]) -> None:
 def test_an_element_without_its_end_is_refused(write: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="truncated"):
         texts(write(EXTRACTED[:-8]), "wikiextractor")
+
+
+def test_lines_of_sentences_are_kept_apart(write: Callable[..., Path]) -> None:
+    path = write("One. Still one.\nTwo.\n\nThree.\n")
+    found = [(document.text, document.is_split) for document in read(path, "sentences")]
+    assert found == [("One. Still one.\nTwo.\n", True), ("Three.\n", True)]
+
+
+def test_a_file_is_a_document(write: Callable[..., Path]) -> None:
+    assert texts(write("one\n\nstill one\n"), "files") == ["one\n\nstill one\n"]
+    assert texts(write(gzip.compress(b"packed\n\ntoo\n"), "a.gz"), "files") == ["packed\n\ntoo\n"]
+
+
+def test_rows_of_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["one", None, ""]}), path)
+    found = [(document.text, document.drop, document.place) for document in read(path, "parquet")]
+    assert found == [("one", "", f"{path}, row 0"), ("", "no_text_field", f"{path}, row 1"), ("", "", f"{path}, row 2")]
+
+
+def test_weight_goes_with_the_document(write: Callable[..., Path]) -> None:
+    corpus = CorpusConfig(paths=["a"], format="text", weight=2.5)
+    span = Span(0, str(write("one\n")), 0, None, 0, 0)
+    assert [document.weight for document in read_documents(span, corpus, DataConfig(), Meter())] == [2.5]
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", ""])
+def test_long_document_is_parted_and_nothing_lost(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    monkeypatch.setattr(documents, "MOST_CHARS", 100)
+    content = blank.join(str(number) for number in range(100, 200))
+    found = read(write(content))
+    assert "".join(document.text for document in found) == content
+    assert max(len(document.text) for document in found) <= 100
+    assert all(document.repairs == ("part_of_a_long_document",) for document in found)
+    assert all(document.text.endswith(blank) for document in found[:-1])
+
+
+def test_json_lines_of_files_that_were_joined(write: Callable[..., Path]) -> None:
+    mark = b"\xef\xbb\xbf"
+    assert texts(write(mark + b'{"text": "one"}\n' + mark + b'{"text": "two"}\n'), "jsonl") == ["one", "two"]
+
+
+def test_null_characters_and_carriage_returns_are_no_harm(write: Callable[..., Path]) -> None:
+    path = write(b"o\0ne\rstill\r\rtwo")
+    assert [clean(text) for text in texts(path)] == ["one\nstill", "two"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -98,3 +99,15 @@ def test_no_documents() -> None:
     assert laid.ids.size == laid.copies.size == 0
     assert laid.sentence_offsets.tolist() == laid.document_offsets.tolist() == [0]
     assert laid.digests.shape == (0, 32)
+
+
+def test_text_that_is_split_is_not_split_again() -> None:
+    document = dataclasses.replace(kept("one. two\nthree."), is_split=True)
+    (found,) = encode_documents([document], "en", Encoder(VOCABULARY))
+    assert isinstance(found, EncodedDocument)
+    assert found.sentence_lengths.tolist() == [3, 2]
+
+
+def test_copies_count_towards_a_group() -> None:
+    twice = EncodedDocument(np.zeros(1, np.uint16), np.ones(1, np.int64), 5, bytes(32), "train", 2, ())
+    assert [len(group) for group, _ in cut_groups([twice] * 3, 10)] == [1, 1, 1]

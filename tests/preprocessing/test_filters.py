@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from configs.schema import DataConfig
 from preprocessing.documents import Document
-from preprocessing.filters import Kept, clean, keep, split_of
+from preprocessing.filters import Kept, clean, copies_of, keep, split_of
 from preprocessing.vocabulary import bert_normalizer, bert_splitter
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -103,3 +104,52 @@ def test_split_hangs_on_the_digest_alone() -> None:
 def test_equal_documents_are_in_one_split() -> None:
     first, second = judge("Some  text\r\n", held_out_fraction=0.5), judge("Some text", held_out_fraction=0.5)
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("text", "is_counted"), [("a\0b", True), ("a\x7fb", True), ("a\x1b[0mb", True), ("a\tb\r\nc\fd\x85e", False)]
+)
+def test_removed_controls_are_counted(text: str, is_counted: bool) -> None:
+    kept = judge(text)
+    assert isinstance(kept, Kept)
+    assert kept.repairs == (("control_characters_removed",) if is_counted else ())
+
+
+def test_byte_order_marks_leave_no_trace() -> None:
+    assert judge("\ufeffone\n\ufefftwo") == judge("one\ntwo")
+
+
+DIGESTS = [hashlib.sha256(str(number).encode()).digest() for number in range(4_000)]
+
+
+@pytest.mark.parametrize(("weight", "whole"), [(1.0, 1), (3.0, 3), (2.25, 2), (0.25, 0)])
+def test_weight_is_how_often_a_document_is_taken(weight: float, whole: int) -> None:
+    copies = [copies_of(digest, weight, "train") for digest in DIGESTS]
+    more = sum(taken == whole + 1 for taken in copies)
+    assert sum(taken == whole for taken in copies) == len(copies) - more
+    share = weight - whole
+    assert abs(more - 4_000 * share) <= 4 * (4_000 * share * (1 - share)) ** 0.5
+
+
+def test_held_out_documents_are_taken_once_at_most() -> None:
+    assert {copies_of(digest, 7.5, "held_out") for digest in DIGESTS} == {1}
+    assert {copies_of(digest, 0.5, "held_out") for digest in DIGESTS} == {0, 1}
+
+
+def test_what_is_taken_at_a_weight_is_taken_at_every_higher_one() -> None:
+    counts = [[copies_of(digest, weight, "train") for digest in DIGESTS] for weight in (0.3, 0.6, 1.0, 1.4, 2.0)]
+    assert all(few <= more for one, other in pairwise(counts) for few, more in zip(one, other, strict=True))
+
+
+def test_split_tells_nothing_of_the_weight() -> None:
+    held_out = [digest for digest in DIGESTS if split_of(digest, 0.5) == "held_out"]
+    taken = sum(copies_of(digest, 0.5, "held_out") for digest in held_out)
+    assert abs(taken - len(held_out) / 2) <= 4 * (len(held_out) / 4) ** 0.5
+
+
+def test_document_of_a_weight() -> None:
+    assert keep(Document("text", "here", weight=3.0), DataConfig(held_out_fraction=0.0)) == Kept(
+        "text", 4, hashlib.sha256(b"text").digest(), "train", copies=3
+    )
+    causes = {keep(Document(str(number), "here", weight=0.01), DataConfig()) for number in range(40)}
+    assert "not_sampled" in causes

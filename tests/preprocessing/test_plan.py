@@ -105,3 +105,45 @@ def test_items_are_plain_values() -> None:
     item = plan(SourceFile("a", 10), SourceFile("b.gz", 10)).items[0]
     table = json.loads(json.dumps(dataclasses.asdict(item)))
     assert tuple(Span(**span) for span in table["spans"]) == item.spans
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_file_that_is_a_document_is_never_cut(name: str) -> None:
+    assert spans(plan(SourceFile(name, 50_000), kind="files")) == [[(name, 0, None)]]
+
+
+def test_parquet_is_cut_and_expected_to_hold_more_text() -> None:
+    made = plan(SourceFile("a.parquet", 2_000), kind="parquet")
+    assert spans(made) == [[("a.parquet", 0, 1_000)], [("a.parquet", 1_000, 2_000)]]
+    assert [item.weight for item in made.items] == [4_000, 4_000]
+
+
+@pytest.mark.parametrize(("weight", "items"), [(0.25, [["a", "b"], ["c", "d"]]), (1.0, ["a", "b", "c", "d"])])
+def test_what_is_taken_more_often_weighs_more(weight: float, items: list[str]) -> None:
+    corpus = CorpusConfig(paths=["p"], format="text", weight=weight)
+    files = [SourceFile(name, 1_000) for name in "abcd"]
+    made = make_plan([files], DataConfig(corpora=[corpus], group_bytes=1_000))
+    assert [[span.path for span in item.spans] for item in made.items] == [list(names) for names in items]
+    assert made.items[0].weight == round(1_000 * weight) * len(made.items[0].spans)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b.gz"]), st.integers(0, 50_000)), max_size=12),
+    st.sampled_from(["text", "sentences", "files", "jsonl", "parquet", "wikipedia", "wikiextractor"]),
+    st.integers(1_000, 60_000),
+    st.floats(0.1, 10.0),
+)
+def test_spans_partition_the_corpus_whatever_its_format_and_the_size_of_groups(
+    drawn: list[tuple[str, int]], kind: str, group_bytes: int, weight: float
+) -> None:
+    corpus = CorpusConfig.model_validate({"paths": ["p"], "format": kind, "weight": weight})
+    files = [SourceFile(f"{number:02}{name}", size) for number, (name, size) in enumerate(drawn)]
+    config = DataConfig(corpora=[corpus], group_bytes=group_bytes)
+    made = make_plan([files], config)
+    assert made == make_plan([list(files)], config)
+    covered = [(span.path, span.start, span.start + span.size) for item in made.items for span in item.spans]
+    expected = [file for file in files if file.size]
+    sizes = {file.path: file.size for file in files}
+    assert [path for path, start, _ in covered if start == 0] == [file.path for file in expected]
+    assert [end for path, _, end in covered if end == sizes[path]] == [file.size for file in expected]
+    assert all(one[2] == other[1] for one, other in pairwise(covered) if one[0] == other[0])

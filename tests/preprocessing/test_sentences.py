@@ -29,9 +29,37 @@ def test_sentences(language: str, text: str, sentences: list[str]) -> None:
     assert split_sentences(text, language) == sentences
 
 
-@given(st.lists(st.sampled_from([*'aB1. !?"()\n', "Mr. ", "é", "。", "…"])))
-def test_no_character_is_lost(parts: list[str]) -> None:
+@given(st.lists(st.sampled_from([*'aB1. !?"()\n', "Mr. ", "é", "。", "…", "”"])), st.sampled_from(["en", "zh"]))
+def test_no_character_is_lost(parts: list[str], language: str) -> None:
     text = clean("".join(parts))
-    sentences = split_sentences(text, "en")
+    sentences = split_sentences(text, language)
     assert "".join("".join(sentences).split()) == "".join(text.split())
     assert all(sentence == sentence.strip() != "" and "\n" not in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("他说：“我走了。”然后走了。", ["他说：“我走了。”", "然后走了。"]),
+        ("（见下文。）很好……真的？！是的；不错。", ["（见下文。）", "很好……真的？！", "是的；不错。"]),
+        ("圆周率是3.14。完", ["圆周率是3.14。", "完"]),
+        ("标题\n这是正文。", ["标题", "这是正文。"]),
+        ("至8名。9月为季后赛。（三）每队。", ["至8名。", "9月为季后赛。", "（三）每队。"]),
+    ],
+)
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_chinese_by_its_punctuation(text: str, sentences: list[str], language: str) -> None:
+    assert split_sentences(text, language) == sentences
+
+
+def test_long_line_is_split_as_short_ones_are() -> None:
+    """A quotation mark without its other half, and a line that goes on for ever, swallow no sentences."""
+    text = 'He said "go. ' + " ".join(f"Sentence {number} ends here." for number in range(20_000))
+    sentences = split_sentences(text, "en")
+    assert len(sentences) > 19_000
+    assert " ".join(sentences) == text
+
+
+def test_long_line_without_any_punctuation_is_one_sentence() -> None:
+    text = "word " * 50_000
+    assert split_sentences(text.strip(), "en") == [text.strip()]

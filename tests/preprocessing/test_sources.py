@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,48 @@ def test_forbidden_file_is_named(tmp_path: Path) -> None:
 def test_failing_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read: Is a directory"), open_source(str(tmp_path), 0, Meter()):
         pass
+
+
+@pytest.mark.parametrize("place", ["corpus", "corpus/pipe", "corpus/p*"])
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, place: str) -> None:
+    (tmp_path / "corpus").mkdir()
+    os.mkfifo(tmp_path / "corpus" / "pipe")
+    with pytest.raises(UserError, match="no file but a pipe or device") as raised:
+        find_files([str(tmp_path / place)])
+    assert raised.value.place == str(tmp_path / "corpus" / "pipe")
+
+
+def test_link_to_a_file_is_followed_wherever_it_leads(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("linked")
+    (tree / "sub" / "e.txt").symlink_to(tmp_path / "blob")
+    assert SourceFile(f"{tree}/sub/e.txt", len("linked")) in find_files([str(tree)])
+
+
+def test_link_to_a_folder_is_refused_rather_than_left_out(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tree / "sub" / "more").symlink_to(tmp_path / "more")
+    with pytest.raises(UserError, match="a link to a folder, which is not followed") as raised:
+        find_files([str(tree)])
+    assert raised.value.place == f"{tree}/sub/more"
+
+
+def test_dangling_link_is_refused_rather_than_left_out(tree: Path) -> None:
+    (tree / "gone.txt").symlink_to(tree / "nowhere")
+    with pytest.raises(UserError, match="leads nowhere") as raised:
+        find_files([str(tree)])
+    assert raised.value.place == f"{tree}/gone.txt"
+
+
+def test_odd_entries_that_are_passed_over_are_no_error(tree: Path) -> None:
+    os.mkfifo(tree / ".pipe")
+    (tree / "_link").symlink_to(tree / "nowhere")
+    (tree / ".cache").symlink_to(tree / "sub")
+    assert len(find_files([str(tree)])) == 4
+
+
+def test_archive_within_a_compressed_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "a.txt", "a.txt")
+    with pytest.raises(UserError, match="a tar archive"):
+        open_source(str(tmp_path / "a.tar.gz"), 0, Meter())
