@@ -147,9 +147,11 @@ def _open(folder: Path, state: State) -> AbstractContextManager[SavedFragments]:
 
 
 def clean(run: Path) -> None:
-    """Remove what killed saves have left in a run that nobody is training now."""
-    for partial in (run / CHECKPOINTS).glob(f".step_*{TEMPORARY_SUFFIX}"):
-        shutil.rmtree(partial, ignore_errors=True)
+    """Remove what killed processes have left in a run that nobody is training now."""
+    for folder in (run / CHECKPOINTS).glob(f".step_*{TEMPORARY_SUFFIX}"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in run.glob(f".*{TEMPORARY_SUFFIX}"):  # of an atomic write: `latest`, metrics.jsonl
+        file.unlink(missing_ok=True)
 
 
 def _attempt(action: Callable[[], T]) -> list[T] | None:

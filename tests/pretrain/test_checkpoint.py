@@ -186,9 +186,18 @@ def test_what_a_killed_save_leaves_counts_for_nothing_and_goes(run: Path, engine
     litter = run / "checkpoints" / ".step_00000003.partial"
     litter.mkdir()
     (litter / "rank_00000.safetensors").write_bytes(b"half")
+    (run / ".latest.0123.partial").write_text("step_0")
     assert checkpoint.find(run) == folder_of(run, 2)
     save(run, engine, 4)
     assert not litter.exists()
+    assert not (run / ".latest.0123.partial").exists()
+
+
+def test_some_are_kept_for_good(tmp_path: Path, engine: Engine) -> None:
+    for step in range(1, 8):
+        checkpoint.save(tmp_path, engine, State(step=step, cursor=0), keep=1, keep_every_steps=3)
+    kept = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
+    assert kept == ["step_00000003", "step_00000006", "step_00000007"]
 
 
 @contextmanager

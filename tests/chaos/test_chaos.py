@@ -1,0 +1,115 @@
+"""Trainings that are disturbed in every way, and must end as if they had not been."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretrain import checkpoint
+from pretrain.metrics import read_metrics
+from tests.chaos import disk, faults
+from tests.chaos.training import GLOBAL_BATCH_SIZE, ROWS, STEPS, Training, Zygote, loader_of
+
+SEED = 4
+FEW = {"kill": 1, "kill in save": 2, "stop": 1}
+FIFTY = {"kill": 18, "kill in save": 20, "stop": 6, "fill": 3, "stall": 2, "stall too long": 1}
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    with Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
+        yield zygote
+
+
+@pytest.fixture
+def training(zygote: Zygote, tmp_path: Path) -> Training:
+    return Training(zygote, tmp_path / "runs", steps=60)
+
+
+def test_a_few_faults(training: Training) -> None:
+    assert disturb(training, FEW, None) == FEW
+    finish(training, 60)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_any_rank_saves_once_and_stops(training: Training, rank: int, number: signal.Signals) -> None:
+    training.start()
+    training.wait_for_steps(2)
+    training.ranks()[rank].send_signal(number)
+    assert training.end() == 75
+    folder = checkpoint.find(training.run)
+    assert folder is not None
+    assert checkpoint.read_state(folder).step == training.step() < 60
+    assert training.leftovers() == []
+
+
+@pytest.mark.slow
+def test_fifty_faults(zygote: Zygote, tmp_path: Path) -> None:
+    undisturbed = Training(zygote, tmp_path / "undisturbed")
+    finish(undisturbed, STEPS)
+    with disk.mounted(tmp_path) as place:
+        training = Training(zygote, place.folder)
+        assert disturb(training, FIFTY, place) == FIFTY
+        finish(training, STEPS)
+        assert learned(training.run) == learned(undisturbed.run)
+
+
+def disturb(training: Training, wanted: dict[str, int], place: disk.Disk | None) -> dict[str, int]:
+    """Start the training again and again, each time with another fault; how many of which there were."""
+    draw, done = random.Random(SEED), Counter[str]()
+    todo = [name for name, count in wanted.items() for _ in range(count)]
+    draw.shuffle(todo)
+    while todo:
+        name = todo.pop()
+        resume(training)
+        if name == "kill in save" and not faults.kill_in_save(training, draw):
+            todo.append(name)  # too late: the save was over
+            continue
+        if name in ("kill", "stop"):
+            {"kill": faults.kill, "stop": faults.stop}[name](training, draw)
+        if place:
+            if name == "stall too long":
+                faults.stall_too_long(training, draw, place)
+            elif name in ("fill", "stall"):
+                {"fill": faults.fill, "stall": faults.stall}[name](training, draw, place)
+                faults.kill(training, draw)
+        done[name] += 1
+    return dict(done)
+
+
+def resume(training: Training) -> None:
+    """Start, and see that it goes on from the newest valid checkpoint."""
+    folder = checkpoint.find(training.run)
+    step = checkpoint.read_state(folder).step if folder else 0
+    training.start()
+    training.wait_for(lambda: "\nranks " in training.output(0))
+    found = re.search(r"^run .*, (?:resumed )?from step (\d+)$", training.output(0), re.MULTILINE)
+    assert found
+    assert int(found[1]) == step
+
+
+def finish(training: Training, steps: int) -> None:
+    """Train to the end, undisturbed: every row is trained once, in the order, and nothing is left behind."""
+    training.start()
+    assert training.end() == 0
+    records, loader = read_metrics(training.run), loader_of(training.recipe)
+    assert [record["step"] for record in records] == list(range(1, steps + 1))
+    assert [record["cursor"] for record in records] == list(range(0, steps * GLOBAL_BATCH_SIZE, GLOBAL_BATCH_SIZE))
+    digests: list[object] = [loader.step(int(row["cursor"]), GLOBAL_BATCH_SIZE).rows_digest for row in records]
+    assert [record["rows"] for record in records] == digests
+    shards, rows = loader.order.rows(0, ROWS)
+    assert len(np.unique(shards * ROWS + rows)) == ROWS  # the order names each row of the epoch once
+    assert training.leftovers() == []
+
+
+def learned(run: Path) -> list[tuple[float, ...]]:
+    """What must not depend on faults."""
+    return [(record["step"], record["loss"], record["grad_norm"]) for record in read_metrics(run)]
