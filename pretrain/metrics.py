@@ -130,8 +130,10 @@ class MetricsLog:
 
     def flush(self) -> bool:
         """Make all that was recorded durable, before each checkpoint; False when that cannot be."""
+        if not self._write_records(durably=True):
+            return False
         self.board.flush()
-        return self._write_records(durably=True)
+        return True
 
     def _write_records(self, *, durably: bool = False) -> bool:
         try:

@@ -244,6 +244,8 @@ class Trainer:
         began, keep = time.perf_counter(), self.recipe.checkpoint
         with self.meter.pause():
             if any_rank(metrics_log is not None and not metrics_log.flush()):
+                if metrics_log:
+                    log.error("the checkpoint of step %d was NOT saved: its records could not be written", state.step)
                 return False
             folder = checkpoint.save(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
         watchdog.beat()

@@ -6,7 +6,6 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +21,9 @@ FEW = {"kill": 1, "kill in save": 2, "stop": 1}
 FIFTY = {"kill": 18, "kill in save": 20, "stop": 6, "fill": 3, "stall": 2, "stall too long": 1}
 
 
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    with Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
-        yield zygote
-
-
 @pytest.fixture
 def training(zygote: Zygote, tmp_path: Path) -> Training:
-    return Training(zygote, tmp_path / "runs", steps=60)
+    return Training(zygote, tmp_path / "runs", train={"steps": 60})
 
 
 def test_a_few_faults(training: Training) -> None:

@@ -56,10 +56,11 @@ def loader_of(recipe: Recipe) -> Loader:
     )  # fmt: skip
 
 
-def recipe_of(dataset: str, run: Path, **changes: Any) -> Recipe:
-    """The small recipe, with other settings of [train]."""
+def recipe_of(dataset: str, run: Path, **changes: dict[str, Any]) -> Recipe:
+    """The small recipe, with other settings, by section."""
     tables = {"name": run.name or "run", "runs": str(run.parent), "data": RECIPE["data"] | {"dataset": dataset}}
-    return Recipe.model_validate(RECIPE | tables | {"train": RECIPE["train"] | changes})
+    sections = {name: RECIPE[name] | values for name, values in changes.items()}
+    return Recipe.model_validate(RECIPE | tables | sections)
 
 
 class Zygote:
@@ -111,16 +112,20 @@ class Zygote:
 class Training:
     """The run in a folder, started again and again."""
 
-    def __init__(self, zygote: Zygote, folder: Path, **changes: Any) -> None:
+    def __init__(self, zygote: Zygote, folder: Path, **changes: dict[str, Any]) -> None:
         self.run, self.logs, self.zygote = folder / "run", folder.parent / f"logs of {folder.name}", zygote
-        self.recipe = recipe_of(str(zygote.dataset), self.run, **changes)
         for path in (self.run, self.logs):
             path.mkdir(parents=True)
         for rank in (0, 1):
             self._log(rank).touch()
         (self.run / "logs").symlink_to(self.logs)  # beside the folder: not on a disk that a test fills
-        write_recipe(self.recipe, self.run / "recipe.toml")
         self._launcher: psutil.Process | None = None
+        self.change(**changes)
+
+    def change(self, **changes: dict[str, Any]) -> None:
+        """From the next start on, the small recipe with these settings, by section."""
+        self.recipe = recipe_of(str(self.zygote.dataset), self.run, **changes)
+        write_recipe(self.recipe, self.run / "recipe.toml")
 
     def start(self) -> None:
         """The same command again."""

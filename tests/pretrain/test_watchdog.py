@@ -1,0 +1,65 @@
+"""Processes that hang in ways that Python cannot help, and end all the same."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+WATCHED = """
+import ctypes, os, signal, sys, threading, time
+from pretrain import watchdog
+
+watchdog.show_stacks_when_asked()
+watchdog.watch(1.0)
+
+def hang():
+    {hang}
+
+hang()
+"""
+HANGS = {
+    "asleep": "time.sleep(60)",
+    "deadlocked": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "in C, with the interpreter's lock held": "ctypes.PyDLL(None).pause()",
+    "spinning": "while True: pass",
+}
+
+
+def start(hang: str) -> subprocess.Popen[str]:
+    program = WATCHED.format(hang=hang)
+    return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("hang", HANGS)
+def test_who_hangs_shows_where_and_ends(hang: str) -> None:
+    process = start(HANGS[hang])
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Timeout" in err
+    assert " in hang" in err
+
+
+def test_who_makes_headway_goes_on() -> None:
+    process = start("[(time.sleep(0.1), watchdog.beat()) for _ in range(20)]; os._exit(7)")
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (7, "")
+
+
+def test_whoever_asks_is_shown_the_stacks() -> None:
+    process = start(
+        "sys.stderr.write('ready\\n'); sys.stderr.flush(); [watchdog.beat() or time.sleep(0.1) for _ in range(600)]"
+    )
+    assert process.stderr
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGUSR2)
+    seen = [process.stderr.readline() for _ in range(2)]
+    time.sleep(0.1)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert "most recent call first" in seen[0]
+    assert " in " in seen[1]
