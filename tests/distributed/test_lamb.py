@@ -14,11 +14,11 @@ import torch
 from configs.schema import ModelConfig, OptimizerConfig, TrainConfig
 from pretrain import checkpoint
 from pretrain.batch import Batch
-from pretrain.checkpoint import State
 from pretrain.distributed import World, seed_everything
 from pretrain.engine import Engine
 from pretrain.model import BertForPreTraining
 from pretrain.schedule import learning_rate_at
+from pretrain.state import State
 from tests.distributed import ranks, small
 from tests.pretrain.batches import random_batch, single_rows
 
