@@ -42,7 +42,7 @@ def show(screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours:
     )
     screen.print(memory_table(cost, ranks))
     steps = list(cost.scaling())
-    screen.print(scaling_table(steps, recipe.train.steps))
+    screen.print(scaling_table(steps, cost))
     corpus_format = data.corpora[0].format if data.corpora else "text"
     screen.print(preparation_table(data.dupe_factor, corpus_format, hours))
     if picture is not None:
@@ -64,7 +64,7 @@ def memory_table(cost: Cost, ranks: int) -> Table:
     return table
 
 
-def scaling_table(costs: Sequence[StepCost], steps: int) -> Table:
+def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
     """One line a number of ranks."""
     titles = ("ranks", "micro", "accum.", "GB sent", "compute", "send", "rows/s", "linear", "time")
     table = _table(
@@ -80,7 +80,7 @@ def scaling_table(costs: Sequence[StepCost], steps: int) -> Table:
             f"{one.communication_s:.3f} s",
             f"{one.rows_per_s:,.0f}",
             f"{efficiency(one, costs[0]):.0%}",
-            duration(one.step_s * steps),
+            duration(cost.training_s(one.ranks)),
         )
     return table
 

@@ -38,10 +38,10 @@ def show_dry_run(recipe: Recipe) -> None:
     data = open_data(recipe) if is_there else None
     ranks *= cluster.nodes
     vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
-    cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], vocabulary_size)
+    cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], vocabulary_size, data.mean_length if data else None)
     step_s = cost.step(ranks).step_s
     lines = dry_run(recipe, data, vocabulary_size, ranks, "cuda" if on_gpu else "cpu")
-    estimate = f"{step_s:.3g} s a step, {duration(recipe.train.steps * step_s)} in all, on {cost.hardware.name}"
+    estimate = f"{step_s:.3g} s a step, {duration(cost.training_s(ranks))} in all, on {cost.hardware.name}"
     for line in (*lines, f"time     about {estimate}"):
         console().print(line, markup=False, highlight=False, soft_wrap=True)
     console().print(memory_table(cost, ranks))

@@ -1,10 +1,11 @@
 """What a recipe costs before it runs: memory of a rank, communication, time of a step, and the data set's preparation.
 
-Memory of weights and optimizer is what the engine was measured to hold, at every stage and precision on 1 and 2 ranks;
-that of activations is what autograd was measured to keep. Time is a roofline: matrix products at `MATMUL_SHARE` of the
-peak, then reading and writing the activations, the optimizer's states, and communication, one after the other: for many
-ranks an upper bound, since some of it overlaps. Rows are taken to be full. Beside published BERT-large figures on one
-GPU, by systems that stored the attention scores:
+Memory of weights and optimizer is what the engine was measured to hold, at every stage and precision on 1 and 2
+ranks; that of activations is what autograd was measured to keep; together they are within 10 % of the most that
+PyTorch was seen to allocate in a step. Time is a roofline: matrix products at `MATMUL_SHARE` of the peak, then
+reading and writing the activations, the optimizer's states, and communication, one after the other: for many ranks an
+upper bound, since some of it overlaps. Rows are taken to be full unless their mean length is known. Beside published
+BERT-large figures on one GPU, by systems that stored the attention scores:
 
     V100, 272 rows/s at 128 tokens: 11 % too slow      52 rows/s at 512 tokens: 1 % too slow
     A100, 580 rows/s at 128 tokens:  2 % too fast      33 % of the peak at 512 tokens: 24 % too fast
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 
 from configs.schema import Recipe
 from pretrain.flops import bert_parameters, row_flops
+from pretrain.schedule import rows_of_all_steps
 
 GIB = 2**30
 MATMUL_SHARE = 0.55  # of the peak, which BERT's matrix products reach
+RECOMPUTED = 4 / 3  # forward, forward again and backward, beside forward and backward
 PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the backward
 OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine sets it
@@ -103,13 +106,18 @@ class PreparationCost:
 
 
 class Cost:
-    """The cost of a recipe's step on one kind of device."""
+    """The cost of a recipe's step on one kind of device.
 
-    def __init__(self, recipe: Recipe, hardware: Hardware, vocabulary_size: int) -> None:
+    `mean_length`: tokens a row, where the data set is known; a row is full otherwise.
+    """
+
+    def __init__(
+        self, recipe: Recipe, hardware: Hardware, vocabulary_size: int, mean_length: float | None = None
+    ) -> None:
         self.recipe, self.hardware, self.vocabulary_size = recipe, hardware, vocabulary_size
         self.stores_scores = hardware.name == "cpu"
-        self.element_bytes = 2 if recipe.train.precision == "bf16" else 4
-        self.length = recipe.data.max_seq_length
+        self.element_bytes = 4 if recipe.train.precision == "fp32" else 2
+        self.length = round(mean_length or recipe.data.max_seq_length)
         self.masked_tokens = min(
             recipe.data.max_predictions_per_seq, max(1, round(recipe.data.masked_lm_prob * self.length))
         )
@@ -134,19 +142,42 @@ class Cost:
         if stage == 1:
             return 2 + 16 / ranks + (2 if ranks > 1 else 0)  # bf16 gradients stay whole, fp32 ones are sharded
         if stage == 2:
-            return weight + 16 / ranks
+            return weight + 16 / ranks + buffer
         return (weight + 16) / ranks + buffer
 
     @property
     def row_activation_bytes(self) -> float:
-        """What autograd keeps of one full row until its backward (with the logits' gradients)."""
+        """What autograd keeps of one row until its backward (with the logits' gradients).
+
+        Under activation checkpointing that is what each layer takes in, and all of one layer, or the logits, at a time.
+        """
+        if not self.recipe.train.activation_checkpointing:
+            return self._computed_bytes
+        model = self.recipe.model
+        inputs = self.length * model.num_hidden_layers * self.element_bytes * model.hidden_size
+        return inputs + self._embedding_bytes + max(self._layer_bytes, self._logit_bytes)
+
+    @property
+    def _computed_bytes(self) -> float:
+        """All that one row's forward makes for its backward."""
+        return self.recipe.model.num_hidden_layers * self._layer_bytes + self._embedding_bytes + self._logit_bytes
+
+    @property
+    def _embedding_bytes(self) -> float:
+        return self.length * (8 + 2 * self.element_bytes) * self.recipe.model.hidden_size
+
+    @property
+    def _logit_bytes(self) -> float:
+        return 12 * self.masked_tokens * self.vocabulary_size
+
+    @property
+    def _layer_bytes(self) -> float:
+        """What one layer makes for one row's backward."""
         model, size = self.recipe.model, self.element_bytes
         dropped = 2 * size if model.hidden_dropout_prob else 0
         layer = model.hidden_size * (9 * size + 8 + dropped) + 2 * size * model.intermediate_size
-        layer += self._score_bytes * model.num_attention_heads * self.length
-        embeddings = (8 + 2 * size) * model.hidden_size
-        logits = 12 * self.masked_tokens * self.vocabulary_size
-        return self.length * (model.num_hidden_layers * layer + embeddings) + logits
+        layer += self._score_bytes * model.num_attention_heads * self.recipe.data.max_seq_length  # padded to it
+        return self.length * layer
 
     @property
     def _score_bytes(self) -> int:
@@ -161,9 +192,20 @@ class Cost:
         free_gib = self.hardware.memory_gib * (1 - RESERVED_SHARE) - self.memory(ranks, 0, zero_stage).states_gib
         return max(0, int(free_gib * GIB / self.row_activation_bytes))
 
-    def step(self, ranks: int) -> StepCost:
-        """A step with the recipe's global batch, in the recipe's micro-batches."""
-        rows = math.ceil(self.recipe.train.global_batch_size / ranks)
+    def training_s(self, ranks: int) -> float:
+        """All steps, those of a growing batch with its mean; at most the recipe's budget."""
+        train = self.recipe.train
+        growing = min(train.batch_growth_steps, train.steps)
+        seconds = (train.steps - growing) * self.step(ranks).step_s
+        if growing:
+            mean_rows = (rows_of_all_steps(train) - (train.steps - growing) * train.global_batch_size) // growing
+            seconds += growing * self.step(ranks, mean_rows).step_s
+        return min(seconds, 60 * train.budget_min or math.inf)
+
+    def step(self, ranks: int, global_batch_size: int | None = None) -> StepCost:
+        """A step with the recipe's global batch or another, in the recipe's micro-batches."""
+        global_batch_size = global_batch_size or self.recipe.train.global_batch_size
+        rows = math.ceil(global_batch_size / ranks)
         micro_batch = min(self.recipe.train.micro_batch_size, rows)
         accumulation = math.ceil(rows / micro_batch)
         communicated = self.communication_bytes(ranks, accumulation)
@@ -177,14 +219,15 @@ class Cost:
             compute_s=compute_s,
             communication_gb=communicated / 1e9,
             communication_s=communication_s,
-            rows_per_s=self.recipe.train.global_batch_size / (compute_s + communication_s),
+            rows_per_s=global_batch_size / (compute_s + communication_s),
         )
 
     @property
     def row_s(self) -> float:
         """Forward and backward of one full row on one device."""
-        products_s = self.row_flops / (self.hardware.peak_flops * MATMUL_SHARE)
-        return products_s + PASSES_OVER_ACTIVATIONS * self.row_activation_bytes / (self.hardware.memory_gb_s * 1e9)
+        anew = RECOMPUTED if self.recipe.train.activation_checkpointing else 1.0
+        products_s = anew * self.row_flops / (self.hardware.peak_flops * MATMUL_SHARE)
+        return products_s + PASSES_OVER_ACTIVATIONS * self._computed_bytes / (self.hardware.memory_gb_s * 1e9)
 
     def communication_bytes(self, ranks: int, accumulation: int) -> float:
         """What a rank sends in a step, by ring algorithms (Rajbhandari et al. 2020, section 7)."""

@@ -30,6 +30,14 @@ class TrainingData:
         parts = zip((dataset.manifest.digest for dataset in self.mixed), slots_of(self.weights), strict=True)
         return digest_of({"mixture": [list(part) for part in parts]})
 
+    @property
+    def mean_length(self) -> float:
+        """Tokens of a training row, in the mean over the data sets by weight."""
+        of_each = [dataset.manifest.select("train", 0) for dataset in self.mixed]
+        lengths = [sum(shard.tokens for shard in shards) / sum(shard.rows for shard in shards) for shards in of_each]
+        weighted = sum(weight * length for weight, length in zip(self.weights, lengths, strict=True))
+        return weighted / sum(self.weights)
+
 
 def open_data(recipe: Recipe) -> TrainingData:
     """Open a recipe's data sets; `UserError` for one that is not whole, or that the recipe cannot train on."""

@@ -84,8 +84,9 @@ def _batch(recipe: Recipe, world_size: int) -> str:
     train = recipe.train
     accumulation = gradient_accumulation_steps(train.global_batch_size, world_size, train.micro_batch_size)
     first, growth = train.first_global_batch_size, train.batch_growth_steps
+    budget = f", or what {train.budget_min:,g} min hold" if train.budget_min else ""
     growing = f", grown from {first} over {growth:,} steps" if growth else ""
     return (
         f"{train.global_batch_size} rows a step{growing} = {world_size} rank(s) x {accumulation} micro-step(s) of at "
-        f"most {train.micro_batch_size}; {train.steps:,} steps"
+        f"most {train.micro_batch_size}; {train.steps:,} steps{budget}"
     )

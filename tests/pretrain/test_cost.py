@@ -44,8 +44,8 @@ def test_published_throughputs_are_met_with_the_error_that_is_written_down(
 @pytest.mark.parametrize(
     ("precision", "stage", "one_rank", "two_ranks"),
     [
-        ("bf16", 0, 18, 18), ("bf16", 1, 18, 12), ("bf16", 2, 18, 10), ("bf16", 3, 20, 11),
-        ("fp32", 0, 16, 16), ("fp32", 1, 24, 18), ("fp32", 2, 20, 12), ("fp32", 3, 24, 14),
+        ("bf16", 0, 18, 18), ("bf16", 1, 18, 12), ("bf16", 2, 20, 12), ("bf16", 3, 20, 11),
+        ("fp16", 1, 18, 12), ("fp32", 0, 16, 16), ("fp32", 1, 24, 18), ("fp32", 2, 24, 16), ("fp32", 3, 24, 14),
     ],
 )  # fmt: skip
 def test_bytes_a_weight_are_those_measured_in_test_memory(
@@ -149,3 +149,26 @@ def test_preparation_is_linear() -> None:
     assert small.shards_gb == pytest.approx(6.9)
     assert large_one.workers_for(24) == 21
     assert GIB == 1024**3
+
+
+def test_recomputing_costs_a_third_more_products_and_keeps_a_tensor_a_layer() -> None:
+    plain, anew = cost("h100", 128), cost("h100", 128, "train.activation_checkpointing=true")
+    assert anew.row_activation_bytes < plain.row_activation_bytes / 8
+    products_s = plain.row_flops / (989e12 * 0.55)
+    assert anew.row_s - plain.row_s == pytest.approx(products_s / 3)
+    assert anew.largest_micro_batch(8) > 8 * plain.largest_micro_batch(8)
+
+
+def test_a_growing_batch_and_a_budget_shorten_the_training() -> None:
+    batch = ["train.global_batch_size=4096", "train.steps=100", "optimizer.warmup_steps=0"]
+    plain = cost("h100", 128, *batch)
+    assert plain.training_s(8) == pytest.approx(100 * plain.step(8).step_s)
+    grown = cost("h100", 128, *batch, "train.first_global_batch_size=1024", "train.batch_growth_steps=50")
+    assert grown.training_s(8) == pytest.approx(50 * plain.step(8).step_s + 50 * plain.step(8, 2528).step_s)
+    assert cost("h100", 128, *batch, "train.budget_min=0.01").training_s(8) == pytest.approx(0.6)
+
+
+def test_rows_that_are_not_full_cost_less() -> None:
+    full, ragged = (Cost(large(128), HARDWARE["h100"], 30_522, mean_length=length) for length in (None, 64.0))
+    assert ragged.row_flops < full.row_flops / 2
+    assert 0.4 < ragged.row_activation_bytes / full.row_activation_bytes < 0.6
