@@ -23,6 +23,7 @@ from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.recipe import load_recipe, resolved_toml, write_recipe
 from configs.schema import Recipe
+from pretrain.history import set_aside
 
 RECIPE = "recipe.toml"
 CHECKPOINTS = "checkpoints"
@@ -64,8 +65,8 @@ def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[
     """Make or reopen the folder of `recipe`'s run, write the recipe into it, and keep other commands out.
 
     `resume` is `auto`, `never` or a checkpoint's folder; with `for_child` the lock passes on to what this process
-    executes in its own place. Raises `UserError` when the folder holds something else, a run of another recipe, or
-    checkpoints that `never` would overwrite, and when another command trains in it.
+    executes in its own place. What a run has learned is set aside by `never`. Raises `UserError` when the folder holds
+    something else, or a run of another recipe, and when another command trains in it.
     """
     run = folder_of(recipe)
     if resume not in ("auto", "never") and not Path(resume).is_dir():
@@ -75,7 +76,9 @@ def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[
     with explain_write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     with _locked(run, for_child):
-        _check_continues(run, _anchored(recipe), resume)
+        if resume == "never":
+            set_aside(run)  # before the recipe changes: what was learned by another must not be gone on from
+        _check_continues(run, _anchored(recipe))
         with explain_write_errors(run):
             write_recipe(_anchored(recipe), run / RECIPE)
         yield run
@@ -131,12 +134,9 @@ def _locked(run: Path, for_child: bool) -> Iterator[None]:
         yield
 
 
-def _check_continues(run: Path, recipe: Recipe, resume: str) -> None:
+def _check_continues(run: Path, recipe: Recipe) -> None:
     if not any(run.glob(f"{CHECKPOINTS}/step_*")):
         return  # nothing learned yet, nothing to lose
-    if resume == "never":
-        mend = "use --resume auto, another name (name=…), or remove the folder"
-        raise UserError("this run has checkpoints, which --resume never would overwrite", place=str(run), mend=mend)
     changed = differences(load_recipe(run / RECIPE), recipe)
     if changed:
         keys = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in changed.items())

@@ -53,8 +53,9 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     world = distributed.start(cluster)
     watchdog.beat()
     try:
-        if parsed.resume == "never":
+        if parsed.resume == "never" and world.rank == 0:
             set_aside(parsed.run)
+        distributed.gather(None)  # nobody reads the run before
         trainer = Trainer(parsed.run, world, stop)
         if parsed.evaluate:
             evaluation = trainer.evaluate()

@@ -33,9 +33,9 @@ from pretrain.distributed import gather, rank_and_size
 from pretrain.engine import Engine
 from pretrain.fragment_files import SavedFragments, open_fragments, write_fragments
 from pretrain.partition import KINDS
-from pretrain.state import FORMAT_VERSION, FileEntry, Shapes, State
+from pretrain.state import CHECKPOINTS, FORMAT_VERSION, LATEST, FileEntry, Shapes, State
 
-CHECKPOINTS, STATE, LATEST = "checkpoints", "state.json", "latest"
+STATE = "state.json"
 RESUME_MEND = "resume from another checkpoint with --resume PATH, or start anew with --resume never"
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from pretrain.distributed import seed_everything
 from pretrain.export import OPTIONAL_PARTS
 from pretrain.hugging_face import CONFIG, read_hugging_face
 from pretrain.model import BertForPreTraining
+from pretrain.state import CHECKPOINTS
 
 RECIPE = "recipe.toml"
 # What of the configuration is of training alone and may differ from one pretraining to the next.
@@ -112,7 +113,7 @@ def load_pretrained(place: Path) -> Pretrained:
 
 def run_of(place: Path) -> Path:
     """The run's folder, where `place` is that or one of its checkpoints."""
-    return place.absolute().parent.parent if place.absolute().parent.name == checkpoint.CHECKPOINTS else place
+    return place.absolute().parent.parent if place.absolute().parent.name == CHECKPOINTS else place
 
 
 def recipe_of(run: Path) -> Recipe:

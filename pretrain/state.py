@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pretrain.cursor import RowRange
 from pretrain.spikes import RunningLoss
 
+CHECKPOINTS, LATEST = "checkpoints", "latest"  # of a run's folder: the checkpoints, and the newest one's name
 FORMAT_VERSION = 1
 
 Shapes = dict[str, tuple[int, ...]]

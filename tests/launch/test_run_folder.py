@@ -119,9 +119,12 @@ def test_a_run_that_has_learned_nothing_yet_may_change_freely() -> None:
     assert find_run(run).train.seed == 43
 
 
-def test_never_does_not_overwrite_checkpoints() -> None:
-    open_and_save()
-    assert "this run has checkpoints, which --resume never would overwrite" in refusal(resume="never")
+def test_never_sets_aside_what_was_learned() -> None:
+    run = open_and_save()
+    learned = [path.name for path in (run / "checkpoints").iterdir()]
+    with opened(recipe("train.seed=43"), "never"):
+        assert not (run / "checkpoints").exists()  # nor would a later start find it, if this one were killed now
+    assert [path.name for path in (run / "set_aside/01/checkpoints").iterdir()] == learned
 
 
 def test_a_checkpoint_that_is_not_there() -> None:

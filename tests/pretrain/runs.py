@@ -15,12 +15,11 @@ from configs.recipe import write_recipe
 from configs.schema import Objective, Recipe
 from preprocessing.contract import VOCABULARY, write_manifest
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary
-from pretrain.checkpoint import CHECKPOINTS
 from pretrain.fragment_files import write_fragments
 from pretrain.metrics import METRICS
 from pretrain.model import BertForPreTraining
 from pretrain.partition import Fragment
-from pretrain.state import FileEntry, State
+from pretrain.state import CHECKPOINTS, FileEntry, State
 from tests.pretrain.synthetic import write_dataset
 
 WORDS = ("the", "of", "and", "is", "was", "good", "bad", "river", "bank", "money", "film", "cat", "paris", ".", "?")
