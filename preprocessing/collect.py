@@ -6,24 +6,24 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import count
-from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.contract import Manifest, ShardEntry, Statistics, VocabularyEntry
-from preprocessing.folder import Job
 from preprocessing.group import GroupEntry, add_statistics, group_name, read_group
+from preprocessing.job import Job
 from preprocessing.plan import Plan, WorkItem
+from preprocessing.store import Store
 
 logger = logging.getLogger(__name__)
 
 
-def build_manifest(folder: Path, config: DataConfig, job: Job, plan: Plan, vocabulary: VocabularyEntry) -> Manifest:
+def build_manifest(store: Store, config: DataConfig, job: Job, plan: Plan, vocabulary: VocabularyEntry) -> Manifest:
     """The manifest of a data set whose groups are all finished. `UserError` when there is nothing to train on."""
     shards: list[ShardEntry] = []
     drops: Counter[str] = Counter()
     statistics: Statistics | None = None
-    for entry in _entries(folder, plan):
+    for entry in _entries(store, plan):
         shards += entry.shards
         drops.update(entry.drops)
         statistics = add_statistics(statistics, entry.statistics) if statistics else entry.statistics
@@ -45,9 +45,9 @@ def build_manifest(folder: Path, config: DataConfig, job: Job, plan: Plan, vocab
     return manifest
 
 
-def unfinished(folder: Path, plan: Plan, digest: str) -> list[WorkItem]:
+def unfinished(store: Store, plan: Plan, digest: str) -> list[WorkItem]:
     """The work items of the data set of this digest that lack a group's side file."""
-    return [item for item in plan.items if not _is_finished(folder, item, digest)]
+    return [item for item in plan.items if not _is_finished(store, item, digest)]
 
 
 def refuse_few_documents(documents: int, drops: Mapping[str, int], config: DataConfig) -> None:
@@ -65,9 +65,9 @@ def refuse_few_documents(documents: int, drops: Mapping[str, int], config: DataC
     raise UserError(cause, place=place, mend=f"add documents, or part those that are there{parted}")
 
 
-def _is_finished(folder: Path, item: WorkItem, digest: str) -> bool:
+def _is_finished(store: Store, item: WorkItem, digest: str) -> bool:
     for number in count():
-        entry = read_group(folder, group_name(item, number))
+        entry = read_group(store, group_name(item, number))
         if entry is None or entry.digest != digest:
             return False
         if entry.is_last:
@@ -75,10 +75,10 @@ def _is_finished(folder: Path, item: WorkItem, digest: str) -> bool:
     return True
 
 
-def _entries(folder: Path, plan: Plan) -> Iterator[GroupEntry]:
+def _entries(store: Store, plan: Plan) -> Iterator[GroupEntry]:
     for item in plan.items:
         for number in count():
-            entry = read_group(folder, group_name(item, number))
+            entry = read_group(store, group_name(item, number))
             assert entry is not None, "every group is finished"
             yield entry
             if entry.is_last:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -184,18 +185,28 @@ def vocabulary_of_shard(path: Path) -> str:
 def check_shard(folder: Path, entry: ShardEntry) -> None:
     """Raise `UserError`, naming the file, unless the shard is there and its bytes are those of the manifest."""
     path = folder / entry.name
+    check_file(str(path), path.stat().st_size if path.is_file() else None, lambda: sha256_of_file(path), entry)
+
+
+def check_file(place: str, size: int | None, sha256: Callable[[], str | None], entry: ShardEntry) -> None:
+    """The same for a file of this size (None: there is none) and SHA-256, wherever it lies."""
     mend = "run `bertrain prepare` again: it makes only what is missing or damaged"
-    if not path.is_file():
-        raise UserError("the shard is missing", place=str(path), mend=mend)
-    if path.stat().st_size != entry.bytes:
-        raise UserError(f"the shard has {path.stat().st_size} bytes, not {entry.bytes}", place=str(path), mend=mend)
-    if sha256_of_file(path) != entry.sha256:
-        raise UserError("the shard is damaged: its SHA-256 is not the manifest's", place=str(path), mend=mend)
+    if size is None:
+        raise UserError("the shard is missing", place=place, mend=mend)
+    if size != entry.bytes:
+        raise UserError(f"the shard has {size} bytes, not {entry.bytes}", place=place, mend=mend)
+    if sha256() != entry.sha256:
+        raise UserError("the shard is damaged: its SHA-256 is not the manifest's", place=place, mend=mend)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Declare the data set whole. Nothing of it may be written after this."""
-    atomic_write_text(folder / MANIFEST, manifest.model_dump_json(by_alias=True, indent=1) + "\n")
+    atomic_write_text(folder / MANIFEST, manifest_text(manifest))
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """What `manifest.json` holds."""
+    return manifest.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:

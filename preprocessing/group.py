@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from configs.files import atomic_write, atomic_write_text
 from configs.schema import DataConfig
 from preprocessing.contract import (
     SHARDS,
@@ -26,7 +24,6 @@ from preprocessing.contract import (
     ShardEntry,
     Split,
     Statistics,
-    check_shard,
     write_shard,
 )
 from preprocessing.encoding import EncodedDocument, Outcome, tokenized
@@ -34,6 +31,7 @@ from preprocessing.masking import mask_pairs
 from preprocessing.pairs import Pairs, make_pairs
 from preprocessing.plan import WorkItem
 from preprocessing.provenance import provenance_of
+from preprocessing.store import Store
 from preprocessing.vocabulary import CLS, SEP, Vocabulary
 
 GROUPS = "groups"  # the side files' folder
@@ -56,31 +54,32 @@ def group_name(item: WorkItem, number: int) -> str:
     return f"{item.name}.{number:04}"
 
 
-def read_group(folder: Path, name: str) -> GroupEntry | None:
+def read_group(store: Store, name: str) -> GroupEntry | None:
     """The group's side file, or None when there is none that can be read."""
+    content = store.read(f"{GROUPS}/{name}.json")
     try:
-        return GroupEntry.model_validate_json((folder / GROUPS / f"{name}.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return GroupEntry.model_validate_json(content) if content is not None else None
+    except ValidationError:
         return None
 
 
-def finished_group(folder: Path, name: str, digest: str) -> GroupEntry | None:
+def finished_group(store: Store, name: str, digest: str) -> GroupEntry | None:
     """The group's side file, if it belongs to the data set of this digest and its shards are whole."""
-    entry = read_group(folder, name)
+    entry = read_group(store, name)
     if entry is None or entry.digest != digest:
         return None
     try:
         for shard in entry.shards:
-            check_shard(folder, shard)
+            store.check(shard)
     except UserError:
         return None
     return entry
 
 
-def finished_groups(folder: Path, item: WorkItem, digest: str) -> Iterator[GroupEntry]:
+def finished_groups(store: Store, item: WorkItem, digest: str) -> Iterator[GroupEntry]:
     """The work item's first groups, up to one that is not finished."""
     for number in count():
-        entry = finished_group(folder, group_name(item, number), digest)
+        entry = finished_group(store, group_name(item, number), digest)
         if entry is None:
             return
         yield entry
@@ -92,7 +91,7 @@ def finished_groups(folder: Path, item: WorkItem, digest: str) -> Iterator[Group
 class GroupWriter:
     """Writes the groups of one data set."""
 
-    folder: Path
+    store: Store
     config: DataConfig
     vocabulary: Vocabulary
     digest: str  # of the data set
@@ -128,12 +127,12 @@ class GroupWriter:
             drops=dict(+drops),
             statistics=_statistics(documents, first_pass["train"], self.config, self.vocabulary),
         )
-        atomic_write_text(self.folder / GROUPS / f"{name}.json", entry.model_dump_json(by_alias=True) + "\n")
+        self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry
 
     def _write_shard(self, group: str, split: Split, pass_number: int, rows: Rows) -> ShardEntry:
         name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
-        with atomic_write(self.folder / name) as stream:
+        with self.store.write(name) as stream:
             size, sha256 = write_shard(stream, rows, self.vocabulary.entry().sha256)
         return ShardEntry(
             name=name,

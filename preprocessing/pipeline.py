@@ -14,6 +14,7 @@ and neither the number of workers nor the order of their work leaves a trace in 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,25 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.files import atomic_write_text, sha256_of_file
 from configs.schema import DataConfig
 from preprocessing.beam import beam
 from preprocessing.collect import build_manifest, refuse_few_documents, unfinished
-from preprocessing.contract import VOCABULARY, Manifest, write_manifest
+from preprocessing.contract import MANIFEST, VOCABULARY, Manifest, manifest_text
 from preprocessing.engine import THIS_MACHINE, Engine
-from preprocessing.folder import (
-    WORK,
-    Job,
-    check_ownership,
-    claimed,
-    damage,
-    discard,
-    finished_data_set,
-    release,
-    run_folder,
-    withdraw,
-)
+from preprocessing.folder import WORK, check_ownership, claimed, discard, release, run_folder
 from preprocessing.group import GROUPS
+from preprocessing.job import Job, damage, finished_data_set, withdraw
 from preprocessing.plan import Plan, WorkItem, make_plan
 from preprocessing.progress import Progress, forget, sum_up
 from preprocessing.runner import run_pipeline
@@ -50,12 +40,13 @@ from preprocessing.sample import is_sampled, read_entries, sampled_lines, sampli
 from preprocessing.share import WHOLE, Share
 from preprocessing.sources import find_files
 from preprocessing.steps import SampleText, WriteGroups
+from preprocessing.store import Store, store_at
 from preprocessing.vocabulary import Vocabulary
 from preprocessing.vocabulary_files import read_vocabulary
 from preprocessing.vocabulary_training import train_vocabulary
 
 _BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
-_VOCABULARY_RECORD = "vocabulary.json"  # beside the groups' side files: whose the trained vocabulary is
+_VOCABULARY_RECORD = f"{GROUPS}/vocabulary.json"  # beside the groups' side files: whose the trained vocabulary is
 
 logger = logging.getLogger(__name__)
 
@@ -90,29 +81,29 @@ def prepare_share(
 def _prepare(
     config: DataConfig, share: Share, overwrite: bool, progress: Report | None, engine: Engine
 ) -> Manifest | list[int]:
-    folder = Path(config.dataset).expanduser().absolute()
-    plan = _plan(config, folder)
+    store = store_at(config.dataset)
+    plan = _plan(config, store)
     given = _given_vocabulary(config)
     job = Job(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
-    check_ownership(folder)
-    finished = None if overwrite else finished_data_set(folder, job)
-    damaged = damage(folder, finished) if finished else {}
+    check_ownership(store)
+    finished = None if overwrite else finished_data_set(store, job)
+    damaged = damage(store, finished) if finished else {}
     if finished and not damaged:
-        release(folder)
+        release(store)
         return finished
-    with claimed(folder, job, share, overwrite=overwrite):
+    with claimed(store, job, share, overwrite=overwrite):
         if finished:
             for message in damaged.values():
                 logger.warning("%s; it is made again", message)
-            withdraw(folder, finished, damaged)
+            withdraw(store, finished, damaged)
         report = progress or (lambda _: None)
-        preparation = _Preparation(folder, config, plan, job, share, engine, report, time.monotonic())
+        preparation = _Preparation(store, config, plan, job, share, engine, report, time.monotonic())
         vocabulary = preparation.provide_vocabulary(given)
         missing = preparation.write_groups(vocabulary)
         if missing:
             return share.holders(plan, missing)
         manifest = preparation.collect(vocabulary)
-    release(folder)
+    release(store)
     return manifest
 
 
@@ -120,7 +111,7 @@ def _prepare(
 class _Preparation:
     """The stages of one run."""
 
-    folder: Path
+    store: Store
     config: DataConfig
     plan: Plan
     job: Job
@@ -131,23 +122,27 @@ class _Preparation:
 
     def provide_vocabulary(self, given: Vocabulary | None) -> Vocabulary:
         """Put the vocabulary in its place: the given one, the one an earlier run trained, or a new one."""
-        path = self.folder / VOCABULARY
-        record = self.folder / GROUPS / _VOCABULARY_RECORD
-        if given is None and path.is_file() and record.is_file():
-            expected = {"job": self.job.digest, "sha256": sha256_of_file(path)}
-            if json.loads(record.read_text()) == expected:
-                casing = self.config.vocabulary
-                return Vocabulary.read(path, casing.lowercase, casing.strip_accents)
+        record, casing = self.store.read(_VOCABULARY_RECORD), self.config.vocabulary
+        content = self.store.read(VOCABULARY)
+        if given is None and content is not None and record == self._vocabulary_record(content):
+            return Vocabulary.parse(content, Path(VOCABULARY), casing.lowercase, casing.strip_accents)
         vocabulary = given or self.train_vocabulary()
-        vocabulary.write(path)
-        atomic_write_text(record, json.dumps({"job": self.job.digest, "sha256": vocabulary.entry().sha256}))
+        for name, made in (
+            (VOCABULARY, vocabulary.content()),
+            (_VOCABULARY_RECORD, self._vocabulary_record(vocabulary.content())),
+        ):
+            with self.store.write(name) as stream:
+                stream.write(made)
         return vocabulary
+
+    def _vocabulary_record(self, content: bytes) -> bytes:
+        return json.dumps({"job": self.job.digest, "sha256": hashlib.sha256(content).hexdigest()}).encode()
 
     def train_vocabulary(self) -> Vocabulary:
         """Sample the corpus, and train on the sample."""
-        work = self.folder / WORK
+        work = self.store.below(WORK)
         rate = sampling_rate(self.plan, self.config.vocabulary.sample_bytes)
-        step = SampleText(self.folder, self._run_folder, self.config, rate)
+        step = SampleText(self.store, self._run_folder, self.config, rate)
         self._run("vocabulary", step, self.share.own(self.plan))
         self._run("vocabulary", step, [item for item in self.share.others(self.plan) if not is_sampled(item, work)])
         self._refuse_missing([item for item in self.plan.items if not is_sampled(item, work)])
@@ -162,20 +157,20 @@ class _Preparation:
         """Make all groups of the share that are not finished; returns the items of others that are not."""
         digest = self.job.data_set_digest(vocabulary.entry().sha256)
         own = self.share.own(self.plan)
-        self._run("groups", WriteGroups(self.folder, self._run_folder, self.config, digest), own)
-        missing = unfinished(self.folder, self.plan, digest)
+        self._run("groups", WriteGroups(self.store, self._run_folder, self.config, digest), own)
+        missing = unfinished(self.store, self.plan, digest)
         self._refuse_missing(set(own).intersection(missing))
         return missing
 
     def collect(self, vocabulary: Vocabulary) -> Manifest:
         """All groups are finished: write the manifest. Two shares may do so at once: they write the same."""
         try:
-            manifest = build_manifest(self.folder, self.config, self.job, self.plan, vocabulary.entry())
+            manifest = build_manifest(self.store, self.config, self.job, self.plan, vocabulary.entry())
         except UserError:
             if self.share == WHOLE:
-                discard(self.folder)  # finished, but of no use
+                discard(self.store)  # finished, but of no use
             raise
-        write_manifest(self.folder, manifest)
+        self.store.write_text(MANIFEST, manifest_text(manifest))
         return manifest
 
     def _refuse_missing(self, items: Collection[WorkItem]) -> None:
@@ -183,11 +178,11 @@ class _Preparation:
         if items:
             cause = f"the runner has ended, but {len(items)} of {len(self.plan.items)} work items are not done"
             mend = "its workers must reach this folder under the same name: take a shared file system or a URL"
-            raise UserError(cause, place=str(self.folder), mend=mend)
+            raise UserError(cause, place=self.store.place, mend=mend)
 
     @property
-    def _run_folder(self) -> Path:
-        return run_folder(self.folder, self.share)
+    def _run_folder(self) -> Store:
+        return run_folder(self.store, self.share)
 
     def _run(self, stage: str, step: beam.DoFn, items: Sequence[WorkItem]) -> None:
         """A Beam pipeline: each of the work items through one step."""
@@ -214,12 +209,12 @@ class _Preparation:
         return max(1, min(len(os.sched_getaffinity(0)), worth_starting))
 
 
-def _plan(config: DataConfig, folder: Path) -> Plan:
+def _plan(config: DataConfig, store: Store) -> Plan:
     if not config.corpora:
         mend = "name the text to prepare: [[data.corpora]] with paths and format"
         raise UserError("the recipe names no corpus", place="data.corpora", mend=mend)
     files = [find_files(corpus.paths) for corpus in config.corpora]
-    inside = [file.path for corpus_files in files for file in corpus_files if Path(file.path).is_relative_to(folder)]
+    inside = [file.path for corpus_files in files for file in corpus_files if store.holds(file.path)]
     if inside:
         mend = "put data.dataset outside of the corpus"
         raise UserError("an input file lies in the data set's own folder", place=inside[0], mend=mend)

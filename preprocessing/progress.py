@@ -7,19 +7,17 @@ the driver's process to stop.
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from preprocessing.sources import Meter
+from preprocessing.store import Store
 
 _SUFFIX = ".progress"
-_TELL_EVERY_S = 0.25
 
 stop_requested = threading.Event()  # of this process
 
@@ -43,11 +41,12 @@ class Progress:
 class Monitor:
     """One worker's counts since it began."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, run: Store) -> None:
         self.meter = Meter()
         self.documents = 0
         self.groups = 0
-        self._file = folder / f"{uuid.uuid4().hex}{_SUFFIX}"
+        self._run = run
+        self._name = f"{uuid.uuid4().hex}{_SUFFIX}"
         self._next_s = 0.0
 
     def visit(self) -> None:
@@ -59,25 +58,26 @@ class Monitor:
 
     def tell(self) -> None:
         """Write the counts where the driver finds them."""
-        fresh = self._file.with_suffix(".fresh")
         with suppress(FileNotFoundError):  # the last share has removed the folder already: nobody asks any more
-            fresh.write_text(json.dumps([self.meter.bytes, self.documents, self.groups]))
-            os.replace(fresh, self._file)
-        self._next_s = time.monotonic() + _TELL_EVERY_S
+            self._run.note(self._name, json.dumps([self.meter.bytes, self.documents, self.groups]))
+        self._next_s = time.monotonic() + self._run.pace_s
 
 
-def sum_up(folder: Path) -> tuple[int, int, int]:
-    """Bytes, documents and groups of all workers that tell in `folder`."""
-    counts = list(_read(folder))
+def sum_up(run: Store) -> tuple[int, int, int]:
+    """Bytes, documents and groups of all workers of a run."""
+    counts = list(_read(run))
     return sum(count[0] for count in counts), sum(count[1] for count in counts), sum(count[2] for count in counts)
 
 
-def forget(folder: Path) -> None:
+def forget(run: Store) -> None:
     """Remove what workers of an earlier stage told."""
-    for file in folder.glob(f"*{_SUFFIX}"):
-        file.unlink()
+    for name in run.names():
+        if name.endswith(_SUFFIX):
+            run.remove(name)
 
 
-def _read(folder: Path) -> Iterator[list[int]]:
-    for file in folder.glob(f"*{_SUFFIX}"):
-        yield json.loads(file.read_text())
+def _read(run: Store) -> Iterator[list[int]]:
+    for name in run.names():
+        content = run.read(name) if name.endswith(_SUFFIX) else None
+        if content is not None:
+            yield json.loads(content)

@@ -15,25 +15,24 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
 from configs.errors import UserError
-from configs.files import atomic_write_text
 from preprocessing.beam import PipelineResult, beam
 from preprocessing.engine import WORKER_MODULE, Engine
 from preprocessing.progress import StoppedError, stop_requested
+from preprocessing.store import Store
 
 _REPORT = "error.json"
-_WATCH_EVERY_S = 0.2
+_LAST_LOOK_S = 0.2
 _PATIENCE_S = 3.0  # for work inside this process to come to its next visit
 
 logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    build: Callable[[beam.Pipeline], None], engine: Engine, workers: int, work: Path, tick: Callable[[], None]
+    build: Callable[[beam.Pipeline], None], engine: Engine, workers: int, work: Store, tick: Callable[[], None]
 ) -> None:
     """Run the pipeline that `build` describes; `tick` is called a few times a second meanwhile.
 
@@ -41,7 +40,7 @@ def run_pipeline(
     Another engine is told to cancel what it has not done. Steps wrap their work in `reported(work)`: then the
     `UserError` that one raises is raised here, wherever it ran.
     """
-    (work / _REPORT).unlink(missing_ok=True)
+    work.remove(_REPORT)
     stop_requested.clear()
     pipeline = engine.pipeline(workers)
     build(pipeline)
@@ -49,7 +48,7 @@ def run_pipeline(
     with run.noting_deaths():
         try:
             run.start()
-            while not run.finished.wait(_WATCH_EVERY_S):
+            while not run.finished.wait(work.pace_s):
                 tick()
                 _raise_reported(work)
                 run.raise_death()
@@ -61,7 +60,7 @@ def run_pipeline(
 
 
 @contextmanager
-def reported(work: Path) -> Iterator[None]:
+def reported(work: Store) -> Iterator[None]:
     """Write down what is raised in the block, for the driver: Beam makes text of it, or nothing."""
     try:
         yield
@@ -70,17 +69,17 @@ def reported(work: Path) -> Iterator[None]:
     except Exception as error:
         is_users = isinstance(error, UserError)
         report = vars(error) if is_users else {"traceback": traceback.format_exc()}
-        with suppress(OSError):  # a full disk: the driver then finds out by itself
-            atomic_write_text(work / _REPORT, json.dumps(report))
+        with suppress(OSError, UserError):  # a full disk: the driver then finds out by itself
+            work.note(_REPORT, json.dumps(report))
         raise
 
 
-def _raise_reported(work: Path) -> None:
-    file = work / _REPORT
-    if not file.is_file():
+def _raise_reported(work: Store) -> None:
+    content = work.read(_REPORT)
+    if content is None:
         return
-    report = json.loads(file.read_text())
-    file.unlink()
+    report = json.loads(content)
+    work.remove(_REPORT)
     if "cause" in report:
         raise UserError(**report)
     raise RuntimeError(f"preparation failed in a worker\n{report['traceback']}")
@@ -112,7 +111,7 @@ class _Run:
             with suppress(psutil.NoSuchProcess):
                 if WORKER_MODULE in process.cmdline():
                     process.kill()
-        self.finished.wait(_PATIENCE_S if self._workers == 1 else _WATCH_EVERY_S)
+        self.finished.wait(_PATIENCE_S if self._workers == 1 else _LAST_LOOK_S)
 
     def _cancel(self) -> None:
         try:

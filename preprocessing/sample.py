@@ -6,17 +6,17 @@ Each work item writes its part to a file of its own, so that a rerun need not re
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
-from configs.files import atomic_write, atomic_write_text
 from configs.schema import DataConfig
 from preprocessing.contract import Entry
 from preprocessing.documents import read_item
 from preprocessing.filters import keep
 from preprocessing.plan import Plan, WorkItem
 from preprocessing.progress import Monitor
+from preprocessing.store import Store
 
 
 class SampleEntry(Entry):
@@ -31,20 +31,20 @@ def sampling_rate(plan: Plan, sample_bytes: int) -> float:
     return min(1.0, sample_bytes / max(1, sum(item.weight for item in plan.items)))
 
 
-def is_sampled(item: WorkItem, work: Path) -> bool:
+def is_sampled(item: WorkItem, work: Store) -> bool:
     """Whether the item's part is there."""
-    return _files(work, item)[1].is_file()
+    return work.size(_names(item)[1]) is not None
 
 
-def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Path, monitor: Monitor) -> None:
+def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Store, monitor: Monitor) -> None:
     """Write the item's part, unless that is done."""
-    text_file, entry_file = _files(work, item)
+    text_name, entry_name = _names(item)
     if is_sampled(item, work):
         monitor.meter.bytes += item.size
         return
     documents = 0
     drops: Counter[str] = Counter()
-    with atomic_write(text_file) as stream:
+    with work.write(text_name) as stream:
         for document in read_item(item, config, monitor):
             if rate < 1.0 and _fraction(document.text) >= rate:  # of the raw text: most are never cleaned
                 continue
@@ -54,24 +54,26 @@ def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Path, mo
             elif kept.split == "train":
                 documents += 1
                 stream.write((kept.text.encode() + b"\n") * kept.copies)  # words count as often as they are taught
-    atomic_write_text(entry_file, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
+    work.write_text(entry_name, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
 
 
-def read_entries(plan: Plan, work: Path) -> Iterator[SampleEntry]:
+def read_entries(plan: Plan, work: Store) -> Iterator[SampleEntry]:
     """What all parts hold."""
     for item in plan.items:
-        yield SampleEntry.model_validate_json(_files(work, item)[1].read_bytes())
+        content = work.read(_names(item)[1])
+        assert content is not None, "every item is sampled"
+        yield SampleEntry.model_validate_json(content)
 
 
-def sampled_lines(plan: Plan, work: Path) -> Iterator[str]:
+def sampled_lines(plan: Plan, work: Store) -> Iterator[str]:
     """The lines of all parts, in the corpus's order."""
     for item in plan.items:
-        with _files(work, item)[0].open(encoding="utf-8", newline="\n") as stream:
+        with work.open(_names(item)[0]) as stored, io.TextIOWrapper(stored, "utf-8", newline="\n") as stream:
             yield from stream
 
 
-def _files(work: Path, item: WorkItem) -> tuple[Path, Path]:
-    return work / f"sample-{item.name}.txt", work / f"sample-{item.name}.json"
+def _names(item: WorkItem) -> tuple[str, str]:
+    return f"sample-{item.name}.txt", f"sample-{item.name}.json"
 
 
 def _fraction(text: str) -> float:

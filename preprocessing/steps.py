@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from configs.files import explain_write_errors
+from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.beam import beam
 from preprocessing.contract import VOCABULARY
@@ -23,6 +23,7 @@ from preprocessing.plan import WorkItem
 from preprocessing.progress import Monitor
 from preprocessing.runner import reported
 from preprocessing.sample import write_sample
+from preprocessing.store import Store
 from preprocessing.vocabulary import Vocabulary
 from preprocessing.wordpiece import Encoder
 
@@ -30,8 +31,8 @@ from preprocessing.wordpiece import Encoder
 class SampleText(beam.DoFn):
     """Work item → its part of the text that the vocabulary is trained on."""
 
-    def __init__(self, folder: Path, run: Path, config: DataConfig, rate: float) -> None:
-        self._folder = folder
+    def __init__(self, store: Store, run: Store, config: DataConfig, rate: float) -> None:
+        self._store = store
         self._run = run
         self._config = config
         self._rate = rate
@@ -42,8 +43,8 @@ class SampleText(beam.DoFn):
 
     def process(self, item: WorkItem) -> Iterator[str]:
         """Gives the item's name."""
-        with _explained(self._folder, self._run):
-            write_sample(item, self._config, self._rate, self._folder / WORK, self._monitor)
+        with _explained(self._store, self._run):
+            write_sample(item, self._config, self._rate, self._store.below(WORK), self._monitor)
             self._monitor.tell()
         yield item.name
 
@@ -51,24 +52,28 @@ class SampleText(beam.DoFn):
 class WriteGroups(beam.DoFn):
     """Work item → its groups."""
 
-    def __init__(self, folder: Path, run: Path, config: DataConfig, digest: str) -> None:
-        self._folder = folder
+    def __init__(self, store: Store, run: Store, config: DataConfig, digest: str) -> None:
+        self._store = store
         self._run = run
         self._config = config
         self._digest = digest
 
     def setup(self) -> None:
         """Once a worker: its encoder remembers every span of text that it has met."""
-        with _explained(self._folder, self._run):
+        with _explained(self._store, self._run):
             self._monitor = Monitor(self._run)
             casing = self._config.vocabulary
-            vocabulary = Vocabulary.read(self._folder / VOCABULARY, casing.lowercase, casing.strip_accents)
+            content = self._store.read(VOCABULARY)
+            if content is None:
+                mend = "see that the workers reach it under this name, and run the same command again"
+                raise UserError("there is no vocabulary", place=self._store.place, mend=mend)
+            vocabulary = Vocabulary.parse(content, Path(VOCABULARY), casing.lowercase, casing.strip_accents)
             self._encoder = Encoder(vocabulary)
-            self._writer = GroupWriter(self._folder, self._config, vocabulary, self._digest, self._monitor.visit)
+            self._writer = GroupWriter(self._store, self._config, vocabulary, self._digest, self._monitor.visit)
 
     def process(self, item: WorkItem) -> Iterator[str]:
         """Gives the names of the item's groups."""
-        with _explained(self._folder, self._run):
+        with _explained(self._store, self._run):
             names = self._write(item)
             self._monitor.tell()
         yield from names
@@ -76,7 +81,7 @@ class WriteGroups(beam.DoFn):
     def _write(self, item: WorkItem) -> list[str]:
         names: list[str] = []
         sources = 0  # documents of the input that finished groups took up
-        for entry in finished_groups(self._folder, item, self._digest):
+        for entry in finished_groups(self._store, item, self._digest):
             names.append(entry.name)
             sources += entry.sources
             self._monitor.groups += 1
@@ -90,7 +95,7 @@ class WriteGroups(beam.DoFn):
         outcomes = encode_documents(kept, self._config.language, self._encoder)
         for group, is_last in cut_groups(outcomes, self._config.group_bytes):
             name = group_name(item, len(names))
-            if finished_group(self._folder, name, self._digest) is None:
+            if finished_group(self._store, name, self._digest) is None:
                 self._writer.write(name, group, is_last=is_last)
             names.append(name)
             self._monitor.groups += 1
@@ -98,6 +103,6 @@ class WriteGroups(beam.DoFn):
 
 
 @contextmanager
-def _explained(folder: Path, run: Path) -> Iterator[None]:
-    with reported(run), explain_write_errors(folder):
+def _explained(store: Store, run: Store) -> Iterator[None]:
+    with reported(run), store.explained():
         yield

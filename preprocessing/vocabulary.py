@@ -53,12 +53,19 @@ class Vocabulary:
     def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
         """Read a `vocab.txt`; `UserError` names what is wrong with it, and where."""
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError("the vocabulary is not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
+            content = path.read_bytes()
         except OSError as error:
             mend = "give a vocab.txt in data.vocabulary.file, or leave it unset to train one"
             raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), mend=mend) from error
+        return cls.parse(content, path, lowercase, strip_accents)
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
+        """The same from the bytes of the file, which errors name."""
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError("the vocabulary is not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
         # Not splitlines(): published vocabularies hold U+0085 and U+2028 as pieces.
         lines = text.removesuffix("\n").split("\n")
         vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase, strip_accents)
@@ -69,7 +76,7 @@ class Vocabulary:
     def write(self, path: Path) -> None:
         """Write `vocab.txt`, atomically."""
         with atomic_write(path) as stream:
-            stream.write(self._bytes())
+            stream.write(self.content())
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -96,7 +103,7 @@ class Vocabulary:
     def entry(self) -> VocabularyEntry:
         """What the manifest says of it; the digest is that of the file `write` makes."""
         return VocabularyEntry(
-            sha256=hashlib.sha256(self._bytes()).hexdigest(),
+            sha256=hashlib.sha256(self.content()).hexdigest(),
             size=len(self),
             lowercase=self.lowercase,
             strip_accents=self.strip_accents,
@@ -124,7 +131,8 @@ class Vocabulary:
         """The Hugging Face model that cuts a word into the longest pieces there are, from its start on."""
         return models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=MAX_WORD_CHARS)
 
-    def _bytes(self) -> bytes:
+    def content(self) -> bytes:
+        """What the file `write` makes holds."""
         return "".join(f"{piece}\n" for piece in self.pieces).encode()
 
 

@@ -34,9 +34,10 @@ def running(*argv: str) -> Iterator[psutil.Popen]:
     try:
         yield process
     finally:
-        for child in [*process.children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess):  # it may end just now
-                child.kill()
+        with suppress(psutil.NoSuchProcess):  # a test has killed it
+            for child in [*process.children(recursive=True), process]:
+                with suppress(psutil.NoSuchProcess):  # it ends just now
+                    child.kill()
         process.wait()
 
 

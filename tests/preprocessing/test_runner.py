@@ -57,6 +57,14 @@ def whole(corpus: Path, vocabulary: Path) -> dict[str, str]:
     return digests(Path(config.dataset))
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or only waits for its new parent to notice."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Preparation:
     """A running one, and the worker processes it has started."""
 
@@ -83,7 +91,7 @@ class Preparation:
         start = time.monotonic()
         _, errors = self.process.communicate(timeout=seconds)
         _, alive = psutil.wait_procs(self.workers, timeout=max(0.1, start + seconds - time.monotonic()))
-        assert alive == []
+        assert [process for process in alive if not has_ended(process)] == []
         return str(errors)
 
     def end(self) -> None:

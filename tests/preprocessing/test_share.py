@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from configs.errors import UserError
 from configs.schema import CorpusConfig, DataConfig
 from preprocessing.contract import MANIFEST, Manifest
-from preprocessing.folder import Job, claimed
+from preprocessing.folder import claimed
+from preprocessing.job import Job
 from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.plan import make_plan
 from preprocessing.progress import Progress
 from preprocessing.share import Share
 from preprocessing.sources import SourceFile
+from preprocessing.store import store_at
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
 
 # Makes the share that its command line names, of the recipe that stands before it.
@@ -126,7 +128,7 @@ def test_damage_to_another_share_s_group_is_left_to_it(config: DataConfig, whole
 
 def test_shares_share_the_folder_with_each_other_alone(config: DataConfig) -> None:
     job = Job(config.byte_fields(), "input", None)
-    folder = Path(config.dataset)
+    folder = store_at(config.dataset)
     with claimed(folder, job, Share(1, 2)), claimed(folder, job, Share(2, 2)):
         for share in (Share(1, 2), Share(1, 1)):
             with pytest.raises(UserError, match="another preparation is at work here"), claimed(folder, job, share):
