@@ -10,14 +10,14 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 
 SCHEME = "shelf"
 
 
-class ShelfFileSystem(FileSystem):  # type: ignore[misc]  # Beam is half typed
+class ShelfFileSystem(FileSystem):
     """`shelf:///tmp/x/y.txt` is kept in /tmp/x/y.txt."""
 
     @classmethod
@@ -43,9 +43,7 @@ class ShelfFileSystem(FileSystem):  # type: ignore[misc]  # Beam is half typed
             if path.is_file() and url.startswith(dir_or_prefix) and not path.name.endswith(".open"):
                 yield FileMetadata(url, path.stat().st_size)
 
-    def create(
-        self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO
-    ) -> io.BufferedIOBase:
+    def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> BinaryIO:
         return Upload(local(path))
 
     def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> Any:
@@ -57,7 +55,8 @@ class ShelfFileSystem(FileSystem):  # type: ignore[misc]  # Beam is half typed
     def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
         for source, destination in zip(source_file_names, destination_file_names, strict=True):
             if self.exists(destination):
-                raise BeamIOError("rename failed", {(source, destination): FileExistsError(destination)})
+                in_the_way = {(source, destination): FileExistsError(destination)}
+                raise BeamIOError("rename failed", in_the_way)  # type: ignore[no-untyped-call]
             os.rename(local(source), local(destination))
 
     def exists(self, path: str) -> bool:
