@@ -21,8 +21,8 @@ from configs.errors import UserError
 from preprocessing.vocabulary import MASK
 from pretrain.dataset import Dataset
 from pretrain.metrics import read_metrics
-from pretrain.pretrained import Pretrained, dataset_of, load_pretrained, recipe_of
-from pretrain.transfer.filling import Filling, fill_row
+from pretrain.pretrained import dataset_of, load_pretrained, recipe_of
+from pretrain.transfer.filling import Filler, Filling
 from pretrain.transfer.rows import Row
 
 AT_LEAST_NATS = 1.0
@@ -51,10 +51,10 @@ def show(continued: Path, fresh: Path, rows: int) -> None:
     if ahead < AT_LEAST_NATS:
         raise UserError(f"less than {AT_LEAST_NATS} nats", place=str(continued), mend="see the logs of both runs")
 
-    models = {run.name: load_pretrained(run) for run in (continued, fresh)}
+    fillers = {run.name: Filler(load_pretrained(run)) for run in (continued, fresh)}
     print_line("Masks of held-out sentences, the true word first:")
     for masked in spread_out(dataset_of(continued, recipe_of(continued)), rows):
-        for line in story(models, masked):
+        for line in story(fillers, masked):
             print_line(line)
 
 
@@ -81,12 +81,12 @@ def spread_out(dataset: Dataset, count: int) -> Iterator[MaskedRow]:
             yield MaskedRow(row, positions[hidden].tolist(), true_ids[hidden].tolist())
 
 
-def story(models: dict[str, Pretrained], masked: MaskedRow) -> Iterator[str]:
+def story(fillers: dict[str, Filler], masked: MaskedRow) -> Iterator[str]:
     """The sentence, then for each mask the true word piece and what each model would put there."""
-    vocabulary = next(iter(models.values())).vocabulary
+    vocabulary = next(iter(fillers.values())).vocabulary
     text = vocabulary.tokenizer().decode(list(masked.row.input_ids[1:-1]), skip_special_tokens=False)
     yield f"\n    {text.replace(MASK, '____')}"
-    fillings = {name: fill_row(model, masked.row, masked.places, TOP) for name, model in models.items()}
+    fillings = {name: filler.fill_row(masked.row, masked.places, TOP) for name, filler in fillers.items()}
     for number, true_id in enumerate(masked.true_ids):
         guesses = "   ".join(f"{name}: {told(of_model[number])}" for name, of_model in fillings.items())
         yield f"        {vocabulary.pieces[true_id]:<14} {guesses}"

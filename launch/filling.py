@@ -8,12 +8,12 @@ from rich.table import Table
 
 from launch.console import console
 from pretrain.pretrained import load_pretrained
-from pretrain.transfer.filling import fill
+from pretrain.transfer.filling import Filler
 
 
 def fill_aloud(place: Path, text: str, top: int) -> None:
     """A table a mask: word pieces and their probabilities."""
-    fillings = fill(load_pretrained(place), text, top)
+    fillings = Filler(load_pretrained(place)).fill(text, top)
     for number, filling in enumerate(fillings, 1):
         title = f"[MASK] {number} of {len(fillings)}" if len(fillings) > 1 else None
         table = Table(title=title and title.replace("[", "\\["), box=None, show_header=False)

@@ -21,32 +21,38 @@ class Filling:
     probabilities: list[float]
 
 
-def fill(source: Pretrained, text: str, top: int) -> list[Filling]:
-    """The `top` most likely word pieces at each [MASK] of the text, in order.
+class Filler:
+    """A model ready to fill masks. `UserError` when it has no masked-LM head."""
 
-    Raises `UserError` when the text has no [MASK], is too long, or the model has no masked-LM head.
-    """
-    if "masked_lm" in source.missing_parts:
-        mend = "give a run, or a folder exported with its pretraining heads"
-        raise UserError("the model has no masked-LM head", place=str(source.place), mend=mend)
-    encoding = source.vocabulary.tokenizer().encode(text)
-    places = [place for place, piece in enumerate(encoding.ids) if piece == source.vocabulary.ids[MASK]]
-    if not places:
-        raise UserError(
-            f"the text has no {MASK}", place=repr(text), mend=f"write {MASK} where a word is to be filled in"
-        )
-    if len(encoding.ids) > source.config.max_position_embeddings:
-        cause = f"the text has {len(encoding.ids)} tokens, the model takes {source.config.max_position_embeddings}"
-        raise UserError(cause, mend="shorten the text")
-    return fill_row(source, Row.of(encoding), places, top)
+    def __init__(self, source: Pretrained) -> None:
+        if "masked_lm" in source.missing_parts:
+            mend = "give a run, or a folder exported with its pretraining heads"
+            raise UserError("the model has no masked-LM head", place=str(source.place), mend=mend)
+        self.vocabulary = source.vocabulary
+        self.most_tokens = source.config.max_position_embeddings
+        self.model = source.model(source.objective).eval()
 
+    def fill(self, text: str, top: int) -> list[Filling]:
+        """The `top` most likely word pieces at each [MASK] of the text, in order.
 
-@torch.no_grad()
-def fill_row(source: Pretrained, row: Row, places: Sequence[int], top: int) -> list[Filling]:
-    """The `top` most likely word pieces at these places of a row."""
-    logits_MV, _ = source.model(source.objective).eval().logits(batch_of([row], places))
-    best = logits_MV.float().softmax(-1).topk(min(top, len(source.vocabulary)))
-    return [
-        Filling([source.vocabulary.pieces[piece] for piece in pieces], probabilities)
-        for pieces, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
+        Raises `UserError` when the text has no [MASK], or is too long.
+        """
+        encoding = self.vocabulary.tokenizer().encode(text)
+        places = [place for place, piece in enumerate(encoding.ids) if piece == self.vocabulary.ids[MASK]]
+        if not places:
+            mend = f"write {MASK} where a word is to be filled in"
+            raise UserError(f"the text has no {MASK}", place=repr(text), mend=mend)
+        if len(encoding.ids) > self.most_tokens:
+            cause = f"the text has {len(encoding.ids)} tokens, the model takes {self.most_tokens}"
+            raise UserError(cause, mend="shorten the text")
+        return self.fill_row(Row.of(encoding), places, top)
+
+    @torch.no_grad()
+    def fill_row(self, row: Row, places: Sequence[int], top: int) -> list[Filling]:
+        """The `top` most likely word pieces at these places of a row."""
+        logits_MV, _ = self.model.logits(batch_of([row], places))
+        best = logits_MV.float().softmax(-1).topk(min(top, len(self.vocabulary)))
+        return [
+            Filling([self.vocabulary.pieces[piece] for piece in pieces], probabilities)
+            for pieces, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]

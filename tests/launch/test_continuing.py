@@ -8,7 +8,7 @@ from configs.errors import UserError
 from launch.continuing import main, show, spread_out
 from preprocessing.vocabulary import MASK
 from pretrain.pretrained import dataset_of, load_pretrained, recipe_of
-from pretrain.transfer.filling import fill_row
+from pretrain.transfer.filling import Filler
 from tests.pretrain.runs import VOCAB, some_model, write_run
 
 
@@ -28,7 +28,7 @@ def test_both_runs_are_compared_and_fill_the_same_masks(tmp_path: Path, capsys: 
     assert "brings along: 1.50 nats" in said
     masked = list(spread_out(dataset_of(continued, recipe_of(continued)), 3))
     assert said.count("____") == sum(len(row.places) for row in masked) > 0
-    first = fill_row(load_pretrained(continued), masked[0].row, masked[0].places, 1)[0]
+    first = Filler(load_pretrained(continued)).fill_row(masked[0].row, masked[0].places, 1)[0]
     assert f"{VOCAB.pieces[masked[0].true_ids[0]]:<14} small: {first.pieces[0]} {first.probabilities[0]:.2f}" in said
     assert all(row.row.input_ids[place] == VOCAB.ids[MASK] for row in masked for place in row.places)
 

@@ -9,7 +9,7 @@ from configs.errors import UserError
 from configs.schema import ModelConfig
 from pretrain.hugging_face import write_hugging_face
 from pretrain.pretrained import Pretrained, load_pretrained
-from pretrain.transfer.filling import fill
+from pretrain.transfer.filling import Filler
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 
 
@@ -27,7 +27,7 @@ def source(**bias: float) -> Pretrained:
 
 def test_each_mask_gets_its_most_likely_pieces() -> None:
     probabilities = torch.tensor([3.0, 2.0, 1.0]).softmax(0).tolist()
-    fillings = fill(source(cat=3.0, bank=2.0, film=1.0), "the [MASK] of [MASK].", top=3)
+    fillings = Filler(source(cat=3.0, bank=2.0, film=1.0)).fill("the [MASK] of [MASK].", top=3)
     assert [filling.pieces for filling in fillings] == [["cat", "bank", "film"]] * 2
     assert fillings[0].probabilities == pytest.approx(probabilities)
 
@@ -35,18 +35,19 @@ def test_each_mask_gets_its_most_likely_pieces() -> None:
 def test_the_scores_are_the_models_own_at_the_mask() -> None:
     model = some_model()
     pretrained = Pretrained(Path("here"), ModelConfig(**MODEL), VOCAB, dict(model.named_parameters()))
-    one, other = (fill(pretrained, text, 3)[0].pieces for text in ("good [MASK] film", "paris is [MASK] ?"))
+    filler = Filler(pretrained)
+    one, other = (filler.fill(text, 3)[0].pieces for text in ("good [MASK] film", "paris is [MASK] ?"))
     assert one != other
 
 
 @pytest.mark.parametrize(("text", "words"), [("no mask", r"has no \[MASK\]"), ("[MASK] " + "a " * 60, "has 63 tokens")])
 def test_what_cannot_be_filled_is_refused(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        fill(source(), text, 3)
+        Filler(source()).fill(text, 3)
 
 
 def test_an_encoder_alone_cannot_fill(tmp_path: Path) -> None:
     alone = {name: weight for name, weight in some_model().named_parameters() if name.startswith("bert.")}
     write_hugging_face(tmp_path, ModelConfig(**MODEL), VOCAB, {name: weight.detach() for name, weight in alone.items()})
     with pytest.raises(UserError, match="no masked-LM head"):
-        fill(load_pretrained(tmp_path), "[MASK]", 3)
+        Filler(load_pretrained(tmp_path))
