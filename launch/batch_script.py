@@ -70,7 +70,6 @@ def render(
             environment=exported(cluster),
             run=run,
             folder=folder,
-            dataset=folder / recipe.data.dataset,
             shares=shares,
             output=_one_line(output) if output else None,
             script=run / stage.script,

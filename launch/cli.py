@@ -1,7 +1,7 @@
 """The `bertrain` command. What is slow to import is imported inside the command that needs it.
 
-Exit codes: 0 done, 2 the user's input is wrong (one line on standard error), 75 stopped on request with a checkpoint,
-130 interrupted, 1 anything else.
+Exit codes: 0 done, 2 the user's input is wrong (one line on standard error), 75 stopped on request, with a
+checkpoint or finished groups, 130 interrupted, 1 anything else.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def prepare(
 
     settings = list(takewhile(lambda word: not word.startswith("--"), overrides or ()))
     engine = Engine(runner, tuple((overrides or [])[len(settings) :]))
-    prepare_with_progress(load_recipe(recipe, settings).data, Share.parse(share), engine, overwrite=overwrite)
+    data = load_recipe(recipe, settings).data
+    raise typer.Exit(prepare_with_progress(data, Share.parse(share), engine, overwrite=overwrite))
 
 
 @app.command(rich_help_panel=DATA)

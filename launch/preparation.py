@@ -13,11 +13,14 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.console import console
+from launch.supervisor import DONE, STOPPED
 from preprocessing.contract import Manifest
 from preprocessing.engine import THIS_MACHINE, Engine
+from preprocessing.folder import finished_parts
 from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.progress import Progress as State
 from preprocessing.share import WHOLE, Share
+from preprocessing.store import store_at
 
 PLAIN_EVERY_S = 10.0
 STAGES = {"vocabulary": "Reading a sample for the vocabulary", "groups": "Making pairs"}
@@ -55,15 +58,28 @@ class Display:
 
 def prepare_with_progress(
     data: DataConfig, share: Share = WHOLE, engine: Engine = THIS_MACHINE, *, overwrite: bool = False
-) -> None:
-    """Make the data set, or a share of it, showing how far it is and what came of it.
+) -> int:
+    """Make the data set, or a share of it, showing how far it is and what came of it; returns the exit code.
 
-    SIGTERM ends it as Ctrl-C does: tidily.
+    SIGTERM ends it as Ctrl-C does, tidily: with 75 where something is finished that was not before, so that the same
+    command brings it further, or else by `KeyboardInterrupt`.
     """
     if overwrite and share != WHOLE:
         mend = f"remove {data.dataset}, then start the shares"
         raise UserError("a share cannot replace what others work on", place="--overwrite", mend=mend)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    store = store_at(data.dataset)
+    finished = finished_parts(store)
+    try:
+        _prepare_with_progress(data, share, engine, overwrite=overwrite)
+    except KeyboardInterrupt:
+        if finished_parts(store) <= finished:
+            raise
+        return STOPPED
+    return DONE
+
+
+def _prepare_with_progress(data: DataConfig, share: Share, engine: Engine, *, overwrite: bool) -> None:
     screen = console()
     display = Display(screen)
     began = time.monotonic()

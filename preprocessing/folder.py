@@ -36,7 +36,11 @@ logger = logging.getLogger(__name__)
 
 def run_folder(store: Store, share: Share) -> Store:
     """Where the workers of one run tell their progress and errors."""
-    return store.below(WORK).below(f"share-{share.number}-of-{share.count}")
+    return store.below(_run_name(share))
+
+
+def _run_name(share: Share) -> str:
+    return f"{WORK}/share-{share.number}-of-{share.count}"
 
 
 def check_ownership(store: Store) -> None:
@@ -79,6 +83,12 @@ def release(store: Store) -> None:
         work.clear()
 
 
+def finished_parts(store: Store) -> int:
+    """Of a data set in the making: how many parts need not be made again, samples of work items and groups."""
+    sampled = sum(PurePosixPath(name).match("sample-*.json") for name in store.below(WORK).names())
+    return sampled + _finished_groups(store)
+
+
 def discard(store: Store) -> None:
     """Remove everything of ours, and the folder with it when nothing else is in it; nothing when that is done."""
     if store.below(WORK).is_empty():
@@ -87,6 +97,10 @@ def discard(store: Store) -> None:
     store.below(WORK).clear()
     if isinstance(store, LocalStore) and store.is_empty():
         store.folder.rmdir()
+
+
+def _finished_groups(store: Store) -> int:
+    return sum(PurePosixPath(name).match("*.*.json") for name in store.below(GROUPS).names())
 
 
 def _is_manifest(content: bytes | None) -> bool:
@@ -100,7 +114,7 @@ def _is_manifest(content: bytes | None) -> bool:
 @contextmanager
 def _locked(store: LocalStore, share: Share) -> Iterator[None]:
     """Nobody else is in the folder; or, for a share, only others."""
-    run = store.folder / WORK / f"share-{share.number}-of-{share.count}"
+    run = store.folder / _run_name(share)
     run.mkdir(parents=True, exist_ok=True)
     with (store.folder / WORK / _LOCK).open("a+") as lock, (run / _LOCK).open("a+") as own:
         try:
@@ -129,7 +143,7 @@ def _left_clean(store: Store) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if not any(PurePosixPath(name).match("*.*.json") for name in store.below(GROUPS).names()):
+        if not _finished_groups(store):
             discard(store)
         raise
     finally:

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from launch.preparation import Display, summary, waiting_for
-from preprocessing.contract import read_manifest
+from configs.schema import DataConfig
+from launch.preparation import Display, prepare_with_progress, summary, waiting_for
+from preprocessing.contract import MANIFEST, read_manifest
 from preprocessing.progress import Progress
 from preprocessing.share import Share
+from preprocessing.store import BeamStore
+from preprocessing.vocabulary_training import train_vocabulary
+from tests.preprocessing.corpora import make_documents, small_config, write_text
+from tests.preprocessing.not_local import SCHEME
 from tests.preprocessing.test_verify import dataset as dataset
 
 START = Progress("vocabulary", bytes_read=0, bytes_total=40_000_000, documents=0, groups=0, seconds=0.0)
@@ -75,3 +83,44 @@ def test_the_closing_table(dataset: Path) -> None:
 )
 def test_who_is_missing_is_told(missing: list[int], message: str) -> None:
     assert waiting_for(missing, Share(1, 8)) == message
+
+
+@pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """How many finished groups bring SIGTERM upon this process, under the key `groups`."""
+    wanted = {"groups": 0}
+    before = signal.getsignal(signal.SIGTERM)
+
+    def look(_: Display, now: Progress) -> None:
+        if now.stage == "groups" and now.groups >= wanted["groups"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Display, "__call__", look)
+    monkeypatch.setattr(BeamStore, "pace_s", 0.01)
+    yield wanted
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("place", ["{}", SCHEME + "://{}"])
+def test_a_stop_tells_whether_the_same_command_will_bring_it_further(
+    place: str, tmp_path: Path, stopped_at: dict[str, int]
+) -> None:
+    """By its exit code: it is what a job's script goes by, wherever the data set lies."""
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(300))
+    vocabulary = tmp_path / "vocab.txt"
+    train_vocabulary([corpus.read_text()], small_config(vocabulary, corpus).vocabulary).write(vocabulary)
+
+    def config(folder: Path, group_bytes: int) -> DataConfig:
+        changes = {"group_bytes": group_bytes, "dupe_factor": 20, "vocabulary": {"file": str(vocabulary)}}
+        return small_config(folder, corpus, **changes).model_copy(update={"dataset": place.format(folder)})
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_with_progress(config(tmp_path / "one group", 10_000_000))
+    assert list(tmp_path.glob("one group/groups/0*")) == []
+
+    folder, stopped_at["groups"] = tmp_path / "five groups", 2
+    assert prepare_with_progress(config(folder, 20_000)) == 75
+    assert 2 <= len(list(folder.glob("groups/0*"))) < 5
+    stopped_at["groups"] = 100
+    assert prepare_with_progress(config(folder, 20_000)) == 0
+    assert (folder / MANIFEST).exists()
