@@ -1,0 +1,90 @@
+"""The memory that pretrain.cost plans for a step, beside the most that PyTorch allocates at any moment of it."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from configs.recipe import load_recipe
+from configs.schema import ClusterConfig, Recipe
+from pretrain import engine as engine_module
+from pretrain.batch import Batch
+from pretrain.cost import GIB, HARDWARE, Cost
+from pretrain.distributed import start
+from pretrain.engine import Engine
+from pretrain.model import BertForPreTraining
+from tests.distributed import ranks
+
+pytestmark = pytest.mark.slow
+ROWS, LENGTH, MASKED, VOCABULARY = 8, 128, 20, 2048
+CASES = [
+    *(("fp32", "adamw", stage, False) for stage in (0, 1, 2, 3)),
+    *(("bf16", "adamw", stage, False) for stage in (0, 1, 2, 3)),
+    ("fp32", "adamw", 1, True),
+    ("bf16", "lamb", 1, False),
+    ("fp16", "adamw", 2, False),
+]
+
+
+def recipe_of(precision: str, optimizer: str, stage: int, recomputes: bool) -> Recipe:
+    fields = [
+        f"data.max_seq_length={LENGTH}", f"data.max_predictions_per_seq={MASKED}", "model.hidden_size=128",
+        "model.num_hidden_layers=6", "model.num_attention_heads=2", "model.intermediate_size=512",
+        f"model.max_position_embeddings={LENGTH}", "model.hidden_dropout_prob=0.1",
+        "model.attention_probs_dropout_prob=0.1", f"train.precision={precision}", f"train.zero_stage={stage}",
+        f"optimizer.name={optimizer}", f"train.activation_checkpointing={str(recomputes).lower()}",
+    ]  # fmt: skip
+    return load_recipe("demo", fields)
+
+
+def peaks(cases: list[tuple[str, str, int, bool]]) -> list[int]:
+    world = start(ClusterConfig(device="cpu", cpu_threads=1))
+    engine_module._check_precision = lambda *_: None  # a CPU multiplies fp16 numbers too, only slowly
+    engine_module._import_deepspeed(world)
+    from deepspeed.accelerator import get_accelerator
+
+    type(get_accelerator()).is_fp16_supported = lambda _: True
+    return [peak_bytes(recipe_of(*case), world) for case in cases]
+
+
+def peak_bytes(recipe: Recipe, world: Any) -> int:
+    """The most bytes that are allocated at once while two steps of two micro-steps are made."""
+    gc.collect()  # what an engine before this one has left would be freed within, and count against it
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        model = BertForPreTraining(recipe.model, VOCABULARY)
+        model.bert.checkpoint_activations = recipe.train.activation_checkpointing
+        engine = Engine(model, recipe.optimizer, recipe.train, world)
+        del model
+        for _ in range(2):
+            for last in (False, True):
+                mlm_loss, nsp_loss, *_ = engine.forward(full_rows())
+                engine.backward((mlm_loss + nsp_loss) * 1e-6, last=last)
+            engine.step(1e-4)
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = torch.tensor([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return int(changes.cumsum(0).max())
+
+
+def full_rows() -> Batch:
+    return Batch(
+        input_ids=torch.randint(5, VOCABULARY, (ROWS * LENGTH,)),
+        token_type_ids=torch.zeros(ROWS * LENGTH, dtype=torch.long),
+        position_ids=torch.arange(LENGTH).repeat(ROWS),
+        offsets=torch.arange(0, ROWS * LENGTH + 1, LENGTH, dtype=torch.int32),
+        max_length=LENGTH,
+        masked_positions=(torch.arange(ROWS)[:, None] * LENGTH + torch.arange(MASKED)).view(-1),
+        masked_ids=torch.randint(5, VOCABULARY, (ROWS * MASKED,)),
+        next_sentence_label=torch.zeros(ROWS, dtype=torch.long),
+    )
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_step_takes_the_memory_that_is_planned(world_size: int) -> None:
+    found = ranks.run(peaks, world_size, CASES, timeout_s=500)[0]
+    plans = [Cost(recipe_of(*case), HARDWARE["cpu"], VOCABULARY).memory(world_size, ROWS) for case in CASES]
+    errors = [plan.total_gib * GIB / peak - 1 for plan, peak in zip(plans, found, strict=True)]
+    assert errors == pytest.approx([0.0] * len(CASES), abs=0.1)
