@@ -27,6 +27,7 @@ RECOMPUTED = 4 / 3  # forward, forward again and backward, beside forward and ba
 PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the backward
 OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine sets it
+KEPT_PARAMETERS = 1_000_000_000  # gathered at stage 3 and kept until their backward: DeepSpeed's own limit
 RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
 
 # Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia.
@@ -230,20 +231,24 @@ class Cost:
         return products_s + PASSES_OVER_ACTIVATIONS * self._computed_bytes / (self.hardware.memory_gb_s * 1e9)
 
     def communication_bytes(self, ranks: int, accumulation: int) -> float:
-        """What a rank sends in a step, by ring algorithms (Rajbhandari et al. 2020, section 7)."""
+        """What a rank sends in a step, by ring algorithms (Rajbhandari et al. 2020, section 7).
+
+        DeepSpeed calls other ones than the paper: at stages 1 and 2 it reduces gradients on all ranks instead of only
+        on their owners; at stage 3 it keeps gathered weights for the backward, as long as they are not too many.
+        """
         weights = self.parameters * self.element_bytes * (ranks - 1) / ranks  # sent once around
         gradients = {
             0: 2 * 4 * self.parameters * (ranks - 1) / ranks,  # all-reduced in fp32
-            1: weights,  # reduced to their owners
-            2: weights * accumulation,  # after each micro-step
-            3: weights * accumulation,
+            1: 2 * weights,
+            2: 2 * weights * accumulation,  # after each micro-step
+            3: weights * accumulation,  # to their owners
         }
         gathers = {
             0: 0,
-            1: 1,
+            1: 1,  # of weights, after the step
             2: 1,
-            3: 2 * accumulation,
-        }  # of weights: after the step, or for each forward and backward
+            3: accumulation * (1 if self.parameters <= KEPT_PARAMETERS else 2),  # or for each forward, and backward
+        }
         stage = self.recipe.train.zero_stage
         return gradients[stage] + gathers[stage] * weights
 

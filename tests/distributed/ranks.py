@@ -51,7 +51,9 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         results = [Path(name, f"{rank}.json") for rank in range(world_size)]
         logs = [Path(name, f"{rank}.log") for rank in range(world_size)]
-        command = [sys.executable, "-m", __name__, function.__module__, function.__name__, json.dumps(arguments)]
+        module = sys.modules[function.__module__].__spec__  # which knows the name of a module that runs as __main__
+        assert module is not None
+        command = [sys.executable, "-m", __name__, module.name, function.__name__, json.dumps(arguments)]
         port = free_port()
         processes = [
             _start([*command, str(results[rank])], logs[rank], _environment(rank, world_size, port))

@@ -111,7 +111,7 @@ def test_the_largest_micro_batch_just_fits() -> None:
     assert Cost(large(128), tiny, 30_522).largest_micro_batch(8) == 0
 
 
-@pytest.mark.parametrize(("stage", "sent"), [(0, 8.0), (1, 4.0), (2, 2 * 3 + 2.0), (3, 2 * 3 * 3.0)])
+@pytest.mark.parametrize(("stage", "sent"), [(0, 8.0), (1, 4 + 2.0), (2, 4 * 3 + 2.0), (3, (2 + 2) * 3.0)])
 def test_bytes_sent_a_weight_follow_the_stage(stage: int, sent: float) -> None:
     planned = cost("h100", 128, f"train.zero_stage={stage}")
     assert planned.communication_bytes(1, 3) == 0
@@ -121,7 +121,7 @@ def test_bytes_sent_a_weight_follow_the_stage(stage: int, sent: float) -> None:
 def test_nodes_send_one_another_a_share_of_what_their_ranks_do() -> None:
     """Four nodes of eight: 7/8 of a tensor over the fast links, 3/4 of its eighth over the slow ones."""
     planned = cost("h100", 128, "train.zero_stage=1", "train.global_batch_size=4096")
-    tensors_gb = 2 * planned.parameters * 2 / 1e9  # reduced and gathered, in bf16
+    tensors_gb = 3 * planned.parameters * 2 / 1e9  # all-reduced and gathered, in bf16
     assert planned.step(8).communication_s == pytest.approx(tensors_gb * 7 / 8 / 450)
     assert planned.step(32).communication_s == pytest.approx(tensors_gb * (7 / 8 / 450 + 3 / 4 / 8 / 50))
     assert planned.step(32).communication_gb == pytest.approx(tensors_gb * 31 / 32)

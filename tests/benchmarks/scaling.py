@@ -1,0 +1,154 @@
+"""One and two ranks on this machine's CPU, and what ranks send: `python -m tests.benchmarks.scaling`.
+
+Weak scaling: the trainer's own step with as many rows a rank, one thread a rank, the two world sizes in turn; the
+`efficiency` is two ranks' tokens a second over twice those of one, the median of the rounds. Then every collective of a
+step is counted as it is called, by kind, for each ZeRO stage with one micro-step and with two; `sent_mb` is what a rank
+sends for them by ring algorithms, `planned_mb` what `bertrain plan` says, `ratio` the one over the other.
+
+The last line is one JSON object; its `ratio` is the efficiency. Times hold on an idle machine only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import Recipe
+from pretrain.cost import HARDWARE, Cost
+from pretrain.distributed import start
+from pretrain.step import Step
+from pretrain.stop import StopRequest
+from pretrain.synthetic import write_synthetic
+from pretrain.trainer import Trainer
+from tests.benchmarks.traffic import Traffic
+from tests.distributed import ranks
+
+STAGES = (0, 1, 2, 3)
+MICRO_STEPS = (1, 2)
+WARM_UP_STEPS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=16, help="of 128 tokens, a rank and step")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--steps", type=int, default=20, help="a turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = recipe_of(arguments, Path(folder))
+        write_synthetic(Path(recipe.data.dataset), recipe.data)
+        write_recipe(recipe, Path(folder) / "recipe.toml")
+        tokens_per_s = take_turns(folder, arguments.steps, arguments.rounds)
+        stages = {stage: ranks.run(count_a_step, 2, folder, stage)[0] for stage in STAGES}
+    efficiencies = [two / one / 2 for one, two in zip(tokens_per_s[1], tokens_per_s[2], strict=True)]
+    figures = {
+        "benchmark": "scaling",
+        "ratio": round(statistics.median(efficiencies), 3),
+        "reference": "as many tokens a second a rank as one rank alone",
+        "tokens_per_s": {size: round(statistics.median(figures)) for size, figures in tokens_per_s.items()},
+        "a_step_sends": {f"zero {stage}": beside_the_plan(recipe, stage, counted) for stage, counted in stages.items()},
+    }
+    print(json.dumps(figures | {"arguments": vars(arguments)}))
+
+
+def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
+    """A small BERT; the ranks of each start are not the recipe's affair."""
+    settings = [
+        "name=scaling", f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
+        "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",
+        f"model.hidden_size={arguments.hidden_size}", f"model.num_hidden_layers={arguments.layers}",
+        f"model.num_attention_heads={arguments.hidden_size // 64}",
+        f"model.intermediate_size={4 * arguments.hidden_size}", f"train.precision={arguments.precision}",
+        f"train.micro_batch_size={arguments.rows}", f"train.global_batch_size={2 * arguments.rows}",
+        "optimizer.warmup_steps=1", "cluster.device=cpu", "cluster.cpu_threads=1",
+    ]  # fmt: skip
+    return load_recipe("demo", settings)
+
+
+def take_turns(folder: str, steps: int, rounds: int) -> dict[int, list[float]]:
+    """Tokens a second of all ranks, turn by turn, by world size."""
+    turns: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for world_size, so_far in turns.items():
+            so_far.append(ranks.run(train, world_size, folder, steps)[0])
+            print(world_size, f"ranks: {so_far[-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
+    return turns
+
+
+def train(folder: str, steps: int) -> float:
+    """In each rank: tokens a second of all ranks."""
+    trainer = trainer_of(folder, stage=1)
+    rows = trainer.recipe.train.micro_batch_size * trainer.world.world_size
+    with trained(trainer, [rows] * (WARM_UP_STEPS + steps)) as done:
+        list(islice(done, WARM_UP_STEPS))
+        began = time.perf_counter()
+        tokens = sum(step.tokens for step in done)
+        return tokens / (time.perf_counter() - began)
+
+
+def count_a_step(folder: str, stage: int) -> dict[int, dict[str, Any]]:
+    """In each rank: the collectives of one step, by its number of micro-steps."""
+    trainer = trainer_of(folder, stage)
+    rows, world_size = trainer.recipe.train.micro_batch_size, trainer.world.world_size
+    counted = {}
+    with trained(trainer, [rows * world_size * count for count in (1, *MICRO_STEPS)]) as done:
+        next(done)  # the first step makes what the others only use
+        for micro_steps in MICRO_STEPS:
+            with Traffic() as traffic:
+                assert len(next(done).batches) == micro_steps
+            kinds = {kind: {"calls": calls, "mb": traffic.bytes[kind] / 1e6} for kind, calls in traffic.calls.items()}
+            counted[micro_steps] = {"sent_mb": traffic.sent_bytes(world_size) / 1e6, "kinds": kinds}
+    return counted
+
+
+def trainer_of(folder: str, stage: int) -> Trainer:
+    """A trainer of the folder's recipe, at this stage."""
+    run = Path(folder) / f"zero{stage}"
+    run.mkdir(exist_ok=True)
+    recipe = load_recipe(Path(folder) / "recipe.toml", [f"train.zero_stage={stage}"])
+    write_recipe(recipe, run / "recipe.toml")
+    return Trainer(run, start(recipe.cluster), StopRequest())
+
+
+@contextmanager
+def trained(trainer: Trainer, batch_sizes: list[int]) -> Generator[Generator[Step]]:
+    """The steps of these global batch sizes, each when it has been made."""
+
+    def made() -> Generator[Step]:
+        state = trainer._restore("never")
+        for step in steps:
+            trainer.meter.rows_arrived()
+            state, _ = trainer._train_step(state, step)
+            yield step
+
+    with closing(trainer.loader.steps(0, batch_sizes)) as steps:
+        yield made()
+
+
+def beside_the_plan(recipe: Recipe, stage: int, counted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was counted, and what pretrain.cost plans for it."""
+    staged = recipe.model_copy(update={"train": recipe.train.model_copy(update={"zero_stage": stage})})
+    cost = Cost(staged, HARDWARE["cpu"], recipe.data.vocabulary.size)
+    told = {}
+    for micro_steps, figures in counted.items():
+        planned_mb = cost.communication_bytes(2, int(micro_steps)) / 1e6
+        rounded = {"sent_mb": round(figures["sent_mb"], 3), "planned_mb": round(planned_mb, 3)}
+        told[f"{micro_steps} micro-steps"] = figures | rounded | {"ratio": round(figures["sent_mb"] / planned_mb, 3)}
+    return told
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What two ranks send in a step, counted as torch is told to send it, and when: beside the plan, by ZeRO stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from configs.recipe import load_recipe
+from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
+from pretrain import engine
+from pretrain.cost import HARDWARE, Cost
+from pretrain.distributed import start
+from tests.benchmarks.traffic import Traffic
+from tests.distributed import ranks
+
+STAGES, MICRO_STEPS = (0, 1, 2, 3), (1, 2)
+WIDTH, LAYERS = 128, 6
+WEIGHTS = LAYERS * WIDTH * (WIDTH + 1)
+
+
+class Stack(nn.Module):
+    """Layers, and how much was sent when the gradient had come down to the first of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+        self.traffic = Traffic()
+        self.sent_early = 0
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor]:
+        first, *others = self.layers
+        hidden = first(hidden)
+        hidden.register_hook(self._arrived)  # type: ignore[no-untyped-call]  # torch has no types
+        for layer in others:
+            hidden = layer(hidden)
+        return (hidden.float().square().sum(),)
+
+    def _arrived(self, gradient: Tensor) -> None:
+        self.sent_early = self.traffic.bytes["all_reduce"] + self.traffic.bytes["reduce_scatter"]
+
+
+def count_all() -> dict[str, dict[str, Any]]:
+    world = start(ClusterConfig(device="cpu", cpu_threads=1))
+    engine.BUCKET_ELEMENTS = WEIGHTS // 3
+    counted = {}
+    for stage in STAGES:
+        torch.manual_seed(0)
+        model = Stack()
+        train = TrainConfig.model_validate({"zero_stage": stage, "precision": "bf16", "global_batch_size": 2})
+        engine_of_stage = engine.Engine(model, OptimizerConfig(), train, world)
+        for micro_steps in (1, *MICRO_STEPS):  # the first step makes what the others only use
+            with Traffic() as model.traffic:
+                for micro_step in range(micro_steps):
+                    (loss,) = engine_of_stage.forward(torch.ones(1, WIDTH, dtype=torch.bfloat16))
+                    engine_of_stage.backward(loss, last=micro_step == micro_steps - 1)
+                assert not engine_of_stage.step(1e-4).skipped
+            sent = model.traffic.sent_bytes(world.world_size)
+            counted[f"{stage} {micro_steps}"] = {"sent": sent, "early": model.sent_early, "kinds": model.traffic.bytes}
+    return counted
+
+
+@pytest.fixture(scope="module")
+def counted() -> dict[str, dict[str, Any]]:
+    first, second = ranks.run(count_all, 2)
+    assert first == second
+    result: dict[str, dict[str, Any]] = first
+    return result
+
+
+@pytest.mark.parametrize("micro_steps", MICRO_STEPS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_ranks_send_what_is_planned(counted: dict[str, dict[str, Any]], stage: int, micro_steps: int) -> None:
+    recipe = load_recipe("demo", ["train.precision=bf16", f"train.zero_stage={stage}"])
+    planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=4096)
+    a_weight = planned.communication_bytes(2, micro_steps) / planned.parameters
+    assert counted[f"{stage} {micro_steps}"]["sent"] / WEIGHTS == pytest.approx(a_weight, rel=0.02)
+
+
+def test_buckets_are_reduced_while_the_backward_runs(counted: dict[str, dict[str, Any]]) -> None:
+    early = {stage: counted[f"{stage} 1"]["early"] for stage in STAGES}
+    assert early[0] == early[1] == 0  # after the last micro-step's backward: once a step, however many there are
+    assert min(early[2], early[3]) >= 2 * WEIGHTS / 3
