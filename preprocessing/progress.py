@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from configs.errors import UserError
 from preprocessing.sources import Meter
 from preprocessing.store import Store
 
@@ -58,7 +59,7 @@ class Monitor:
 
     def tell(self) -> None:
         """Write the counts where the driver finds them."""
-        with suppress(FileNotFoundError):  # the last share has removed the folder already: nobody asks any more
+        with suppress(FileNotFoundError, UserError):  # the last share has removed the folder; a store is out of reach
             self._run.note(self._name, json.dumps([self.meter.bytes, self.documents, self.groups]))
         self._next_s = time.monotonic() + self._run.pace_s
 
@@ -79,5 +80,5 @@ def forget(run: Store) -> None:
 def _read(run: Store) -> Iterator[list[int]]:
     for name in run.names():
         content = run.read(name) if name.endswith(_SUFFIX) else None
-        if content is not None:
-            yield json.loads(content)
+        with suppress(ValueError):  # half of it is there
+            yield json.loads(content or b"[0, 0, 0]")

@@ -26,7 +26,7 @@ from preprocessing.store import Store
 
 _REPORT = "error.json"
 _LAST_LOOK_S = 0.2
-_PATIENCE_S = 3.0  # for work inside this process to come to its next visit
+_PATIENCE_S = 30.0  # for work inside this process to come to its next visit: a pass of a large group away
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def run_pipeline(
     build: Callable[[beam.Pipeline], None], engine: Engine, workers: int, work: Store, tick: Callable[[], None]
 ) -> None:
-    """Run the pipeline that `build` describes; `tick` is called a few times a second meanwhile.
+    """Run the pipeline that `build` describes; `tick` is called when it begins, and a few times a second.
 
     On this machine, with more than one worker each is a process of its own; when this returns or raises, none is left.
     Another engine is told to cancel what it has not done. Steps wrap their work in `reported(work)`: then the
@@ -44,6 +44,7 @@ def run_pipeline(
     stop_requested.clear()
     pipeline = engine.pipeline(workers)
     build(pipeline)
+    tick()
     run = _Run(pipeline, engine, workers)
     with run.noting_deaths():
         try:
@@ -111,7 +112,8 @@ class _Run:
             with suppress(psutil.NoSuchProcess):
                 if WORKER_MODULE in process.cmdline():
                     process.kill()
-        self.finished.wait(_PATIENCE_S if self._workers == 1 else _LAST_LOOK_S)
+        is_inside = self._workers == 1 and not self._engine.runner
+        self.finished.wait(_PATIENCE_S if is_inside else _LAST_LOOK_S)
 
     def _cancel(self) -> None:
         try:

@@ -10,13 +10,14 @@ and under its last name it never changes but to the same bytes: so presence is a
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
@@ -100,10 +101,7 @@ class Store(ABC):
         """Hexadecimal SHA-256 of a file; None when it is not there."""
         try:
             with self.open(name) as stream:
-                digest = hashlib.sha256()
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-                return digest.hexdigest()
+                return _sha256(stream)
         except FileNotFoundError:
             return None
 
@@ -161,7 +159,8 @@ class LocalStore(Store):
 
     @override
     def names(self) -> list[str]:
-        return [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()]
+        places = os.walk(self.folder)  # not `rglob`, which minds folders that vanish meanwhile
+        return [os.path.relpath(Path(place, name), self.folder) for place, _, names in places for name in names]
 
     @override
     def remove(self, name: str) -> None:
@@ -204,13 +203,15 @@ class BeamStore(Store):
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
         with tempfile.TemporaryFile() as local:
-            yield local
-            local.seek(0)
+            with explain_write_errors(Path(tempfile.gettempdir())):
+                yield local
+                local.flush()
             self._publish(local, name)
 
     @override
     def note(self, name: str, text: str) -> None:
-        self.write_text(name, text)
+        with _explained(path := self._path(name)):
+            self._upload(io.BytesIO(text.encode()), path)
 
     @override
     def open(self, name: str) -> IO[bytes]:
@@ -218,7 +219,12 @@ class BeamStore(Store):
         with _explained(path):
             if not FileSystems.exists(path):
                 raise FileNotFoundError(path)
-            stream: IO[bytes] = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+            try:
+                stream: IO[bytes] = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+            except BeamIOError as error:
+                if not FileSystems.exists(path):  # removed just now
+                    raise FileNotFoundError(path) from error
+                raise
             return stream
 
     @override
@@ -256,35 +262,58 @@ class BeamStore(Store):
 
     @override
     def explained(self) -> AbstractContextManager[None]:
-        return _explained(self.place)
+        return nullcontext()  # each of its operations explains itself
 
     def _path(self, name: str) -> str:
         return f"{self.place}/{name}"
 
     def _publish(self, local: IO[bytes], name: str) -> None:
+        """Unless it is there already: so what others may be reading, or have just made, never vanishes."""
         folder, _, last = name.rpartition("/")
         partial = self._path(f"{folder}/".lstrip("/") + f".{last}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
         path = self._path(name)
         with _explained(path):
-            with FileSystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-                shutil.copyfileobj(local, stream, 1 << 20)
-            if FileSystems.exists(path):  # not every file system renames onto a file
-                FileSystems.delete([path])
+            local.seek(0)
+            if FileSystems.exists(path) and self.sha256(name) == _sha256(local):
+                return
+            local.seek(0)
             try:
-                FileSystems.rename([partial], [path])
-            except BeamIOError:
-                if not FileSystems.exists(path):
-                    raise
-                FileSystems.delete([partial])  # another share was quicker, with the same bytes
+                self._upload(local, partial)
+                self._rename(partial, path)
+            except BaseException:
+                with suppress(OSError):  # a part of it was made, or nothing
+                    FileSystems.delete([partial])
+                raise
+
+    @staticmethod
+    def _rename(partial: str, path: str) -> None:
+        if FileSystems.exists(path):  # damaged; and not every file system renames onto a file
+            FileSystems.delete([path])
+        try:
+            FileSystems.rename([partial], [path])
+        except BeamIOError:
+            if not FileSystems.exists(path):
+                raise
+            FileSystems.delete([partial])  # another share was quicker, with the same bytes
+
+    @staticmethod
+    def _upload(content: IO[bytes], path: str) -> None:
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            shutil.copyfileobj(content, stream, 1 << 20)
+
+
+def _sha256(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager
 def _explained(place: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise
-    except (BeamIOError, ValueError) as error:  # ValueError: a scheme that no installed file system answers to
+    except (BeamIOError, ValueError) as error:  # ValueError: a scheme that no file system installed here answers to
         details = getattr(error, "exception_details", None)
         reason = next(iter(details.values())) if isinstance(details, dict) and details else error
         mend = "check the URL, its permissions, and that Beam's file system for it is installed"

@@ -104,7 +104,7 @@ def test_interrupted_share_is_told_and_the_whole_can_be_finished_without_shares(
     config: DataConfig, whole: dict[str, str]
 ) -> None:
     def stop(progress: Progress) -> None:
-        if progress.stage == "groups":
+        if progress.stage == "groups":  # it has just begun
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

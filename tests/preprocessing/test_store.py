@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from apache_beam.io.filesystem import BeamIOError
 
 from configs.errors import UserError
 from configs.schema import DataConfig
@@ -14,7 +16,7 @@ from preprocessing.progress import Progress
 from preprocessing.share import Share
 from preprocessing.store import BeamStore, LocalStore, Store, store_at
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
-from tests.preprocessing.not_local import SCHEME
+from tests.preprocessing.not_local import SCHEME, ShelfFileSystem, Upload, local
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,50 @@ def test_scheme_that_nobody_answers_to(remote: DataConfig) -> None:
     assert raised.value.place == "nowhere://bucket/dataset"
 
 
+def test_what_is_there_already_is_not_touched_and_what_is_damaged_is_replaced(tmp_path: Path) -> None:
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("shards/a", "whole")
+    before = (tmp_path / "shards/a").stat()
+    store.write_text("shards/a", "whole")
+    assert (tmp_path / "shards/a").stat() == before
+    (tmp_path / "shards/a").write_text("hole")
+    store.write_text("shards/a", "whole")
+    assert store.read("shards/a") == b"whole"
+    assert store.names() == ["shards/a"]
+
+
+def test_failed_upload_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Upload) -> None:
+        io.BytesIO.close(self)
+        details = {str(self.path): OSError("no quota is left")}
+        raise BeamIOError("write failed", details)  # type: ignore[no-untyped-call]  # Beam is half typed
+
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("a", "damaged")
+    monkeypatch.setattr(Upload, "close", fail)
+    with pytest.raises(UserError, match="cannot be used: no quota is left") as raised:
+        store.write_text("a", "whole")
+    assert raised.value.place == f"{SCHEME}://{tmp_path}/a"
+    assert store.names() == ["a"]
+
+
+def test_quicker_share_is_not_minded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename_later(self: ShelfFileSystem, sources: list[str], destinations: list[str]) -> None:
+        local(destinations[0]).write_text("whole")
+        rename(self, sources, destinations)
+
+    rename = ShelfFileSystem.rename
+    monkeypatch.setattr(ShelfFileSystem, "rename", rename_later)
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("a", "whole")
+    assert (store.names(), store.read("a")) == (["a"], b"whole")
+
+
+def test_bug_in_a_step_is_no_matter_of_the_url(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ours"), store_at(f"{SCHEME}://{tmp_path}").explained():
+        raise ValueError("ours")
+
+
 @pytest.fixture(params=["local", "remote"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return store_at(str(tmp_path) if request.param == "local" else f"{SCHEME}://{tmp_path}")
@@ -110,7 +156,8 @@ def test_both_stores_do_the_same(store: Store) -> None:
     )  # fmt: skip
     for content in ("first", "second"):  # the second replaces the first
         store.write_text("a", content)
-    store.note(".b", "x")
+    for content in ("first", "x"):
+        store.note(".b", content)
     assert (store.is_empty(), sorted(store.names()), store.read("a"), store.size("a")) == (
         False,
         [".b", "a"],
