@@ -156,7 +156,7 @@ def _explain(error: ErrorDetails, file: str, overrides: dict[str, str]) -> UserE
     if error["type"] == "model_type":
         return UserError(f"`{key}` is a section, not a value", place=place, mend=f"write [{key}] and its keys below it")
     message = error["msg"].removeprefix("Value error, ")
-    field = _find_field(Recipe, parts)
+    field = _find_field(Recipe, parts) if parts else None  # none: a rule between sections
     if field is None or _section_of(field) is not None:  # a rule between fields: the message names them
         return UserError(message, place=place)
     return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, mend=_describe(key))

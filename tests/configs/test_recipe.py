@@ -254,6 +254,11 @@ def test_a_schedule_that_does_not_fit_its_steps_is_refused(settings: dict[str, o
         Recipe.model_validate({"train": {"steps": 9}, "optimizer": settings})
 
 
+def test_a_rule_between_sections_is_told_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"optimizer\.warmup_steps 30 is not below train\.steps 4; lower the former"):
+        load_recipe("demo", ["train.steps=4"])
+
+
 def test_a_batch_grows_and_does_not_shrink() -> None:
     with pytest.raises(ValidationError, match="first_global_batch_size 9 is above global_batch_size 8"):
         TrainConfig(global_batch_size=8, first_global_batch_size=9, batch_growth_steps=2)
