@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -45,14 +47,20 @@ def test_a_signal_to_any_rank_saves_once_and_stops(training: Training, rank: int
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_fifty_faults(zygote: Zygote, tmp_path: Path) -> None:
+    """Its figures are printed: `pytest -m slow -s tests/chaos`."""
+    began = time.monotonic()
     undisturbed = Training(zygote, tmp_path / "undisturbed")
     finish(undisturbed, STEPS)
+    undisturbed_s = time.monotonic() - began
     with disk.mounted(tmp_path) as place:
         training = Training(zygote, place.folder)
         assert disturb(training, FIFTY, place) == FIFTY
         finish(training, STEPS)
         assert learned(training.run) == learned(undisturbed.run)
+    seconds = {"undisturbed_s": round(undisturbed_s), "disturbed_s": round(time.monotonic() - began - undisturbed_s)}
+    print(json.dumps({"faults": FIFTY, "starts": training.starts, "rows_trained_once": ROWS} | seconds))
 
 
 def disturb(training: Training, wanted: dict[str, int], place: disk.Disk | None) -> dict[str, int]:

@@ -18,6 +18,7 @@ from pretrain.data import Loader
 from pretrain.fit import open_data
 from pretrain.metrics import read_metrics
 from tests.pretrain.synthetic import write_dataset
+from tests.processes import started_with
 
 ROOT = Path(__file__).parents[2]
 ROWS, GLOBAL_BATCH_SIZE, EVERY_STEPS, LIMIT_S = 3_200, 4, 3, 10
@@ -104,9 +105,9 @@ class Zygote:
         return psutil.Process(int(self.answer()))
 
     def children(self) -> list[psutil.Process]:
-        """All processes that come of it."""
-        found: list[psutil.Process] = psutil.Process(self._process.pid).children(recursive=True)
-        return found
+        """All processes that come of it, orphans too."""
+        found = started_with(f"TMPDIR={self.temporary}")
+        return [process for process in found if process.pid != self._process.pid]
 
 
 class Training:
@@ -120,6 +121,7 @@ class Training:
             self._log(rank).touch()
         (self.run / "logs").symlink_to(self.logs)  # beside the folder: not on a disk that a test fills
         self._launcher: psutil.Process | None = None
+        self.starts = 0
         self.change(**changes)
 
     def change(self, **changes: dict[str, Any]) -> None:
@@ -131,6 +133,7 @@ class Training:
         """The same command again."""
         self.log_starts = [self._log(rank).stat().st_size for rank in (0, 1)]
         self._launcher = self.zygote.launch(self.run)
+        self.starts += 1
 
     def ranks(self) -> list[psutil.Process]:
         """The rank processes, by rank."""

@@ -23,6 +23,8 @@ from typing import Self
 
 import psutil
 
+from tests.processes import started_with
+
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -206,9 +208,7 @@ class SlurmCluster:
 
         A step's daemon overwrites its own environment with its title: it is known by its children.
         """
-        wanted = {f"SLURM_CONF={self.env['SLURM_CONF']}", assignment} - {""}
-        own = os.getpid()
-        found = [process for process in psutil.process_iter() if process.pid != own and wanted <= _environment(process)]
+        found = started_with(*{f"SLURM_CONF={self.env['SLURM_CONF']}", assignment} - {""})
         parents = [parent for process in found if (parent := _parent(process)) and parent.name() == "slurmstepd"]
         return [*parents, *found]
 
@@ -219,13 +219,6 @@ def kill(processes: Sequence[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=5)
-
-
-def _environment(process: psutil.Process) -> set[str]:
-    """`NAME=value` of each variable that a process was started with; nothing for one that has gone."""
-    with suppress(OSError):
-        return set(Path(f"/proc/{process.pid}/environ").read_text(errors="replace").split("\0"))
-    return set()
 
 
 def _parent(process: psutil.Process) -> psutil.Process | None:
