@@ -81,7 +81,7 @@ def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, clus
     (tmp_path / "corpus").mkdir()
     text.rename(tmp_path / "corpus" / text.name)
     (tmp_path / "second.toml").write_text(
-        'base = "demo"\nname = "second"\n[data]\ndataset = "by-jobs"\n[train]\nsteps = 4\n'
+        'base = "demo"\nname = "second"\n[data]\ndataset = "by-jobs"\n[optimizer]\nwarmup_steps = 1\n[train]\nsteps = 4\n'
         'initialise_from = "runs/first"\n[cluster]\nnodes = 2\nranks_per_node = 1\n'
     )
     overrides = ("name=first", "train.steps=40", "train.evaluate_every_steps=20", "checkpoint.every_steps=20")
