@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -17,12 +18,14 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+from configs.schema import TrainConfig
 from launch import heartbeat, run_folder, slurm, starts
 from launch.batch_script import EXPORT, PREPARE
 from launch.console import console
 from launch.rank_log import TRACEBACK, last_words
 from launch.supervisor import STOPPED
 from pretrain.metrics import METRICS, duration
+from pretrain.schedule import is_over
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
@@ -55,8 +58,8 @@ def read_status(run: Path, jobs: Sequence[slurm.Job], now: float | None = None) 
     records = tail_of_metrics(run)
     last = records[-1] if records else {}
     step = int(last.get("step", 0))
-    steps = recipe.train.steps
-    state, detail = _state(run, step >= steps, slurm.jobs_of(run, jobs))
+    steps, time_s = recipe.train.steps, float(last.get("time_s", 0.0))
+    state, detail = _state(run, is_over(step, time_s, recipe.train), slurm.jobs_of(run, jobs))
     pace, now = _step_s(records), now or time.time()
     if state == "running":
         detail = "; ".join([detail, *_laggards(run, records, now)])
@@ -71,7 +74,7 @@ def read_status(run: Path, jobs: Sequence[slurm.Job], now: float | None = None) 
         loss=last.get("loss"),
         tokens_per_s=last.get("tokens_per_s"),
         mfu=last.get("mfu"),
-        eta_s=(steps - step) * pace if pace is not None and state != "done" else None,
+        eta_s=_left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
         restarts=max(0, len(starts.read_starts(run)) - 1),
         checkpoint=starts.newest_step(run),
     )
@@ -197,6 +200,12 @@ def _step_s(records: Sequence[dict[str, Any]]) -> float | None:
     if len(records) < 2:
         return None
     return float((records[-1]["time_s"] - records[0]["time_s"]) / (records[-1]["step"] - records[0]["step"]))
+
+
+def _left_s(train: TrainConfig, step: int, time_s: float, pace_s: float) -> float:
+    """Seconds until the steps, or the budget's minutes, are over."""
+    budget_s = 60 * train.budget_min or math.inf
+    return max(0.0, min((train.steps - step) * pace_s, budget_s - time_s))
 
 
 def _shown(value: float | None, how: str) -> str:

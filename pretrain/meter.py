@@ -33,12 +33,14 @@ class Meter:
         self.world = world
         self.peak = flops.peak_flops(world.device)
         self.time_s = 0.0
-        self.began = self.arrived = 0.0
+        self.began = self.arrived = self.saved_at = 0.0
+        self.save_s: float | None = None  # of a save since the last step
+        self.save_pct = 0.0  # the last save's share of the time from the end of the one before, or from the start
 
     def start(self, time_s: float) -> None:
         """Begin the first step, after `time_s` seconds of training in earlier starts."""
         self.time_s = time_s
-        self.began = time.perf_counter()
+        self.began = self.saved_at = time.perf_counter()
 
     def rows_arrived(self) -> None:
         """The loader has given the step's rows: the wait is over."""
@@ -56,6 +58,17 @@ class Meter:
         yield
         self.began += time.perf_counter() - paused
 
+    @contextmanager
+    def save(self) -> Iterator[None]:
+        """A checkpoint is saved inside, for which training stands still."""
+        began = time.perf_counter()
+        with self.pause():
+            yield
+        ended = time.perf_counter()
+        self.save_s = ended - began
+        self.save_pct = 100 * self.save_s / (ended - self.saved_at)
+        self.saved_at = ended
+
     def step_metrics(
         self,
         state: State,
@@ -72,6 +85,7 @@ class Meter:
         data_wait_s = self.data_wait_s
         self.began = now
         self.time_s += step_s
+        save_s, self.save_s = self.save_s, None
         flops_per_s = self._flops(step) / step_s / self.world.world_size
         return StepMetrics(
             step=state.step + 1,
@@ -92,9 +106,11 @@ class Meter:
             tflops=flops_per_s / 1e12,
             mfu=flops.mfu(flops_per_s, self.peak),
             padding_pct=step.padding_pct,
+            imbalance_pct=step.imbalance_pct,
             data_wait_pct=100 * data_wait_s / step_s,
             memory_gib=peak_memory_gib(self.world.device),
             time_s=self.time_s,
+            save_s=save_s,
             skipped=result.skipped,
             fault=fault,
             skipped_steps=state.skipped_steps + result.skipped,

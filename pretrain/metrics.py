@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from configs.files import atomic_write
+from configs.schema import TrainConfig
 from pretrain.board import Board
 from pretrain.records import Records
+from pretrain.schedule import is_over, last_step_at
 
 if TYPE_CHECKING:  # evaluation imports torch, which readers of metrics.jsonl can do without
     from pretrain.evaluation import Evaluation
@@ -43,7 +45,9 @@ TAGS = {
     "tflops": "throughput/tflops",
     "mfu": "throughput/mfu",
     "padding_pct": "throughput/padding_pct",
+    "imbalance_pct": "throughput/imbalance_pct",
     "data_wait_pct": "throughput/data_wait_pct",
+    "save_s": "throughput/save_s",
     "memory_gib": "memory/gib",
     "skipped_steps": "faults/skipped_steps",
     "passed_over_rows": "faults/passed_over_rows",
@@ -76,9 +80,11 @@ class StepMetrics:
     tflops: float  # matmul FLOPs a second and rank, 10¹²
     mfu: float | None  # share of the device's peak; None where the peak is not known
     padding_pct: float  # what padding each micro-batch to its longest row would add; it is not computed
+    imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks
     data_wait_pct: float  # share of the step spent waiting for rows
     memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU
-    time_s: float  # training time since the start, resumes included
+    time_s: float  # training time since the start, resumes included; evaluations and saves apart
+    save_s: float | None  # training stood still so long for the checkpoint before this step; None without one
     skipped: bool  # no update was made
     fault: Fault | None  # why, or a spike that was trained on
     skipped_steps: int  # since the start
@@ -90,9 +96,8 @@ class StepMetrics:
 class MetricsLog:
     """Writes steps and evaluations of one run. A context manager: leaving it flushes and closes."""
 
-    def __init__(self, run: Path, *, steps: int, log_every_steps: int, resumed_step: int, recipe_toml: str) -> None:
-        self.steps = steps
-        self.log_every_steps = log_every_steps
+    def __init__(self, run: Path, train: TrainConfig, *, resumed_step: int, recipe_toml: str) -> None:
+        self.train = train
         cut_back(run / METRICS, resumed_step)
         self.records = Records(run / METRICS)
         self.board = Board(run / TENSORBOARD, purge_step=resumed_step + 1)
@@ -124,7 +129,7 @@ class MetricsLog:
         self.records.add(json.dumps(record, allow_nan=False))
         if self._is_due(metrics):
             self._write_records()
-            self.say(console_line(metrics, self.steps))
+            self.say(console_line(metrics, self.train))
         if evaluation is not None:
             self.say(evaluation_line(evaluation))
 
@@ -144,9 +149,10 @@ class MetricsLog:
         return True
 
     def _is_due(self, metrics: StepMetrics) -> bool:
-        on_schedule = metrics.step % self.log_every_steps == 0
+        on_schedule = metrics.step % self.train.log_every_steps == 0
         is_odd = metrics.fault is not None or metrics.slow_rank is not None
-        return on_schedule or metrics.step in (1, self.steps) or is_odd
+        is_first_or_last = metrics.step == 1 or is_over(metrics.step, metrics.time_s, self.train)
+        return on_schedule or is_first_or_last or is_odd
 
 
 def cut_back(path: Path, step: int) -> None:
@@ -169,14 +175,15 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def console_line(metrics: StepMetrics, steps: int) -> str:
-    """One step for human eyes."""
-    remaining_s = (steps - metrics.step) * metrics.time_s / max(1, metrics.step)
+def console_line(metrics: StepMetrics, train: TrainConfig) -> str:
+    """One step for human eyes. What is left, and the percentage, are of the steps or of the budget: the sooner end."""
+    last_step = last_step_at(metrics.step, metrics.time_s, train)
+    remaining_s = max(0.0, last_step - metrics.step) * metrics.time_s / metrics.step
     mfu = "" if metrics.mfu is None else f" mfu {metrics.mfu:.1%}"
     nsp_loss = "" if metrics.nsp_loss is None else f" nsp {metrics.nsp_loss:.4f}"
     nsp_accuracy = "" if metrics.nsp_accuracy is None else f" nsp {metrics.nsp_accuracy:.3f}"
     return (
-        f"step {metrics.step:>{len(str(steps))}}/{steps} {metrics.step / steps:4.0%}"
+        f"step {metrics.step:>{len(str(train.steps))}}/{train.steps} {min(1.0, metrics.step / last_step):4.0%}"
         f" | loss {metrics.loss:.4f} mlm {metrics.mlm_loss:.4f}{nsp_loss}"
         f" | accuracy mlm {metrics.mlm_accuracy:.3f}{nsp_accuracy}"
         f" | lr {metrics.learning_rate:.2e} norm {metrics.grad_norm:.2f}"

@@ -49,6 +49,7 @@ def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: st
 def _data(recipe: Recipe, data: TrainingData) -> list[str]:
     """Each data set: what it holds, and how often the run goes through it."""
     trained_rows = rows_of_all_steps(recipe.train)
+    at_most = "at most " if recipe.train.budget_min else ""  # the budget may end it before the steps are over
     lines = []
     for dataset, weight in zip(data.mixed, data.weights, strict=True):
         manifest, share = dataset.manifest, weight / sum(data.weights)
@@ -57,8 +58,8 @@ def _data(recipe: Recipe, data: TrainingData) -> list[str]:
         mixed = "" if len(data.mixed) == 1 else f"{dataset.place}, {share:.1%} of the rows: "
         tokens = sum(shard.tokens for shard in manifest.select("train", 0))
         lines.append(
-            f"{mixed}{passes[0]:,} pairs, {tokens:,} tokens a pass, {len(passes)} pass(es); {epochs:.2f} epochs; "
-            f"vocabulary {manifest.vocabulary.size:,}"
+            f"{mixed}{passes[0]:,} pairs, {tokens:,} tokens a pass, {len(passes)} pass(es); {at_most}{epochs:.2f} "
+            f"epochs; vocabulary {manifest.vocabulary.size:,}"
         )
     return lines
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -209,8 +208,7 @@ class Trainer:
             return nullcontext()
         return MetricsLog(
             self.run,
-            steps=self.recipe.train.steps,
-            log_every_steps=self.recipe.train.log_every_steps,
+            self.recipe.train,
             resumed_step=state.step,
             recipe_toml=resolved_toml(self.recipe),
         )
@@ -241,8 +239,8 @@ class Trainer:
     def _save(self, state: State, metrics_log: MetricsLog | None) -> bool:
         """Save a checkpoint; False, and said in the log, when that cannot be. None is ever ahead of the records."""
         watchdog.beat()
-        began, keep = time.perf_counter(), self.recipe.checkpoint
-        with self.meter.pause():
+        keep = self.recipe.checkpoint
+        with self.meter.save():
             if any_rank(metrics_log is not None and not metrics_log.flush()):
                 if metrics_log:
                     log.error("the checkpoint of step %d was NOT saved: its records could not be written", state.step)
@@ -250,7 +248,8 @@ class Trainer:
             folder = checkpoint.save(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
         watchdog.beat()
         if metrics_log and folder:
-            metrics_log.say(f"saved {folder} in {time.perf_counter() - began:.2f} s")
+            stood_still = f"{self.meter.save_s:.2f} s, {self.meter.save_pct:.2g} % of the time since the last save"
+            metrics_log.say(f"saved {folder} in {stood_still}")
         return folder is not None
 
     def _expect(self, saved: bool, state: State) -> None:

@@ -43,9 +43,10 @@ def test_a_dry_run_tells_the_arithmetic_of_the_job(
 def test_a_dry_run_reads_the_data_set_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dataset(tmp_path / "dataset", [[90, 30]], vocabulary_size=99)
     fields = [f"data.dataset={tmp_path}/dataset", "train.steps=60", "train.global_batch_size=20"]
-    out = dry_run(capsys, *fields, f"runs={tmp_path}/runs")
+    out = dry_run(capsys, *fields, f"runs={tmp_path}/runs", "train.budget_min=0")
     assert "120 pairs" in out
-    assert "10.00 epochs; vocabulary 99" in out
+    assert "1 pass(es); 10.00 epochs; vocabulary 99" in out
+    assert "at most 10.00 epochs" in dry_run(capsys, *fields, f"runs={tmp_path}/runs", "train.budget_min=1")
     assert {path.name for path in tmp_path.iterdir()} == {"dataset"}
     with pytest.raises(UserError, match="objective"):
         dry_run(capsys, *fields, "data.objective=none")

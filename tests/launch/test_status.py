@@ -56,6 +56,15 @@ def test_a_running_job(run: Path) -> None:
     )
 
 
+def test_a_budget_ends_a_run_before_its_steps(run: Path) -> None:
+    write_recipe(load_recipe("demo", ["train.steps=100", "train.budget_min=0.5"]), run / "recipe.toml")
+    record(run, 9, 10)
+    status = read_status(run, [job(run, "RUNNING")])
+    assert (status.state, status.eta_s) == ("running", 10.0)
+    record(run, 15)
+    assert read_status(run, []).state == "done"
+
+
 def test_a_job_that_says_nothing_for_long_is_silent(run: Path) -> None:
     record(run, 1, 2)
     assert read_status(run, [job(run, "RUNNING")], now=time.time() + 100).state == "running"

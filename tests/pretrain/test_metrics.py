@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs.schema import TrainConfig
 from pretrain.evaluation import Evaluation
 from pretrain.metrics import (
     METRICS,
@@ -41,9 +42,11 @@ STEP = StepMetrics(
     tflops=0.1,
     mfu=None,
     padding_pct=0.0,
+    imbalance_pct=0.5,
     data_wait_pct=1.0,
     memory_gib=0.5,
     time_s=0.1,
+    save_s=None,
     skipped=False,
     fault=None,
     skipped_steps=0,
@@ -51,6 +54,7 @@ STEP = StepMetrics(
     slow_rank=None,
     slow_rank_ratio=None,
 )
+TRAIN = TrainConfig(steps=100, log_every_steps=1)
 EVALUATION = Evaluation(
     step=4,
     rows=100,
@@ -64,7 +68,8 @@ EVALUATION = Evaluation(
 
 
 def write_run(run: Path, steps: range, resumed_step: int) -> None:
-    with MetricsLog(run, steps=10, log_every_steps=5, resumed_step=resumed_step, recipe_toml="name = 'x'") as log:
+    train = TrainConfig(steps=10, log_every_steps=5)
+    with MetricsLog(run, train, resumed_step=resumed_step, recipe_toml="name = 'x'") as log:
         for step in steps:
             log.write_step(replace(STEP, step=step), EVALUATION if step == 4 else None)
 
@@ -100,19 +105,19 @@ def test_an_evaluation_stands_with_its_step(tmp_path: Path) -> None:
 def test_without_a_sentence_objective_none_is_shown(tmp_path: Path) -> None:
     step = replace(STEP, nsp_loss=None, nsp_accuracy=None)
     evaluation = replace(EVALUATION, step=1, nsp_loss=None, nsp_accuracy=None)
-    with MetricsLog(tmp_path, steps=1, log_every_steps=1, resumed_step=0, recipe_toml="") as log:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
         log.write_step(step, evaluation)
     tags = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Tags()["scalars"]
     assert {"loss/mlm", "accuracy/mlm", "valid/mlm_loss"} <= set(tags)
     assert not any("nsp" in tag for tag in tags)
-    assert "nsp" not in console_line(step, steps=1) + evaluation_line(evaluation)
+    assert "nsp" not in console_line(step, TRAIN) + evaluation_line(evaluation)
     record = json.loads((tmp_path / METRICS).read_text())
     assert record["nsp_loss"] is None
     assert "valid_nsp_loss" not in record
 
 
 def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, steps=1, log_every_steps=1, resumed_step=0, recipe_toml="") as log:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
         log.write_step(replace(STEP, grad_norm=float("nan"), skipped=True))
     line = (tmp_path / METRICS).read_text()
     record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -121,7 +126,7 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
 
 
 def test_console_lines_tell_the_figures() -> None:
-    line = console_line(replace(STEP, step=50, time_s=100.0), steps=100)
+    line = console_line(replace(STEP, step=50, time_s=100.0), TRAIN)
     assert "step  50/100  50%" in line
     assert "mlm 8.3000" in line
     assert "eta 1 m 40 s" in line
@@ -130,11 +135,33 @@ def test_console_lines_tell_the_figures() -> None:
 
 def test_console_lines_tell_what_went_wrong() -> None:
     lost = replace(STEP, skipped=True, fault="gradient not finite")
-    assert console_line(lost, steps=100).endswith(" | SKIPPED: gradient not finite")
-    assert console_line(replace(STEP, fault="loss spike"), steps=100).endswith(" | loss spike")
+    assert console_line(lost, TRAIN).endswith(" | SKIPPED: gradient not finite")
+    assert console_line(replace(STEP, fault="loss spike"), TRAIN).endswith(" | loss spike")
     slow = replace(STEP, slow_rank=3, slow_rank_ratio=1.5)
-    assert console_line(slow, steps=100).endswith(" | rank 3 is slow: 1.50 times the median's own time")
-    assert console_line(STEP, steps=100).endswith("s")
+    assert console_line(slow, TRAIN).endswith(" | rank 3 is slow: 1.50 times the median's own time")
+    assert console_line(STEP, TRAIN).endswith("s")
+
+
+@pytest.mark.parametrize(
+    ("step", "time_s", "progress", "eta"),
+    [
+        (10, 60.0, "10/100  20%", "eta 4 m 00 s"),  # 300 s hold fifty steps of 6 s
+        (10, 20.0, "10/100  10%", "eta 3 m 00 s"),  # at 2 s a step all steps come first
+        (60, 306.0, "60/100 100%", "eta 0 s"),
+    ],
+)
+def test_a_budget_ends_a_training_sooner(step: int, time_s: float, progress: str, eta: str) -> None:
+    line = console_line(replace(STEP, step=step, time_s=time_s), TrainConfig(steps=100, budget_min=5.0))
+    assert progress in line
+    assert line.endswith(eta)
+
+
+def test_the_last_step_within_a_budget_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = TrainConfig(steps=100, log_every_steps=50, budget_min=1.0)
+    with MetricsLog(tmp_path, train, resumed_step=0, recipe_toml="") as log:
+        for step, time_s in [(5, 50.0), (6, 60.0)]:
+            log.write_step(replace(STEP, step=step, time_s=time_s))
+    assert [line[:13] for line in capsys.readouterr().out.splitlines()] == ["step   6/100 "]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (184, "3 m 04 s"), (3_720, "1 h 02 m")])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs.schema import TrainConfig
 from pretrain.board import Board
 from pretrain.metrics import METRICS, MetricsLog
 from pretrain.records import Records
@@ -51,7 +52,7 @@ def test_what_finds_no_room_is_written_later_to_the_byte(tmp_path: Path) -> None
 def test_training_goes_on_without_room_and_says_that_records_wait(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with MetricsLog(tmp_path, steps=9, log_every_steps=1, resumed_step=0, recipe_toml="") as log:
+    with MetricsLog(tmp_path, TrainConfig(steps=9, log_every_steps=1), resumed_step=0, recipe_toml="") as log:
         with no_file_above(0):
             log.write_step(STEP)
             assert not log.flush()
