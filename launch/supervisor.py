@@ -3,7 +3,8 @@
 - A rank that fails ends the others within seconds: half a second to fall by themselves, then SIGTERM, then SIGKILL.
   What is shown, once, is the failure that came first, not the lost connections that follow from it.
 - A rank that is stopped (SIGSTOP, a debugger) for longer than its patience has failed too; one that hangs otherwise
-  ends itself. Those that are ended while they hang write the stacks of their threads to their logs first (SIGUSR2).
+  ends itself. Those that are ended while they hang write the stacks of their threads to their logs first (SIGUSR2);
+  so do those that live on ten seconds after a scheduler's SIGTERM.
 - SIGINT, SIGTERM and SIGUSR1 are passed on to the ranks, which save and exit with 75. After SIGINT they have four
   seconds; a second SIGINT kills them at once.
 - A supervisor that is killed itself takes its ranks along: the kernel sends them SIGKILL (PR_SET_PDEATHSIG).
@@ -37,6 +38,7 @@ STACKS_SIGNAL = signal.SIGUSR2  # see pretrain/watchdog.py
 POLL_S = 0.1
 SETTLE_S = 0.5  # after a failure: a rank that falls by itself tells more than one that is ended
 GRACE_S = 4.0  # between a signal that asks and SIGKILL
+STACKS_S = 10.0  # after SIGTERM: who is still there may hang, and shows where, before a scheduler kills it
 
 # What a rank says when another one is gone: an effect, not a cause.
 CONSEQUENCE = re.compile(
@@ -150,6 +152,7 @@ class Supervisor:
         self.asked: signal.Signals | None = None  # the first of them
         self.terminate_at = math.inf  # known when a rank has failed
         self.kill_at = math.inf
+        self.stacks_at = math.inf  # known after SIGTERM
 
     def run(self) -> int:
         """Start, watch, and leave nothing running, whatever happens here."""
@@ -173,6 +176,7 @@ class Supervisor:
                 self._note_end(key.data)
             self._pass_on()
             self._look_for_stopped()
+            self._show_stacks_when_due()
             self._end_the_rest()
             if self.terminate_at == math.inf:  # after a failure, rank 0 may only echo it
                 live.show()
@@ -191,12 +195,20 @@ class Supervisor:
             if number == signal.SIGINT:
                 patience_s = GRACE_S if self.kill_at == math.inf else 0.0
                 self.kill_at = min(self.kill_at, time.monotonic() + patience_s)
+            if number == signal.SIGTERM:
+                self.stacks_at = min(self.stacks_at, time.monotonic() + STACKS_S)
             for rank in self._alive():
                 rank.tell(number)
 
     def _look_for_stopped(self) -> None:
         if any(rank.look() > rank.command.patience_s for rank in self._alive()):
             self.terminate_at = min(self.terminate_at, time.monotonic())
+
+    def _show_stacks_when_due(self) -> None:
+        if time.monotonic() >= self.stacks_at:
+            self.stacks_at = math.inf
+            for rank in self._alive():
+                rank.show_stacks()
 
     def _end_the_rest(self) -> None:
         """After a failure, or when the grace is over."""

@@ -17,9 +17,11 @@ import pytest
 DRIVER = """
 import json, os, sys
 from pathlib import Path
+from launch import supervisor
 from launch.local import run
 from launch.supervisor import RankCommand
 
+supervisor.STACKS_S = float(os.environ.get("STACKS_S", supervisor.STACKS_S))
 folder, programs = Path(sys.argv[1]), sys.argv[2:]
 sys.exit(run([
     RankCommand(
@@ -196,7 +198,7 @@ def test_a_stop_reaches_the_ranks_which_save(tmp_path: Path, number: signal.Sign
     launched.process.send_signal(number)
     code, out, err, seconds = launched.end()
     assert (code, out, err) == (75, f"saved after {number.name}\n", "")
-    assert seconds < 2
+    assert seconds < 4  # by themselves, not by force
 
 
 def test_ctrl_c_is_over_within_five_seconds(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
@@ -311,6 +313,24 @@ def test_a_rank_that_stays_stopped_ends_the_run_and_all_show_their_stacks(
     assert "rank 0 was stopped by somebody, and ended after 1 s" in err
     for rank in (0, 1):
         assert "most recent call first" in (tmp_path / f"rank_{rank:05}.log").read_text()
+
+
+def test_a_rank_that_hangs_when_a_scheduler_ends_it_shows_its_stacks(
+    tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster each rank has a supervisor of its own, and hears of another one's failure by SIGTERM."""
+    monkeypatch.setenv("STACKS_S", "0.5")
+    launched = Launched(tmp_path, "import faulthandler, signal\nfaulthandler.register(signal.SIGUSR2)\n" + DEAF)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    launched.process.send_signal(signal.SIGTERM)
+    log = tmp_path / "rank_00000.log"
+    deadline = time.monotonic() + 20
+    while "most recent call first" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    launched.process.kill()
+    launched.end()
 
 
 def test_a_rank_that_is_stopped_for_a_moment_goes_on(
