@@ -263,6 +263,9 @@ class TrainConfig(Section):
     precision: Literal["bf16", "fp16", "fp32"] = Field(
         "bf16", description="bf16 with fp32 master weights; fp16 with them and a dynamic loss scale, on GPUs; or fp32."
     )
+    kernels: Literal["auto", "triton", "reference"] = Field(
+        "auto", description="Fused operations: Triton's on a GPU and plain torch's elsewhere, or always one of them."
+    )
     seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
     initialise_from: str | None = Field(
         None, description="Run, checkpoint or Hugging Face folder whose weights to start from; unset: random ones."

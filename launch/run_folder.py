@@ -43,6 +43,7 @@ FREE = (
     "train.zero_stage",
     "train.micro_batch_size",
     "train.activation_checkpointing",
+    "train.kernels",
     "train.profile_steps",
     "train.log_every_steps",
     "train.evaluate_every_steps",

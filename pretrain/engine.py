@@ -70,7 +70,8 @@ class Engine:
         self.optimizer_steps = 0  # the bias correction's t: steps made and not skipped
         self._clipping = optimizer.gradient_clipping
         groups = parameter_groups(model, optimizer.weight_decay)
-        self._optimizer = Lamb(groups, optimizer) if optimizer.name == "lamb" else adamw(groups, optimizer)
+        is_lamb = optimizer.name == "lamb"
+        self._optimizer = Lamb(groups, optimizer, train.kernels) if is_lamb else adamw(groups, optimizer)
         self._masters = _hold_masters(model, self._optimizer, train, world) if train.zero_stage == 0 else {}
         # DeepSpeed casts into new tensors; these keep the fp32 values, for masters that start from rounded ones.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}

@@ -59,7 +59,7 @@ class Evaluator:
             for host_batch in batches.batches:
                 watchdog.beat()
                 batch = host_batch.to(device)
-                sums.add(model(batch))
+                sums.add(self.engine.forward(batch))
                 unigram -= self.unigram[batch.masked_ids].sum()
         model.train()
         means = sums.over_all_ranks(masked_tokens, self.held_out.rows)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.model import TOKEN_TYPES
+from pretrain.encoder import TOKEN_TYPES
 
 # Ours: theirs.
 WEIGHTS = {

@@ -23,7 +23,7 @@ import torch.distributed
 from torch import Tensor
 
 from configs.schema import OptimizerConfig
-from pretrain.kernels.dispatch import choose_kernels
+from pretrain.kernels.dispatch import Backend, choose_kernels
 from pretrain.kernels.lamb import LambState, LambStep, Segments, trust_ratio
 from pretrain.optim import MOMENTS
 from pretrain.partition import Place
@@ -45,9 +45,10 @@ class Lamb(torch.optim.Optimizer):
     in the groups; the state is AdamW's.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], optimizer: OptimizerConfig) -> None:
+    def __init__(self, groups: list[dict[str, Any]], optimizer: OptimizerConfig, backend: Backend = "auto") -> None:
         betas = (optimizer.beta1, optimizer.beta2)
         super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": optimizer.eps, "step": 0})
+        self._backend = backend
         self._parts: dict[str, tuple[int, int]] = {}  # of an adapted parameter: its first row, its tensors' elements
         self._no_row = 0  # the row after the last: of what has no trust ratio
         for group in groups:
@@ -69,7 +70,7 @@ class Lamb(torch.optim.Optimizer):
         """One step on the gradients that are there. A collective when ranks hold partitions."""
         assert closure is None
         parts = [(group, weights) for group in self.param_groups for weights in group["params"]]
-        kernels = choose_kernels(parts[0][1].device.type)
+        kernels = choose_kernels(parts[0][1].device.type, self._backend)
         squares_R2 = torch.zeros(self._no_row + 1, 2, device=parts[0][1].device)
         for group, weights in parts:
             segments, rows_S = self._layout_of(weights)

@@ -263,6 +263,7 @@ def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:
     seed_everything(recipe.train.seed)
     model = BertForPreTraining(recipe.model, manifest.vocabulary.size, manifest.objective)
     model.bert.checkpoint_activations = recipe.train.activation_checkpointing
+    model.bert.backend = recipe.train.kernels
     if recipe.model.decoder_bias_init == "unigram":
         model.set_decoder_bias(torch.tensor(manifest.statistics.token_counts))
     return model

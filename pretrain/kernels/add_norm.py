@@ -1,4 +1,4 @@
-"""The end of a post-LayerNorm sub-layer: LayerNorm(residual + dropout(x + bias)). T tokens, H the hidden width."""
+"""The end of a sub-layer: residual + dropout(x + bias), in the post form normalised. T tokens, H the hidden width."""
 
 from __future__ import annotations
 
@@ -22,5 +22,9 @@ def add_norm(
     `x_TH` is a linear layer's product without its bias. All of plain torch: the statement that the fused op is compared
     with, and the path where there is no Triton.
     """
-    hidden_TH = add_dropped(residual_TH, x_TH + bias_H, dropout)
-    return layer_norm(hidden_TH, weight_H, shift_H, epsilon)
+    return layer_norm(add(x_TH, bias_H, residual_TH, dropout), weight_H, shift_H, epsilon)
+
+
+def add(x_TH: Tensor, bias_H: Tensor, residual_TH: Tensor, dropout: Dropout | None = None) -> Tensor:
+    """`residual_TH + dropout(x_TH + bias_H)`, as a pre-LayerNorm sub-layer ends."""
+    return add_dropped(residual_TH, x_TH + bias_H, dropout)

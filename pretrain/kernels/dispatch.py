@@ -15,7 +15,7 @@ import torch.distributed
 from torch import Tensor
 
 from configs.errors import UserError
-from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, masked_lm
+from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, layer_norm, masked_lm
 from pretrain.kernels.attention import Layout
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.lamb import LambState, LambStep, Segments
@@ -36,7 +36,10 @@ class Kernels:
 
     name: Literal["triton", "reference"]
     embed: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
+    embed_sum: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Dropout | None], Tensor]
+    layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     add_norm: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
+    add: Callable[[Tensor, Tensor, Tensor, Dropout | None], Tensor]
     bias_gelu: Callable[[Tensor, Tensor], Tensor]
     masked_lm: Callable[[Tensor, Tensor, Tensor, Tensor], MaskedLm]
     gather_rows: Callable[[Tensor, Tensor], Tensor]
@@ -81,7 +84,10 @@ def _reference() -> Kernels:
     return Kernels(
         name="reference",
         embed=embedding.embed,
+        embed_sum=embedding.embed_sum,
+        layer_norm=layer_norm.layer_norm,
         add_norm=add_norm.add_norm,
+        add=add_norm.add,
         bias_gelu=gelu.bias_gelu,
         masked_lm=masked_lm.masked_lm,
         gather_rows=masked_lm.gather_rows,
@@ -97,7 +103,10 @@ def _fused() -> Kernels:
     return Kernels(
         name="triton",
         embed=fused.embedding.embed,
+        embed_sum=embedding.embed_sum,
+        layer_norm=layer_norm.layer_norm,
         add_norm=fused.add_norm.add_norm,
+        add=add_norm.add,
         bias_gelu=fused.gelu.bias_gelu,
         masked_lm=fused.masked_lm.masked_lm,
         gather_rows=masked_lm.gather_rows,

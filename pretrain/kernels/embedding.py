@@ -26,10 +26,22 @@ def embed(
     dropout: Dropout | None = None,
 ) -> Tensor:
     """The embedded tokens [T, H], of the tables' dtype. Ids are int32 or int64 and inside their tables."""
-    token_type_TH = lookup(token_type_2H, token_type_ids_T)
-    hidden_TH = lookup(word_VH, word_ids_T) + lookup(position_PH, position_ids_T) + token_type_TH
-    normed_TH = layer_norm(hidden_TH, weight_H, shift_H, epsilon)
-    return normed_TH if dropout is None else add_dropped(normed_TH.new_zeros(()), normed_TH, dropout)
+    ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
+    return _dropped(layer_norm(_summed(ids, tables), weight_H, shift_H, epsilon), dropout)
+
+
+def embed_sum(
+    word_ids_T: Tensor,
+    position_ids_T: Tensor,
+    token_type_ids_T: Tensor,
+    word_VH: Tensor,
+    position_PH: Tensor,
+    token_type_2H: Tensor,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """`embed` without its LayerNorm, as the pre-LayerNorm form begins."""
+    ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
+    return _dropped(_summed(ids, tables), dropout)
 
 
 def lookup(table_NH: Tensor, ids_T: Tensor) -> Tensor:
@@ -54,6 +66,15 @@ def table_gradient(grad_TH: Tensor, ids_T: Tensor, table_NH: Tensor) -> Tensor:
     used_U, places_T = torch.unique(ids_T.long(), return_inverse=True)
     grad_UH = _added(grad_TH.float(), places_T, len(used_U)).to(table_NH.dtype)
     return torch.zeros_like(table_NH).index_copy_(0, used_U, grad_UH)
+
+
+def _summed(ids: tuple[Tensor, Tensor, Tensor], tables: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    word_TH, position_TH, token_type_TH = (lookup(table, some) for table, some in zip(tables, ids, strict=True))
+    return word_TH + position_TH + token_type_TH
+
+
+def _dropped(hidden_TH: Tensor, dropout: Dropout | None) -> Tensor:
+    return hidden_TH if dropout is None else add_dropped(hidden_TH.new_zeros(()), hidden_TH, dropout)
 
 
 def _added(grad_TH: Tensor, ids_T: Tensor, rows: int) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from configs.errors import UserError
 from pretrain.batch import Batch
-from pretrain.model import BertModel
+from pretrain.encoder import BertModel
 from pretrain.pretrained import Pretrained
 from pretrain.transfer.rows import Row, batch_of
 

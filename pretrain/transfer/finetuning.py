@@ -20,7 +20,7 @@ from configs.errors import UserError
 from configs.schema import ModelConfig, OptimizerConfig
 from configs.transfer import FinetuneConfig
 from pretrain.distributed import seed_everything
-from pretrain.model import BertModel
+from pretrain.encoder import BertModel
 from pretrain.optim import adamw, parameter_groups
 from pretrain.schedule import learning_rate_at
 from pretrain.transfer.readers import Records

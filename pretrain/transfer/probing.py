@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from configs.transfer import FinetuneConfig
 from pretrain.distributed import seed_everything
-from pretrain.model import BertModel
+from pretrain.encoder import BertModel
 from pretrain.transfer.features import Mix, batches_by_length, mean_of_rows
 from pretrain.transfer.finetuning import TaskItems, batches_of, device_of
 from pretrain.transfer.task import Answers, Item, Task, joined

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from pretrain.batch import Batch
-from pretrain.model import BertModel
+from pretrain.encoder import BertModel
 from pretrain.transfer.readers import Records
 from pretrain.transfer.rows import Row, batch_of
 

@@ -10,7 +10,8 @@ from configs.schema import ModelConfig
 from configs.transfer import FinetuneConfig, TaskConfig
 from preprocessing.vocabulary import Vocabulary
 from pretrain.distributed import seed_everything
-from pretrain.model import BertForPreTraining, BertModel
+from pretrain.encoder import BertModel
+from pretrain.model import BertForPreTraining
 from pretrain.pretrained import Pretrained
 from pretrain.transfer.answering import Answering
 from pretrain.transfer.choice import Choice
