@@ -128,6 +128,17 @@ class DataConfig(Section):
         "replace", description="Bytes that are not UTF-8: replace by U+FFFD and count, or refuse the file."
     )
     min_document_chars: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
+    duplicates: Literal["none", "exact", "near"] = Field(
+        "exact",
+        description="Which documents to drop as repetitions of an earlier one: none; exact: of the same text once it "
+        "is cleaned; near: also those that share most of their runs of five words (needs the extra `near`).",
+    )
+    near_duplicate_threshold: float = Field(
+        0.8, ge=0.5, le=0.95, description="near: the share of all runs of both documents that is in both (Jaccard)."
+    )
+    boilerplate_documents: int | None = Field(
+        None, ge=2, description="A line that stands in so many documents is removed from all; unset: lines stay."
+    )
     max_seq_length: int = Field(
         128, ge=16, le=32_768, description="Most tokens of a pair, [CLS] and both [SEP] included."
     )
@@ -168,6 +179,11 @@ class DataConfig(Section):
                 f"hold {self.max_seq_length - 3} ordinary ones; lower it"
             )
         return self
+
+    @property
+    def compares_documents(self) -> bool:
+        """Whether what becomes of a document hangs on the rest of the corpus."""
+        return self.duplicates != "none" or self.boilerplate_documents is not None
 
     def byte_fields(self) -> dict[str, Any]:
         """The fields that determine a data set's bytes (no paths, no workers), as plain JSON values."""

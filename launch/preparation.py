@@ -23,7 +23,11 @@ from preprocessing.share import WHOLE, Share
 from preprocessing.store import store_at
 
 PLAIN_EVERY_S = 10.0
-STAGES = {"vocabulary": "Reading a sample for the vocabulary", "groups": "Making pairs"}
+STAGES = {
+    "duplicates": "Cleaning, and looking for duplicates",
+    "vocabulary": "Reading a sample for the vocabulary",
+    "groups": "Making pairs",
+}
 
 
 class Display:

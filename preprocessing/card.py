@@ -40,6 +40,7 @@ def write_card(folder: Path, manifest: Manifest) -> Path:
         "drops": lambda axes: _draw_bars(
             axes, _readable(manifest.drops) or {"nothing": 0}, "documents, sentences or lines"
         ),
+        "duplicates": lambda axes: _draw_bars(axes, _repeated(manifest), "documents"),
         "tokens": lambda axes: _draw_bars(axes, frequent_tokens(manifest, vocabulary), "% of all tokens"),
         "ranks": lambda axes: _draw_ranks(axes, manifest),
     }
@@ -74,6 +75,9 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         if manifest.drops
         else "Nothing.",
         f"![Drops by cause]({PICTURES}/drops.png)",
+        "## Duplicates and boilerplate",
+        _comparison(manifest),
+        f"![Documents by what they repeat]({PICTURES}/duplicates.png)",
         "## Tokens",
         f"{len(vocabulary):,} word pieces, {'lower-cased' if vocabulary.lowercase else 'cased'}; "
         f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK], and "
@@ -126,6 +130,28 @@ def _unknown_share(manifest: Manifest) -> float:
 
 def _readable(drops: Mapping[str, int]) -> dict[str, float]:
     return {cause.replace("_", " "): count for cause, count in sorted(drops.items(), key=lambda drop: -drop[1])}
+
+
+def _repeated(manifest: Manifest) -> dict[str, float]:
+    drops = manifest.drops
+    taken: dict[str, float] = {"taken": manifest.statistics.documents}
+    return taken | {f"{kind} duplicates": drops.get(f"{kind}_duplicate", 0) for kind in ("exact", "near")}
+
+
+def _comparison(manifest: Manifest) -> str:
+    """Which documents were compared, and what came of it."""
+    duplicates, threshold = manifest.recipe.get("duplicates", "none"), manifest.recipe.get("near_duplicate_threshold")
+    of = {"none": "were not looked for", "exact": "are those of equal text once it is cleaned"}
+    of["near"] = f"are those of equal text, and those that share {threshold} of their runs of five words"
+    drops = manifest.drops
+    exact, near = drops.get("exact_duplicate", 0), drops.get("near_duplicate", 0)
+    text = f"Duplicates {of[duplicates]}. {exact:,} exact and {near:,} near ones were dropped."
+    if (least := manifest.recipe.get("boilerplate_documents")) is None:
+        return f"{text} Lines of boilerplate were not looked for."
+    lines, documents = drops.get("boilerplate_line", 0), drops.get("boilerplate_removed", 0)
+    return (
+        f"{text} Lines that stand in {least:,} documents or more were removed: {lines:,} from {documents:,} documents."
+    )
 
 
 def _flat(fields: Mapping[str, object], prefix: str = "data.") -> dict[str, object]:

@@ -41,7 +41,7 @@ Outcome = EncodedDocument | str
 
 def encode_documents(documents: Iterable[Kept | str], language: str, encoder: Encoder) -> Iterator[Outcome]:
     """The same stream, each kept document as word pieces."""
-    for batch in _batches(documents):
+    for batch in batches(documents):
         sentences = [_sentences(document, language) for document in batch if isinstance(document, Kept)]
         ids, offsets = encoder.encode([sentence for of_document in sentences for sentence in of_document])
         lengths = np.diff(offsets)
@@ -100,7 +100,7 @@ def _sentences(document: Kept, language: str) -> list[str]:
     return document.text.split("\n") if document.is_split else split_sentences(document.text, language)
 
 
-def _batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
+def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
     """Lists of documents with about `_BATCH_BYTES` of text."""
     batch: list[Kept | str] = []
     size = 0
@@ -123,7 +123,7 @@ def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64])
         document.text_bytes,
         document.digest,
         document.split,
-        document.copies,
+        document.times,
         document.repairs,
     )
 

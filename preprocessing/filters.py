@@ -32,9 +32,14 @@ class Kept:
     text_bytes: int  # of it as UTF-8
     digest: bytes  # SHA-256 of it as UTF-8
     split: Split
-    copies: int = 1  # how often it is taken
+    copies: int = 1  # how often it is taken for training; held out it is taken once
     is_split: bool = False  # each of its lines is a sentence
     repairs: tuple[str, ...] = ()  # what was mended in it, as causes to count
+
+    @property
+    def times(self) -> int:
+        """How often it is taken."""
+        return self.copies if self.split == "train" else min(self.copies, 1)
 
 
 def keep(document: Document, config: DataConfig) -> Kept | str:
@@ -52,7 +57,7 @@ def keep(document: Document, config: DataConfig) -> Kept | str:
     encoded = text.encode()
     digest = hashlib.sha256(encoded).digest()
     split = split_of(digest, config.held_out_fraction)
-    copies = copies_of(digest, document.weight, split)
+    copies = copies_of(digest, document.weight)
     if not copies:
         return "not_sampled"
     repairs = (*document.repairs, "control_characters_removed") if controls else document.repairs
@@ -74,11 +79,10 @@ def split_of(digest: bytes, held_out_fraction: float) -> Split:
     return "held_out" if int.from_bytes(digest[:8]) < held_out_fraction * 2**64 else "train"
 
 
-def copies_of(digest: bytes, weight: float, split: Split) -> int:
+def copies_of(digest: bytes, weight: float) -> int:
     """How often a document is taken: as often as `weight` says, and once more by its digest for what is left of it."""
     whole = int(weight)
-    copies = whole + (int.from_bytes(digest[8:16]) < (weight - whole) * 2**64)
-    return copies if split == "train" else min(copies, 1)
+    return whole + (int.from_bytes(digest[8:16]) < (weight - whole) * 2**64)
 
 
 def _without_controls(text: str) -> tuple[str, int]:

@@ -1,12 +1,14 @@
-"""Raw text to a data set: plan, vocabulary, groups, manifest.
+"""Raw text to a data set: plan, duplicates, vocabulary, groups, manifest.
 
-    input files ─► plan ─► work items ─► groups: shards and a side file each ─► manifest
-                               │            ▲
-                               └► sample ─► vocabulary                 (unless one is given)
+    input files ─► plan ─► work items ──► groups: shards and a side file each ─► manifest
+                            │      │      ▲
+                            │      └► sample ─► vocabulary               (unless one is given)
+                            └► cleaned text, fingerprints ─► what to drop      (unless nothing is to be compared)
 
-Both arrows that leave the work items are Beam pipelines of one coarse step: a worker takes an item and writes files;
-only names go through Beam. Files are renamed into place and never change after, so what was cut short is run again,
-and neither the number of workers nor the order of their work leaves a trace in the bytes.
+The arrows that leave the work items are Beam pipelines of one coarse step: a worker takes an item and writes files;
+only names go through Beam. Once text is cleaned, the other steps begin with that. Files are renamed into place and
+never change after, so what was cut short is run again, and neither the number of workers nor the order of their work
+leaves a trace in the bytes.
 """
 
 # mypy: allow-untyped-calls
@@ -27,19 +29,22 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.beam import beam
+from preprocessing.cleaned import is_cleaned
 from preprocessing.collect import build_manifest, refuse_few_documents, unfinished
 from preprocessing.contract import MANIFEST, VOCABULARY, Manifest, manifest_text
+from preprocessing.duplicates import decide, is_decided
 from preprocessing.engine import THIS_MACHINE, Engine
 from preprocessing.folder import WORK, check_ownership, claimed, discard, release, run_folder
 from preprocessing.group import GROUPS
 from preprocessing.job import Job, damage, finished_data_set, withdraw
+from preprocessing.minhash import require_datasketch
 from preprocessing.plan import Plan, WorkItem, make_plan
 from preprocessing.progress import Progress, forget, sum_up
 from preprocessing.runner import run_pipeline
 from preprocessing.sample import is_sampled, read_entries, sampled_lines, sampling_rate
 from preprocessing.share import WHOLE, Share
 from preprocessing.sources import find_files
-from preprocessing.steps import SampleText, WriteGroups
+from preprocessing.steps import CleanText, SampleText, WriteGroups
 from preprocessing.store import Store, store_at
 from preprocessing.vocabulary import Vocabulary
 from preprocessing.vocabulary_files import read_vocabulary
@@ -81,6 +86,8 @@ def prepare_share(
 def _prepare(
     config: DataConfig, share: Share, overwrite: bool, progress: Report | None, engine: Engine
 ) -> Manifest | list[int]:
+    if config.duplicates == "near":
+        require_datasketch()
     store = store_at(config.dataset)
     plan = _plan(config, store)
     given = _given_vocabulary(config)
@@ -98,6 +105,7 @@ def _prepare(
             withdraw(store, finished, damaged)
         report = progress or (lambda _: None)
         preparation = _Preparation(store, config, plan, job, share, engine, report, time.monotonic())
+        preparation.find_duplicates()
         vocabulary = preparation.provide_vocabulary(given)
         missing = preparation.write_groups(vocabulary)
         if missing:
@@ -119,6 +127,16 @@ class _Preparation:
     engine: Engine
     progress: Report
     start_s: float
+
+    def find_duplicates(self) -> None:
+        """Clean the corpus, and decide which of its documents and lines to drop, where the recipe asks for it."""
+        work = self.store.below(WORK)
+        if not self.config.compares_documents or is_decided(work):
+            return
+        self._run_everywhere(
+            "duplicates", CleanText(self.store, self._run_folder, self.config), lambda item: is_cleaned(item, work)
+        )
+        decide(self.plan, self.config, work)
 
     def provide_vocabulary(self, given: Vocabulary | None) -> Vocabulary:
         """Put the vocabulary in its place: the given one, the one an earlier run trained, or a new one."""
@@ -143,9 +161,7 @@ class _Preparation:
         work = self.store.below(WORK)
         rate = sampling_rate(self.plan, self.config.vocabulary.sample_bytes)
         step = SampleText(self.store, self._run_folder, self.config, rate)
-        self._run("vocabulary", step, self.share.own(self.plan))
-        self._run("vocabulary", step, [item for item in self.share.others(self.plan) if not is_sampled(item, work)])
-        self._refuse_missing([item for item in self.plan.items if not is_sampled(item, work)])
+        self._run_everywhere("vocabulary", step, lambda item: is_sampled(item, work))
         entries = list(read_entries(self.plan, work))
         documents = sum(entry.documents for entry in entries)
         if rate == 1.0 or documents == 0:
@@ -172,6 +188,12 @@ class _Preparation:
             raise
         self.store.write_text(MANIFEST, manifest_text(manifest))
         return manifest
+
+    def _run_everywhere(self, stage: str, step: beam.DoFn, is_done: Callable[[WorkItem], bool]) -> None:
+        """Do the share's part of what has to be done for all items first, then what is still missing of the others'."""
+        self._run(stage, step, self.share.own(self.plan))
+        self._run(stage, step, [item for item in self.share.others(self.plan) if not is_done(item)])
+        self._refuse_missing([item for item in self.plan.items if not is_done(item)])
 
     def _refuse_missing(self, items: Collection[WorkItem]) -> None:
         """A runner said that all is well, but nothing came of it here: most often its workers have other disks."""

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 from configs.schema import DataConfig
 from preprocessing.contract import Entry
-from preprocessing.documents import read_item
-from preprocessing.filters import keep
+from preprocessing.corpus import read_corpus
 from preprocessing.plan import Plan, WorkItem
 from preprocessing.progress import Monitor
 from preprocessing.store import Store
@@ -45,15 +44,12 @@ def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Store, m
     documents = 0
     drops: Counter[str] = Counter()
     with work.write(text_name) as stream:
-        for document in read_item(item, config, monitor):
-            if rate < 1.0 and _fraction(document.text) >= rate:  # of the raw text: most are never cleaned
-                continue
-            kept = keep(document, config)
+        for kept in read_corpus(item, config, work, monitor, lambda text: rate >= 1.0 or _fraction(text) < rate):
             if isinstance(kept, str):
                 drops[kept] += 1
             elif kept.split == "train":
                 documents += 1
-                stream.write((kept.text.encode() + b"\n") * kept.copies)  # words count as often as they are taught
+                stream.write((kept.text.encode() + b"\n") * kept.times)  # words count as often as they are taught
     work.write_text(entry_name, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
 
 

@@ -21,6 +21,7 @@ from preprocessing.contract import (
 )
 from preprocessing.row_rules import Rule
 
+ALL_SHARDS = "all shards"  # in place of a file, of what they add up to
 _MOST_SHOWN = 12  # elements of a list
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.beam import beam
+from preprocessing.cleaned import write_cleaned
 from preprocessing.contract import VOCABULARY
-from preprocessing.documents import read_item
+from preprocessing.corpus import read_corpus
 from preprocessing.encoding import cut_groups, encode_documents
-from preprocessing.filters import keep
 from preprocessing.folder import WORK
 from preprocessing.group import GroupWriter, finished_group, finished_groups, group_name
 from preprocessing.plan import WorkItem
@@ -26,6 +26,26 @@ from preprocessing.sample import write_sample
 from preprocessing.store import Store
 from preprocessing.vocabulary import Vocabulary
 from preprocessing.wordpiece import Encoder
+
+
+class CleanText(beam.DoFn):
+    """Work item → its documents, cleaned, and their fingerprints."""
+
+    def __init__(self, store: Store, run: Store, config: DataConfig) -> None:
+        self._store = store
+        self._run = run
+        self._config = config
+
+    def setup(self) -> None:
+        """Once a worker."""
+        self._monitor = Monitor(self._run)
+
+    def process(self, item: WorkItem) -> Iterator[str]:
+        """Gives the item's name."""
+        with _explained(self._store, self._run):
+            write_cleaned(item, self._config, self._store.below(WORK), self._monitor)
+            self._monitor.tell()
+        yield item.name
 
 
 class SampleText(beam.DoFn):
@@ -90,9 +110,8 @@ class WriteGroups(beam.DoFn):
                 self._monitor.documents += sources
                 self._monitor.meter.bytes += item.size
                 return names
-        documents = islice(read_item(item, self._config, self._monitor), sources, None)
-        kept = (keep(document, self._config) for document in documents)
-        outcomes = encode_documents(kept, self._config.language, self._encoder)
+        documents = islice(read_corpus(item, self._config, self._store.below(WORK), self._monitor), sources, None)
+        outcomes = encode_documents(documents, self._config.language, self._encoder)
         for group, is_last in cut_groups(outcomes, self._config.group_bytes):
             name = group_name(item, len(names))
             if finished_group(self._store, name, self._digest) is None:

@@ -30,10 +30,17 @@ from preprocessing.contract import (
 from preprocessing.mask_rules import mask_rules
 from preprocessing.provenance_rules import PROVENANCE_RULES
 from preprocessing.row_rules import SHAPE_RULES, TOKEN_RULES, original_ids
-from preprocessing.shard_checks import Failure, break_rules, check_file
+from preprocessing.shard_checks import ALL_SHARDS, Failure, break_rules, check_file
 from preprocessing.vocabulary import Vocabulary
+from preprocessing.whereabouts import Whereabouts
 
-ALL_SHARDS = "all shards"
+_CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whether a recipe asks for them
+    "exact_duplicate": lambda config: config.duplicates != "none",
+    "near_duplicate": lambda config: config.duplicates == "near",
+    "boilerplate_line": lambda config: config.boilerplate_documents is not None,
+    "boilerplate_removed": lambda config: config.boilerplate_documents is not None,
+    "only_boilerplate": lambda config: config.boilerplate_documents is not None,
+}
 _FIELDS_OF_BOTH = ("objective", "max_seq_length", "max_predictions_per_seq", "dupe_factor")
 
 
@@ -97,6 +104,7 @@ class Verification:
         self._is_ordinary = np.isin(np.arange(len(self._vocabulary)), self._vocabulary.ordinary_ids)
         rules = (*TOKEN_RULES, *mask_rules(config, self._vocabulary))
         self._rules = (*rules, *PROVENANCE_RULES) if config.provenance else rules
+        self._whereabouts = Whereabouts()
         self._is_whole = True  # every shard's rows could be counted
         self._counts: Counts | None = None  # of all shards
         # Of the training split's pass 0, which the manifest's statistics are about:
@@ -122,6 +130,7 @@ class Verification:
         )
         yield from self._deviations(shard.name, counts, len(self._manifest.shards))
         self._counts = counts if self._counts is None else self._counts + counts
+        self._whereabouts.add(rows, shard)
         if (shard.split, shard.pass_number) == ("train", 0):
             self._add(rows)
 
@@ -131,6 +140,7 @@ class Verification:
             return
         yield from self._deviations(ALL_SHARDS, self._counts, 1)
         yield from self._check_statistics()
+        yield from self._whereabouts.check(self._config)
 
     def _deviations(self, file: str, counts: Counts, tests: int) -> Iterator[Failure]:
         ordinary_ids = len(self._vocabulary.ordinary_ids)
@@ -194,3 +204,7 @@ def _check_recipe(manifest: Manifest, config: DataConfig) -> Iterator[Failure]:
         if name in manifest.recipe and manifest.recipe[name] != getattr(config, name):
             value = f"{getattr(config, name)}, not {manifest.recipe[name]}"
             yield Failure(MANIFEST, f"{name} is that of its recipe", value=value)
+    for cause, may_be in _CAUSES_OF_COMPARISON.items():
+        if manifest.drops.get(cause, 0) and not may_be(config):
+            value = f"{manifest.drops[cause]:,}"
+            yield Failure(MANIFEST, f"drops.{cause} is counted where the recipe asks for it alone", value=value)

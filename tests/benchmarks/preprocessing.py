@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from configs.schema import DataConfig
-from preprocessing import encoding, group, steps
+from preprocessing import encoding, group, pipeline, steps
 from preprocessing.contract import Manifest
 from preprocessing.documents import read_documents
 from preprocessing.filters import Kept, keep
@@ -108,8 +108,9 @@ class Stages:
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._replaced: list[tuple[Any, str, Any]] = []
-        self._replace(steps, "read_item", lambda function: self._around_each("read", function))
-        self._replace(steps, "keep", lambda function: self._around("read", function))
+        self._replace(steps, "read_corpus", lambda function: self._around_each("read", function))
+        self._replace(steps, "write_cleaned", lambda function: self._around("read", function))
+        self._replace(pipeline, "decide", lambda function: self._around("read", function))
         self._replace(encoding, "split_sentences", lambda function: self._around("sentences", function))
         self._replace(Encoder, "encode", lambda function: self._around("tokens", function))
         self._replace(group, "tokenized", lambda function: self._around("pairs", function))

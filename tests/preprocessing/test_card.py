@@ -17,7 +17,7 @@ from tests.preprocessing.corpora import make_documents, small_config, write_text
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("card")
-    corpus = write_text(folder / "corpus.txt", [*make_documents(100), "\0"])
+    corpus = write_text(folder / "corpus.txt", [*make_documents(100), "\0", make_documents(1)[0]])
     prepare(small_config(folder / "dataset", corpus))
     return folder / "dataset"
 
@@ -31,7 +31,7 @@ def test_a_card_and_its_pictures_lie_beside_an_unchanged_data_set(folder: Path, 
     assert write_card(folder, manifest) == folder / CARD
     text = (folder / CARD).read_text()
     pictures = sorted(file.name for file in (folder / PICTURES).iterdir())
-    assert pictures == ["drops.png", "labels.png", "lengths.png", "ranks.png", "tokens.png"]
+    assert pictures == ["drops.png", "duplicates.png", "labels.png", "lengths.png", "ranks.png", "tokens.png"]
     assert all(f"]({PICTURES}/{name})" in text for name in pictures)
     assert all((folder / PICTURES / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     assert list(verify(folder)) == []
@@ -52,6 +52,7 @@ def test_what_it_says_is_what_the_manifest_says(folder: Path, manifest: Manifest
     assert f"| train | 0 | {len(first)} | {rows} | {sum(shard.tokens for shard in first):,} |" in text
     assert f"{rows - statistics.random_next_pairs} rows: B follows A" in text
     assert "| empty | 1 |" in text
+    assert "equal text once it is cleaned. 1 exact and 0 near ones were dropped. Lines of" in text
     assert "| `data.seed` | `12345` |" in text
     assert f"| data set | {manifest.digest} |" in text
 

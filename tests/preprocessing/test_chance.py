@@ -13,8 +13,8 @@ import pytest
 from preprocessing.chance import unlike
 from preprocessing.contract import Rows
 from preprocessing.pipeline import prepare
-from preprocessing.shard_checks import Failure
-from preprocessing.verify import ALL_SHARDS, verify
+from preprocessing.shard_checks import ALL_SHARDS, Failure
+from preprocessing.verify import verify
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 from tests.preprocessing.mending import rewrite
 

@@ -124,7 +124,7 @@ DIGESTS = [hashlib.sha256(str(number).encode()).digest() for number in range(4_0
 
 @pytest.mark.parametrize(("weight", "whole"), [(1.0, 1), (3.0, 3), (2.25, 2), (0.25, 0)])
 def test_weight_is_how_often_a_document_is_taken(weight: float, whole: int) -> None:
-    copies = [copies_of(digest, weight, "train") for digest in DIGESTS]
+    copies = [copies_of(digest, weight) for digest in DIGESTS]
     more = sum(taken == whole + 1 for taken in copies)
     assert sum(taken == whole for taken in copies) == len(copies) - more
     share = weight - whole
@@ -132,18 +132,19 @@ def test_weight_is_how_often_a_document_is_taken(weight: float, whole: int) -> N
 
 
 def test_held_out_documents_are_taken_once_at_most() -> None:
-    assert {copies_of(digest, 7.5, "held_out") for digest in DIGESTS} == {1}
-    assert {copies_of(digest, 0.5, "held_out") for digest in DIGESTS} == {0, 1}
+    assert {Kept("", 0, b"", "held_out", copies_of(digest, 7.5)).times for digest in DIGESTS} == {1}
+    assert {Kept("", 0, b"", "held_out", copies_of(digest, 0.5)).times for digest in DIGESTS} == {0, 1}
+    assert {Kept("", 0, b"", "train", copies_of(digest, 7.5)).times for digest in DIGESTS} == {7, 8}
 
 
 def test_what_is_taken_at_a_weight_is_taken_at_every_higher_one() -> None:
-    counts = [[copies_of(digest, weight, "train") for digest in DIGESTS] for weight in (0.3, 0.6, 1.0, 1.4, 2.0)]
+    counts = [[copies_of(digest, weight) for digest in DIGESTS] for weight in (0.3, 0.6, 1.0, 1.4, 2.0)]
     assert all(few <= more for one, other in pairwise(counts) for few, more in zip(one, other, strict=True))
 
 
 def test_split_tells_nothing_of_the_weight() -> None:
     held_out = [digest for digest in DIGESTS if split_of(digest, 0.5) == "held_out"]
-    taken = sum(copies_of(digest, 0.5, "held_out") for digest in held_out)
+    taken = sum(copies_of(digest, 0.5) for digest in held_out)
     assert abs(taken - len(held_out) / 2) <= 4 * (len(held_out) / 4) ** 0.5
 
 

@@ -319,7 +319,7 @@ def test_second_preparation_in_the_same_folder_is_refused(config: DataConfig) ->
 def test_progress_tells_stages_and_ends_full(config: DataConfig, corpus: Path) -> None:
     told: list[Progress] = []
     prepare(config, progress=told.append)
-    assert list(dict.fromkeys(progress.stage for progress in told)) == ["vocabulary", "groups"]
+    assert list(dict.fromkeys(progress.stage for progress in told)) == ["duplicates", "vocabulary", "groups"]
     of_groups = [progress for progress in told if progress.stage == "groups"]
     assert [progress.bytes_read for progress in of_groups] == sorted(progress.bytes_read for progress in of_groups)
     last = of_groups[-1]
@@ -376,7 +376,11 @@ def jsonl(text: str) -> dict[str, Any]:
         ({"content": b"\n \n\n"}, "no document to train on"),
         ({"content": b"\0\0\n\n\x01"}, "no document to train on (dropped: 2 empty)"),
         ({"content": b"One document. With sentences.\nBut only one."}, "a single document to train on"),
-        ({"content": b"The same. Twice over.\n\n" * 2}, "of 2 documents 2 have no other beside them"),
+        ({"content": b"The same. Twice over.\n\n" * 2}, "a single document to train on (dropped: 1 exact_duplicate)"),
+        (
+            {"content": b"The same. Twice over.\n\n" * 2, "duplicates": "none"},
+            "of 2 documents 2 have no other beside them",
+        ),
         ({"content": bz2.compress(b"Text. " * 9_000)[:-9], "name": "a.bz2"}, "truncated"),
         ({"content": b"BZh9 but nothing more", "name": "a.bz2"}, "damaged"),
         ({"content": b"Fine.\n\nNot \xff fine.", "invalid_utf8": "refuse"}, "no UTF-8"),
