@@ -11,7 +11,9 @@ import pytest
 
 from configs.recipe import load_recipe
 from launch import batch_script, doctor, run_folder, slurm, starts
+from preprocessing.vocabulary_training import train_vocabulary
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+from tests.preprocessing.corpora import make_documents, small_config, write_text
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -179,6 +181,34 @@ def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_
     first = starts.read_verdict(run, 1)
     assert first is not None
     assert first.without_node == "n1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group_bytes", [20_000, 10_000_000])
+def test_a_preparation_comes_back_if_it_got_further(cluster: SlurmCluster, tmp_path: Path, group_bytes: int) -> None:
+    """Warned of its time limit when it has finished groups, or when its only one is not."""
+    corpus, dataset = write_text(tmp_path / "corpus.txt", make_documents(1500)), tmp_path / "dataset"
+    vocabulary = tmp_path / "vocab.txt"
+    train_vocabulary([corpus.read_text()], small_config(dataset, corpus).vocabulary).write(vocabulary)
+    (tmp_path / "recipe.toml").write_text(
+        f'base = "demo"\nruns = "{tmp_path}/runs"\n[data]\ndataset = "{dataset}"\ngroup_bytes = {group_bytes}\n'
+        f'dupe_factor = 30\nworkers = 1\n[data.vocabulary]\nfile = "{vocabulary}"\n'
+        f'[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
+    )
+    recipe = load_recipe(tmp_path / "recipe.toml")
+    with run_folder.opened(recipe, "auto") as run:
+        text = batch_script.render(recipe, run, batch_script.Site(tmp_path, sys.executable), batch_script.PREPARE)
+        job = slurm.submit(batch_script.write(text, run, batch_script.PREPARE))
+    begun = "groups/0*" if group_bytes < 1_000_000 else ".prepare/*/*.progress"
+    wait_until(lambda: list(dataset.glob(begun)), 60, begun)
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    ended, log = cluster.wait(job, timeout_s=120), (run / "logs/prepare.log").read_text()
+    if group_bytes < 1_000_000:
+        assert (ended, cluster.field(job, "Restarts")) == ("COMPLETED", "1"), log
+        assert (dataset / "manifest.json").exists()
+    else:
+        assert (ended, cluster.field(job, "Restarts")) == ("FAILED", "0"), log
+        assert "no group was finished in this start: raise cluster.time_limit_min" in log
 
 
 @pytest.mark.slow
