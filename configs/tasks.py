@@ -9,6 +9,7 @@ name = "reviews"
 kind = "classify"
 data = "reviews.csv"
 test = "reviews-test.csv"
+records = 1000           # of the training file, drawn anew for each seed
 finetune.max_length = 64 # what differs for this task
 """
 
@@ -30,6 +31,7 @@ FILES = ("data", "validation", "test")
 class BudgetedTask(TaskConfig):
     """A task with its budget."""
 
+    records: int | None = Field(None, ge=1, description="Training records, drawn anew for each seed; unset: all.")
     finetune: FinetuneConfig = Field(FinetuneConfig(), description="Its budget, where it is not that of all tasks.")
 
 

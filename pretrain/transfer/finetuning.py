@@ -127,7 +127,7 @@ class _Steps:
         for batch_items in batches_of(items, self.settings.batch_size):
             self.step += 1
             batch = joined(batch_items).to(device)
-            with _precision(self.settings, device):
+            with precision_of(self.settings, device):
                 scores = self.model(batch)
             loss = self.task.loss(scores, batch, batch_items)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -156,7 +156,7 @@ def predict(
         numbers = by_length[start : start + EVALUATION_ITEMS]
         batch_items = [items[number] for number in numbers]
         batch = joined(batch_items).to(device)
-        with _precision(settings, device):
+        with precision_of(settings, device):
             scores: Tensor = model(batch)
         for number, answer in zip(numbers, task.decode(scores, batch, batch_items), strict=True):
             decoded[number] = answer
@@ -181,7 +181,7 @@ def device_of(settings: FinetuneConfig) -> torch.device:
     return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
 
 
-def _precision(settings: FinetuneConfig, device: torch.device) -> AbstractContextManager[Any]:
+def precision_of(settings: FinetuneConfig, device: torch.device) -> AbstractContextManager[Any]:
     """Products in bf16 on fp32 weights, or fp32 throughout."""
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()

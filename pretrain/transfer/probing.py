@@ -22,10 +22,11 @@ from configs.transfer import FinetuneConfig
 from pretrain.distributed import seed_everything
 from pretrain.encoder import BertModel
 from pretrain.transfer.features import Mix, batches_by_length, mean_of_rows
-from pretrain.transfer.finetuning import TaskItems, batches_of, device_of
+from pretrain.transfer.finetuning import EVALUATION_ITEMS, TaskItems, batches_of, device_of, precision_of
 from pretrain.transfer.task import Answers, Item, Task, joined
 
-STEPS, BATCH = 1_000, 64  # of the heads' training; items a step
+STEPS = 1_000  # of the heads' training
+ROWS, SENTENCES = 64, 8  # items a step, of one vector each, and of one a token
 LEARNING_RATE, MIX_LEARNING_RATE = 3e-3, 3e-2
 MOST_VECTORS = 100_000  # of the training records: what memory is bound by
 
@@ -61,8 +62,10 @@ def probe(encoder: BertModel, data: TaskItems, settings: FinetuneConfig, seed: i
     device, task = device_of(settings), data.task
     encoder = encoder.to(device).eval()
     items = _at_most(data.training, task, seed)
-    heads = _train(task, items, vectors_of(encoder, task, items, device), seed)
-    answers = _answer(heads, data, vectors_of(encoder, task, data.test, device))
+    with precision_of(settings, device):
+        learned, asked = (vectors_of(encoder, task, part, device) for part in (items, data.test))
+    heads = _train(task, items, learned, seed)
+    answers = _answer(heads, data, asked)
     weights = heads.mix_logits.detach().softmax(0).tolist()
     return Probed(answers[:-1], answers[-1], Mix(list(range(len(weights))), weights))
 
@@ -95,7 +98,8 @@ def _train(task: Task, items: Sequence[Item], vectors: Sequence[Tensor], seed: i
     ]
     adam = torch.optim.Adam(groups)
     decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 1 / STEPS, total_iters=STEPS)
-    for numbers in islice(_shuffled(len(items), seed), STEPS):
+    batches = _shuffled(len(items), SENTENCES if task.per_token else ROWS, seed)
+    for numbers in islice(batches, STEPS):
         batch_items = [items[number] for number in numbers]
         scores_KNC = heads(torch.cat([vectors[number] for number in numbers], dim=1).float())
         batch = joined(batch_items)
@@ -107,18 +111,18 @@ def _train(task: Task, items: Sequence[Item], vectors: Sequence[Tensor], seed: i
     return heads
 
 
-def _shuffled(items: int, seed: int) -> Iterator[list[int]]:
-    """Numbers of items in batches, epoch after epoch without end."""
+def _shuffled(items: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Numbers of items, `size` a batch, epoch after epoch without end."""
     draw = np.random.default_rng(seed)
     while True:
-        yield from batches_of(draw.permutation(items).tolist(), BATCH)
+        yield from batches_of(draw.permutation(items).tolist(), size)
 
 
 @torch.no_grad()
 def _answer(heads: Heads, data: TaskItems, vectors: Sequence[Tensor]) -> list[Answers]:
     """The test's answers by each head."""
     task, decoded = data.task, [list[Any]() for _ in heads.weight]
-    for numbers in batches_of(range(len(data.test)), BATCH):
+    for numbers in batches_of(range(len(data.test)), EVALUATION_ITEMS):
         batch_items = [data.test[number] for number in numbers]
         batch = joined(batch_items)
         scores_KNC = heads(torch.cat([vectors[number] for number in numbers], dim=1).float())

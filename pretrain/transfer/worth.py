@@ -75,9 +75,10 @@ def measure_worth(
     trials: dict[str, list[Trial]] = {name: [] for name in STARTS}
     probes: dict[str, list[Probed]] = {name: [] for name in STARTS}
     for seed in range(task.finetune.seeds):
+        drawn = data.few(task.records, seed) if task.records else data
         for name, start in starts.items():
-            probed = probe(start(seed), data, task.finetune, seed)
-            trial = try_seed(start, source.config, data, task.finetune, seed)
+            probed = probe(start(seed), drawn, task.finetune, seed)
+            trial = try_seed(start, source.config, drawn, task.finetune, seed)
             trials[name].append(trial)
             probes[name].append(probed)
             tell(name, trial, probed)

@@ -7,7 +7,9 @@ import pytest
 from configs.tasks import BudgetedTask
 from configs.transfer import FinetuneConfig
 from pretrain.transfer import probing
+from pretrain.transfer import worth as worth_module
 from pretrain.transfer.features import Mix
+from pretrain.transfer.finetuning import TaskItems
 from pretrain.transfer.pictures import draw_worth
 from pretrain.transfer.probing import Probed
 from pretrain.transfer.task import Answers
@@ -60,3 +62,22 @@ def test_both_starts_have_the_same_seeds_and_are_drawn(tmp_path: Path, monkeypat
     assert made.probes[PRETRAINED][0].layers != made.probes[RANDOM][0].layers
     draw_worth(tmp_path / "a.png", [made, made])
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_few_records_are_drawn_anew_for_each_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[int]] = []
+
+    def note(encoder: object, data: TaskItems, settings: FinetuneConfig, seed: int) -> Probed:
+        drawn.append([item.record for item in data.training])
+        return Probed([answers(0.5)], answers(0.5), Mix([0], [1.0]))
+
+    monkeypatch.setattr(worth_module, "probe", note)
+    monkeypatch.setattr(
+        worth_module, "try_seed", lambda start, config, data, settings, seed: note(0, data, settings, seed)
+    )
+    measure_worth(SOURCE, TASK.model_copy(update={"records": 20}), some_items(60))
+    assert {len(records) for records in drawn} == {20}
+    first, second = drawn[:4], drawn[4:]  # probe and trial, from either start
+    assert first == first[:1] * 4
+    assert second == second[:1] * 4
+    assert first != second
