@@ -276,6 +276,11 @@ class TrainConfig(Section):
         description="Keep one tensor a layer for the backward pass and compute the rest anew: less memory, same "
         "result, a third more work.",
     )
+    offload_optimizer: bool = Field(
+        False,
+        description="Keep master weights and moments in the host's memory and update them there (ZeRO-Offload): less "
+        "GPU memory, slower steps. For AdamW at ZeRO stage 1 and above.",
+    )
     precision: Literal["bf16", "fp16", "fp32"] = Field(
         "bf16", description="bf16 with fp32 master weights; fp16 with them and a dynamic loss scale, on GPUs; or fp32."
     )
@@ -322,6 +327,12 @@ class TrainConfig(Section):
             raise ValueError(
                 'precision "fp16" needs zero_stage 1 or above, or take "bf16"; one rank may have stage 1 too'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _offload_fits_stage(self) -> TrainConfig:
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("offload_optimizer needs zero_stage 1 or above; one rank may have stage 1 too")
         return self
 
     @model_validator(mode="after")
@@ -428,6 +439,10 @@ class Recipe(Section):
             raise ValueError(
                 f"data.max_seq_length {self.data.max_seq_length} is above model.max_position_embeddings "
                 f"{self.model.max_position_embeddings}; raise the latter or lower the former"
+            )
+        if self.train.offload_optimizer and self.optimizer.name == "lamb":
+            raise ValueError(
+                'train.offload_optimizer is for optimizer.name "adamw": LAMB takes norms over ranks, which meet on GPUs'
             )
         if self.optimizer.decay == "constant":
             if self.optimizer.decay_steps:

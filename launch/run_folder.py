@@ -44,6 +44,7 @@ FREE = (
     "train.micro_batch_size",
     "train.activation_checkpointing",
     "train.kernels",
+    "train.offload_optimizer",
     "train.profile_steps",
     "train.log_every_steps",
     "train.evaluate_every_steps",

@@ -136,6 +136,9 @@ class Cost:
         """Bytes a weight on each rank: the weight, fp32 gradient, master and two moments, buffers of reductions."""
         weight = self.element_bytes
         buffer = weight * min(1.0, BUCKET_ELEMENTS / self.parameters)
+        if self.recipe.train.offload_optimizer and self.hardware.name != "cpu":
+            # Gradients leave as they come (Ren et al. 2021, section 4.1). As published: not measured here.
+            return weight / (ranks if stage == 3 else 1) + buffer
         if stage == 0:
             return 18.0 if weight == 2 else 16.0  # in fp32 the weights are their own master
         if stage == 1 and weight == 4:

@@ -182,6 +182,9 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
             "stage3_param_persistence_threshold": largest_vector,
         },
     }
+    if train.offload_optimizer:  # Ren et al. 2021; by torch's AdamW, as elsewhere: DeepSpeed's own would be compiled
+        config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+        config["zero_force_ds_cpu_optimizer"] = False
     if train.precision == "bf16" and train.zero_stage:
         config["bf16"] = {"enabled": True, "immediate_grad_update": True}
         config["data_types"] = {"grad_accum_dtype": "fp32"}

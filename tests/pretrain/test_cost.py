@@ -102,6 +102,15 @@ def kept_by_autograd(recipe: Recipe, rows: int) -> int:
     return sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in weights)
 
 
+@pytest.mark.parametrize(("stage", "bytes_a_weight"), [(1, 2), (2, 2), (3, 0.5)])
+def test_an_offloaded_optimizer_leaves_weights_and_a_buffer(stage: int, bytes_a_weight: float) -> None:
+    planned = cost("h100", 128, f"train.zero_stage={stage}", "train.offload_optimizer=true")
+    buffer = 2 * 50e6 / planned.parameters
+    assert planned.state_bytes(stage, 4) == pytest.approx(bytes_a_weight + buffer)
+    on_cpu = cost("cpu", 128, f"train.zero_stage={stage}", "train.offload_optimizer=true")
+    assert on_cpu.state_bytes(stage, 4) == cost("cpu", 128, f"train.zero_stage={stage}").state_bytes(stage, 4)
+
+
 def test_the_largest_micro_batch_just_fits() -> None:
     planned = cost("h100", 128)
     rows = planned.largest_micro_batch(8)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from configs.schema import ModelConfig
-from pretrain import meter as meter_module
 from pretrain.distributed import World
 from pretrain.meter import Meter
 from tests.pretrain.synthetic import write_dataset
@@ -17,7 +16,7 @@ def test_a_save_is_no_training_time_and_has_its_share_of_the_time_between_saves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr(meter_module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("pretrain.meter.time.perf_counter", lambda: clock[0])
     meter = Meter(ModelConfig(), write_dataset(tmp_path, [[5]]), World())
     meter.start(time_s=7.0)
     for trained_s, save_s in [(8.0, 2.0), (57.0, 3.0)]:
