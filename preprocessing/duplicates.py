@@ -10,10 +10,12 @@ makes boilerplate of its own lines. Memory does not grow with the corpus but by 
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,15 +59,12 @@ def decide(plan: Plan, config: DataConfig, work: Store) -> None:
 
 def read_drops(item: WorkItem, work: Store) -> dict[int, str]:
     """The item's documents that are dropped, by their number in it, and why."""
-    with work.open(_drops_name(item)) as stream:
-        return {number: CAUSES[cause] for number, cause in np.load(stream).tolist()}
+    return {number: CAUSES[cause] for number, cause in _read_array(_drops_name(item), work).tolist()}
 
 
 def read_boilerplate(work: Store) -> Hashes:
     """The hashes of lines to remove, sorted."""
-    with work.open(_BOILERPLATE) as stream:
-        hashes: Hashes = np.load(stream)
-    return hashes
+    return _read_array(_BOILERPLATE, work)
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,13 @@ def _has_lines(prints: Fingerprints, boilerplate: Hashes) -> NDArray[np.bool_]:
     """Whether a document has lines left."""
     is_left = np.append(0, np.cumsum(~is_among(prints.lines, boilerplate)))
     return np.asarray(is_left[prints.line_offsets[1:]] > is_left[prints.line_offsets[:-1]])
+
+
+def _read_array(name: str, work: Store) -> NDArray[Any]:
+    content = work.read(name)
+    assert content is not None, "all items are compared"
+    array: NDArray[Any] = np.load(io.BytesIO(content))
+    return array
 
 
 def _drops_name(item: WorkItem) -> str:

@@ -192,7 +192,7 @@ class Verification:
 def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
     """The recipe that the data set was made with, where the manifest itself says nothing else."""
     try:
-        recipe = DataConfig.model_validate(manifest.recipe)
+        recipe = DataConfig.model_validate({"duplicates": "none", **manifest.recipe})  # older ones do not name it
     except ValidationError as error:
         mend = "prepare the data set again"
         raise UserError("its recipe is none of this version", place=str(folder / MANIFEST), mend=mend) from error

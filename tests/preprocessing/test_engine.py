@@ -94,8 +94,9 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[p
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five groups of the small recipe."""
-    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(300))
+    """Five groups of the small recipe; its last documents repeat its first."""
+    documents = make_documents(280)
+    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", documents + documents[:20])
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,9 @@ print(made if isinstance(made, list) else "whole")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five groups of the small recipe."""
-    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(300))
+    """Five groups of the small recipe; its last documents repeat its first."""
+    documents = make_documents(280)
+    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", documents + documents[:20])
 
 
 @pytest.fixture(scope="module")
