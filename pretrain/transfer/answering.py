@@ -63,10 +63,10 @@ class Answering(Task):
             windows = list(self._windows_of(record, records))
             if len(windows) > 1:
                 records.treated["contexts read in several windows"] += 1
-            for window in windows:
-                places = _whole_words(window)
-                target = _target(record, places) if training else None
-                items.append(Item([Row.of(window)], number, target, places))
+            made = [self._item(window, number, record if training else None) for window in windows]
+            if training and record["answers"] and not any(any(item.target) for item in made):
+                records.treated["answers that no window holds whole: learned as none"] += 1
+            items += made
         return items
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
@@ -96,6 +96,10 @@ class Answering(Task):
         """Of transformers' question answering."""
         return {"architectures": ["BertForQuestionAnswering"]}
 
+    def _item(self, window: Encoding, number: int, record: dict[str, Any] | None) -> Item:
+        places = _whole_words(window)
+        return Item([Row.of(window)], number, record and _target(record, places), places)
+
     def _text(self, context: str, spans: Sequence[Span]) -> str:
         if not spans:
             return ""
@@ -110,8 +114,9 @@ class Answering(Task):
         if len(pieces.ids) > MAX_QUESTION:
             records.treated[f"questions cut to {MAX_QUESTION} tokens"] += 1
             question = question[: pieces.offsets[MAX_QUESTION - 1][1]]
-        if not record["context"].strip():
-            records.treated["empty contexts"] += 1
+        for name in ("question", "context"):
+            if not record[name].strip():
+                records.treated[f"empty {name}s: kept"] += 1
         window = self.windows.encode(question, record["context"])
         yield window
         yield from window.overflowing

@@ -51,7 +51,10 @@ class Choice(Task):
         """A row a choice."""
         items = []
         for number, record in enumerate(records.records):
-            encodings = self.tokenizer.encode_batch([(record["context"], str(text)) for text in record["choices"]])
+            pairs = [(str(record["context"]), str(text)) for text in record["choices"]]
+            if not all(text.strip() for pair in pairs for text in pair):
+                records.treated["records with an empty context or choice: kept"] += 1
+            encodings = self.tokenizer.encode_batch(pairs)
             if any(encoding.overflowing for encoding in encodings):
                 records.treated[f"records with rows cut to {self.max_length} tokens"] += 1
             items.append(Item([Row.of(encoding) for encoding in encodings], number, record["label"]))

@@ -126,6 +126,13 @@ class TestTagging:
         truth = [record["labels"] for record in self.data.records]
         assert task.answers(self.data, items, truth).metrics["f1"] == 1.0
 
+    def test_labels_that_training_has_not_seen_are_counted(self) -> None:
+        other = records({"tokens": ["good", "Paris"], "labels": ["B-new", "B-loc"]})
+        task = Tagging(self.data, VOCAB, 16)
+        items = task.items(other, training=False)
+        assert other.treated == {"labels unseen in training: counted as wrong": 1}
+        assert task.answers(other, items, [["O", "B-loc"]]).metrics["recall"] == 0.5
+
     def test_tokens_beyond_the_row_are_outside(self) -> None:
         long = records({"tokens": ["good"] * 30, "labels": ["B-x", "O"] * 15})
         task = Tagging(long, VOCAB, 16)
@@ -201,11 +208,22 @@ class TestAnswering:
         )
         torch.testing.assert_close(task.loss(scores, joined(items), items), expected / 4)
 
-    def test_long_questions_and_empty_contexts_are_counted(self) -> None:
-        data = records(question("", None, text="is " * 70), question("cat", "cat"))
+    def test_an_answer_that_no_window_holds_is_counted_and_learned_as_none(self) -> None:
+        context = "the good " * 60 + "paris"
+        data = records(question(context, context), question(context, "paris"), question(context, None))
+        items = Answering(data, VOCAB, 80, 10).items(data, training=True)
+        assert all(item.target == (0, 0) for item in items if item.record == 0)
+        assert data.treated["answers that no window holds whole: learned as none"] == 1
+
+    def test_long_questions_and_empty_ones_and_empty_contexts_are_counted(self) -> None:
+        data = records(question("", None, text="is " * 70), question("cat", "cat", text=" "))
         task = Answering(data, VOCAB, 96, 8)
         items = task.items(data, training=False)
-        assert data.treated == {"questions cut to 64 tokens": 1, "empty contexts": 1}
+        assert data.treated == {
+            "questions cut to 64 tokens": 1,
+            "empty contexts: kept": 1,
+            "empty questions: kept": 1,
+        }
         scores = torch.zeros(sum(map(len, items)), 2)
         assert task.answers(data, items, task.decode(scores, joined(items), items)).predictions[0] == ""
 
@@ -245,3 +263,15 @@ class TestChoice:
         decoded = task.decode(scores, joined(items), items)
         assert decoded == [1, 1]
         assert task.answers(self.data, items, decoded).metrics == {"accuracy": 0.5}
+
+    def test_empty_texts_and_cut_rows_are_counted(self) -> None:
+        data = records(
+            {"context": " ", "choices": ["good", "bad"], "label": 0},
+            {"context": "the cat", "choices": ["good " * 20, "bad"], "label": 0},
+        )
+        items = Choice(VOCAB, 16).items(data, training=True)
+        assert len(items) == 2
+        assert data.treated == {
+            "records with an empty context or choice: kept": 1,
+            "records with rows cut to 16 tokens": 1,
+        }
