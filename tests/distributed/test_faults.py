@@ -5,6 +5,7 @@ One launch of ranks does the work of all tests.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def train_all(folder: str) -> Results:
         "rollback": _train(world, place / "rollback", bad, 1, max_skipped_steps=3),
         "no rollback": _train(world, place / "no-rollback", bad, 1, max_skipped_steps=4),
         "hopeless": _train(world, place / "hopeless", lasting, 0, max_skipped_steps=2),
+        "slow": _train(world, place / "slow", (range(0), NAN), 1, slowness=2.0),
         "at once": _train(world, place / "at-once", (range(1_000), NAN), 0, max_skipped_steps=2),
         **{
             f"spike {stage} {skip}": _train(
@@ -47,8 +49,13 @@ def train_all(folder: str) -> Results:
     }  # fmt: skip
 
 
-def _train(world: World, run: Path, spoiled: tuple[range, float], spoiler: int, **changes: Any) -> Results:
-    """Train; on rank `spoiler`, the losses of steps that begin in a range of rows are multiplied."""
+def _train(
+    world: World, run: Path, spoiled: tuple[range, float], spoiler: int, slowness: float = 0.0, **changes: Any
+) -> Results:
+    """Train; on rank `spoiler`, the losses of steps that begin in a range of rows are multiplied.
+
+    It waits after each forward pass, too, for `slowness` times what that took.
+    """
     recipe = recipe_of(str(run.parent / "dataset"), run, train={"steps": STEPS} | changes)
     if world.rank == 0:
         run.mkdir()
@@ -65,7 +72,10 @@ def _train(world: World, run: Path, spoiled: tuple[range, float], spoiler: int, 
             yield step
 
     def spoiling_forward(batch: object) -> tuple[Any, ...]:
+        began = time.perf_counter()
         first, *others = forward(batch)
+        if world.rank == spoiler:
+            time.sleep(slowness * (time.perf_counter() - began))
         return (first * factor if cursor in rows and world.rank == spoiler else first, *others)
 
     vars(trainer.loader)["steps"] = watched_steps
@@ -84,7 +94,7 @@ def _train(world: World, run: Path, spoiled: tuple[range, float], spoiler: int, 
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
     folder = tmp_path_factory.mktemp("runs")
     write_dataset(folder / "dataset", [[400] * 4], vocabulary_size=120)
-    made = ranks.run(_with_output, 2, str(folder), timeout_s=300)
+    made = ranks.run(_with_output, 2, str(folder), timeout_s=500)
     return [result | {"output": (folder / f"{rank}.log").read_text()} for rank, result in enumerate(made)]
 
 
@@ -132,6 +142,11 @@ def test_the_log_names_step_rank_shard_and_rows(results: list[Results]) -> None:
     assert "3 steps in a row were skipped, the last of them step 13: back to " in output
     assert "step_00000009, and past rows 40 to 51" in output
     assert results[1]["output"] == ""
+
+
+def test_a_slow_rank_is_named_every_twenty_steps(results: list[Results]) -> None:
+    named = {record["step"]: record["slow_rank"] for record in results[0]["slow"]["records"]}
+    assert named == {step: 1 if step == 20 else None for step in range(1, STEPS + 1)}
 
 
 def test_what_no_rollback_helps_ends_with_a_reason(results: list[Results]) -> None:
