@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_the_picture_is_a_png_with_all_runs(runs: list[Path], tmp_path: Path) ->
     assert one.startswith(b"\x89PNG")
     assert two.startswith(b"\x89PNG")
     assert len(two) > len(one)
+
+
+def test_runs_of_different_objectives_share_a_picture(tmp_path: Path) -> None:
+    """One has no next-sentence accuracy, and each data set a unigram loss of its own."""
+    runs = [make_run(tmp_path / name, 20) for name in ("reference", "masked")]
+    metrics = runs[1] / "metrics.jsonl"
+    alone = metrics.read_text().replace('"nsp_accuracy": 0.5', '"nsp_accuracy": null').replace("6.75", "6.25")
+    metrics.write_text(alone)
+    draw_curves(runs, tmp_path / "runs.svg")
+    drawn = (tmp_path / "runs.svg").read_text()
+    assert [drawn.count(f"<!-- {text} -->") for text in ("unigram 6.25", "unigram 6.75")] == [1, 1]
+    (axes,) = re.findall(r'<g id="axes_3">(.*?)<g id="axes_4">', drawn, re.DOTALL)
+    assert "<!-- next-sentence accuracy -->" in axes
+    assert axes.count("clip-path") == 1  # a curve for the one run that has it
 
 
 def test_means_over_consecutive_steps() -> None:
