@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.recipe import load_recipe
+from configs.recipe import load_recipe, shipped_recipes
 from launch import slurm, submission
 
+EXAMPLES = Path(slurm.__file__).parent / "examples"
 HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
 
 
@@ -37,6 +38,20 @@ def test_dry_run_shows_scripts_and_commands_and_touches_nothing(tmp_path: Path) 
     assert f"--output '{tmp_path}/my bert'\n" in done.stdout
     assert f"run={run}\n" in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["second.toml"]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_dry_run_of_a_shipped_recipe_is_the_script_that_was_looked_at(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for where it is submitted, and with which Python."""
+    monkeypatch.chdir(tmp_path)
+    shown = "\n".join(submission.dry_run(submission.chain([load_recipe(name)])))
+    for here, there in ((sys.executable, "/home/you/venv/bin/python"), (str(tmp_path), "/home/you")):
+        shown = shown.replace(here, there)
+    script = f"/home/you/runs/{load_recipe(name).name}/submit.sbatch"
+    golden = (EXAMPLES / f"{name}.sbatch").read_text()
+    assert shown == f"==> {script}\n{golden}\nsbatch --parsable {script}"
 
 
 @pytest.mark.parametrize("target", ["mpi", "local"])
