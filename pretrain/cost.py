@@ -7,13 +7,14 @@ reading and writing the activations, the optimizer's states, and communication, 
 upper bound, since some of it overlaps. Rows are taken to be full unless their mean length is known. Beside published
 BERT-large figures on one GPU, by systems that stored the attention scores:
 
-    V100, 272 rows/s at 128 tokens: 11 % too slow      52 rows/s at 512 tokens: 1 % too slow
-    A100, 580 rows/s at 128 tokens:  2 % too fast      33 % of the peak at 512 tokens: 24 % too fast
+    V100, 272 rows/s at 128 tokens: 11 % too slow      52 rows/s at 512 tokens: 2 % too fast
+    A100, 580 rows/s at 128 tokens:  3 % too fast      33 % of the peak at 512 tokens: 28 % too fast
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the back
 OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine sets it
 KEPT_PARAMETERS = 1_000_000_000  # gathered at stage 3 and kept until their backward: DeepSpeed's own limit
+LOGITS_BYTES = 1 << 28  # of a chunk of logits, as pretrain.kernels.masked_lm sets it
+MOST_ROWS = 1 << 20  # that are tried as a micro-batch
 RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
 
 # Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia.
@@ -116,8 +119,10 @@ class Cost:
         self, recipe: Recipe, hardware: Hardware, vocabulary_size: int, mean_length: float | None = None
     ) -> None:
         self.recipe, self.hardware, self.vocabulary_size = recipe, hardware, vocabulary_size
-        self.stores_scores = hardware.name == "cpu"
         self.element_bytes = 4 if recipe.train.precision == "fp32" else 2
+        self.is_fused = hardware.name != "cpu"  # pretrain.kernels.fused
+        # Attention that forgets its scores: 16 bits, from Ampere on.
+        self.is_flash = self.is_fused and self.element_bytes == 2 and hardware.name != "v100"
         self.length = round(mean_length or recipe.data.max_seq_length)
         self.masked_tokens = min(
             recipe.data.max_predictions_per_seq, max(1, round(recipe.data.masked_lm_prob * self.length))
@@ -130,7 +135,7 @@ class Cost:
         """What a rank needs, at the recipe's ZeRO stage or another (Rajbhandari et al. 2020, figure 1)."""
         stage = self.recipe.train.zero_stage if zero_stage is None else zero_stage
         states = self.parameters * self.state_bytes(stage, ranks)
-        return Memory(states / GIB, micro_batch_size * self.row_activation_bytes / GIB)
+        return Memory(states / GIB, self.activation_bytes(micro_batch_size) / GIB)
 
     def state_bytes(self, stage: int, ranks: int) -> float:
         """Bytes a weight on each rank: the weight, fp32 gradient, master and two moments, buffers of reductions."""
@@ -149,52 +154,57 @@ class Cost:
             return weight + 16 / ranks + buffer
         return (weight + 16) / ranks + buffer
 
-    @property
-    def row_activation_bytes(self) -> float:
-        """What autograd keeps of one row until its backward (with the logits' gradients).
+    def activation_bytes(self, rows: int) -> float:
+        """What is kept of so many rows until their backward, and the masked-LM head's part, at its worst moment.
 
-        Under activation checkpointing that is what each layer takes in, and all of one layer, or the logits, at a time.
+        The head makes the decoder's gradient in the forward; it stays until the embedding's joins it. Beside it are, in
+        the forward, a chunk of logits, and in the backward the gradient again, multiplied by that of the loss. Under
+        activation checkpointing each layer keeps what it takes in, and one layer at a time has all it makes.
         """
+        model, size = self.recipe.model, self.element_bytes
+        if not rows:
+            return 0.0
+        decoder = size * self.vocabulary_size * model.hidden_size
+        head = max(decoder, min(rows * size * self.masked_tokens * self.vocabulary_size, LOGITS_BYTES))
         if not self.recipe.train.activation_checkpointing:
-            return self._computed_bytes
-        model = self.recipe.model
-        inputs = self.length * model.num_hidden_layers * self.element_bytes * model.hidden_size
-        return inputs + self._embedding_bytes + max(self._layer_bytes, self._logit_bytes)
+            return decoder + head + rows * (model.num_hidden_layers * self._layer_bytes + self._embedding_bytes)
+        inputs = self.length * model.num_hidden_layers * size * model.hidden_size
+        return decoder + rows * (inputs + self._embedding_bytes) + max(head, rows * self._layer_bytes)
 
     @property
     def _computed_bytes(self) -> float:
-        """All that one row's forward makes for its backward."""
-        return self.recipe.model.num_hidden_layers * self._layer_bytes + self._embedding_bytes + self._logit_bytes
+        """All that passes through memory for one row: what its forward makes for its backward, and fp32 logits."""
+        logits = 12 * self.masked_tokens * self.vocabulary_size
+        return self.recipe.model.num_hidden_layers * self._layer_bytes + self._embedding_bytes + logits
 
     @property
     def _embedding_bytes(self) -> float:
-        return self.length * (8 + 2 * self.element_bytes) * self.recipe.model.hidden_size
-
-    @property
-    def _logit_bytes(self) -> float:
-        return 12 * self.masked_tokens * self.vocabulary_size
+        """The ids; and, unless they are computed again, the fp32 sum and the dropout's mask."""
+        dropped = self.element_bytes if self.recipe.model.hidden_dropout_prob else 0
+        return self.length * (32 + (0 if self.is_fused else (4 + dropped) * self.recipe.model.hidden_size))
 
     @property
     def _layer_bytes(self) -> float:
-        """What one layer makes for one row's backward."""
+        """What one layer makes for one row's backward.
+
+        Of the hidden width: queries, keys and values, and them again where attention pads them; what attention gives,
+        and what each of two LayerNorms takes in, in fp32 without fused kernels, and gives; without these two masks of
+        dropout too. Of the inner width: what GELU takes and gives.
+        """
         model, size = self.recipe.model, self.element_bytes
         dropped = 2 * size if model.hidden_dropout_prob else 0
-        layer = model.hidden_size * (9 * size + 8 + dropped) + 2 * size * model.intermediate_size
-        layer += self._score_bytes * model.num_attention_heads * self.recipe.data.max_seq_length  # padded to it
+        layer = size * (3 if self.is_flash else 6) + (5 * size if self.is_fused else 3 * size + 8 + dropped)
+        layer = model.hidden_size * layer + 2 * size * model.intermediate_size
+        if not self.is_flash:  # softmax of the scores, padded; with dropout its mask, and what is left
+            scores = size * (3 if model.attention_probs_dropout_prob else 1)
+            layer += scores * model.num_attention_heads * self.recipe.data.max_seq_length
         return self.length * layer
-
-    @property
-    def _score_bytes(self) -> int:
-        """Bytes an attention score: none where a fused kernel forgets them, as on every GPU."""
-        if not self.stores_scores:
-            return 0
-        dropout = self.recipe.model.attention_probs_dropout_prob > 0
-        return {(2, False): 6, (2, True): 8, (4, False): 4, (4, True): 12}[self.element_bytes, dropout]
 
     def largest_micro_batch(self, ranks: int, zero_stage: int | None = None) -> int:
         """Most rows that fit on a rank beside the states; 0 when these alone do not."""
-        free_gib = self.hardware.memory_gib * (1 - RESERVED_SHARE) - self.memory(ranks, 0, zero_stage).states_gib
-        return max(0, int(free_gib * GIB / self.row_activation_bytes))
+        free_gib = self.hardware.memory_gib * (1 - RESERVED_SHARE)
+        sizes = range(1, MOST_ROWS)
+        return bisect_right(sizes, free_gib, key=lambda rows: self.memory(ranks, rows, zero_stage).total_gib)
 
     def training_s(self, ranks: int) -> float:
         """All steps, those of a growing batch with its mean; at most the recipe's budget."""
