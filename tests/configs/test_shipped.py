@@ -18,6 +18,7 @@ EXPECTED = {
     "large_phase1": ("336,226,108", "65536 rows a step = 64 rank(s) x 8 micro-step(s) of at most 128; 7,038 steps"),
     "large_phase2": ("336,226,108", "32768 rows a step = 64 rank(s) x 16 micro-step(s) of at most 32; 1,563 steps"),
     "megatron_3.9b": ("3,869,081,404", "1024 rows a step = 64 rank(s) x 2 micro-step(s) of at most 8"),
+    "objectives": ("1,495,554", "32 rows a step = 1 rank(s) x 1 micro-step(s) of at most 32; 20,000 steps"),
     "one_gpu_day": (
         "111,241,472",
         "4096 rows a step, grown from 512 over 20,000 steps = 1 rank(s) x 8 micro-step(s) of at most 512",
