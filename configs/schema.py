@@ -165,7 +165,11 @@ class DataConfig(Section):
     )
     seed: int = Field(12_345, ge=0, lt=2**63, description="Seed of pairs and masks.")
     group_bytes: int = Field(
-        64_000_000, ge=1_000, description="Bytes of text a group: the unit of work, about a shard a pass."
+        64_000_000,
+        ge=1_000,
+        le=64_000_000,
+        description="Bytes of text a group: the unit of work, about a shard a pass. A corpus of less than 16 groups is "
+        "cut finer. A worker needs up to 1 GiB for the largest.",
     )
     vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ _BLOCKS = {
     "wikiextractor": doc_blocks,
 }
 MOST_CHARS = 1 << 22  # of a document; a longer one is parted, so that no step after this holds more of it
+_COPIES_OF_THE_LONGEST = 8  # stand in one group: what is taken more often is parted sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,10 @@ def read_documents(span: Span, corpus: CorpusConfig, config: DataConfig, meter: 
     Raises `UserError` for a file that is unreadable, damaged, truncated or not of the corpus's format, and for bytes
     that are no UTF-8 where the recipe refuses them.
     """
+    most_chars = MOST_CHARS // max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
     for place, block in _blocks(span, corpus, meter):
         document = _parse(block, place, corpus, config)
-        yield from _parts(document) if len(document.text) > MOST_CHARS else (document,)
+        yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
 
 def read_item(item: WorkItem, config: DataConfig, monitor: Monitor) -> Iterator[Document]:
@@ -94,15 +97,15 @@ def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: DataCo
     )
 
 
-def _parts(document: Document) -> Iterator[Document]:
+def _parts(document: Document, most_chars: int) -> Iterator[Document]:
     """A document that is too long, cut at ends of lines if it has some, else at blanks."""
     text = document.text
     repairs = (*document.repairs, "part_of_a_long_document")
     start = 0
     while start < len(text):
-        end = start + MOST_CHARS
+        end = start + most_chars
         if end < len(text):
-            middle = start + MOST_CHARS // 2
+            middle = start + most_chars // 2
             found = max(text.rfind("\n", middle, end), 0) or text.rfind(" ", middle, end)
             end = found + 1 if found > 0 else end
         yield replace(document, text=text[start:end], repairs=repairs)

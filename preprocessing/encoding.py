@@ -18,6 +18,7 @@ from preprocessing.sentences import split_sentences
 from preprocessing.wordpiece import Encoder
 
 _BATCH_BYTES = 1 << 20  # of text to encode at once
+_BYTES_A_WORD_PIECE = 4  # counted at least; English has some 4.6, Chinese 3, bare punctuation 1
 _NO_IDS = np.zeros(0, np.uint16)
 _NO_LENGTHS = np.zeros(0, np.int64)
 
@@ -60,6 +61,8 @@ def encode_documents(documents: Iterable[Kept | str], language: str, encoder: En
 def cut_groups(outcomes: Iterable[Outcome], group_bytes: int) -> Iterator[tuple[list[Outcome], bool]]:
     """The stream in groups of about `group_bytes` of text, and of each whether it is the last.
 
+    Word pieces fill the memory, so where they are short (Chinese, punctuation) a group holds less text.
+
     Where a group ends hangs on what stands from its beginning on, so a stream can be taken up again at any group. It
     looks half a group ahead, so that no group is smaller than that but one that is all there is: the fewer documents,
     the fewer to draw random segments from.
@@ -68,9 +71,9 @@ def cut_groups(outcomes: Iterable[Outcome], group_bytes: int) -> Iterator[tuple[
     size = 0
     for outcome in outcomes:
         group.append(outcome)
-        size += _text_bytes(outcome)
+        size += _size(outcome)
         while 2 * size >= 3 * group_bytes:
-            sizes = list(accumulate(map(_text_bytes, group)))
+            sizes = list(accumulate(map(_size, group)))
             cut = bisect_left(sizes, group_bytes)
             yield group[: cut + 1], False
             size -= sizes[cut]
@@ -128,5 +131,7 @@ def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64])
     )
 
 
-def _text_bytes(outcome: Outcome) -> int:
-    return outcome.text_bytes * outcome.copies if isinstance(outcome, EncodedDocument) else 0
+def _size(outcome: Outcome) -> int:
+    if not isinstance(outcome, EncodedDocument):
+        return 0
+    return max(outcome.text_bytes, _BYTES_A_WORD_PIECE * len(outcome.ids)) * outcome.copies

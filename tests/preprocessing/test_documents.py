@@ -284,6 +284,16 @@ def test_long_document_is_parted_and_nothing_lost(
     assert all(document.text.endswith(blank) for document in found[:-1])
 
 
+@pytest.mark.parametrize(("weight", "longest"), [(1.0, 100), (8.0, 100), (8.5, 50), (100.0, 7)])
+def test_what_is_taken_often_is_parted_sooner(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, weight: float, longest: int
+) -> None:
+    monkeypatch.setattr(documents, "MOST_CHARS", 100)
+    corpus = CorpusConfig(paths=["a"], format="text", weight=weight)
+    found = list(read_documents(Span(0, str(write("x" * 200)), 0, None, 0, 0), corpus, DataConfig(), Meter()))
+    assert max(len(document.text) for document in found) == longest
+
+
 def test_json_lines_of_files_that_were_joined(write: Callable[..., Path]) -> None:
     mark = b"\xef\xbb\xbf"
     assert texts(write(mark + b'{"text": "one"}\n' + mark + b'{"text": "two"}\n'), "jsonl") == ["one", "two"]

@@ -28,7 +28,7 @@ def outcome(size: int) -> Outcome:
     """A document of so many bytes; of 0 bytes: one that was dropped."""
     if size == 0:
         return "empty"
-    return EncodedDocument(np.zeros(1, np.uint16), np.ones(1, np.int64), size, bytes(32), "train", 1, ())
+    return EncodedDocument(np.zeros(0, np.uint16), np.ones(1, np.int64), size, bytes(32), "train", 1, ())
 
 
 def sizes(group: list[Outcome]) -> list[int]:
@@ -111,3 +111,8 @@ def test_text_that_is_split_is_not_split_again() -> None:
 def test_copies_count_towards_a_group() -> None:
     twice = EncodedDocument(np.zeros(1, np.uint16), np.ones(1, np.int64), 5, bytes(32), "train", 2, ())
     assert [len(group) for group, _ in cut_groups([twice] * 3, 10)] == [1, 1, 1]
+
+
+def test_short_word_pieces_count_for_four_bytes() -> None:
+    stops = EncodedDocument(np.zeros(50, np.uint16), np.ones(1, np.int64), 50, bytes(32), "train", 1, ())
+    assert [len(group) for group, _ in cut_groups([stops] * 4, 400)] == [2, 2]

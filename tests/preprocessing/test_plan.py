@@ -127,6 +127,18 @@ def test_what_is_taken_more_often_weighs_more(weight: float, items: list[str]) -
     assert made.items[0].weight == round(1_000 * weight) * len(made.items[0].spans)
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "items"), [(3, 1), (7, 2), (40, 10), (64, 16), (102, 16), (640, 16), (1_024, 16), (2_048, 32)]
+)
+def test_small_corpus_is_cut_finer_so_that_several_workers_end_together(megabytes: int, items: int) -> None:
+    assert len(plan(SourceFile("a", megabytes * 1_000_000), group_bytes=64_000_000).items) == items
+    many = [SourceFile(f"{number:04}", 1_000_000) for number in range(megabytes)]
+    weights = [item.weight for item in plan(*many, group_bytes=64_000_000).items]
+    assert len(weights) >= items
+    assert max(weights[:-1], default=0) <= 64_000_000
+    assert max(weights) <= 2 * min(weights)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b.gz"]), st.integers(0, 50_000)), max_size=12),
     st.sampled_from(["text", "sentences", "files", "jsonl", "parquet", "wikipedia", "wikiextractor"]),
