@@ -180,7 +180,8 @@ class Trainer:
         if before not in (None, now) and bends and self.world.rank == 0:
             log.warning(
                 "train.steps was %d up to step %d and is %d now: the learning rate jumps to that of the longer or "
-                "shorter decay", before, state.step, now,
+                "shorter decay; set train.steps=%d to go on as before, or optimizer.decay_steps=%d for a decay that "
+                "begins here", before, state.step, now, before, max(1, now - state.step),
             )  # fmt: skip
 
     def _roll_back(self, cause: TooManySkippedSteps) -> State:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -228,6 +229,16 @@ def test_mappings_are_bounded(folder: Path, manifest: Manifest, monkeypatch: pyt
     monkeypatch.setattr(shards_module, "MAX_OPEN", 1)
     steps = [loader(folder, manifest).step(0, 40)]
     assert Counter(all_content(steps)) == Counter(content_of_shards(folder, manifest, "train", 0))
+
+
+def test_memory_does_not_grow_over_an_epoch(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path, [[4_000] * 4], max_seq_length=128)
+    reader, held_mib = loader(tmp_path, manifest, micro_batch_size=50), []
+    for cursor in range(0, 16_000, 500):
+        reader.step(cursor, 500)
+        memory = psutil.Process().memory_info()
+        held_mib.append((memory.rss - memory.shared) / (1 << 20))  # without the mapped shards
+    assert max(held_mib[8:]) - held_mib[7] < 8  # of the 33 MiB that have been read since
 
 
 def test_a_large_vocabulary(tmp_path: Path) -> None:
