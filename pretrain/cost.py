@@ -151,7 +151,7 @@ class Cost:
         if stage == 1:
             return 2 + 16 / ranks + (2 if ranks > 1 else 0)  # bf16 gradients stay whole, fp32 ones are sharded
         if stage == 2:
-            return weight + 16 / ranks + buffer
+            return weight + 16 / ranks + buffer * (2 if ranks > 1 else 1)  # one is filled while the other travels
         return (weight + 16) / ranks + buffer
 
     def activation_bytes(self, rows: int) -> float:

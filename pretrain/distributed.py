@@ -105,13 +105,14 @@ def any_rank(flag: bool) -> bool:
     return bool(raised.item())
 
 
-def first_rank(value: float) -> float:
-    """The value of rank 0, on all ranks."""
+def agree(flag: bool, value: float) -> tuple[bool, float]:
+    """Whether `flag` is true on at least one rank, and rank 0's `value`, which is at least 0: the same on all ranks."""
     if not torch.distributed.is_initialized():
-        return value
-    told = torch.tensor(value, dtype=torch.float64)
-    torch.distributed.broadcast(told, src=0)
-    return float(told.item())
+        return flag, value
+    told = torch.tensor([float(flag), value if torch.distributed.get_rank() == 0 else 0.0], dtype=torch.float64)
+    torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
+    raised, first = told.tolist()
+    return bool(raised), first
 
 
 def gather(value: T) -> list[T]:

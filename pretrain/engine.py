@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.schema import OptimizerConfig, TrainConfig
 from pretrain import partition
-from pretrain.distributed import World
+from pretrain.distributed import World, rank_and_size
 from pretrain.lamb import Lamb
 from pretrain.optim import adamw, parameter_groups
 from pretrain.partition import Partition
+from pretrain.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Engine:
         groups = parameter_groups(model, optimizer.weight_decay)
         is_lamb = optimizer.name == "lamb"
         self._optimizer = Lamb(groups, optimizer, train.kernels) if is_lamb else adamw(groups, optimizer)
+        self._optimizer.register_step_pre_hook(self._read_norm)
+        self._norms: list[Reading] = []  # of the present step, read before each group's update
         self._masters = _hold_masters(model, self._optimizer, train, world) if train.zero_stage == 0 else {}
         # DeepSpeed casts into new tensors; these keep the fp32 values, for masters that start from rounded ones.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -135,10 +138,17 @@ class Engine:
 
     def _step_sharded(self) -> StepResult:
         loss_scale = self.loss_scale
+        self._norms.clear()
         self._deepspeed.step()
         if not self._deepspeed.was_step_applied():
             return StepResult(math.inf, skipped=True, loss_scale=loss_scale, scale_fell=self.loss_scale < loss_scale)
-        return StepResult(float(self._deepspeed.get_global_grad_norm()), skipped=False, loss_scale=loss_scale)
+        (grad_norm,) = self._norms[0].values()
+        return StepResult(grad_norm, skipped=False, loss_scale=loss_scale)
+
+    def _read_norm(self, *_: object) -> None:
+        """An update is about to begin: what is read now does not wait for it."""
+        if self.zero_stage:
+            self._norms.append(Reading(torch.as_tensor(self._deepspeed.optimizer._global_grad_norm)))
 
     def _step_replicated(self) -> StepResult:
         """All ranks hold the same summed gradients, so that they decide alike."""
@@ -182,6 +192,10 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
             "stage3_param_persistence_threshold": largest_vector,
         },
     }
+    if train.zero_stage == 2 and rank_and_size()[1] > 1 and not train.offload_optimizer:
+        # Buckets travel beside the backward, as they do at stage 3. Whole: cut up for their owners, as DeepSpeed would
+        # by default, they are reduced on all ranks just the same, but the host waits for the GPU after each bucket.
+        config["zero_optimization"] |= {"overlap_comm": True, "reduce_scatter": False}
     if train.offload_optimizer:  # Ren et al. 2021; by torch's AdamW, as elsewhere: DeepSpeed's own would be compiled
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
         config["zero_force_ds_cpu_optimizer"] = False

@@ -10,6 +10,7 @@ import torch.distributed
 from torch import Tensor
 
 from configs.schema import Objective
+from pretrain.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -28,33 +29,30 @@ class LossMeans:
 
 
 class LossSums:
-    """Adds up the model's four outputs on the device; the host waits once, in the first `over_all_ranks`."""
+    """Adds up the model's four outputs on the device; the host waits once, in `over_all_ranks`, for what was sent."""
 
     def __init__(self, device: torch.device, objective: Objective) -> None:
         self.has_nsp = objective != "none"
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
         self._outputs: list[Tensor] = []  # of each micro-batch
-        self._means: LossMeans | None = None
+        self._reading: Reading | None = None
 
     def add(self, outputs: Sequence[Tensor]) -> None:
         """`outputs`: mlm_loss_sum, nsp_loss_sum, mlm_correct, nsp_correct of one micro-batch."""
         self._outputs.append(torch.stack([output.detach().double() for output in outputs]))
         self.sums += self._outputs[-1]
 
+    def send(self) -> None:
+        """Have the sums added over all ranks and read, without waiting. Every rank calls it, after all `add`s."""
+        if self._reading is None:
+            torch.distributed.all_reduce(self.sums)
+            self._reading = Reading(self.sums)
+
     def over_all_ranks(self, masked_tokens: int, rows: int) -> LossMeans:
-        """The means over these global counts. Every rank calls it; the ranks meet in the first call alone."""
-        if self._means is None:
-            self._means = self._meet(masked_tokens, rows)
-        return self._means
-
-    def not_finite(self) -> list[int]:
-        """This rank's micro-batches, by number, whose loss is not finite."""
-        finite = torch.stack(self._outputs).isfinite().all(dim=1)
-        return [number for number, is_finite in enumerate(finite.tolist()) if not is_finite]
-
-    def _meet(self, masked_tokens: int, rows: int) -> LossMeans:
-        torch.distributed.all_reduce(self.sums)
-        mlm_loss, nsp_loss, mlm_correct, nsp_correct = self.sums.tolist()
+        """The means over these global counts. Every rank calls it, or `send` before."""
+        self.send()
+        assert self._reading is not None
+        mlm_loss, nsp_loss, mlm_correct, nsp_correct = self._reading.values()
         masked_tokens = max(1, masked_tokens)
         return LossMeans(
             mlm_loss=mlm_loss / masked_tokens,
@@ -62,3 +60,8 @@ class LossSums:
             mlm_accuracy=mlm_correct / masked_tokens,
             nsp_accuracy=nsp_correct / rows if self.has_nsp else None,
         )
+
+    def not_finite(self) -> list[int]:
+        """This rank's micro-batches, by number, whose loss is not finite."""
+        finite = torch.stack(self._outputs).isfinite().all(dim=1)
+        return [number for number, is_finite in enumerate(finite.tolist()) if not is_finite]

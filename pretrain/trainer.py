@@ -23,7 +23,7 @@ from preprocessing.vocabulary import Vocabulary
 from pretrain import checkpoint, watchdog
 from pretrain.cursor import with_range
 from pretrain.data import Loader
-from pretrain.distributed import World, any_rank, first_rank, seed_everything, seed_for
+from pretrain.distributed import World, agree, any_rank, seed_everything, seed_for
 from pretrain.engine import Engine
 from pretrain.evaluation import Evaluation, Evaluator
 from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
@@ -82,11 +82,13 @@ class Trainer:
                 self.meter.rows_arrived()
                 with self.profiler.step(state.step + 1, self.meter):
                     state, metrics = self._train_step(state, step)
+                stop, time_s = agree(bool(self.stop), metrics.time_s)  # what all ranks decide by
+                state = state.model_copy(update={"time_s": time_s})
                 evaluation = self._evaluate_when_due(state)
                 if metrics_log:
                     metrics_log.write_step(metrics, evaluation)
                 self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault != "loss scale fell")
-                stopping = any_rank(bool(self.stop)) and not self._is_over(state)
+                stopping = stop and not self._is_over(state)
                 saved = (stopping or self._is_save_due(state)) and self._save(state, metrics_log)
                 if stopping or self._is_over(state):
                     self._expect(saved, state)
@@ -119,6 +121,7 @@ class Trainer:
             if is_last and self.recipe.train.skip_loss_spikes:
                 spoiled = state.losses.is_spike(sums.over_all_ranks(step.masked_tokens, step.rows).loss)
             self.engine.backward(loss * math.nan if spoiled else loss, last=is_last)  # NaN: it skips the step
+        sums.send()  # before the update, so that its result is not waited for
         last_step = last_step_at(state.step, state.time_s, self.recipe.train)
         learning_rate = learning_rate_at(number, self.recipe.optimizer, last_step)
         result = self.engine.step(learning_rate)
@@ -136,7 +139,7 @@ class Trainer:
                 "losses": state.losses if result.skipped else state.losses.after(means.loss),
                 "samples": metrics.samples,
                 "tokens": metrics.tokens,
-                "time_s": first_rank(metrics.time_s),  # what all ranks decide by
+                "time_s": metrics.time_s,
             }
         )
         return next_state, metrics

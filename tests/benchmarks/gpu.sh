@@ -1,38 +1,46 @@
 #!/usr/bin/env bash
 # Everything that a GPU should answer, in one call of under nine minutes and without network:
 #
-#     bash tests/benchmarks/gpu.sh OUTPUT_FOLDER
+#     bash tests/benchmarks/gpu.sh OUTPUT_FOLDER [DATASET_OF_128_TOKENS [DATASET_OF_512_TOKENS]]
 #
 # OUTPUT_FOLDER/results.jsonl has one JSON object a section ({"section", "exit_code", "seconds", and the benchmark's own
-# figures}), OUTPUT_FOLDER/SECTION.log what each said. A section that fails or runs out of time does not stop the next.
-# Without a GPU the same sections run small, in Triton's interpreter where it takes a GPU: so it is known to work.
+# figures}), OUTPUT_FOLDER/SECTION.log what each said, pretraining.png the two held-out curves. A section that fails or
+# runs out of time does not stop the next; the ones that matter most come first. Called again with the same folder, it
+# does what is left. Data sets are folders that `bertrain prepare` made; without them rows are synthetic.
 #
-# A GPU machine may have torch and Triton and nothing else of ours. What the tests need besides can be brought along:
-#     pip install --target build/gpu_packages pytest hypothesis        (5 MB; PYTHON names another interpreter)
+# Without a GPU the same sections run small, in Triton's interpreter where it takes a GPU: so it is known to work.
+# What the machine lacks is brought along as wheels in build/gpu_wheels (README.md beside this script says how); PYTHON
+# names another interpreter.
 set -uo pipefail
-[ $# -eq 1 ] || { echo "usage: bash tests/benchmarks/gpu.sh OUTPUT_FOLDER" >&2; exit 2; }
+[ $# -ge 1 ] && [ $# -le 3 ] || { sed -n 4p "$0" >&2; exit 2; }
 mkdir -p "$1" && output=$(cd "$1" && pwd) || exit 2
+rows_128=() rows_512=(--length 512)
+[ -n "${2:-}" ] && rows_128=(--dataset "$(cd "$2" && pwd)")
+[ -n "${3:-}" ] && rows_512=(--dataset "$(cd "$3" && pwd)")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 
 python=${PYTHON:-python3}
-export PYTHONPATH=$PWD:$PWD/build/gpu_packages${PYTHONPATH:+:$PYTHONPATH}
-export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-# Compiled kernels on a disk of this machine: a shared one corrupts them, and they are no result.
+# Wheels and compiled kernels on a disk of this machine: a shared one corrupts the latter, and neither is a result.
 scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
-export TRITON_CACHE_DIR=$scratch/triton TORCHINDUCTOR_CACHE_DIR=$scratch/inductor
+export PYTHONPATH=$PWD:$scratch/site${PYTHONPATH:+:$PYTHONPATH}
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+export TRITON_CACHE_DIR=$scratch/triton TORCHINDUCTOR_CACHE_DIR=$scratch/inductor NUMBA_CACHE_DIR=$scratch/numba
 budget_s=530
 results=$output/results.jsonl
-: >"$results"
+touch "$results"
 
-has_gpu() { "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; }
-module_exists() { [ -f "tests/benchmarks/$1.py" ]; }
+if [ -d build/gpu_wheels ]; then
+  "$python" -m pip install -q --no-index --no-deps --target "$scratch/site" build/gpu_wheels/*.whl >&2 || exit 1
+fi
+gpu=$("$python" -c 'import torch; print(1 if torch.cuda.is_available() else "")') || exit 1
 
 # section NAME LIMIT_S COMMAND...: runs it within its limit and what is left of the budget, and writes its result.
 section() {
   local name=$1 limit=$2 began=$SECONDS code=0
   shift 2
+  grep -q "^{\"section\": \"$name\", \"exit_code\": 0" "$results" && return
   local left=$((budget_s - SECONDS))
-  if [ "$left" -lt 5 ]; then
+  if [ "$left" -lt 15 ]; then
     code=124
     echo "no time left" >"$output/$name.log"
   else
@@ -56,6 +64,9 @@ print(json.dumps(result))
 PYTHON
 }
 
+# step NAME LIMIT_S MODEL ROWS... : the whole step beside transformers'.
+step() { section "step_$1" "$2" "$python" -m tests.benchmarks.train_step --model "$3" --seconds "$seconds" "${@:4}"; }
+
 read -r -d '' environment <<'PYTHON'
 import importlib.metadata
 import json
@@ -74,35 +85,37 @@ PYTHON
 
 # The project's own pytest configuration asks for plugins that a GPU machine may not have.
 tests=tests/pretrain/kernels
-pytest=("$python" -m pytest -q -p no:cacheprovider -c /dev/null --rootdir=. --confcutdir="$tests")
+pytest=("$python" -m pytest -q -p no:cacheprovider -c /dev/null --rootdir=.)
 
 section environment 60 "$python" -c "$environment"
-section kernels_compiled 60 "$python" -m tests.pretrain.kernels.hopper
-if has_gpu; then
-  section kernel_tests 150 "${pytest[@]}" "$tests/fused"
-  section kernels 140 "$python" -m tests.benchmarks.kernels
+if [ -n "$gpu" ]; then
+  seconds=9
+  section kernel_tests 120 "${pytest[@]}" --confcutdir="$tests" "$tests/fused"
+  section step_tests 60 "${pytest[@]}" tests/pretrain/test_synchronisation.py
+  step large_128 90 large "${rows_128[@]}"
+  step large_512 90 large "${rows_512[@]}"
+  section kernels 90 "$python" -m tests.benchmarks.kernels
+  section pretraining 120 "$python" -m tests.benchmarks.pretraining --minutes 0.6 --output "$output/pretraining.png" \
+    "${rows_128[@]}"
+  step large_128_lamb 40 large --optimizer lamb --peers ours "${rows_128[@]}"
+  step large_512_lamb 40 large --optimizer lamb --peers ours "${rows_512[@]}"
+  step base_128 60 base "${rows_128[@]}"
+  step base_512 60 base "${rows_512[@]}"
+  step base_128_lamb 40 base --optimizer lamb --peers ours "${rows_128[@]}"
+  step base_512_lamb 40 base --optimizer lamb --peers ours "${rows_512[@]}"
+  section kernels_compiled 60 "$python" -m tests.pretrain.kernels.hopper
+  section sweep 120 "$python" -m tests.benchmarks.kernels --sweep --rounds 7  # one JSON line each in sweep.log
 else
-  export OMP_NUM_THREADS=1 # a machine without a GPU may be shared, and threads that wait for one another spoil every figure
-  section kernel_tests 240 "${pytest[@]}" "$tests"
-  section kernels 200 "$python" -m tests.benchmarks.kernels --rounds 2 --only add_norm bias_gelu attend adamw
-fi
-
-# The whole step beside transformers, as soon as there is a benchmark of it.
-if module_exists train_step; then
-  has_gpu && models=(mini base large) || models=(mini)
-  for model in "${models[@]}"; do
-    section "train_step_$model" 90 "$python" -m tests.benchmarks.train_step --model "$model"
-  done
-fi
-
-# A short real pretraining with its held-out loss over time, as soon as there is one that needs no network.
-if module_exists pretraining; then
-  section pretraining 120 "$python" -m tests.benchmarks.pretraining
-fi
-
-# What is left of the time: other launch shapes of our kernels, one JSON line each in sweep.log.
-if has_gpu; then
-  section sweep 120 "$python" -m tests.benchmarks.kernels --sweep --rounds 7
+  export OMP_NUM_THREADS=1 # the machine may be shared, and threads that wait for one another spoil every figure
+  seconds=6
+  section step_tests 60 "${pytest[@]}" tests/pretrain/test_synchronisation.py
+  section kernels_compiled 60 "$python" -m tests.pretrain.kernels.hopper
+  step mini_128 90 mini --threads 1 --peers ours eager "${rows_128[@]}"
+  step mini_128_lamb 60 mini --threads 1 --optimizer lamb --peers ours "${rows_128[@]}"
+  section pretraining 90 "$python" -m tests.benchmarks.pretraining --minutes 0.1 --evaluations 3 \
+    --output "$output/pretraining.png" "${rows_128[@]}"
+  section kernels 90 "$python" -m tests.benchmarks.kernels --rounds 2 --only add_norm bias_gelu attend adamw
+  section kernel_tests 240 "${pytest[@]}" --confcutdir="$tests" "$tests"
 fi
 
 echo "== $results"

@@ -52,7 +52,7 @@ def main() -> None:
         write_synthetic(Path(recipe.data.dataset), recipe.data)
         write_recipe(recipe, Path(folder) / "recipe.toml")
         tokens_per_s = take_turns(folder, arguments.steps, arguments.rounds)
-        stages = {stage: ranks.run(count_a_step, 2, folder, stage)[0] for stage in STAGES}
+        stages = {stage: ranks.run(count_a_step, 2, folder, stage, timeout_s=300)[0] for stage in STAGES}
     efficiencies = [two / one / 2 for one, two in zip(tokens_per_s[1], tokens_per_s[2], strict=True)]
     figures = {
         "benchmark": "scaling",
@@ -83,7 +83,7 @@ def take_turns(folder: str, steps: int, rounds: int) -> dict[int, list[float]]:
     turns: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for world_size, so_far in turns.items():
-            so_far.append(ranks.run(train, world_size, folder, steps)[0])
+            so_far.append(ranks.run(train, world_size, folder, steps, timeout_s=600)[0])
             print(world_size, f"ranks: {so_far[-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
     return turns
 

@@ -17,6 +17,8 @@ from tests.distributed import ranks
 
 pytestmark = pytest.mark.slow
 WIDTH, LAYERS = 512, 16
+# Bytes a weight that live inside the backward alone, where they are not looked for: two buckets, of all its weights.
+INSIDE_BACKWARD = {(2, "bf16"): 2 * 2, (2, "fp32"): 2 * 4}
 
 
 class Stack(nn.Module):
@@ -60,4 +62,5 @@ def live_bytes() -> int:
 def test_the_engine_holds_what_is_planned(stage: int, precision: str) -> None:
     planned = Cost(load_recipe("demo", [f"train.precision={precision}"]), HARDWARE["cpu"], vocabulary_size=4096)
     held = ranks.run(peak_bytes_a_weight, 2, stage, precision)
-    assert held == pytest.approx([planned.state_bytes(stage, 2)] * 2, rel=0.05)
+    expected = planned.state_bytes(stage, 2) - INSIDE_BACKWARD.get((stage, precision), 0)
+    assert held == pytest.approx([expected] * 2, rel=0.05)

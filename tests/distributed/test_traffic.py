@@ -64,7 +64,7 @@ def count_all() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def counted() -> dict[str, dict[str, Any]]:
-    first, second = ranks.run(count_all, 2)
+    first, second = ranks.run(count_all, 2, timeout_s=300)
     assert first == second
     result: dict[str, dict[str, Any]] = first
     return result

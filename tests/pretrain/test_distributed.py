@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from configs.errors import UserError
 from configs.schema import ClusterConfig
 from pretrain import distributed
-from pretrain.distributed import TORCHRUN, World, any_rank, discover, gather, rank_and_size, seed_for
+from pretrain.distributed import TORCHRUN, World, agree, any_rank, discover, gather, rank_and_size, seed_for
 from tests.distributed import ranks, small
 
 ENVIRONMENT = {
@@ -70,6 +70,7 @@ def test_a_gpu_that_is_not_there() -> None:
 def test_without_a_process_group_a_rank_agrees_with_itself() -> None:
     assert any_rank(True) is True
     assert any_rank(False) is False
+    assert agree(True, 2.5) == (True, 2.5)
     assert gather("a") == ["a"]
     assert rank_and_size() == (0, 1)
     distributed.stop()  # nothing to leave
@@ -92,6 +93,8 @@ def _agree() -> list[object]:
     return [
         any_rank(world.rank == 1),
         any_rank(False),
+        agree(world.rank == 1, 0.5 + world.rank),
+        agree(False, 0.0),
         gather(world.rank * 10),
         rank_and_size(),
         torch.get_num_threads(),
@@ -102,8 +105,8 @@ def _agree() -> list[object]:
 def test_two_ranks_agree_and_share_the_cores() -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     first, second = ranks.run(_agree, 2, quiet=True)
-    assert first == [True, False, [0, 10], [0, 2], threads, "127.0.0.1"]
-    assert second == [True, False, [0, 10], [1, 2], threads, "127.0.0.1"]
+    assert first == [True, False, [True, 0.5], [False, 0.0], [0, 10], [0, 2], threads, "127.0.0.1"]
+    assert second == [True, False, [True, 0.5], [False, 0.0], [0, 10], [1, 2], threads, "127.0.0.1"]
 
 
 def _train_with_a_late_rank() -> None:

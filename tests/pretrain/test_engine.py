@@ -53,6 +53,14 @@ def test_fp16_is_for_gpus_and_for_zero(alone: World) -> None:
         TrainConfig(zero_stage=0, precision="fp16")
 
 
+def test_between_ranks_buckets_travel_beside_the_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pretrain.engine.rank_and_size", lambda: (0, 2))
+    for stage, expected in ((0, (None, None)), (1, (None, None)), (2, (True, False)), (3, (None, None))):
+        zero = config_of(stage, "bf16")["zero_optimization"]
+        assert isinstance(zero, dict)
+        assert (zero.get("overlap_comm"), zero.get("reduce_scatter")) == expected
+
+
 def test_a_bucket_does_not_outgrow_its_bound() -> None:
     with torch.device("meta"):
         large = nn.Linear(BUCKET_ELEMENTS, 2)

@@ -12,11 +12,24 @@ import torch
 FUSED = Path(__file__).parent / "fused"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the tests in fused/ run on the GPU itself")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="the tests in fused/ run on the GPU itself"),
+]
+
+
 def test_fused_kernels_in_tritons_interpreter() -> None:
+    run_interpreted("not slow")
+
+
+@pytest.mark.slow
+def test_trainings_in_tritons_interpreter() -> None:
+    run_interpreted("slow")
+
+
+def run_interpreted(selection: str) -> None:
     """In a process of its own: Triton interprets only what was imported after it was told to."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FUSED)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", selection, str(FUSED)]
     # One thread: on tensors as small as these, several would only wait for each other.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
