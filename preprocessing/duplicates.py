@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from configs.schema import DataConfig
 from preprocessing.boilerplate import Hashes, is_among
-from preprocessing.cleaned import read_entry, read_fingerprints
+from preprocessing.cleaned import CleanedEntry, read_entry, read_fingerprints
 from preprocessing.fingerprints import Fingerprints
 from preprocessing.minhash import PERMUTATIONS, Signatures, are_similar, band_keys, bands
 from preprocessing.plan import Plan, WorkItem
@@ -76,9 +76,14 @@ class _Comparison:
     work: Store
 
     @cached_property
+    def entries(self) -> list[CleanedEntry]:
+        """What each item's files hold."""
+        return [read_entry(item, self.work) for item in self.plan.items]
+
+    @cached_property
     def causes(self) -> NDArray[np.uint8]:
         """Of each document why it is dropped, as a place in `CAUSES`."""
-        return np.zeros(sum(read_entry(item, self.work).compared for item in self.plan.items), np.uint8)
+        return np.zeros(sum(entry.compared for entry in self.entries), np.uint8)
 
     def drop_exact(self, boilerplate: Hashes) -> None:
         """Drop those that equal an earlier one, once lines of boilerplate are removed."""
@@ -107,7 +112,7 @@ class _Comparison:
     def find_boilerplate(self, documents: int) -> Hashes:
         """The hashes of lines that stand in so many kept documents or more, sorted."""
         found: list[Hashes] = [np.zeros(0, np.uint64)]
-        with Spill(sum(read_entry(item, self.work).lines for item in self.plan.items)) as spill:
+        with Spill(sum(entry.lines for entry in self.entries)) as spill:
             for start, prints in self._fingerprints():
                 is_kept = self.causes[start : start + len(prints)] == _KEPT
                 hashes, counts = np.unique(_lines_once(prints, is_kept), return_counts=True)
@@ -120,12 +125,14 @@ class _Comparison:
 
     def write_drops(self) -> None:
         """Write a list for each item."""
-        causes = iter(np.split(self.causes, np.cumsum([read_entry(i, self.work).compared for i in self.plan.items])))
-        for item in self.plan.items:
-            numbers = [prints.numbers for prints in read_fingerprints(item, self.work)]
-            drops = np.stack([np.concatenate([np.zeros(0, np.uint32), *numbers]), next(causes)], axis=1)
+        ends = np.cumsum([entry.compared for entry in self.entries])
+        for item, causes in zip(self.plan.items, np.split(self.causes, ends[:-1]), strict=True):
+            drops = np.zeros((0, 2), np.uint32)
+            if causes.any():
+                numbers = np.concatenate([prints.numbers for prints in read_fingerprints(item, self.work)])
+                drops = np.stack([numbers, causes], axis=1)[causes != _KEPT]
             with self.work.write(_drops_name(item)) as stream:
-                np.save(stream, drops[drops[:, 1] != _KEPT])
+                np.save(stream, drops)
 
     def _drop_near_in(self, band: slice, signatures: Signatures) -> None:
         is_compared = self.causes != _EXACT
