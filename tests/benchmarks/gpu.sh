@@ -48,6 +48,7 @@ section() {
     timeout --kill-after=5 $((limit < left ? limit : left)) "$@" >"$output/$name.log" 2>&1 || code=$?
     tail -n 3 "$output/$name.log" | cut -c 1-200
   fi
+  sed -i "/^{\"section\": \"$name\",/d" "$results" # of an earlier call
   "$python" - "$name" "$code" $((SECONDS - began)) "$output/$name.log" <<'PYTHON' >>"$results"
 import json
 import sys
