@@ -13,6 +13,7 @@ from configs.schema import TrainConfig
 from pretrain.evaluation import Evaluation
 from pretrain.metrics import (
     METRICS,
+    TAGS,
     TENSORBOARD,
     MetricsLog,
     StepMetrics,
@@ -86,6 +87,19 @@ def test_no_step_stands_twice_in_tensorboard_after_a_resume(tmp_path: Path) -> N
     board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     assert [event.step for event in board.Scalars("loss/mlm")] == list(range(1, 11))
     assert [event.value for event in board.Scalars("valid/mlm_loss")] == [pytest.approx(6.2)]
+
+
+def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
+        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5), replace(EVALUATION, step=1))
+    board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    shown = set(board.Tags()["scalars"])
+    assert shown >= {*TAGS.values(), "valid/mlm_loss", "valid/nsp_accuracy"}
+    assert {tag.split("/")[0] for tag in shown} == {
+        "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
+    }  # fmt: skip
+    assert board.Scalars("throughput/save_s")[0].value == 0.25
+    assert b"name = 'x'" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
 
 
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
