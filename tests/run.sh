@@ -26,4 +26,4 @@ step 'ruff';          "$venv/bin/python" -m ruff check .
 step 'ruff format';   "$venv/bin/python" -m ruff format --check .
 step 'mypy';          "$venv/bin/python" -m mypy
 step 'import-linter'; "$venv/bin/lint-imports"
-step 'pytest';        OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n logical --maxprocesses 8 --dist loadfile "${selection[@]}" "$@"
+step 'pytest';        OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n logical --maxprocesses 8 --dist loadfile --hypothesis-profile=fixed "${selection[@]}" "$@"
