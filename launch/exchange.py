@@ -103,7 +103,8 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
     with atomic_folder(run) as partial:
         initial = partial / INITIAL
         initial.mkdir()
-        write_hugging_face(initial, model.config, model.vocabulary, model.weights)
+        origin = source.absolute().name
+        write_hugging_face(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
         vocabulary.write(partial / VOCABULARY)
         write_recipe(_fitted(wanted, model, run.absolute()), partial / RECIPE)
     _tell(run, model, len(added))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pretrain.state import State
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 TABLE_ROWS = 20
+ORIGIN = "_name_or_path"  # Hugging Face's field for where a model came from; an import writes it
 
 FRONT = """\
 ---
@@ -91,9 +93,17 @@ def _training(recipe: Recipe, manifest: Manifest, state: State) -> str:
             "steps": f"{state.step:,}, of {train.global_batch_size:,} rows each",
             "read": f"{state.samples:,} rows, {state.tokens:,} tokens",
             "time": f"{state.time_s / 3600:,.2f} h on {state.world_size} rank(s), {train.precision}",
-            "started from": f"`{Path(train.initialise_from).name}`" if train.initialise_from else "random weights",
+            "started from": f"`{_origin(Path(train.initialise_from))}`" if train.initialise_from else "random weights",
         },
     )
+
+
+def _origin(place: Path) -> str:
+    """The name of what an import has copied to `place`, or the folder's own; it may be gone since."""
+    try:
+        return str(json.loads((place / "config.json").read_bytes())[ORIGIN])
+    except (OSError, ValueError, KeyError):
+        return place.name
 
 
 def _evaluation(records: Sequence[dict[str, Any]]) -> str:

@@ -78,7 +78,7 @@ def _scatter(axes: Axes, vectors_NH: Floats, senses: Sequence[str]) -> None:
     points_N2 = PCA(2).fit_transform(normalize(vectors_NH))
     for sense in dict.fromkeys(senses):
         of_sense = np.array([one == sense for one in senses])
-        axes.scatter(*points_N2[of_sense].T, s=24, label=sense)
+        axes.scatter(points_N2[of_sense, 0], points_N2[of_sense, 1], s=24, label=sense)
 
 
 def _draw_finetuned(axes: Axes, worths: Sequence[Worth]) -> None:

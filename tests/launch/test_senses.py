@@ -10,8 +10,8 @@ from tests.pretrain.runs import some_model, write_run
 
 
 def test_the_command_shows_every_layer_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    length = {"max_position_embeddings": 200}  # the tiny vocabulary spells out most words
-    senses(write_run(tmp_path, some_model(**length), **length), picture=tmp_path / "bank.png")
+    model = some_model(max_position_embeddings=200)  # the tiny vocabulary spells out most words
+    senses(write_run(tmp_path, model, max_position_embeddings=200), picture=tmp_path / "bank.png")
     heading, *layers, summary, picture = capsys.readouterr().out.splitlines()
     assert heading.split() == ["layer", "silhouette", "named", "right"]
     assert [line.split()[0] for line in layers] == ["0", "1", "2"]
