@@ -135,6 +135,8 @@ class Cost:
         """What a rank needs, at the recipe's ZeRO stage or another (Rajbhandari et al. 2020, figure 1)."""
         stage = self.recipe.train.zero_stage if zero_stage is None else zero_stage
         states = self.parameters * self.state_bytes(stage, ranks)
+        if stage == 3 and ranks > 1:  # beside its shards: weights that the forward has gathered
+            states += self.element_bytes * min(self.parameters, KEPT_PARAMETERS)
         return Memory(states / GIB, self.activation_bytes(micro_batch_size) / GIB)
 
     def state_bytes(self, stage: int, ranks: int) -> float:

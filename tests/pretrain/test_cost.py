@@ -111,6 +111,12 @@ def test_an_offloaded_optimizer_leaves_weights_and_a_buffer(stage: int, bytes_a_
     assert on_cpu.state_bytes(stage, 4) == cost("cpu", 128, f"train.zero_stage={stage}").state_bytes(stage, 4)
 
 
+def test_at_stage_3_the_gathered_weights_come_on_top() -> None:
+    planned = cost("h100", 128, "train.zero_stage=3")
+    assert planned.memory(1, 0).states_gib * GIB == pytest.approx(planned.parameters * planned.state_bytes(3, 1))
+    assert planned.memory(4, 0).states_gib * GIB == pytest.approx(planned.parameters * (planned.state_bytes(3, 4) + 2))
+
+
 def test_where_flash_attention_fits_no_score_is_kept() -> None:
     """BERT-large, 512 tokens: 1024 wide, 4096 inside, 16 heads."""
     scores = 16 * 512 * 3  # with their dropout's mask, and what is left
