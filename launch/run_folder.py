@@ -23,7 +23,6 @@ from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.recipe import load_recipe, resolved_toml, write_recipe
 from configs.schema import Recipe
-from pretrain.history import set_aside
 
 RECIPE = "recipe.toml"
 CHECKPOINTS = "checkpoints"
@@ -79,6 +78,8 @@ def opened(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[
         run.mkdir(parents=True, exist_ok=True)
     with _locked(run, for_child):
         if resume == "never":
+            from pretrain.history import set_aside  # here, so that planning a start on a login node imports no trainer
+
             set_aside(run)  # before the recipe changes: what was learned by another must not be gone on from
         _check_continues(run, _anchored(recipe))
         with explain_write_errors(run):
