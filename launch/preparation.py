@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -57,7 +58,9 @@ class Display:
         if not self.screen.is_terminal and now.seconds - self.said_s >= self.every_s:
             self.said_s = now.seconds
             share = now.bytes_read / max(now.bytes_total, 1)
-            self.screen.print(f"{STAGES[now.stage]}: {share:.0%}  {figures}", markup=False)
+            rest_s = (now.seconds - self.began_s) * (1 - share) / share if share else 0.0
+            left = f"  {timedelta(seconds=round(rest_s))} left" if share else ""
+            self.screen.print(f"{STAGES[now.stage]}: {share:.0%}  {figures}{left}", markup=False)
 
 
 def prepare_with_progress(

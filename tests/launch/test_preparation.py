@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from configs.errors import UserError
 from configs.schema import DataConfig
+from launch.cli import app
 from launch.preparation import Display, prepare_with_progress, summary, waiting_for
 from preprocessing.contract import MANIFEST, read_manifest
 from preprocessing.progress import Progress
@@ -35,8 +38,8 @@ def test_off_a_terminal_a_line_now_and_then() -> None:
     for second in range(26):
         display(replace(START, bytes_read=second * 1_000_000, documents=second * 1000, seconds=float(second)))
     assert stream.getvalue().splitlines() == [
-        "Reading a sample for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups",
-        "Reading a sample for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups",
+        "Reading a sample for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups  0:00:30 left",
+        "Reading a sample for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups  0:00:20 left",
     ]
 
 
@@ -46,7 +49,22 @@ def test_the_rate_is_that_of_the_stage() -> None:
     display(replace(START, bytes_read=40_000_000, seconds=5.0))
     display(replace(START, stage="groups", seconds=6.0))
     display(replace(START, stage="groups", bytes_read=20_000_000, documents=9, groups=2, seconds=16.0))
-    assert stream.getvalue() == "Making pairs: 50%  2.0 MB/s  9 documents  2 groups\n"
+    assert stream.getvalue() == "Making pairs: 50%  2.0 MB/s  9 documents  2 groups  0:00:10 left\n"
+
+
+def test_what_stands_behind_two_dashes_reaches_the_runner_as_it_is(tmp_path: Path) -> None:
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(30))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'[data]\ndataset = "{tmp_path}/dataset"\n[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
+    )
+    runner = ["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"]
+    command = ["prepare", str(recipe), "data.vocabulary.size=150", *runner, "--", "--dask_npartitions=a b"]
+    raised = CliRunner().invoke(app, command).exception
+    assert isinstance(raised, UserError)
+    assert raised.cause.endswith("argument --dask_npartitions: invalid int value: 'a b'")
+    assert raised.place == "the runner's options"
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_on_a_terminal_a_bar() -> None:
