@@ -2,7 +2,8 @@
 
 Memory of weights and optimizer is what the engine was measured to hold, at every stage and precision on 1 and 2
 ranks; that of activations is what autograd was measured to keep; together they are within 10 % of the most that
-PyTorch was seen to allocate in a step on a CPU (at stage 3 in two ranks up to 12 % below it). Time is a roofline: matrix products at `MATMUL_SHARE` of the peak, then
+PyTorch was seen to allocate in a step on a CPU (at stage 3 in two ranks up to 12 % below it).
+Time is a roofline: matrix products at `MATMUL_SHARE` of the peak, then
 reading and writing the activations, the optimizer's states, and communication, one after the other: for many ranks an
 upper bound, since some of it overlaps. Rows are taken to be full unless their mean length is known. Beside published
 BERT-large figures on one GPU, by systems that stored the attention scores:
