@@ -92,7 +92,7 @@ section environment 60 "$python" -c "$environment"
 if [ -n "$gpu" ]; then
   seconds=9
   section kernel_tests 120 "${pytest[@]}" --confcutdir="$tests" "$tests/fused"
-  section step_tests 60 "${pytest[@]}" tests/pretrain/test_synchronisation.py
+  section step_tests 60 "${pytest[@]}" tests/pretrain/test_on_the_gpu.py
   step large_128 90 large "${rows_128[@]}"
   step large_512 90 large "${rows_512[@]}"
   section kernels 90 "$python" -m tests.benchmarks.kernels

@@ -1,13 +1,12 @@
 """The host does not wait for the GPU: not in forward and backward, and elsewhere in a step only to read two numbers.
 
-On a machine without a GPU that is shown in two ways. On the meta device tensors have no contents, and whatever would
-read one raises; and of DeepSpeed's part every operation that hands a number to the host is noted.
+That is shown here without a GPU, in two ways (with one, in `test_on_the_gpu.py`). On the meta device tensors have no
+contents, and whatever would read one raises; and of DeepSpeed's part every operation that hands a number to the host is
+noted.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,15 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from configs.schema import ClusterConfig, ModelConfig, OptimizerConfig, TrainConfig
-from pretrain import distributed
+from configs.schema import ModelConfig, OptimizerConfig, TrainConfig
 from pretrain.distributed import World
 from pretrain.engine import Engine
-from pretrain.losses import LossSums
 from pretrain.model import BertForPreTraining
 from tests.pretrain.batches import random_batch
 
-needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 VOCABULARY, ROWS = 500, 12
 READING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"}
 
@@ -88,58 +84,3 @@ def test_of_an_update_nothing_is_read(alone: World, stage: int) -> None:
     assert update.noted[-1] == "_fused_adamw_"
     # The overflow check, the norm, and, at stages 2 and 3, the norm once more for each group that is clipped by it.
     assert 1 <= len([name for name in update.noted if name in READING]) <= 4
-
-
-@pytest.fixture
-def on_gpu() -> Iterator[World]:
-    yield distributed.start(ClusterConfig(device="cuda"))
-    torch.cuda.set_sync_debug_mode("default")
-    distributed.stop()
-
-
-@needs_a_gpu
-@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_the_gpu_is_not_waited_for(on_gpu: World, stage: int, optimizer: str) -> None:
-    train = TrainConfig.model_validate({"zero_stage": stage, "global_batch_size": 2 * ROWS})
-    engine = Engine(small_bert(), OptimizerConfig.model_validate({"name": optimizer}), train, on_gpu)
-    host_batch = random_batch(1, ROWS, vocabulary_size=VOCABULARY)
-    for mode in ("default", "default", "error"):  # the first step compiles and makes what the others only use
-        sums = LossSums(on_gpu.device, "nsp")
-        torch.cuda.set_sync_debug_mode(mode)
-        for last in (False, True):
-            outputs = engine.forward(host_batch.to(on_gpu.device))
-            sums.add(outputs)
-            engine.backward((outputs[0] + outputs[1]) / 100, last=last)
-        sums.send()
-        torch.cuda.set_sync_debug_mode("warn" if mode == "error" else "default")
-        with warnings.catch_warnings(record=True) as waits:
-            warnings.simplefilter("always")
-            assert not engine.step(1e-4).skipped
-            sums.over_all_ranks(1, 1)
-    assert len(waits) <= 3, [str(wait.message) for wait in waits]
-
-
-@needs_a_gpu
-@pytest.mark.parametrize("stage", [0, 1, 2])
-def test_the_same_seed_gives_the_same_bits(on_gpu: World, stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    try:
-        assert losses(on_gpu, stage) == losses(on_gpu, stage)
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
-def losses(world: World, stage: int) -> list[float]:
-    train = TrainConfig.model_validate({"zero_stage": stage, "global_batch_size": ROWS})
-    engine = Engine(small_bert(), OptimizerConfig(warmup_steps=0), train, world)
-    history = []
-    for step in range(1, 11):
-        torch.manual_seed(step)
-        outputs = engine.forward(random_batch(step, ROWS, vocabulary_size=VOCABULARY).to(world.device))
-        loss = (outputs[0] + outputs[1]) / 100
-        engine.backward(loss, last=True)
-        engine.step(1e-3)
-        history.append(float(loss.detach()))
-    return history
