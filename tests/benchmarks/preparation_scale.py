@@ -5,8 +5,8 @@
 It prepares WikiExtractor's files; a corpus of `--copies` of them, each document with a line of its own; then that one
 in `--passes` passes, with one worker and with `--workers`. Each runs in a process of its own, which is looked at ten
 times a second, as are its workers. The last line is one JSON object: `ratio` is the CPU time of a MB of the small
-corpus over that of the large one, 1 where the cost is linear; `workers_ratio` is the wall time of several workers over
-that of one.
+corpus over that of the large one, both without start-up, 1 where the cost is linear; `workers_ratio` is the wall time
+of several workers over that of one.
 """
 
 from __future__ import annotations
@@ -61,15 +61,22 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         megabytes = sum(file.stat().st_size for file in corpus.iterdir()) / 1e6
         return prepared(corpus, folder / "dataset", Path(arguments.vocab), megabytes, workers, passes)
 
-    run(1, 1, 1)
+    tiny = folder / "tiny"
+    tiny.mkdir()
+    texts = [f'<doc id="{n}" url="" title="">\nA {n}.\nIt follows. It ends.\n\n</doc>\n' for n in range(50)]
+    (tiny / "a").write_text("".join(texts))
+    for _ in range(2):  # the first one compiles
+        start = prepared(tiny, folder / "dataset", Path(arguments.vocab), 1.0, 1, 1)
     small = run(1, 1, 1)
     large = run(arguments.copies, 1, 1)
+    costs = [(each["cpu_s"] - start["cpu_s"]) / each["input_mb"] for each in (small, large)]
     alone = run(arguments.copies, 1, arguments.passes)
     together = run(arguments.copies, arguments.workers, arguments.passes)
     return {
         "benchmark": "preparation_scale",
-        "ratio": round(small["cpu_s_per_mb"] / large["cpu_s_per_mb"], 3),
+        "ratio": round(costs[0] / costs[1], 3),
         "reference": f"a corpus {arguments.copies} times smaller, CPU-seconds a MB",
+        "start_cpu_s": start["cpu_s"],
         "workers_ratio": round(together["wall_s"] / alone["wall_s"], 3),
         "small": small,
         "large": large,
