@@ -21,6 +21,10 @@ from configs.errors import UserError
 from configs.schema import ClusterConfig
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# On a CPU a matrix product is compiled for its shape, and 1,024 of them are kept, by oneDNN and by torch above it: with
+# ragged rows, whose shapes hardly come again, a gigabyte. A step has some forty; both are asked at the first product.
+CPU_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+CACHED_SHAPES = 64
 
 T = TypeVar("T")
 
@@ -66,6 +70,9 @@ def start(cluster: ClusterConfig) -> World:
     world = replace(world, device=_choose_device(cluster.device, world))
     torch.set_num_threads(cluster.cpu_threads or max(1, len(os.sched_getaffinity(0)) // world.local_world_size))
     on_gpu = world.device.type == "cuda"
+    if not on_gpu:
+        for cache in CPU_CACHES:
+            os.environ.setdefault(cache, str(CACHED_SHAPES))
     alone = world.world_size == 1
     if on_gpu:
         torch.cuda.set_device(world.device)

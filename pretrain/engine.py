@@ -34,6 +34,7 @@ from pretrain.reading import Reading
 log = logging.getLogger(__name__)
 
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, at most; DeepSpeed would take 500 million for any model
+CLIPPING_EPSILON = 1e-6  # what torch adds to the norm
 UNSAID = (
     "OVERFLOW",  # a skipped step: `StepResult` says it
     "untested optimizer",  # ours: it is tested
@@ -82,6 +83,8 @@ class Engine:
         deepspeed = _import_deepspeed(world)
         with contextlib.redirect_stdout(None):  # one of its optimizers prints the memory in use
             self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
+        if self.zero_stage == 0 and world.world_size == 1:
+            self._deepspeed.enable_backward_allreduce = False  # it would copy all gradients to a buffer and back
         if self._is_fp16:  # a scale that cannot fall further is the trainer's affair
             self._deepspeed.optimizer.loss_scaler.raise_error_at_min_scale = False
         self.partition = self._make_partition()
@@ -158,7 +161,7 @@ class Engine:
         if not math.isfinite(grad_norm):
             self._deepspeed.zero_grad()
             return StepResult(math.inf, skipped=True)
-        if self._clipping:
+        if 0 < self._clipping < grad_norm + CLIPPING_EPSILON:  # else by a factor of 1: a pass over all gradients
             nn.utils.clip_grads_with_norm_(parameters, self._clipping, norm)
         for parameter, master in zip(parameters, self._masters.values(), strict=True):
             master.grad = parameter.grad
