@@ -25,6 +25,7 @@ from preprocessing.progress import StoppedError, stop_requested
 from preprocessing.store import Store
 
 _REPORT = "error.json"
+_TRIAL = "trial"
 _LAST_LOOK_S = 0.2
 _PATIENCE_S = 30.0  # for work inside this process to come to its next visit: a pass of a large group away
 
@@ -54,6 +55,8 @@ def run_pipeline(
                 _raise_reported(work)
                 run.raise_death()
             _raise_reported(work)
+            if run.has_failed:
+                _try_to_write(work)
             run.raise_failure()
             tick()
         finally:
@@ -73,6 +76,12 @@ def reported(work: Store) -> Iterator[None]:
         with suppress(OSError, UserError):  # a full disk: the driver then finds out by itself
             work.note(_REPORT, json.dumps(report))
         raise
+
+
+def _try_to_write(work: Store) -> None:
+    """A worker failed and left no report: raise what kept it from writing one, such as a full disk."""
+    work.note(_TRIAL, " " * 4_096)
+    work.remove(_TRIAL)
 
 
 def _raise_reported(work: Store) -> None:
@@ -121,6 +130,11 @@ class _Run:
                 self._result.cancel()
         except Exception as error:  # noqa: BLE001  # each runner has its own; what ends us says more
             logger.info("%s could not be told to stop: %s", self._engine.runner, error)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the pipeline ended with an error."""
+        return self._failure is not None
 
     def raise_death(self) -> None:
         """Raise if a worker process died: a `UserError` if it was killed, most likely for lack of memory."""
