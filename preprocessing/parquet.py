@@ -1,12 +1,14 @@
 """Parquet files: a row is a document, a row group what can be entered in the middle of a file.
 
-Row groups may be of any size, so their pages are read one after the other, and only those of the text's column.
+Row groups may be of any size, so their pages are read one after the other, and only those of the text's column. A page
+is unpacked whole: how large it is, the writer decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,9 @@ import pyarrow.parquet as pq
 from configs.errors import UserError
 from preprocessing.sources import Meter, open_stored
 
-_BATCH_ROWS = 64  # each may be a book
+_BATCH_ROWS = 64
+_BATCH_BYTES = 1 << 24  # of text, about: each row may be a book
+_MOST_PAGE_BYTES = 1 << 27  # unpacked; reading takes two or three times as much
 _READ_BYTES = 1 << 20
 
 Row = tuple[int, bytes | None]  # its number in the file, and its text as UTF-8 (as it is claimed), if it has one
@@ -31,8 +35,12 @@ def parquet_rows(path: str, start: int, end: int, column: str, meter: Meter) -> 
         row = 0
         for number in range(file.num_row_groups):
             group = file.metadata.row_group(number)
-            if group.num_rows and start <= _begin(group) < end:
-                for batch in file.iter_batches(_BATCH_ROWS, [number], [column], use_threads=False):
+            if group.num_rows and start <= _begin(group.column(0)) < end:
+                chunks = map(group.column, range(group.num_columns))  # more than columns, where these are nested
+                texts = next(chunk for chunk in chunks if chunk.path_in_schema == column)
+                _check_page(stream, _begin(texts), path)
+                rows = min(_BATCH_ROWS, 1 + _BATCH_BYTES * group.num_rows // (texts.total_uncompressed_size + 1))
+                for batch in file.iter_batches(rows, [number], [column], use_threads=False):
                     values = batch.column(column).cast(pa.large_binary())
                     yield from enumerate(values.to_pylist(), row)
                     row += len(values)
@@ -40,11 +48,34 @@ def parquet_rows(path: str, start: int, end: int, column: str, meter: Meter) -> 
                 row += group.num_rows
 
 
-def _begin(group: pq.RowGroupMetaData) -> int:
-    """Where the row group begins in the file."""
-    first = group.column(0)
-    offsets = (first.dictionary_page_offset, first.data_page_offset)
+def _begin(chunk: pq.ColumnChunkMetaData) -> int:
+    """Where a column of a row group begins in the file; its first one's begin is the row group's."""
+    offsets = (chunk.dictionary_page_offset, chunk.data_page_offset)
     return int(min(offset for offset in offsets if offset))  # none, and 0 with some writers: no dictionary
+
+
+def _check_page(stream: BinaryIO, begin: int, path: str) -> None:
+    """Raise `UserError` where a column's first page would fill the memory; the others are seldom larger.
+
+    pyarrow does not tell a page's size: it is the second field of the page's header, in Thrift's compact protocol.
+    """
+    stream.seek(begin)
+    header = iter(stream.read(16))
+    sizes = [_thrift_int(header) for _ in range(2)]  # the page's type, its bytes unpacked
+    if sizes[1] > _MOST_PAGE_BYTES:
+        cause = f"a page of {sizes[1] >> 20} MiB, which is more than {_MOST_PAGE_BYTES >> 20} and is unpacked whole"
+        mend = "write the file with fewer rows a page (pyarrow: write_batch_size=16), or as JSONL"
+        raise UserError(cause, place=path, mend=mend)
+
+
+def _thrift_int(field: Iterator[int]) -> int:
+    """The value of a field of type i32: a byte of key, then seven bits a byte, zigzag."""
+    next(field, 0)
+    value = shift = 0
+    while (byte := next(field, 0)) & 0x80:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return (value | byte << shift) >> 1
 
 
 def _check_column(schema: pa.Schema, column: str, path: str) -> None:

@@ -19,7 +19,8 @@ from preprocessing.sources import Meter
 
 def write(path: Path, texts: Any, kind: pa.DataType | None = None, **options: Any) -> Path:
     column = texts if isinstance(texts, pa.Array) else pa.array(texts, kind or pa.string())
-    pq.write_table(pa.table({"id": pa.array(range(len(column))), "text": column}), path, **options)
+    others = {"id": pa.array(range(len(column))), "nested": pa.array([{"a": 1, "b": [2]}] * len(column))}
+    pq.write_table(pa.table({**others, "text": column}), path, **options)
     return path
 
 
@@ -68,11 +69,34 @@ def test_row_group_is_read_page_by_page(tmp_path: Path) -> None:
     assert most < sum(map(len, texts)) / 4
 
 
+def test_long_rows_are_given_a_few_at_a_time(tmp_path: Path) -> None:
+    texts = [f"{row} " * 500_000 for row in range(64)]
+    path = write(tmp_path / "a.parquet", texts, compression="zstd", use_dictionary=False, write_batch_size=1)
+    assert pq.ParquetFile(path).num_row_groups == 1
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - before for _ in parquet_rows(str(path), 0, 1 << 40, "text", Meter()))
+    assert most < sum(map(len, texts)) * 0.6  # some 16 MiB as Arrow and as binary, of 93 MB
+
+
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_page_that_would_fill_the_memory_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_dictionary: bool
+) -> None:
+    texts = [f"{row} " * 60_000 for row in range(20)]
+    path = write(tmp_path / "a.parquet", texts, use_dictionary=use_dictionary)
+    monkeypatch.setattr("preprocessing.parquet._MOST_PAGE_BYTES", 1 << 22)
+    assert len(read(path)) == 20
+    monkeypatch.setattr("preprocessing.parquet._MOST_PAGE_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="a page of 2 MiB, which is more than 1 and is unpacked whole") as raised:
+        read(path)
+    assert (raised.value.place, "write_batch_size" in raised.value.mend) == (str(path), True)
+
+
 def test_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", ["one"])
     with pytest.raises(UserError, match="no column 'body'") as raised:
         read(path, column="body")
-    assert (raised.value.place, "id, text" in raised.value.mend) == (str(path), True)
+    assert (raised.value.place, "id, nested, text" in raised.value.mend) == (str(path), True)
 
 
 def test_column_without_text_is_an_error(tmp_path: Path) -> None:
@@ -92,7 +116,7 @@ def test_truncated_file_is_an_error(tmp_path: Path, kept: int) -> None:
 def test_damaged_page_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [f"text {row}" for row in range(1_000)], write_page_checksum=True)
     content = bytearray(path.read_bytes())
-    content[pq.ParquetFile(path).metadata.row_group(0).column(1).data_page_offset + 200] ^= 1
+    content[pq.ParquetFile(path).metadata.row_group(0).column(3).data_page_offset + 200] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         read(path)
