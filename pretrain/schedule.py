@@ -43,6 +43,17 @@ def learning_rate_at(step: int, optimizer: OptimizerConfig, steps: float) -> flo
     return float(peak * (max(0, left) / decay_steps) ** power)
 
 
+def bend_of_decay(step: int, before: int, now: int, optimizer: OptimizerConfig) -> str | None:
+    """A warning, with its two mends, when another `train.steps` after `step` makes the learning rate jump."""
+    if before == now or optimizer.decay == "constant" or optimizer.decay_steps:
+        return None
+    return (
+        f"train.steps was {before} up to step {step} and is {now} now: the learning rate jumps to that of the longer "
+        f"or shorter decay; set train.steps={before} to go on as before, or optimizer.decay_steps={max(1, now - step)} "
+        "for a decay that begins here"
+    )
+
+
 def batch_size_at(step: int, train: TrainConfig) -> int:
     """Rows of one step's global batch; it grows linearly, rounded down, over the first `batch_growth_steps`."""
     assert step >= 1

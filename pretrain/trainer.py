@@ -35,7 +35,7 @@ from pretrain.model import BertForPreTraining
 from pretrain.pace import Pace
 from pretrain.pretrained import load_pretrained
 from pretrain.profiling import Profiler
-from pretrain.schedule import batch_sizes, is_over, last_step_at, learning_rate_at
+from pretrain.schedule import batch_sizes, bend_of_decay, is_over, last_step_at, learning_rate_at
 from pretrain.state import State
 from pretrain.step import Step
 from pretrain.stop import StopRequest
@@ -177,15 +177,10 @@ class Trainer:
         return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
 
     def _compare_steps(self, state: State) -> None:
-        """Warn when the decay to the last step bends in the middle of a run."""
-        before, now = state.recipe.get("train", {}).get("steps"), self.recipe.train.steps
-        bends = self.recipe.optimizer.decay != "constant" and not self.recipe.optimizer.decay_steps
-        if before not in (None, now) and bends and self.world.rank == 0:
-            log.warning(
-                "train.steps was %d up to step %d and is %d now: the learning rate jumps to that of the longer or "
-                "shorter decay; set train.steps=%d to go on as before, or optimizer.decay_steps=%d for a decay that "
-                "begins here", before, state.step, now, before, max(1, now - state.step),
-            )  # fmt: skip
+        before, train = state.recipe.get("train", {}).get("steps"), self.recipe.train
+        warning = before and bend_of_decay(state.step, before, train.steps, self.recipe.optimizer)
+        if warning and self.world.rank == 0:
+            log.warning(warning)
 
     def _roll_back(self, cause: TooManySkippedSteps) -> State:
         """The newest checkpoint's state, told to pass over the rows of the steps that could not be used."""

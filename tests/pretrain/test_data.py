@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import torch
 from configs.errors import UserError
 from preprocessing.contract import Manifest, ShardEntry, Split, read_shard
 from pretrain import shards as shards_module
+from pretrain import staging
 from pretrain.batch import NO_LABEL, Batch
 from pretrain.data import HeldOut, Loader
 from pretrain.dataset import Dataset
 from pretrain.shards import Shards
-from pretrain.staging import Stage
+from pretrain.staging import Stage, StoredFile
 from pretrain.step import Step
 from tests.pretrain.batches import single_rows
 from tests.pretrain.synthetic import CLS, SEP, write_dataset
@@ -37,9 +39,16 @@ def manifest(folder: Path) -> Manifest:
     return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
 
 
-def loader(folder: Path, manifest: Manifest, rank: int = 0, world_size: int = 1, micro_batch_size: int = 4) -> Loader:
+def loader(
+    folder: Path,
+    manifest: Manifest,
+    rank: int = 0,
+    world_size: int = 1,
+    micro_batch_size: int = 4,
+    stage: Stage | None = None,
+) -> Loader:
     return Loader(
-        [Dataset(str(folder), manifest)],
+        [Dataset(str(folder), manifest, stage)],
         seed=5,
         shuffle_window_rows=16,
         rank=rank,
@@ -289,6 +298,33 @@ def test_staged_shards_give_the_same_steps_within_the_bound(folder: Path, manife
     kept = [path for path in stage.folder.iterdir() if path.is_file() and not path.suffix]
     assert 0 < sum(path.stat().st_size for path in kept) <= stage.most_bytes
     assert len(kept) < len(manifest.select("train", 0)) + len(manifest.select("train", 1))
+
+
+def test_reads_slower_than_a_step_change_no_order_and_hold_up_no_step_of_a_window_that_was_staged_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_dataset(tmp_path / "dataset", [[8] * 16])  # windows of 16 rows: two shards, eight steps
+    copy, waits = staging._copy, []
+
+    def slowly(place: str, partial: Path) -> str:
+        time.sleep(0.05)
+        return copy(place, partial)
+
+    class Watched(Stage):
+        def path(self, file: StoredFile) -> Path:
+            if threading.current_thread().name.startswith("loader"):
+                waits.append(not (self.folder / file.sha256).exists())
+            return super().path(file)
+
+    monkeypatch.setattr(staging, "_copy", slowly)
+    stage, sizes = Watched(tmp_path / "stage", 1 << 30), [2] * 64
+    steps = []
+    for step in loader(tmp_path / "dataset", manifest, stage=stage).steps(0, sizes):
+        steps.append(step)
+        while any(not (stage.folder / file.sha256).exists() for file in stage._expected):
+            time.sleep(0.005)  # a step of a few hundredths of a second, however busy the machine is
+    assert all_content(steps) == all_content(list(loader(tmp_path / "dataset", manifest).steps(0, sizes)))
+    assert waits[2:] == [False] * 14  # the first window had to be waited for
 
 
 def test_a_mixture_takes_rows_of_all_its_data_sets(folder: Path, manifest: Manifest, tmp_path: Path) -> None:

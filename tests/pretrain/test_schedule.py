@@ -9,6 +9,7 @@ from configs.schema import OptimizerConfig, TrainConfig
 from pretrain.schedule import (
     batch_size_at,
     batch_sizes,
+    bend_of_decay,
     is_over,
     last_step_at,
     learning_rate_at,
@@ -56,6 +57,19 @@ def test_a_decay_can_begin_at_any_checkpoint() -> None:
         learning_rate_at(step, trapezoid, 1000) == learning_rate_at(step, trapezoid, 40) for step in range(1, 31)
     )
     assert [learning_rate_at(step, trapezoid, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
+
+
+def test_another_last_step_is_told_with_both_mends() -> None:
+    assert bend_of_decay(30, 100, 40, LINEAR) == (
+        "train.steps was 100 up to step 30 and is 40 now: the learning rate jumps to that of the longer or shorter "
+        "decay; set train.steps=100 to go on as before, or optimizer.decay_steps=10 for a decay that begins here"
+    )
+    mended = LINEAR.model_copy(update={"decay_steps": 10})
+    assert [learning_rate_at(step, mended, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
+    constant = LINEAR.model_copy(update={"decay": "constant"})
+    assert bend_of_decay(30, 100, 100, LINEAR) is None
+    assert bend_of_decay(30, 100, 40, constant) is None
+    assert bend_of_decay(30, 100, 40, mended) is None
 
 
 def test_the_batch_grows_linearly_to_its_size() -> None:
