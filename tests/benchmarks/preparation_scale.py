@@ -1,12 +1,14 @@
 """What preparation costs as text and workers grow.
 
     python -m tests.benchmarks.preparation_scale --corpus PATH --vocab PATH
+    python -m tests.benchmarks.preparation_scale --corpus PATH --vocab PATH --part workers
 
-It prepares WikiExtractor's files; a corpus of `--copies` of them, each document with a line of its own; then that one
-in `--passes` passes, with one worker and with `--workers`. Each runs in a process of its own, which is looked at ten
-times a second, as are its workers. The last line is one JSON object: `ratio` is the CPU time of a MB of the small
-corpus over that of the large one, both without start-up, 1 where the cost is linear; `workers_ratio` is the wall time
-of several workers over that of one.
+The first prepares WikiExtractor's files, then a corpus of `--copies` of them, each document with a line of its own:
+`ratio` is the CPU time of a MB of the small corpus over that of the large one, both without start-up, 1 where the cost
+is linear (and above it where words repeat, which are encoded once). The second prepares the large corpus in `--passes`
+passes, with one worker and with `--workers`: `ratio` is the wall time of one over that of several, `wall_ratio` the
+inverse. Each runs in a process of its own, which is looked at ten times a second, as are its workers. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -43,9 +45,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True, help="WikiExtractor's files: a file, a folder or a glob")
     parser.add_argument("--vocab", required=True, help="a vocab.txt")
+    parser.add_argument("--part", choices=("cost", "workers"), default="cost", help="what to measure")
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--passes", type=int, default=5, help="of the part `workers`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         print(json.dumps(measure(arguments, Path(temporary))))
@@ -54,35 +57,39 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     """The benchmark's figures. What numba compiles once a machine is compiled before."""
     files = [Path(file.path) for file in find_files([arguments.corpus])]
-    corpora = {copies: multiplied(files, folder / f"corpus-{copies}", copies) for copies in (1, arguments.copies)}
-
-    def run(copies: int, workers: int, passes: int) -> dict[str, float]:
-        corpus = corpora[copies]
-        megabytes = sum(file.stat().st_size for file in corpus.iterdir()) / 1e6
-        return prepared(corpus, folder / "dataset", Path(arguments.vocab), megabytes, workers, passes)
-
-    tiny = folder / "tiny"
-    tiny.mkdir()
-    texts = [f'<doc id="{n}" url="" title="">\nA {n}.\nIt follows. It ends.\n\n</doc>\n' for n in range(50)]
-    (tiny / "a").write_text("".join(texts))
-    for _ in range(2):  # the first one compiles
-        start = prepared(tiny, folder / "dataset", Path(arguments.vocab), 1.0, 1, 1)
-    small = run(1, 1, 1)
-    large = run(arguments.copies, 1, 1)
-    costs = [(each["cpu_s"] - start["cpu_s"]) / each["input_mb"] for each in (small, large)]
-    alone = run(arguments.copies, 1, arguments.passes)
-    together = run(arguments.copies, arguments.workers, arguments.passes)
+    vocabulary = Path(arguments.vocab)
+    start = [prepared(few_documents(folder / f"start-{n}"), folder, vocabulary) for n in range(2)][1]
+    large = multiplied(files, folder / "large", arguments.copies)
+    if arguments.part == "workers":
+        alone = prepared(large, folder, vocabulary, passes=arguments.passes)
+        together = prepared(large, folder, vocabulary, passes=arguments.passes, workers=arguments.workers)
+        return {
+            "benchmark": "preparation_workers",
+            "ratio": round(alone["wall_s"] / together["wall_s"], 3),
+            "reference": f"one worker, {arguments.passes} passes",
+            "wall_ratio": round(together["wall_s"] / alone["wall_s"], 3),
+            "one_worker": alone,
+            f"{arguments.workers}_workers": together,
+        }
+    runs = [prepared(corpus, folder, vocabulary) for corpus in (multiplied(files, folder / "small", 1), large)]
+    costs = [(each["cpu_s"] - start["cpu_s"]) / each["input_mb"] for each in runs]
     return {
         "benchmark": "preparation_scale",
         "ratio": round(costs[0] / costs[1], 3),
         "reference": f"a corpus {arguments.copies} times smaller, CPU-seconds a MB",
+        "cpu_s_per_mb": [round(cost, 4) for cost in costs],  # without start-up
         "start_cpu_s": start["cpu_s"],
-        "workers_ratio": round(together["wall_s"] / alone["wall_s"], 3),
-        "small": small,
-        "large": large,
-        f"large_{arguments.passes}_passes": alone,
-        f"large_{arguments.passes}_passes_{arguments.workers}_workers": together,
+        "small": runs[0],
+        "large": runs[1],
     }
+
+
+def few_documents(folder: Path) -> Path:
+    """A corpus so small that its preparation is start-up alone."""
+    folder.mkdir()
+    texts = [f'<doc id="{n}" url="" title="">\nA {n}.\nIt follows. It ends.\n\n</doc>\n' for n in range(50)]
+    (folder / "a").write_text("".join(texts))
+    return folder
 
 
 def multiplied(files: list[Path], folder: Path, copies: int) -> Path:
@@ -95,10 +102,10 @@ def multiplied(files: list[Path], folder: Path, copies: int) -> Path:
     return folder
 
 
-def prepared(
-    corpus: Path, dataset: Path, vocabulary: Path, megabytes: float, workers: int, passes: int
-) -> dict[str, float]:
+def prepared(corpus: Path, folder: Path, vocabulary: Path, workers: int = 1, passes: int = 1) -> dict[str, float]:
     """CPU and wall time of a preparation in a process of its own, and the most memory of it and of a worker of it."""
+    megabytes = sum(file.stat().st_size for file in corpus.iterdir()) / 1e6
+    dataset = folder / "dataset"
     config = DataConfig.model_validate(
         {
             "dataset": str(dataset),
@@ -132,7 +139,7 @@ def prepared(
 
 @dataclass
 class Usage:
-    """What a process has used when it was last looked at."""
+    """What a process had used when it was last looked at."""
 
     cpu_s: float = 0.0
     peak_bytes: int = 0
@@ -147,9 +154,17 @@ def watch(process: psutil.Process) -> dict[int, Usage]:
                 usage = seen.setdefault(each.pid, Usage())
                 spent = each.cpu_times()
                 usage.cpu_s = spent.user + spent.system
-                usage.peak_bytes = max(usage.peak_bytes, each.memory_info().rss)
+                usage.peak_bytes = peak_bytes(each.pid) or usage.peak_bytes
         time.sleep(LOOK_EVERY_S)
     return seen
+
+
+def peak_bytes(process: int) -> int:
+    """The most memory that a process has held since it began to run its own program; 0 when it has ended."""
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text()):
+            return int(found[1]) << 10
+    return 0
 
 
 if __name__ == "__main__":
