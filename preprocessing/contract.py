@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -34,6 +35,7 @@ VOCABULARY = "vocab.txt"
 SHARDS = "shards"
 CARD = "DATA_CARD.md"  # of use to people alone: it may be missing, and so may its pictures
 PICTURES = "card"
+_PREPARE_AGAIN = "prepare it again: `bertrain prepare RECIPE --overwrite`"
 _VOCABULARY_KEY = b"vocabulary_sha256"  # in a shard's schema
 
 Split = Literal["train", "held_out"]
@@ -212,6 +214,9 @@ def manifest_text(manifest: Manifest) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a whole data set; `UserError` when there is none or it is not one of ours."""
     path = folder / MANIFEST
+    if re.match(r"\w+:/", str(folder)):  # what `Path` leaves of a URL
+        mend = "copy the data set to a local folder first; training alone reads it where it is"
+        raise UserError("this is a URL, and only local folders are read here", place=str(folder), mend=mend)
     if not path.is_file():
         state = "not finished, or not a data set" if folder.is_dir() else "no such data set"
         raise UserError(state, place=str(folder), mend="make it with `bertrain prepare RECIPE`")
@@ -223,12 +228,14 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError("not a manifest of this version", place=place, mend="prepare the data set again") from error
+        first = error.errors()[0]
+        cause = f"not a manifest of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        raise UserError(cause, place=place, mend=_PREPARE_AGAIN) from error
     if manifest.format_version != FORMAT_VERSION:
         raise UserError(
             f"format version {manifest.format_version}, but this bertrain reads {FORMAT_VERSION}",
             place=place,
-            mend="prepare the data set again",
+            mend=_PREPARE_AGAIN,
         )
     return manifest
 

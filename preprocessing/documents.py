@@ -26,6 +26,7 @@ _BLOCKS = {
     "wikiextractor": doc_blocks,
 }
 MOST_CHARS = 1 << 22  # of a document; a longer one is parted, so that no step after this holds more of it
+MOST_WIKITEXT_CHARS = 1 << 21  # of a page: MediaWiki saves none longer, and parsing takes 160 bytes a character
 _COPIES_OF_THE_LONGEST = 8  # stand in one group: what is taken more often is parted sooner
 
 
@@ -48,7 +49,8 @@ def read_documents(span: Span, corpus: CorpusConfig, config: DataConfig, meter: 
     Raises `UserError` for a file that is unreadable, damaged, truncated or not of the corpus's format, and for bytes
     that are no UTF-8 where the recipe refuses them.
     """
-    most_chars = MOST_CHARS // max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
+    most_chars = MOST_WIKITEXT_CHARS if corpus.format == "wikipedia" else MOST_CHARS
+    most_chars //= max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
     for place, block in _blocks(span, corpus, meter):
         document = _parse(block, place, corpus, config)
         yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)

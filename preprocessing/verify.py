@@ -194,8 +194,10 @@ def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
     try:
         recipe = DataConfig.model_validate({"duplicates": "none", **manifest.recipe})  # older ones do not name it
     except ValidationError as error:
-        mend = "prepare the data set again"
-        raise UserError("its recipe is none of this version", place=str(folder / MANIFEST), mend=mend) from error
+        first = error.errors()[0]
+        cause = f"its recipe is none of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        mend = "prepare it again: `bertrain prepare RECIPE --overwrite`"
+        raise UserError(cause, place=str(folder / MANIFEST), mend=mend) from error
     return recipe.model_copy(update={name: getattr(manifest, name) for name in _FIELDS_OF_BOTH})
 
 

@@ -179,8 +179,23 @@ def test_missing_manifest_says_which_way_it_is_missing(tmp_path: Path) -> None:
 
 def test_foreign_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text('{"name": "a web page"}')
-    with pytest.raises(UserError, match="not a manifest of this version"):
+    with pytest.raises(UserError, match=r"not a manifest of this version \(objective: Field required\)"):
         read_manifest(tmp_path)
+
+
+def test_older_manifest_says_what_it_lacks_and_how_to_mend_it(tmp_path: Path) -> None:
+    older = make_manifest([]).model_dump(mode="json", by_alias=True)
+    del older["statistics"]["short_documents"]
+    (tmp_path / MANIFEST).write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r"\(statistics.short_documents: Field required\)") as raised:
+        read_manifest(tmp_path)
+    assert (raised.value.place, "--overwrite" in raised.value.mend) == (str(tmp_path / MANIFEST), True)
+
+
+def test_url_is_no_folder() -> None:
+    with pytest.raises(UserError, match="this is a URL") as raised:
+        read_manifest(Path("gs://bucket/data"))
+    assert "copy the data set to a local folder" in raised.value.mend
 
 
 def test_other_format_version_is_refused(tmp_path: Path) -> None:

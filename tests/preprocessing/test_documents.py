@@ -271,6 +271,13 @@ def test_weight_goes_with_the_document(write: Callable[..., Path]) -> None:
     assert [document.weight for document in read_documents(span, corpus, DataConfig(), Meter())] == [2.5]
 
 
+def test_wikitext_is_parted_sooner_than_text(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST_WIKITEXT_CHARS", 50)
+    text = "A line.\n" * 10
+    assert [len(document.text) for document in read(write(wikipedia_xml([("A", text)])), "wikipedia")] == [48, 32]
+    assert [document.text for document in read(write(text), "files")] == [text]
+
+
 @pytest.mark.parametrize("blank", [" ", "\n", ""])
 def test_long_document_is_parted_and_nothing_lost(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, blank: str
