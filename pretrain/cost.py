@@ -2,7 +2,7 @@
 
 Memory of weights and optimizer is what the engine was measured to hold, at every stage and precision on 1 and 2
 ranks; that of activations is what autograd was measured to keep; together they are within 10 % of the most that
-PyTorch was seen to allocate in a step on a CPU (at stage 3 in two ranks up to 12 % below it).
+PyTorch was seen to allocate in a step on a CPU.
 Time is a roofline: matrix products at `MATMUL_SHARE` of the peak, then
 reading and writing the activations, the optimizer's states, and communication, one after the other: for many ranks an
 upper bound, since some of it overlaps. Rows are taken to be full unless their mean length is known. Beside published
@@ -30,6 +30,7 @@ PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the back
 OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine sets it
 KEPT_PARAMETERS = 1_000_000_000  # gathered at stage 3 and kept until their backward: DeepSpeed's own limit
+PREFETCHED_PARAMETERS = 50_000_000  # gathered ahead in one buffer at stage 3, then copied out: DeepSpeed's own limit
 LOGITS_BYTES = 1 << 28  # of a chunk of logits, as pretrain.kernels.masked_lm sets it
 MOST_ROWS = 1 << 20  # that are tried as a micro-batch
 RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
@@ -136,8 +137,9 @@ class Cost:
         """What a rank needs, at the recipe's ZeRO stage or another (Rajbhandari et al. 2020, figure 1)."""
         stage = self.recipe.train.zero_stage if zero_stage is None else zero_stage
         states = self.parameters * self.state_bytes(stage, ranks)
-        if stage == 3 and ranks > 1:  # beside its shards: weights that the forward has gathered
-            states += self.element_bytes * min(self.parameters, KEPT_PARAMETERS)
+        if stage == 3 and ranks > 1:  # beside its shards: weights that the forward has gathered, and what they come in
+            gathered = min(self.parameters, KEPT_PARAMETERS) + min(self.parameters, PREFETCHED_PARAMETERS)
+            states += self.element_bytes * gathered
         return Memory(states / GIB, self.activation_bytes(micro_batch_size) / GIB)
 
     def state_bytes(self, stage: int, ranks: int) -> float:
