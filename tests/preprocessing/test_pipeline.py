@@ -31,6 +31,7 @@ from preprocessing.progress import Progress
 from preprocessing.store import store_at
 from preprocessing.verify import verify
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary
+from preprocessing.vocabulary_training import train_vocabulary
 from tests.preprocessing.corpora import digests, make_documents, small_config, wikipedia_xml, write_text
 
 GOLDEN = Path(__file__).parent / "golden" / "shards.json"
@@ -509,3 +510,32 @@ def test_unfinished_data_set_of_another_recipe_is_refused(config: DataConfig) ->
     with pytest.raises(UserError, match=r"what differs: data\.seed"):
         prepare(config.model_copy(update={"seed": 2}))
     prepare(config.model_copy(update={"seed": 2}), overwrite=True)
+
+
+# Prepares what the recipe on its command line says; prints the most memory that it has held, in KiB.
+MEASURED = """
+import re, sys
+from pathlib import Path
+from configs.schema import DataConfig
+from preprocessing.pipeline import prepare
+prepare(DataConfig.model_validate_json(sys.argv[1]))
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the most memory held")
+def test_document_of_60_mb_stays_below_a_gibibyte(tmp_path: Path) -> None:
+    documents = make_documents(3_000)
+    vocabulary = tmp_path / "vocab.txt"
+    train_vocabulary(documents, small_config(tmp_path, vocabulary).vocabulary).write(vocabulary)
+    text = "\U00020000 " + "\n".join(documents)  # so each of its characters takes Python 4 bytes
+    lines = [json.dumps({"text": part}, ensure_ascii=False) for part in (text * (60_000_000 // len(text)), *documents)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    corpora = [{"paths": [str(tmp_path / "a.jsonl")], "format": "jsonl"}]
+    table = {"dataset": str(tmp_path / "dataset"), "corpora": corpora, "vocabulary": {"file": str(vocabulary)}}
+    config = DataConfig.model_validate({**table, "workers": 1, "dupe_factor": 2})
+    argv = [sys.executable, "-c", MEASURED, config.model_dump_json()]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 1 << 20, f"{int(ended.stdout) >> 10} MiB"
+    assert read_manifest(tmp_path / "dataset").drops["part_of_a_long_document"] >= 10
