@@ -71,7 +71,9 @@ def run(recipe: Recipe, run: Path) -> int:
 
 def _run_once(argv: Sequence[str], received: list[int]) -> None:
     """mpirun passes SIGUSR1 on to every rank, and ends them at once after any other signal."""
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+    # hwloc asks every X display for its GPUs, that is ports 6000 to 6009, where TensorBoard (6006) never answers.
+    environment = {"HWLOC_COMPONENTS": "-gl", **os.environ}
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
     told = 0
     try:
         while process.poll() is None:

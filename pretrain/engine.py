@@ -197,8 +197,9 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
     }
     if train.zero_stage == 2 and rank_and_size()[1] > 1 and not train.offload_optimizer:
         # Buckets travel beside the backward, as they do at stage 3. Whole: cut up for their owners, as DeepSpeed would
-        # by default, they are reduced on all ranks just the same, but the host waits for the GPU after each bucket.
-        config["zero_optimization"] |= {"overlap_comm": True, "reduce_scatter": False}
+        # by default, they are reduced on all ranks just the same, but the host waits for the GPU after each bucket. In
+        # fp16 they are cut up: whole, steps overflow that would not otherwise (tests/distributed/test_fp16.py).
+        config["zero_optimization"] |= {"overlap_comm": True, "reduce_scatter": train.precision == "fp16"}
     if train.offload_optimizer:  # Ren et al. 2021; by torch's AdamW, as elsewhere: DeepSpeed's own would be compiled
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
         config["zero_force_ds_cpu_optimizer"] = False

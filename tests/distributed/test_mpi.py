@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,15 @@ def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
     assert starts.newest_step(run) == steps_of(run)[-1]
+
+
+def test_what_listens_where_an_x_display_would_be_holds_up_nothing(tmp_path: Path) -> None:
+    for port in range(6000, 6010):  # displays :0 to :9; TensorBoard's is :6
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # never answers
+            run = make_run(tmp_path, 2, 0.01)
+            assert start(run).wait(60) == 0
+            return
+    pytest.skip("every display's port is taken")
 
 
 @pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
