@@ -30,6 +30,7 @@ _LAST_LOOK_S = 0.2
 _PATIENCE_S = 30.0  # for work inside this process to come to its next visit: a pass of a large group away
 
 logger = logging.getLogger(__name__)
+unreported: list[UserError] = []  # of steps inside this process, when there was no room to write them down
 
 
 def run_pipeline(
@@ -43,6 +44,7 @@ def run_pipeline(
     """
     work.remove(_REPORT)
     stop_requested.clear()
+    unreported.clear()
     pipeline = engine.pipeline(workers)
     build(pipeline)
     tick()
@@ -56,7 +58,7 @@ def run_pipeline(
                 run.raise_death()
             _raise_reported(work)
             if run.has_failed:
-                _try_to_write(work)
+                _raise_unreported(work)
             run.raise_failure()
             tick()
         finally:
@@ -73,13 +75,17 @@ def reported(work: Store) -> Iterator[None]:
     except Exception as error:
         is_users = isinstance(error, UserError)
         report = vars(error) if is_users else {"traceback": traceback.format_exc()}
-        with suppress(OSError, UserError):  # a full disk: the driver then finds out by itself
+        try:
             work.note(_REPORT, json.dumps(report))
+        except (OSError, UserError) as full:
+            unreported.extend(each for each in (error, full) if isinstance(each, UserError))
         raise
 
 
-def _try_to_write(work: Store) -> None:
-    """A worker failed and left no report: raise what kept it from writing one, such as a full disk."""
+def _raise_unreported(work: Store) -> None:
+    """A step failed and left no report: raise its error, or what kept it from writing one, such as a full disk."""
+    if unreported:
+        raise unreported[0]
     work.note(_TRIAL, " " * 4_096)
     work.remove(_TRIAL)
 
