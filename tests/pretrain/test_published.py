@@ -39,8 +39,9 @@ def check_encoder(ours: BertForPreTraining, theirs: Any, batch: Batch) -> None:
     inputs = padded(batch)
     expected = theirs(**inputs, output_hidden_states=True)
     is_token = inputs["attention_mask"].bool()
+    # Relative too: on a busy machine one of MiniLM's 170,496 numbers, 2.15, was off by 1.36e-5.
     for mine, other in zip(ours.bert.hidden_states(batch), expected.hidden_states, strict=True):
-        torch.testing.assert_close(mine, other[is_token], rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(mine, other[is_token], rtol=TOLERANCE, atol=TOLERANCE)
     torch.testing.assert_close(ours.bert(batch)[1], expected.pooler_output, rtol=0, atol=TOLERANCE)
 
 
