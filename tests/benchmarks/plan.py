@@ -26,13 +26,14 @@ from pathlib import Path
 
 import torch
 
-from configs.recipe import load_recipe, write_recipe
+from configs.recipe import write_recipe
 from configs.schema import Recipe
 from launch.bandwidth import measure_here
 from launch.planning import find_hardware
 from pretrain.cost import Cost, Hardware
 from pretrain.metrics import read_metrics
 from pretrain.synthetic import write_synthetic
+from tests.benchmarks.small_bert import add_shape, recipe_of
 
 SIZE = 2048  # of the matrix product
 COPIED_BYTES = 512 << 20
@@ -42,13 +43,17 @@ WARM_UP_STEPS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden-size", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=4)
+    add_shape(parser)
     parser.add_argument("--steps", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        recipe = recipe_of(arguments, Path(folder))
+        settings = [
+            "name=plan", "train.precision=bf16", "train.zero_stage=1", "train.global_batch_size=32",
+            "train.micro_batch_size=16", f"train.steps={arguments.steps}", "train.evaluate_every_steps=0",
+            "train.evaluate_rows=1", "checkpoint.every_steps=1000000",
+        ]  # fmt: skip
+        recipe = recipe_of(arguments, Path(folder), *settings)
         write_synthetic(Path(recipe.data.dataset), recipe.data)
         hardware = profile()
         ranks = [compare(recipe, hardware, count) for count in (1, 2)]
@@ -72,21 +77,6 @@ def compare(recipe: Recipe, hardware: Hardware, ranks: int) -> dict[str, float]:
         "step_s": step_s,
         "wall_ratio": planned.step_s / step_s,
     }
-
-
-def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
-    """A small BERT over full rows of 128 tokens."""
-    settings = [
-        "name=plan", f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
-        "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",
-        f"model.hidden_size={arguments.hidden_size}", f"model.num_hidden_layers={arguments.layers}",
-        f"model.num_attention_heads={arguments.hidden_size // 64}",
-        f"model.intermediate_size={4 * arguments.hidden_size}", "train.precision=bf16", "train.zero_stage=1",
-        "train.global_batch_size=32", "train.micro_batch_size=16", f"train.steps={arguments.steps}",
-        "optimizer.warmup_steps=1", "train.evaluate_every_steps=0", "train.evaluate_rows=1",
-        "checkpoint.every_steps=1000000", "cluster.device=cpu", "cluster.cpu_threads=1",
-    ]  # fmt: skip
-    return load_recipe("demo", settings)
 
 
 def profile() -> Hardware:

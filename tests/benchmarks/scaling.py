@@ -30,6 +30,7 @@ from pretrain.step import Step
 from pretrain.stop import StopRequest
 from pretrain.synthetic import write_synthetic
 from pretrain.trainer import Trainer
+from tests.benchmarks.small_bert import add_shape, recipe_of
 from tests.benchmarks.traffic import Traffic
 from tests.distributed import ranks
 
@@ -40,15 +41,18 @@ WARM_UP_STEPS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden-size", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=4)
+    add_shape(parser)
     parser.add_argument("--rows", type=int, default=16, help="of 128 tokens, a rank and step")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--steps", type=int, default=20, help="a turn")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        recipe = recipe_of(arguments, Path(folder))
+        settings = [
+            "name=scaling", f"train.precision={arguments.precision}", f"train.micro_batch_size={arguments.rows}",
+            f"train.global_batch_size={2 * arguments.rows}",
+        ]  # fmt: skip
+        recipe = recipe_of(arguments, Path(folder), *settings)
         write_synthetic(Path(recipe.data.dataset), recipe.data)
         write_recipe(recipe, Path(folder) / "recipe.toml")
         tokens_per_s = take_turns(folder, arguments.steps, arguments.rounds)
@@ -62,20 +66,6 @@ def main() -> None:
         "a_step_sends": {f"zero {stage}": beside_the_plan(recipe, stage, counted) for stage, counted in stages.items()},
     }
     print(json.dumps(figures | {"arguments": vars(arguments)}))
-
-
-def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
-    """A small BERT; the ranks of each start are not the recipe's affair."""
-    settings = [
-        "name=scaling", f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
-        "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",
-        f"model.hidden_size={arguments.hidden_size}", f"model.num_hidden_layers={arguments.layers}",
-        f"model.num_attention_heads={arguments.hidden_size // 64}",
-        f"model.intermediate_size={4 * arguments.hidden_size}", f"train.precision={arguments.precision}",
-        f"train.micro_batch_size={arguments.rows}", f"train.global_batch_size={2 * arguments.rows}",
-        "optimizer.warmup_steps=1", "cluster.device=cpu", "cluster.cpu_threads=1",
-    ]  # fmt: skip
-    return load_recipe("demo", settings)
 
 
 def take_turns(folder: str, steps: int, rounds: int) -> dict[int, list[float]]:

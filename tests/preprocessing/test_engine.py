@@ -20,7 +20,7 @@ from configs.errors import UserError
 from preprocessing.engine import Engine
 from preprocessing.pipeline import prepare
 from preprocessing.progress import Progress
-from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
+from tests.preprocessing.corpora import digests, small_config
 
 DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
 
@@ -90,21 +90,6 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[p
         await_file(file)
         with running(*worker) as first, running(*worker) as second:
             yield str(file), [first, second]
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five groups of the small recipe; its last documents repeat its first."""
-    documents = make_documents(280)
-    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", documents + documents[:20])
-
-
-@pytest.fixture(scope="module")
-def whole(corpus: Path) -> dict[str, str]:
-    """The files that this process makes."""
-    config = small_config(corpus.parent / "whole", corpus)
-    prepare(config)
-    return digests(Path(config.dataset))
 
 
 def test_portable_job_service_makes_the_same_bytes(

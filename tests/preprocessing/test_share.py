@@ -21,7 +21,7 @@ from preprocessing.progress import Progress
 from preprocessing.share import Share
 from preprocessing.sources import SourceFile
 from preprocessing.store import store_at
-from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
+from tests.preprocessing.corpora import digests, small_config
 
 # Makes the share that its command line names, of the recipe that stands before it.
 PROGRAM = """
@@ -32,21 +32,6 @@ from preprocessing.share import Share
 made = prepare_share(DataConfig.model_validate_json(sys.argv[1]), Share.parse(sys.argv[2]))
 print(made if isinstance(made, list) else "whole")
 """
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five groups of the small recipe; its last documents repeat its first."""
-    documents = make_documents(280)
-    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", documents + documents[:20])
-
-
-@pytest.fixture(scope="module")
-def whole(corpus: Path) -> dict[str, str]:
-    """The files of a data set made in one go."""
-    config = small_config(corpus.parent / "whole", corpus)
-    prepare(config)
-    return digests(Path(config.dataset))
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import json
 import logging
 import math
 import re
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +21,7 @@ from pretrain.distributed import World
 from pretrain.engine import Engine
 from pretrain.state import State
 from tests.distributed import small
+from tests.limits import no_file_above
 
 
 @pytest.fixture(scope="module")
@@ -198,17 +197,6 @@ def test_some_are_kept_for_good(tmp_path: Path, engine: Engine) -> None:
         checkpoint.save(tmp_path, engine, State(step=step, cursor=0), keep=1, keep_every_steps=3)
     kept = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
     assert kept == ["step_00000003", "step_00000006", "step_00000007"]
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """The operating system refuses larger files, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_save_without_room_changes_nothing(run: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:

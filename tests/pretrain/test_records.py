@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,21 +11,11 @@ from configs.schema import TrainConfig
 from pretrain.board import Board
 from pretrain.metrics import METRICS, MetricsLog
 from pretrain.records import Records
+from tests.limits import no_file_above
 from tests.pretrain.test_metrics import STEP
 
 # TensorBoard's own thread ends loudly.
 QUIETLY = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """The operating system refuses larger files, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_finds_no_room_is_written_later_to_the_byte(tmp_path: Path) -> None:

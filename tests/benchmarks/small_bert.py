@@ -1,0 +1,28 @@
+"""The small BERT over full rows of 128 tokens that benchmarks of the trainer train on synthetic rows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from configs.recipe import load_recipe
+from configs.schema import Recipe
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """The command line's words for the model's shape."""
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+
+
+def recipe_of(arguments: argparse.Namespace, folder: Path, *settings: str) -> Recipe:
+    """One CPU thread a rank; data set and runs in `folder`. `settings` as in `bertrain train --set`."""
+    shape = [
+        f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
+        "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",
+        f"model.hidden_size={arguments.hidden_size}", f"model.num_hidden_layers={arguments.layers}",
+        f"model.num_attention_heads={arguments.hidden_size // 64}",
+        f"model.intermediate_size={4 * arguments.hidden_size}", "optimizer.warmup_steps=1", "cluster.device=cpu",
+        "cluster.cpu_threads=1",
+    ]  # fmt: skip
+    return load_recipe("demo", [*shape, *settings])
