@@ -19,6 +19,7 @@ import torch.distributed
 
 from configs.errors import UserError
 from configs.schema import ClusterConfig
+from pretrain.allocator import keep_freed_memory
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # On a CPU a matrix product is compiled for its shape, and 1,024 of them are kept, by oneDNN and by torch above it: with
@@ -71,6 +72,7 @@ def start(cluster: ClusterConfig) -> World:
     torch.set_num_threads(cluster.cpu_threads or max(1, len(os.sched_getaffinity(0)) // world.local_world_size))
     on_gpu = world.device.type == "cuda"
     if not on_gpu:
+        keep_freed_memory()
         for cache in CPU_CACHES:
             os.environ.setdefault(cache, str(CACHED_SHAPES))
     alone = world.world_size == 1

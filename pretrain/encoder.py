@@ -6,7 +6,8 @@ way for one after the last layer, so that both forms have the same number of wei
 
     T  tokens of all rows, one row behind another      H  hidden_size
     B  rows                                            F  intermediate_size
-    A  num_attention_heads                             D  width of a head, H / A
+    R  tokens whose output is read                     D  width of a head, H / A
+    A  num_attention_heads
 
 Rows are ragged: nothing is padded. What is not a matrix product is an operation of `pretrain/kernels`; modules hold its
 weights, under the names that checkpoints know.
@@ -44,6 +45,10 @@ class Pass:
     def dropout(self, probability: float, site: int) -> Dropout | None:
         """The dropout at one site of the model; None where nothing is dropped."""
         return Dropout(probability, self.seed, site) if self.seed is not None and probability else None
+
+    def only(self, hidden_TH: Tensor, read_R: Tensor | None) -> Tensor:
+        """The tokens that are read, all of them different; None: all."""
+        return hidden_TH if read_R is None else self.kernels.gather_rows(hidden_TH, read_R)
 
 
 class Product(nn.Linear):
@@ -97,13 +102,13 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.output = Product(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_TH: Tensor, shared: Pass) -> Tensor:
-        """[T, H] → [T, H]."""
+    def forward(self, hidden_TH: Tensor, shared: Pass, read_R: Tensor | None = None) -> Tensor:
+        """[T, H] → [T, H], or [R, H]: all tokens' keys and values meet the queries of those that are read."""
         qkv_T3AD = self.qkv(hidden_TH).unflatten(-1, (3, self.heads, -1))
         dropout = shared.dropout(self.weights_dropout, self.site)
-        mixed_TAD = shared.kernels.attend(qkv_T3AD, shared.layout, dropout)
-        attended_TH: Tensor = self.output(mixed_TAD.flatten(1))
-        return attended_TH
+        mixed_TH = shared.kernels.attend(qkv_T3AD, shared.layout, dropout).flatten(1)
+        attended_RH: Tensor = self.output(shared.only(mixed_TH, read_R))
+        return attended_RH
 
 
 class EncoderLayer(nn.Module):
@@ -120,24 +125,25 @@ class EncoderLayer(nn.Module):
         self.feed_out = Product(config.intermediate_size, config.hidden_size)
         self.feed_norm = Norm(config)
 
-    def forward(self, hidden_TH: Tensor, shared: Pass) -> Tensor:
-        """[T, H] → [T, H]. A bias is read after its product: until then ZeRO 3 may let go of it."""
+    def forward(self, hidden_TH: Tensor, shared: Pass, read_R: Tensor | None = None) -> Tensor:
+        """[T, H] → [T, H], or [R, H]: only for the tokens `read_R`. A bias is read after its product (ZeRO 3)."""
         kernels, norm, feed_norm = shared.kernels, self.attention_norm, self.feed_norm
         after_attention = shared.dropout(self.dropout, self.first_site + 1)
         after_feed = shared.dropout(self.dropout, self.first_site + 2)
+        residual_RH = shared.only(hidden_TH, read_R)
         if self.is_pre_norm:
-            attended_TH = self.attention(kernels.layer_norm(hidden_TH, *norm.weights), shared)
-            hidden_TH = kernels.add(attended_TH, self.attention.output.bias, hidden_TH, after_attention)
-            fed_TH = self._feed(kernels.layer_norm(hidden_TH, *feed_norm.weights), kernels)
-            return kernels.add(fed_TH, self.feed_out.bias, hidden_TH, after_feed)
-        attended_TH, bias_H = self.attention(hidden_TH, shared), self.attention.output.bias
-        hidden_TH = kernels.add_norm(attended_TH, bias_H, hidden_TH, *norm.weights, after_attention)
-        fed_TH = self._feed(hidden_TH, kernels)
-        return kernels.add_norm(fed_TH, self.feed_out.bias, hidden_TH, *feed_norm.weights, after_feed)
+            attended_RH = self.attention(kernels.layer_norm(hidden_TH, *norm.weights), shared, read_R)
+            hidden_RH = kernels.add(attended_RH, self.attention.output.bias, residual_RH, after_attention)
+            fed_RH = self._feed(kernels.layer_norm(hidden_RH, *feed_norm.weights), kernels)
+            return kernels.add(fed_RH, self.feed_out.bias, hidden_RH, after_feed)
+        attended_RH, bias_H = self.attention(hidden_TH, shared, read_R), self.attention.output.bias
+        hidden_RH = kernels.add_norm(attended_RH, bias_H, residual_RH, *norm.weights, after_attention)
+        fed_RH = self._feed(hidden_RH, kernels)
+        return kernels.add_norm(fed_RH, self.feed_out.bias, hidden_RH, *feed_norm.weights, after_feed)
 
-    def _feed(self, hidden_TH: Tensor, kernels: Kernels) -> Tensor:
-        fed_TH: Tensor = self.feed_out(kernels.bias_gelu(self.feed_in(hidden_TH), self.feed_in.bias))
-        return fed_TH
+    def _feed(self, hidden_RH: Tensor, kernels: Kernels) -> Tensor:
+        fed_RH: Tensor = self.feed_out(kernels.bias_gelu(self.feed_in(hidden_RH), self.feed_in.bias))
+        return fed_RH
 
 
 class BertModel(nn.Module):
@@ -156,22 +162,27 @@ class BertModel(nn.Module):
         """The kernels for the device where a batch is."""
         return choose_kernels(batch.input_ids.device.type, self.backend)
 
-    def hidden_states(self, batch: Batch) -> Iterator[Tensor]:
+    def hidden_states(self, batch: Batch, read_R: Tensor | None = None) -> Iterator[Tensor]:
         """The embeddings' output, then each layer's, one by one; [T, H] each. The last is the encoder's output.
 
-        In training the seed of all dropouts is drawn from torch's generator of the device.
+        Where `read_R`, different places of the T axis, says which tokens of it are read, it is theirs alone [R, H]: of
+        the last layer nothing is computed for the others but keys and values. In training the seed of all dropouts is
+        drawn from torch's generator of the device.
         """
         device = batch.input_ids.device
         seed = torch.randint(1 << 62, (), device=device) if self.training else None
         layout = Layout(batch.offsets, len(batch.input_ids), batch.max_length)
         shared = Pass(self.kernels_for(batch), layout, seed)
         hidden_TH = self.embeddings(batch, shared)
-        for layer in self.encoder:
+        *lower, top = self.encoder
+        for layer in lower:
             yield hidden_TH
             hidden_TH = self._run_layer(layer, hidden_TH, shared)
-        yield hidden_TH if self.norm is None else shared.kernels.layer_norm(hidden_TH, *self.norm.weights)
+        yield hidden_TH
+        hidden_RH = self._run_layer(top, hidden_TH, shared, read_R)
+        yield hidden_RH if self.norm is None else shared.kernels.layer_norm(hidden_RH, *self.norm.weights)
 
-    def _run_layer(self, layer: nn.Module, hidden_TH: Tensor, shared: Pass) -> Tensor:
+    def _run_layer(self, layer: nn.Module, hidden_TH: Tensor, shared: Pass, read_R: Tensor | None = None) -> Tensor:
         if self.checkpoint_activations and torch.is_grad_enabled():
             # Flash attention alone draws from torch's generator; every other mask follows from the seed.
             run: Callable[..., Tensor] = partial(
@@ -179,14 +190,21 @@ class BertModel(nn.Module):
             )
         else:
             run = layer
-        out_TH: Tensor = run(hidden_TH, shared)
-        return out_TH
+        out_RH: Tensor = run(hidden_TH, shared, read_R)
+        return out_RH
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """The encoder's output [T, H], and that of each row's first token, pooled: [B, H], or None without pooler."""
-        for hidden_TH in self.hidden_states(batch):
-            last_TH = hidden_TH
+    def forward(self, batch: Batch, places_M: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The encoder's output [T, H], and that of each row's first token, pooled: [B, H], or None without pooler.
+
+        With M `places_M` of the T axis, all different and none a row's first, the output is theirs alone: [M, H].
+        """
+        first_B = batch.offsets[:-1].long()
+        read_R = places_M if places_M is None or self.pooler is None else torch.cat([first_B, places_M])
+        for hidden_RH in self.hidden_states(batch, read_R):
+            last_RH = hidden_RH
         if self.pooler is None:
-            return last_TH, None
-        first_BH = self.kernels_for(batch).gather_rows(last_TH, batch.offsets[:-1].long())
-        return last_TH, self.pooler(first_BH).tanh()
+            return last_RH, None
+        if places_M is None:
+            return last_RH, self.pooler(self.kernels_for(batch).gather_rows(last_RH, first_B)).tanh()
+        first_BH, last_MH = torch.split(last_RH, [len(first_B), len(places_M)])
+        return last_MH, self.pooler(first_BH).tanh()

@@ -2,7 +2,8 @@
 
 FLOPs are those of matrix products, 2 a multiply-add, forward and backward (twice the forward), as in PaLM's appendix B
 (Chowdhery et al. 2022). Only what the model needs is counted: true lengths, masked positions alone in the masked-LM
-head, nothing for padding or recomputation.
+head, nothing for padding or recomputation. They are the published model's: of its last layer we compute less
+(`BertModel.hidden_states`), which is not subtracted, so that an MFU compares with others'.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     T  tokens of all rows       B  rows     H  hidden_size
     M  masked positions         V  vocabulary
 
-Only the masked positions go through the masked-LM head. The losses are sums, so that the trainer can divide by the
+Only the masked positions go through the masked-LM head, and only they and each row's first token through most of the
+encoder's last layer: no other output of it is read. The losses are sums, so that the trainer can divide by the
 counts of the whole global batch; they are computed in fp32.
 """
 
@@ -63,9 +64,8 @@ class BertForPreTraining(nn.Module):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Word scores at the masked positions [M, V], and next-sentence scores [B, 2]; in the weights' precision."""
-        hidden_TH, pooled_BH = self.bert(batch)
-        kernels = self.bert.kernels_for(batch)
-        mlm_logits_MV = self.masked_lm.logits(kernels.gather_rows(hidden_TH, batch.masked_positions), kernels)
+        hidden_MH, pooled_BH = self.bert(batch, batch.masked_positions)
+        mlm_logits_MV = self.masked_lm.logits(hidden_MH, self.bert.kernels_for(batch))
         return mlm_logits_MV, None if self.next_sentence is None else self.next_sentence(pooled_BH)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -74,10 +74,8 @@ class BertForPreTraining(nn.Module):
         A plain tuple of tensors: DeepSpeed's ZeRO-3 hooks find them in nothing else. Without a next-sentence head its
         loss and count are zero.
         """
-        hidden_TH, pooled_BH = self.bert(batch)
-        kernels = self.bert.kernels_for(batch)
-        hidden_MH = kernels.gather_rows(hidden_TH, batch.masked_positions)
-        mlm_loss, mlm_correct = self.masked_lm(hidden_MH, batch.masked_ids, kernels)
+        hidden_MH, pooled_BH = self.bert(batch, batch.masked_positions)
+        mlm_loss, mlm_correct = self.masked_lm(hidden_MH, batch.masked_ids, self.bert.kernels_for(batch))
         if self.next_sentence is None:
             return mlm_loss, torch.zeros_like(mlm_loss), mlm_correct, torch.zeros_like(mlm_correct)
         nsp_logits_B2 = self.next_sentence(pooled_BH).float()

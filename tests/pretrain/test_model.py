@@ -97,6 +97,25 @@ def test_hidden_states_end_in_the_encoders_output() -> None:
     assert torch.equal(states[-1], model.bert(batch)[0])
 
 
+@pytest.mark.parametrize(("norm", "objective"), FORMS)
+def test_outputs_that_are_read_alone_are_those_of_the_whole(norm: str, objective: Objective) -> None:
+    model, batch = small_model(norm=norm, objective=objective), random_batch(5, rows=6)
+    places_M = batch.masked_positions
+    whole_TH, pooled_BH = model.bert(batch)
+    some_MH, pooled_too_BH = model.bert(batch, places_M)
+    pairs = [(some_MH, whole_TH[places_M])]
+    if pooled_BH is not None and pooled_too_BH is not None:
+        pairs.append((pooled_too_BH, pooled_BH))
+    assert len(pairs) == (2 if objective == "nsp" else 1)
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    of_some, of_whole = (
+        gradients(model, sum((part.sin().sum() for part in side), torch.zeros(()))) for side in zip(*pairs, strict=True)
+    )
+    for name, gradient in of_whole.items():
+        torch.testing.assert_close(of_some[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_without_a_sentence_objective_there_is_nothing_of_it() -> None:
     alone, both = small_model(objective="none"), small_model()
     assert both.state_dict().keys() - alone.state_dict().keys() == {
