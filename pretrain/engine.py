@@ -5,7 +5,8 @@ the gradients and makes the step, but the master weights are ours: its own bf16 
 bf16, makes an optimizer step at the start, and waits for the GPU once a parameter; its fp32 trains on a NaN.
 
 At every stage and precision gradients are accumulated and weights updated in fp32. In 16 bits the gradients travel
-between ranks as those at stages 1 to 3, and as fp32 at stage 0.
+between ranks as those at stages 1 to 3, and as fp32 at stage 0. One rank has nothing to share out: it trains at stage
+0, whatever the recipe says, and is the faster for it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.schema import OptimizerConfig, TrainConfig
 from pretrain import partition
+from pretrain.adamw import MasterAdamW
 from pretrain.distributed import World, rank_and_size
 from pretrain.lamb import Lamb
+from pretrain.masters import Masters
 from pretrain.optim import adamw, parameter_groups
 from pretrain.partition import Partition
 from pretrain.reading import Reading
@@ -34,7 +37,6 @@ from pretrain.reading import Reading
 log = logging.getLogger(__name__)
 
 BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, at most; DeepSpeed would take 500 million for any model
-CLIPPING_EPSILON = 1e-6  # what torch adds to the norm
 UNSAID = (
     "OVERFLOW",  # a skipped step: `StepResult` says it
     "untested optimizer",  # ours: it is tested
@@ -65,6 +67,7 @@ class Engine:
 
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> None:
         _check_precision(train, world)
+        train = train.model_copy(update={"zero_stage": _stage_for(train, world)})
         self.world = world
         self.zero_stage = train.zero_stage
         self._is_fp16 = train.precision == "fp16"
@@ -72,11 +75,11 @@ class Engine:
         self.optimizer_steps = 0  # the bias correction's t: steps made and not skipped
         self._clipping = optimizer.gradient_clipping
         groups = parameter_groups(model, optimizer.weight_decay)
-        is_lamb = optimizer.name == "lamb"
-        self._optimizer = Lamb(groups, optimizer, train.kernels) if is_lamb else adamw(groups, optimizer)
+        self._optimizer = _optimizer_for(groups, optimizer, train, world)
         self._optimizer.register_step_pre_hook(self._read_norm)
         self._norms: list[Reading] = []  # of the present step, read before each group's update
-        self._masters = _hold_masters(model, self._optimizer, train, world) if train.zero_stage == 0 else {}
+        self._masters = None if train.zero_stage else Masters(model, self._optimizer, train, world)
+        self._micro_steps = 0  # of the present step
         # DeepSpeed casts into new tensors; these keep the fp32 values, for masters that start from rounded ones.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
         config = deepspeed_config(model, optimizer, train)
@@ -111,6 +114,9 @@ class Engine:
         `loss` is this micro-batch's share of the global loss: shares add up, over micro-batches and ranks, to the loss
         that is trained on. Every rank makes the same number of micro-steps, which may change from step to step.
         """
+        if self._masters and not self._micro_steps:
+            self._masters.expect_gradients(once=last)
+        self._micro_steps += 1
         self._deepspeed.set_gradient_accumulation_boundary(last)
         # DeepSpeed averages over ranks (its `sum` is not there at stage 3) where shares are to be added.
         self._deepspeed.backward(loss * self.world.world_size, scale_wrt_gas=False)
@@ -119,7 +125,8 @@ class Engine:
         """Clip the accumulated gradients by their global norm and make one step, or skip it on all ranks."""
         for group in self._optimizer.param_groups:
             group |= {"lr": learning_rate, "step": self.optimizer_steps + 1}
-        result = self._step_sharded() if self.zero_stage else self._step_replicated()
+        self._micro_steps = 0
+        result = self._step_replicated(self._masters) if self._masters else self._step_sharded()
         self.optimizer_steps += not result.skipped
         return result
 
@@ -153,27 +160,21 @@ class Engine:
         if self.zero_stage:
             self._norms.append(Reading(torch.as_tensor(self._deepspeed.optimizer._global_grad_norm)))
 
-    def _step_replicated(self) -> StepResult:
+    def _step_replicated(self, masters: Masters) -> StepResult:
         """All ranks hold the same summed gradients, so that they decide alike."""
-        parameters = list(self.module.parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        grad_norm = norm.item()
+        grad_norm = masters.take_gradients(self._clipping)
         if not math.isfinite(grad_norm):
             self._deepspeed.zero_grad()
             return StepResult(math.inf, skipped=True)
-        if 0 < self._clipping < grad_norm + CLIPPING_EPSILON:  # else by a factor of 1: a pass over all gradients
-            nn.utils.clip_grads_with_norm_(parameters, self._clipping, norm)
-        for parameter, master in zip(parameters, self._masters.values(), strict=True):
-            master.grad = parameter.grad
         self._deepspeed.step()
-        for master in self._masters.values():
-            master.grad = None
-        self.partition.refresh()
+        masters.let_go()
+        if not isinstance(self._optimizer, MasterAdamW):
+            self.partition.refresh()
         return StepResult(grad_norm, skipped=False)
 
     def _make_partition(self) -> Partition:
-        if self.zero_stage == 0:
-            return partition.replicated(self.module, self._optimizer, self._masters, self.world)
+        if self._masters:
+            return partition.replicated(self.module, self._optimizer, self._masters.by_name, self.world)
         if self.zero_stage == 3:
             return partition.sharded(self.module, self._optimizer, self._deepspeed.optimizer, self.world)
         return partition.flat(self.module, self._optimizer, self._deepspeed.optimizer)
@@ -219,20 +220,20 @@ def _check_precision(train: TrainConfig, world: World) -> None:
         raise UserError("fp16 training is for GPUs, and this is a CPU", place="train.precision", mend=mend)
 
 
-def _hold_masters(
-    model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainConfig, world: World
-) -> dict[str, Tensor]:
-    """What the optimizer steps on at stage 0: the parameters, or in bf16 fp32 copies of them; gradients fp32 too."""
-    model.to(world.device)
-    masters: dict[str, Tensor] = dict(model.named_parameters())
-    if train.precision == "bf16":
-        for name, parameter in model.named_parameters():
-            masters[name] = parameter.detach().clone().requires_grad_()
-            parameter.data = parameter.data.to(torch.bfloat16)
-            parameter.grad_dtype = torch.float32
-        for group in optimizer.param_groups:
-            group["params"] = [masters[name] for name in group["names"]]
-    return masters
+def _stage_for(train: TrainConfig, world: World) -> int:
+    """The recipe's stage, or 0 for one rank; fp16 and offload are DeepSpeed's, at any other."""
+    alone = world.world_size == 1 and train.precision != "fp16" and not train.offload_optimizer
+    return 0 if alone else train.zero_stage
+
+
+def _optimizer_for(
+    groups: list[dict[str, Any]], optimizer: OptimizerConfig, train: TrainConfig, world: World
+) -> torch.optim.Optimizer:
+    if optimizer.name == "lamb":
+        return Lamb(groups, optimizer, train.kernels)
+    narrow = train.precision == "bf16" and train.zero_stage == 0
+    is_alone_on_cpu = world.world_size == 1 and world.device.type == "cpu"
+    return adamw(groups, optimizer, MasterAdamW if narrow and is_alone_on_cpu else torch.optim.AdamW)
 
 
 def _import_deepspeed(world: World) -> Any:

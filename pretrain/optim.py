@@ -28,9 +28,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def adamw(groups: list[dict[str, Any]], optimizer: OptimizerConfig) -> torch.optim.AdamW:
+def adamw(
+    groups: list[dict[str, Any]], optimizer: OptimizerConfig, kind: type[torch.optim.AdamW] = torch.optim.AdamW
+) -> torch.optim.AdamW:
     """AdamW in one pass over memory, on CPU and GPU; its learning rate is 0 until a step sets it."""
-    return torch.optim.AdamW(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
+    return kind(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
 
 
 def ensure_moments(optimizer: torch.optim.Optimizer, weights: Tensor) -> dict[str, Tensor]:

@@ -78,9 +78,10 @@ def replicated(model: nn.Module, optimizer: Optimizer, masters: dict[str, Tensor
 
     @torch.no_grad()
     def refresh() -> None:
-        for name, parameter in model.named_parameters():
-            if parameter is not masters[name]:
-                parameter.copy_(masters[name])
+        parameters = dict(model.named_parameters())
+        apart = [name for name, parameter in parameters.items() if parameter is not masters[name]]
+        if apart:
+            torch._foreach_copy_([parameters[name] for name in apart], [masters[name] for name in apart])
 
     return Partition(places, fragments, list(_shares(fragments, world)), refresh)
 

@@ -168,8 +168,12 @@ def ask(pipe: Any, steps: int) -> Turn:
 def serve(peer: str, run: str, pipe: Connection) -> None:
     """A peer's process: so many steps when asked, until asked for none."""
     recipe = load_recipe(Path(run) / "recipe.toml")
-    world = start(recipe.cluster)
-    with closing(ours(Path(run), world) if peer == "ours" else theirs(recipe, world, peer == "compiled")) as turns:
+    if peer == "ours":
+        turns = ours(Path(run), start(recipe.cluster))
+    else:  # a process as their users have it: `start` tunes its memory
+        torch.set_num_threads(recipe.cluster.cpu_threads or torch.get_num_threads())
+        turns = theirs(recipe, torch.device("cuda" if CUDA else "cpu"), peer == "compiled")
+    with closing(turns):
         next(turns)
         while count := pipe.recv():
             pipe.send(turns.send(count))
@@ -190,14 +194,14 @@ def ours(run: Path, world: World) -> Generator[Turn | None, int]:
             turn = clock.turn(trainer.recipe, taken, sum(step.tokens for step in taken), metrics.loss)
 
 
-def theirs(recipe: Recipe, world: World, compiled: bool) -> Generator[Turn | None, int]:
+def theirs(recipe: Recipe, device: torch.device, compiled: bool) -> Generator[Turn | None, int]:
     """transformers' model in the loop that its users write."""
     torch.manual_seed(recipe.train.seed)
     manifest, turn = read_manifest(Path(recipe.data.dataset)), None
     fields = to_hugging_face_config(recipe.model, manifest.vocabulary.size)
     config = transformers.BertConfig.from_dict(fields, attn_implementation="sdpa")
     model: Any = transformers.BertForPreTraining(config)
-    model.to(world.device).train()
+    model.to(device).train()
     run_model = torch.compile(model) if compiled else model
     optimizer = recipe.optimizer
     adam = torch.optim.AdamW(
@@ -211,10 +215,10 @@ def theirs(recipe: Recipe, world: World, compiled: bool) -> Generator[Turn | Non
     with closing(loader_of(recipe, manifest).steps(0, repeat(recipe.train.global_batch_size))) as steps:
         while True:
             taken = list(islice(steps, (yield turn)))
-            ready = [padded_inputs(step, length, world.device) for step in taken]
-            with Clock(world.device) as clock:
+            ready = [padded_inputs(step, length, device) for step in taken]
+            with Clock(device) as clock:
                 for inputs in ready:
-                    with torch.autocast(world.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"):
+                    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"):
                         loss = run_model(**inputs).loss
                     adam.zero_grad()
                     loss.backward()
