@@ -145,6 +145,8 @@ class Cost:
     def state_bytes(self, stage: int, ranks: int) -> float:
         """Bytes a weight on each rank: the weight, fp32 gradient, master and two moments, buffers of reductions."""
         weight = self.element_bytes
+        if ranks == 1 and not (self.recipe.train.offload_optimizer or self.recipe.train.precision == "fp16"):
+            stage = 0  # as the engine has it
         buffer = weight * min(1.0, BUCKET_ELEMENTS / self.parameters)
         if self.recipe.train.offload_optimizer and self.hardware.name != "cpu":
             # Gradients leave as they come (Ren et al. 2021, section 4.1). As published: not measured here.
@@ -172,15 +174,15 @@ class Cost:
         decoder = size * self.vocabulary_size * model.hidden_size
         head = max(decoder, min(rows * size * self.masked_tokens * self.vocabulary_size, LOGITS_BYTES))
         if not self.recipe.train.activation_checkpointing:
-            return decoder + head + rows * (model.num_hidden_layers * self._layer_bytes + self._embedding_bytes)
+            return decoder + head + rows * (self._layers_bytes + self._embedding_bytes)
         inputs = self.length * model.num_hidden_layers * size * model.hidden_size
-        return decoder + rows * (inputs + self._embedding_bytes) + max(head, rows * self._layer_bytes)
+        return decoder + rows * (inputs + self._embedding_bytes) + max(head, rows * self._layer_bytes())
 
     @property
     def _computed_bytes(self) -> float:
         """All that passes through memory for one row: what its forward makes for its backward, and fp32 logits."""
         logits = 12 * self.masked_tokens * self.vocabulary_size
-        return self.recipe.model.num_hidden_layers * self._layer_bytes + self._embedding_bytes + logits
+        return self._layers_bytes + self._embedding_bytes + logits
 
     @property
     def _embedding_bytes(self) -> float:
@@ -189,8 +191,13 @@ class Cost:
         return self.length * (32 + (0 if self.is_fused else (4 + dropped) * self.recipe.model.hidden_size))
 
     @property
-    def _layer_bytes(self) -> float:
-        """What one layer makes for one row's backward.
+    def _layers_bytes(self) -> float:
+        """What all layers make for one row's backward; the last one's output is read at a few tokens."""
+        read_share = (self.masked_tokens + 1) / self.length
+        return (self.recipe.model.num_hidden_layers - 1) * self._layer_bytes() + self._layer_bytes(read_share)
+
+    def _layer_bytes(self, read_share: float = 1.0) -> float:
+        """What one layer makes for one row's backward, if that share of its output is read.
 
         Of the hidden width: queries, keys and values, and them again where attention pads them; what attention gives,
         and what each of two LayerNorms takes in, in fp32 without fused kernels, and gives; without these two masks of
@@ -198,8 +205,10 @@ class Cost:
         """
         model, size = self.recipe.model, self.element_bytes
         dropped = 2 * size if model.hidden_dropout_prob else 0
-        layer = size * (3 if self.is_flash else 6) + (5 * size if self.is_fused else 3 * size + 8 + dropped)
-        layer = model.hidden_size * layer + 2 * size * model.intermediate_size
+        attention = size * (4 if self.is_flash else 7)
+        norms = 4 * size if self.is_fused else 2 * size + 8 + dropped
+        read = model.hidden_size * norms + 2 * size * model.intermediate_size
+        layer = model.hidden_size * attention + read_share * read
         if not self.is_flash:  # softmax of the scores, padded; with dropout its mask, and what is left
             scores = size * (3 if model.attention_probs_dropout_prob else 1)
             layer += scores * model.num_attention_heads * self.recipe.data.max_seq_length
