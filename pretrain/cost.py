@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from configs.schema import Recipe
-from pretrain.flops import bert_parameters, row_flops
+from pretrain.flops import FORWARD_AND_BACKWARD, bert_parameters, row_flops
 from pretrain.schedule import rows_of_all_steps
 
 GIB = 2**30
@@ -254,8 +254,14 @@ class Cost:
     def row_s(self) -> float:
         """Forward and backward of one full row on one device."""
         anew = RECOMPUTED if self.recipe.train.activation_checkpointing else 1.0
-        products_s = anew * self.row_flops / (self.hardware.peak_flops * MATMUL_SHARE)
+        products_s = anew * (self.row_flops - self._unread_flops) / (self.hardware.peak_flops * MATMUL_SHARE)
         return products_s + PASSES_OVER_ACTIVATIONS * self._computed_bytes / (self.hardware.memory_gb_s * 1e9)
+
+    @property
+    def _unread_flops(self) -> int:
+        """What the last layer does not compute, for the tokens of a row that are neither masked nor its first."""
+        model, unread = self.recipe.model, self.length - self.masked_tokens - 1
+        return FORWARD_AND_BACKWARD * 2 * unread * model.hidden_size * (model.hidden_size + 2 * model.intermediate_size)
 
     def communication_bytes(self, ranks: int, accumulation: int) -> float:
         """What a rank sends in a step, by ring algorithms (Rajbhandari et al. 2020, section 7).
