@@ -325,6 +325,14 @@ class TrainConfig(Section):
         False, description="Skip a step whose loss is 6 deviations above the last steps' mean; else it is only logged."
     )
 
+    def stage_on(self, ranks: int) -> int:
+        """The ZeRO stage that so many ranks train at: one has nothing to share out, and stage 0 is the faster.
+
+        fp16 and offload are DeepSpeed's, at any other stage.
+        """
+        is_deepspeeds = self.precision == "fp16" or self.offload_optimizer
+        return self.zero_stage if ranks > 1 or is_deepspeeds else 0
+
     @model_validator(mode="after")
     def _precision_fits_stage(self) -> TrainConfig:
         if self.precision == "fp16" and self.zero_stage == 0:

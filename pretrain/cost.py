@@ -145,8 +145,7 @@ class Cost:
     def state_bytes(self, stage: int, ranks: int) -> float:
         """Bytes a weight on each rank: the weight, fp32 gradient, master and two moments, buffers of reductions."""
         weight = self.element_bytes
-        if ranks == 1 and not (self.recipe.train.offload_optimizer or self.recipe.train.precision == "fp16"):
-            stage = 0  # as the engine has it
+        stage = self.recipe.train.model_copy(update={"zero_stage": stage}).stage_on(ranks)
         buffer = weight * min(1.0, BUCKET_ELEMENTS / self.parameters)
         if self.recipe.train.offload_optimizer and self.hardware.name != "cpu":
             # Gradients leave as they come (Ren et al. 2021, section 4.1). As published: not measured here.

@@ -67,7 +67,7 @@ class Engine:
 
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> None:
         _check_precision(train, world)
-        train = train.model_copy(update={"zero_stage": _stage_for(train, world)})
+        train = train.model_copy(update={"zero_stage": train.stage_on(world.world_size)})
         self.world = world
         self.zero_stage = train.zero_stage
         self._is_fp16 = train.precision == "fp16"
@@ -218,12 +218,6 @@ def _check_precision(train: TrainConfig, world: World) -> None:
     if train.precision == "fp16" and world.device.type != "cuda":
         mend = 'set it to "bf16" or "fp32", or train on a GPU'
         raise UserError("fp16 training is for GPUs, and this is a CPU", place="train.precision", mend=mend)
-
-
-def _stage_for(train: TrainConfig, world: World) -> int:
-    """The recipe's stage, or 0 for one rank; fp16 and offload are DeepSpeed's, at any other."""
-    alone = world.world_size == 1 and train.precision != "fp16" and not train.offload_optimizer
-    return 0 if alone else train.zero_stage
 
 
 def _optimizer_for(

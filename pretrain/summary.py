@@ -42,7 +42,7 @@ def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: st
     return [
         f"model    {_model(recipe, vocabulary_size)}",
         f"batch    {_batch(recipe, world_size)}",
-        f"ranks    {world_size} on {device}, ZeRO stage {recipe.train.zero_stage}, {recipe.train.precision}",
+        f"ranks    {world_size} on {device}, ZeRO stage {recipe.train.stage_on(world_size)}, {recipe.train.precision}",
     ]
 
 
