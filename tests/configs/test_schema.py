@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from configs.schema import DataConfig, Recipe, Section, digest_of
+from configs.schema import DataConfig, Recipe, Section, TrainConfig, digest_of
 
 
 def all_sections(section: type[Section] = Recipe) -> Iterator[type[Section]]:
@@ -116,3 +116,11 @@ def test_the_digest_is_of_canonical_json() -> None:
     assert digest_of({"b": 1, "a": "é"}) == digest_of({"a": "é", "b": 1})
     # sha256 of {"a":1}
     assert digest_of({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+
+
+def test_one_rank_trains_at_stage_0_unless_deepspeed_must_do_it() -> None:
+    for stage in (0, 1, 2, 3):
+        train = TrainConfig.model_validate({"zero_stage": stage})
+        assert (train.stage_on(1), train.stage_on(2)) == (0, stage)
+    for field in ({"precision": "fp16"}, {"offload_optimizer": True}):
+        assert TrainConfig.model_validate({"zero_stage": 2} | field).stage_on(1) == 2
