@@ -13,8 +13,8 @@ GROWTH_BYTES = 64 << 20
 def keep_freed_memory() -> None:
     """Have what a step frees serve the next one, instead of going back to the system.
 
-    glibc maps each large tensor anew: the system then clears it page by page at every step, a tenth of a step's time
-    for BERT base. Other C libraries are left as they are.
+    glibc maps each large tensor anew: the system then clears it page by page at every step, 0.2 of the 3.4 CPU-seconds
+    that one of BERT base takes. Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -145,7 +145,6 @@ class Cost:
     def state_bytes(self, stage: int, ranks: int) -> float:
         """Bytes a weight on each rank: the weight, fp32 gradient, master and two moments, buffers of reductions."""
         weight = self.element_bytes
-        stage = self.recipe.train.model_copy(update={"zero_stage": stage}).stage_on(ranks)
         buffer = weight * min(1.0, BUCKET_ELEMENTS / self.parameters)
         if self.recipe.train.offload_optimizer and self.hardware.name != "cpu":
             # Gradients leave as they come (Ren et al. 2021, section 4.1). As published: not measured here.
@@ -242,7 +241,7 @@ class Cost:
             ranks=ranks,
             micro_batch_size=micro_batch,
             accumulation=accumulation,
-            memory=self.memory(ranks, micro_batch),
+            memory=self.memory(ranks, micro_batch, self.recipe.train.stage_on(ranks)),
             compute_s=compute_s,
             communication_gb=communicated / 1e9,
             communication_s=communication_s,

@@ -5,8 +5,7 @@ the gradients and makes the step, but the master weights are ours: its own bf16 
 bf16, makes an optimizer step at the start, and waits for the GPU once a parameter; its fp32 trains on a NaN.
 
 At every stage and precision gradients are accumulated and weights updated in fp32. In 16 bits the gradients travel
-between ranks as those at stages 1 to 3, and as fp32 at stage 0. One rank has nothing to share out: it trains at stage
-0, whatever the recipe says, and is the faster for it.
+between ranks as those at stages 1 to 3, and as fp32 at stage 0.
 """
 
 from __future__ import annotations
@@ -67,7 +66,6 @@ class Engine:
 
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> None:
         _check_precision(train, world)
-        train = train.model_copy(update={"zero_stage": train.stage_on(world.world_size)})
         self.world = world
         self.zero_stage = train.zero_stage
         self._is_fp16 = train.precision == "fp16"

@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--hidden-size", type=int, default=128)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--rows", type=int, default=32, help="rows a step")
-    parser.add_argument("--zero-stage", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="of each program; several on a busy machine only wait")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -95,7 +94,6 @@ def recipe_of(arguments: argparse.Namespace, manifest: Manifest, steps: int) -> 
                 "steps": steps,
                 "global_batch_size": arguments.rows,
                 "micro_batch_size": arguments.rows,
-                "zero_stage": arguments.zero_stage,
                 "precision": "fp32",
                 "log_every_steps": 100,
             },

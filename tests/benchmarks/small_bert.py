@@ -16,7 +16,7 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_of(arguments: argparse.Namespace, folder: Path, *settings: str) -> Recipe:
-    """One CPU thread a rank; data set and runs in `folder`. `settings` as in `bertrain train --set`."""
+    """One CPU thread a rank; data set and runs in `folder`. `settings` as on `bertrain train`'s command line."""
     shape = [
         f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
         "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",

@@ -83,7 +83,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of measuring, all peers together")
     parser.add_argument("--optimizer", choices=("adamw", "lamb"), default="adamw", help="ours; theirs is AdamW")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="of both")
-    parser.add_argument("--zero-stage", type=int, choices=(0, 1, 2, 3), default=1)
     parser.add_argument("--threads", type=int, default=0, help="of each peer on a CPU; all cores by default")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     arguments = parser.parse_args()
@@ -124,7 +123,6 @@ def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
         "optimizer": {"name": arguments.optimizer, "warmup_steps": 100},
         "train": {
             "precision": arguments.precision,
-            "zero_stage": arguments.zero_stage,
             "global_batch_size": rows,
             "micro_batch_size": rows,
         },
@@ -310,7 +308,7 @@ def report(recipe: Recipe, turns: dict[str, list[Turn]], matmul_flops: float) ->
         "length": recipe.data.max_seq_length,
         "precision": recipe.train.precision,
         "optimizer": recipe.optimizer.name,
-        "zero_stage": recipe.train.zero_stage,
+        "zero_stage": recipe.train.stage_on(1),
         "device": torch.cuda.get_device_name() if CUDA else "CPU",
         "torch": torch.__version__,
         "rounds": len(turns[next(iter(turns))]),
