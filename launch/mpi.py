@@ -19,6 +19,7 @@ from configs.errors import UserError
 from configs.schema import Recipe
 from launch import starts
 from launch.batch_script import ranks_per_node
+from launch.place import ASK_NO_DISPLAY
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -71,8 +72,7 @@ def run(recipe: Recipe, run: Path) -> int:
 
 def _run_once(argv: Sequence[str], received: list[int]) -> None:
     """mpirun passes SIGUSR1 on to every rank, and ends them at once after any other signal."""
-    # hwloc asks every X display for its GPUs, that is ports 6000 to 6009, where TensorBoard (6006) never answers.
-    environment = {"HWLOC_COMPONENTS": "-gl", **os.environ}
+    environment = {**ASK_NO_DISPLAY, **os.environ}
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
     told = 0
     try:

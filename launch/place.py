@@ -6,6 +6,7 @@ together: rank 0 offers its addresses and a port, and the first that every other
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,9 @@ from configs.errors import UserError
 
 LOOPBACK = "127.0.0.1"
 REACH_S = 5.0
+
+# For hwloc, which asks every X display for its GPUs: ports 6000 to 6009, where TensorBoard (6006) never answers.
+ASK_NO_DISPLAY = {"HWLOC_COMPONENTS": "-gl"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ def mpi_place() -> Place:
 
     `UserError` when mpi4py or the MPI library is missing, or the ranks cannot reach rank 0.
     """
+    os.environ |= {**ASK_NO_DISPLAY, **os.environ}
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:

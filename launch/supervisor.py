@@ -14,7 +14,6 @@ Ranks have sessions of their own, so that a terminal's Ctrl-C reaches them once,
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import re
@@ -29,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.files import explain_write_errors
+from launch.child import dies_with
 from launch.rank_log import TRACEBACK, LiveOutput, RankLog, last_words
 
 DONE, FAILED, USER_ERROR, STOPPED = 0, 1, 2, 75
@@ -46,9 +46,6 @@ CONSEQUENCE = re.compile(
     r"|communicator was aborted|socket timeout|timed out waiting|distributed_c10d\.py\", line \d+ in ",
     re.IGNORECASE,
 )
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class Rank:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()),
+                preexec_fn=dies_with(os.getpid()),
             )
         self.descriptor = os.pidfd_open(self.process.pid)
 
@@ -275,14 +272,3 @@ def _handling(numbers: Sequence[signal.Signals], note: Callable[[signal.Signals]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    """For a child between fork and exec: the kernel kills it when its parent dies, even if that was a moment ago."""
-
-    def ask_the_kernel() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask_the_kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
+from launch.child import dies_with
 from launch.console import console, needed
 from launch.run_folder import find_run
 
@@ -27,13 +29,13 @@ def serve(runs: Sequence[Path], port: int) -> int:
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
         for name, run in named(runs).items():
             (Path(folder) / name).symlink_to((run / EVENTS).absolute())
-        free = free_port(port)
-        host = f"{getpass.getuser()}@{socket.gethostname()}"
-        console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
-        console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that TensorBoard ends with us
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            return subprocess.call(command(Path(folder), free))
+            free = free_port(port)
+            host = f"{getpass.getuser()}@{socket.gethostname()}"
+            console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
+            console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
+            return subprocess.call(command(Path(folder), free), preexec_fn=dies_with(os.getpid()))
         except KeyboardInterrupt:  # the usual end
             return 0
 

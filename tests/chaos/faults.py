@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -21,14 +23,13 @@ def kill(training: Training, draw: random.Random) -> None:
     _kill_one(training, draw)
 
 
-def kill_in_save(training: Training, draw: random.Random) -> bool:
-    """SIGKILL to a rank while a checkpoint is written. Whether it was: a save that was over leaves nothing behind."""
-    saves = draw.randint(0, 2)
+def kill_in_save(training: Training, draw: random.Random) -> None:
+    """SIGKILL to a rank while a checkpoint is written."""
+    saves = draw.randint(1, 3)  # the first one clears away what an earlier kill has left
     training.wait_for(lambda: training.output(0).count("\nsaved ") >= saves)
-    training.wait_for(lambda: bool(training.partial()), pause_s=0.0005)
-    time.sleep(draw.uniform(0, 0.03))
+    files = draw.randint(0, 3)
+    training.wait_for(lambda: _is_held_in_save(training, files), pause_s=0.0005)
     _kill_one(training, draw)
-    return bool(training.partial())
 
 
 def stop(training: Training, draw: random.Random) -> None:
@@ -73,8 +74,34 @@ def stall_too_long(training: Training, draw: random.Random, disk: Disk) -> None:
     assert training.end() == 1
 
 
+def _is_held_in_save(training: Training, files: int) -> bool:
+    """Stop the ranks once an unfinished save has so many files. A save that was over by then is let go."""
+    if not any(_count(folder) >= files for folder in training.partial()):
+        return False
+    ranks = training.ranks()
+    for rank in ranks:
+        rank.suspend()
+    while any(rank.status() != psutil.STATUS_STOPPED for rank in ranks):
+        time.sleep(0.0005)
+    if training.partial():
+        return True
+    for rank in ranks:
+        rank.resume()
+    return False
+
+
+def _count(folder: Path) -> int:
+    """Files in a folder that may go at any time; -1 once it has gone."""
+    with suppress(FileNotFoundError):
+        return len(os.listdir(folder))
+    return -1
+
+
 def _kill_one(training: Training, draw: random.Random) -> None:
-    victim: psutil.Process = draw.choice(training.ranks())
-    victim.send_signal(signal.SIGKILL)
+    ranks = training.ranks()
+    draw.choice(ranks).kill()
+    for rank in ranks:
+        with suppress(psutil.NoSuchProcess):
+            rank.resume()
     assert training.end() == 1
     assert "was killed by SIGKILL" in training.verdict()

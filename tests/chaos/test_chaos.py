@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,15 @@ from tests.chaos.training import GLOBAL_BATCH_SIZE, ROWS, STEPS, Training, Zygot
 
 SEED = 4
 FEW = {"kill": 1, "kill in save": 2, "stop": 1}
+WITHOUT_DISK = {"kill": faults.kill, "kill in save": faults.kill_in_save, "stop": faults.stop}
 FIFTY = {"kill": 18, "kill in save": 20, "stop": 6, "fill": 3, "stall": 2, "stall too long": 1}
 
 
 @pytest.fixture
-def training(zygote: Zygote, tmp_path: Path) -> Training:
-    return Training(zygote, tmp_path / "runs", train={"steps": 60})
+def training(zygote: Zygote, tmp_path: Path) -> Iterator[Training]:
+    training = Training(zygote, tmp_path / "runs", train={"steps": 60})
+    yield training
+    training.abandon()
 
 
 def test_a_few_faults(training: Training) -> None:
@@ -71,11 +75,8 @@ def disturb(training: Training, wanted: dict[str, int], place: disk.Disk | None)
     while todo:
         name = todo.pop()
         resume(training)
-        if name == "kill in save" and not faults.kill_in_save(training, draw):
-            todo.append(name)  # too late: the save was over
-            continue
-        if name in ("kill", "stop"):
-            {"kill": faults.kill, "stop": faults.stop}[name](training, draw)
+        if name in WITHOUT_DISK:
+            WITHOUT_DISK[name](training, draw)
         if place:
             if name == "stall too long":
                 faults.stall_too_long(training, draw, place)

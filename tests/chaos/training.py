@@ -143,8 +143,15 @@ class Training:
     def end(self) -> int:
         """Wait for the end; the exit code. Nothing that was started may be left."""
         code = int(self.zygote.answer())
+        self._launcher = None
         assert self.zygote.children() == []
         return code
+
+    def abandon(self) -> None:
+        """After a test that failed: what it has left running would answer in the next one's place."""
+        if self._launcher:
+            self._launcher.kill()
+            self.zygote.answer()
 
     def output(self, rank: int) -> str:
         """What a rank has printed since the last start."""

@@ -15,15 +15,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import psutil
 
-from tests.processes import started_with
+from launch.place import ASK_NO_DISPLAY
+from tests.processes import started_with, wait_until
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
@@ -87,7 +87,9 @@ class SlurmCluster:
         self.gpus = gpus  # a node; by name only
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket needs a short path
-        self.env = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        # The daemons load PMIx, whose hwloc would ask the ports of X displays, where a TensorBoard never answers.
+        self.env = {**os.environ, **ASK_NO_DISPLAY}
+        self.env |= {"PATH": SEARCH_PATH, "SLURM_CONF": str(self.folder / "slurm.conf")}
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.kill_wait_s = kill_wait_s
 
@@ -237,14 +239,6 @@ def free_ports(count: int) -> list[int]:
     finally:
         for one in sockets:
             one.close()
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
-    """Return when `condition` holds; fail after `timeout_s`, naming `what` was waited for."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.05)
 
 
 def job_script(path: Path, body: Sequence[str], *options: str) -> Path:

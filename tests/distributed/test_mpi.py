@@ -16,7 +16,8 @@ import pytest
 
 from configs.recipe import load_recipe
 from launch import mpi, run_folder, starts
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("mpirun") is None,
@@ -67,6 +68,8 @@ def test_what_listens_where_an_x_display_would_be_holds_up_nothing(tmp_path: Pat
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # never answers
             run = make_run(tmp_path, 2, 0.01)
             assert start(run).wait(60) == 0
+            alone = "from launch.place import mpi_place; print(mpi_place().world_size)"
+            assert subprocess.check_output([sys.executable, "-c", alone], timeout=60) == b"1\n"
             return
     pytest.skip("every display's port is taken")
 

@@ -12,8 +12,9 @@ import pytest
 from configs.recipe import load_recipe, shipped_recipes
 from launch import batch_script, doctor, run_folder, slurm, starts
 from preprocessing.vocabulary_training import train_vocabulary
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.preprocessing.corpora import make_documents, small_config, write_text
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
 STAND_IN = Path(__file__).parent / "stand_in"

@@ -6,7 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, job_script, missing_program, wait_until
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, job_script, missing_program
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
 BODY = ["srun --ntasks=2 bash -c 'echo task $SLURM_PROCID on $SLURMD_NODENAME'", "sleep 300"]

@@ -14,9 +14,10 @@ from configs.recipe import load_recipe
 from launch import mpi, run_folder, starts
 from pretrain.metrics import read_metrics
 from tests.distributed import slurm_network
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program, wait_until
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.distributed.slurm_network import NetworkedCluster
 from tests.integration.small import command, environment, write_small
+from tests.processes import wait_until
 from tests.pypi import fetch
 
 pytestmark = [

@@ -19,6 +19,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from configs.recipe import load_recipe, write_recipe
 from launch.tensorboard import command, free_port, named
+from tests.processes import started_with, wait_until
 
 
 def make_run(run: Path) -> None:
@@ -68,6 +69,21 @@ def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path)
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
     assert process.wait(10) == 0
+
+
+def test_however_it_ends_tensorboard_ends_too(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    arguments = ["tensorboard", str(tmp_path / "run"), "--port", str(free_port(20_000))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launch.cli", *arguments],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: len(started_with(f"TMPDIR={tmp_path}")) == 2, 30, "TensorBoard")
+    process.kill()
+    process.wait()
+    wait_until(lambda: not started_with(f"TMPDIR={tmp_path}"), 5, "TensorBoard's end")
 
 
 def test_it_listens_on_localhost_only() -> None:
