@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
+from preprocessing.parquet_pages import page_sizes
 from preprocessing.sources import Meter, open_stored
 
 _BATCH_ROWS = 64
@@ -38,7 +38,7 @@ def parquet_rows(path: str, start: int, end: int, column: str, meter: Meter) -> 
             if group.num_rows and start <= _begin(group.column(0)) < end:
                 chunks = map(group.column, range(group.num_columns))  # more than columns, where these are nested
                 texts = next(chunk for chunk in chunks if chunk.path_in_schema == column)
-                _check_page(stream, _begin(texts), path)
+                _check_pages(texts, path)
                 rows = min(_BATCH_ROWS, 1 + _BATCH_BYTES * group.num_rows // (texts.total_uncompressed_size + 1))
                 for batch in file.iter_batches(rows, [number], [column], use_threads=False):
                     values = batch.column(column).cast(pa.large_binary())
@@ -54,28 +54,17 @@ def _begin(chunk: pq.ColumnChunkMetaData) -> int:
     return int(min(offset for offset in offsets if offset))  # none, and 0 with some writers: no dictionary
 
 
-def _check_page(stream: BinaryIO, begin: int, path: str) -> None:
-    """Raise `UserError` where a column's first page would fill the memory; the others are seldom larger.
-
-    pyarrow does not tell a page's size: it is the second field of the page's header, in Thrift's compact protocol.
-    """
-    stream.seek(begin)
-    header = iter(stream.read(16))
-    sizes = [_thrift_int(header) for _ in range(2)]  # the page's type, its bytes unpacked
-    if sizes[1] > _MOST_PAGE_BYTES:
-        cause = f"a page of {sizes[1] >> 20} MiB, which is more than {_MOST_PAGE_BYTES >> 20} and is unpacked whole"
+def _check_pages(texts: pq.ColumnChunkMetaData, path: str) -> None:
+    """Raise `UserError` where one of a column's pages would fill the memory."""
+    if texts.total_uncompressed_size <= _MOST_PAGE_BYTES:
+        return
+    begin = _begin(texts)
+    with open_stored(path, Meter()) as stream:  # what is looked at here is read, and counted, later
+        most = max(page_sizes(stream, begin, begin + texts.total_compressed_size), default=0)
+    if most > _MOST_PAGE_BYTES:
+        cause = f"a page of {most >> 20} MiB, which is more than {_MOST_PAGE_BYTES >> 20} and is unpacked whole"
         mend = "write the file with fewer rows a page (pyarrow: write_batch_size=16), or as JSONL"
         raise UserError(cause, place=path, mend=mend)
-
-
-def _thrift_int(field: Iterator[int]) -> int:
-    """The value of a field of type i32: a byte of key, then seven bits a byte, zigzag."""
-    next(field, 0)
-    value = shift = 0
-    while (byte := next(field, 0)) & 0x80:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-    return (value | byte << shift) >> 1
 
 
 def _check_column(schema: pa.Schema, column: str, path: str) -> None:
@@ -93,6 +82,6 @@ def _check_column(schema: pa.Schema, column: str, path: str) -> None:
 def _explained(path: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         cause = f"the Parquet file is damaged or truncated, or is none ({error})"
         raise UserError(cause, place=path, mend="fetch it again, or mend the corpus's format") from error

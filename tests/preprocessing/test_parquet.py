@@ -92,6 +92,16 @@ def test_page_that_would_fill_the_memory_is_an_error(
     assert (raised.value.place, "write_batch_size" in raised.value.mend) == (str(path), True)
 
 
+def test_page_that_would_fill_the_memory_is_found_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["short"] * 1_000 + ["long " * 400_000, "short"]
+    path = write(tmp_path / "a.parquet", texts, use_dictionary=False, write_batch_size=1, compression="zstd")
+    monkeypatch.setattr("preprocessing.parquet._MOST_PAGE_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="a page of 1 MiB"):
+        next(parquet_rows(str(path), 0, 1 << 40, "text", Meter()))
+
+
 def test_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", ["one"])
     with pytest.raises(UserError, match="no column 'body'") as raised:

@@ -1,0 +1,72 @@
+"""The sizes of a Parquet column's pages: pyarrow does not tell them, the header before each page does.
+
+A header is a struct in Thrift's compact protocol: fields, each a byte of key and a value, up to a zero byte. Field 2 of
+a page's header is its size unpacked and field 3 its size as stored (parquet.thrift, `PageHeader`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+_UNPACKED, _STORED = 2, 3
+_TRUE, _FALSE, _BYTE, _INTS, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, (4, 5, 6), 7, 8, 12
+
+
+def page_sizes(stream: BinaryIO, begin: int, end: int) -> Iterator[int]:
+    """The bytes, unpacked, of each page between these offsets. Raises `ValueError` where no header stands."""
+    while begin < end:
+        stream.seek(begin)
+        header = _struct(stream)
+        unpacked, stored = header.get(_UNPACKED, -1), header.get(_STORED, -1)
+        if unpacked < 0 or stored < 0:
+            raise ValueError(f"no page begins at byte {begin}")
+        yield unpacked
+        begin = stream.tell() + stored
+
+
+def _struct(stream: BinaryIO) -> dict[int, int]:
+    """The numbers among a struct's fields, by the fields' numbers; the others are passed over."""
+    numbers: dict[int, int] = {}
+    field = 0
+    while key := _byte(stream):
+        field = field + (key >> 4) if key >> 4 else _number(stream)
+        kind = key & 15
+        if kind in _INTS:
+            numbers[field] = _number(stream)
+        else:
+            _pass_over(stream, kind)
+    return numbers
+
+
+def _pass_over(stream: BinaryIO, kind: int) -> None:
+    if kind == _STRUCT:
+        _struct(stream)
+    elif kind == _BINARY:
+        stream.read(_varint(stream))
+    elif kind in (_BYTE, _DOUBLE):
+        stream.read(1 if kind == _BYTE else 8)
+    elif kind not in (_TRUE, _FALSE):  # these are all in the key
+        raise ValueError(f"a page's header has a field of kind {kind}")
+
+
+def _number(stream: BinaryIO) -> int:
+    """Zigzag: 0, -1, 1, -2 …"""
+    value = _varint(stream)
+    return value >> 1 ^ -(value & 1)
+
+
+def _varint(stream: BinaryIO) -> int:
+    """Seven bits a byte, the lowest first."""
+    value = shift = 0
+    while (byte := _byte(stream)) & 0x80:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return value | byte << shift
+
+
+def _byte(stream: BinaryIO) -> int:
+    byte = stream.read(1)
+    if not byte:
+        raise ValueError("the file ends within a page's header")
+    return byte[0]
