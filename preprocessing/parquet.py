@@ -16,7 +16,7 @@ from configs.errors import UserError
 from preprocessing.parquet_pages import page_sizes
 from preprocessing.sources import Meter, open_stored
 
-_BATCH_ROWS = 64
+_BATCH_ROWS = 16
 _BATCH_BYTES = 1 << 24  # of text, about: each row may be a book
 _MOST_PAGE_BYTES = 1 << 27  # unpacked; reading takes two or three times as much
 _READ_BYTES = 1 << 20
@@ -42,7 +42,7 @@ def parquet_rows(path: str, start: int, end: int, column: str, meter: Meter) -> 
                 rows = min(_BATCH_ROWS, 1 + _BATCH_BYTES * group.num_rows // (texts.total_uncompressed_size + 1))
                 for batch in file.iter_batches(rows, [number], [column], use_threads=False):
                     values = batch.column(column).cast(pa.large_binary())
-                    yield from enumerate(values.to_pylist(), row)
+                    yield from enumerate((text.as_py() for text in values), row)  # one at a time: each may be long
                     row += len(values)
             else:
                 row += group.num_rows
