@@ -111,6 +111,25 @@ def test_two_dask_workers_make_the_same_bytes(
     assert (told[-1].documents, told[-1].groups) == (300, 5)
 
 
+@pytest.mark.slow  # what the tests above do with exact duplicates
+def test_near_duplicates_and_boilerplate_are_the_same_on_both(
+    tmp_path: Path, corpus: Path, job_server: tuple[str, ...], dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    documents = corpus.read_text().split("\n\n")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.txt").write_text("\n\n".join(f"Home\n{text}" for text in documents))
+    (folder / "b.txt").write_text("\n\n".join(f"Home\n{text} The end." for text in documents[::3]))
+    asked = {"duplicates": "near", "boilerplate_documents": 100}
+    here = prepare(small_config(tmp_path / "here", folder, **asked))
+    assert here.drops["near_duplicate"] > 50
+    assert here.drops["boilerplate_line"] > 200
+    engines = [Engine("PortableRunner", job_server), Engine(DASK, (f"--dask_scheduler_file={dask[0]}",))]
+    for number, engine in enumerate(engines):
+        prepare(small_config(tmp_path / str(number), folder, **asked), engine=engine)
+        assert digests(tmp_path / str(number)) == digests(tmp_path / "here")
+
+
 def test_error_of_a_dask_worker_is_the_original_one(
     tmp_path: Path, corpus: Path, dask: tuple[str, list[psutil.Popen]]
 ) -> None:
