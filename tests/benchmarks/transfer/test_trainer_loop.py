@@ -2,44 +2,99 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from configs.schema import OptimizerConfig
 from configs.tasks import BudgetedTask
 from configs.transfer import Kind
+from pretrain.distributed import seed_everything
 from pretrain.hugging_face import write_hugging_face
+from pretrain.pretrained import Pretrained
+from pretrain.schedule import learning_rate_at
+from pretrain.transfer.finetuning import TaskItems, batches_of, finetune
 from pretrain.transfer.readers import Records
-from tests.benchmarks.transfer.trainer_loop import Plain, compare
+from pretrain.transfer.splits import Splits
+from pretrain.transfer.task import TransferModel
+from pretrain.transfer.trials import make_task
+from tests.benchmarks.transfer.trainer_loop import ADAM_EPS, Plain, compare
 from tests.pretrain.runs import VOCAB
 from tests.pretrain.transfer.test_finetuning import CONFIG, SETTINGS, SOURCE, some_records
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    encoder = {name: weight.detach() for name, weight in SOURCE.weights.items() if name.startswith("bert.")}
     (tmp_path / "model").mkdir()
-    write_hugging_face(tmp_path / "model", CONFIG, VOCAB, encoder)
+    write_hugging_face(tmp_path / "model", CONFIG, VOCAB, encoder_weights())
     return tmp_path / "model"
+
+
+def encoder_weights() -> dict[str, Tensor]:
+    return {name: weight.detach() for name, weight in SOURCE.weights.items() if name.startswith("bert.")}
+
+
+def task_records(kind: Kind, count: int) -> Records:
+    """Texts with a label, or their words with one each."""
+    texts = some_records(count, 1)
+    if kind == "classify":
+        return texts
+    named = {"good": "B-good", "bad": "B-bad"}
+    sentences = [record["text"].split() for record in texts.records]
+    return Records("here", [{"tokens": words, "labels": [named.get(w, "O") for w in words]} for words in sentences])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classify", "tag"])
 def test_both_loops_learn(folder: Path, tmp_path: Path, kind: Kind) -> None:
-    records = some_records(300, 1).records
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    sentences = [record["text"].split() for record in records]
-    named = {"good": "B-good", "bad": "B-bad"}
-    (tmp_path / "tokens.conll").write_text(
-        "".join("".join(f"{word} {named.get(word, 'O')}\n" for word in words) + "\n" for words in sentences)
-    )
+    records = task_records(kind, 300).records
     data = tmp_path / ("tokens.conll" if kind == "tag" else "texts.jsonl")
+    if kind == "tag":
+        sentences = [zip(record["tokens"], record["labels"], strict=True) for record in records]
+        data.write_text("\n".join("".join(f"{word} {label}\n" for word, label in pairs) for pairs in sentences))
+    else:
+        data.write_text("".join(json.dumps(record) + "\n" for record in records))
     settings = SETTINGS.model_copy(update={"epochs": 8, "patience": 8})
     made = compare(folder, BudgetedTask(name="task", kind=kind, data=str(data), records=200, finetune=settings))
     assert made["ours"]["mean"] > 0.9
     assert made["theirs"]["mean"] > 0.9
     assert made["difference"] == pytest.approx(made["ours"]["mean"] - made["theirs"]["mean"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classify", "tag"])
+def test_without_chance_both_loops_learn_the_same_step_for_step(tmp_path: Path, kind: Kind) -> None:
+    """The same head, order, rates and no dropout: what may differ otherwise is what is drawn."""
+    config = CONFIG.model_copy(update={"hidden_dropout_prob": 0.0})
+    settings = SETTINGS.model_copy(update={"epochs": 2, "batch_size": 4, "weight_decay": 0.1})
+    source, records = Pretrained(tmp_path, config, VOCAB, SOURCE.weights), task_records(kind, 20)
+    write_hugging_face(tmp_path, config, VOCAB, encoder_weights())
+    task = BudgetedTask(kind=kind, data="-", finetune=settings)
+    items = TaskItems.of(make_task(task, settings, VOCAB, records), Splits(records, records, records))
+    losses: list[float] = []
+    ours = finetune(source.model().bert, config, items, settings, 0, lambda _, figures: losses.append(figures["loss"]))
+
+    plain = Plain(tmp_path, task, records)
+    model, features, order = plain.model(), plain.features(records), np.random.default_rng(0)
+    encoder = source.model().bert
+    seed_everything(0)
+    head = TransferModel(encoder, items.task, 0.0, config.initializer_range).classifier
+    model.classifier.load_state_dict(head.state_dict())
+    adam, steps = torch.optim.AdamW(plain.parameters_of(model), eps=ADAM_EPS), itertools.count(1)
+    rates = OptimizerConfig(
+        learning_rate=settings.learning_rate, warmup_steps=int(settings.warmup_fraction * 10), gradient_clipping=1.0
+    )
+    for loss in losses:
+        total = 0.0
+        for batch in batches_of([features[number] for number in order.permutation(20)], 4):
+            adam.param_groups[0]["lr"] = adam.param_groups[1]["lr"] = learning_rate_at(next(steps), rates, 10)
+            total += plain.step(model, adam, batch) * 4
+        assert loss == pytest.approx(total / 20, rel=1e-5)
+    assert ours.epochs[0]["loss"] > ours.epochs[1]["loss"]
 
 
 def test_what_is_decayed_and_labelled_is_what_ours_has(folder: Path) -> None:

@@ -113,17 +113,22 @@ class Plain:
             model.train()
             shuffled = [features[number] for number in torch.randperm(len(features))]
             for batch in batches_of(shuffled, settings.batch_size):
-                with precision_of(settings, CPU):
-                    loss = model(**self.padded(batch)).loss
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), MOST_NORM)
-                adam.step()
+                self.step(model, adam, batch)
                 schedule.step()
-                adam.zero_grad()
             figure = self.score(model, validation)[watched]
             if figure > best:
                 best, tested = figure, self.score(model, test)[watched]
         return tested
+
+    def step(self, model: Any, adam: torch.optim.AdamW, batch: list[Feature]) -> float:
+        """Learn from a batch; returns its loss."""
+        with precision_of(self.settings, CPU):
+            loss: torch.Tensor = model(**self.padded(batch)).loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), MOST_NORM)
+        adam.step()
+        adam.zero_grad()
+        return loss.item()
 
     def model(self) -> Any:
         """The published encoder, its dropout, and a fresh head."""
