@@ -47,6 +47,7 @@ class FinetuneConfig(Section):
     learning_rate: float = Field(5e-5, gt=0.0, description="Peak learning rate; it falls to 0 over the last epoch.")
     warmup_fraction: float = Field(0.1, ge=0.0, lt=1.0, description="Share of the steps with a rising learning rate.")
     weight_decay: float = Field(0.01, ge=0.0, description="Decoupled weight decay, none on biases and LayerNorm.")
+    dropout: float | None = Field(None, ge=0.0, lt=1.0, description="In encoder and head; unset: as in pretraining.")
     max_length: int = Field(128, ge=16, description="Most tokens of a row; longer contexts of qa become windows.")
     stride: int = Field(32, ge=1, description="qa: tokens that a window shares with the one before.")
     freeze_layers: int = Field(0, ge=0, description="Embeddings and this many layers, from below, are not trained.")

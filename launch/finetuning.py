@@ -29,7 +29,7 @@ def finetune_aloud(
     """Fine-tune the model at `place` once a seed; figures to the screen, the rest into `output`, which is new."""
     for package in EXTRA_PACKAGES:
         needed(package, extra="transfer")
-    source = load_pretrained(place)
+    source = load_pretrained(place).with_dropout(settings.dropout)
     check_length(source, settings)
     data = open_task(task, settings, source)
     make_folder(output)

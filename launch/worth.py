@@ -39,7 +39,7 @@ def worth_aloud(place: Path, tasks: Path, output: Path) -> None:
     make_folder(output)
     worths, content = [], []
     for task in budgeted:
-        worth, of_task = _measured(source, task)
+        worth, of_task = _measured(source.with_dropout(task.finetune.dropout), task)
         worths.append(worth)
         content.append(of_task)
         (output / task.name).mkdir()

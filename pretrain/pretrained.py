@@ -5,7 +5,7 @@ Export, filling, transfer and the start of another pretraining all take it from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -54,6 +54,13 @@ class Pretrained:
         model = BertForPreTraining(self.config, len(self.vocabulary), objective)
         _load(model, self.weights)
         return model
+
+    def with_dropout(self, probability: float | None) -> Pretrained:
+        """The same with this dropout everywhere; with None as it is."""
+        if probability is None:
+            return self
+        dropout = {"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability}
+        return replace(self, config=self.config.model_copy(update=dropout))
 
     def initialise(self, model: BertForPreTraining, config: ModelConfig, vocabulary: Vocabulary) -> None:
         """Give `model`, of `config` and `vocabulary`, these weights; heads that are missing stay as they are.

@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_command_reports_and_writes(run: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    arguments = ["--data", str(data), "--from", str(run), "-o", str(output), "--seeds", "2"]
+    arguments = ["--data", str(data), "--from", str(run), "-o", str(output), "--seeds", "2", "--dropout", "0.2"]
     ended = bertrain("finetune", "classify", *arguments, "--learning-curve", "4,20", *QUICK, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "seed 1: best of 1 epochs" in ended.stdout
@@ -50,6 +50,7 @@ def test_the_command_reports_and_writes(run: Path, data: Path, tmp_path: Path) -
     assert errors == [record for record in predictions if record["prediction"] != record["label"]]
     assert len(errors) == round((1 - values[1]) * len(predictions))
     assert any((output / "tb" / "seed_0").iterdir())
+    assert json.loads((output / "model" / "config.json").read_text())["hidden_dropout_prob"] == 0.2
 
 
 def test_what_the_user_can_mend_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:

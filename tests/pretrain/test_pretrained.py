@@ -71,6 +71,15 @@ def test_heads_that_are_missing_are_drawn_from_the_seed(encoder: Pretrained) -> 
     assert one.masked_lm.decoder.weight is one.bert.embeddings.word.weight
 
 
+def test_dropout_may_be_another_than_that_of_pretraining(encoder: Pretrained) -> None:
+    assert encoder.with_dropout(None) is encoder
+    none, much = (encoder.with_dropout(probability).model().train() for probability in (0.0, 0.5))
+    with torch.no_grad():
+        assert torch.equal(none(BATCH)[0], none(BATCH)[0])
+        assert not torch.equal(much(BATCH)[0], much(BATCH)[0])
+    assert torch.equal(outputs(none)[0], outputs(much)[0])
+
+
 def test_a_training_starts_from_the_weights_and_keeps_its_own_heads(encoder: Pretrained) -> None:
     model = some_model(5)
     before = model.masked_lm.dense.weight.clone()
