@@ -51,13 +51,13 @@ def show(screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours:
 
 
 def memory_table(cost: Cost, ranks: int) -> Table:
-    """GiB a rank, and the largest micro-batch, at each ZeRO stage."""
-    micro_batch = cost.recipe.train.micro_batch_size
+    """GiB a rank, and the largest micro-batch, at each ZeRO stage; of one rank at the stage that it trains at."""
+    train, micro_batch = cost.recipe.train, cost.recipe.train.micro_batch_size
     titles = ("ZeRO", "weights and optimizer", f"activations of {micro_batch} rows", "GiB a rank", "most rows that fit")
     table = _table(f"Memory on {ranks} rank(s)", titles)
-    for stage in (0, 1, 2, 3):
+    for stage in (0, 1, 2, 3) if ranks > 1 else (train.stage_on(1),):
         memory = cost.memory(ranks, micro_batch, stage)
-        chosen = " (the recipe's)" if stage == cost.recipe.train.zero_stage else ""
+        chosen = " (the recipe's)" if stage == train.zero_stage else "" if ranks > 1 else " (one rank's)"
         rows = cost.largest_micro_batch(ranks, stage)
         numbers = (memory.states_gib, memory.activations_gib, memory.total_gib)
         table.add_row(f"{stage}{chosen}", *(f"{number:,.2f}" for number in numbers), f"{rows:,}" if rows else "none")

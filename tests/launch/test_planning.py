@@ -11,7 +11,7 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.recipe import load_recipe
-from launch.planning import efficiency, find_hardware, preparation_table, show
+from launch.planning import efficiency, find_hardware, memory_table, preparation_table, show
 from pretrain.cost import HARDWARE, Cost
 
 RECIPE = load_recipe("demo", ["train.global_batch_size=4096", "train.steps=1000", "train.zero_stage=2"])
@@ -32,6 +32,14 @@ def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path
     assert first_words(scaling)[-11:] == [f"{2**power:,}" for power in range(11)]
     assert first_words(text)[-6:-1] == ["1", "10", "100", "1,000", "10,000"]
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_rank_has_the_memory_of_the_stage_that_it_trains_at(screen: Console) -> None:
+    for changes, stage in ((), "0 (one rank's)"), (("train.zero_stage=0",), "0 (the recipe's)"):
+        recipe = load_recipe("demo", list(changes))
+        screen.print(memory_table(Cost(recipe, HARDWARE["h100"], 4096), 1))
+        *_, title, row = screen.export_text().splitlines()
+        assert (title.split()[0], row.strip().startswith(stage)) == ("ZeRO", True)
 
 
 def first_words(text: str) -> list[str]:
