@@ -1,7 +1,8 @@
 """Runs under MPI: `plan` is mpirun's argv, `run` starts it and brings it back until it is done (Open MPI).
 
 mpirun only starts the processes: each asks MPI for its place, and they agree on where to meet (see launch/place.py). In
-a Slurm allocation `srun --mpi=pmix` starts the same processes, with the argv that `rank_argv` gives.
+a Slurm allocation `srun --mpi=pmix` starts the same processes, with the argv that `rank_argv` gives; its slurmd asks X
+displays too (see `place.ASK_NO_DISPLAY`), and where a TensorBoard runs on a node it needs that setting itself.
 """
 
 from __future__ import annotations
