@@ -8,7 +8,14 @@ from torch.nn import functional as F
 
 from pretrain.kernels.attention import Layout, attend, attend_plain
 from pretrain.kernels.dropout import Dropout, keep_mask
-from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, twins
+from tests.pretrain.kernels.near import (
+    DEVICE,
+    assert_near,
+    assert_same_gradients,
+    random_gradient,
+    random_tensors,
+    twins,
+)
 
 
 def layout_of(lengths: list[int]) -> Layout:
@@ -34,7 +41,7 @@ def test_each_row_attends_to_itself(lengths: list[int], heads: int, width: int, 
     (twin,) = twins([qkv])
     actual, expected = attend_plain(qkv, layout_of(lengths)), row_by_row(twin, lengths)
     assert_near(actual, expected, dtype)
-    gradient = torch.randn_like(expected)
+    gradient = random_gradient(expected, seed)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
     if dtype is torch.float32:  # in bf16 the weights are rounded on the way, and near a uniform softmax it shows
         assert_same_gradients([qkv], [twin], dtype)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 FUSED = Path(__file__).parent / "fused"
 
@@ -30,6 +31,7 @@ def test_trainings_in_tritons_interpreter() -> None:
 def run_interpreted(selection: str) -> None:
     """In a process of its own: Triton interprets only what was imported after it was told to."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", selection, str(FUSED)]
+    command.append(f"--hypothesis-profile={settings.get_current_profile_name()}")
     # One thread: on tensors as small as these, several would only wait for each other.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -9,7 +9,15 @@ from torch import Tensor
 from pretrain.kernels import add_norm as plain
 from pretrain.kernels.dropout import Dropout, keep_mask
 from pretrain.kernels.fused import add_norm as fused
-from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, starred, twins
+from tests.pretrain.kernels.near import (
+    DEVICE,
+    assert_near,
+    assert_same_gradients,
+    random_gradient,
+    random_tensors,
+    starred,
+    twins,
+)
 
 add_norm, reference = starred(fused.add_norm), starred(plain.add_norm)
 
@@ -38,7 +46,7 @@ def test_as_the_reference_in_fp64(
     actual, expected = add_norm(*inputs, 1e-5, dropout), reference(*expected_inputs, 1e-5, dropout)
     assert actual.dtype == dtype
     assert_near(actual, expected, dtype)
-    gradient = torch.randn_like(expected)
+    gradient = random_gradient(expected, seed)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
     assert_same_gradients(inputs, expected_inputs, dtype)
 

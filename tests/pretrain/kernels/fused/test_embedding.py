@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from pretrain.kernels import embedding
 from pretrain.kernels.dropout import Dropout, keep_mask
 from pretrain.kernels.fused import embedding as fused
-from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, starred, twins
+from tests.pretrain.kernels.near import (
+    DEVICE,
+    assert_near,
+    assert_same_gradients,
+    random_gradient,
+    random_tensors,
+    starred,
+    twins,
+)
 
 embed, reference = starred(fused.embed), starred(embedding.embed)
 WORDS, POSITIONS = 11, 5
@@ -35,7 +43,7 @@ def test_as_the_reference_in_fp64(
     actual, expected = embed(*places, *tables, 1e-5, dropout), reference(*places, *expected_tables, 1e-5, dropout)
     assert actual.dtype == dtype
     assert_near(actual, expected, dtype)
-    gradient = torch.randn_like(expected)
+    gradient = random_gradient(expected, seed)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
     assert_same_gradients(tables, expected_tables, dtype)
 

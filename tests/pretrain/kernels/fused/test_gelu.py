@@ -7,7 +7,15 @@ from torch.nn import functional as F
 
 from pretrain.kernels import gelu
 from pretrain.kernels.fused import gelu as fused
-from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, starred, twins
+from tests.pretrain.kernels.near import (
+    DEVICE,
+    assert_near,
+    assert_same_gradients,
+    random_gradient,
+    random_tensors,
+    starred,
+    twins,
+)
 
 bias_gelu, reference = starred(fused.bias_gelu), starred(gelu.bias_gelu)
 
@@ -28,7 +36,7 @@ def test_as_the_reference_in_fp64(rows: int, width: int, dtype: torch.dtype, see
     actual, expected = bias_gelu(*inputs), reference(*expected_inputs)
     assert actual.dtype == dtype
     assert_near(actual, expected, dtype)
-    gradient = torch.randn_like(expected)
+    gradient = random_gradient(expected, seed)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
     assert_same_gradients(inputs, expected_inputs, dtype)
 

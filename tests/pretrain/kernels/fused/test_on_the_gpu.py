@@ -15,7 +15,14 @@ from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.fused.add_norm import add_norm
 from pretrain.kernels.fused.gelu import bias_gelu
 from pretrain.kernels.lamb import LambState, LambStep, Segments, trust_ratio
-from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, twins
+from tests.pretrain.kernels.near import (
+    DEVICE,
+    assert_near,
+    assert_same_gradients,
+    random_gradient,
+    random_tensors,
+    twins,
+)
 from tests.pretrain.kernels.test_attention import layout_of, row_by_row
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -109,7 +116,7 @@ def test_flash_attention_as_plain(dtype: torch.dtype) -> None:
     (twin,) = twins([qkv])
     actual, expected = attention.attend(qkv, layout_of(lengths)), row_by_row(twin, lengths)
     assert_near(actual, expected, dtype)
-    gradient = torch.randn_like(expected)
+    gradient = random_gradient(expected, 5)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
     assert_same_gradients([qkv], [twin], dtype)
 
