@@ -12,8 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
@@ -21,6 +20,7 @@ from configs.schema import Recipe
 from launch import starts
 from launch.batch_script import ranks_per_node
 from launch.place import ASK_NO_DISPLAY
+from launch.signals import noted
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -61,7 +61,7 @@ def run(recipe: Recipe, run: Path) -> int:
     nodes = recipe.cluster.hosts or [os.uname().nodename]
     ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
     is_first = True
-    with _noted(STOP_SIGNALS) as received:
+    with noted(STOP_SIGNALS) as received:
         while True:
             start = starts.begin(run, f"mpirun of process {os.getpid()}", is_first=is_first, nodes=nodes, ranks=ranks)
             _run_once(plan(recipe, run, start.number, as_root=os.getuid() == 0), received)
@@ -88,15 +88,3 @@ def _run_once(argv: Sequence[str], received: list[int]) -> None:
     finally:
         if process.poll() is None:
             process.terminate()
-
-
-@contextmanager
-def _noted(numbers: Sequence[signal.Signals]) -> Iterator[list[int]]:
-    """Collect these signals within the block, instead of what they did before."""
-    received: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
 from launch.child import dies_with
 from launch.console import console, needed
 from launch.run_folder import find_run
+from launch.signals import noted
 
 EVENTS = "tb"
 PORTS_TO_TRY = 100
@@ -29,15 +31,24 @@ def serve(runs: Sequence[Path], port: int) -> int:
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
         for name, run in named(runs).items():
             (Path(folder) / name).symlink_to((run / EVENTS).absolute())
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            free = free_port(port)
-            host = f"{getpass.getuser()}@{socket.gethostname()}"
+        free = free_port(port)
+        host = f"{getpass.getuser()}@{socket.gethostname()}"
+        with noted((signal.SIGINT, signal.SIGTERM)) as received:
             console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
             console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
-            return subprocess.call(command(Path(folder), free), preexec_fn=dies_with(os.getpid()))
-        except KeyboardInterrupt:  # the usual end
-            return 0
+            return _run(command(Path(folder), free), received)
+
+
+def _run(argv: Sequence[str], received: Sequence[int]) -> int:
+    """Until it ends, or a signal is received: the usual end."""
+    process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()))
+    while not received:
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(0.2)
+            return 0 if received else code
+    process.kill()
+    process.wait()
+    return 0
 
 
 def command(folder: Path, port: int) -> list[str]:

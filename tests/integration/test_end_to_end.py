@@ -17,6 +17,7 @@ import pytest
 
 from pretrain.metrics import METRICS, TAGS, read_metrics
 from tests.integration.small import bertrain, environment, start, write_small
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +120,18 @@ def test_a_stop_request_saves_and_one_rank_goes_on_with_the_same_rows(
     assert [record["rows"] for record in mine] == [record["rows"] for record in undisturbed]
 
 
+def takes_interrupts(pid: int) -> bool:
+    """Whether Python has got as far as to handle SIGINT; before, the kernel ends it."""
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(caught and int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
 @pytest.mark.parametrize("wait_s", [0.5, 4.0, 7.0])
 def test_ctrl_c_at_any_time_ends_everything_within_five_seconds(
     prepared: Path, survivors: list[psutil.Process], wait_s: float
 ) -> None:
     process = start(prepared, "train", "recipe.toml", f"name=interrupted-{wait_s}", "train.steps=100000")
+    wait_until(lambda: takes_interrupts(process.pid), 20, "Python")
     time.sleep(wait_s)
     survivors += psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)

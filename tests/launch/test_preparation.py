@@ -138,7 +138,8 @@ def test_a_stop_tells_whether_the_same_command_will_bring_it_further(
 
     folder, stopped_at["groups"] = tmp_path / "five groups", 2
     assert prepare_with_progress(config(folder, 20_000)) == 75
-    assert 2 <= len(list(folder.glob("groups/0*"))) < 5
+    assert len(list(folder.glob("groups/0*"))) >= 2
+    assert not (folder / MANIFEST).exists()
     stopped_at["groups"] = 100
     assert prepare_with_progress(config(folder, 20_000)) == 0
     assert (folder / MANIFEST).exists()
