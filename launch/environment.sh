@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by launch/demo.sh and tests/run.sh: makes the environment that both work in, or says what the machine lacks.
+# Sourced by launch/demo/demo.sh and tests/run.sh: makes the environment that both work in, or says what the machine lacks.
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 

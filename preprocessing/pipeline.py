@@ -28,38 +28,60 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.beam import beam
-from preprocessing.cleaned import is_cleaned
-from preprocessing.collect import build_manifest, refuse_few_documents, unfinished
-from preprocessing.contract import MANIFEST, VOCABULARY, Manifest, manifest_text
-from preprocessing.duplicates import decide, is_decided
-from preprocessing.engine import THIS_MACHINE, Engine
-from preprocessing.folder import WORK, check_ownership, claimed, discard, release, run_folder
-from preprocessing.group import GROUPS
-from preprocessing.job import Job, damage, finished_data_set, withdraw
-from preprocessing.minhash import require_datasketch
-from preprocessing.plan import Plan, WorkItem, make_plan
-from preprocessing.progress import Progress, forget, sum_up
-from preprocessing.runner import run_pipeline
-from preprocessing.sample import is_sampled, read_entries, sampled_lines, sampling_rate
-from preprocessing.share import WHOLE, Share
-from preprocessing.sources import find_files
-from preprocessing.steps import CleanText, SampleText, WriteGroups
-from preprocessing.store import Store, store_at
-from preprocessing.vocabulary import Vocabulary
-from preprocessing.vocabulary_files import read_vocabulary
-from preprocessing.vocabulary_training import train_vocabulary
+from preprocessing.corpus import (
+    decide,
+    is_cleaned,
+    is_decided,
+    is_sampled,
+    read_entries,
+    require_datasketch,
+    sampled_lines,
+    sampling_rate,
+)
+from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest, manifest_text
+from preprocessing.documents import Plan, Progress, WorkItem, find_files, forget, make_plan, sum_up
+from preprocessing.execution import (
+    GROUPS,
+    THIS_MACHINE,
+    WHOLE,
+    WORK,
+    BeamEngine,
+    CleanText,
+    Identity,
+    SampleText,
+    Share,
+    WriteGroups,
+    beam,
+    build_manifest,
+    check_ownership,
+    claimed,
+    damage,
+    discard,
+    finished_data_set,
+    refuse_few_documents,
+    release,
+    run_folder,
+    run_pipeline,
+    unfinished,
+    withdraw,
+)
+from preprocessing.storage import Store, store_at
+from preprocessing.vocabulary import Vocabulary, read_vocabulary, train_vocabulary
 
 _BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
 _VOCABULARY_RECORD = f"{GROUPS}/vocabulary.json"  # beside the groups' side files: whose the trained vocabulary is
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]
 
 
 def prepare(
-    config: DataConfig, *, overwrite: bool = False, progress: Report | None = None, engine: Engine = THIS_MACHINE
+    config: DataConfig,
+    *,
+    overwrite: bool = False,
+    progress: ReportProgress | None = None,
+    engine: BeamEngine = THIS_MACHINE,
 ) -> Manifest:
     """Make the data set that `config` describes; or finish one, or find it whole.
 
@@ -73,7 +95,7 @@ def prepare(
 
 
 def prepare_share(
-    config: DataConfig, share: Share, *, progress: Report | None = None, engine: Engine = THIS_MACHINE
+    config: DataConfig, share: Share, *, progress: ReportProgress | None = None, engine: BeamEngine = THIS_MACHINE
 ) -> Manifest | list[int]:
     """Make one share of the data set's groups; other shares may be at work in the folder at the same time.
 
@@ -84,14 +106,14 @@ def prepare_share(
 
 
 def _prepare(
-    config: DataConfig, share: Share, overwrite: bool, progress: Report | None, engine: Engine
+    config: DataConfig, share: Share, overwrite: bool, progress: ReportProgress | None, engine: BeamEngine
 ) -> Manifest | list[int]:
     if config.duplicates == "near":
         require_datasketch()
     store = store_at(config.dataset)
     plan = _plan(config, store)
     given = _given_vocabulary(config)
-    job = Job(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
+    job = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
     check_ownership(store)
     finished = None if overwrite else finished_data_set(store, job)
     damaged = damage(store, finished) if finished else {}
@@ -122,10 +144,10 @@ class _Preparation:
     store: Store
     config: DataConfig
     plan: Plan
-    job: Job
+    job: Identity
     share: Share
-    engine: Engine
-    progress: Report
+    engine: BeamEngine
+    progress: ReportProgress
     start_s: float
 
     def find_duplicates(self) -> None:

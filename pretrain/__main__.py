@@ -17,7 +17,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
-from pretrain import watchdog
+from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest
 
 DONE, USER_ERROR, STOPPED = 0, 2, 75
@@ -26,7 +26,7 @@ EVALUATION = "evaluation.json"  # in the run's folder: what --evaluate found las
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments, join the other ranks, train or evaluate; returns the exit code."""
-    watchdog.show_stacks_when_asked()
+    show_stacks_when_asked()
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, holding recipe.toml")
     parser.add_argument("--resume", default="auto", help="auto, never, or a checkpoint's folder")
@@ -43,19 +43,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from configs.recipe import load_recipe
-    from pretrain import distributed
-    from pretrain.history import set_aside
-    from pretrain.metrics import evaluation_line
+    from pretrain.checkpoint import set_aside
+    from pretrain.engine import gather, join_ranks, leave_ranks
+    from pretrain.telemetry import evaluation_line
     from pretrain.trainer import Trainer
 
     cluster = load_recipe(parsed.run / "recipe.toml").cluster
-    watchdog.watch(cluster.collective_timeout_s)
-    world = distributed.start(cluster)
-    watchdog.beat()
+    watch(cluster.collective_timeout_s)
+    world = join_ranks(cluster)
+    beat()
     try:
         if parsed.resume == "never" and world.rank == 0:
             set_aside(parsed.run)
-        distributed.gather(None)  # nobody reads the run before
+        gather(None)  # nobody reads the run before
         trainer = Trainer(parsed.run, world, stop)
         if parsed.evaluate:
             evaluation = trainer.evaluate()
@@ -65,7 +65,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
             return DONE
         return DONE if trainer.train(parsed.resume) else STOPPED
     finally:
-        distributed.stop()
+        leave_ranks()
 
 
 if __name__ == "__main__":

@@ -20,15 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from configs.schema import Recipe
-from pretrain.flops import FORWARD_AND_BACKWARD, bert_parameters, row_flops
-from pretrain.schedule import rows_of_all_steps
+from pretrain.engine import rows_of_all_steps
+from pretrain.model import FORWARD_AND_BACKWARD, bert_parameters, row_flops
 
 GIB = 2**30
 MATMUL_SHARE = 0.55  # of the peak, which BERT's matrix products reach
 RECOMPUTED = 4 / 3  # forward, forward again and backward, beside forward and backward
 PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the backward
 OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
-BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine sets it
+BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine.engine sets it
 KEPT_PARAMETERS = 1_000_000_000  # gathered at stage 3 and kept until their backward: DeepSpeed's own limit
 PREFETCHED_PARAMETERS = 50_000_000  # gathered ahead in one buffer at stage 3, then copied out: DeepSpeed's own limit
 LOGITS_BYTES = 1 << 28  # of a chunk of logits, as pretrain.kernels.masked_lm sets it

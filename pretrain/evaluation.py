@@ -8,11 +8,8 @@ import torch
 import torch.distributed
 
 from configs.schema import TrainConfig
-from pretrain import watchdog
-from pretrain.data import HeldOut
-from pretrain.dataset import Dataset
-from pretrain.engine import Engine
-from pretrain.losses import LossSums
+from pretrain.data import Dataset, HeldOut
+from pretrain.engine import Engine, LossSums, beat
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Evaluator:
         for batches in self.held_out.steps():
             masked_tokens += batches.masked_tokens
             for host_batch in batches.batches:
-                watchdog.beat()
+                beat()
                 batch = host_batch.to(device)
                 sums.add(self.engine.forward(batch))
                 unigram -= self.unigram[batch.masked_ids].sum()

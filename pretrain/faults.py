@@ -12,14 +12,9 @@ import math
 from pathlib import Path
 
 from configs.errors import UserError
-from pretrain.cursor import RowRange
-from pretrain.data import Loader
-from pretrain.distributed import gather, rank_and_size
-from pretrain.engine import StepResult
-from pretrain.losses import LossSums
-from pretrain.metrics import Fault
-from pretrain.spikes import RunningLoss
-from pretrain.step import Step
+from pretrain.data import Loader, RowRange, Step
+from pretrain.engine import LossSums, RunningLoss, StepResult, gather, rank_and_size
+from pretrain.telemetry import Fault
 
 MOST_ROLLBACKS = 3  # to one checkpoint: going back again would not help
 MOST_NAMES = 8  # of files, in a message

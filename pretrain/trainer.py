@@ -18,28 +18,31 @@ import torch
 from configs.errors import UserError
 from configs.recipe import load_recipe, resolved_toml
 from configs.schema import Recipe
-from preprocessing.contract import Manifest
+from preprocessing.dataset import Manifest
 from preprocessing.vocabulary import Vocabulary
-from pretrain import checkpoint, watchdog
-from pretrain.cursor import with_range
-from pretrain.data import Loader
-from pretrain.distributed import World, agree, any_rank, seed_everything, seed_for
-from pretrain.engine import Engine
+from pretrain.checkpoint import TrainingState, find_checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
+from pretrain.data import Loader, Step, open_data, with_range
+from pretrain.engine import (
+    Engine,
+    LossSums,
+    World,
+    agree,
+    any_rank,
+    batch_sizes,
+    beat,
+    bend_of_decay,
+    is_over,
+    last_step_at,
+    learning_rate_at,
+    seed_everything,
+    seed_for,
+)
 from pretrain.evaluation import Evaluation, Evaluator
 from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
-from pretrain.fit import open_data
-from pretrain.losses import LossSums
-from pretrain.meter import Meter
-from pretrain.metrics import MetricsLog, StepMetrics
+from pretrain.huggingface import load_pretrained
 from pretrain.model import BertForPreTraining
-from pretrain.pace import Pace
-from pretrain.pretrained import load_pretrained
-from pretrain.profiling import Profiler
-from pretrain.schedule import batch_sizes, bend_of_decay, is_over, last_step_at, learning_rate_at
-from pretrain.state import State
-from pretrain.step import Step
 from pretrain.stop import StopRequest
-from pretrain.summary import summary
+from pretrain.telemetry import MetricsLog, Profiler, StepMetrics, Stragglers, Throughput, describe_run
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +57,15 @@ class Trainer:
         self.recipe = load_recipe(run / "recipe.toml")
         self.data = open_data(self.recipe)
         self.manifest = self.data.main.manifest
-        self.meter = Meter(self.recipe.model, self.manifest, world)
+        self.meter = Throughput(self.recipe.model, self.manifest, world)
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
-        watchdog.beat()
+        beat()
         train = self.recipe.train.model_copy(update={"zero_stage": self.recipe.train.stage_on(world.world_size)})
         self.engine = Engine(self._first_model(), self.recipe.optimizer, train, world)
-        watchdog.beat()
+        beat()
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
         self.loader = self._loader()
-        self.pace = Pace(world.device)
+        self.pace = Stragglers(world.device)
         self.faults = Faults(self.recipe.train.max_skipped_steps)
 
     def train(self, resume: str) -> bool:
@@ -74,7 +77,7 @@ class Trainer:
             except TooManySkippedSteps as cause:
                 state = self._roll_back(cause)
 
-    def _train_from(self, state: State) -> bool:
+    def _train_from(self, state: TrainingState) -> bool:
         steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
         with self._open_metrics(state) as metrics_log, closing(steps):
             self._greet(metrics_log, state)
@@ -98,20 +101,20 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """Evaluate the newest valid checkpoint on the held-out rows."""
-        folder = checkpoint.find(self.run)
+        folder = find_checkpoint(self.run)
         if folder is None:
             raise UserError("no checkpoint yet", place=str(self.run), mend="train it first: `bertrain train RECIPE`")
-        evaluation = self.evaluator.evaluate(checkpoint.load(folder, self.engine).step)
+        evaluation = self.evaluator.evaluate(load_checkpoint(folder, self.engine).step)
         if evaluation is None:
             mend = "prepare it with a larger data.held_out_fraction"
             raise UserError("the data set has no held-out rows", place=self.data.main.place, mend=mend)
         return evaluation
 
-    def _train_step(self, state: State, step: Step) -> tuple[State, StepMetrics]:
+    def _train_step(self, state: TrainingState, step: Step) -> tuple[TrainingState, StepMetrics]:
         number = state.step + 1
         sums, spoiled = LossSums(self.world.device, self.manifest.objective), False
         for micro_step, host_batch in enumerate(step.batches):
-            watchdog.beat()
+            beat()
             torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
             with self.pace.own_time():
                 outputs = self.engine.forward(host_batch.to(self.world.device))
@@ -149,14 +152,14 @@ class Trainer:
         """The model at step 0, or, where there is a checkpoint, one to be filled from it."""
         model = fresh_model(self.recipe, self.manifest)
         source = self.recipe.train.initialise_from
-        if source and not checkpoint.exists(self.run):
+        if source and not has_checkpoint(self.run):
             vocabulary = Vocabulary.of_data_set(self.data.main.vocabulary_path(), self.manifest.vocabulary)
             load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary)
         return model
 
-    def _restore(self, resume: str) -> State:
+    def _restore(self, resume: str) -> TrainingState:
         """The state to go on from: the newest checkpoint's, a given one's, or a fresh start."""
-        folder = None if resume == "never" else checkpoint.find(self.run if resume == "auto" else Path(resume))
+        folder = None if resume == "never" else find_checkpoint(self.run if resume == "auto" else Path(resume))
         state = self._load(folder) if folder else self._fresh_state()
         if resume not in ("auto", "never"):
             if not folder:
@@ -165,11 +168,11 @@ class Trainer:
             self._save(state, None)  # a later start goes on from here, not from what this run had before
         return state
 
-    def _fresh_state(self) -> State:
-        return State(step=0, cursor=0, dataset=self.data.digest, recipe=self.recipe.model_dump(mode="json"))
+    def _fresh_state(self) -> TrainingState:
+        return TrainingState(step=0, cursor=0, dataset=self.data.digest, recipe=self.recipe.model_dump(mode="json"))
 
-    def _load(self, folder: Path) -> State:
-        state = checkpoint.load(folder, self.engine)
+    def _load(self, folder: Path) -> TrainingState:
+        state = load_checkpoint(folder, self.engine)
         if state.dataset != self.data.digest:
             cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.data.digest[:12]}"
             places = ", ".join(dataset.place for dataset in self.data.mixed)
@@ -177,15 +180,15 @@ class Trainer:
         self._compare_steps(state)
         return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
 
-    def _compare_steps(self, state: State) -> None:
+    def _compare_steps(self, state: TrainingState) -> None:
         before, train = state.recipe.get("train", {}).get("steps"), self.recipe.train
         warning = before and bend_of_decay(state.step, before, train.steps, self.recipe.optimizer)
         if warning and self.world.rank == 0:
             log.warning(warning)
 
-    def _roll_back(self, cause: TooManySkippedSteps) -> State:
+    def _roll_back(self, cause: TooManySkippedSteps) -> TrainingState:
         """The newest checkpoint's state, told to pass over the rows of the steps that could not be used."""
-        folder = self.faults.roll_back(cause, checkpoint.find(self.run))
+        folder = self.faults.roll_back(cause, find_checkpoint(self.run))
         state = self._load(folder)
         if self.world.rank == 0:
             log.error("%s: back to %s, and past rows %d to %d", cause, folder, cause.rows[0], cause.rows[1] - 1)
@@ -203,7 +206,7 @@ class Trainer:
             micro_batch_size=train.micro_batch_size,
         )
 
-    def _open_metrics(self, state: State) -> AbstractContextManager[MetricsLog | None]:
+    def _open_metrics(self, state: TrainingState) -> AbstractContextManager[MetricsLog | None]:
         if self.world.rank:
             return nullcontext()
         return MetricsLog(
@@ -213,46 +216,46 @@ class Trainer:
             recipe_toml=resolved_toml(self.recipe),
         )
 
-    def _greet(self, metrics_log: MetricsLog | None, state: State) -> None:
+    def _greet(self, metrics_log: MetricsLog | None, state: TrainingState) -> None:
         if metrics_log:
-            for line in summary(self.recipe, self.data, self.world, state):
+            for line in describe_run(self.recipe, self.data, self.world, state):
                 metrics_log.say(line)
 
-    def _batch_sizes(self, state: State) -> Iterator[int]:
+    def _batch_sizes(self, state: TrainingState) -> Iterator[int]:
         return iter(()) if self._is_over(state) else batch_sizes(state.step, self.recipe.train)
 
-    def _is_over(self, state: State) -> bool:
+    def _is_over(self, state: TrainingState) -> bool:
         return is_over(state.step, state.time_s, self.recipe.train)
 
-    def _evaluate_when_due(self, state: State) -> Evaluation | None:
+    def _evaluate_when_due(self, state: TrainingState) -> Evaluation | None:
         every = self.recipe.train.evaluate_every_steps
         if not self._is_over(state) and not (every and state.step % every == 0):
             return None
         with self.meter.pause():
             return self.evaluator.evaluate(state.step)
 
-    def _is_save_due(self, state: State) -> bool:
+    def _is_save_due(self, state: TrainingState) -> bool:
         """On schedule and at the end; but what lost steps follow on may be what spoils them."""
         on_schedule = state.step % self.recipe.checkpoint.every_steps == 0 and not self.faults.in_a_row
         return on_schedule or self._is_over(state)
 
-    def _save(self, state: State, metrics_log: MetricsLog | None) -> bool:
+    def _save(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
         """Save a checkpoint; False, and said in the log, when that cannot be. None is ever ahead of the records."""
-        watchdog.beat()
+        beat()
         keep = self.recipe.checkpoint
         with self.meter.save():
             if any_rank(metrics_log is not None and not metrics_log.flush()):
                 if metrics_log:
                     log.error("the checkpoint of step %d was NOT saved: its records could not be written", state.step)
                 return False
-            folder = checkpoint.save(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
-        watchdog.beat()
+            folder = save_checkpoint(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
+        beat()
         if metrics_log and folder:
             stood_still = f"{self.meter.save_s:.2f} s, {self.meter.save_pct:.2g} % of the time since the last save"
             metrics_log.say(f"saved {folder} in {stood_still}")
         return folder is not None
 
-    def _expect(self, saved: bool, state: State) -> None:
+    def _expect(self, saved: bool, state: TrainingState) -> None:
         if not saved:
             mend = "make room, or see the log; the same command goes on from the last checkpoint"
             raise UserError(f"step {state.step} could not be saved, and training ends", place=str(self.run), mend=mend)

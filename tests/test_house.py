@@ -33,8 +33,8 @@ for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{package}.
         ("configs", ["torch", "deepspeed", "apache_beam", "numpy", "pyarrow", "preprocessing", "pretrain", "launch"]),
         ("preprocessing", ["torch", "deepspeed", "tensorboard", "safetensors", "transformers", "pretrain", "launch"]),
         ("launch.cli", ["torch", "deepspeed", "apache_beam", "numpy", "pyarrow", "plotext", "pretrain"]),
-        ("launch.local", ["torch", "deepspeed", "apache_beam", "numpy", "pyarrow", "pretrain"]),
-        ("launch.inspection", ["torch", "deepspeed", "apache_beam", "pretrain"]),
+        ("launch.ranks.local", ["torch", "deepspeed", "apache_beam", "numpy", "pyarrow", "pretrain"]),
+        ("launch.display.inspection", ["torch", "deepspeed", "apache_beam", "pretrain"]),
     ],
 )
 def test_the_base_install_is_enough_to_import(package: str, forbidden: list[str]) -> None:
@@ -103,7 +103,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert f"{tmp_path / 'a clone'} has 100 MiB free, and the environment needs 4000" in ended.stderr
 
 
-@pytest.mark.parametrize("script", ["tests/run.sh", "launch/demo.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["tests/run.sh", "launch/demo/demo.sh", ".ci/run"])
 def test_scripts_are_sound(script: str) -> None:
     text = (ROOT / script).read_text()
     assert subprocess.run(["bash", "-n", str(ROOT / script)], check=False).returncode == 0

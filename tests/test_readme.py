@@ -18,7 +18,12 @@ from tests.integration.small import corpus, environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RUN_ELSEWHERE = ("bash launch/demo.sh", "bash tests/run.sh", "pip install", "venv")  # by .ci/run, and by run.sh itself
+RUN_ELSEWHERE = (
+    "bash launch/demo/demo.sh",
+    "bash tests/run.sh",
+    "pip install",
+    "venv",
+)  # by .ci/run, and by run.sh itself
 
 PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
 
@@ -90,7 +95,7 @@ def test_links_lead_somewhere(link: str) -> None:
 
 def test_continuous_integration_runs_the_two_big_ones() -> None:
     script = (ROOT / ".ci/run").read_text()
-    assert "bash launch/demo.sh" in script
+    assert "bash launch/demo/demo.sh" in script
     assert "bash tests/run.sh" in script
 
 

@@ -27,7 +27,7 @@ def _bitcast(to: Any, of: Any) -> Any:
 _float_of, _bits_of = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/gather.py`
+@numba.njit(nogil=True, error_model="numpy", cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/data/gather.py`
 def update(
     gradient: NDArray[np.uint16],
     weight: NDArray[np.uint16],

@@ -24,7 +24,7 @@ from pretrain.kernels.dropout import Dropout, add_dropped
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """Where the rows of a batch lie. Every layer of one forward pass shares it."""
 
     offsets: Tensor  # int32 [B+1]: row b is [offsets[b], offsets[b+1]) of the T axis
@@ -47,7 +47,7 @@ class Layout:
         return torch.zeros_like(beyond_BL, dtype=torch.float32).masked_fill_(beyond_BL, -math.inf)
 
 
-def attend(qkv_T3AD: Tensor, layout: Layout, dropout: Dropout | None = None) -> Tensor:
+def attend(qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = None) -> Tensor:
     """Each head's mean of the values, weighted by the softmax of the scaled scores: [T, A, D].
 
     `dropout` is that of the attention weights, None outside training.
@@ -62,7 +62,7 @@ def fits_flash(qkv_T3AD: Tensor) -> bool:
     return fits and torch.cuda.get_device_capability(qkv_T3AD.device) >= (8, 0)
 
 
-def attend_plain(qkv_T3AD: Tensor, layout: Layout, dropout: Dropout | None = None) -> Tensor:
+def attend_plain(qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = None) -> Tensor:
     """`attend` over padded rows, in matrix products and a softmax: the reference, and the path of CPUs."""
     rows, longest = len(layout.offsets) - 1, layout.max_length
     heads, width = qkv_T3AD.shape[2:]
@@ -78,7 +78,7 @@ def attend_plain(qkv_T3AD: Tensor, layout: Layout, dropout: Dropout | None = Non
     return mixed.index_select(0, layout.places_T)
 
 
-def attend_flash(qkv_T3AD: Tensor, layout: Layout, dropout: Dropout | None = None) -> Tensor:
+def attend_flash(qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = None) -> Tensor:
     """`attend` by torch's flash attention."""
     from torch.nn.attention.varlen import varlen_attn  # brings torch's compiler: 1.6 s that a CPU can do without
 

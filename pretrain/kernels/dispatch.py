@@ -16,7 +16,7 @@ from torch import Tensor
 
 from configs.errors import UserError
 from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, layer_norm, masked_lm
-from pretrain.kernels.attention import Layout
+from pretrain.kernels.attention import RowLayout
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.lamb import LambState, LambStep, Segments
 from pretrain.kernels.masked_lm import MaskedLm
@@ -43,7 +43,7 @@ class Kernels:
     bias_gelu: Callable[[Tensor, Tensor], Tensor]
     masked_lm: Callable[[Tensor, Tensor, Tensor, Tensor], MaskedLm]
     gather_rows: Callable[[Tensor, Tensor], Tensor]
-    attend: Callable[[Tensor, Layout, Dropout | None], Tensor]
+    attend: Callable[[Tensor, RowLayout, Dropout | None], Tensor]
     lamb_moments: Callable[[LambState, Tensor, Segments, LambStep], Tensor]
     lamb_update: Callable[[LambState, Tensor, Segments, LambStep], None]
 

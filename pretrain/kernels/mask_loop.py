@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pretrain.kernels.dropout import HALF, KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 
 
-@numba.njit(nogil=True, cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/gather.py`
+@numba.njit(nogil=True, cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/data/gather.py`
 def fill_mask(mask: NDArray[Any], seed: int, site: int, threshold: int, one: Any) -> None:
     """Philox as above in 32-bit arithmetic: the loop over columns becomes vector instructions."""
     for group in range(mask.shape[0]):

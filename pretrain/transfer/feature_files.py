@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from configs.errors import UserError
 from configs.files import atomic_write
-from pretrain.transfer.features import Block, Floats
+from pretrain.transfer.features import FeatureBatch, Floats
 
 ARROW, NUMPY = ".arrow", ".npz"
 
@@ -45,7 +45,7 @@ def count_lines(path: Path) -> int:
         return 0
 
 
-def write_features(path: Path, blocks: Iterator[Block], names: Sequence[str], *, of_tokens: bool) -> int:
+def write_features(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str], *, of_tokens: bool) -> int:
     """Write the vectors of all blocks, one name a layer, atomically; returns how many texts there were."""
     if path.suffix not in (ARROW, NUMPY):
         raise UserError(f"no such form: {path.suffix or path.name}", place=str(path), mend="write to .arrow or .npz")
@@ -53,7 +53,7 @@ def write_features(path: Path, blocks: Iterator[Block], names: Sequence[str], *,
     return write(path, blocks, names, of_tokens)
 
 
-def _write_arrow(path: Path, blocks: Iterator[Block], names: Sequence[str], of_tokens: bool) -> int:
+def _write_arrow(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str], of_tokens: bool) -> int:
     """A record batch a block: memory does not grow with the texts."""
     count = 0
     with atomic_write(path) as stream:
@@ -69,7 +69,7 @@ def _write_arrow(path: Path, blocks: Iterator[Block], names: Sequence[str], of_t
     return count
 
 
-def _record_batch(block: Block, first: int, names: Sequence[str], of_tokens: bool) -> pa.RecordBatch:
+def _record_batch(block: FeatureBatch, first: int, names: Sequence[str], of_tokens: bool) -> pa.RecordBatch:
     columns: dict[str, pa.Array] = {"number": pa.array(np.arange(first, first + len(block.tokens)))}
     if of_tokens:
         columns["tokens"] = pa.array(block.tokens, pa.list_(pa.string()))
@@ -79,7 +79,7 @@ def _record_batch(block: Block, first: int, names: Sequence[str], of_tokens: boo
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _write_numpy(path: Path, blocks: Iterator[Block], names: Sequence[str], of_tokens: bool) -> int:
+def _write_numpy(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str], of_tokens: bool) -> int:
     parts: list[Floats] = []
     lengths: list[int] = []
     for block in blocks:
@@ -95,7 +95,7 @@ def _write_numpy(path: Path, blocks: Iterator[Block], names: Sequence[str], of_t
     return len(lengths)
 
 
-def _offsets(block: Block) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _offsets(block: FeatureBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.append(0, np.cumsum([len(tokens) for tokens in block.tokens]))
 
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.errors import UserError
-from pretrain.batch import Batch
-from pretrain.encoder import BertModel
-from pretrain.pretrained import Pretrained
-from pretrain.transfer.rows import Row, batch_of
+from pretrain.data import Batch
+from pretrain.huggingface import Pretrained
+from pretrain.model import BertModel
+from pretrain.transfer.tasks import TokenRow, batch_of
 
 BLOCK_TEXTS = 4096  # tokenised, sorted by length and written at once: what memory is bound by
 BATCH_TOKENS = 8192
@@ -40,7 +40,7 @@ class Pooling(StrEnum):
 
 
 @dataclass(frozen=True)
-class Block:
+class FeatureBatch:
     """The vectors of some texts, in their order."""
 
     vectors: Floats  # [L, B, H], or [L, T, H] of tokens
@@ -99,22 +99,22 @@ class Features:
         self.tokenizer = source.vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
 
-    def blocks(self, texts: Iterator[str], done: Callable[[int], None] = lambda count: None) -> Iterator[Block]:
+    def blocks(self, texts: Iterator[str], done: Callable[[int], None] = lambda count: None) -> Iterator[FeatureBatch]:
         """The texts' vectors, a bounded number of texts at a time; `done` is told how many went through."""
         while block := list(islice(texts, BLOCK_TEXTS)):
             yield self._block(block, done)
 
     @torch.no_grad()
-    def _block(self, texts: Sequence[str], done: Callable[[int], None]) -> Block:
+    def _block(self, texts: Sequence[str], done: Callable[[int], None]) -> FeatureBatch:
         encodings = self.tokenizer.encode_batch(list(texts))
         parts: list[Any] = [None] * len(texts)
         for numbers in batches_by_length([len(encoding.ids) for encoding in encodings]):
-            batch = batch_of([Row.of(encodings[number]) for number in numbers]).to(self.device)
+            batch = batch_of([TokenRow.of(encodings[number]) for number in numbers]).to(self.device)
             for number, vectors in zip(numbers, self._vectors(batch), strict=True):
                 parts[number] = vectors.float().cpu().numpy()
             done(len(numbers))
         tokens = [encoding.tokens for encoding in encodings]
-        return Block(np.concatenate(parts, axis=1), tokens)
+        return FeatureBatch(np.concatenate(parts, axis=1), tokens)
 
     def _vectors(self, batch: Batch) -> list[Tensor]:
         """Of each row of the batch, [L, 1, H], or [L, its tokens, H]."""

@@ -9,8 +9,8 @@ import torch
 
 from configs.errors import UserError
 from preprocessing.vocabulary import MASK
-from pretrain.pretrained import Pretrained
-from pretrain.transfer.rows import Row, batch_of
+from pretrain.huggingface import Pretrained
+from pretrain.transfer.tasks import TokenRow, batch_of
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Filler:
         if len(encoding.ids) > self.most_tokens:
             cause = f"the text has {len(encoding.ids)} tokens, the model takes {self.most_tokens}"
             raise UserError(cause, mend="shorten the text")
-        return self.fill_row(Row.of(encoding), places, top)
+        return self.fill_row(TokenRow.of(encoding), places, top)
 
     @torch.no_grad()
-    def fill_row(self, row: Row, places: Sequence[int], top: int) -> list[Filling]:
+    def fill_row(self, row: TokenRow, places: Sequence[int], top: int) -> list[Filling]:
         """The `top` most likely word pieces at these places of a row."""
         logits_MV, _ = self.model.logits(batch_of([row], places))
         best = logits_MV.float().softmax(-1).topk(min(top, len(self.vocabulary)))

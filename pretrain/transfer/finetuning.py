@@ -19,19 +19,15 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.schema import ModelConfig, OptimizerConfig
 from configs.transfer import FinetuneConfig
-from pretrain.distributed import seed_everything
-from pretrain.encoder import BertModel
-from pretrain.optim import adamw, parameter_groups
-from pretrain.schedule import learning_rate_at
-from pretrain.transfer.readers import Records
-from pretrain.transfer.splits import Splits
-from pretrain.transfer.task import Answers, Item, Task, TransferModel, joined
+from pretrain.engine import adamw, learning_rate_at, parameter_groups, seed_everything
+from pretrain.model import BertModel
+from pretrain.transfer.tasks import Answers, Item, Records, Splits, Task, TransferModel, joined
 
 EVALUATION_ITEMS = 64
 
 T = TypeVar("T")
 
-Report = Callable[[int, dict[str, float]], None]  # step, figures
+ReportEpoch = Callable[[int, dict[str, float]], None]  # step, figures
 
 
 def silent(step: int, figures: dict[str, float]) -> None:
@@ -53,7 +49,7 @@ def finetune(
     data: TaskItems,
     settings: FinetuneConfig,
     seed: int,
-    report: Report = silent,
+    report: ReportEpoch = silent,
 ) -> Finetuned:
     """Train until the validation has not been better for `patience` epochs, or `epochs` are over; keeps the best."""
     device, task = device_of(settings), data.task

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from pretrain.transfer.features import Floats
 from pretrain.transfer.senses import Separation
+from pretrain.transfer.task_report import PRETRAINED, STARTS, Worth
 from pretrain.transfer.trials import Spread
-from pretrain.transfer.worth import PRETRAINED, STARTS, Worth
 
 COLOURS = dict(zip(STARTS, ("tab:blue", "tab:grey"), strict=True))
 BAR = 0.38  # width

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.transfer import FinetuneConfig
-from pretrain.distributed import seed_everything
-from pretrain.encoder import BertModel
+from pretrain.engine import seed_everything
+from pretrain.model import BertModel
 from pretrain.transfer.features import Mix, batches_by_length, mean_of_rows
 from pretrain.transfer.finetuning import EVALUATION_ITEMS, TaskItems, batches_of, device_of, precision_of
-from pretrain.transfer.task import Answers, Item, Task, joined
+from pretrain.transfer.tasks import Answers, Item, Task, joined
 
 STEPS = 1_000  # of the heads' training
 ROWS, SENTENCES = 64, 8  # items a step, of one vector each, and of one a token

@@ -16,19 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from configs.files import atomic_write_text
-from pretrain.hugging_face import write_hugging_face
-from pretrain.pretrained import Pretrained
-from pretrain.transfer.classification import Regression
-from pretrain.transfer.finetuning import Report, TaskItems
-from pretrain.transfer.readers import Records
-from pretrain.transfer.task import Answers, Task, TransferModel
+from pretrain.huggingface import Pretrained, write_hugging_face
+from pretrain.transfer.finetuning import ReportEpoch, TaskItems
+from pretrain.transfer.tasks import Answers, Records, Regression, Task, TransferModel
 from pretrain.transfer.trials import Spread
 
 HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head where it is not `classifier`
 
 
 @contextmanager
-def board(folder: Path) -> Iterator[Report]:
+def board(folder: Path) -> Iterator[ReportEpoch]:
     """A report to TensorBoard, of one seed's fine-tuning."""
     from torch.utils.tensorboard import SummaryWriter
 

@@ -16,7 +16,7 @@ import torch
 from tokenizers import Encoding
 
 from configs.errors import UserError
-from pretrain.pretrained import Pretrained
+from pretrain.huggingface import Pretrained
 from pretrain.transfer.features import Features, Floats, Pooling
 
 SHIPPED = {"bank": Path(__file__).with_name("bank.tsv")}

@@ -9,19 +9,13 @@ from statistics import fmean, stdev
 from configs.schema import ModelConfig
 from configs.transfer import FinetuneConfig, TaskConfig
 from preprocessing.vocabulary import Vocabulary
-from pretrain.distributed import seed_everything
-from pretrain.encoder import BertModel
-from pretrain.model import BertForPreTraining
-from pretrain.pretrained import Pretrained
-from pretrain.transfer.answering import Answering
-from pretrain.transfer.choice import Choice
-from pretrain.transfer.classification import Classification, Regression
-from pretrain.transfer.finetuning import Finetuned, Report, TaskItems, finetune, predict, silent
-from pretrain.transfer.readers import Records
-from pretrain.transfer.tagging import Tagging
-from pretrain.transfer.task import Answers, Task
+from pretrain.engine import seed_everything
+from pretrain.huggingface import Pretrained
+from pretrain.model import BertForPreTraining, BertModel
+from pretrain.transfer.finetuning import Finetuned, ReportEpoch, TaskItems, finetune, predict, silent
+from pretrain.transfer.tasks import Answering, Answers, Choice, Classification, Records, Regression, Tagging, Task
 
-Start = Callable[[int], BertModel]  # an encoder, for a seed
+StartingPoint = Callable[[int], BertModel]  # an encoder, for a seed
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,12 @@ def make_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary
     return kind(training, vocabulary, length, texts, task.label)
 
 
-def pretrained_start(source: Pretrained) -> Start:
+def pretrained_start(source: Pretrained) -> StartingPoint:
     """Each seed from the same pretrained weights; what they lack (a pooler) is drawn from the seed."""
     return lambda seed: source.model(seed=seed).bert
 
 
-def random_start(config: ModelConfig, vocabulary_size: int) -> Start:
+def random_start(config: ModelConfig, vocabulary_size: int) -> StartingPoint:
     """Each seed from random weights of its own, of the same shape."""
 
     def start(seed: int) -> BertModel:
@@ -79,7 +73,12 @@ def random_start(config: ModelConfig, vocabulary_size: int) -> Start:
 
 
 def try_seed(
-    start: Start, config: ModelConfig, data: TaskItems, settings: FinetuneConfig, seed: int, report: Report = silent
+    start: StartingPoint,
+    config: ModelConfig,
+    data: TaskItems,
+    settings: FinetuneConfig,
+    seed: int,
+    report: ReportEpoch = silent,
 ) -> Trial:
     """Fine-tune with one seed, and answer the test with what was best in the validation."""
     finetuned = finetune(start(seed), config, data, settings, seed, report)

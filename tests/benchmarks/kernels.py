@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretrain.kernels.attention import Layout
+from pretrain.kernels.attention import RowLayout
 from pretrain.kernels.dispatch import Kernels, choose_kernels
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.lamb import LambState, LambStep, Segments, trust_ratio
@@ -195,7 +195,7 @@ def attend(shape: Shape, kernels: Kernels, probability: float = 0.0) -> Case:
     lengths[: shape.rows * 3 // 4] = shape.length
     tokens, width = int(lengths.sum()), shape.hidden // shape.heads
     offsets = F.pad(lengths.cumsum(0), (1, 0)).to(DEVICE, torch.int32)
-    layout = Layout(offsets, tokens, shape.length)
+    layout = RowLayout(offsets, tokens, shape.length)
     qkv = normal(tokens, 3, shape.heads, width)
     mask = (torch.arange(shape.length) < lengths[:, None])[:, None, None].to(DEVICE)
     padded = normal(shape.rows, shape.length, 3, shape.heads, width)

@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from preprocessing.contract import Manifest
-from pretrain.data import Loader
-from pretrain.dataset import Dataset
+from preprocessing.dataset.manifest import Manifest
+from pretrain.data.dataset import Dataset
+from pretrain.data.loader import Loader
 from tests.pretrain.synthetic import write_dataset
 
 SEQUENCE, VOCABULARY = 128, 30_522

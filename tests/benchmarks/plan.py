@@ -28,11 +28,11 @@ import torch
 
 from configs.recipe import write_recipe
 from configs.schema import Recipe
-from launch.bandwidth import measure_here
-from launch.planning import find_hardware
+from launch.display.planning import find_hardware
+from launch.doctor.bandwidth import measure_here
 from pretrain.cost import Cost, Hardware
-from pretrain.metrics import read_metrics
-from pretrain.synthetic import write_synthetic
+from pretrain.data.synthetic import write_synthetic
+from pretrain.telemetry.metrics import read_metrics
 from tests.benchmarks.small_bert import add_shape, recipe_of
 
 SIZE = 2048  # of the matrix product

@@ -22,15 +22,17 @@ from typing import Any
 import numpy as np
 
 from configs.schema import DataConfig
-from preprocessing import encoding, group, pipeline, steps
-from preprocessing.contract import Manifest
-from preprocessing.documents import read_documents
-from preprocessing.filters import Kept, keep
+from preprocessing import pipeline
+from preprocessing.corpus.cleaning import Kept, keep
+from preprocessing.dataset.manifest import Manifest
+from preprocessing.documents.input_files import ReadCounter, find_files
+from preprocessing.documents.plan import make_plan
+from preprocessing.documents.reader import read_documents
+from preprocessing.execution import group, steps
 from preprocessing.pipeline import prepare
-from preprocessing.plan import make_plan
-from preprocessing.sources import Meter, find_files
-from preprocessing.vocabulary import Vocabulary
-from preprocessing.wordpiece import Encoder
+from preprocessing.rows import encoding
+from preprocessing.vocabulary.vocabulary import Vocabulary
+from preprocessing.vocabulary.wordpiece import Encoder
 
 REFERENCE_BATCH = 1_000  # lines, as `datasets` hands them over
 
@@ -159,7 +161,11 @@ def reference_rate(config: DataConfig) -> tuple[float, float]:
     plan = make_plan([find_files(corpus.paths) for corpus in config.corpora], config)
     size = seconds = 0.0
     for item in plan.items:
-        raw = (document for span in item.spans for document in read_documents(span, config.corpora[0], config, Meter()))
+        raw = (
+            document
+            for span in item.spans
+            for document in read_documents(span, config.corpora[0], config, ReadCounter())
+        )
         documents = (keep(document, config) for document in raw)
         lines = [line for document in documents if isinstance(document, Kept) for line in document.text.split("\n")]
         size += sum(len(line.encode()) + 1 for line in lines)

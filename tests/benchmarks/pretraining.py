@@ -28,12 +28,12 @@ from torch.nn import functional as F
 
 from configs.recipe import write_recipe
 from configs.schema import DataConfig, Recipe
-from preprocessing.contract import Manifest, read_manifest
-from pretrain.data import HeldOut
-from pretrain.dataset import Dataset
-from pretrain.metrics import read_metrics
-from pretrain.schedule import last_step_at, learning_rate_at
-from pretrain.synthetic import write_synthetic
+from preprocessing.dataset.manifest import Manifest, read_manifest
+from pretrain.data.dataset import Dataset
+from pretrain.data.loader import HeldOut
+from pretrain.data.synthetic import write_synthetic
+from pretrain.engine.schedule import last_step_at, learning_rate_at
+from pretrain.telemetry.metrics import read_metrics
 from tests.benchmarks.parity import IGNORED, plain_groups, plain_model
 from tests.benchmarks.train_step import Clock, loader_of, padded_inputs
 

@@ -25,10 +25,10 @@ from typing import Any
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import Recipe
 from pretrain.cost import HARDWARE, Cost
-from pretrain.distributed import start
-from pretrain.step import Step
+from pretrain.data.step import Step
+from pretrain.data.synthetic import write_synthetic
+from pretrain.engine.distributed import join_ranks
 from pretrain.stop import StopRequest
-from pretrain.synthetic import write_synthetic
 from pretrain.trainer import Trainer
 from tests.benchmarks.small_bert import add_shape, recipe_of
 from tests.benchmarks.traffic import Traffic
@@ -110,7 +110,7 @@ def trainer_of(folder: str, stage: int) -> Trainer:
     run.mkdir(exist_ok=True)
     recipe = load_recipe(Path(folder) / "recipe.toml", [f"train.zero_stage={stage}"])
     write_recipe(recipe, run / "recipe.toml")
-    return Trainer(run, start(recipe.cluster), StopRequest())
+    return Trainer(run, join_ranks(recipe.cluster), StopRequest())
 
 
 @contextmanager

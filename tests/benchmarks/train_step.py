@@ -39,16 +39,16 @@ from torch.nn import functional as F
 
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import DataConfig, Recipe
-from preprocessing.contract import Manifest, read_manifest
-from pretrain import flops
-from pretrain.data import Loader
-from pretrain.dataset import Dataset
-from pretrain.distributed import World, start, stop
-from pretrain.export import to_hugging_face_config
-from pretrain.meter import peak_memory_gib
-from pretrain.step import Step
+from preprocessing.dataset.manifest import Manifest, read_manifest
+from pretrain.data.dataset import Dataset
+from pretrain.data.loader import Loader
+from pretrain.data.step import Step
+from pretrain.data.synthetic import write_synthetic
+from pretrain.engine.distributed import World, join_ranks, leave_ranks
+from pretrain.huggingface.conversion import to_hugging_face_config
+from pretrain.model import flops
 from pretrain.stop import StopRequest
-from pretrain.synthetic import write_synthetic
+from pretrain.telemetry.throughput import peak_memory_gib
 from pretrain.trainer import Trainer
 from tests.benchmarks.parity import IGNORED, inputs_of, plain_groups
 
@@ -167,7 +167,7 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
     """A peer's process: so many steps when asked, until asked for none."""
     recipe = load_recipe(Path(run) / "recipe.toml")
     if peer == "ours":
-        turns = ours(Path(run), start(recipe.cluster))
+        turns = ours(Path(run), join_ranks(recipe.cluster))
     else:  # a process as their users have it: `start` tunes its memory
         torch.set_num_threads(recipe.cluster.cpu_threads or torch.get_num_threads())
         turns = theirs(recipe, torch.device("cuda" if CUDA else "cpu"), peer == "compiled")
@@ -175,7 +175,7 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
         next(turns)
         while count := pipe.recv():
             pipe.send(turns.send(count))
-    stop()
+    leave_ranks()
 
 
 def ours(run: Path, world: World) -> Generator[Turn | None, int]:

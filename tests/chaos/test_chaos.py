@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain import checkpoint
-from pretrain.metrics import read_metrics
+from pretrain.checkpoint import checkpoints
+from pretrain.telemetry.metrics import read_metrics
 from tests.chaos import disk, faults
 from tests.chaos.training import GLOBAL_BATCH_SIZE, ROWS, STEPS, Training, Zygote, loader_of
 
@@ -44,9 +44,9 @@ def test_a_signal_to_any_rank_saves_once_and_stops(training: Training, rank: int
     training.wait_for_steps(2)
     training.ranks()[rank].send_signal(number)
     assert training.end() == 75
-    folder = checkpoint.find(training.run)
+    folder = checkpoints.find_checkpoint(training.run)
     assert folder is not None
-    assert checkpoint.read_state(folder).step == training.step() < 60
+    assert checkpoints.read_state(folder).step == training.step() < 60
     assert training.leftovers() == []
 
 
@@ -89,8 +89,8 @@ def disturb(training: Training, wanted: dict[str, int], place: disk.Disk | None)
 
 def resume(training: Training) -> None:
     """Start, and see that it goes on from the newest valid checkpoint."""
-    folder = checkpoint.find(training.run)
-    step = checkpoint.read_state(folder).step if folder else 0
+    folder = checkpoints.find_checkpoint(training.run)
+    step = checkpoints.read_state(folder).step if folder else 0
     training.start()
     training.wait_for(lambda: "\nranks " in training.output(0))
     found = re.search(r"^run .*, (?:resumed )?from step (\d+)$", training.output(0), re.MULTILINE)

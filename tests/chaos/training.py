@@ -14,9 +14,9 @@ import psutil
 
 from configs.recipe import write_recipe
 from configs.schema import Recipe
-from pretrain.data import Loader
-from pretrain.fit import open_data
-from pretrain.metrics import read_metrics
+from pretrain.data.loader import Loader
+from pretrain.data.training_data import open_data
+from pretrain.telemetry.metrics import read_metrics
 from tests.pretrain.synthetic import write_dataset
 from tests.processes import started_with
 

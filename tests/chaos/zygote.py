@@ -1,7 +1,7 @@
 """Starts trainings at a fraction of a start's cost: `python -m tests.chaos.zygote DATASET`.
 
 It imports torch, DeepSpeed and the trainer once. For each line on standard input, the folder of a run, it forks a
-launcher: a real `Supervisor` of the ranks that `launch.local.plan` names. These are forks too, where `bertrain train`
+launcher: a real `Supervisor` of the ranks that `plan_ranks` names. These are forks too, where `bertrain train`
 would execute a new Python. It prints the launcher's process number, and its exit code when it has ended.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from configs.recipe import load_recipe
-from launch import local, supervisor
-from launch.local import Machine
+from launch.ranks import local, supervisor
+from launch.ranks.local import Machine
 
 
 class ForkedRank:
@@ -70,7 +70,7 @@ def launch(run: Path) -> int:
         os.dup2(output, stream.fileno())
     vars(subprocess)["Popen"] = ForkedRank
     machine = Machine(gpus=0, cores=2)
-    return local.run(local.plan(load_recipe(run / "recipe.toml"), run, ["--resume", "auto"], machine))
+    return local.run_ranks(local.plan_ranks(load_recipe(run / "recipe.toml"), run, ["--resume", "auto"], machine))
 
 
 def warm(dataset: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import SHIPPED, load_recipe, shipped_recipes
-from launch.rehearsal import show_dry_run
+from launch.display.dry_run import show_dry_run
 
 # What a dry run says: parameters, the batch's arithmetic.
 EXPECTED = {

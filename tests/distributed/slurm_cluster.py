@@ -22,7 +22,7 @@ from typing import Self
 
 import psutil
 
-from launch.place import ASK_NO_DISPLAY
+from launch.ranks.rank_address import ASK_NO_DISPLAY
 from tests.processes import started_with, wait_until
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")

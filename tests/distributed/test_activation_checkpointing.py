@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from configs.schema import TrainConfig
-from pretrain.distributed import seed_everything, seed_for
-from pretrain.engine import Engine
-from pretrain.model import BertForPreTraining
-from pretrain.schedule import learning_rate_at
+from pretrain.engine.distributed import seed_everything, seed_for
+from pretrain.engine.engine import Engine
+from pretrain.engine.schedule import learning_rate_at
+from pretrain.model.pretraining import BertForPreTraining
 from tests.distributed import ranks, small, test_lamb
 from tests.pretrain.batches import random_batch, single_rows
 

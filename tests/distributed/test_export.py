@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs.schema import TrainConfig
-from launch.exchange import export_run
-from pretrain import checkpoint
-from pretrain.engine import Engine
-from pretrain.state import CHECKPOINTS, State
+from launch.transfer.huggingface import export_run
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.state import CHECKPOINTS, TrainingState
+from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
 from tests.pretrain.runs import some_model, write_run
 
@@ -22,13 +22,15 @@ EACH_STAGE = (0, 1, 2, 3)
 def save_again(run: str, stages: list[int]) -> None:
     """What the ranks do: load the run's checkpoint at each stage, and save it to `RUN-STAGE`."""
     world = small.join()
-    folder = checkpoint.find(Path(run))
+    folder = checkpoints.find_checkpoint(Path(run))
     assert folder is not None
     for stage in stages:
         train = TrainConfig.model_validate({"zero_stage": stage, "precision": "fp32"})
         engine = Engine(some_model(seed=stage + 1), small.OPTIMIZER, train, world)
-        state = checkpoint.load(folder, engine)
-        assert checkpoint.save(Path(f"{run}-{stage}"), engine, State(step=state.step, cursor=0), keep=1)
+        state = checkpoints.load_checkpoint(folder, engine)
+        assert checkpoints.save_checkpoint(
+            Path(f"{run}-{stage}"), engine, TrainingState(step=state.step, cursor=0), keep=1
+        )
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import pytest
 
 from configs.errors import UserError
 from configs.recipe import write_recipe
-from pretrain import checkpoint, stop
-from pretrain.distributed import World, gather
-from pretrain.metrics import read_metrics
+from pretrain import stop
+from pretrain.checkpoint import checkpoints
+from pretrain.engine.distributed import World, gather
+from pretrain.telemetry.metrics import read_metrics
 from pretrain.trainer import Trainer
 from tests.chaos.training import recipe_of
 from tests.distributed import ranks, small
@@ -84,9 +85,9 @@ def _train(
         ended = trainer.train("auto")
     except UserError as error:
         return {"error": str(error), "records": read_metrics(run)}
-    folder = checkpoint.find(run)
+    folder = checkpoints.find_checkpoint(run)
     assert folder
-    state = checkpoint.read_state(folder)
+    state = checkpoints.read_state(folder)
     return {"done": ended, "records": read_metrics(run), "skipped": state.skipped, "lost": state.skipped_steps}
 
 

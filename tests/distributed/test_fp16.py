@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from configs.schema import TrainConfig
-from pretrain import checkpoint, engine
-from pretrain.engine import Engine
-from pretrain.state import State
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.state import TrainingState
+from pretrain.engine import engine
+from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
 
 CASES = [(name, stage) for name in ("adamw", "lamb") for stage in (1, 2, 3)]
@@ -43,9 +44,9 @@ def train(folder: str) -> dict[str, Any]:
         results[f"scales {case}"] = [small.train_step(fp16, 11)[1].loss_scale, fp16.loss_scale, fp16.optimizer_steps]
         fp16.set_loss_scale(2.0**10)
         run = Path(folder, case)
-        saved = checkpoint.save(run, fp16, State(step=11, cursor=0), keep=1)
+        saved = checkpoints.save_checkpoint(run, fp16, TrainingState(step=11, cursor=0), keep=1)
         assert saved
-        checkpoint.load(saved, resumed)
+        checkpoints.load_checkpoint(saved, resumed)
         for key, one in (("on", fp16), ("resumed", resumed)):
             loss, result = small.train_step(one, 12)
             results[f"{key} {case}"] = [loss, result.grad_norm, result.loss_scale]

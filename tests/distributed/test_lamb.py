@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from configs.schema import ModelConfig, OptimizerConfig, TrainConfig
-from pretrain import checkpoint
-from pretrain.batch import Batch
-from pretrain.distributed import World, seed_everything
-from pretrain.engine import Engine
-from pretrain.model import BertForPreTraining
-from pretrain.schedule import learning_rate_at
-from pretrain.state import State
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.state import TrainingState
+from pretrain.data.batch import Batch
+from pretrain.engine.distributed import World, seed_everything
+from pretrain.engine.engine import Engine
+from pretrain.engine.schedule import learning_rate_at
+from pretrain.model.pretraining import BertForPreTraining
 from tests.distributed import ranks, small
 from tests.pretrain.batches import random_batch, single_rows
 
@@ -49,10 +49,10 @@ def train_and_resume(folder: str) -> Losses:
     world = small.join()
     losses = _train(world, folder)
     for stage, precision in CASES:
-        saved = checkpoint.find(Path(folder, f"2 ranks, {stage} {precision}"))
+        saved = checkpoints.find_checkpoint(Path(folder, f"2 ranks, {stage} {precision}"))
         assert saved is not None
         engine = engine_of(world, (stage + 2) % len(STAGES), precision)
-        checkpoint.load(saved, engine)
+        checkpoints.load_checkpoint(saved, engine)
         losses[f"resumed {stage} {precision}"] = losses_of(engine, range(SAVED + 1, STEPS + 1))
     return losses
 
@@ -63,7 +63,7 @@ def _train(world: World, folder: str) -> Losses:
         engine = engine_of(world, stage, precision)
         losses[f"{stage} {precision}"] = losses_of(engine, range(1, SAVED + 1))
         run = Path(folder, f"{world.world_size} ranks, {stage} {precision}")
-        assert checkpoint.save(run, engine, State(step=SAVED, cursor=0), keep=1)
+        assert checkpoints.save_checkpoint(run, engine, TrainingState(step=SAVED, cursor=0), keep=1)
         losses[f"{stage} {precision}"] += losses_of(engine, range(SAVED + 1, STEPS + 1))
     return losses
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe
-from launch import mpi, run_folder, starts
+from launch.cluster import mpi, starts
+from launch.ranks import run_folder
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.processes import wait_until
 
@@ -31,7 +32,7 @@ RUN += "run = Path(sys.argv[1]); sys.exit(mpi.run(load_recipe(run), run))"
 
 def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
     settings = [f"runs={json.dumps(str(folder))}", "cluster.ranks_per_node=2", 'cluster.environment=["PYTHONPATH"]']
-    with run_folder.opened(load_recipe("demo", [*settings, *overrides]), "auto") as run:
+    with run_folder.open_run(load_recipe("demo", [*settings, *overrides]), "auto") as run:
         (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
     return run
 
@@ -68,7 +69,7 @@ def test_what_listens_where_an_x_display_would_be_holds_up_nothing(tmp_path: Pat
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # never answers
             run = make_run(tmp_path, 2, 0.01)
             assert start(run).wait(60) == 0
-            alone = "from launch.place import mpi_place; print(mpi_place().world_size)"
+            alone = "from launch.ranks.rank_address import mpi_place; print(mpi_place().world_size)"
             assert subprocess.check_output([sys.executable, "-c", alone], timeout=60) == b"1\n"
             return
     pytest.skip("every display's port is taken")
@@ -81,7 +82,7 @@ def test_srun_with_pmix_starts_the_same_ranks(tmp_path: Path) -> None:
     argv = mpi.rank_argv(load_recipe(run), run, 1)
     with SlurmCluster(2) as cluster:
         cluster.env["PYTHONPATH"] = str(STAND_IN)
-        starts.begin(run, "by hand", is_first=True, nodes=cluster.nodes, ranks=2)
+        starts.begin_start(run, "by hand", is_first=True, nodes=cluster.nodes, ranks=2)
         cluster.run("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *argv)
     assert [one.code for one in starts.read_ends(run, 1)] == [0, 0]
     assert steps_of(run) == [1, 2, 3]

@@ -13,10 +13,10 @@ import pytest
 from configs.errors import UserError
 from configs.recipe import load_recipe
 from configs.schema import TrainConfig
-from pretrain import checkpoint
-from pretrain.distributed import World
-from pretrain.engine import Engine
-from pretrain.state import State
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.state import TrainingState
+from pretrain.engine.distributed import World
+from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
 
 CASES = [(stage, precision) for stage in (1, 2, 3) for precision in ("fp32", "bf16")]
@@ -34,9 +34,9 @@ def train(folder: str) -> dict[str, Any]:
             steps = [small.train_step(engine, step, 1 + (step % 3 == 0)) for step in range(1, 9)]
             results[f"{key} {case}"] = [number for loss, result in steps for number in (loss, result.grad_norm)]
         results[f"lost {case}"] = small.train_step(offloaded, 9, spoil=world.rank == 1)[1].skipped
-        saved = checkpoint.save(Path(folder, case), offloaded, State(step=9, cursor=0), keep=1)
+        saved = checkpoints.save_checkpoint(Path(folder, case), offloaded, TrainingState(step=9, cursor=0), keep=1)
         assert saved
-        checkpoint.load(saved, plain)
+        checkpoints.load_checkpoint(saved, plain)
         results[f"resumed {case}"] = small.train_step(plain, 10)[0]
         results[f"on {case}"] = small.train_step(offloaded, 10)[0]
     return results

@@ -12,12 +12,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, Recipe
-from pretrain import engine as engine_module
-from pretrain.batch import Batch
 from pretrain.cost import GIB, HARDWARE, Cost
-from pretrain.distributed import start
-from pretrain.engine import Engine
-from pretrain.model import BertForPreTraining
+from pretrain.data.batch import Batch
+from pretrain.engine import engine as engine_module
+from pretrain.engine.distributed import join_ranks
+from pretrain.engine.engine import Engine
+from pretrain.model.pretraining import BertForPreTraining
 from tests.distributed import ranks
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def recipe_of(precision: str, optimizer: str, stage: int, recomputes: bool) -> R
 
 
 def peaks(cases: list[tuple[str, str, int, bool]]) -> list[int]:
-    world = start(ClusterConfig(device="cpu", cpu_threads=1))
+    world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
     engine_module._check_precision = lambda *_: None  # a CPU multiplies fp16 numbers too, only slowly
     engine_module._import_deepspeed(world)
     from deepspeed.accelerator import get_accelerator

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pretrain import checkpoint
-from pretrain.engine import Engine
-from pretrain.state import State
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.state import TrainingState
+from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
 
 
@@ -29,7 +29,7 @@ def fail_then_die(folder: str) -> None:
     saved.append(_save(run, engine, 3))
     if world.rank == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    seen = {"saved": saved, "found": str(checkpoint.find(run)), "there": _contents(run)}
+    seen = {"saved": saved, "found": str(checkpoints.find_checkpoint(run)), "there": _contents(run)}
     (run / f"seen by {world.rank}.json").write_text(json.dumps(seen))
     if world.rank == 1:
         _die_at("sha256_of_file")
@@ -40,9 +40,9 @@ def go_on(folder: str) -> dict[str, Any]:
     """Resume after that, and save step 4 after all."""
     run, world = Path(folder), small.join()
     engine = small.engine_of(world, 1, "bf16")
-    found = checkpoint.find(run)
+    found = checkpoints.find_checkpoint(run)
     assert found is not None
-    state = checkpoint.load(found, engine)
+    state = checkpoints.load_checkpoint(found, engine)
     small.losses_of(engine, range(state.step + 1, 5))
     return {"step": state.step, "saved": _save(run, engine, 4), "there": _contents(run)}
 
@@ -85,12 +85,12 @@ def test_a_checkpoint_counts_from_its_renaming_on(tmp_path: Path, caplog: pytest
         ranks.run(die_before_latest, 1, str(tmp_path))
     assert failure.value.exit_codes == [-signal.SIGKILL]
     assert (tmp_path / "latest").read_text() == "step_00000002\n"
-    assert checkpoint.find(tmp_path) == tmp_path / "checkpoints" / "step_00000003"
+    assert checkpoints.find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_00000003"
     assert caplog.messages == []
 
 
 def _save(run: Path, engine: Engine, step: int) -> str | None:
-    folder = checkpoint.save(run, engine, State(step=step, cursor=0), keep=3)
+    folder = checkpoints.save_checkpoint(run, engine, TrainingState(step=step, cursor=0), keep=3)
     return folder.name if folder else None
 
 
@@ -100,4 +100,4 @@ def _contents(run: Path) -> list[str]:
 
 def _die_at(name: str) -> None:
     """Be killed where `checkpoint` next calls a function of this name."""
-    setattr(checkpoint, name, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    setattr(checkpoints, name, lambda _: os.kill(os.getpid(), signal.SIGKILL))

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe, shipped_recipes
-from launch import batch_script, doctor, run_folder, slurm, starts
-from preprocessing.vocabulary_training import train_vocabulary
+from launch.cluster import batch_script, slurm, starts
+from launch.doctor import doctor
+from launch.ranks import run_folder
+from preprocessing.vocabulary.training import train_vocabulary
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 from tests.processes import wait_until
@@ -30,7 +32,7 @@ def shared_cluster() -> Iterator[SlurmCluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
-    """The module's cluster, idle, and found by `launch.slurm` as a user's own would be."""
+    """The module's cluster, idle, and found by `launch.cluster.slurm` as a user's own would be."""
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, shared_cluster.env[name])
     monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
@@ -40,7 +42,7 @@ def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> It
 
 def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
     recipe = load_recipe("demo", [f"runs={json.dumps(str(folder / 'runs'))}", *TWO_NODES, *overrides])
-    with run_folder.opened(recipe, "auto") as run:
+    with run_folder.open_run(recipe, "auto") as run:
         (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
         batch_script.write(batch_script.render(recipe, run, batch_script.Site(run.parent.parent, sys.executable)), run)
     return run
@@ -69,7 +71,7 @@ def test_job_runs_a_rank_a_task_and_keeps_to_itself(
     monkeypatch.setenv("WANTED", value := """-; $(touch pwned) `id`\n, "c" 'd' %j""")
     setup = 'cluster.setup=["env >seen.txt; umask >>seen.txt", "printf %s \\"$WANTED\\" >wanted.txt"]'
     run = make_run(hostile, 3, 0.01, setup, 'cluster.environment=["PYTHONPATH", "WANTED"]')
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
     assert steps_of(run) == [1, 2, 3]
     assert "rank 0 of 2, local 0/1" in (run / "logs/rank_00000.log").read_text()
@@ -85,7 +87,7 @@ def test_job_runs_a_rank_a_task_and_keeps_to_itself(
 
 def test_warning_before_the_time_limit_brings_the_job_back(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # what Slurm does before the limit
     assert cluster.wait(job) == "COMPLETED", log_of(run)
@@ -97,7 +99,7 @@ def test_warning_before_the_time_limit_brings_the_job_back(cluster: SlurmCluster
 def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05)
     (run / "fault").write_text("4 1 raise")
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
     first, second = starts.read_starts(run)
     verdict = starts.read_verdict(run, 1)
@@ -109,15 +111,15 @@ def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path:
 
 def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 2)
-    jobs = slurm.jobs_of(run, slurm.queue())
+    jobs = slurm.jobs_of(run, slurm.queued_jobs())
     assert [one.id for one in jobs] == [job]
-    slurm.stop(run, jobs)
+    slurm.stop_jobs(run, jobs)
     assert cluster.wait(job) == "FAILED", log_of(run)  # so that what depends on it does not start
     assert starts.newest_step(run) == steps_of(run)[-1]
     assert starts.read_verdict(run, 1) == starts.Verdict(75, False, "stopped on request; submit it again to continue")
-    assert slurm.jobs_of(run, slurm.queue()) == []
+    assert slurm.jobs_of(run, slurm.queued_jobs()) == []
 
 
 def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_slurm_accepts_every_script_that_was_looked_at() -> None:
 @pytest.mark.slow
 def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 2)
     cluster.run("scancel", job)
     assert cluster.wait(job) == "CANCELLED"
@@ -153,7 +155,7 @@ def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) ->
 @pytest.mark.slow
 def test_requeue_by_hand_saves_first(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
     cluster.run("scontrol", "requeue", job)
     assert cluster.wait(job) == "COMPLETED", log_of(run)
@@ -165,7 +167,7 @@ def test_requeue_by_hand_saves_first(cluster: SlurmCluster, tmp_path: Path) -> N
 def test_user_error_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05)
     (run / "fault").write_text("always 1 0 2")
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "FAILED", log_of(run)
     assert cluster.field(job, "ExitCode") == "2:0"
     assert starts.read_verdict(run, 1) == starts.Verdict(2, False, "error: the data set does not fit")
@@ -175,7 +177,7 @@ def test_user_error_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> Non
 def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05, "cluster.max_restarts=1")
     (run / "fault").write_text("always 1 0 kill")
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "FAILED", log_of(run)
     assert cluster.field(job, "Restarts") == "1"
     assert "2 starts in a row brought no new checkpoint" in log_of(run)
@@ -197,9 +199,9 @@ def test_a_preparation_comes_back_if_it_got_further(cluster: SlurmCluster, tmp_p
         f'[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
     )
     recipe = load_recipe(tmp_path / "recipe.toml")
-    with run_folder.opened(recipe, "auto") as run:
+    with run_folder.open_run(recipe, "auto") as run:
         text = batch_script.render(recipe, run, batch_script.Site(tmp_path, sys.executable), batch_script.PREPARE)
-        job = slurm.submit(batch_script.write(text, run, batch_script.PREPARE))
+        job = slurm.submit_script(batch_script.write(text, run, batch_script.PREPARE))
     begun = "groups/0*" if group_bytes < 1_000_000 else ".prepare/*/*.progress"
     wait_until(lambda: list(dataset.glob(begun)), 60, begun)
     cluster.run("scancel", "--batch", "--signal=USR1", job)
@@ -215,7 +217,7 @@ def test_a_preparation_comes_back_if_it_got_further(cluster: SlurmCluster, tmp_p
 @pytest.mark.slow
 def test_preempted_job_comes_back(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
     script = tmp_path / "urgent.sh"
     script.write_text("#!/bin/bash\nsleep 1\n")
@@ -232,7 +234,7 @@ def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             monkeypatch.setenv(name, cluster.env[name])
         monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
         run = make_run(tmp_path, 400, 0.1)
-        job = slurm.submit(run / batch_script.TRAIN.script)
+        job = slurm.submit_script(run / batch_script.TRAIN.script)
         wait_for_step(run, 3)
         cluster.kill_node("n2")
         wait_until(lambda: cluster.field(job, "Restarts") == "1", 60, "the requeue")
@@ -243,7 +245,7 @@ def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 def test_job_longer_than_its_time_limit_is_done_in_several_starts(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 220, 0.5, "cluster.time_limit_min=1", "cluster.stop_before_limit_s=30")
-    job = slurm.submit(run / batch_script.TRAIN.script)
+    job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job, timeout_s=400) == "COMPLETED", log_of(run)
     assert steps_of(run) == list(range(1, 221))
     assert int(cluster.field(job, "Restarts")) >= 2

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe
-from launch import mpi, run_folder, starts
-from pretrain.metrics import read_metrics
+from launch.cluster import mpi, starts
+from launch.ranks import run_folder
+from pretrain.telemetry.metrics import read_metrics
 from tests.distributed import slurm_network
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.distributed.slurm_network import NetworkedCluster
@@ -29,7 +30,7 @@ PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
 DEMO_TEXT = (
     "gensim==4.4.0",
     "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
-)  # as launch/demo.sh has it
+)  # as launch/demo/demo.sh has it
 SECOND = """\
 base = "demo"
 name = "second"
@@ -178,8 +179,8 @@ def test_mpirun_and_srun_with_pmix_train_as_torchrun_does(work: Path, cluster: S
     recipe = load_recipe(
         work / "recipe.toml", ["name=pmix", f"runs={work}/runs", f"data.dataset={work}/dataset", *TWO_NODES]
     )
-    with run_folder.opened(recipe, "auto") as run:
-        starts.begin(run, "by hand", is_first=True, nodes=cluster.nodes[:2], ranks=2)
+    with run_folder.open_run(recipe, "auto") as run:
+        starts.begin_start(run, "by hand", is_first=True, nodes=cluster.nodes[:2], ranks=2)
         argv = ["srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *mpi.rank_argv(recipe, run, 1)]
         succeed(work, cluster.env, *argv)
     expected = losses(work / "runs/torchrun")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
-from pretrain import engine
 from pretrain.cost import HARDWARE, Cost
-from pretrain.distributed import start
+from pretrain.engine import engine
+from pretrain.engine.distributed import join_ranks
 from tests.benchmarks.traffic import Traffic
 from tests.distributed import ranks
 
@@ -43,7 +43,7 @@ class Stack(nn.Module):
 
 
 def count_all() -> dict[str, dict[str, Any]]:
-    world = start(ClusterConfig(device="cpu", cpu_threads=1))
+    world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
     engine.BUCKET_ELEMENTS = WEIGHTS // 3
     counted = {}
     for stage in STAGES:

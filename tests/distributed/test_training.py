@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pretrain import checkpoint
-from pretrain.distributed import World
-from pretrain.engine import Engine
-from pretrain.fragment_files import open_fragments
-from pretrain.optim import parameter_groups
-from pretrain.partition import KINDS
-from pretrain.schedule import learning_rate_at
-from pretrain.state import State
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.fragment_files import open_fragments
+from pretrain.checkpoint.state import TrainingState
+from pretrain.engine.distributed import World
+from pretrain.engine.engine import Engine
+from pretrain.engine.optimizers import parameter_groups
+from pretrain.engine.partition import KINDS
+from pretrain.engine.schedule import learning_rate_at
 from tests.distributed import ranks, small
 from tests.distributed.small import OPTIMIZER, STEPS
 
@@ -229,13 +229,13 @@ def _run(folder: str, world_size: int, stage: int, precision: str, dropout: floa
 
 
 def _save(run: Path, engine: Engine, step: int) -> None:
-    assert checkpoint.save(run, engine, State(step=step, cursor=step * small.ROWS), keep=1)
+    assert checkpoints.save_checkpoint(run, engine, TrainingState(step=step, cursor=step * small.ROWS), keep=1)
 
 
 def _load(run: Path, engine: Engine) -> None:
-    found = checkpoint.find(run)
+    found = checkpoints.find_checkpoint(run)
     assert found is not None
-    assert checkpoint.load(found, engine).step == engine.optimizer_steps
+    assert checkpoints.load_checkpoint(found, engine).step == engine.optimizer_steps
 
 
 def _differences(run: Path, other_run: Path) -> list[str]:
@@ -245,9 +245,9 @@ def _differences(run: Path, other_run: Path) -> list[str]:
 
 
 def _whole_tensors(run: Path) -> dict[str, Tensor]:
-    folder = checkpoint.find(run)
+    folder = checkpoints.find_checkpoint(run)
     assert folder is not None
-    state = checkpoint.read_state(folder)
+    state = checkpoints.read_state(folder)
     sizes = {name: math.prod(shape) for name, shape in state.parameters.items()}
     tensors = {f"{kind} {name}": torch.empty(size) for name, size in sizes.items() for kind in KINDS}
     with open_fragments([folder / file.name for file in state.files], sizes) as saved:

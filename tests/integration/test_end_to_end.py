@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pretrain.metrics import METRICS, TAGS, read_metrics
+from pretrain.telemetry.metrics import METRICS, TAGS, read_metrics
 from tests.integration.small import bertrain, environment, start, write_small
 from tests.processes import wait_until
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 import pretrain
-from preprocessing.contract import read_manifest
-from tests.preprocessing.test_verify import dataset as dataset  # the fixture: a small data set, right in every way
+from preprocessing.dataset.manifest import read_manifest
+from tests.preprocessing.inspection.test_verification import (
+    dataset as dataset,  # the fixture: a small data set, right in every way
+)
 
 COMMANDS = (
     *("config", "prepare", "inspect", "verify", "train", "evaluate"),
@@ -255,7 +257,7 @@ class TestTrain:
 
 def test_an_unknown_failure_keeps_its_traceback(tmp_path: Path) -> None:
     """What is not the user's to mend is ours to find."""
-    program = "import launch.run_folder as f; f.find_run = None\nimport sys; from launch.cli import main\nmain()"
+    program = "import launch.ranks.run_folder as f; f.find_run = None\nimport sys; from launch.cli import main\nmain()"
     ended = subprocess.run(
         [sys.executable, "-c", program, "evaluate", str(tmp_path)], capture_output=True, text=True, check=False
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.contract import (
+from preprocessing.dataset.manifest import (
     Rows,
     ShardEntry,
     Split,

@@ -18,10 +18,10 @@ import pytest
 import zstandard
 
 from configs.errors import UserError
-from preprocessing.contract import Manifest, read_shard
+from preprocessing.dataset.manifest import Manifest, read_shard
+from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
-from preprocessing.verify import verify
-from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary
+from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 
 

@@ -21,17 +21,17 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.contract import MANIFEST, SHARDS, VOCABULARY, Manifest, read_manifest, read_shard
-from preprocessing.filters import split_of
-from preprocessing.folder import WORK, claimed
-from preprocessing.group import GROUPS
-from preprocessing.job import Job
+from preprocessing.corpus.cleaning import split_of
+from preprocessing.dataset.manifest import MANIFEST, SHARDS, VOCABULARY, Manifest, read_manifest, read_shard
+from preprocessing.documents.progress import Progress
+from preprocessing.execution.folder import WORK, claimed
+from preprocessing.execution.group import GROUPS
+from preprocessing.execution.identity import Identity
+from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
-from preprocessing.progress import Progress
-from preprocessing.store import store_at
-from preprocessing.verify import verify
-from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary
-from preprocessing.vocabulary_training import train_vocabulary
+from preprocessing.storage.store import store_at
+from preprocessing.vocabulary.training import train_vocabulary
+from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from tests.preprocessing.corpora import digests, make_documents, small_config, wikipedia_xml, write_text
 
 GOLDEN = Path(__file__).parent / "golden" / "shards.json"
@@ -309,7 +309,7 @@ def test_side_file_of_another_data_set_is_not_believed(config: DataConfig, tmp_p
 
 
 def test_second_preparation_in_the_same_folder_is_refused(config: DataConfig) -> None:
-    job = Job(config.byte_fields(), "input", None)
+    job = Identity(config.byte_fields(), "input", None)
     with (
         claimed(store_at(config.dataset), job),
         pytest.raises(UserError, match="another preparation is at work"),

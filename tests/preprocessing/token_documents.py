@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from preprocessing.contract import VocabularyEntry
-from preprocessing.pairs import Pairs, TokenizedDocuments
+from preprocessing.dataset.manifest import VocabularyEntry
+from preprocessing.rows.pairs import Pairs, TokenizedDocuments
 
 CLS, SEP, FIRST_ID = 2, 3, 5
 VOCABULARY = VocabularyEntry(

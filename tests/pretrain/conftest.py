@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pretrain import distributed
-from pretrain.distributed import World
+from pretrain.engine import distributed
+from pretrain.engine.distributed import World
 from tests.distributed import small
 
 
@@ -22,7 +22,7 @@ def alone() -> Iterator[World]:
     try:
         yield small.join()
     finally:
-        distributed.stop()
+        distributed.leave_ranks()
         os.environ.clear()
         os.environ.update(environment)
         torch.set_num_threads(threads)

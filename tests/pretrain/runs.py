@@ -13,13 +13,13 @@ from torch import Tensor
 from configs.files import sha256_of_file
 from configs.recipe import write_recipe
 from configs.schema import Objective, Recipe
-from preprocessing.contract import VOCABULARY, write_manifest
-from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary
-from pretrain.fragment_files import write_fragments
-from pretrain.metrics import METRICS
-from pretrain.model import BertForPreTraining
-from pretrain.partition import Fragment
-from pretrain.state import CHECKPOINTS, FileEntry, State
+from preprocessing.dataset.manifest import VOCABULARY, write_manifest
+from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pretrain.checkpoint.fragment_files import write_fragments
+from pretrain.checkpoint.state import CHECKPOINTS, FileEntry, TrainingState
+from pretrain.engine.partition import Fragment
+from pretrain.model.pretraining import BertForPreTraining
+from pretrain.telemetry.metrics import METRICS
 from tests.pretrain.synthetic import write_dataset
 
 WORDS = ("the", "of", "and", "is", "was", "good", "bad", "river", "bank", "money", "film", "cat", "paris", ".", "?")
@@ -74,7 +74,7 @@ def write_checkpoint(run: Path, parameters: dict[str, Tensor], step: int) -> Non
     flat = {name: parameter.detach().reshape(-1) for name, parameter in parameters.items()}
     zeros = {name: (torch.zeros_like(weights), torch.zeros_like(weights)) for name, weights in flat.items()}
     write_fragments(path, [Fragment(name, 0, weights, *zeros[name]) for name, weights in flat.items()])
-    state = State(
+    state = TrainingState(
         step=step,
         cursor=0,
         parameters={name: tuple(parameter.shape) for name, parameter in parameters.items()},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.contract import (
+from preprocessing.dataset.manifest import (
     SHARDS,
     VOCABULARY,
     Manifest,

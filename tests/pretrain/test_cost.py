@@ -8,9 +8,9 @@ import torch
 
 from configs.recipe import load_recipe
 from configs.schema import Recipe
-from pretrain.batch import Batch
 from pretrain.cost import GIB, HARDWARE, Cost, preparation
-from pretrain.model import BertForPreTraining
+from pretrain.data.batch import Batch
+from pretrain.model.pretraining import BertForPreTraining
 
 LARGE = [
     "model.hidden_size=1024", "model.num_hidden_layers=24", "model.num_attention_heads=16",

@@ -10,7 +10,7 @@ PRODUCTS = """
 import os, pathlib
 import torch
 from configs.schema import ClusterConfig
-from pretrain.distributed import start
+from pretrain.engine.engine.distributed import start
 
 start(ClusterConfig(device="cpu", cpu_threads=1))
 

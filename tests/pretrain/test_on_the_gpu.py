@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
-from pretrain import distributed
-from pretrain.distributed import World
-from pretrain.engine import Engine
-from pretrain.losses import LossSums
+from pretrain.engine import distributed
+from pretrain.engine.distributed import World
+from pretrain.engine.engine import Engine
+from pretrain.engine.losses import LossSums
 from tests.pretrain.batches import random_batch
 from tests.pretrain.test_synchronisation import ROWS, VOCABULARY, small_bert
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 @pytest.fixture(scope="module")
 def on_gpu() -> Iterator[World]:
-    yield distributed.start(ClusterConfig(device="cuda"))
-    distributed.stop()
+    yield distributed.join_ranks(ClusterConfig(device="cuda"))
+    distributed.leave_ranks()
 
 
 @pytest.fixture(autouse=True)

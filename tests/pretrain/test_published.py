@@ -11,11 +11,11 @@ import torch
 import transformers
 from torch import Tensor
 
-from pretrain.batch import Batch
-from pretrain.export import from_hugging_face_config, partly_from_hugging_face
-from pretrain.hugging_face import padded, read_hugging_face
-from pretrain.model import BertForPreTraining
-from pretrain.pretrained import load_pretrained
+from pretrain.data.batch import Batch
+from pretrain.huggingface.conversion import from_hugging_face_config, partly_from_hugging_face
+from pretrain.huggingface.folder import padded, read_hugging_face
+from pretrain.huggingface.pretrained import load_pretrained
+from pretrain.model.pretraining import BertForPreTraining
 from pretrain.transfer.senses import SHIPPED, read_contexts, separation, word_vectors
 from tests.pretrain.batches import random_batch
 from tests.pypi import fetch

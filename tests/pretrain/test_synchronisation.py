@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs.schema import ModelConfig, OptimizerConfig, TrainConfig
-from pretrain.distributed import World
-from pretrain.engine import Engine
-from pretrain.model import BertForPreTraining
+from pretrain.engine.distributed import World
+from pretrain.engine.engine import Engine
+from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch
 
 VOCABULARY, ROWS = 500, 12

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.recipe import load_recipe
 from configs.tasks import load_tasks
-from pretrain.transfer.splits import Splits, read_splits
+from pretrain.transfer.tasks.splits import Splits, read_splits
 from tests.benchmarks.transfer.tasks import HERE, write_tasks
 
 SENTENCES = 60

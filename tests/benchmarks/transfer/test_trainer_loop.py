@@ -14,14 +14,14 @@ from torch import Tensor
 from configs.schema import OptimizerConfig
 from configs.tasks import BudgetedTask
 from configs.transfer import Kind
-from pretrain.distributed import seed_everything
-from pretrain.hugging_face import write_hugging_face
-from pretrain.pretrained import Pretrained
-from pretrain.schedule import learning_rate_at
+from pretrain.engine.distributed import seed_everything
+from pretrain.engine.schedule import learning_rate_at
+from pretrain.huggingface.folder import write_hugging_face
+from pretrain.huggingface.pretrained import Pretrained
 from pretrain.transfer.finetuning import TaskItems, batches_of, finetune
-from pretrain.transfer.readers import Records
-from pretrain.transfer.splits import Splits
-from pretrain.transfer.task import TransferModel
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.splits import Splits
+from pretrain.transfer.tasks.task import TransferModel
 from pretrain.transfer.trials import make_task
 from tests.benchmarks.transfer.trainer_loop import ADAM_EPS, Plain, compare
 from tests.pretrain.runs import VOCAB

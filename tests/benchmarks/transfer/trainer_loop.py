@@ -25,13 +25,13 @@ import transformers
 from torch import nn
 
 from configs.tasks import BudgetedTask, load_tasks
-from pretrain.pretrained import load_pretrained
-from pretrain.transfer import metrics
+from pretrain.huggingface.pretrained import load_pretrained
 from pretrain.transfer.finetuning import EVALUATION_ITEMS, TaskItems, batches_of, precision_of
-from pretrain.transfer.readers import Records
-from pretrain.transfer.splits import read_splits
-from pretrain.transfer.tagging import OUTSIDE
-from pretrain.transfer.task import UNLABELLED
+from pretrain.transfer.tasks import metrics
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.splits import read_splits
+from pretrain.transfer.tasks.tagging import OUTSIDE
+from pretrain.transfer.tasks.task import UNLABELLED
 from pretrain.transfer.trials import Spread, make_task, pretrained_start, try_seed
 
 ADAM_EPS, MOST_NORM = 1e-6, 1.0  # as ours; the epsilon of transformers' Trainer is 1e-8

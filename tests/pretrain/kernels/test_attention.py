@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretrain.kernels.attention import Layout, attend, attend_plain
+from pretrain.kernels.attention import RowLayout, attend, attend_plain
 from pretrain.kernels.dropout import Dropout, keep_mask
 from tests.pretrain.kernels.near import (
     DEVICE,
@@ -18,9 +17,9 @@ from tests.pretrain.kernels.near import (
 )
 
 
-def layout_of(lengths: list[int]) -> Layout:
+def layout_of(lengths: list[int]) -> RowLayout:
     offsets = torch.tensor([0, *lengths]).cumsum(0).to(DEVICE, torch.int32)
-    return Layout(offsets, sum(lengths), max(lengths))
+    return RowLayout(offsets, sum(lengths), max(lengths))
 
 
 def row_by_row(qkv_T3AD: Tensor, lengths: list[int]) -> Tensor:
@@ -49,7 +48,7 @@ def test_each_row_attends_to_itself(lengths: list[int], heads: int, width: int, 
 
 def test_gradients_are_the_differential_quotients() -> None:
     qkv = torch.randn(6, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    layout = Layout(torch.tensor([0, 2, 6], dtype=torch.int32), 6, 4)
+    layout = RowLayout(torch.tensor([0, 2, 6], dtype=torch.int32), 6, 4)
     dropout = Dropout(0.4, torch.tensor(11), 3)
     assert torch.autograd.gradcheck(lambda some: attend_plain(some, layout, dropout), (qkv,))
 
@@ -59,5 +58,5 @@ def test_dropout_is_that_of_the_weights() -> None:
     qkv = torch.zeros(4, 3, 1, 2)
     qkv[:, 2] = torch.eye(4)[:, None, :2] * 8  # uniform weights of a quarter
     kept = keep_mask(dropout, 4, 4, torch.float32) * dropout.scale / 4
-    mixed = attend(qkv, Layout(torch.tensor([0, 4], dtype=torch.int32), 4, 4), dropout)
+    mixed = attend(qkv, RowLayout(torch.tensor([0, 4], dtype=torch.int32), 4, 4), dropout)
     torch.testing.assert_close(mixed, (kept @ qkv[:, 2, 0])[:, None])

@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pretrain.kernels.dropout import LANES, Dropout, add_dropped, keep_mask, philox, plain_mask
 

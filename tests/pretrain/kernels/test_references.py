@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretrain.kernels import add_norm as sublayer_end
-from pretrain.kernels import embedding, gelu
+from pretrain.kernels import add_norm as sublayer_end, embedding, gelu
 from pretrain.kernels.dropout import Dropout, keep_mask
 from pretrain.kernels.embedding import lookup
 from pretrain.kernels.layer_norm import layer_norm

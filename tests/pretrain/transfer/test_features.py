@@ -6,16 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.pretrained import Pretrained
+from pretrain.huggingface.pretrained import Pretrained
 from pretrain.transfer import features as module
 from pretrain.transfer.feature_files import read_texts, write_features
 from pretrain.transfer.features import Features, Mix, Pooling, batches_by_length
-from pretrain.transfer.rows import Row, batch_of
+from pretrain.transfer.tasks.rows import TokenRow, batch_of
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 
 SOURCE = Pretrained(Path("here"), ModelConfig(**MODEL), VOCAB, dict(some_model().named_parameters()))
@@ -28,10 +27,10 @@ def states_of(text: str, max_length: int = 16) -> torch.Tensor:
     tokenizer = VOCAB.tokenizer()
     tokenizer.enable_truncation(max_length)
     with torch.no_grad():
-        return torch.stack(list(some_model().bert.hidden_states(batch_of([Row.of(tokenizer.encode(text))]))))
+        return torch.stack(list(some_model().bert.hidden_states(batch_of([TokenRow.of(tokenizer.encode(text))]))))
 
 
-def vectors(pooling: Pooling, layers: list[int]) -> module.Block:
+def vectors(pooling: Pooling, layers: list[int]) -> module.FeatureBatch:
     (block,) = Features(SOURCE, layers, pooling, 16, CPU).blocks(iter(TEXTS))
     return block
 

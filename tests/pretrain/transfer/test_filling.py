@@ -7,8 +7,8 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.hugging_face import write_hugging_face
-from pretrain.pretrained import Pretrained, load_pretrained
+from pretrain.huggingface.folder import write_hugging_face
+from pretrain.huggingface.pretrained import Pretrained, load_pretrained
 from pretrain.transfer.filling import Filler
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 

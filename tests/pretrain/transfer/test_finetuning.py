@@ -13,14 +13,14 @@ import transformers
 from configs.errors import UserError
 from configs.schema import ModelConfig
 from configs.transfer import FinetuneConfig, TaskConfig
-from pretrain.hugging_face import padded
-from pretrain.pretrained import Pretrained
-from pretrain.transfer.classification import Classification
+from pretrain.huggingface.folder import padded
+from pretrain.huggingface.pretrained import Pretrained
 from pretrain.transfer.finetuning import TaskItems, finetune, freeze, predict
-from pretrain.transfer.readers import Records
 from pretrain.transfer.report import write_model
-from pretrain.transfer.splits import Splits
-from pretrain.transfer.task import TransferModel, joined
+from pretrain.transfer.tasks.classification import Classification
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.splits import Splits
+from pretrain.transfer.tasks.task import TransferModel, joined
 from pretrain.transfer.trials import Spread, make_task, pretrained_start, random_start, spreads, try_seed
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 

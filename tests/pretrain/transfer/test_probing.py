@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from configs.transfer import FinetuneConfig, TaskConfig
-from pretrain.batch import Batch
+from pretrain.data.batch import Batch
 from pretrain.transfer import probing
 from pretrain.transfer.finetuning import TaskItems
 from pretrain.transfer.probing import Heads, probe, vectors_of
-from pretrain.transfer.readers import Records
-from pretrain.transfer.splits import Splits
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.splits import Splits
 from pretrain.transfer.trials import make_task
 from tests.pretrain.runs import VOCAB, some_model
 from tests.pretrain.transfer.test_finetuning import RECORDS, SETTINGS, some_items

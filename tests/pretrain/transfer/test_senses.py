@@ -8,9 +8,9 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.pretrained import Pretrained
-from pretrain.transfer.rows import Row, batch_of
+from pretrain.huggingface.pretrained import Pretrained
 from pretrain.transfer.senses import SHIPPED, Context, read_contexts, separation, word_vectors
+from pretrain.transfer.tasks.rows import TokenRow, batch_of
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 
 SOURCE = Pretrained(Path("here"), ModelConfig(**MODEL), VOCAB, dict(some_model().named_parameters()))
@@ -24,7 +24,7 @@ def context(sentence: str, word: str) -> Context:
 @torch.no_grad()
 def states_of(sentence: str) -> torch.Tensor:
     encoding = VOCAB.tokenizer().encode(sentence)
-    return torch.stack(list(some_model().bert.hidden_states(batch_of([Row.of(encoding)]))))
+    return torch.stack(list(some_model().bert.hidden_states(batch_of([TokenRow.of(encoding)]))))
 
 
 def test_a_word_is_the_mean_of_its_pieces_in_every_layer() -> None:

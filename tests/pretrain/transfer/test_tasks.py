@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from pretrain.transfer.answering import Answering, best_span
-from pretrain.transfer.choice import Choice
-from pretrain.transfer.classification import Classification, Regression
-from pretrain.transfer.readers import Records
-from pretrain.transfer.tagging import Tagging
-from pretrain.transfer.task import UNLABELLED, joined
+from pretrain.transfer.tasks.answering import Answering, best_span
+from pretrain.transfer.tasks.choice import Choice
+from pretrain.transfer.tasks.classification import Classification, Regression
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.tagging import Tagging
+from pretrain.transfer.tasks.task import UNLABELLED, joined
 from tests.pretrain.runs import VOCAB
 
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from pretrain.kernels import lamb as reference
 from pretrain.kernels.fused import lamb as fused

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretrain.kernels import attention
-from pretrain.kernels.attention import Layout
+from pretrain.kernels.attention import RowLayout
 from pretrain.kernels.dispatch import Kernels, choose_kernels
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.fused.add_norm import add_norm
@@ -35,7 +35,7 @@ def no_waiting() -> Iterator[Callable[[str], None]]:
     torch.cuda.set_sync_debug_mode("default")
 
 
-def encoder(kernels: Kernels, weights: list[Tensor], ids: Tensor, layout: Layout, seed: Tensor) -> Tensor:
+def encoder(kernels: Kernels, weights: list[Tensor], ids: Tensor, layout: RowLayout, seed: Tensor) -> Tensor:
     """Every operation of a forward pass, once; the loss sum."""
     word, square, decoder, vector, bias = weights
     hidden = kernels.embed(
@@ -49,10 +49,10 @@ def encoder(kernels: Kernels, weights: list[Tensor], ids: Tensor, layout: Layout
     return kernels.masked_lm(masked, decoder, bias, ids[::5]).loss
 
 
-def encoder_inputs() -> tuple[list[Tensor], Tensor, Layout, Tensor]:
+def encoder_inputs() -> tuple[list[Tensor], Tensor, RowLayout, Tensor]:
     shapes: list[tuple[int, ...]] = [(WORDS, WIDTH), (WIDTH, WIDTH), (WORDS, WIDTH), (WIDTH,), (WORDS,)]
     ids = torch.randint(WORDS, (ROWS,), generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    layout = Layout(torch.tensor([0, 100, ROWS], dtype=torch.int32, device=DEVICE), ROWS, 156)
+    layout = RowLayout(torch.tensor([0, 100, ROWS], dtype=torch.int32, device=DEVICE), ROWS, 156)
     return random_tensors(shapes, torch.bfloat16, 2), ids, layout, torch.tensor(5, device=DEVICE)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from configs.schema import ModelConfig
 from pretrain.kernels.dispatch import Backend
-from pretrain.model import BertForPreTraining
+from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch
 from tests.pretrain.kernels.near import DEVICE
 

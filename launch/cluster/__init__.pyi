@@ -1,0 +1,19 @@
+# The door of launch.cluster: what other packages and rooms import from it.
+
+from .batch_script import EXPORT as EXPORT, PREPARE as PREPARE, exported as exported, resources as resources
+from .heartbeat import silences_s as silences_s
+from .slurm import QueuedJob as QueuedJob, jobs_of as jobs_of, queued_jobs as queued_jobs
+from .starts import (
+    newest_step as newest_step,
+    node_of as node_of,
+    read_starts as read_starts,
+    read_verdict as read_verdict,
+)
+from .stopping import stop_run as stop_run
+from .submission import (
+    describe_chain as describe_chain,
+    plan_chain as plan_chain,
+    run_local as run_local,
+    run_mpi as run_mpi,
+    submit_chain as submit_chain,
+)

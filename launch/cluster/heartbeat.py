@@ -1,0 +1,37 @@
+"""Signs of life: each node of a start touches RUN/starts/NNNN/alive/NODE now and then, as long as its ranks run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from launch.cluster.starts import start_folder_of
+
+ALIVE = "alive"
+BEAT_S = 15.0
+
+
+@contextmanager
+def beating(run: Path, number: int, node: str) -> Iterator[None]:
+    """Within the block, this node shows that it is there, every `BEAT_S`."""
+    file, ended = start_folder_of(run, number) / ALIVE / node, threading.Event()
+
+    def beat() -> None:
+        while not ended.is_set():
+            with suppress(OSError):  # a full disk ends no training
+                file.parent.mkdir(exist_ok=True)
+                file.touch()
+            ended.wait(BEAT_S)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def silences_s(run: Path, number: int, now: float) -> dict[str, float]:
+    """Seconds since each node of a start that was ever there last showed itself."""
+    return {file.name: now - file.stat().st_mtime for file in sorted((start_folder_of(run, number) / ALIVE).glob("*"))}

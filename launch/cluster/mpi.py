@@ -1,0 +1,101 @@
+"""Runs under MPI: `mpirun_argv` is its command, `run_under_mpi` starts it and restarts it until it is done (Open MPI).
+
+mpirun only starts the processes: each asks MPI for its rank, and together they choose an address to meet at (see
+launch/ranks/rank_address.py). In a Slurm allocation `srun --mpi=pmix` starts the same processes, with the command that
+`rank_argv` gives. Its slurmd also asks X displays (see `rank_address.ASK_NO_DISPLAY`): on a node where TensorBoard
+runs, slurmd needs that setting itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.schema import Recipe
+from launch.cluster import starts
+from launch.cluster.batch_script import ranks_per_node
+from launch.ranks import ASK_NO_DISPLAY, noted
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> list[str]:
+    """The argv that starts all ranks. A pure function. `number` is the start's; `as_root` is nothing Open MPI likes."""
+    cluster = recipe.cluster
+    ranks = ranks_per_node(cluster)
+    hosts = ["--host", ",".join(f"{host}:{ranks}" for host in cluster.hosts)] if cluster.hosts else []
+    passed = [word for name in cluster.environment for word in ("-x", name)]
+    return [
+        "mpirun",
+        *(["--allow-run-as-root"] if as_root else []),
+        "--oversubscribe",  # it counts cores; ranks are counted by the recipe
+        *("--bind-to", "none"),  # else all threads of a rank share a core or two
+        *("-np", str(cluster.nodes * ranks)),
+        *("--map-by", f"ppr:{ranks}:node"),
+        *hosts,
+        *passed,
+        *rank_argv(recipe, run, number),
+    ]
+
+
+def rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
+    """One rank's argv, for whichever launcher speaks PMIx."""
+    python = recipe.cluster.python or sys.executable
+    return [
+        *recipe.cluster.container,
+        python,
+        "-P",
+        "-m",
+        "launch.cluster.cluster_rank",
+        str(run),
+        str(number),
+        "--mpi",
+    ]
+
+
+def run_under_mpi(recipe: Recipe, run: Path) -> int:
+    """Run to the end, restarting after failures within the recipe's bound; the exit code as `train` has it.
+
+    A stop signal is passed on: the ranks save, and the run ends with 75.
+    """
+    if shutil.which("mpirun") is None:
+        mend = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
+        raise UserError("no mpirun here", place="PATH", mend=mend)
+    nodes = recipe.cluster.hosts or [os.uname().nodename]
+    ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
+    is_first = True
+    with noted(STOP_SIGNALS) as received:
+        while True:
+            start = starts.begin_start(
+                run, f"mpirun of process {os.getpid()}", is_first=is_first, nodes=nodes, ranks=ranks
+            )
+            _run_once(mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0), received)
+            verdict = starts.end_start(run, start)
+            if received or not verdict.comes_back:
+                return verdict.code
+            is_first = False
+
+
+def _run_once(argv: Sequence[str], received: list[int]) -> None:
+    """mpirun passes SIGUSR1 on to every rank, and ends them at once after any other signal."""
+    environment = {**ASK_NO_DISPLAY, **os.environ}
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
+    told = 0
+    try:
+        while process.poll() is None:
+            if len(received) > told:
+                told = len(received)
+                process.send_signal(signal.SIGUSR1)
+            try:
+                process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                continue
+    finally:
+        if process.poll() is None:
+            process.terminate()

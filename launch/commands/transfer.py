@@ -1,0 +1,249 @@
+"""The commands of the second stage. As in cli.py, what is slow to import is imported inside the command."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.errors import UserError
+from launch.commands.arguments import SourceArgument
+
+TRANSFER = "Transfer"
+
+
+class Kind(StrEnum):
+    """The kinds of tasks."""
+
+    classify = "classify"
+    pair = "pair"
+    qa = "qa"
+    tag = "tag"
+    choice = "choice"
+
+
+class Precision(StrEnum):
+    """Of a fine-tuning's products."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class Pool(StrEnum):
+    """What a vector of `embed` is of."""
+
+    mean = "mean"
+    cls = "cls"
+    pooler = "pooler"
+    tokens = "tokens"
+
+
+class Device(StrEnum):
+    """Where a fine-tuning runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or one of its checkpoints.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; it must not exist.")],
+) -> None:
+    """Write a run's model for Hugging Face transformers, and prove on real rows that it gives the same outputs.
+
+    [dim]bertrain export runs/demo --output demo-bert[/]
+    """
+    from launch.transfer import export_run
+
+    export_run(run, output)
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="HF_FOLDER", help="A BERT in Hugging Face's form.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Data and training; shape and vocabulary are the model's.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings to change, e.g. name=mine", show_default=False),
+    ] = None,
+    add_pieces: Annotated[
+        Path | None, typer.Option("--add-pieces", metavar="FILE", help="Word pieces of your domain to add, one a line.")
+    ] = None,
+) -> None:
+    """Make a run that goes on from a model of Hugging Face's: for a domain's text, or a longer training.
+
+    [dim]bertrain import bert-base-uncased/ mine.toml name=domain[/]
+
+    [dim]bertrain prepare runs/domain; bertrain train runs/domain[/]
+    """
+    from launch.transfer import import_model
+
+    import_model(folder, recipe, overrides or (), add_pieces)
+
+
+def fill(
+    source: SourceArgument,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Text with [MASK] in it, once or several times.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="Word pieces to show for each mask.")] = 5,
+) -> None:
+    """Show what the model would put in the place of each \\[MASK], with probabilities.
+
+    [dim]bertrain fill runs/demo "The capital of France is \\[MASK]."[/]
+    """
+    from launch.transfer import run_fill
+
+    run_fill(source, text, top)
+
+
+def senses(
+    source: SourceArgument,
+    word: Annotated[str, typer.Option(help="The word to look at.")] = "bank",
+    contexts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A sense, a tab, a sentence a line; unset: those of `bank`.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the vectors, and all layers, into this PNG.")] = None,
+) -> None:
+    """Show how far apart the senses of one word lie in each layer's space.
+
+    The word's vectors are compared by their directions: the silhouette, and how many senses are named right by the
+    nearest centroid of all other sentences.
+
+    [dim]bertrain senses runs/demo --word bank --picture bank.png[/]
+    """
+    from launch.transfer import run_senses
+
+    run_senses(source, word, contexts, picture)
+
+
+def finetune(
+    kind: Annotated[Kind, typer.Argument(metavar="classify|pair|qa|tag|choice", help="What is to be learned.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="Training records: .csv, .tsv, .jsonl; SQuAD's .json for qa; CoNLL columns for tag."),
+    ],
+    source: Annotated[Path, typer.Option("--from", metavar="RUN|HF_FOLDER", help="The pretrained model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder for what comes of it.")],
+    validation: Annotated[Path | None, typer.Option(help="File to choose the best epoch on; else a tenth.")] = None,
+    test: Annotated[Path | None, typer.Option(help="File to report on; else another tenth.")] = None,
+    text: Annotated[str, typer.Option(help="classify, pair: the text's column.")] = "text",
+    text_b: Annotated[str, typer.Option(help="pair: the second text's column.")] = "text_b",
+    label: Annotated[str, typer.Option(help="classify, pair: the label's column.")] = "label",
+    regression: Annotated[bool, typer.Option("--regression", help="pair: the label is a number.")] = False,
+    freeze_layers: Annotated[int, typer.Option(min=0, help="Leave embeddings and N layers as they are.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs; the best in the validation is kept.")] = 4,
+    patience: Annotated[int, typer.Option(min=1, help="Stop after so many epochs without a better one.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Records, or windows of qa, a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5,
+    dropout: Annotated[float | None, typer.Option(help="In encoder and head; unset: as in pretraining.")] = None,
+    max_length: Annotated[int, typer.Option(min=16, help="Most tokens of a row.")] = 128,
+    stride: Annotated[int, typer.Option(min=1, help="qa: tokens that windows share.")] = 32,
+    seeds: Annotated[int, typer.Option(min=1, help="Trials, for a mean and its spread.")] = 1,
+    learning_curve: Annotated[
+        str, typer.Option(metavar="N,N,…", help="Try these numbers of labels, too, e.g. 10,100,1000.")
+    ] = "",
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 on a GPU, fp32 on a CPU.")] = Precision.auto,
+    device: Annotated[Device, typer.Option(help="auto: the GPU where there is one.")] = Device.auto,
+) -> None:
+    """Fine-tune a pretrained model on a task; report figures with their spread, write predictions, errors, the model.
+
+    [dim]bertrain finetune classify --data reviews.csv --from runs/demo --seeds 5 -o reviews[/]
+    """
+    from configs.transfer import FinetuneConfig, TaskConfig, checked
+    from launch.transfer import run_finetune
+
+    task = checked(
+        TaskConfig,
+        name=data.stem,
+        kind=kind.value,
+        data=str(data),
+        validation=str(validation) if validation else None,
+        test=str(test) if test else None,
+        text=text,
+        text_b=text_b,
+        label=label,
+        regression=regression,
+    )
+    settings = checked(
+        FinetuneConfig,
+        freeze_layers=freeze_layers,
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        max_length=max_length,
+        stride=stride,
+        seeds=seeds,
+        precision=precision.value,
+        device=device.value,
+    )
+    run_finetune(source, task, settings, output, label_counts(learning_curve))
+
+
+def embed(
+    source: SourceArgument,
+    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="A text a line, or .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .arrow or .npz.")],
+    text: Annotated[str, typer.Option(help=".jsonl: the text's field.")] = "text",
+    layers: Annotated[
+        str, typer.Option(metavar="N,N,…", help="Layers: 0 the embeddings, -1 the last one, all for all of them.")
+    ] = "-1",
+    pool: Annotated[Pool, typer.Option(help="A vector a text, or of each of its tokens.")] = Pool.mean,
+    mix: Annotated[str, typer.Option(metavar="mean|FILE", help="Mix the layers to one, evenly or by a file.")] = "",
+    max_length: Annotated[int, typer.Option(min=2, help="Most tokens of a text; the rest is cut.")] = 128,
+    device: Annotated[Device, typer.Option(help="auto: the GPU where there is one.")] = Device.auto,
+) -> None:
+    """Write vectors of texts or their tokens, from chosen layers, to Arrow or NumPy.
+
+    [dim]bertrain embed runs/demo sentences.txt --layers 2,3 --pool mean -o vectors.arrow[/]
+    """
+    from launch.transfer import run_embed
+    from pretrain.transfer import Pooling
+
+    run_embed(
+        source,
+        texts,
+        output,
+        field=text,
+        layers=layer_numbers(layers),
+        pooling=Pooling(pool.value),
+        mix=mix,
+        max_length=max_length,
+        device=device.value,
+    )
+
+
+def layer_numbers(text: str) -> list[int] | None:
+    """`1,2,-1` as numbers, `all` as None; `UserError` for anything else."""
+    if text == "all":
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{text!r} are no layers", place="--layers", mend="write e.g. 1,2,-1, or all") from None
+
+
+def label_counts(text: str) -> list[int]:
+    """`10,100,1000` as numbers; `UserError` for anything else."""
+    try:
+        counts = [int(part) for part in text.split(",") if part]
+    except ValueError:
+        counts = [0]
+    if any(count < 1 for count in counts):
+        raise UserError(f"{text!r} are no numbers of labels", place="--learning-curve", mend="write e.g. 10,100,1000")
+    return counts
+
+
+def add_transfer_commands(app: typer.Typer) -> None:
+    """Add them to `app`."""
+    app.command(rich_help_panel=TRANSFER)(export)
+    app.command("import", rich_help_panel=TRANSFER)(import_)
+    app.command(rich_help_panel=TRANSFER)(fill)
+    app.command(rich_help_panel=TRANSFER)(senses)
+    app.command(rich_help_panel=TRANSFER)(finetune)
+    app.command(rich_help_panel=TRANSFER)(embed)

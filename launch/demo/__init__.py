@@ -1,0 +1,1 @@
+"""The demo: demo.sh and its acts."""

@@ -1,0 +1,12 @@
+# The door of launch.display: what other packages and rooms import from it.
+
+from .curves import draw_curves as draw_curves
+from .dry_run import run_smoke as run_smoke, show_dry_run as show_dry_run
+from .inspection import decoded_pairs as decoded_pairs, legend as legend, run_verify as run_verify, totals as totals
+from .logs import show_log as show_log
+from .planning import find_hardware as find_hardware, show_plan as show_plan
+from .plot import draw_loss as draw_loss
+from .preparation import prepare_with_progress as prepare_with_progress
+from .status import holder as holder, show_status as show_status
+from .tensorboard import serve_tensorboard as serve_tensorboard
+from .terminal import console as console, needed as needed, show_toml as show_toml

@@ -1,0 +1,94 @@
+"""`bertrain train` before it is meant: --dry-run shows what a run would be, --smoke tries twenty steps of it.
+
+A smoke test trains on synthetic rows, in a folder that is removed at the end. Model, optimizer, precision, ZeRO stage
+and ranks are the recipe's; only what would take long is cut down.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.files import explain_write_errors
+from configs.schema import Recipe
+from launch.display.terminal import console
+from launch.ranks import open_run, plan_ranks, run_ranks, this_machine
+
+SMOKE_STEPS, SMOKE_WARMUP_STEPS = 20, 5
+MOST_ACCUMULATION = 2  # micro-steps of a step: enough to see that gradients add up
+
+
+def show_dry_run(recipe: Recipe) -> None:
+    """Print sizes, memory and time of the job that [cluster] describes; nothing is written.
+
+    For GPUs time and memory are those of an H100; `bertrain plan` knows others.
+    """
+    from launch.display.planning import memory_table
+    from pretrain.cost import HARDWARE, Cost
+    from pretrain.data import open_data
+    from pretrain.telemetry import dry_run, duration
+
+    machine, cluster = this_machine(), recipe.cluster
+    ranks = cluster.ranks_per_node or cluster.gpus_per_node or machine.gpus or 1
+    on_gpu = cluster.device != "cpu" and bool(cluster.gpus_per_node or machine.gpus)
+    is_there = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
+    data = open_data(recipe) if is_there else None
+    ranks *= cluster.nodes
+    vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
+    cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], vocabulary_size, data.mean_length if data else None)
+    step_s = cost.step(ranks).step_s
+    lines = dry_run(recipe, data, vocabulary_size, ranks, "cuda" if on_gpu else "cpu")
+    estimate = f"{step_s:.3g} s a step, {duration(cost.training_s(ranks))} in all, on {cost.hardware.name}"
+    for line in (*lines, f"time     about {estimate}"):
+        console().print(line, markup=False, highlight=False, soft_wrap=True)
+    console().print(memory_table(cost, ranks))
+
+
+def run_smoke(recipe: Recipe) -> int:
+    """Train a cut down recipe on all ranks of this machine; returns the exit code."""
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        raise UserError("--smoke starts its ranks itself", place="torchrun", mend="run it without torchrun")
+    with explain_write_errors(Path(recipe.runs)):
+        Path(recipe.runs).mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".smoke-", dir=recipe.runs)
+    with folder as name:
+        ranks = len(plan_ranks(recipe, Path(name), (), this_machine()))
+        tried = smoke_recipe(recipe, Path(name), ranks)
+        with open_run(tried, "never") as run:
+            return run_ranks(plan_ranks(tried, run, ["--resume", "never"], this_machine()))
+
+
+def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
+    """The recipe cut down, its run and a synthetic data set in `folder`, which is not there yet or empty."""
+    from pretrain.data import write_synthetic
+
+    vocabulary = recipe.data.vocabulary
+    if vocabulary.file and not Path(vocabulary.file).is_file():
+        vocabulary = vocabulary.model_copy(update={"file": None})
+    data = recipe.data.model_copy(update={"dataset": str(folder / "dataset"), "vocabulary": vocabulary})
+    write_synthetic(folder / "dataset", data)
+    warmup_steps = min(recipe.optimizer.warmup_steps, SMOKE_WARMUP_STEPS)
+    most_rows = ranks * recipe.train.micro_batch_size * MOST_ACCUMULATION
+    decay_steps = min(recipe.optimizer.decay_steps, SMOKE_STEPS - warmup_steps)
+    train: dict[str, object] = {
+        "steps": SMOKE_STEPS,
+        "budget_min": 0.0,
+        "batch_growth_steps": 0,
+        "global_batch_size": min(recipe.train.global_batch_size, most_rows),
+        "initialise_from": None,
+        "mixture": [],
+        "stage_in": None,
+        "log_every_steps": 1,
+        "evaluate_every_steps": 0,
+    }
+    return recipe.model_copy(
+        update={
+            "name": "smoke",
+            "runs": str(folder),
+            "data": data,
+            "optimizer": recipe.optimizer.model_copy(update={"warmup_steps": warmup_steps, "decay_steps": decay_steps}),
+            "train": recipe.train.model_copy(update=train),
+        }
+    )

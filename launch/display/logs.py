@@ -1,0 +1,49 @@
+"""`bertrain logs`: what a rank has printed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from configs.errors import UserError
+from launch.ranks import find_run
+
+POLL_S = 0.3
+BLOCK_BYTES = 1 << 16
+
+
+def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
+    """Print the last lines of a rank's log, and what is added if `follow`. `UserError` when there is no such log."""
+    find_run(run)
+    log = run / "logs" / f"rank_{rank:05}.log"
+    if not log.is_file():
+        ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / "logs").glob("rank_*.log"))
+        there = f"there are ranks {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
+        raise UserError(f"no log of rank {rank}", place=str(run), mend=there)
+    with log.open("rb") as stream:
+        _seek_lines(stream, lines)
+        _copy(stream)
+        while follow:
+            time.sleep(POLL_S)
+            _copy(stream)
+
+
+def _seek_lines(stream: BinaryIO, lines: int) -> None:
+    """To the beginning of the last `lines` lines, reading backwards only as far as needed."""
+    end = stream.seek(0, os.SEEK_END)
+    start, tail = end, b""
+    while start > 0 and tail.count(b"\n") <= lines:
+        start = max(0, start - BLOCK_BYTES)
+        stream.seek(start)
+        tail = stream.read(end - start)
+    last = b"\n".join(tail.split(b"\n")[-lines - 1 :])
+    stream.seek(end - len(last))
+
+
+def _copy(stream: BinaryIO) -> None:
+    while block := stream.read(BLOCK_BYTES):
+        sys.stdout.buffer.write(block)
+    sys.stdout.flush()

@@ -1,0 +1,129 @@
+"""`bertrain plan`: what a recipe will cost, as tables and a picture, before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from configs.errors import UserError
+from configs.files import explain_write_errors
+from configs.schema import Recipe
+from pretrain.cost import HARDWARE, TEXT_MB_S, Cost, Hardware, StepCost, preparation
+from pretrain.telemetry import duration
+
+TEXT_GB = (1, 10, 100, 1_000, 10_000)
+
+
+def find_hardware(name: str, **measured: float | None) -> Hardware:
+    """A profile by its name, with fields of `Hardware` replaced where they are given."""
+    if name not in HARDWARE:
+        raise UserError(f"no profile {name!r}", place="--hardware", mend=f"take one of {', '.join(HARDWARE)}")
+    given: dict[str, Any] = {field: value for field, value in measured.items() if value is not None}
+    return replace(HARDWARE[name], **given)
+
+
+def show_plan(
+    screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours: float, picture: Path | None
+) -> None:
+    """Print the plan for so many devices, and `hours` to prepare in; draw the scaling curve if a file is named."""
+    cost = Cost(recipe, hardware, recipe.data.vocabulary.size)
+    data = recipe.data
+    screen.print(
+        f"{recipe.name}: {cost.parameters:,} parameters, {cost.row_flops / 1e9:,.1f} GFLOP a row of "
+        f"{cost.length} tokens; {recipe.train.global_batch_size:,} rows a step, {recipe.train.steps:,} steps"
+    )
+    screen.print(
+        f"{hardware.name}: {hardware.peak_flops / 1e12:,.0f} TFLOP/s, {hardware.memory_gib:g} GiB at "
+        f"{hardware.memory_gb_s:,.0f} GB/s; "
+        f"{hardware.node_gb_s:g} GB/s in a node, {hardware.network_gb_s:g} GB/s between nodes"
+    )
+    screen.print(memory_table(cost, ranks))
+    steps = list(cost.scaling())
+    screen.print(scaling_table(steps, cost))
+    corpus_format = data.corpora[0].format if data.corpora else "text"
+    screen.print(preparation_table(data.dupe_factor, corpus_format, hours))
+    if picture is not None:
+        draw_scaling(steps, f"{recipe.name} on {hardware.name}", picture)
+        screen.print(f"the scaling curve: {picture}", markup=False)
+
+
+def memory_table(cost: Cost, ranks: int) -> Table:
+    """GiB a rank, and the largest micro-batch, at each ZeRO stage; of one rank at the stage that it trains at."""
+    train, micro_batch = cost.recipe.train, cost.recipe.train.micro_batch_size
+    titles = ("ZeRO", "weights and optimizer", f"activations of {micro_batch} rows", "GiB a rank", "most rows that fit")
+    table = _table(f"Memory on {ranks} rank(s)", titles)
+    for stage in (0, 1, 2, 3) if ranks > 1 else (train.stage_on(1),):
+        memory = cost.memory(ranks, micro_batch, stage)
+        chosen = " (the recipe's)" if stage == train.zero_stage else "" if ranks > 1 else " (one rank's)"
+        rows = cost.largest_micro_batch(ranks, stage)
+        numbers = (memory.states_gib, memory.activations_gib, memory.total_gib)
+        table.add_row(f"{stage}{chosen}", *(f"{number:,.2f}" for number in numbers), f"{rows:,}" if rows else "none")
+    return table
+
+
+def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
+    """One line a number of ranks."""
+    titles = ("ranks", "micro", "accum.", "GB sent", "compute", "send", "rows/s", "linear", "time")
+    table = _table(
+        "Scaling (micro: rows at once; accum.: micro-batches a step; linear: of so many single ranks)", titles
+    )
+    for one in costs:
+        table.add_row(
+            f"{one.ranks:,}",
+            str(one.micro_batch_size),
+            f"{one.accumulation:,}",
+            f"{one.communication_gb:,.2f}",
+            f"{one.compute_s:.3f} s",
+            f"{one.communication_s:.3f} s",
+            f"{one.rows_per_s:,.0f}",
+            f"{efficiency(one, costs[0]):.0%}",
+            duration(cost.training_s(one.ranks)),
+        )
+    return table
+
+
+def preparation_table(passes: int, corpus_format: str, hours: float) -> Table:
+    """One line an amount of text: what it costs, and the cores that prepare it in so many hours."""
+    titles = ("text", "core-hours", "shards", f"cores for {hours:g} h")
+    table = _table(
+        f"Preparation: {passes} pass(es) over {corpus_format}, {TEXT_MB_S[corpus_format]:g} MB/s a core", titles
+    )
+    for text_gb in TEXT_GB:
+        cost = preparation(text_gb, passes, corpus_format)
+        workers = cost.workers_for(hours)
+        table.add_row(f"{text_gb:,} GB", f"{cost.core_hours:,.1f}", f"{cost.shards_gb:,.1f} GB", f"{workers:,}")
+    return table
+
+
+def efficiency(one: StepCost, alone: StepCost) -> float:
+    """Rows a second and rank, beside those of a single rank."""
+    return one.rows_per_s / one.ranks / (alone.rows_per_s / alone.ranks)
+
+
+def draw_scaling(costs: Sequence[StepCost], title: str, picture: Path) -> None:
+    """Rows a second over ranks, beside the straight line, as PNG (or what the file's name says)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    ranks = [one.ranks for one in costs]
+    axes.loglog(ranks, [costs[0].rows_per_s * number for number in ranks], "--", color="grey", label="linear")
+    axes.loglog(ranks, [one.rows_per_s for one in costs], "o-", label="planned")
+    axes.set(xlabel="ranks", ylabel="rows a second", title=title)
+    axes.set_xticks(ranks, [f"{number:,}" for number in ranks], minor=False)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with explain_write_errors(picture):
+        figure.savefig(picture, dpi=120)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table

@@ -1,0 +1,221 @@
+"""How runs fare: from their folders alone, and Slurm's queue where there is one.
+
+done · running · silent (running, but no step for long) · waiting (in the queue) · stopped · failed · new
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from configs.schema import TrainConfig
+from launch.cluster import (
+    EXPORT,
+    PREPARE,
+    QueuedJob,
+    jobs_of,
+    newest_step,
+    node_of,
+    queued_jobs,
+    read_starts,
+    read_verdict,
+    silences_s,
+)
+from launch.display.terminal import console
+from launch.ranks import LOCK, STOPPED, TRACEBACK, find_run, last_words
+from pretrain.engine import is_over
+from pretrain.telemetry import METRICS, duration
+
+TAIL_BYTES = 1 << 16
+SILENT_S = 120.0
+SLOW_STEPS = 40  # how long a slow rank that the trainer named is worth telling: it names one every twenty steps
+WATCH_S = 5.0
+WORK = {PREPARE.script: "prepares, job", EXPORT.script: "exports, job"}
+COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
+
+
+@dataclass(frozen=True)
+class Status:
+    """One run at one moment. A value that is not known is None."""
+
+    run: Path
+    state: str
+    detail: str  # where it runs, what it waits for, or what it died of
+    steps: int
+    step: int = 0
+    loss: float | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = None
+    eta_s: float | None = None
+    restarts: int = 0
+    checkpoint: int = 0
+
+
+def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) -> Status:
+    """The status of a run; `UserError` when `run` is not one. `jobs` is Slurm's queue."""
+    recipe = find_run(run)
+    records = tail_of_metrics(run)
+    last = records[-1] if records else {}
+    step = int(last.get("step", 0))
+    steps, time_s = recipe.train.steps, float(last.get("time_s", 0.0))
+    state, detail = _state(run, is_over(step, time_s, recipe.train), jobs_of(run, jobs))
+    pace, now = _step_s(records), now or time.time()
+    if state == "running":
+        detail = "; ".join([detail, *_laggards(run, records, now)])
+        if _silence_s(run, now) > max(SILENT_S, 20 * (pace or 0.0)):
+            state = "silent"
+    return Status(
+        run=run,
+        state=state,
+        detail=detail,
+        steps=steps,
+        step=step,
+        loss=last.get("loss"),
+        tokens_per_s=last.get("tokens_per_s"),
+        mfu=last.get("mfu"),
+        eta_s=_left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
+        restarts=max(0, len(read_starts(run)) - 1),
+        checkpoint=newest_step(run),
+    )
+
+
+def table(statuses: Sequence[Status]) -> Table:
+    """The runs, one a line, for a terminal."""
+    columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "")
+    result = Table(*columns, box=None, pad_edge=False)
+    for one in statuses:
+        colour = COLOURS.get(one.state, "default")
+        result.add_row(
+            one.run.name,
+            f"[{colour}]{one.state}[/]",
+            f"{one.step}/{one.steps}",
+            _shown(one.loss, ".4f"),
+            _shown(one.tokens_per_s, ",.0f"),
+            _shown(one.mfu, ".1%"),
+            "" if one.eta_s is None else duration(one.eta_s),
+            str(one.restarts),
+            str(one.checkpoint or "none"),
+            one.detail.replace("[", r"\["),
+        )
+    return result
+
+
+def show_status(runs: Sequence[Path], *, watch: bool) -> None:
+    """Print the table; with `watch`, again and again until Ctrl-C."""
+    screen = console()
+    if not watch:
+        screen.print(_read_table(runs))
+        return
+    with Live(_read_table(runs), console=screen, auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_S)
+            live.update(_read_table(runs), refresh=True)
+
+
+def tail_of_metrics(run: Path) -> list[dict[str, Any]]:
+    """The last whole records of a run's metrics, without reading what may be gigabytes."""
+    file = run / METRICS
+    if not file.exists():
+        return []
+    with file.open("rb") as stream:
+        start = max(0, file.stat().st_size - TAIL_BYTES)
+        stream.seek(start)
+        lines = stream.read().split(b"\n")
+    return [json.loads(line) for line in lines[1 if start else 0 : -1]]
+
+
+def holder(run: Path) -> tuple[int, str] | None:
+    """The process and machine that train in a run's folder on this machine's file systems; None when nobody does."""
+    file = run / LOCK
+    if not file.exists():
+        return None
+    with file.open(encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            match = re.match(r"process (\d+) on (\S+)", stream.read())
+            return (int(match[1]), match[2]) if match else None
+    return None
+
+
+def last_error(run: Path) -> str:
+    """The last line of what a rank died of, the earliest to die; empty where none did."""
+    logs = sorted((run / "logs").glob("rank_*.log"), key=lambda log: log.stat().st_mtime)
+    for log in logs:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            text = stream.read().decode(errors="replace")
+        last = text.rstrip().rpartition("\n")[2]
+        if last.startswith("error: ") or TRACEBACK in last_words(text)[:200]:
+            return last
+    return ""
+
+
+def _read_table(runs: Sequence[Path]) -> Table:
+    jobs = queued_jobs()
+    return table([read_status(run, jobs) for run in runs])
+
+
+def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, str]:
+    for job in jobs:
+        what = WORK.get(job.script.name, "job")
+        if job.state == "RUNNING":
+            return "running", f"{what} {job.id} on {job.nodes}, {job.elapsed}"
+        return "waiting", f"{what} {job.id}: {job.state.lower()}, {job.reason}"
+    if process := holder(run):
+        return "running", f"process {process[0]} on {process[1]}"
+    if is_done:
+        return "done", ""
+    begun = read_starts(run)
+    verdict = read_verdict(run, begun[-1].number) if begun else None
+    if verdict is not None:
+        return ("stopped" if verdict.code == STOPPED else "failed"), verdict.reason
+    if error := last_error(run):
+        return "failed", error
+    return ("stopped" if (run / METRICS).exists() else "new"), ""
+
+
+def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
+    """The node whose rank holds the others up, and those that have not shown themselves for long."""
+    begun = read_starts(run)
+    slow = next((one for one in reversed(records[-SLOW_STEPS:]) if one.get("slow_rank") is not None), None)
+    if slow:
+        where = f" on {node_of(begun[-1], slow['slow_rank'])}" if begun else ""
+        yield f"rank {slow['slow_rank']}{where} is slow: {slow['slow_rank_ratio']:.1f} times the others' time"
+    if begun and read_verdict(run, begun[-1].number) is None:
+        for node, silence_s in silences_s(run, begun[-1].number, now).items():
+            if silence_s > SILENT_S:
+                yield f"{node} is silent for {duration(silence_s)}"
+
+
+def _silence_s(run: Path, now: float) -> float:
+    """Seconds since the run last said anything."""
+    files = [run / METRICS, *(run / "logs").glob("*.log")]
+    return now - max((file.stat().st_mtime for file in files if file.exists()), default=now)
+
+
+def _step_s(records: Sequence[dict[str, Any]]) -> float | None:
+    """Seconds a step took, over the last records."""
+    if len(records) < 2:
+        return None
+    return float((records[-1]["time_s"] - records[0]["time_s"]) / (records[-1]["step"] - records[0]["step"]))
+
+
+def _left_s(train: TrainConfig, step: int, time_s: float, pace_s: float) -> float:
+    """Seconds until the steps, or the budget's minutes, are over."""
+    budget_s = 60 * train.budget_min or math.inf
+    return max(0.0, min((train.steps - step) * pace_s, budget_s - time_s))
+
+
+def _shown(value: float | None, how: str) -> str:
+    return "" if value is None else format(value, how)

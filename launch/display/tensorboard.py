@@ -1,0 +1,77 @@
+"""TensorBoard for chosen runs, on localhost only."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from configs.errors import UserError
+from launch.display.terminal import console, needed
+from launch.ranks import dies_with, find_run, noted
+
+EVENTS = "tb"
+PORTS_TO_TRY = 100
+
+
+def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
+    """Serve until Ctrl-C; returns TensorBoard's exit code. `port` is the first one to try."""
+    needed("tensorboard", extra="train")
+    for run in runs:
+        find_run(run)
+    with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
+        for name, run in named(runs).items():
+            (Path(folder) / name).symlink_to((run / EVENTS).absolute())
+        free = free_port(port)
+        host = f"{getpass.getuser()}@{socket.gethostname()}"
+        with noted((signal.SIGINT, signal.SIGTERM)) as received:
+            console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
+            console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
+            return _run(command(Path(folder), free), received)
+
+
+def _run(argv: Sequence[str], received: Sequence[int]) -> int:
+    """Until it ends, or a signal is received: the usual end."""
+    process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()))
+    while not received:
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(0.2)
+            return 0 if received else code
+    process.kill()
+    process.wait()
+    return 0
+
+
+def command(folder: Path, port: int) -> list[str]:
+    """TensorBoard as argv."""
+    where = ["--logdir", str(folder), "--host", "localhost", "--port", str(port)]
+    return [sys.executable, "-P", "-m", "tensorboard.main", *where]
+
+
+def named(runs: Sequence[Path]) -> dict[str, Path]:
+    """Each run under its folder's name, or under its whole path where two share that name."""
+    paths = list(dict.fromkeys(run.resolve() for run in runs))
+    names = [path.name for path in paths]
+    return {
+        path.name if names.count(path.name) == 1 else str(path).strip("/").replace("/", "_"): path for path in paths
+    }
+
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody listens on."""
+    for port in range(first, min(first + PORTS_TO_TRY, 65_536)):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise UserError(f"no free port from {first} on", mend="give another with --port")

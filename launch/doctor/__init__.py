@@ -1,0 +1,5 @@
+"""`bertrain doctor`: checks of a machine and of the network between ranks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,157 @@
+"""What `bertrain doctor` looks at on one machine: each check is a finding, with the mend where something is wrong."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+import configs
+from launch.doctor.finding import ERROR, OK, WARNING, Finding
+from launch.ranks import this_machine
+
+PROBE_BYTES = 64 << 20
+FREE_GIB, WRITE_MB_S, SHARED_GIB = 20.0, 50.0, 1.0  # less is worth a warning
+SKEW_S = 5.0  # between this machine's clock and that of the file system
+
+
+def python() -> Finding:
+    """The interpreter that runs this."""
+    return Finding("Python", OK, f"{platform.python_version()} at {sys.executable}")
+
+
+def packages() -> Finding:
+    """Installed versions beside those that were tried together."""
+    different, missing = [], []
+    for name, tried in tried_versions().items():
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+            continue
+        if installed.partition("+")[0] != tried:
+            different.append(f"{name} {installed} (tried: {tried})")
+    if "torch" in missing:
+        return Finding(
+            "packages", WARNING, "no torch: this machine prepares and submits", "pip install 'bertrain[train]'"
+        )
+    if different:
+        return Finding("packages", WARNING, ", ".join(different), "pip install -c configs/constraints.txt bertrain")
+    return Finding("packages", OK, "as tried together")
+
+
+def tried_versions() -> dict[str, str]:
+    """Name and version of each pin in configs/constraints.txt."""
+    assert configs.__file__ is not None
+    lines = (Path(configs.__file__).parent / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = (line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+    return {name.strip(): version.split()[0] for name, version in pins}
+
+
+def gpus(device: str) -> Finding:
+    """Devices, and the driver's CUDA; none is an error where the recipe's `device` wants them."""
+    count = this_machine().gpus
+    if count:
+        return Finding("GPUs", OK, f"{count}, driver for CUDA {_cuda_version()}")
+    if device == "cuda":
+        return Finding("GPUs", ERROR, "none", "check the driver (nvidia-smi), or set cluster.device=cpu")
+    return Finding("GPUs", OK, "none: training runs on the CPU")
+
+
+def _cuda_version() -> str:
+    version = ctypes.c_int()
+    ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def compiler() -> Finding:
+    """Some of DeepSpeed's operations are built where they run."""
+    found = shutil.which("c++") or shutil.which("g++")
+    if found is None:
+        return Finding("compiler", WARNING, "none: some fused operations cannot be built", "apt-get install g++")
+    return Finding("compiler", OK, found)
+
+
+def memory() -> Finding:
+    """Of the machine, and the cores that this process may use."""
+    gib = psutil.virtual_memory().total / 2**30
+    return Finding("memory", OK, f"{gib:,.0f} GiB, {this_machine().cores} cores")
+
+
+def shared_memory() -> Finding:
+    """NCCL and gloo pass what ranks of one machine send through it; a container's default is too little."""
+    gib = psutil.disk_usage("/dev/shm").total / 2**30  # noqa: S108 (looked at, not written to)
+    if gib < SHARED_GIB:
+        return Finding("shared memory", WARNING, f"{gib:.1f} GiB", "start the container with --shm-size=8g")
+    return Finding("shared memory", OK, f"{gib:,.0f} GiB")
+
+
+def disk(folder: Path) -> Finding:
+    """Free space and write speed, measured with a file that is removed again."""
+    there = _existing(folder)
+    free_gib = shutil.disk_usage(there).free / 2**30
+    try:
+        with _probe(there) as probe:
+            began = time.perf_counter()
+            with probe.open("wb") as stream:
+                stream.write(os.urandom(1 << 20) * (PROBE_BYTES >> 20))
+                stream.flush()
+                os.fsync(stream.fileno())
+            speed_mb_s = PROBE_BYTES / 1e6 / (time.perf_counter() - began)
+    except OSError as error:
+        return Finding("disk", ERROR, f"cannot write to {there}: {error.strerror}", "choose another folder: runs=…")
+    measured = f"{free_gib:,.0f} GiB free, {speed_mb_s:,.0f} MB/s written"
+    if free_gib < FREE_GIB:
+        return Finding("disk", WARNING, str(there), "free some space: each checkpoint is 12 bytes a weight", measured)
+    if speed_mb_s < WRITE_MB_S:
+        return Finding("disk", WARNING, str(there), "choose a faster file system, or save less often", measured)
+    return Finding("disk", OK, str(there), "", measured)
+
+
+def clock(folder: Path) -> Finding:
+    """This machine's clock beside that of the file system, which on a cluster is another machine's."""
+    try:
+        with _probe(_existing(folder)) as probe:
+            probe.touch()
+            ahead_s = time.time() - probe.stat().st_mtime
+    except OSError:
+        return Finding("clock", WARNING, "not compared", "choose a folder that can be written: runs=…")
+    if abs(ahead_s) > SKEW_S:
+        direction = "ahead of" if ahead_s > 0 else "behind"
+        found = f"{abs(ahead_s):,.0f} s {direction} the file system's"
+        return Finding("clock", WARNING, found, "start chrony or ntpd")
+    return Finding("clock", OK, "that of the file system")
+
+
+def program(name: str, argv: list[str]) -> Finding:
+    """A launcher's version; none is no fault, for it may not be wanted."""
+    if shutil.which(argv[0]) is None:
+        return Finding(name, OK, "none")
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        return Finding(name, WARNING, f"{argv[0]} fails: {done.stderr.strip()[:100]}", f"run: {' '.join(argv)}")
+    return Finding(name, OK, done.stdout.splitlines()[0])
+
+
+def _existing(folder: Path) -> Path:
+    return next(part for part in (folder.absolute(), *folder.absolute().parents) if part.is_dir())
+
+
+@contextmanager
+def _probe(folder: Path) -> Iterator[Path]:
+    """The name of a file of our own, which is gone in the end."""
+    file = folder / f".bertrain-doctor-{os.getpid()}-{platform.node()}"
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)

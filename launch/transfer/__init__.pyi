@@ -1,0 +1,8 @@
+# The door of launch.transfer: what other packages and rooms import from it.
+
+from .embedding import run_embed as run_embed
+from .evaluation import run_evaluation as run_evaluation
+from .filling import run_fill as run_fill
+from .finetuning import run_finetune as run_finetune
+from .huggingface import export_run as export_run, import_model as import_model
+from .senses import run_senses as run_senses

@@ -1,0 +1,63 @@
+"""`bertrain embed` on the screen: a progress bar, and what was written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.progress import Progress
+
+from configs.errors import UserError
+from configs.files import explain_write_errors
+from configs.transfer import FinetuneConfig
+from launch.display import console
+from pretrain.huggingface import load_pretrained
+from pretrain.transfer import Features, Mix, Pooling, count_lines, device_of, read_texts, write_features
+
+
+def run_embed(
+    place: Path,
+    texts: Path,
+    output: Path,
+    *,
+    field: str,
+    layers: Sequence[int] | None,
+    pooling: Pooling,
+    mix: str,
+    max_length: int,
+    device: str,
+) -> None:
+    """Write the vectors of a file's texts. `layers` from 0, negative ones from the end; None means all.
+
+    `mix` is empty, `mean`, or the file of a mix, which names its own layers.
+    """
+    source = load_pretrained(place)
+    every = range(source.config.num_hidden_layers + 1)
+    chosen = [layer if layer >= 0 else len(every) + layer for layer in layers or every]
+    mixture = _mixture(mix, chosen)
+    on = device_of(FinetuneConfig.model_validate({"device": device}))
+    features = Features(source, mixture.layers if mixture else chosen, pooling, max_length, on)
+    names = ["mix"] if mixture else [f"layer_{layer}" for layer in chosen]
+    started, screen = time.monotonic(), console()
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar, explain_write_errors(output):
+        task = bar.add_task("Embedding", total=count_lines(texts) or None)
+        blocks = features.blocks(read_texts(texts, field), lambda count: bar.advance(task, count))
+        if mixture:
+            blocks = (replace(block, vectors=mixture.of(block.vectors)) for block in blocks)
+        count = write_features(output, blocks, names, of_tokens=pooling is Pooling.tokens)
+    seconds = time.monotonic() - started
+    kind = "of their tokens" if pooling is Pooling.tokens else f"pooled by {pooling.value}"
+    text = f"{output}: {', '.join(names)} of {count:,} texts, {kind}; {count / seconds:,.0f} texts/s"
+    screen.print(text, markup=False)
+
+
+def _mixture(mix: str, layers: Sequence[int]) -> Mix | None:
+    if not mix:
+        return None
+    if mix == "mean":
+        return Mix(list(layers), [1 / len(layers)] * len(layers))
+    if not Path(mix).is_file():
+        raise UserError("no such mix", place=f"--mix {mix}", mend="write mean, or the file of a mix")
+    return Mix.read(Path(mix))

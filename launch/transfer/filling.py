@@ -1,0 +1,24 @@
+"""`bertrain fill` on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from launch.display import console
+from pretrain.huggingface import load_pretrained
+from pretrain.transfer import Filler
+
+
+def run_fill(place: Path, text: str, top: int) -> None:
+    """A table a mask: word pieces and their probabilities."""
+    fillings = Filler(load_pretrained(place)).fill(text, top)
+    for number, filling in enumerate(fillings, 1):
+        title = f"[MASK] {number} of {len(fillings)}" if len(fillings) > 1 else None
+        table = Table(title=title and title.replace("[", "\\["), box=None, show_header=False)
+        table.add_column()
+        table.add_column(justify="right")
+        for piece, probability in zip(filling.pieces, filling.probabilities, strict=True):
+            table.add_row(piece.replace("[", "\\["), f"{probability:.3f}")
+        console().print(table)

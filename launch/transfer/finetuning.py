@@ -1,0 +1,149 @@
+"""`bertrain finetune` on the screen: trials with their seeds, a table of figures, and what is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from configs.errors import UserError
+from configs.files import atomic_write_text, explain_write_errors
+from configs.transfer import FinetuneConfig, TaskConfig
+from launch.display import console, needed
+from pretrain.huggingface import Pretrained, load_pretrained
+from pretrain.transfer import (
+    Spread,
+    StartingPoint,
+    TaskItems,
+    Trial,
+    board,
+    draw_learning_curve,
+    make_task,
+    plain,
+    pretrained_start,
+    sizes,
+    spreads,
+    try_seed,
+    write_answers,
+    write_model,
+)
+from pretrain.transfer.tasks import read_splits
+
+EXTRA_PACKAGES = ("sklearn", "scipy", "seqeval")
+
+
+def run_finetune(
+    place: Path, task: TaskConfig, settings: FinetuneConfig, output: Path, learning_curve: Sequence[int]
+) -> None:
+    """Fine-tune the model at `place` once a seed; figures to the screen, the rest into `output`, which is new."""
+    for package in EXTRA_PACKAGES:
+        needed(package, extra="transfer")
+    source = load_pretrained(place).with_dropout(settings.dropout)
+    check_length(source, settings)
+    data = open_task(task, settings, source)
+    make_folder(output)
+    start = pretrained_start(source)
+    curve = _learning_curve(start, source, data, settings, learning_curve, output) if learning_curve else {}
+    best: Trial | None = None
+    trials = []
+    for seed in range(settings.seeds):
+        with board(output / "tb" / f"seed_{seed}") as report:
+            trial = try_seed(start, source.config, data, settings, seed, report)
+        write_answers(output / f"seed_{seed}", data.splits.test, trial.test)
+        trials.append(trial)
+        tell(f"seed {seed}", trial, data.task.watched)
+        if best is None or _watched(trial, data) > _watched(best, data):
+            best = trial
+    assert best is not None
+    write_model(output / "model", source, data.task, best.finetuned.model)
+    summary = spreads(trials)
+    content = {
+        "source": str(place),
+        "task": task.model_dump(),
+        "settings": settings.model_dump(),
+        "data": sizes(data),
+        "test": plain(summary),
+        "seeds": [_of_trial(trial) for trial in trials],
+        "learning_curve": {labels: plain(of_labels) for labels, of_labels in curve.items()},
+    }
+    atomic_write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", {str(place): summary})
+    console().print(f"{output}: report.json, predictions and errors by seed, tb, model", markup=False)
+
+
+def open_task(task: TaskConfig, settings: FinetuneConfig, source: Pretrained) -> TaskItems:
+    """Read and tokenise a task's records, and say how many there are and what was done with the odd ones."""
+    splits = read_splits(task)
+    data = TaskItems.of(make_task(task, settings, source.vocabulary, splits.training), splits)
+    say = console().print
+    for name, part in sizes(data).items():
+        say(f"{task.name}: {part['records']:,} records for {name}", markup=False)
+        for cause, count in part["treated"].items():
+            say(f"    {count:,} {cause}", markup=False)
+    return data
+
+
+def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
+    """`UserError` when the model has no positions for rows that long."""
+    most = source.config.max_position_embeddings
+    if settings.max_length > most:
+        cause = f"rows of {settings.max_length} tokens, but the model has {most} positions"
+        raise UserError(cause, place="--max-length", mend=f"set --max-length {most} or less")
+
+
+def make_folder(output: Path) -> None:
+    """`UserError` when there is something already, or it cannot be made."""
+    if output.exists():
+        mend = "choose another --output, or remove it"
+        raise UserError("there is something of this name", place=str(output), mend=mend)
+    with explain_write_errors(output):
+        output.mkdir(parents=True)
+
+
+def tell(name: str, trial: Trial, watched: str) -> None:
+    """One trial in a line."""
+    epochs = trial.finetuned.epochs
+    best = max(epochs, key=lambda epoch: epoch[watched])
+    figures = ", ".join(f"{metric} {value:.4f}" for metric, value in trial.test.metrics.items())
+    text = f"{name}: best of {len(epochs)} epochs the {best['epoch']:.0f}. (validation {watched} {best[watched]:.4f})"
+    console().print(f"{text}; test {figures}", markup=False)
+
+
+def show_spreads(title: str, rows: dict[str, dict[str, Spread]]) -> None:
+    """Mean and standard deviation of each figure, a row a model."""
+    names = list(next(iter(rows.values())))
+    table = Table("", *names, title=title, box=None)
+    for name, of_row in rows.items():
+        table.add_row(name, *(str(of_row[metric]) for metric in names))
+    console().print(table)
+
+
+def _learning_curve(
+    start: StartingPoint,
+    source: Pretrained,
+    data: TaskItems,
+    settings: FinetuneConfig,
+    counts: Sequence[int],
+    output: Path,
+) -> dict[int, dict[str, Spread]]:
+    curve: dict[int, dict[str, Spread]] = {}
+    for labels in counts:
+        trials = [
+            try_seed(start, source.config, data.few(labels, seed), settings, seed) for seed in range(settings.seeds)
+        ]
+        curve[labels] = spreads(trials)
+        console().print(f"{labels:,} labels: {data.task.watched} {curve[labels][data.task.watched]}", markup=False)
+    points = [(labels, of_labels[data.task.watched]) for labels, of_labels in curve.items()]
+    draw_learning_curve(output / "learning_curve.png", data.task.watched, {source.place.name: points})
+    return curve
+
+
+def _watched(trial: Trial, data: TaskItems) -> float:
+    return trial.finetuned.validation.metrics[data.task.watched]
+
+
+def _of_trial(trial: Trial) -> dict[str, Any]:
+    return {"seed": trial.seed, "test": trial.test.metrics, "epochs": trial.finetuned.epochs}

@@ -1,0 +1,171 @@
+"""Models to and from Hugging Face: `bertrain export`, and the start of a run by `bertrain import`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.errors import UserError
+from configs.files import atomic_folder
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import Recipe
+from launch.display import console
+from preprocessing.dataset import SPLITS, VOCABULARY
+from preprocessing.vocabulary import Vocabulary
+from pretrain.checkpoint import find_checkpoint, read_state
+from pretrain.data import Batch, Dataset
+from pretrain.huggingface import (
+    FREE_FIELDS,
+    RECIPE,
+    Pretrained,
+    dataset_of,
+    largest_difference,
+    load_pretrained,
+    recipe_of,
+    run_of,
+    write_hugging_face,
+    write_model_card,
+)
+from pretrain.transfer.tasks import TokenRow, batch_of
+
+ROWS = 16  # compared at an export
+TOLERANCE = 1e-5
+INITIAL = "initial"  # in a run's folder: the model that an import starts it from
+
+
+def export_run(place: Path, output: Path) -> None:
+    """Write a run's model as a Hugging Face folder, compare it with the original, and only then name it `output`.
+
+    `place` is the run, or one of its checkpoints. Raises `UserError` when outputs differ by more than 1e-5.
+    """
+    run = run_of(place)
+    recipe = recipe_of(run)
+    source = load_pretrained(place)
+    dataset = dataset_of(run, recipe)
+    folder = find_checkpoint(place)
+    assert folder is not None  # load_pretrained has read it
+    with atomic_folder(output) as partial:
+        write_hugging_face(partial, source.config, source.vocabulary, source.weights)
+        write_model_card(partial, run, recipe, dataset.manifest, read_state(folder))
+        compared = _compare(partial, source, real_rows(dataset))
+    say = console().print
+    say(f"{folder} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
+    say(compared, markup=False)
+
+
+def _compare(folder: Path, source: Pretrained, batch: Batch) -> str:
+    """Read the written folder back, by our own reader and by transformers; `UserError` where something differs."""
+    _check_read_back(load_pretrained(folder), source)
+    if importlib.util.find_spec("transformers") is None:
+        return "read back, bit for bit the same; transformers is not installed, so its outputs were not compared"
+    difference = largest_difference(folder, source.model(source.objective), batch)
+    if not difference <= TOLERANCE:
+        raise _unfaithful(f"transformers' outputs differ by {difference:.2e}, more than {TOLERANCE:.0e}", source)
+    return (
+        f"read back, bit for bit the same; transformers' outputs on {len(batch)} real rows differ by at most "
+        f"{difference:.1e} (hidden states, word and sentence scores; in double precision)"
+    )
+
+
+def _check_read_back(read: Pretrained, source: Pretrained) -> None:
+    equal = all(torch.equal(weight, source.weights[name]) for name, weight in read.weights.items())
+    if not equal or read.vocabulary != source.vocabulary or read.missing_parts != source.missing_parts:
+        raise _unfaithful("what was written is not what is read back", source)
+
+
+def _unfaithful(cause: str, source: Pretrained) -> UserError:
+    mend = "nothing was written; please report this with the run's recipe.toml"
+    return UserError(cause, place=str(source.place), mend=mend)
+
+
+def real_rows(dataset: Dataset) -> Batch:
+    """The first held-out rows, at most `ROWS`; training rows where nothing is held out."""
+    shards = [shard for split in reversed(SPLITS) for shard in dataset.manifest.select(split, 0) if shard.rows]
+    rows = dataset.open_shard(shards[0], checked=False)
+    made, masked_positions = [], []
+    for number in range(min(ROWS, len(rows))):
+        first, end = rows.input_offsets[number : number + 2]
+        positions = rows.masked_lm_positions[slice(*rows.masked_offsets[number : number + 2])]
+        masked_positions += (first + positions.astype(int)).tolist()
+        in_b = np.arange(end - first) >= rows.segment_a_length[number]
+        made.append(TokenRow(rows.input_ids[first:end].tolist(), in_b.astype(int).tolist()))
+    return batch_of(made, masked_positions)
+
+
+def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Path | None) -> None:
+    """Make the folder of a run that starts from a Hugging Face folder's model: a recipe that fits it, and a copy of it.
+
+    Shape, vocabulary and casing of the recipe are the model's. `pieces` names a file of word pieces to add, one a
+    line. Nothing is trained. Raises `UserError` when the run exists, or the model cannot be continued.
+    """
+    model = load_pretrained(source)
+    wanted = load_recipe(recipe, overrides)
+    run = Path(wanted.runs) / wanted.name
+    added = new_pieces(pieces, model.vocabulary) if pieces else []
+    vocabulary = replace(model.vocabulary, pieces=(*model.vocabulary.pieces, *added))
+    with atomic_folder(run) as partial:
+        initial = partial / INITIAL
+        initial.mkdir()
+        origin = source.absolute().name
+        write_hugging_face(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
+        vocabulary.write(partial / VOCABULARY)
+        write_recipe(_fitted(wanted, model, run.absolute()), partial / RECIPE)
+    _tell(run, model, len(added))
+
+
+def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
+    """The file's word pieces that the vocabulary lacks, as the tokenizer will look for them, each once.
+
+    `UserError` names the line of one that no text can ever give.
+    """
+    tokenizer = vocabulary.tokenizer()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the word pieces: {error}", place=str(path), mend="give a UTF-8 text") from error
+    found: dict[str, None] = {}
+    for number, line in enumerate(lines, 1):
+        word = line.strip()
+        prefix = "##" if word.startswith("##") else ""
+        piece = prefix + tokenizer.normalizer.normalize_str(word.removeprefix(prefix))
+        parts = tokenizer.pre_tokenizer.pre_tokenize_str(piece.removeprefix(prefix))
+        if word and len(parts) != 1:
+            cause = f"{word!r} is not one word to BERT, which cuts at spaces and punctuation"
+            raise UserError(cause, place=f"{path}, line {number}", mend="remove it, or give its parts")
+        if word and piece not in vocabulary.ids:
+            found[piece] = None
+    return list(found)
+
+
+def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
+    """The recipe with what the model decides."""
+    casing = model.vocabulary
+    stripped = None if casing.strip_accents == casing.lowercase else casing.strip_accents
+    vocabulary = recipe.data.vocabulary.model_copy(
+        update={"file": str(run / VOCABULARY), "lowercase": casing.lowercase, "strip_accents": stripped}
+    )
+    data = recipe.data.model_copy(update={"vocabulary": vocabulary})
+    shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in FREE_FIELDS})
+    train = recipe.train.model_copy(update={"initialise_from": str(run / INITIAL)})
+    return Recipe.model_validate(
+        recipe.model_dump() | {"data": data.model_dump(), "model": shape.model_dump(), "train": train.model_dump()}
+    )
+
+
+def _tell(run: Path, model: Pretrained, added: int) -> None:
+    say = console().print
+    config, fresh = model.config, ", ".join(part.removeprefix("bert.") for part in model.missing_parts)
+    say(
+        f"{run}: {config.num_hidden_layers} layers x {config.hidden_size}, {len(model.vocabulary):,} word pieces",
+        markup=False,
+    )
+    if fresh:
+        say(f"  the model has no {fresh}: training starts fresh ones", markup=False)
+    if added:
+        say(f"  {added:,} word pieces added; each starts as the mean of those that it was cut into", markup=False)
+    say(f"  next: bertrain prepare {run}   and   bertrain train {run}", markup=False)

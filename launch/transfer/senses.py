@@ -1,0 +1,49 @@
+"""`bertrain senses` on the screen: layer by layer, how far apart the senses of one word lie; and as a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from configs.errors import UserError
+from configs.files import explain_write_errors
+from launch.display import console, needed
+from pretrain.huggingface import load_pretrained
+from pretrain.transfer import SHIPPED, Separation, draw_senses, read_contexts, separation, word_vectors
+
+
+def run_senses(place: Path, word: str, file: Path | None, picture: Path | None) -> None:
+    """Compare the contexts of `word` in `file`, or in those that come with the package, in each layer of a model."""
+    needed("sklearn", extra="transfer")
+    contexts = read_contexts(file or _shipped(word), word)
+    vectors_LNH = word_vectors(load_pretrained(place), contexts)
+    senses = [context.sense for context in contexts]
+    separations = [separation(vectors_NH, senses) for vectors_NH in vectors_LNH]
+    say, counts = console().print, Counter(senses)
+    say(_table(separations))
+    told = ", ".join(f"{count} {sense}" for sense, count in counts.items())
+    chance_pct = 100 * max(counts.values()) / len(senses)
+    say(f"{word} in {len(senses)} sentences: {told}; by chance {chance_pct:.0f} % are named right", markup=False)
+    if picture:
+        with explain_write_errors(picture):
+            draw_senses(picture, word, vectors_LNH, senses, separations)
+        say(str(picture), markup=False)
+
+
+def _shipped(word: str) -> Path:
+    if word not in SHIPPED:
+        mend = f"give some with --contexts FILE, or take --word {' or '.join(SHIPPED)}"
+        raise UserError(f"no contexts of {word!r} come with the package", place="--word", mend=mend)
+    return SHIPPED[word]
+
+
+def _table(separations: Sequence[Separation]) -> Table:
+    table = Table(box=None)
+    for heading in ("layer", "silhouette", "named right"):
+        table.add_column(heading, justify="right")
+    for layer, found in enumerate(separations):
+        table.add_row(str(layer), f"{found.silhouette:+.3f}", f"{100 * found.accuracy:.0f} %")
+    return table

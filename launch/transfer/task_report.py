@@ -1,0 +1,127 @@
+"""`bertrain evaluate --tasks` on the screen: what pretraining is worth, task by task, in a table and a picture.
+
+report.json          held-out figures, and of each task those of every seed, from both starts
+tasks.png            fine-tuned figures, and probes layer by layer
+<task>/mix.json      the layers' learned mix, for `bertrain embed --mix`
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from configs.files import atomic_write_text
+from configs.tasks import BudgetedTask, load_tasks
+from launch.display import console, needed
+from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
+from pretrain.huggingface import Pretrained, load_pretrained
+from pretrain.transfer import (
+    PRETRAINED,
+    RANDOM,
+    STARTS,
+    Probed,
+    Spread,
+    Trial,
+    Worth,
+    draw_worth,
+    measure_worth,
+    plain,
+    sizes,
+    spreads,
+)
+
+EVALUATION = "evaluation.json"  # what the ranks of `bertrain evaluate RUN` leave there
+
+
+def run_task_report(place: Path, tasks: Path, output: Path) -> None:
+    """Fine-tune and probe on all tasks, from the model at `place` and from random weights; write into `output`."""
+    for package in EXTRA_PACKAGES:
+        needed(package, extra="transfer")
+    budgeted, source = load_tasks(tasks), load_pretrained(place)
+    for task in budgeted:
+        check_length(source, task.finetune)
+    make_folder(output)
+    worths, content = [], []
+    for task in budgeted:
+        worth, of_task = _measured(source.with_dropout(task.finetune.dropout), task)
+        worths.append(worth)
+        content.append(of_task)
+        (output / task.name).mkdir()
+        worth.mix.write(output / task.name / "mix.json")
+        _write(output, place, content)
+        draw_worth(output / "tasks.png", worths)
+    console().print(_table(worths))
+    console().print(_probe_table(worths))
+    console().print(f"{output}: report.json, tasks.png, a mix.json a task", markup=False)
+
+
+def _measured(source: Pretrained, task: BudgetedTask) -> tuple[Worth, dict[str, Any]]:
+    data = open_task(task, task.finetune, source)
+    metric, seeds = data.task.watched, dict.fromkeys(STARTS, 0)
+
+    def tell(start: str, trial: Trial, probed: Probed) -> None:
+        best = max(answers.metrics[metric] for answers in probed.layers)
+        text = f"    seed {seeds[start]}, {start}: {metric} {trial.test.metrics[metric]:.4f}, best probe {best:.4f}"
+        console().print(text, markup=False)
+        seeds[start] += 1
+
+    worth = measure_worth(source, task, data, tell)
+    return worth, _of_worth(worth) | {"data": sizes(data)}
+
+
+def _of_worth(worth: Worth) -> dict[str, Any]:
+    difference = worth.difference
+    starts = {
+        start: {
+            "test": plain(spreads(worth.trials[start])),
+            "seeds": [trial.test.metrics for trial in worth.trials[start]],
+            "probes": [plain({worth.metric: spread}) for spread in worth.probed(start)],
+            "probe_of_mix": plain({worth.metric: worth.mixed(start)}),
+        }
+        for start in STARTS
+    }
+    return {
+        "task": worth.task.model_dump(),
+        "metric": worth.metric,
+        "difference": {"mean": difference.mean, "deviation": difference.deviation},
+        "is_beyond_the_spread": worth.is_beyond_the_spread,
+        "mix": {"layers": worth.mix.layers, "weights": worth.mix.weights},
+        **starts,
+    }
+
+
+def _write(output: Path, place: Path, tasks: Sequence[dict[str, Any]]) -> None:
+    content: dict[str, Any] = {"source": str(place), "tasks": tasks}
+    if (place / EVALUATION).is_file():
+        held_out = json.loads((place / EVALUATION).read_text(encoding="utf-8"))
+        content["held_out"] = held_out | {"mlm_perplexity": math.exp(held_out["mlm_loss"])}
+    atomic_write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _table(worths: Sequence[Worth]) -> Table:
+    table = Table("fine-tuned", "", "seeds", PRETRAINED, RANDOM, "difference", "", box=None)
+    for worth in worths:
+        verdict = "beyond the spread" if worth.is_beyond_the_spread else "within the spread"
+        figures = (str(worth.finetuned(start)) for start in STARTS)
+        seeds = str(worth.task.finetune.seeds)
+        table.add_row(worth.task.name, worth.metric, seeds, *figures, _signed(worth.difference), verdict)
+    return table
+
+
+def _probe_table(worths: Sequence[Worth]) -> Table:
+    """A row a layer, a column a task and start."""
+    table = Table("probe", *(f"{worth.task.name}, {start}" for worth in worths for start in STARTS), box=None)
+    columns = [[*worth.probed(start), worth.mixed(start)] for worth in worths for start in STARTS]
+    names = [f"layer {number}" for number in range(len(columns[0]) - 1)] + ["learned mix"]
+    for name, row in zip(names, zip(*columns, strict=True), strict=True):
+        table.add_row(name, *map(str, row))
+    return table
+
+
+def _signed(spread: Spread) -> str:
+    return f"{spread.mean:+.4f} ± {spread.deviation:.4f}"

@@ -1,0 +1,14 @@
+# The door of preprocessing.corpus: what other packages and rooms import from it.
+
+from .cleaned_files import is_cleaned as is_cleaned, write_cleaned as write_cleaned
+from .cleaning import Kept as Kept
+from .corpus import read_corpus as read_corpus
+from .duplicates import decide as decide, is_decided as is_decided
+from .minhash import require_datasketch as require_datasketch
+from .sample import (
+    is_sampled as is_sampled,
+    read_entries as read_entries,
+    sampled_lines as sampled_lines,
+    sampling_rate as sampling_rate,
+    write_sample as write_sample,
+)

@@ -1,0 +1,53 @@
+"""Lines that stand in many documents, such as menus and notices: known by a hash, taken out before sentences are split.
+
+A document without them is another text, so its digest is taken anew, and its split with it: documents that were told
+apart by such lines alone are then equal, and on one side of the held-out split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import DataConfig
+from preprocessing.corpus.cleaning import Kept, split_of
+
+Hashes = NDArray[np.uint64]
+
+
+def line_hashes(text: str) -> Hashes:
+    """Of each line of a cleaned text, the first 64 bits of its BLAKE2b."""
+    hashes = (hashlib.blake2b(line.encode(), digest_size=8).digest() for line in text.split("\n"))
+    return np.frombuffer(b"".join(hashes), "<u8")
+
+
+def is_among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
+    """Of each hash whether it is among the `known` ones, which are sorted."""
+    if not len(known):
+        return np.zeros(len(hashes), np.bool_)
+    places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    return np.asarray(known[places] == hashes)
+
+
+def without_boilerplate(document: Kept, boilerplate: Hashes, config: DataConfig) -> Kept | str:
+    """The document without those lines; or the cause to drop it, when what is left is too little."""
+    is_boilerplate = is_among(line_hashes(document.text), boilerplate)
+    if not is_boilerplate.any():
+        return document
+    lines = document.text.split("\n")
+    text = "\n".join(line for line, is_out in zip(lines, is_boilerplate.tolist(), strict=True) if not is_out)
+    if len(text) < config.min_document_chars:
+        return "too_short" if text else "only_boilerplate"
+    encoded = text.encode()
+    digest = hashlib.sha256(encoded).digest()
+    return replace(
+        document,
+        text=text,
+        text_bytes=len(encoded),
+        digest=digest,
+        split=split_of(digest, config.held_out_fraction),
+        repairs=(*document.repairs, "boilerplate_removed", *["boilerplate_line"] * int(is_boilerplate.sum())),
+    )

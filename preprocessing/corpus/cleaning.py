@@ -1,0 +1,104 @@
+"""Cleaning, and which documents to keep for what. A document that is dropped has a cause, under which it is counted."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from mwparserfromhell.parser import ParserError
+
+from configs.schema import DataConfig
+from preprocessing.corpus.wikitext import plain_text
+from preprocessing.dataset import Split
+from preprocessing.documents import Document
+
+# ASCII controls go, as BERT's own normalisation would drop them; but those that part words or lines (tab, form feed
+# and their like) become blanks or line ends, which that would not do.
+_CONTROLS = bytes(code for code in range(0x20) if code not in b"\t\n\v\f\r\x1c\x1d\x1e\x1f") + b"\x7f"
+_ASCII_BLANKS = bytes.maketrans(b"\t\v\f\r\x1c\x1d\x1e\x1f", b" \n\n\n\n\n\n ")
+_BLANKS = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_LINE_ENDS = "\x85\u2028\u2029"
+_BYTE_ORDER_MARK = "\ufeff"  # files that were joined have it in their midst
+_RUN_OF_BLANKS = re.compile(" {2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A document of the data set."""
+
+    text: str  # cleaned: see `clean`
+    text_bytes: int  # of it as UTF-8
+    digest: bytes  # SHA-256 of it as UTF-8
+    split: Split
+    copies: int = 1  # how often it is taken for training; held out it is taken once
+    is_split: bool = False  # each of its lines is a sentence
+    repairs: tuple[str, ...] = ()  # what was mended in it, as causes to count
+
+    @property
+    def times(self) -> int:
+        """How often it is taken."""
+        return self.copies if self.split == "train" else min(self.copies, 1)
+
+
+def keep(document: Document, config: DataConfig) -> Kept | str:
+    """The document cleaned, with its digest, split and copies; or the cause why it is dropped."""
+    if document.drop:
+        return document.drop
+    try:
+        text = plain_text(document.text) if document.is_wikitext else document.text
+    except ParserError:  # mwparserfromhell gives up on a page now and then
+        return "unparsable_wikitext"
+    text, controls = _without_controls(text)
+    text = _canonical(text)
+    if len(text) < config.min_document_chars:
+        return "too_short" if text else "empty"
+    encoded = text.encode()
+    digest = hashlib.sha256(encoded).digest()
+    split = split_of(digest, config.held_out_fraction)
+    copies = copies_of(digest, document.weight)
+    if not copies:
+        return "not_sampled"
+    repairs = (*document.repairs, "control_characters_removed") if controls else document.repairs
+    return Kept(text, len(encoded), digest, split, copies, document.is_split, repairs)
+
+
+def clean(text: str) -> str:
+    """The text in canonical form: NFC, no ASCII controls, single blanks, lines that are not empty.
+
+    What means the same becomes the same (line ends, blanks, composed and decomposed letters), so that equal documents
+    have equal digests. To BERT the text stays what it was, but that words parted by a form feed alone stay apart, and
+    that decomposed letters become those that a cased vocabulary knows.
+    """
+    return _canonical(_without_controls(text)[0])
+
+
+def split_of(digest: bytes, held_out_fraction: float) -> Split:
+    """The split of a document, by its digest alone: equal documents are never on both sides."""
+    return "held_out" if int.from_bytes(digest[:8]) < held_out_fraction * 2**64 else "train"
+
+
+def copies_of(digest: bytes, weight: float) -> int:
+    """How often a document is taken: as often as `weight` says, and once more by its digest for what is left of it."""
+    whole = int(weight)
+    return whole + (int.from_bytes(digest[8:16]) < (weight - whole) * 2**64)
+
+
+def _without_controls(text: str) -> tuple[str, int]:
+    """Line ends and blanks of ASCII in one form, no controls; and how many of these there were."""
+    encoded = text.encode().replace(b"\r\n", b"\n")
+    kept = encoded.translate(_ASCII_BLANKS, _CONTROLS)
+    return kept.decode(), len(encoded) - len(kept)
+
+
+def _canonical(text: str) -> str:
+    """The rest of `clean`."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.replace(_BYTE_ORDER_MARK, ""))
+        for character in _BLANKS:
+            text = text.replace(character, " ")
+        for character in _LINE_ENDS:
+            text = text.replace(character, "\n")
+    text = "\n".join(filter(None, map(str.strip, text.split("\n"))))
+    return _RUN_OF_BLANKS.sub(" ", text) if "  " in text else text

@@ -1,0 +1,70 @@
+"""What documents are compared by: a digest each, and as the recipe asks, hashes of their lines and a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from configs.schema import DataConfig
+from preprocessing.corpus.boilerplate import Hashes, line_hashes
+from preprocessing.corpus.cleaning import Kept
+from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, signature
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Those of some documents of a work item, in order."""
+
+    numbers: NDArray[np.uint32]  # of documents, counting all that the item holds from 0 on
+    digests: NDArray[np.uint64]  # [documents, 2]: the first 128 bits of each document's SHA-256
+    lines: Hashes  # of all their lines, where boilerplate is looked for
+    line_offsets: NDArray[np.int64]  # [documents + 1]
+    signatures: Signatures  # [documents, PERMUTATIONS], where near duplicates are looked for
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def fingerprint_schema(config: DataConfig) -> pa.Schema:
+    """Of a file that holds them."""
+    fields = [("number", pa.uint32()), ("high", pa.uint64()), ("low", pa.uint64())]
+    if config.boilerplate_documents is not None:
+        fields.append(("lines", pa.list_(pa.uint64())))
+    if config.duplicates == "near":
+        fields.append(("signature", pa.list_(pa.uint32(), PERMUTATIONS)))
+    return pa.schema(fields)
+
+
+def fingerprint(documents: Sequence[Kept], numbers: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
+    """The fingerprints of documents that are to be compared."""
+    digests = np.frombuffer(b"".join(document.digest[:16] for document in documents), "<u8").reshape(-1, 2)
+    columns = [pa.array(numbers, pa.uint32()), pa.array(digests[:, 0]), pa.array(digests[:, 1])]
+    if "lines" in schema.names:
+        lines = [line_hashes(document.text) for document in documents]
+        offsets = np.cumsum([0, *map(len, lines)], dtype=np.int32)
+        columns.append(pa.ListArray.from_arrays(offsets, np.concatenate([*lines, np.zeros(0, np.uint64)])))
+    if "signature" in schema.names:
+        signatures = np.concatenate([*(signature(document.text) for document in documents), np.zeros(0, np.uint32)])
+        columns.append(pa.FixedSizeListArray.from_arrays(signatures, PERMUTATIONS))
+    return pa.record_batch(columns, schema=schema)
+
+
+def fingerprints_of(batch: pa.RecordBatch) -> Fingerprints:
+    """The same, read again."""
+    lines, offsets, signatures = np.zeros(0, np.uint64), np.zeros(1 + len(batch), np.int64), np.zeros(0, np.uint32)
+    if "lines" in batch.schema.names:
+        column = batch.column("lines")
+        lines, offsets = column.values.to_numpy(), column.offsets.to_numpy().astype(np.int64)
+    if "signature" in batch.schema.names:
+        signatures = batch.column("signature").values.to_numpy()
+    return Fingerprints(
+        numbers=batch.column("number").to_numpy(),
+        digests=np.stack([batch.column("high").to_numpy(), batch.column("low").to_numpy()], axis=1),
+        lines=lines,
+        line_offsets=offsets,
+        signatures=signatures.reshape(-1, PERMUTATIONS),
+    )

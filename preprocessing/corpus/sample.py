@@ -1,0 +1,76 @@
+"""Text to train the vocabulary on: the training split's, or an even sample of it where there is more than asked for.
+
+Each work item writes its part to a file of its own, so that a rerun need not read it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+
+from configs.schema import DataConfig
+from preprocessing.corpus.corpus import read_corpus
+from preprocessing.dataset import ManifestEntry
+from preprocessing.documents import Monitor, Plan, WorkItem
+from preprocessing.storage import Store
+
+
+class SampleEntry(ManifestEntry):
+    """What a work item's part of the sample holds."""
+
+    documents: int
+    drops: dict[str, int]
+
+
+def sampling_rate(plan: Plan, sample_bytes: int) -> float:
+    """The share of documents to sample, by the text that the plan expects: 1 where it fits into `sample_bytes`."""
+    return min(1.0, sample_bytes / max(1, sum(item.weight for item in plan.items)))
+
+
+def is_sampled(item: WorkItem, work: Store) -> bool:
+    """Whether the item's part is there."""
+    return work.size(_names(item)[1]) is not None
+
+
+def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Store, monitor: Monitor) -> None:
+    """Write the item's part, unless that is done."""
+    text_name, entry_name = _names(item)
+    if is_sampled(item, work):
+        monitor.meter.bytes += item.size
+        return
+    documents = 0
+    drops: Counter[str] = Counter()
+    with work.write(text_name) as stream:
+        for kept in read_corpus(item, config, work, monitor, lambda text: rate >= 1.0 or _fraction(text) < rate):
+            if isinstance(kept, str):
+                drops[kept] += 1
+            elif kept.split == "train":
+                documents += 1
+                stream.write((kept.text.encode() + b"\n") * kept.times)  # words count as often as they are taught
+    work.write_text(entry_name, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
+
+
+def read_entries(plan: Plan, work: Store) -> Iterator[SampleEntry]:
+    """What all parts hold."""
+    for item in plan.items:
+        content = work.read(_names(item)[1])
+        assert content is not None, "every item is sampled"
+        yield SampleEntry.model_validate_json(content)
+
+
+def sampled_lines(plan: Plan, work: Store) -> Iterator[str]:
+    """The lines of all parts, in the corpus's order."""
+    for item in plan.items:
+        with work.open(_names(item)[0]) as stored, io.TextIOWrapper(stored, "utf-8", newline="\n") as stream:
+            yield from stream
+
+
+def _names(item: WorkItem) -> tuple[str, str]:
+    return f"sample-{item.name}.txt", f"sample-{item.name}.json"
+
+
+def _fraction(text: str) -> float:
+    """A number in [0, 1) that hangs on the text alone."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64

@@ -1,0 +1,13 @@
+# The door of preprocessing.documents: what other packages and rooms import from it.
+
+from .input_files import find_files as find_files
+from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan
+from .progress import (
+    Monitor as Monitor,
+    Progress as Progress,
+    StoppedError as StoppedError,
+    forget as forget,
+    stop_requested as stop_requested,
+    sum_up as sum_up,
+)
+from .reader import Document as Document, read_item as read_item

@@ -1,0 +1,132 @@
+"""The corpus cut into work items: a pure function of the input files, their sizes and the recipe.
+
+A work item is a run of spans: whole files, or byte ranges of files that can be entered in the middle. It holds about
+`group_bytes` of input, or a sixteenth of a small corpus, so that several workers end together; never less than half of
+that (unless the corpus does), so that every group has enough other documents to draw random segments from. A document
+belongs to the span in which it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any
+
+from configs.schema import CorpusConfig, DataConfig, digest_of
+from preprocessing.documents.compression import is_compressed
+from preprocessing.documents.input_files import SourceFile
+
+_COMPRESSION_RATIO = 4  # of text, roughly: only how many small files share a work item hangs on it
+_ITEMS_OF_A_SMALL_CORPUS = 16
+_SMALL_ITEM_BYTES = 4_000_000  # some hundred documents at least, and a second of work
+
+
+@dataclass(frozen=True)
+class FileSpan:
+    """Bytes [start, end) of a file of the `corpus`-th corpus; `end` is None for one that cannot be entered midway."""
+
+    corpus: int
+    path: str
+    start: int
+    end: int | None
+    size: int  # bytes, as stored
+    weight: int  # bytes of text to expect, as often as they are taken
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """What one worker does in one go."""
+
+    number: int
+    spans: tuple[FileSpan, ...]
+
+    @property
+    def name(self) -> str:
+        """How its groups' files begin."""
+        return f"{self.number:05}"
+
+    @property
+    def size(self) -> int:
+        """Bytes, as stored."""
+        return sum(span.size for span in self.spans)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of text to expect."""
+        return sum(span.weight for span in self.spans)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All work items, and what they were made from."""
+
+    items: tuple[WorkItem, ...]
+    input_bytes: int  # of all files, as stored
+    input_digest: str  # of the files' names and sizes, in order, and their formats; folders do not count
+
+
+def make_plan(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> Plan:
+    """Cut each corpus's files (sorted, empty ones are passed over) into work items, in order."""
+    item_bytes = _item_bytes(files, config)
+    spans = [
+        span
+        for number, corpus_files in enumerate(files)
+        for file in corpus_files
+        for span in _cut(number, config.corpora[number], file, item_bytes)
+    ]
+    items = tuple(WorkItem(number, tuple(group)) for number, group in enumerate(_pack(spans, item_bytes)))
+    described = [_describe(corpus, corpus_files) for corpus, corpus_files in zip(config.corpora, files, strict=True)]
+    input_bytes = sum(file.size for corpus_files in files for file in corpus_files)
+    return Plan(items, input_bytes, digest_of({"corpora": described}))
+
+
+def _item_bytes(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> int:
+    text_bytes = sum(
+        file.size * _text_a_byte(corpus, file)
+        for corpus, corpus_files in zip(config.corpora, files, strict=True)
+        for file in corpus_files
+    )
+    return min(config.group_bytes, max(_SMALL_ITEM_BYTES, int(text_bytes) // _ITEMS_OF_A_SMALL_CORPUS))
+
+
+def _text_a_byte(corpus: CorpusConfig, file: SourceFile) -> float:
+    """Bytes of text to expect of a stored byte, as often as they are taken."""
+    is_packed = is_compressed(file.path) or corpus.format == "parquet"
+    return corpus.weight * (_COMPRESSION_RATIO if is_packed else 1)
+
+
+def _cut(number: int, corpus: CorpusConfig, file: SourceFile, item_bytes: int) -> Iterator[FileSpan]:
+    """None of an empty file, one span, or as many even ones as make about `item_bytes` each."""
+    ratio = _text_a_byte(corpus, file)
+    if is_compressed(file.path) or corpus.format == "files":
+        if file.size:
+            yield FileSpan(number, file.path, 0, None, file.size, round(file.size * ratio))
+        return
+    pieces = max(1, round(file.size / item_bytes)) if file.size else 0
+    bounds = [file.size * piece // pieces for piece in range(pieces + 1)] if pieces else []
+    for start, end in pairwise(bounds):
+        yield FileSpan(number, file.path, start, end, end - start, round((end - start) * ratio))
+
+
+def _pack(spans: Sequence[FileSpan], item_bytes: int) -> list[list[FileSpan]]:
+    """Runs of spans of at least half of `item_bytes`; what is left over at the end joins the last."""
+    runs: list[list[FileSpan]] = [[]]
+    weight = 0
+    for span in spans:
+        if 2 * weight >= item_bytes:
+            runs.append([])
+            weight = 0
+        runs[-1].append(span)
+        weight += span.weight
+    if 2 * weight < item_bytes and len(runs) > 1:
+        last = runs.pop()
+        runs[-1] += last
+    return [run for run in runs if run]
+
+
+def _describe(corpus: CorpusConfig, files: Sequence[SourceFile]) -> dict[str, Any]:
+    named = [[PurePosixPath(file.path).name, file.size] for file in files]
+    fields = corpus.model_dump(exclude={"paths"})
+    return {**fields, "files": named}

@@ -1,0 +1,176 @@
+"""The data set's place while it is being made: whose it is, what stays in it, and how it is left.
+
+DATASET/.prepare/     while a preparation is unfinished: job.json, the lock, the vocabulary's sample, and of each share
+                      a folder with its lock, progress and errors
+DATASET/groups/       a side file a finished group: what a rerun need not make again
+DATASET/shards/  vocab.txt  manifest.json         the contract; the manifest comes last
+
+Locks keep out a second preparation where there are any. Without them (object stores, some shared file systems) two of
+the same recipe write the same bytes, and nothing but time is lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import PurePosixPath
+from typing import IO
+
+from configs.errors import UserError
+from configs.files import TEMPORARY_SUFFIX
+from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY
+from preprocessing.execution.group import GROUPS
+from preprocessing.execution.identity import Identity, refuse_other
+from preprocessing.execution.share import WHOLE, Share
+from preprocessing.storage import LocalStore, Store
+
+WORK = ".prepare"
+_JOB = "job.json"
+_LOCK = "lock"
+
+logger = logging.getLogger(__name__)
+
+
+def run_folder(store: Store, share: Share) -> Store:
+    """Where the workers of one run tell their progress and errors."""
+    return store.below(_run_name(share))
+
+
+def _run_name(share: Share) -> str:
+    return f"{WORK}/share-{share.number}-of-{share.count}"
+
+
+def check_ownership(store: Store) -> None:
+    """Raise `UserError` unless the place is missing, empty, or holds a data set of ours, finished or not."""
+    if store.is_empty() or not store.below(WORK).is_empty() or _is_manifest(store.read(MANIFEST)):
+        return
+    mend = "choose an empty or new folder for data.dataset"
+    raise UserError("the folder holds other files, and no data set", place=store.place, mend=mend)
+
+
+@contextmanager
+def claimed(store: Store, job: Identity, share: Share = WHOLE, *, overwrite: bool = False) -> Iterator[None]:
+    """The place, ready for `job` to begin or go on, and nobody else in it but its other shares.
+
+    Raises `UserError` when it holds an unfinished data set of another job, or cannot be written. A job that ends in a
+    `UserError` before any group is finished leaves nothing behind; otherwise what is finished stays for a rerun. A
+    share leaves all as it is, since others may be at work.
+    """
+    with store.explained(), _locked(store, share) if isinstance(store, LocalStore) else nullcontext():
+        if overwrite:
+            _remove_contents(store)
+        _refuse_other_job(store, job)
+        with _left_clean(store) if share == WHOLE else nullcontext(), store.explained():
+            if isinstance(store, LocalStore):
+                for name in (GROUPS, SHARDS):
+                    store.below(name).folder.mkdir(exist_ok=True)
+            store.write_text(f"{WORK}/{_JOB}", json.dumps({"digest": job.digest, "recipe": job.recipe}))
+            yield
+
+
+def release(store: Store) -> None:
+    """The data set is whole: remove what only its making needed. Where other shares are about it, one of them will."""
+    work = store.below(WORK)
+    if not isinstance(work, LocalStore):
+        work.clear()
+        return
+    with suppress(FileNotFoundError, BlockingIOError), (work.folder / _LOCK).open("a+") as lock:
+        if _lock(lock, fcntl.LOCK_EX):
+            _sweep(store)
+        work.clear()
+
+
+def finished_parts(store: Store) -> int:
+    """Of a data set in the making: how many parts need not be made again, samples of work items and groups."""
+    sampled = sum(PurePosixPath(name).match("sample-*.json") for name in store.below(WORK).names())
+    return sampled + _finished_groups(store)
+
+
+def discard(store: Store) -> None:
+    """Remove everything of ours, and the folder with it when nothing else is in it; nothing when that is done."""
+    if store.below(WORK).is_empty():
+        return
+    _remove_contents(store)
+    store.below(WORK).clear()
+    if isinstance(store, LocalStore) and store.is_empty():
+        store.folder.rmdir()
+
+
+def _finished_groups(store: Store) -> int:
+    return sum(PurePosixPath(name).match("*.*.json") for name in store.below(GROUPS).names())
+
+
+def _is_manifest(content: bytes | None) -> bool:
+    """Whether it looks like one of ours, of any version."""
+    try:
+        return content is not None and "format_version" in json.loads(content)
+    except (ValueError, TypeError):
+        return False
+
+
+@contextmanager
+def _locked(store: LocalStore, share: Share) -> Iterator[None]:
+    """Nobody else is in the folder; or, for a share, only others."""
+    run = store.folder / _run_name(share)
+    run.mkdir(parents=True, exist_ok=True)
+    with (store.folder / WORK / _LOCK).open("a+") as lock, (run / _LOCK).open("a+") as own:
+        try:
+            _lock(lock, fcntl.LOCK_EX if share == WHOLE else fcntl.LOCK_SH)
+            _lock(own, fcntl.LOCK_EX)
+        except BlockingIOError as error:
+            mend = "wait until it is done, or choose another data.dataset"
+            raise UserError("another preparation is at work here", place=store.place, mend=mend) from error
+        yield
+
+
+def _lock(file: IO[str], kind: int) -> bool:
+    """Lock it until it is closed; False where there are no locks. Raises `BlockingIOError` where another has it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        logger.info("no lock on %s: %s", file.name, error)
+        return False
+    return True
+
+
+@contextmanager
+def _left_clean(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        if not _finished_groups(store):
+            discard(store)
+        raise
+    finally:
+        _sweep(store)
+
+
+def _sweep(store: Store) -> None:
+    """Remove what workers that were ended left half written."""
+    for name in store.names():
+        if PurePosixPath(name).match(f".*{TEMPORARY_SUFFIX}"):
+            store.remove(name)
+
+
+def _refuse_other_job(store: Store, job: Identity) -> None:
+    content = store.read(f"{WORK}/{_JOB}")
+    if content is not None:
+        other = json.loads(content)
+        refuse_other(store, other["digest"], other["recipe"], job)
+
+
+def _remove_contents(store: Store) -> None:
+    """All of a data set but the locks; the manifest goes first."""
+    for name in (MANIFEST, VOCABULARY, CARD):
+        store.remove(name)
+    for part in (GROUPS, SHARDS, PICTURES):
+        store.below(part).clear()
+    work = store.below(WORK)
+    for name in work.names():
+        if PurePosixPath(name).name != _LOCK:
+            work.remove(name)

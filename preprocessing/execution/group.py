@@ -1,0 +1,160 @@
+"""A group on disk: its shards, one a split and pass, and its side file.
+
+The shards are renamed into place first and the side file last: where that stands, the group is finished. A rerun
+passes over a finished group whose shards still have their digests, and so makes only what is missing or damaged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+from pydantic import ValidationError
+
+from configs.errors import UserError
+from configs.schema import DataConfig
+from preprocessing.dataset import SHARDS, SPLITS, ManifestEntry, Rows, ShardEntry, Split, Statistics, write_shard
+from preprocessing.documents import WorkItem
+from preprocessing.rows import EncodedDocument, Outcome, Pairs, make_pairs, mask_pairs, provenance_of, tokenized
+from preprocessing.storage import Store
+from preprocessing.vocabulary import CLS, SEP, Vocabulary
+
+GROUPS = "groups"  # the side files' folder
+
+
+class GroupEntry(ManifestEntry):
+    """A side file."""
+
+    digest: str  # of the data set that the group belongs to
+    name: str
+    is_last: bool  # of its work item
+    sources: int  # documents of the input that it took up, dropped ones included
+    shards: list[ShardEntry]
+    drops: dict[str, int]
+    statistics: Statistics
+
+
+def group_name(item: WorkItem, number: int) -> str:
+    """The name of a work item's group, e.g. "00012.0003"."""
+    return f"{item.name}.{number:04}"
+
+
+def read_group(store: Store, name: str) -> GroupEntry | None:
+    """The group's side file, or None when there is none that can be read."""
+    content = store.read(f"{GROUPS}/{name}.json")
+    try:
+        return GroupEntry.model_validate_json(content) if content is not None else None
+    except ValidationError:
+        return None
+
+
+def finished_group(store: Store, name: str, digest: str) -> GroupEntry | None:
+    """The group's side file, if it belongs to the data set of this digest and its shards are whole."""
+    entry = read_group(store, name)
+    if entry is None or entry.digest != digest:
+        return None
+    try:
+        for shard in entry.shards:
+            store.check(shard)
+    except UserError:
+        return None
+    return entry
+
+
+def finished_groups(store: Store, item: WorkItem, digest: str) -> Iterator[GroupEntry]:
+    """The work item's first groups, up to one that is not finished."""
+    for number in count():
+        entry = finished_group(store, group_name(item, number), digest)
+        if entry is None:
+            return
+        yield entry
+        if entry.is_last:
+            return
+
+
+@dataclass(frozen=True)
+class GroupWriter:
+    """Writes the groups of one data set."""
+
+    store: Store
+    config: DataConfig
+    vocabulary: Vocabulary
+    digest: str  # of the data set
+    visit: Callable[[], None]  # called between passes; what it raises stops the work
+
+    def write(self, name: str, outcomes: Sequence[Outcome], *, is_last: bool) -> GroupEntry:
+        """All pairs of a group with their masks, in shards of its name; then the side file."""
+        documents = [outcome for outcome in outcomes if isinstance(outcome, EncodedDocument)]
+        drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
+        drops.update(repair for document in documents for repair in document.repairs)
+        documents = [document for document in documents for _ in range(document.copies)]
+        shards: list[ShardEntry] = []
+        first_pass: dict[Split, Pairs] = {}
+        for split in SPLITS:
+            of_split = tokenized([document for document in documents if document.split == split])
+            for pass_number in range(self.config.dupe_factor if split == "train" else 1):
+                self.visit()
+                pairs = make_pairs(of_split, self.config, self.vocabulary.entry(), pass_number)
+                first_pass.setdefault(split, pairs)
+                if len(pairs):
+                    rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
+                    if self.config.provenance:
+                        rows = replace(rows, provenance=provenance_of(pairs, of_split))
+                    shards.append(self._write_shard(name, split, pass_number, rows))
+        for pairs in first_pass.values():
+            drops.update(pairs.drops)
+        entry = GroupEntry(
+            digest=self.digest,
+            name=name,
+            is_last=is_last,
+            sources=len(outcomes),
+            shards=shards,
+            drops=dict(+drops),
+            statistics=_statistics(documents, first_pass["train"], self.config, self.vocabulary),
+        )
+        self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
+        return entry
+
+    def _write_shard(self, group: str, split: Split, pass_number: int, rows: Rows) -> ShardEntry:
+        name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
+        with self.store.write(name) as stream:
+            size, sha256 = write_shard(stream, rows, self.vocabulary.entry().sha256)
+        return ShardEntry(
+            name=name,
+            group=group,
+            split=split,
+            pass_number=pass_number,
+            rows=len(rows),
+            tokens=len(rows.input_ids),
+            masked_tokens=len(rows.masked_lm_ids),
+            bytes=size,
+            sha256=sha256,
+        )
+
+
+def add_statistics(one: Statistics, other: Statistics) -> Statistics:
+    """The sum, field by field."""
+    fields = zip(one.model_dump().items(), other.model_dump().values(), strict=True)
+    return Statistics(**{name: np.add(value, added).tolist() for (name, value), added in fields})
+
+
+def _statistics(
+    documents: Sequence[EncodedDocument], pairs: Pairs, config: DataConfig, vocabulary: Vocabulary
+) -> Statistics:
+    token_counts = np.bincount(pairs.input_ids, minlength=len(vocabulary))
+    token_counts[[vocabulary.ids[CLS], vocabulary.ids[SEP]]] = 0  # the pairs' own, not the text's
+    return Statistics(
+        documents=len(documents),
+        sentences=sum(int(np.count_nonzero(document.sentence_lengths)) for document in documents),
+        text_bytes=sum(document.text_bytes for document in documents),
+        held_out_documents=sum(document.split == "held_out" for document in documents),
+        random_next_pairs=int(pairs.next_sentence_label.sum()),
+        forced_random_pairs=int(pairs.forced.sum()),
+        paired_documents=len(np.unique(pairs.a_document)),
+        short_documents=len(np.unique(pairs.a_document[pairs.short])),
+        length_histogram=np.bincount(np.diff(pairs.input_offsets), minlength=config.max_seq_length + 1).tolist(),
+        token_counts=token_counts.tolist(),
+    )

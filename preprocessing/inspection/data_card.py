@@ -1,0 +1,207 @@
+"""DATA_CARD.md: what a data set is, how it was made, what became of the text, in words, tables and pictures.
+
+Everything in it stands in the manifest; no shard is read. It lies in the data set's folder, its pictures in `card/`
+beside it. Neither is part of the data set's digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from configs.files import atomic_write, atomic_write_text, explain_write_errors
+from preprocessing.dataset import CARD, PICTURES, VOCABULARY, Manifest
+from preprocessing.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_TOKENS = 30  # of the most frequent ones
+_INK = "#3b6ea5"
+_LABELS = {
+    "nsp": ("B follows A", "B is another document's"),
+    "sop": ("A before B", "B before A"),
+    "none": ("one segment", ""),
+}
+
+
+def write_card(folder: Path, manifest: Manifest) -> Path:
+    """Write the card of the data set in `folder`, and its pictures; returns its path.
+
+    `UserError` where the folder cannot be written.
+    """
+    vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
+    pictures: dict[str, Callable[[Axes], None]] = {
+        "lengths": lambda axes: _draw_lengths(axes, manifest),
+        "labels": lambda axes: _draw_labels(axes, manifest),
+        "drops": lambda axes: _draw_bars(
+            axes, _readable(manifest.drops) or {"nothing": 0}, "documents, sentences or lines"
+        ),
+        "duplicates": lambda axes: _draw_bars(axes, _repeated(manifest), "documents"),
+        "tokens": lambda axes: _draw_bars(axes, frequent_tokens(manifest, vocabulary), "% of all tokens"),
+        "ranks": lambda axes: _draw_ranks(axes, manifest),
+    }
+    with explain_write_errors(folder):
+        (folder / PICTURES).mkdir(exist_ok=True)
+        for name, draw in pictures.items():
+            _draw(folder / PICTURES / f"{name}.png", draw)
+        atomic_write_text(folder / CARD, card_text(folder.absolute().name, manifest, vocabulary))
+    return folder / CARD
+
+
+def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
+    """The card in Markdown."""
+    statistics = manifest.statistics
+    rows, labelled_1 = sum(statistics.length_histogram), statistics.random_next_pairs
+    label_0, label_1 = _LABELS[manifest.objective]
+    balance = f"{rows - labelled_1:,} rows: {label_0}; {labelled_1:,} rows: {label_1}" if label_1 else f"{rows:,} rows"
+    parts = [
+        f"# Data set `{name}`",
+        f"{statistics.text_bytes / 1e6:,.1f} MB of cleaned text in {statistics.documents:,} documents "
+        f"({statistics.held_out_documents:,} of them held out) and {statistics.sentences:,} sentences, made into "
+        f"masked rows of at most {manifest.max_seq_length} tokens for BERT pretraining, objective "
+        f"`{manifest.objective}`, in {manifest.dupe_factor} passes, each with pairs and masks of its own.",
+        _table(("split", "pass", "shards", "rows", "tokens", "masked", "fill", "MB"), _totals(manifest)),
+        "## Rows",
+        f"Of the first pass. The mean row has {_mean_length(manifest):.1f} tokens, "
+        f"{_mean_length(manifest) / manifest.max_seq_length:.0%} of the room. {balance}. "
+        f"{statistics.short_documents:,} of {statistics.paired_documents:,} documents aim at a shorter length.",
+        f"![Rows by length]({PICTURES}/lengths.png) ![Rows by label]({PICTURES}/labels.png)",
+        "## What was dropped or repaired",
+        _table(("cause", "how many"), [(cause, f"{count:,}") for cause, count in _readable(manifest.drops).items()])
+        if manifest.drops
+        else "Nothing.",
+        f"![Drops by cause]({PICTURES}/drops.png)",
+        "## Duplicates and boilerplate",
+        _comparison(manifest),
+        f"![Documents by what they repeat]({PICTURES}/duplicates.png)",
+        "## Tokens",
+        f"{len(vocabulary):,} word pieces, {'lower-cased' if vocabulary.lowercase else 'cased'}; "
+        f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK], and "
+        f"{np.count_nonzero(np.array(statistics.token_counts)):,} word pieces occur.",
+        f"![The most frequent tokens]({PICTURES}/tokens.png) ![Tokens by rank]({PICTURES}/ranks.png)",
+        "## How it was made",
+        "The same text and these fields make the same bytes.",
+        _table(("field", "value"), [(f"`{key}`", f"`{value}`") for key, value in _flat(manifest.recipe).items()]),
+        _table(
+            ("digest", "SHA-256"),
+            [
+                ("data set", manifest.digest),
+                ("input", manifest.input_digest),
+                ("vocabulary", manifest.vocabulary.sha256),
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def frequent_tokens(manifest: Manifest, vocabulary: Vocabulary) -> dict[str, float]:
+    """The most frequent tokens, each with its share of all in percent."""
+    counts = np.array(manifest.statistics.token_counts)
+    most = np.argsort(-counts, kind="stable")[:_MOST_TOKENS]
+    return {vocabulary.pieces[number]: 100 * counts[number] / max(1, counts.sum()) for number in most if counts[number]}
+
+
+def _totals(manifest: Manifest) -> list[tuple[str, ...]]:
+    lines = []
+    for split, number in sorted({(shard.split, shard.pass_number) for shard in manifest.shards}, reverse=True):
+        shards = manifest.select(split, number)
+        rows, tokens, masked, size = (
+            sum(getattr(shard, name) for shard in shards) for name in ("rows", "tokens", "masked_tokens", "bytes")
+        )
+        fill = tokens / max(1, rows * manifest.max_seq_length)
+        counts = (f"{count:,}" for count in (len(shards), rows, tokens, masked))
+        lines.append((split, str(number), *counts, f"{fill:.0%}", f"{size / 1e6:,.1f}"))
+    return lines
+
+
+def _mean_length(manifest: Manifest) -> float:
+    rows_by_length = np.array(manifest.statistics.length_histogram)
+    return float(rows_by_length @ np.arange(len(rows_by_length)) / max(1, rows_by_length.sum()))
+
+
+def _unknown_share(manifest: Manifest) -> float:
+    counts = manifest.statistics.token_counts
+    return counts[manifest.vocabulary.unk_id] / max(1, sum(counts))
+
+
+def _readable(drops: Mapping[str, int]) -> dict[str, float]:
+    return {cause.replace("_", " "): count for cause, count in sorted(drops.items(), key=lambda drop: -drop[1])}
+
+
+def _repeated(manifest: Manifest) -> dict[str, float]:
+    drops = manifest.drops
+    taken: dict[str, float] = {"taken": manifest.statistics.documents}
+    return taken | {f"{kind} duplicates": drops.get(f"{kind}_duplicate", 0) for kind in ("exact", "near")}
+
+
+def _comparison(manifest: Manifest) -> str:
+    """Which documents were compared, and what came of it."""
+    duplicates, threshold = manifest.recipe.get("duplicates", "none"), manifest.recipe.get("near_duplicate_threshold")
+    of = {"none": "were not looked for", "exact": "are those of equal text once it is cleaned"}
+    of["near"] = f"are those of equal text, and those that share {threshold} of their runs of five words"
+    drops = manifest.drops
+    exact, near = drops.get("exact_duplicate", 0), drops.get("near_duplicate", 0)
+    text = f"Duplicates {of[duplicates]}. {exact:,} exact and {near:,} near ones were dropped."
+    if (least := manifest.recipe.get("boilerplate_documents")) is None:
+        return f"{text} Lines of boilerplate were not looked for."
+    lines, documents = drops.get("boilerplate_line", 0), drops.get("boilerplate_removed", 0)
+    return (
+        f"{text} Lines that stand in {least:,} documents or more were removed: {lines:,} from {documents:,} documents."
+    )
+
+
+def _flat(fields: Mapping[str, object], prefix: str = "data.") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in fields.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
+    rows = [head, ("---",) * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _draw(path: Path, draw: Callable[[Axes], None]) -> None:
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    with atomic_write(path) as stream:
+        figure.savefig(stream, format="png")
+
+
+def _draw_lengths(axes: Axes, manifest: Manifest) -> None:
+    rows_by_length = manifest.statistics.length_histogram
+    axes.bar(np.arange(len(rows_by_length)), rows_by_length, width=1.0, color=_INK)
+    axes.set(xlabel="tokens of a row", ylabel="rows", yscale="symlog", xlim=(0, manifest.max_seq_length + 1))
+
+
+def _draw_labels(axes: Axes, manifest: Manifest) -> None:
+    labelled_1 = manifest.statistics.random_next_pairs
+    counts = (sum(manifest.statistics.length_histogram) - labelled_1, labelled_1)
+    names = [f"{label}: {name}" for label, name in enumerate(_LABELS[manifest.objective]) if name]
+    axes.bar(names, counts[: len(names)], color=_INK)
+    axes.set(ylabel="rows")
+
+
+def _draw_bars(axes: Axes, values: Mapping[str, float], what: str) -> None:
+    """One bar a name, the first on top. No name is taken for a formula."""
+    places = np.arange(len(values))
+    axes.barh(places, list(values.values()), color=_INK)
+    axes.set_yticks(places, list(values), parse_math=False, fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel=what)
+
+
+def _draw_ranks(axes: Axes, manifest: Manifest) -> None:
+    counts = np.sort(np.array(manifest.statistics.token_counts))[::-1]
+    occurring = counts[counts > 0]
+    axes.plot(np.arange(1, len(occurring) + 1), occurring, color=_INK)
+    axes.set(xlabel="rank of a word piece", ylabel="times in the text", xscale="log", yscale="log")

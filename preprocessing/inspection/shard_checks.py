@@ -1,0 +1,130 @@
+"""One shard of a data set: is the file what the manifest says, and does each of its rows keep the rules?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from preprocessing.dataset import (
+    PROVENANCE_COLUMNS,
+    Manifest,
+    Rows,
+    ShardEntry,
+    check_shard,
+    read_shard,
+    token_dtype,
+    vocabulary_of_shard,
+)
+from preprocessing.inspection.row_rules import Rule
+
+ALL_SHARDS = "all shards"  # in place of a file, of what they add up to
+_MOST_SHOWN = 12  # elements of a list
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One broken rule: in which file, from which row on, in how many rows."""
+
+    file: str  # relative to the data set's folder; or ALL_SHARDS
+    rule: str
+    row: int | None = None  # the first one; None where the rule is not about rows
+    rows: int = 0  # how many
+    value: str = field(default="", compare=False)  # what was found there
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file} row {self.row}"
+        found = f" ({self.value})" if self.value else ""
+        more = f" (and {self.rows - 1} more rows)" if self.rows > 1 else ""
+        return f"{where}: {self.rule}{found}{more}"
+
+
+def check_file(folder: Path, shard: ShardEntry, manifest: Manifest, provenance: bool) -> Iterator[Failure]:
+    """The file: its digest, its columns and counts.
+
+    Nothing here trusts the bytes before their digest is checked, nor an offset before its range is.
+    """
+    path = folder / shard.name
+    try:
+        check_shard(folder, shard)
+    except UserError as error:
+        yield Failure(shard.name, error.cause)
+        return
+    try:
+        rows, vocabulary = read_shard(path), vocabulary_of_shard(path)
+    except (KeyError, ValueError, AttributeError, UserError) as error:  # pyarrow's own errors are ValueErrors
+        yield Failure(shard.name, "it has the columns of the contract", value=str(error))
+        return
+    counts = (len(rows), len(rows.input_ids), len(rows.masked_lm_ids))
+    stated = (shard.rows, shard.tokens, shard.masked_tokens)
+    if vocabulary != manifest.vocabulary.sha256:
+        yield Failure(shard.name, "its ids are of the data set's vocabulary", value=vocabulary[:12] or "it names none")
+    elif (rows.provenance is not None) != provenance:
+        yield Failure(shard.name, "it has provenance columns if the recipe asks for them")
+    elif wrong := _wrong_type(rows, manifest):
+        yield Failure(shard.name, "its columns have the types of the contract", value=wrong)
+    elif not _is_sound(rows):
+        yield Failure(shard.name, "its lists begin at 0, do not overlap, and end with their values")
+    elif counts != stated:
+        rule = "it holds as many rows, tokens and masked tokens as the manifest says"
+        yield Failure(shard.name, rule, value=f"{counts}, not {stated}")
+
+
+def break_rules(rules: Iterable[Rule], rows: Rows, shard: ShardEntry, manifest: Manifest) -> Iterator[Failure]:
+    """Each rule that a row breaks."""
+    for rule in rules:
+        broken = np.flatnonzero(rule.broken(rows, manifest))
+        if len(broken):
+            row = int(broken[0])
+            value = f"{rule.column} = {_value(rows, rule.column, row)}"
+            yield Failure(shard.name, rule.name, row, len(broken), value)
+
+
+def _wrong_type(rows: Rows, manifest: Manifest) -> str:
+    """The first column that has another type than the contract's, and which; empty: there is none."""
+    token = token_dtype(manifest.vocabulary.size)
+    expected: dict[str, type] = {
+        "input_ids": token,
+        "input_offsets": np.int32,
+        "segment_a_length": np.uint16,
+        "masked_lm_positions": np.uint16,
+        "masked_lm_ids": token,
+        "masked_offsets": np.int32,
+        "next_sentence_label": np.uint8,
+    }
+    columns = {name: getattr(rows, name) for name in expected}
+    if rows.provenance is not None:
+        expected |= dict(zip(PROVENANCE_COLUMNS, 2 * (np.uint64, np.uint32, np.uint16), strict=True))
+        columns |= vars(rows.provenance)
+    wrong = (name for name, dtype in expected.items() if columns[name].dtype != dtype)
+    return next((f"{name} is {columns[name].dtype}" for name in wrong), "")
+
+
+def _value(rows: Rows, column: str, row: int) -> str:
+    """What stands in a column of a row; the beginning of a long list."""
+    if column in PROVENANCE_COLUMNS:
+        return str(getattr(rows.provenance, column)[row])
+    values = getattr(rows, column)
+    if column in ("segment_a_length", "next_sentence_label"):
+        return str(values[row])
+    offsets = rows.input_offsets if column == "input_ids" else rows.masked_offsets
+    elements = values[offsets[row] : offsets[row + 1]].tolist()
+    shown = " ".join(map(str, elements[:_MOST_SHOWN]))
+    return f"{shown} ..." if len(elements) > _MOST_SHOWN else shown
+
+
+def _is_sound(rows: Rows) -> bool:
+    pairs_up = len(rows.masked_lm_positions) == len(rows.masked_lm_ids)
+    return pairs_up and all(
+        len(offsets) == len(rows) + 1
+        and offsets[0] == 0
+        and offsets[-1] == size
+        and bool((offsets[1:] >= offsets[:-1]).all())
+        for offsets, size in (
+            (rows.input_offsets, len(rows.input_ids)),
+            (rows.masked_offsets, len(rows.masked_lm_positions)),
+        )
+    )

@@ -1,0 +1,158 @@
+"""What chance must have left in a data set's rows: 4σ tests of the recipe's probabilities.
+
+Each shard is counted once, and its counts are tested by themselves and together with all others'. One test calls a
+good data set bad about as often as a normal number is 4σ from its mean; for the shards, many tests, the bound is so
+much wider that all of them together do no more often. Small counts are given what Bernstein's inequality gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import DataConfig
+from preprocessing.dataset import Rows
+from preprocessing.inspection.row_rules import inputs_at_masks
+from preprocessing.rows import ordinary_tokens
+
+SIGMAS = 4.0
+TENTHS = 10  # parts of a row, over which masks fall evenly
+AUC_BOUND = 0.52  # of a length as the label's judge
+# Masks of whole words come in lumps, and long or repeated words are passed over more often than others are.
+_WORD_VARIANCE = 4.0
+_WORD_SHARE = 0.1
+
+Histogram = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Something that chance does not explain."""
+
+    rule: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the tests need of some rows. Counts of two sets of rows add up."""
+
+    masked: int  # positions
+    as_mask: int  # of those: [MASK] stands there
+    kept: int  # the original
+    could_be_drawn: int  # the original is an ordinary token: a random one is by chance the same
+    tenths: Histogram  # [10] masked positions by the part of the row's ordinary tokens
+    rows_by_size: Histogram  # [ordinary tokens, masked positions], how many rows
+    coins: int  # rows whose label a coin decided
+    heads: int  # of those, labelled 1
+    lengths: Histogram  # [3, 2, length]: rows by the length of the pair, A and B, for each label
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
+
+
+def count(rows: Rows, config: DataConfig, mask_id: int, is_ordinary: NDArray[np.bool_], *, coins: bool) -> Counts:
+    """Count a shard's rows; `coins`: the labels are drawn, each by a coin."""
+    lengths_r = np.diff(rows.input_offsets)
+    ordinary_r = ordinary_tokens(lengths_r, rows.segment_a_length)
+    masked_r = np.diff(rows.masked_offsets)
+    inputs_m = inputs_at_masks(rows)
+    # A position's number among the row's ordinary tokens, from 0.
+    past_first_sep_m = rows.masked_lm_positions >= np.repeat(rows.segment_a_length, masked_r)
+    rank_m = rows.masked_lm_positions.astype(np.int64) - 1 - past_first_sep_m
+    rows_by_size = np.zeros((config.max_seq_length + 1, config.max_predictions_per_seq + 1), np.int64)
+    np.add.at(rows_by_size, (ordinary_r, masked_r), 1)
+    return Counts(
+        masked=len(inputs_m),
+        as_mask=int(np.count_nonzero(inputs_m == mask_id)),
+        kept=int(np.count_nonzero(inputs_m == rows.masked_lm_ids)),
+        could_be_drawn=int(np.count_nonzero(is_ordinary[rows.masked_lm_ids])),
+        tenths=np.bincount(rank_m * TENTHS // np.repeat(ordinary_r, masked_r), minlength=TENTHS),
+        rows_by_size=rows_by_size,
+        coins=len(rows) if coins else 0,
+        heads=int(np.count_nonzero(rows.next_sentence_label)) if coins else 0,
+        lengths=_lengths_by_label(rows, lengths_r, config.max_seq_length),
+    )
+
+
+def deviations(counts: Counts, config: DataConfig, ordinary_ids: int, tests: int) -> Iterator[Deviation]:
+    """What is not as chance would have it in one of so many sets of rows."""
+    z = NormalDist().inv_cdf(1 - NormalDist().cdf(-SIGMAS) / tests)
+    yield from _fates(counts, config, ordinary_ids, z)
+    yield from _positions(counts, config, z)
+    if config.objective == "sop" or (config.objective == "nsp" and config.nsp_mode == "balanced"):
+        yield from unlike(counts.heads, counts.coins, 0.5, z, "half of the rows are labelled 1")
+    if config.objective == "nsp" and config.nsp_mode == "balanced":
+        yield from _judges(counts.lengths, z)
+
+
+def unlike(found: int, trials: int, probability: float, z: float, rule: str) -> Iterator[Deviation]:
+    """A deviation if `found` of so many trials is further than z·σ from their expectation."""
+    variance = trials * probability * (1 - probability)
+    if abs(found - trials * probability) > _bound(variance, z):
+        value = f"{found:,} of {trials:,}, a share of {found / trials:.4f} where {probability:.4f} is expected"
+        yield Deviation(rule, value)
+
+
+def _bound(variance: float, z: float) -> float:
+    """How far from its mean a sum of this variance may be, of terms that are at most 1; not at all without variance."""
+    return z * sqrt(variance) + z * z / 3 if variance > 0 else 1e-6
+
+
+def _fates(counts: Counts, config: DataConfig, ordinary_ids: int, z: float) -> Iterator[Deviation]:
+    if not counts.masked:
+        return
+    by_chance = config.random_token_prob * counts.could_be_drawn / counts.masked / max(1, ordinary_ids)
+    kept = max(0.0, 1 - config.mask_token_prob - config.random_token_prob) + by_chance
+    replaced = counts.masked - counts.as_mask - counts.kept
+    for found, probability, what in (
+        (counts.as_mask, config.mask_token_prob, "[MASK]"),
+        (counts.kept, kept, "their own token"),
+        (replaced, max(0.0, 1 - config.mask_token_prob - kept), "another token"),
+    ):
+        yield from unlike(found, counts.masked, probability, z, f"masked positions hold {what} as often as asked for")
+
+
+def _positions(counts: Counts, config: DataConfig, z: float) -> Iterator[Deviation]:
+    """A row's masked positions are drawn without replacement: hypergeometric for each tenth of the row."""
+    tokens, masked = np.arange(counts.rows_by_size.shape[0])[:, None], np.arange(counts.rows_by_size.shape[1])
+    edges = -(-tokens * np.arange(TENTHS + 1) // TENTHS)  # of n tokens, tenth t begins at ceil(n·t / 10)
+    shares = np.diff(edges) / np.maximum(tokens, 1)  # [tokens, tenth]
+    means = np.einsum("nk,k,nt->t", counts.rows_by_size, masked, shares)
+    factors = counts.rows_by_size * masked * np.maximum(tokens - masked, 0) / np.maximum(tokens - 1, 1)
+    variances = np.einsum("nk,nt->t", factors, shares * (1 - shares))
+    of_words = config.whole_word_masking or config.mask_word_once
+    for tenth in range(TENTHS):
+        bound = _bound(variances[tenth] * (_WORD_VARIANCE if of_words else 1.0), z)
+        bound += _WORD_SHARE * means[tenth] * of_words
+        if abs(counts.tenths[tenth] - means[tenth]) > bound:
+            value = f"{counts.tenths[tenth]:,} in tenth {tenth + 1}, where {means[tenth]:,.0f} are expected"
+            yield Deviation("masked positions fall evenly on a row", value)
+
+
+def _judges(lengths: Histogram, z: float) -> Iterator[Deviation]:
+    for name, (of_true, of_random) in zip(("the pair", "A", "B"), lengths, strict=True):
+        true, random = int(of_true.sum()), int(of_random.sum())
+        if not true or not random:
+            continue
+        wins = of_random @ (np.cumsum(of_true) - of_true / 2)  # random pairs that are longer than true ones
+        area = abs(float(wins) / true / random - 0.5) + 0.5
+        bound = AUC_BOUND + z * sqrt((true + random + 1) / (12 * true * random))
+        if area > bound:
+            yield Deviation(f"the length of {name} tells nothing of the label", f"AUC {area:.3f}, above {bound:.3f}")
+
+
+def _lengths_by_label(rows: Rows, lengths_r: NDArray[Any], most: int) -> Histogram:
+    a_r = rows.segment_a_length.astype(np.int64)
+    labels_r = rows.next_sentence_label.astype(np.int64)
+    of_each = [
+        np.bincount(labels_r * (most + 1) + length_r, minlength=2 * most + 2)
+        for length_r in (lengths_r, a_r, lengths_r - a_r)
+    ]
+    return np.stack(of_each).reshape(3, 2, most + 1)

@@ -1,0 +1,203 @@
+"""Is a data set what the contract says? Everything is checked, every failure names file, row, column, value and rule.
+
+A shard's digest comes first: Arrow believes the bytes it reads. Then come the counts, then the rules on every row, at
+last what the rows add up to: exactly where the manifest says it, and within chance where the recipe does (`chance`). A
+few arrays over all tokens at once, so that checking costs little more than reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from configs.errors import UserError
+from configs.files import sha256_of_file
+from configs.schema import DataConfig
+from preprocessing.dataset import MANIFEST, SHARDS, VOCABULARY, Manifest, Rows, ShardEntry, read_manifest, read_shard
+from preprocessing.inspection.document_rules import DocumentRules
+from preprocessing.inspection.mask_rules import mask_rules
+from preprocessing.inspection.provenance_rules import PROVENANCE_RULES
+from preprocessing.inspection.row_rules import SHAPE_RULES, TOKEN_RULES, original_ids
+from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure, break_rules, check_file
+from preprocessing.inspection.statistical_tests import SIGMAS, Counts, count, deviations, unlike
+from preprocessing.vocabulary import Vocabulary
+
+_CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whether a recipe asks for them
+    "exact_duplicate": lambda config: config.duplicates != "none",
+    "near_duplicate": lambda config: config.duplicates == "near",
+    "boilerplate_line": lambda config: config.boilerplate_documents is not None,
+    "boilerplate_removed": lambda config: config.boilerplate_documents is not None,
+    "only_boilerplate": lambda config: config.boilerplate_documents is not None,
+}
+_FIELDS_OF_BOTH = ("objective", "max_seq_length", "max_predictions_per_seq", "dupe_factor")
+
+
+def verify(folder: Path, done: Callable[[ShardEntry], None] = lambda shard: None) -> Iterator[Failure]:
+    """Every failure of the data set in `folder`; none: it is whole. `done` is told each shard that was looked at.
+
+    Raises `UserError` when there is no manifest of ours to check against.
+    """
+    manifest = read_manifest(folder)
+    config = _recipe_of(folder, manifest)
+    yield from _check_recipe(manifest, config)
+    yield from check_shard_list(folder, manifest)
+    of_vocabulary = list(check_vocabulary(folder, manifest))
+    yield from of_vocabulary
+    if of_vocabulary:  # without it no row can be read
+        return
+    verification = Verification(folder, manifest, config)
+    for shard in manifest.shards:
+        yield from verification.check_shard(shard)
+        done(shard)
+    yield from verification.check_sums()
+
+
+def check_vocabulary(folder: Path, manifest: Manifest) -> Iterator[Failure]:
+    """The file is the one that the shards' ids were made with."""
+    path = folder / VOCABULARY
+    if not path.is_file():
+        yield Failure(VOCABULARY, "the file is there")
+        return
+    if sha256_of_file(path) != manifest.vocabulary.sha256:
+        yield Failure(VOCABULARY, "its SHA-256 is the manifest's")
+        return
+    entry = manifest.vocabulary
+    if Vocabulary.read(path, entry.lowercase, entry.strip_accents).entry() != entry:
+        yield Failure(VOCABULARY, "its size and special tokens are the manifest's")
+
+
+def check_shard_list(folder: Path, manifest: Manifest) -> Iterator[Failure]:
+    """Names are inside the folder, sorted, each once; every pass has rows to train on; no file is unlisted."""
+    names = [shard.name for shard in manifest.shards]
+    if names != sorted(set(names)):
+        yield Failure("manifest.json", "shards are listed once, in the order of their names")
+    if any(Path(name).parent != Path(SHARDS) for name in names):
+        yield Failure("manifest.json", "every shard lies in the folder `shards`")
+    for number in range(manifest.dupe_factor):
+        if not any(shard.rows for shard in manifest.select("train", number)):
+            yield Failure("manifest.json", f"pass {number} has rows to train on")
+    for file in sorted((folder / SHARDS).glob("*.arrow")):
+        if f"{SHARDS}/{file.name}" not in names:
+            yield Failure(f"{SHARDS}/{file.name}", "every file is listed in the manifest")
+
+
+class Verification:
+    """The shards of one data set, one after the other; then what they add up to."""
+
+    def __init__(self, folder: Path, manifest: Manifest, config: DataConfig) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._config = config
+        self._vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
+        self._is_ordinary = np.isin(np.arange(len(self._vocabulary)), self._vocabulary.ordinary_ids)
+        rules = (*TOKEN_RULES, *mask_rules(config, self._vocabulary))
+        self._rules = (*rules, *PROVENANCE_RULES) if config.provenance else rules
+        self._whereabouts = DocumentRules()
+        self._is_whole = True  # every shard's rows could be counted
+        self._counts: Counts | None = None  # of all shards
+        # Of the training split's pass 0, which the manifest's statistics are about:
+        self._lengths = np.zeros(manifest.max_seq_length + 1, np.int64)  # rows by length in tokens
+        self._tokens = np.zeros(manifest.vocabulary.size, np.int64)  # original tokens by id
+        self._labelled_1 = 0
+        self._coins = 0  # rows whose label was not 0 from the outset
+
+    def check_shard(self, shard: ShardEntry) -> Iterator[Failure]:
+        """One shard: digest, types, counts, the contract's rules on each of its rows, and what chance made of them."""
+        failures = list(check_file(self._folder, shard, self._manifest, self._config.provenance))
+        rows = None
+        if not failures:
+            rows = read_shard(self._folder / shard.name)
+            of_shape = list(break_rules(SHAPE_RULES, rows, shard, self._manifest))
+            failures = of_shape or list(break_rules(self._rules, rows, shard, self._manifest))
+        yield from failures
+        if rows is None or failures:
+            self._is_whole = False
+            return
+        counts = count(
+            rows, self._config, self._manifest.vocabulary.mask_id, self._is_ordinary, coins=self._has_coins(rows)
+        )
+        yield from self._deviations(shard.name, counts, len(self._manifest.shards))
+        self._counts = counts if self._counts is None else self._counts + counts
+        self._whereabouts.add(rows, shard)
+        if (shard.split, shard.pass_number) == ("train", 0):
+            self._add(rows)
+
+    def check_sums(self) -> Iterator[Failure]:
+        """All shards together; nothing where one could not be counted."""
+        if not self._is_whole or self._counts is None:
+            return
+        yield from self._deviations(ALL_SHARDS, self._counts, 1)
+        yield from self._check_statistics()
+        yield from self._whereabouts.check(self._config)
+
+    def _deviations(self, file: str, counts: Counts, tests: int) -> Iterator[Failure]:
+        ordinary_ids = len(self._vocabulary.ordinary_ids)
+        for deviation in deviations(counts, self._config, ordinary_ids, tests):
+            yield Failure(file, deviation.rule, value=deviation.value)
+
+    def _check_statistics(self) -> Iterator[Failure]:
+        """What the data card shows is what the rows are."""
+        statistics = self._manifest.statistics
+        for name, found in (("length_histogram", self._lengths), ("token_counts", self._tokens)):
+            stated = np.array(getattr(statistics, name), np.int64)
+            if len(stated) != len(found):
+                yield Failure(MANIFEST, f"statistics.{name} is that of the rows", value=f"{len(stated)} counts")
+            elif (stated != found).any():
+                place = int(np.flatnonzero(stated != found)[0])
+                value = f"{stated[place]:,} at {place}, where the rows have {found[place]:,}"
+                yield Failure(MANIFEST, f"statistics.{name} is that of the rows", value=value)
+        if statistics.random_next_pairs != self._labelled_1:
+            value = f"{statistics.random_next_pairs:,}, where {self._labelled_1:,} rows are"
+            yield Failure(MANIFEST, "statistics.random_next_pairs is the number of rows labelled 1", value=value)
+        forced = statistics.forced_random_pairs
+        drawn = [
+            unlike(
+                statistics.short_documents, statistics.paired_documents, self._config.short_seq_prob, SIGMAS,
+                "short_seq_prob of the documents aim at a shorter length",
+            ),
+            unlike(
+                self._labelled_1 - forced, self._coins - forced, 0.5, SIGMAS,
+                "half of the rows whose chunk has two sentences are labelled 1",
+            ) if self._config.objective == "nsp" and self._config.nsp_mode == "reference" else (),
+        ]  # fmt: skip
+        for deviation in (one for of_kind in drawn for one in of_kind):
+            yield Failure(MANIFEST, deviation.rule, value=deviation.value)
+
+    def _has_coins(self, rows: Rows) -> bool:
+        """Whether labels are drawn: all are 0 in a group whose documents have no other one beside them."""
+        may_be_alone = "no_other_document" in self._manifest.drops
+        return self._config.objective != "none" and (not may_be_alone or bool(rows.next_sentence_label.any()))
+
+    def _add(self, rows: Rows) -> None:
+        vocabulary = self._manifest.vocabulary
+        self._lengths += np.bincount(np.diff(rows.input_offsets), minlength=len(self._lengths))
+        self._tokens += np.bincount(original_ids(rows), minlength=len(self._tokens))
+        self._tokens[[vocabulary.cls_id, vocabulary.sep_id]] = 0
+        self._labelled_1 += int(rows.next_sentence_label.sum())
+        self._coins += len(rows) if self._has_coins(rows) else 0
+
+
+def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
+    """The recipe that the data set was made with, where the manifest itself says nothing else."""
+    try:
+        recipe = DataConfig.model_validate({"duplicates": "none", **manifest.recipe})  # older ones do not name it
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = f"its recipe is none of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        mend = "prepare it again: `bertrain prepare RECIPE --overwrite`"
+        raise UserError(cause, place=str(folder / MANIFEST), mend=mend) from error
+    return recipe.model_copy(update={name: getattr(manifest, name) for name in _FIELDS_OF_BOTH})
+
+
+def _check_recipe(manifest: Manifest, config: DataConfig) -> Iterator[Failure]:
+    for name in _FIELDS_OF_BOTH:
+        if name in manifest.recipe and manifest.recipe[name] != getattr(config, name):
+            value = f"{getattr(config, name)}, not {manifest.recipe[name]}"
+            yield Failure(MANIFEST, f"{name} is that of its recipe", value=value)
+    for cause, may_be in _CAUSES_OF_COMPARISON.items():
+        if manifest.drops.get(cause, 0) and not may_be(config):
+            value = f"{manifest.drops[cause]:,}"
+            yield Failure(MANIFEST, f"drops.{cause} is counted where the recipe asks for it alone", value=value)

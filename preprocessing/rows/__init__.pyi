@@ -1,0 +1,13 @@
+# The door of preprocessing.rows: what other packages and rooms import from it.
+
+from .encoding import (
+    EncodedDocument as EncodedDocument,
+    Outcome as Outcome,
+    batches as batches,
+    cut_groups as cut_groups,
+    encode_documents as encode_documents,
+    tokenized as tokenized,
+)
+from .masking import mask_pairs as mask_pairs, ordinary_tokens as ordinary_tokens, predictions as predictions
+from .pairs import Pairs as Pairs, make_pairs as make_pairs
+from .provenance import provenance_of as provenance_of

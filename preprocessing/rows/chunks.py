@@ -1,0 +1,110 @@
+"""Documents cut into rows that use each of their sentences once: for balanced pairs, sentence order, and words alone.
+
+A pair is a chunk of two whole sentences at least, gathered until it holds the target length, cut in two between
+sentences and, where it is too long, at either segment's ends. No chunk knows what its label will be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.compiled import compiled
+from preprocessing.rows.randomness import absorb, draw_below, draw_bits
+from preprocessing.rows.segments import FOLLOWS, SWAPPED, cut_to_length, draw_target, reach, reach_back, set_segment
+
+
+@compiled
+def plan_chunks(
+    token_offsets: NDArray[np.int64],
+    document_offsets: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    pass_number: np.uint64,
+    most_tokens: int,
+    short_seq_prob: float,
+    plan: NDArray[np.void],
+) -> tuple[int, int]:
+    """Fill `plan` with pairs of which B follows A; the label is a coin's.
+
+    Returns its rows, and the documents of one sentence, which make no pair. In no other document is a sentence left
+    alone: the chunk before it gives one up, or takes it in.
+    """
+    state = np.empty(1, np.uint64)
+    rows = lone = 0
+    for document in range(len(document_offsets) - 1):
+        state[0] = absorb(keys[document], pass_number)
+        target, short = draw_target(state, most_tokens, short_seq_prob)
+        first_row = rows
+        backward = draw_below(state, 2) == 1
+        first, last = document_offsets[document], document_offsets[document + 1]
+        lone += last - first == 1
+        while last - first > 1:
+            if backward:
+                begin, end = min(last - 2, reach_back(token_offsets, first, last, target)), last
+                if begin == first + 1:
+                    begin += 1 if end - begin > 2 else -1
+                last = begin
+            else:
+                begin, end = first, max(first + 2, reach(token_offsets, first, last, target))
+                if end == last - 1:
+                    end -= 1 if end - begin > 2 else -1
+                first = end
+            a_end = begin + 1 + draw_below(state, end - begin - 1)
+            pair = plan[rows]
+            set_segment(pair["a"], token_offsets, document, begin, a_end)
+            set_segment(pair["b"], token_offsets, document, a_end, end)
+            cut_to_length(state, most_tokens, True, pair)
+            pair["label"], pair["short"] = draw_below(state, 2), short
+            pair["key"] = absorb(keys[document], np.uint64(rows - first_row))
+            pair["bits"] = draw_bits(state)
+            rows += 1
+    return rows, lone
+
+
+def swap_segments(plan: NDArray[np.void]) -> None:
+    """Sentence order (ALBERT, Lan et al. 2020): of rows labelled SWAPPED, exchange A and B."""
+    swapped = plan["label"] == SWAPPED
+    plan["a"][swapped], plan["b"][swapped] = plan["b"][swapped], plan["a"][swapped]
+
+
+@compiled
+def plan_full_sentences(
+    token_offsets: NDArray[np.int64],
+    document_offsets: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    pass_number: np.uint64,
+    most_tokens: int,
+    short_seq_prob: float,
+    plan: NDArray[np.void],
+) -> int:
+    """Fill `plan`, as far as it goes, with rows of one segment; returns how many there are.
+
+    As many whole sentences of a document as fit (RoBERTa's DOC-SENTENCES, Liu et al. 2019). A sentence that is longer
+    than a row goes on in the next one.
+    """
+    state = np.empty(1, np.uint64)
+    rows = 0
+    for document in range(len(document_offsets) - 1):
+        state[0] = absorb(keys[document], pass_number)
+        target, short = draw_target(state, most_tokens, short_seq_prob)
+        first_row = rows
+        sentence, end = document_offsets[document], document_offsets[document + 1]
+        start = token_offsets[sentence]
+        while sentence < end:
+            row_end = sentence
+            room = most_tokens  # for the first sentence, even where the row is to be short
+            while row_end < end and token_offsets[row_end + 1] - start <= room:
+                row_end += 1
+                room = target
+            goes_on = row_end == sentence  # the sentence does, in the next row
+            stop = start + most_tokens if goes_on else token_offsets[row_end]
+            if rows < len(plan):
+                row = plan[rows]
+                set_segment(row["a"], token_offsets, document, sentence, sentence + 1 if goes_on else row_end)
+                row["a"]["start"], row["a"]["tokens"] = start, stop - start
+                set_segment(row["b"], token_offsets, document, sentence, sentence)
+                row["label"], row["short"] = FOLLOWS, short
+                row["key"] = absorb(keys[document], np.uint64(rows - first_row))
+            rows += 1
+            sentence, start = row_end, stop
+    return rows

@@ -1,0 +1,137 @@
+"""Documents to word pieces, a batch at a time, and the stream of them cut into groups."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.corpus import Kept
+from preprocessing.dataset import IntArray, Split
+from preprocessing.rows.pairs import TokenizedDocuments
+from preprocessing.rows.sentences import split_sentences
+from preprocessing.vocabulary import Encoder
+
+_BATCH_BYTES = 1 << 20  # of text to encode at once
+_BYTES_A_WORD_PIECE = 4  # counted at least; English has some 4.6, Chinese 3, bare punctuation 1
+_NO_IDS = np.zeros(0, np.uint16)
+_NO_LENGTHS = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDocument:
+    """A document as word pieces; its text is gone."""
+
+    ids: IntArray  # of all its sentences, one behind another
+    sentence_lengths: NDArray[np.int64]  # in word pieces
+    text_bytes: int
+    digest: bytes
+    split: Split
+    copies: int  # how often it is taken
+    repairs: tuple[str, ...]  # what was mended in it, as causes to count
+
+
+# What became of a document of the input: it was kept, or dropped for a cause.
+Outcome = EncodedDocument | str
+
+
+def encode_documents(documents: Iterable[Kept | str], language: str, encoder: Encoder) -> Iterator[Outcome]:
+    """The same stream, each kept document as word pieces."""
+    for batch in batches(documents):
+        sentences = [_sentences(document, language) for document in batch if isinstance(document, Kept)]
+        ids, offsets = encoder.encode([sentence for of_document in sentences for sentence in of_document])
+        lengths = np.diff(offsets)
+        ends = accumulate(map(len, sentences))
+        begin = 0
+        for document in batch:
+            if isinstance(document, Kept):
+                end = next(ends)
+                own = ids[offsets[begin] : offsets[end]]
+                yield _encoded(document, own, lengths[begin:end])
+                begin = end
+            else:
+                yield document
+
+
+def cut_groups(outcomes: Iterable[Outcome], group_bytes: int) -> Iterator[tuple[list[Outcome], bool]]:
+    """The stream in groups of about `group_bytes` of text, and of each whether it is the last.
+
+    Word pieces fill the memory, so where they are short (Chinese, punctuation) a group holds less text.
+
+    Where a group ends hangs on what stands from its beginning on, so a stream can be taken up again at any group. It
+    looks half a group ahead, so that no group is smaller than that but one that is all there is: the fewer documents,
+    the fewer to draw random segments from.
+    """
+    group: list[Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        group.append(outcome)
+        size += _size(outcome)
+        while 2 * size >= 3 * group_bytes:
+            sizes = list(accumulate(map(_size, group)))
+            cut = bisect_left(sizes, group_bytes)
+            yield group[: cut + 1], False
+            size -= sizes[cut]
+            group = group[cut + 1 :]
+    yield group, True
+
+
+def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
+    """Documents of one split, laid one behind another."""
+    lengths = np.concatenate([_NO_LENGTHS, *(document.sentence_lengths for document in documents)])
+    sentences = np.array([len(document.sentence_lengths) for document in documents], np.int64)
+    seen: Counter[bytes] = Counter()
+    copies: list[int] = []
+    for document in documents:
+        copies.append(seen[document.digest])
+        seen[document.digest] += 1
+    return TokenizedDocuments(
+        ids=np.concatenate([_NO_IDS, *(document.ids for document in documents)]),
+        sentence_offsets=np.append(0, np.cumsum(lengths)),
+        document_offsets=np.append(0, np.cumsum(sentences)),
+        digests=np.frombuffer(b"".join(document.digest for document in documents), np.uint8).reshape(-1, 32),
+        copies=np.array(copies, np.int64),
+    )
+
+
+def _sentences(document: Kept, language: str) -> list[str]:
+    return document.text.split("\n") if document.is_split else split_sentences(document.text, language)
+
+
+def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
+    """Lists of documents with about `_BATCH_BYTES` of text."""
+    batch: list[Kept | str] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += document.text_bytes if isinstance(document, Kept) else 1
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64]) -> Outcome:
+    if not len(ids):
+        return "no_word_pieces"  # all of it is what BERT's normalisation removes
+    return EncodedDocument(
+        ids,
+        sentence_lengths,
+        document.text_bytes,
+        document.digest,
+        document.split,
+        document.times,
+        document.repairs,
+    )
+
+
+def _size(outcome: Outcome) -> int:
+    if not isinstance(outcome, EncodedDocument):
+        return 0
+    return max(outcome.text_bytes, _BYTES_A_WORD_PIECE * len(outcome.ids)) * outcome.copies

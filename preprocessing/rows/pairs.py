@@ -1,0 +1,193 @@
+"""Tokenised documents to the rows of one pass, without masks.
+
+| objective | rows | label 1 means | planned in |
+|---|---|---|---|
+| `nsp`, `balanced` | `[CLS] A [SEP] B [SEP]` | B comes from another document | chunks, negatives |
+| `nsp`, `reference` | `[CLS] A [SEP] B [SEP]` | B comes from another document | reference_pairs |
+| `sop` | `[CLS] A [SEP] B [SEP]` | B stands before A | chunks |
+| `none` | `[CLS] text [SEP]` | (it is 0) | chunks |
+
+Rows are planned as ranges of tokens; here the tokens are copied. Numbers are drawn from a key of the seed, the
+document's digest, its copy and the pass: rows hang on the set of documents alone, not on their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.compiled import compiled
+from configs.schema import DataConfig
+from preprocessing.dataset import IntArray, VocabularyEntry
+from preprocessing.rows.chunks import plan_chunks, plan_full_sentences, swap_segments
+from preprocessing.rows.negatives import exchange_segments
+from preprocessing.rows.randomness import document_keys
+from preprocessing.rows.reference_pairs import plan_reference_pairs
+from preprocessing.rows.segments import PLAN
+
+SPECIAL_TOKENS_OF_A_PAIR = 3  # [CLS] A [SEP] B [SEP]
+SPECIAL_TOKENS_OF_ONE_SEGMENT = 2  # [CLS] text [SEP]
+
+PlannedRows = tuple[NDArray[np.void], dict[str, int]]  # rows, and what was dropped, by cause
+
+
+@dataclass(frozen=True)
+class TokenizedDocuments:
+    """The documents of one group and split. Sentences and documents may be empty; they are passed over."""
+
+    ids: IntArray  # word pieces of all sentences, one behind another
+    sentence_offsets: NDArray[np.int64]  # [sentences + 1], into ids
+    document_offsets: NDArray[np.int64]  # [documents + 1], into sentences
+    digests: NDArray[np.uint8]  # [documents, 32], SHA-256 of the cleaned text
+    copies: NDArray[np.int64]  # [documents], tells equal documents apart
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows without masks, and where they come from. Documents and sentences are numbered as in `TokenizedDocuments`.
+
+    Under the objective `none` there is no B: `segment_a_length` is the whole row's, `b_sentences` 0.
+    """
+
+    input_ids: IntArray  # of all rows, one behind another
+    input_offsets: NDArray[np.int64]  # [rows + 1]
+    segment_a_length: NDArray[np.uint16]  # [rows], [CLS] and the first [SEP] included
+    next_sentence_label: NDArray[np.uint8]  # [rows]
+    forced: NDArray[np.bool_]  # [rows], labelled 1 since its chunk has one sentence (reference mode), not by a coin
+    short: NDArray[np.bool_]  # [rows], whether the row aimed at a shorter length
+    keys: NDArray[np.uint64]  # [rows], of seed, document, copy and the row's number in it: for its masks
+    a_document: NDArray[np.int64]  # [rows], and so below: the whole sentences that a segment was cut from
+    a_first_sentence: NDArray[np.int64]
+    a_sentences: NDArray[np.int64]
+    b_document: NDArray[np.int64]
+    b_first_sentence: NDArray[np.int64]
+    b_sentences: NDArray[np.int64]
+    # By cause. Documents: `no_other_document` to take a random B from; `one_sentence`, which makes no pair. Sentences:
+    # `lone_sentence`, in a document without another one (reference mode).
+    drops: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.segment_a_length)
+
+
+def make_pairs(
+    documents: TokenizedDocuments, config: DataConfig, vocabulary: VocabularyEntry, pass_number: int
+) -> Pairs:
+    """All rows of one pass over the documents, in the documents' order."""
+    sentences = np.flatnonzero(np.diff(documents.sentence_offsets))
+    token_offsets = np.append(documents.sentence_offsets[sentences], documents.sentence_offsets[-1])
+    document_offsets = np.searchsorted(sentences, documents.document_offsets)
+    named = np.flatnonzero(np.diff(document_offsets))
+    source = _Source(
+        token_offsets,
+        np.append(document_offsets[named], len(sentences)),
+        documents.digests[named],
+        documents.copies[named],
+    )
+    plan, drops = _plan(source, config, pass_number)
+    input_ids, input_offsets = _copy_tokens(documents.ids, plan, vocabulary.cls_id, vocabulary.sep_id)
+    a_first, a_sentences = _whole_sentences(plan["a"], sentences)
+    b_first, b_sentences = _whole_sentences(plan["b"], sentences)
+    return Pairs(
+        input_ids=input_ids,
+        input_offsets=input_offsets,
+        segment_a_length=(plan["a"]["tokens"] + 2).astype(np.uint16),
+        next_sentence_label=plan["label"].copy(),
+        forced=plan["forced"].copy(),
+        short=plan["short"].copy(),
+        keys=plan["key"].copy(),
+        a_document=named[plan["a"]["document"]],
+        a_first_sentence=a_first,
+        a_sentences=a_sentences,
+        b_document=named[plan["b"]["document"]],
+        b_first_sentence=b_first,
+        b_sentences=b_sentences,
+        drops=drops,
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """`TokenizedDocuments` without empty sentences and documents."""
+
+    token_offsets: NDArray[np.int64]  # [sentences + 1]
+    document_offsets: NDArray[np.int64]  # [documents + 1]
+    digests: NDArray[np.uint8]
+    copies: NDArray[np.int64]
+
+
+def _plan(source: _Source, config: DataConfig, pass_number: int) -> PlannedRows:
+    where = (source.token_offsets, source.document_offsets, document_keys(config.seed, source.digests, source.copies))
+    most_tokens = config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR
+    how = (np.uint64(pass_number), most_tokens, config.short_seq_prob)
+    if config.objective == "none":
+        how = (np.uint64(pass_number), config.max_seq_length - SPECIAL_TOKENS_OF_ONE_SEGMENT, config.short_seq_prob)
+        plan = np.zeros(plan_full_sentences(*where, *how, np.zeros(0, PLAN)), PLAN)
+        plan_full_sentences(*where, *how, plan)
+        return plan, {}
+    plan = np.zeros(len(source.token_offsets) - 1, PLAN)  # each pair uses up a sentence at least
+    ranks = _rank_by_digest(source.digests, source.copies)
+    if config.objective == "nsp" and config.nsp_mode == "reference":
+        rows, lonely, lone = plan_reference_pairs(*where, *ranks, *how, plan)
+        return plan[:rows], {"no_other_document": lonely, "lone_sentence": lone}
+    rows, lone = plan_chunks(*where, *how, plan)
+    drops = {"one_sentence": lone}
+    if config.objective == "sop":
+        swap_segments(plan[:rows])
+    else:
+        drops["no_other_document"] = exchange_segments(
+            plan[:rows], source.token_offsets, source.document_offsets, ranks[1]
+        )
+    return plan[:rows], drops
+
+
+def _rank_by_digest(
+    digests: NDArray[np.uint8], copies: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The documents sorted by digest and copy, and for each document the range of that order which has its digest."""
+    words = np.ascontiguousarray(digests).view(">u8")
+    order = np.lexsort((copies, *words.T[::-1]))
+    differs = (words[order][1:] != words[order][:-1]).any(axis=1)
+    starts = np.flatnonzero(np.append(True, differs)) if len(order) else order
+    lengths = np.diff(np.append(starts, len(order)))
+    first, last = np.empty_like(order), np.empty_like(order)
+    first[order] = np.repeat(starts, lengths)
+    last[order] = np.repeat(starts + lengths, lengths)
+    return order, first, last
+
+
+def _whole_sentences(
+    segment: NDArray[np.void], sentences: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first sentence and their number, empty ones between them included."""
+    first = sentences[segment["first"]]
+    return first, np.where(segment["tokens"] > 0, sentences[segment["end"] - 1] + 1 - first, 0)
+
+
+@compiled
+def _copy_tokens(ids: IntArray, plan: NDArray[np.void], cls_id: int, sep_id: int) -> tuple[IntArray, NDArray[np.int64]]:
+    """`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]`, of all rows, one behind another, and their offsets."""
+    offsets = np.zeros(len(plan) + 1, np.int64)
+    for row in range(len(plan)):
+        a_tokens, b_tokens = plan[row]["a"]["tokens"], plan[row]["b"]["tokens"]
+        offsets[row + 1] = offsets[row] + a_tokens + 2 + (b_tokens + 1 if b_tokens else 0)
+    rows = np.empty(offsets[-1], ids.dtype)
+    for row in range(len(plan)):
+        a, b = plan[row]["a"], plan[row]["b"]
+        rows[offsets[row]] = cls_id
+        place = _copy(ids, a["start"], a["tokens"], rows, offsets[row] + 1)
+        rows[place] = sep_id
+        if b["tokens"]:
+            place = _copy(ids, b["start"], b["tokens"], rows, place + 1)
+            rows[place] = sep_id
+    return rows, offsets
+
+
+@compiled
+def _copy(ids: IntArray, start: int, tokens: int, rows: IntArray, place: int) -> int:
+    """Copy tokens to `rows[place:]` and return the place behind them; a loop compiles four times as fast as slices."""
+    for token in range(tokens):
+        rows[place + token] = ids[start + token]
+    return place + tokens

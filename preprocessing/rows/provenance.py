@@ -1,0 +1,34 @@
+"""Where each row's segments come from, as columns of its shard: the proof that a random B is another document's."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.dataset import Provenance
+from preprocessing.rows.pairs import Pairs, TokenizedDocuments
+
+
+def provenance_of(pairs: Pairs, documents: TokenizedDocuments) -> Provenance:
+    """The provenance columns of pairs that were made of these documents."""
+    has_pieces = np.diff(documents.sentence_offsets) > 0
+    ordinals = np.append(0, np.cumsum(has_pieces))  # of each sentence, among those that have word pieces
+    names = np.ascontiguousarray(documents.digests[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+
+    def place(
+        document: NDArray[np.int64], first: NDArray[np.int64], sentences: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
+        before = ordinals[documents.document_offsets[document]]
+        count = ordinals[first + sentences] - ordinals[first]
+        return (ordinals[first] - before).astype(np.uint32), count.astype(np.uint16)
+
+    a_first, a_sentences = place(pairs.a_document, pairs.a_first_sentence, pairs.a_sentences)
+    b_first, b_sentences = place(pairs.b_document, pairs.b_first_sentence, pairs.b_sentences)
+    return Provenance(
+        a_document=names[pairs.a_document],
+        a_first_sentence=a_first,
+        a_sentences=a_sentences,
+        b_document=names[pairs.b_document],
+        b_first_sentence=b_first,
+        b_sentences=b_sentences,
+    )

@@ -1,0 +1,5 @@
+"""Where files live: one interface to local folders and URLs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,15 @@
+# The door of preprocessing.vocabulary: what other packages and rooms import from it.
+
+from .training import train_vocabulary as train_vocabulary
+from .vocabulary import (
+    CLS as CLS,
+    CONTINUATION as CONTINUATION,
+    MASK as MASK,
+    PAD as PAD,
+    SEP as SEP,
+    SPECIAL_TOKENS as SPECIAL_TOKENS,
+    UNK as UNK,
+    Vocabulary as Vocabulary,
+)
+from .vocabulary_files import read_vocabulary as read_vocabulary
+from .wordpiece import Encoder as Encoder

@@ -1,0 +1,174 @@
+"""A WordPiece vocabulary: `vocab.txt`, one word piece a line, its line number its id.
+
+`wordpiece.Encoder` turns text into its ids; `vocabulary_training.train_vocabulary` makes one from a corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from configs.errors import UserError
+from configs.files import atomic_write
+from preprocessing.dataset import IntArray, VocabularyEntry, token_dtype
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+CONTINUATION = "##"
+MAX_WORD_CHARS = 100  # a longer word is [UNK], as published
+UNUSED = re.compile(r"\[unused\d+\]")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Word pieces in the order of their ids, and whether text is lower-cased and its accents are stripped for them."""
+
+    pieces: tuple[str, ...]
+    lowercase: bool
+    strip_accents: bool | None = None  # None becomes what `lowercase` is, as published
+
+    def __post_init__(self) -> None:
+        if self.strip_accents is None:
+            object.__setattr__(self, "strip_accents", self.lowercase)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @classmethod
+    def of_data_set(cls, path: Path, entry: VocabularyEntry) -> Vocabulary:
+        """The vocabulary in a data set's `vocab.txt`, with the casing that its manifest says."""
+        return cls.read(path, entry.lowercase, entry.strip_accents)
+
+    @classmethod
+    def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
+        """Read a `vocab.txt`; `UserError` names what is wrong with it, and where."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            mend = "give a vocab.txt in data.vocabulary.file, or leave it unset to train one"
+            raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), mend=mend) from error
+        return cls.parse(content, path, lowercase, strip_accents)
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
+        """The same from the bytes of the file, which errors name."""
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError("the vocabulary is not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
+        # Not splitlines(): published vocabularies hold U+0085 and U+2028 as pieces.
+        lines = text.removesuffix("\n").split("\n")
+        vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase, strip_accents)
+        check_pieces(vocabulary.pieces, path)
+        warn_of_unreachable(vocabulary, path)
+        return vocabulary
+
+    def write(self, path: Path) -> None:
+        """Write `vocab.txt`, atomically."""
+        with atomic_write(path) as stream:
+            stream.write(self.content())
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each piece."""
+        return {piece: number for number, piece in enumerate(self.pieces)}
+
+    @cached_property
+    def ordinary_ids(self) -> IntArray:
+        """Ids that a random replacement may take: no special token, no `[unusedN]` slot."""
+        return np.array(
+            [
+                number
+                for number, piece in enumerate(self.pieces)
+                if piece not in SPECIAL_TOKENS and not UNUSED.fullmatch(piece)
+            ],
+            dtype=token_dtype(len(self)),
+        )
+
+    @cached_property
+    def is_continuation(self) -> NDArray[np.bool_]:
+        """For each id, whether its piece goes on with a word that another one begins."""
+        return np.array([piece.startswith(CONTINUATION) for piece in self.pieces], np.bool_)
+
+    def entry(self) -> VocabularyEntry:
+        """What the manifest says of it; the digest is that of the file `write` makes."""
+        return VocabularyEntry(
+            sha256=hashlib.sha256(self.content()).hexdigest(),
+            size=len(self),
+            lowercase=self.lowercase,
+            strip_accents=self.strip_accents,
+            pad_id=self.ids[PAD],
+            unk_id=self.ids[UNK],
+            cls_id=self.ids[CLS],
+            sep_id=self.ids[SEP],
+            mask_id=self.ids[MASK],
+        )
+
+    def tokenizer(self) -> Tokenizer:
+        """The Hugging Face tokenizer of this vocabulary, for decoding and export.
+
+        As is usual there, it takes a literal `[MASK]` in a text for the special token; `wordpiece.Encoder` does not.
+        """
+        tokenizer = Tokenizer(self.model())
+        tokenizer.normalizer = bert_normalizer(self.lowercase, self.strip_accents)
+        tokenizer.pre_tokenizer = bert_splitter()
+        tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
+        tokenizer.post_processor = processors.BertProcessing((SEP, self.ids[SEP]), (CLS, self.ids[CLS]))
+        tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+        return tokenizer
+
+    def model(self) -> models.WordPiece:
+        """The Hugging Face model that cuts a word into the longest pieces there are, from its start on."""
+        return models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=MAX_WORD_CHARS)
+
+    def content(self) -> bytes:
+        """What the file `write` makes holds."""
+        return "".join(f"{piece}\n" for piece in self.pieces).encode()
+
+
+def bert_normalizer(lowercase: bool, strip_accents: bool | None = None) -> normalizers.Normalizer:
+    """BERT's cleaning of text; where `strip_accents` is None it strips them with `lowercase`."""
+    return normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
+
+
+def bert_splitter() -> pre_tokenizers.PreTokenizer:
+    """BERT's cutting of clean text into words, at white space and around punctuation."""
+    return pre_tokenizers.BertPreTokenizer()
+
+
+def check_pieces(pieces: tuple[str, ...], path: Path) -> None:
+    """Raise `UserError` unless they are word pieces, each once, with all special tokens among them."""
+    missing = [token for token in SPECIAL_TOKENS if token not in set(pieces)]
+    if missing:
+        mend = f"a WordPiece vocabulary has each of {', '.join(SPECIAL_TOKENS)} on a line of its own"
+        raise UserError(f"the vocabulary lacks {', '.join(missing)}", place=str(path), mend=mend)
+    if "" in pieces:
+        line = pieces.index("") + 1
+        raise UserError("an empty line in the vocabulary", place=f"{path}, line {line}", mend="remove it")
+    piece, occurrences = Counter(pieces).most_common(1)[0]
+    if occurrences > 1:
+        line = pieces.index(piece, pieces.index(piece) + 1) + 1
+        raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", mend="remove one")
+
+
+def warn_of_unreachable(vocabulary: Vocabulary, path: Path) -> None:
+    """A cased vocabulary in an uncased recipe: most names would become [UNK] and nobody would know why."""
+    pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
+    share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))
+    if vocabulary.lowercase and share > 0.05:
+        logger.warning(
+            "%s: %.0f %% of the pieces have capitals, which lower-cased text never matches; "
+            "is it a cased vocabulary (data.vocabulary.lowercase=false)?",
+            path,
+            100 * share,
+        )

@@ -1,0 +1,46 @@
+"""Deal a global batch to ranks and micro-batches: equal row counts, near equal token counts, no communication.
+
+Every rank knows all lengths and runs the same integer arithmetic, so all ranks find the same deal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pretrain.data.order import Int64Array
+
+
+def gradient_accumulation_steps(global_batch_size: int, world_size: int, micro_batch_size: int) -> int:
+    """Micro-batches of a step on each rank: the fewest of at most `micro_batch_size` rows."""
+    return -(-global_batch_size // (world_size * micro_batch_size))
+
+
+def deal(lengths: Int64Array, world_size: int, micro_batch_size: int) -> Int64Array:
+    """Which micro-batch each of G rows of these lengths goes to: `rank * accumulation + micro-step`, shape [G].
+
+    Row counts differ by at most 1 between ranks, and between micro-batches. Tokens are balanced by the
+    longest-processing-time rule (Graham 1969), one row to each micro-batch a round: the longest rows left, the longest
+    of them to the micro-batch with the fewest tokens so far.
+    """
+    accumulation = gradient_accumulation_steps(len(lengths), world_size, micro_batch_size)
+    rows_of = _row_counts(len(lengths), world_size, accumulation)
+    if len(rows_of) == 1:
+        return np.zeros(len(lengths), np.int64)
+    tokens_of = np.zeros(len(rows_of), np.int64)
+    longest_first = np.argsort(-lengths, kind="stable")
+    home = np.empty(len(lengths), np.int64)
+    begin, every, fuller = 0, np.arange(len(rows_of)), np.flatnonzero(rows_of > rows_of.min())
+    for takers in [every] * int(rows_of.min()) + [fuller]:
+        emptiest_first = takers[np.argsort(tokens_of[takers], kind="stable")]
+        dealt = longest_first[begin : begin + len(takers)]
+        home[dealt] = emptiest_first
+        tokens_of[emptiest_first] += lengths[dealt]
+        begin += len(takers)
+    return home
+
+
+def _row_counts(rows: int, world_size: int, accumulation: int) -> Int64Array:
+    """Rows of each micro-batch, rank after rank; shape [world_size * accumulation]."""
+    of_rank = rows // world_size + (np.arange(world_size) < rows % world_size)
+    extra = np.arange(accumulation) < (of_rank % accumulation)[:, None]
+    return np.asarray(of_rank[:, None] // accumulation + extra, np.int64).ravel()

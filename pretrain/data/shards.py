@@ -1,0 +1,128 @@
+"""The shards of data sets: memory-mapped, checked once, their rows gathered from NumPy views on the mappings."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import UserError
+from preprocessing.dataset import IntArray, Manifest, Rows, ShardEntry
+from pretrain.data.dataset import Dataset
+from pretrain.data.gather import Gathered, copy_masks, copy_tokens
+from pretrain.data.order import Int64Array
+from pretrain.data.staging import StoredFile
+
+MAX_OPEN = 256  # mappings a process keeps; each holds a file descriptor
+
+
+class Shards:
+    """Some shards of data sets, by number. A shard's SHA-256 and shape are checked when it is first opened."""
+
+    def __init__(self, shards: Sequence[tuple[Dataset, ShardEntry]]) -> None:
+        self._shards = shards
+        self._open: OrderedDict[int, Rows] = OrderedDict()  # least recently used first
+        self._checked: set[int] = set()
+
+    def __getitem__(self, number: int) -> Rows:
+        """The rows of a shard, mapped; `UserError` names the file when it is not what the manifest says."""
+        if number not in self._open:
+            if len(self._open) == MAX_OPEN:
+                self._open.popitem(last=False)
+            self._open[number] = self._map(number)
+        self._open.move_to_end(number)
+        return self._open[number]
+
+    def expect(self, now: Sequence[int], later: Sequence[int]) -> None:
+        """Rows of these shards are read now, and of those later; of no others for a while."""
+        for number in self._open.keys() - {*now, *later}:
+            del self._open[number]  # a mapping would hold the disk space of a staged shard that has been removed
+        stage = self._shards[0][0].stage
+        if stage is not None:
+            stage.expect(*([self._stored(number) for number in numbers] for numbers in (now, later)))
+
+    def names(self, shards: Int64Array, rows: Int64Array) -> list[str]:
+        """Rows for a message: each shard's file and which of its rows, from 0 on."""
+        return [
+            f"{self._stored(number).place} rows {', '.join(map(str, sorted(rows[slots].tolist())))}"
+            for number, slots in _by_shard(shards)
+        ]
+
+    def sizes(self, shards: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Tokens and masked positions of each of B rows; shape [B] each."""
+        lengths, masked = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        for number, slots in _by_shard(shards):
+            shard, places = self[number], rows[slots]
+            lengths[slots] = shard.input_offsets[places + 1] - shard.input_offsets[places]
+            masked[slots] = shard.masked_offsets[places + 1] - shard.masked_offsets[places]
+        return lengths, masked
+
+    def gather(self, shards: Int64Array, rows: Int64Array, lengths: Int64Array, masked: Int64Array) -> Gathered:
+        """Read B rows of these `sizes`, in the order given."""
+        offsets, masked_offsets = np.append(0, lengths.cumsum()), np.append(0, masked.cumsum())
+        # One block: from 4 MiB on NumPy asks for huge pages, without which half of the time goes to page faults.
+        input_ids, token_type_ids, position_ids = np.empty((3, offsets[-1]), np.int64)
+        masked_positions, masked_ids = (np.empty(masked_offsets[-1], np.int64) for _ in range(2))
+        labels = np.empty(len(rows), np.int64)
+        for number, slots in _by_shard(shards):
+            shard, places = self[number], rows[slots]
+            labels[slots] = shard.next_sentence_label[places]
+            copy_tokens(
+                places, shard.input_ids, shard.input_offsets, shard.segment_a_length,
+                offsets[slots], input_ids, token_type_ids, position_ids,
+            )  # fmt: skip
+            copy_masks(
+                places, shard.masked_lm_positions, shard.masked_lm_ids, shard.masked_offsets,
+                offsets[slots], masked_offsets[slots], masked_positions, masked_ids,
+            )  # fmt: skip
+        return Gathered(
+            input_ids, token_type_ids, position_ids, offsets, masked_positions, masked_ids, masked_offsets, labels
+        )
+
+    def _map(self, number: int) -> Rows:
+        dataset, entry = self._shards[number]
+        rows = dataset.open_shard(entry, checked=number in self._checked)
+        if number not in self._checked and not _is_sound(rows, entry, dataset.manifest):
+            raise UserError(
+                "the shard does not hold the rows that the manifest tells of",
+                place=f"{dataset.place}/{entry.name}",
+                mend="prepare the data set again",
+            )
+        self._checked.add(number)
+        return rows
+
+    def _stored(self, number: int) -> StoredFile:
+        dataset, entry = self._shards[number]
+        return dataset.stored(entry)
+
+
+def _by_shard(shards: Int64Array) -> Iterator[tuple[int, Int64Array]]:
+    """Each shard's number with the slots in which it stands."""
+    order = np.argsort(shards, kind="stable")
+    for slots in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+        if len(slots):
+            yield int(shards[slots[0]]), slots
+
+
+def _is_sound(rows: Rows, entry: ShardEntry, manifest: Manifest) -> bool:
+    """Whether the compiled loops may trust a shard whose digest is right: they check no bounds."""
+    lengths, masked = np.diff(rows.input_offsets), np.diff(rows.masked_offsets)
+    if len(rows) != entry.rows or not len(lengths) == len(masked) == len(rows.next_sentence_label) == entry.rows:
+        return False
+    if not _spans(rows.input_offsets, rows.input_ids) or not _spans(rows.masked_offsets, rows.masked_lm_positions):
+        return False
+    return bool(
+        len(rows.masked_lm_ids) == len(rows.masked_lm_positions)
+        and lengths.max(initial=0) <= manifest.max_seq_length
+        and rows.input_ids.max(initial=0) < manifest.vocabulary.size
+        and rows.masked_lm_ids.max(initial=0) < manifest.vocabulary.size
+        and np.all(rows.masked_lm_positions < np.repeat(lengths, masked))
+        and rows.next_sentence_label.max(initial=0) <= 1
+    )
+
+
+def _spans(offsets: NDArray[np.int32], values: IntArray) -> bool:
+    """Whether ascending offsets cut all of the values."""
+    return bool(offsets[0] == 0 and offsets[-1] == len(values) and np.diff(offsets).min(initial=0) >= 0)

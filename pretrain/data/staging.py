@@ -1,0 +1,243 @@
+"""Shards on a shared file system or an object store, copied to a node's own disk before they are read.
+
+    FOLDER/<sha256>             a shard whose bytes have that digest: whole, for it was renamed into place
+    FOLDER/<sha256>.checked     the size and time of change at which its digest was found right
+    FOLDER/<sha256>.partial     one that is being copied; as long as it will be, so that the bound counts it
+    FOLDER/locks/               what processes of the node hold while they copy
+
+All ranks of a node, and all runs of one user on it, share the folder: what one has copied and checked, the others only
+open. The least recently used shards make room for new ones. A file that has changed since it was checked is checked
+again, and copied again when it is damaged.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from configs.errors import UserError
+from configs.files import TEMPORARY_SUFFIX, explain_write_errors, sha256_of_file
+
+CHECKED_SUFFIX = ".checked"
+LOCKS, SPACE = "locks", "space"
+ATTEMPTS = 6
+FIRST_PAUSE_S = 1.0  # before the second attempt; each pause is twice the one before
+CHUNK_BYTES = 8 << 20
+FETCHERS = 4  # files that a rank copies ahead at once
+SLOW_S = 10.0  # a wait for a file that is worth a warning
+GIB = 1 << 30
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file by its place (a path, or a URL that fsspec knows), its size and its digest."""
+
+    place: str
+    bytes: int
+    sha256: str
+
+
+class StagingArea:
+    """This user's copies on this node's disk, in a folder of `folder`: at most `most_bytes` of them."""
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self.folder = folder / f"bertrain-{os.getuid()}"
+        self.most_bytes = most_bytes
+        self._expected: set[StoredFile] = set()
+        self._queue: queue.SimpleQueue[StoredFile] = queue.SimpleQueue()
+        self._fetchers: list[threading.Thread] = []
+
+    def path(self, file: StoredFile) -> Path:
+        """The file's checked copy, made now if it is not there.
+
+        A read that fails is tried again, after pauses that grow. `UserError` when it fails for good, when the bytes
+        that come have another digest, or when the bound is too small for the file.
+        """
+        self._make_folder()
+        copy, began = self.folder / file.sha256, time.monotonic()
+        with self._locked(file.sha256[:2]):
+            if not _is_whole(copy, file):
+                self._fetch(file, copy)
+        if time.monotonic() - began > SLOW_S:
+            log.warning("waited %.0f s for %s", time.monotonic() - began, file.place)
+        return copy
+
+    def expect(self, now: Sequence[StoredFile], later: Sequence[StoredFile]) -> None:
+        """Copy these in the background, those that are read `now` first, then as many as the bound allows.
+
+        `UserError` when it does not allow what is read now.
+        """
+        needed = sum(file.bytes for file in now)
+        if needed > self.most_bytes:
+            cause = (
+                f"{self.most_bytes / GIB:.3g} GiB do not hold {needed / GIB:.3g} GiB of shards, which one window takes"
+            )
+            raise UserError(cause, place="train.stage_gib", mend="raise it, or lower train.shuffle_window_rows")
+        wanted, total = [], 0
+        for file in dict.fromkeys((*now, *later)):
+            total += file.bytes
+            if total <= self.most_bytes:
+                wanted.append(file)
+        for file in wanted:
+            if file not in self._expected:
+                self._queue.put(file)
+        self._expected = set(wanted)
+        while len(self._fetchers) < min(FETCHERS, self._queue.qsize()):
+            # Daemons: a rank that ends does not wait for what it will not read.
+            self._fetchers.append(threading.Thread(target=self._fetch_expected, name="stage", daemon=True))
+            self._fetchers[-1].start()
+
+    def _make_folder(self) -> None:
+        with explain_write_errors(self.folder):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            (self.folder / LOCKS).mkdir(exist_ok=True)
+        if self.folder.stat().st_uid != os.getuid():  # whoever owns it could put rows into the training
+            raise UserError("the folder is another user's", place=str(self.folder), mend="set train.stage_in")
+
+    def _fetch_expected(self) -> None:
+        while True:
+            file = self._queue.get()
+            try:
+                self.path(file)
+            except UserError as error:  # the step that needs the file will meet it too
+                log.warning("%s", error)
+
+    def _fetch(self, file: StoredFile, copy: Path) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            fault = self._try_to_fetch(file, copy)
+            if fault is None:
+                return
+            log.warning("cannot read %s, attempt %d of %d: %s", file.place, attempt, ATTEMPTS, fault)
+            if attempt < ATTEMPTS:
+                time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+        raise UserError(f"cannot read the file: {fault}", place=file.place, mend="check the store, or copy it anew")
+
+    def _try_to_fetch(self, file: StoredFile, copy: Path) -> str | None:
+        """What went wrong, and may go right at another time."""
+        partial = copy.with_suffix(TEMPORARY_SUFFIX)
+        try:
+            self._make_room(file, partial)
+            if _copy(file.place, partial) != file.sha256:
+                return "its SHA-256 is not the manifest's"
+            os.replace(partial, copy)
+            _mark_checked(copy)
+        except UserError:
+            raise
+        except FileNotFoundError as error:
+            raise UserError("the file is missing", place=file.place, mend="put it there again") from error
+        except Exception as error:  # noqa: BLE001  # a store raises what its own library raises
+            return f"{type(error).__name__}: {error}"
+        finally:
+            partial.unlink(missing_ok=True)
+        return None
+
+    def _make_room(self, file: StoredFile, partial: Path) -> None:
+        """Reserve the file's size, at the cost of what has not been used for longest."""
+        if file.bytes > self.most_bytes:
+            cause = f"{self.most_bytes / GIB:.3g} GiB do not hold a shard of {file.bytes / GIB:.3g} GiB"
+            raise UserError(cause, place="train.stage_gib", mend="raise it")
+        with self._locked(SPACE), explain_write_errors(self.folder):
+            kept = sorted(self._kept(), key=lambda path: path.stat().st_atime_ns)
+            excess = sum(path.stat().st_size for path in kept) + file.bytes - self.most_bytes
+            for path in kept:
+                if excess > 0 and path.suffix != TEMPORARY_SUFFIX:
+                    excess -= path.stat().st_size
+                    path.unlink()  # a rank that has mapped it keeps its pages
+                    path.with_suffix(CHECKED_SUFFIX).unlink(missing_ok=True)
+            with partial.open("wb") as stream:
+                stream.truncate(file.bytes)
+
+    def _kept(self) -> list[Path]:
+        """Shards here, those in the making too. What a killed process left half made is removed."""
+        found = [path for path in self.folder.iterdir() if path.is_file() and path.suffix != CHECKED_SUFFIX]
+        return [path for path in found if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path)]
+
+    def _is_abandoned(self, partial: Path) -> bool:
+        with (self.folder / LOCKS / partial.name[:2]).open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            partial.unlink(missing_ok=True)
+            return True
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Alone on this node. The kernel frees the lock when its holder ends, however it ends."""
+        with (self.folder / LOCKS / name).open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+
+def open_stored(place: str) -> IO[bytes]:
+    """Open the file at a path or URL for reading; `UserError` when no installed library reaches it."""
+    store, path = _store_of(place)
+    stream: IO[bytes] = store.open(path, "rb")
+    return stream
+
+
+def stored_bytes(place: str) -> int:
+    """The size of the file at a path or URL."""
+    store, path = _store_of(place)
+    return int(store.size(path))
+
+
+def _store_of(place: str) -> tuple[Any, str]:
+    import fsspec  # type: ignore[import-untyped]  # here, for it is slow to import
+
+    try:
+        store, path = fsspec.core.url_to_fs(place)
+    except (ImportError, ValueError) as error:
+        mend = "install the store's fsspec library, e.g. s3fs or gcsfs"
+        raise UserError(str(error), place=place, mend=mend) from error
+    return store, path
+
+
+def _copy(place: str, partial: Path) -> str:
+    """Copy, durably; returns the digest of what was read."""
+    digest = hashlib.sha256()
+    with open_stored(place) as source, partial.open("r+b") as target:
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+            with explain_write_errors(partial.parent):
+                target.write(chunk)
+        with explain_write_errors(partial.parent):
+            target.flush()
+            os.fsync(target.fileno())
+    return digest.hexdigest()
+
+
+def _is_whole(copy: Path, file: StoredFile) -> bool:
+    """Whether the copy is there and right; marks it as used now. Its digest is taken only if it may have changed."""
+    if not copy.is_file() or copy.stat().st_size != file.bytes:
+        return False
+    checked = copy.with_suffix(CHECKED_SUFFIX)
+    if not checked.is_file() or checked.read_text() != _state_of(copy):
+        if sha256_of_file(copy) != file.sha256:
+            log.warning("%s is damaged: it is copied again from %s", copy, file.place)
+            return False
+        _mark_checked(copy)
+    os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
+    return True
+
+
+def _mark_checked(copy: Path) -> None:
+    copy.with_suffix(CHECKED_SUFFIX).write_text(_state_of(copy))
+
+
+def _state_of(copy: Path) -> str:
+    found = copy.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"

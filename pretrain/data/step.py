@@ -1,0 +1,93 @@
+"""A step: the rows of one global batch, and this rank's share of them as micro-batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preprocessing.dataset import ShardEntry, VocabularyEntry
+from pretrain.data.batch import Batch, filler_batch
+from pretrain.data.dataset import Dataset
+from pretrain.data.deal import deal, gradient_accumulation_steps
+from pretrain.data.order import Int64Array
+from pretrain.data.shards import Shards
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: this rank's micro-batches, and what all ranks take together."""
+
+    cursor: int  # training rows consumed before it
+    batches: list[Batch]  # one a micro-step, as many on every rank
+    origins: list[tuple[Int64Array, Int64Array]]  # of each batch's rows: shards, by number, and places in them
+    rows: int
+    tokens: int
+    squared_lengths: int  # sum over the rows of length²: what attention costs
+    masked_tokens: int
+    rows_digest: str  # 16 hexadecimal digits: which rows, in which order; the same at any world size
+    padding_pct: float  # positions that padding each micro-batch to its longest row would add, in % of all positions
+    imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks, in %
+
+
+class StepReader:
+    """Cuts given rows of given shards, all of one vocabulary, into one rank's part of a step."""
+
+    def __init__(
+        self,
+        vocabulary: VocabularyEntry,
+        shards: Sequence[tuple[Dataset, ShardEntry]],
+        rank: int,
+        world_size: int,
+        micro_batch_size: int,
+    ) -> None:
+        self.shards = Shards(shards)
+        self._filler = filler_batch(vocabulary.cls_id, vocabulary.sep_id)
+        self._rank = rank
+        self._world_size = world_size
+        self._micro_batch_size = micro_batch_size
+
+    def step(self, cursor: int, shards: Int64Array, rows: Int64Array) -> Step:
+        """The step of the G rows named by shard and place, shape [G] each; `cursor` is only written down."""
+        lengths, masked = self.shards.sizes(shards, rows)
+        homes = deal(lengths, self._world_size, self._micro_batch_size)
+        padding_pct, imbalance_pct = self._waste(homes, lengths)
+        batches, origins = self._batches(homes, shards, rows, lengths, masked)
+        return Step(
+            cursor=cursor,
+            batches=batches,
+            origins=origins,
+            rows=len(rows),
+            tokens=int(lengths.sum()),
+            squared_lengths=int((lengths**2).sum()),
+            masked_tokens=int(masked.sum()),
+            rows_digest=hashlib.blake2b(np.stack([shards, rows]).astype("<i8").tobytes(), digest_size=8).hexdigest(),
+            padding_pct=padding_pct,
+            imbalance_pct=imbalance_pct,
+        )
+
+    def _batches(
+        self, homes: Int64Array, *columns: Int64Array
+    ) -> tuple[list[Batch], list[tuple[Int64Array, Int64Array]]]:
+        """This rank's micro-batches, and which rows they are; rows keep the global order within each."""
+        accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
+        first = self._rank * accumulation
+        mine = np.flatnonzero((homes >= first) & (homes < first + accumulation))
+        mine = mine[np.argsort(homes[mine], kind="stable")]
+        shards, rows, *sizes = (column[mine] for column in columns)
+        gathered = self.shards.gather(shards, rows, *sizes)
+        ends = np.bincount(homes[mine] - first, minlength=accumulation).cumsum().tolist()
+        cuts = list(zip([0, *ends], ends, strict=False))
+        batches = [gathered.batch(begin, end) if end > begin else self._filler for begin, end in cuts]
+        return batches, [(shards[begin:end], rows[begin:end]) for begin, end in cuts]
+
+    def _waste(self, homes: Int64Array, lengths: Int64Array) -> tuple[float, float]:
+        """`padding_pct` and `imbalance_pct` of a step."""
+        accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
+        longest = np.zeros((self._world_size, accumulation), np.int64)
+        np.maximum.at(longest.ravel(), homes, lengths)
+        positions = int(longest.ravel()[homes].sum())
+        tokens_of = np.bincount(homes // accumulation, weights=lengths, minlength=self._world_size)
+        return 100 * (1 - int(lengths.sum()) / positions), 100 * (float(tokens_of.max() / tokens_of.mean()) - 1)

@@ -1,0 +1,94 @@
+"""The data sets of a recipe, and whether it can train on them. Imports no torch: the launcher asks first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.schema import DataConfig, Recipe, digest_of
+from preprocessing.dataset import VOCABULARY
+from preprocessing.vocabulary import read_vocabulary
+from pretrain.data.dataset import Dataset, open_dataset
+from pretrain.data.mixture import slots_of
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A recipe's data sets: `main` is evaluated on and has the vocabulary of all, `mixed` are trained on by weight."""
+
+    main: Dataset
+    mixed: list[Dataset]
+    weights: list[float]
+
+    @property
+    def digest(self) -> str:
+        """Names the training rows and, with the recipe's seed, their order."""
+        if len(self.mixed) == 1:
+            return self.mixed[0].manifest.digest
+        parts = zip((dataset.manifest.digest for dataset in self.mixed), slots_of(self.weights), strict=True)
+        return digest_of({"mixture": [list(part) for part in parts]})
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens of a training row, in the mean over the data sets by weight."""
+        of_each = [dataset.manifest.select("train", 0) for dataset in self.mixed]
+        lengths = [sum(shard.tokens for shard in shards) / sum(shard.rows for shard in shards) for shards in of_each]
+        weighted = sum(weight * length for weight, length in zip(self.weights, lengths, strict=True))
+        return weighted / sum(self.weights)
+
+
+def open_data(recipe: Recipe) -> TrainingData:
+    """Open a recipe's data sets; `UserError` for one that is not whole, or that the recipe cannot train on."""
+    main = open_dataset(recipe.data.dataset, recipe.train)
+    check_fits(main, recipe.data)
+    mixture = recipe.train.mixture
+    if not mixture:
+        return TrainingData(main, [main], [1.0])
+    mixed = [open_dataset(entry.dataset, recipe.train) for entry in mixture]
+    for dataset in mixed:
+        check_fits(dataset, recipe.data)
+        if dataset.manifest.vocabulary != main.manifest.vocabulary:
+            cause = f"its vocabulary is not that of {main.place}"
+            mend = "prepare all data sets of a mixture with one data.vocabulary.file"
+            raise UserError(cause, place=dataset.place, mend=mend)
+    return TrainingData(main, mixed, [entry.weight for entry in mixture])
+
+
+def check_fits(dataset: Dataset, data: DataConfig) -> None:
+    """Raise `UserError` unless the data set is one that a recipe with this `[data]` can train on."""
+    manifest = dataset.manifest
+    prepare = "prepare it again with this recipe, or name another folder in data.dataset"
+
+    def refuse(cause: str, mend: str = prepare) -> None:
+        raise UserError(cause, place=dataset.place, mend=mend)
+
+    if manifest.objective != data.objective:
+        refuse(f"the data set is for the objective `{manifest.objective}`, the recipe says `{data.objective}`")
+    if manifest.max_seq_length > data.max_seq_length:
+        refuse(
+            f"the data set has rows of up to {manifest.max_seq_length} tokens, the recipe takes {data.max_seq_length}",
+            "raise data.max_seq_length, or prepare the data set again",
+        )
+    _check_vocabulary(dataset, data, refuse)
+    for number in range(manifest.dupe_factor):
+        if not sum(entry.rows for entry in manifest.select("train", number)):
+            refuse(f"pass {number} of {manifest.dupe_factor} has no training rows", "prepare it from more text")
+
+
+def _check_vocabulary(dataset: Dataset, data: DataConfig, refuse: Callable[[str], None]) -> None:
+    ours, theirs = data.vocabulary, dataset.manifest.vocabulary
+    if theirs.lowercase != ours.lowercase:
+        cased = {True: "lower-cased", False: "cased"}
+        refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, the recipe's {cased[ours.lowercase]}")
+    stripped = theirs.lowercase if theirs.strip_accents is None else theirs.strip_accents
+    if ours.strip_accents not in (None, stripped):
+        refuse(f"the data set was prepared with strip_accents {stripped}, the recipe says {ours.strip_accents}")
+    if ours.file and Path(ours.file).is_file():  # it need not be where the training runs
+        if read_vocabulary(Path(ours.file), ours).entry().sha256 != theirs.sha256:
+            refuse(f"the data set's vocabulary is not that of {ours.file}")
+    elif ours.file is None and theirs.size > ours.size:
+        refuse(f"the data set's vocabulary has {theirs.size} entries, the recipe's at most {ours.size}")
+    if not dataset.has_its_vocabulary():
+        refuse(f"{VOCABULARY} is missing or not the vocabulary that the rows were made with")

@@ -1,0 +1,5 @@
+"""DeepSpeed's engine and what belongs to it: ranks, partitions, optimizers, schedules, and the watchdog."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,27 @@
+# The door of pretrain.engine: what other packages and rooms import from it.
+
+from .distributed import (
+    World as World,
+    agree as agree,
+    any_rank as any_rank,
+    gather as gather,
+    join_ranks as join_ranks,
+    leave_ranks as leave_ranks,
+    rank_and_size as rank_and_size,
+    seed_everything as seed_everything,
+    seed_for as seed_for,
+)
+from .engine import Engine as Engine, StepResult as StepResult
+from .losses import LossMeans as LossMeans, LossSums as LossSums
+from .optimizers import adamw as adamw, parameter_groups as parameter_groups
+from .partition import KINDS as KINDS, Fragment as Fragment
+from .schedule import (
+    batch_sizes as batch_sizes,
+    bend_of_decay as bend_of_decay,
+    is_over as is_over,
+    last_step_at as last_step_at,
+    learning_rate_at as learning_rate_at,
+    rows_of_all_steps as rows_of_all_steps,
+)
+from .spikes import RunningLoss as RunningLoss
+from .watchdog import beat as beat, show_stacks_when_asked as show_stacks_when_asked, watch as watch

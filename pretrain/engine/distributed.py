@@ -1,0 +1,171 @@
+"""Ranks: who they are, their process group, their seeds, and what they agree on.
+
+Tensors on a GPU travel by NCCL, what is on the host (stop flags, digests) by gloo, so that agreeing on something never
+waits for the GPU. Every rank must call the same collectives in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+
+from configs.errors import UserError
+from configs.schema import ClusterConfig
+from pretrain.engine.allocator import keep_freed_memory
+
+TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# On a CPU a matrix product is compiled for its shape, and 1,024 of them are kept, by oneDNN and by torch above it: with
+# ragged rows, whose shapes hardly come again, a gigabyte. A step has some forty; both are asked at the first product.
+CPU_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+CACHED_SHAPES = 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the ranks; `device` is where its part of the model lives."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def discover() -> World:
+    """This process's place among the ranks, as its launcher tells in the environment: torchrun's variables.
+
+    A world of one without a launcher. `UserError` when only some of the variables are there, or they contradict one
+    another. The device is the CPU until `start` chooses it.
+    """
+    missing = [name for name in TORCHRUN if name not in os.environ]
+    if {"RANK", "WORLD_SIZE"} <= set(missing):
+        return World()
+    if missing:
+        raise _no_launcher(f"{', '.join(missing)} not set")
+    try:
+        rank, local_rank, world_size, local_world_size = (int(os.environ[name]) for name in TORCHRUN[:4])
+    except ValueError as error:
+        raise _no_launcher(str(error)) from error
+    if not (0 <= rank < world_size and 0 <= local_rank < local_world_size <= world_size):
+        raise _no_launcher(f"rank {rank} of {world_size}, and {local_rank} of {local_world_size} on its node")
+    return World(rank, local_rank, world_size, local_world_size)
+
+
+def join_ranks(cluster: ClusterConfig) -> World:
+    """Join the other ranks: choose the device, share out the cores, set up the process group.
+
+    A collective that waits longer than `cluster.collective_timeout_s` for another rank fails. `UserError` when the
+    device that is asked for is not there. A world of one needs neither a port nor a network.
+    """
+    world = discover()
+    world = replace(world, device=_choose_device(cluster.device, world))
+    torch.set_num_threads(cluster.cpu_threads or max(1, len(os.sched_getaffinity(0)) // world.local_world_size))
+    on_gpu = world.device.type == "cuda"
+    if not on_gpu:
+        keep_freed_memory()
+        for cache in CPU_CACHES:
+            os.environ.setdefault(cache, str(CACHED_SHAPES))
+    alone = world.world_size == 1
+    if on_gpu:
+        torch.cuda.set_device(world.device)
+    torch.distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        rank=world.rank,
+        world_size=world.world_size,
+        store=torch.distributed.HashStore() if alone else None,  # type: ignore[attr-defined]  # its stub lacks it
+        timeout=timedelta(seconds=cluster.collective_timeout_s),
+        device_id=world.device if on_gpu and not alone else None,
+    )
+    return world
+
+
+def leave_ranks() -> None:
+    """Leave the process group, if there is one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        # DeepSpeed holds the group, so that gloo's threads live on, and may still hold the tensors of the last
+        # collective. To drop them they need Python's lock, and abort the process once Python is ending: give it now.
+        time.sleep(0.1)
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's rank and the number of ranks; (0, 1) without a process group."""
+    if not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether `flag` is true on at least one rank: the same answer on all of them."""
+    if not torch.distributed.is_initialized():
+        return flag
+    raised = torch.tensor(int(flag))
+    torch.distributed.all_reduce(raised, op=torch.distributed.ReduceOp.MAX)
+    return bool(raised.item())
+
+
+def agree(flag: bool, value: float) -> tuple[bool, float]:
+    """Whether `flag` is true on at least one rank, and rank 0's `value`, which is at least 0: the same on all ranks."""
+    if not torch.distributed.is_initialized():
+        return flag, value
+    told = torch.tensor([float(flag), value if torch.distributed.get_rank() == 0 else 0.0], dtype=torch.float64)
+    torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
+    raised, first = told.tolist()
+    return bool(raised), first
+
+
+def gather(value: T) -> list[T]:
+    """The (small) `value` of every rank, by rank, on all of them; `[value]` without a process group."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that training could draw from, alike on all ranks: they then build the same model."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def seed_for(seed: int, step: int, micro_step: int, rank: int) -> int:
+    """A seed for one rank's forward of one micro-batch, 63 bits, unlike that of any other.
+
+    Dropout is reseeded from it before each forward, so that a checkpoint needs no generator's state.
+    """
+    key = f"{seed} {step} {micro_step} {rank}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
+
+
+def _choose_device(wanted: str, world: World) -> torch.device:
+    count = torch.cuda.device_count() if wanted != "cpu" else 0
+    if wanted == "cpu" or (wanted == "auto" and count == 0):
+        return torch.device("cpu")
+    if count == 0:
+        raise UserError(
+            "no GPU that torch can use", place="cluster.device", mend='set it to "auto" or "cpu", or check the driver'
+        )
+    if world.local_world_size > count:
+        raise UserError(
+            f"{world.local_world_size} ranks on a node with {count} GPUs",
+            place="cluster.ranks_per_node",
+            mend="start at most one rank a GPU",
+        )
+    return torch.device("cuda", world.local_rank)
+
+
+def _no_launcher(cause: str) -> UserError:
+    return UserError(
+        cause, place="the launcher's environment", mend="start ranks with `bertrain train` or torchrun, which set it"
+    )

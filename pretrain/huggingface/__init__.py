@@ -1,0 +1,5 @@
+"""Models to and from Hugging Face, and loading any pretrained model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+# The door of pretrain.huggingface: what other packages and rooms import from it.
+
+from .folder import largest_difference as largest_difference, write_hugging_face as write_hugging_face
+from .model_card import write_model_card as write_model_card
+from .pretrained import (
+    FREE_FIELDS as FREE_FIELDS,
+    RECIPE as RECIPE,
+    Pretrained as Pretrained,
+    dataset_of as dataset_of,
+    load_pretrained as load_pretrained,
+    recipe_of as recipe_of,
+    run_of as run_of,
+)

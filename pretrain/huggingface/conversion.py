@@ -1,0 +1,179 @@
+"""Weights and configuration to and from Hugging Face's `BertForPreTraining`, name by name and exactly.
+
+A pre-LayerNorm model is their `MegatronBertForPreTraining`. Only names are mapped, queries, keys and values joined or
+cut; no arithmetic, so there and back is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from pretrain.model import TOKEN_TYPES
+
+# Ours: theirs.
+WEIGHTS = {
+    "bert.embeddings.word.weight": "bert.embeddings.word_embeddings.weight",
+    "bert.embeddings.position.weight": "bert.embeddings.position_embeddings.weight",
+    "bert.embeddings.token_type.weight": "bert.embeddings.token_type_embeddings.weight",
+    "masked_lm.decoder.bias": "cls.predictions.bias",
+}
+MODULES = {
+    "bert.pooler": "bert.pooler.dense",
+    "masked_lm.dense": "cls.predictions.transform.dense",
+    "masked_lm.norm": "cls.predictions.transform.LayerNorm",
+    "next_sentence": "cls.seq_relationship",
+}
+LAYER_MODULES = {
+    "attention.output": "attention.output.dense",
+    "feed_in": "intermediate.dense",
+    "feed_out": "output.dense",
+}
+# By ModelConfig.norm: outside the layers, and in each.
+NORM_MODULES = {
+    "post": {"bert.embeddings.norm": "bert.embeddings.LayerNorm"},
+    "pre": {"bert.norm": "bert.encoder.ln"},
+}
+LAYER_NORM_MODULES = {
+    "post": {"attention_norm": "attention.output.LayerNorm", "feed_norm": "output.LayerNorm"},
+    "pre": {"attention_norm": "attention.ln", "feed_norm": "ln"},
+}
+MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
+QKV = ("query", "key", "value")
+OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # what a model may lack that goes on from an encoder
+
+# Second names of tied weights on their side: where a file has them, they must be what they are tied to.
+TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+WITHOUT_WEIGHTS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}  # constants in older files
+
+# Fields of their configuration that ours takes over by the same name.
+SHARED_FIELDS = [name for name in ModelConfig.model_fields if name not in ("decoder_bias_init", "norm")]
+# What our model is; a configuration that says otherwise is another model.
+FIXED_FIELDS = {
+    "hidden_act": "gelu",
+    "type_vocab_size": TOKEN_TYPES,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+
+
+def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict as ours, for `load_state_dict`. `UserError` names a weight too many or too few."""
+    _check_tied(state)
+    names = _names_of(state)
+    theirs = {name for sources in names.values() for name in sources}
+    for name in sorted(theirs ^ (state.keys() - TIED.keys() - WITHOUT_WEIGHTS)):
+        cause = f"`{name}` is missing" if name in theirs else f"`{name}` is no weight of BERT for pretraining"
+        raise UserError(cause, mend="give the weights of a BertForPreTraining")
+    ours = {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
+    return ours | {"masked_lm.decoder.weight": ours["bert.embeddings.word.weight"]}
+
+
+def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Any of their models with BERT's encoder as our state dict, the tied decoder's weight left out.
+
+    Their names may lack the `bert.` prefix, or be as old as `gamma` and `beta`. Pooler, masked-LM head and
+    next-sentence head come along where they are whole, other heads never. `UserError` when the encoder is not whole.
+    """
+    state = {_modern(name): weight for name, weight in state.items()}
+    state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
+    names = _names_of(state)
+    for part in OPTIONAL_PARTS:
+        mine = {name: sources for name, sources in names.items() if name.startswith(part)}
+        if not all(source in state and state[source].numel() for sources in mine.values() for source in sources):
+            names = {name: sources for name, sources in names.items() if name not in mine}
+    if "masked_lm.dense.weight" in names:
+        _check_tied(state)
+    missing = [source for sources in names.values() for source in sources if source not in state]
+    if missing or "bert.encoder.0.feed_in.weight" not in names:
+        cause = f"`{missing[0]}` is missing" if missing else "there is no `bert.encoder.layer.0`"
+        raise UserError(cause, mend="give a model with BERT's encoder")
+    return {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
+
+
+def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our state dict as theirs, each tied weight once, as their files have it; the tensors share ours' memory.
+
+    `OPTIONAL_PARTS` that are not there are not there in theirs.
+    """
+    layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
+    theirs: dict[str, Tensor] = {}
+    for name, sources in _names(layers, "pre" if "bert.norm.weight" in state else "post").items():
+        if name in state or not name.startswith(OPTIONAL_PARTS):
+            theirs.update(zip(sources, state[name].chunk(len(sources)), strict=True))
+    return theirs
+
+
+def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
+    """Their configuration as our recipe's section and the vocabulary's size; `UserError` where ours cannot be that."""
+    for name, value in FIXED_FIELDS.items():
+        if fields.get(name, value) != value:
+            cause = f"the configuration has {name} = {fields[name]!r}, this BERT is {value!r}"
+            raise UserError(cause, mend="give a model of the published architecture")
+    missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
+    if missing:
+        raise UserError(f"the configuration lacks {missing[0]}", mend="give the config.json of a BertForPreTraining")
+    norm = MODEL_TYPES.get(fields.get("model_type", "bert"))
+    if norm is None:
+        cause = f"the configuration has model_type = {fields['model_type']!r}, not one of {', '.join(MODEL_TYPES)}"
+        raise UserError(cause, mend="give a model of the published architecture")
+    shared = {name: fields[name] for name in SHARED_FIELDS}
+    return ModelConfig.model_validate({**shared, "norm": norm}), int(fields["vocab_size"])
+
+
+def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
+    """The content of their config.json."""
+    return {
+        "architectures": ["BertForPreTraining" if config.norm == "post" else "MegatronBertForPreTraining"],
+        "model_type": next(name for name, norm in MODEL_TYPES.items() if norm == config.norm),
+        "vocab_size": vocabulary_size,
+        "pad_token_id": pad_id,
+        **FIXED_FIELDS,
+        **{name: getattr(config, name) for name in SHARED_FIELDS},
+    }
+
+
+def _names_of(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """`_names` of the model that their state dict is of."""
+    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
+    return _names(layers, "pre" if "bert.encoder.ln.weight" in state else "post")
+
+
+def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
+    """Our name of each weight, and theirs of its parts, in order; the tied decoder's weight is left out."""
+    modules = {ours: [theirs] for ours, theirs in (MODULES | NORM_MODULES[norm]).items()}
+    layer_modules = LAYER_MODULES | LAYER_NORM_MODULES[norm]
+    for layer in range(layers):
+        inside, outside = f"bert.encoder.{layer}", f"bert.encoder.layer.{layer}"
+        modules[f"{inside}.attention.qkv"] = [f"{outside}.attention.self.{part}" for part in QKV]
+        modules |= {f"{inside}.{ours}": [f"{outside}.{theirs}"] for ours, theirs in layer_modules.items()}
+    names = {ours: [theirs] for ours, theirs in WEIGHTS.items()}
+    for kind in ("weight", "bias"):
+        names |= {f"{ours}.{kind}": [f"{part}.{kind}" for part in parts] for ours, parts in modules.items()}
+    return names
+
+
+def _modern(name: str) -> str:
+    """A name of a bare encoder, or of the first releases, as it is in a BertForPreTraining of today."""
+    if name.startswith(("embeddings.", "encoder.", "pooler.")):
+        name = f"bert.{name}"
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def _check_tied(state: Mapping[str, Tensor]) -> None:
+    for name, original in TIED.items():
+        if name in state and original in state and not torch.equal(state[name], state[original]):
+            raise UserError(
+                f"`{name}` is not `{original}`: the decoder is not tied",
+                mend="give a model whose decoder shares the embeddings' weight, as published",
+            )

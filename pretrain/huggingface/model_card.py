@@ -1,0 +1,165 @@
+"""MODEL_CARD.md: what a pretrained model was made from and how, how good it is, and what it is not for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.recipe import resolved_toml
+from configs.schema import ClusterConfig, Recipe
+from preprocessing.dataset import Manifest
+from pretrain.checkpoint import TrainingState
+from pretrain.model import bert_parameters
+from pretrain.telemetry import draw_curves, read_metrics
+
+CARD, CURVES = "MODEL_CARD.md", "curves.png"
+TABLE_ROWS = 20
+ORIGIN = "_name_or_path"  # Hugging Face's field for where a model came from; an import writes it
+
+FRONT = """\
+---
+library_name: transformers
+pipeline_tag: fill-mask
+language: {language}
+tags: [bert, pretraining, bertrain]
+---
+# {name}
+
+A BERT encoder, pretrained by bertrain on the text described below.
+
+```python
+from transformers import pipeline
+pipeline("fill-mask", model="FOLDER")("The capital of France is [MASK].")
+```
+"""
+
+LIMITS = """\
+## Limits
+
+- It has read the text above and nothing else, in `{language}`: that text's topics, time and prejudices are the model's.
+- Rows had at most {length} tokens, so position vectors beyond {length} of {positions} are as they were at the start.
+- It encodes and fills in masks; it does not write text, and what it fills in is likely, not true.
+- It has not been checked for any use. Fine-tune it and evaluate it on your own task before you rely on it.
+"""
+
+
+def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest, state: TrainingState) -> None:
+    """Write MODEL_CARD.md into `folder`, and curves.png beside it where matplotlib is installed."""
+    records = [record for record in read_metrics(run) if record["step"] <= state.step]
+    parts = [
+        FRONT.format(language=recipe.data.language, name=recipe.name),
+        _data(recipe, manifest),
+        _training(recipe, manifest, state),
+        _evaluation(records),
+        _curves(folder, recipe.name, records),
+        _limits(recipe, manifest),
+        "## Recipe\n\n```toml\n" + resolved_toml(_public(recipe)) + "```\n",
+    ]
+    (folder / CARD).write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def _data(recipe: Recipe, manifest: Manifest) -> str:
+    statistics, casing = manifest.statistics, "lower-cased" if manifest.vocabulary.lowercase else "cased"
+    names = ", ".join(
+        f"`{Path(path).name}` ({corpus.format})" for corpus in recipe.data.corpora for path in corpus.paths
+    )
+    passes = [shard for shard in manifest.shards if shard.split == "train"]
+    return _list(
+        "Data",
+        {
+            "corpora": names or "not stated in the recipe",
+            "text": f"{statistics.text_bytes / 1e6:,.1f} MB in {statistics.documents:,} documents, "
+            f"{statistics.held_out_documents:,} of them held out",
+            "vocabulary": f"{manifest.vocabulary.size:,} word pieces, {casing}",
+            "rows": f"{sum(shard.rows for shard in passes):,} in {manifest.dupe_factor} passes, "
+            f"at most {manifest.max_seq_length} tokens, objective `{manifest.objective}`",
+            "data set": f"`{manifest.digest}`",
+        },
+    )
+
+
+def _training(recipe: Recipe, manifest: Manifest, state: TrainingState) -> str:
+    model, train = recipe.model, recipe.train
+    parameters = bert_parameters(model, manifest.vocabulary.size)
+    return _list(
+        "Training",
+        {
+            "model": f"{model.num_hidden_layers} layers × {model.hidden_size}, {model.num_attention_heads} heads, "
+            f"{parameters:,} parameters",
+            "steps": f"{state.step:,}, of {train.global_batch_size:,} rows each",
+            "read": f"{state.samples:,} rows, {state.tokens:,} tokens",
+            "time": f"{state.time_s / 3600:,.2f} h on {state.world_size} rank(s), {train.precision}",
+            "started from": f"`{_origin(Path(train.initialise_from))}`" if train.initialise_from else "random weights",
+        },
+    )
+
+
+def _origin(place: Path) -> str:
+    """The name of what an import has copied to `place`, or the folder's own; it may be gone since."""
+    try:
+        return str(json.loads((place / "config.json").read_bytes())[ORIGIN])
+    except (OSError, ValueError, KeyError):
+        return place.name
+
+
+def _evaluation(records: Sequence[dict[str, Any]]) -> str:
+    valid = [record for record in records if "valid_mlm_loss" in record]
+    if not valid:
+        return "## Evaluation\n\nNo held-out evaluation was recorded up to this checkpoint.\n"
+    last = valid[-1]
+    lines = {
+        "masked-LM loss": f"{last['valid_mlm_loss']:.4f} nats; knowing only the tokens' frequencies: "
+        f"{last['valid_unigram_loss']:.4f}",
+        "masked-LM accuracy": f"{last['valid_mlm_accuracy']:.3f}",
+    }
+    if last.get("valid_nsp_accuracy") is not None:
+        lines["next-sentence accuracy"] = f"{last['valid_nsp_accuracy']:.3f}; chance: 0.5"
+    lines["on"] = f"{last['valid_rows']:,} rows, {last['valid_masked_tokens']:,} masked tokens"
+    return _list(f"Evaluation on held-out documents, after step {last['step']:,}", lines)
+
+
+def _curves(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> str:
+    if not records:
+        return ""
+    chosen = records[:: -(-len(records) // TABLE_ROWS)]
+    lines = [
+        f"| {r['step']:,} | {r['mlm_loss']:.4f} | {r['mlm_accuracy']:.3f} | {_number(r, 'nsp_accuracy')} |"
+        for r in chosen
+    ]
+    table = "| step | masked-LM loss | masked-LM accuracy | next-sentence accuracy |\n|---|---|---|---|\n" + "\n".join(
+        lines
+    )
+    if importlib.util.find_spec("matplotlib") is None:
+        return f"## Curves\n\n{table}\n"
+    draw_curves(folder / CURVES, {name: records})
+    return f"## Curves\n\n![masked-LM loss over steps]({CURVES})\n\n{table}\n"
+
+
+def _limits(recipe: Recipe, manifest: Manifest) -> str:
+    return LIMITS.format(
+        language=recipe.data.language,
+        length=manifest.max_seq_length,
+        positions=recipe.model.max_position_embeddings,
+    )
+
+
+def _public(recipe: Recipe) -> Recipe:
+    """Without the machine that it ran on: folders and cluster settings are no part of the model."""
+    corpora = [
+        corpus.model_copy(update={"paths": [Path(path).name for path in corpus.paths]})
+        for corpus in recipe.data.corpora
+    ]
+    data = recipe.data.model_copy(update={"dataset": Path(recipe.data.dataset).name, "corpora": corpora})
+    return recipe.model_copy(update={"runs": "runs", "data": data, "cluster": ClusterConfig()})
+
+
+def _number(record: dict[str, Any], name: str) -> str:
+    value = record.get(name)
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _list(title: str, lines: dict[str, str]) -> str:
+    return f"## {title}\n\n" + "".join(f"- {name}: {text}\n" for name, text in lines.items())

@@ -1,0 +1,5 @@
+"""BERT: the encoder, its pretraining heads, and their FLOPs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+# The door of pretrain.model: what other packages and rooms import from it.
+
+from .encoder import TOKEN_TYPES as TOKEN_TYPES, BertModel as BertModel
+from .flops import (
+    FORWARD_AND_BACKWARD as FORWARD_AND_BACKWARD,
+    bert_parameters as bert_parameters,
+    mfu as mfu,
+    peak_flops as peak_flops,
+    row_flops as row_flops,
+    training_flops as training_flops,
+)
+from .pretraining import BertForPreTraining as BertForPreTraining

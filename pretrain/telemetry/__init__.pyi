@@ -1,0 +1,17 @@
+# The door of pretrain.telemetry: what other packages and rooms import from it.
+
+from .curves import draw_curves as draw_curves
+from .metrics import (
+    METRICS as METRICS,
+    TENSORBOARD as TENSORBOARD,
+    Fault as Fault,
+    MetricsLog as MetricsLog,
+    StepMetrics as StepMetrics,
+    duration as duration,
+    evaluation_line as evaluation_line,
+    read_metrics as read_metrics,
+)
+from .profiling import Profiler as Profiler
+from .stragglers import Stragglers as Stragglers
+from .summary import describe_run as describe_run, dry_run as dry_run
+from .throughput import Throughput as Throughput

@@ -1,0 +1,41 @@
+"""torch.profiler traces of chosen steps: RUN/profile/step_NNNNNNNN.pt.trace.json.gz, of rank 0.
+
+TensorBoard with the plugin torch-tb-profiler shows the folder; https://ui.perfetto.dev shows a file in the browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity
+
+from pretrain.engine import World
+from pretrain.telemetry.throughput import Throughput
+
+PROFILE = "profile"
+
+
+class Profiler:
+    """Traces the steps that it is told, and costs nothing at the others."""
+
+    def __init__(self, run: Path, steps: Collection[int], world: World) -> None:
+        self._folder = run / PROFILE
+        self._steps = frozenset(steps) if world.rank == 0 else frozenset()
+        self._activities = [ProfilerActivity.CPU]
+        if world.device.type == "cuda":
+            self._activities.append(ProfilerActivity.CUDA)
+
+    @contextmanager
+    def step(self, number: int, meter: Throughput) -> Iterator[None]:
+        """Trace what happens inside, if it is to be; writing the trace is not training time."""
+        if number not in self._steps:
+            yield
+            return
+        with torch.profiler.profile(activities=self._activities, record_shapes=True) as profile:
+            yield
+        with meter.pause():
+            self._folder.mkdir(exist_ok=True)
+            profile.export_chrome_trace(str(self._folder / f"step_{number:08d}.pt.trace.json.gz"))

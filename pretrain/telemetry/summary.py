@@ -1,0 +1,90 @@
+"""The first lines of a run: what is trained, on what, and the arithmetic of its batches."""
+
+from __future__ import annotations
+
+from configs.schema import Recipe
+from pretrain.checkpoint import TrainingState
+from pretrain.data import TrainingData, gradient_accumulation_steps, rows_of_passes
+from pretrain.engine import World, rows_of_all_steps
+from pretrain.model import bert_parameters, row_flops
+
+
+def describe_run(recipe: Recipe, data: TrainingData, world: World, state: TrainingState) -> list[str]:
+    """Lines for the console, in plain text."""
+    start = f"resumed from step {state.step}" if state.step else "from step 0"
+    return [
+        f"run      {recipe.runs}/{recipe.name}, {start}",
+        *(f"data     {line}" for line in _data(recipe, data)),
+        *arithmetic(recipe, data.main.manifest.vocabulary.size, world.world_size, world.device.type),
+    ]
+
+
+def dry_run(recipe: Recipe, data: TrainingData | None, vocabulary_size: int, world_size: int, device: str) -> list[str]:
+    """What a run would be, with its data or before there are any: lines for the console. FLOPs are of full rows."""
+    rows = rows_of_all_steps(recipe.train)
+    work = rows * _row_flops(recipe, vocabulary_size)
+    return [
+        f"run      {recipe.runs}/{recipe.name}",
+        *(
+            f"data     {line}"
+            for line in (_data(recipe, data) if data else [f"{recipe.data.dataset} is not there yet"])
+        ),
+        *arithmetic(recipe, vocabulary_size, world_size, device),
+        f"work     {rows:,} rows, at most {rows * recipe.data.max_seq_length:,} tokens, {work:.3g} FLOP",
+    ]
+
+
+def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: str) -> list[str]:
+    """The model's size, the batch, the ranks."""
+    return [
+        f"model    {_model(recipe, vocabulary_size)}",
+        f"batch    {_batch(recipe, world_size)}",
+        f"ranks    {world_size} on {device}, ZeRO stage {recipe.train.stage_on(world_size)}, {recipe.train.precision}",
+    ]
+
+
+def _data(recipe: Recipe, data: TrainingData) -> list[str]:
+    """Each data set: what it holds, and how often the run goes through it."""
+    trained_rows = rows_of_all_steps(recipe.train)
+    at_most = "at most " if recipe.train.budget_min else ""  # the budget may end it before the steps are over
+    lines = []
+    for dataset, weight in zip(data.mixed, data.weights, strict=True):
+        manifest, share = dataset.manifest, weight / sum(data.weights)
+        passes = [sum(rows) for rows in rows_of_passes(dataset)]
+        epochs = trained_rows * share / (sum(passes) / len(passes))
+        mixed = "" if len(data.mixed) == 1 else f"{dataset.place}, {share:.1%} of the rows: "
+        tokens = sum(shard.tokens for shard in manifest.select("train", 0))
+        lines.append(
+            f"{mixed}{passes[0]:,} pairs, {tokens:,} tokens a pass, {len(passes)} pass(es); {at_most}{epochs:.2f} "
+            f"epochs; vocabulary {manifest.vocabulary.size:,}"
+        )
+    return lines
+
+
+def _model(recipe: Recipe, vocabulary_size: int) -> str:
+    model, objective = recipe.model, recipe.data.objective
+    return (
+        f"{model.num_hidden_layers} layers x {model.hidden_size}, {model.num_attention_heads} heads, "
+        f"{model.norm}-LayerNorm, masked words{'' if objective == 'none' else f' + {objective}'}, "
+        f"{bert_parameters(model, vocabulary_size, objective):,} parameters, "
+        f"{_row_flops(recipe, vocabulary_size) / 1e9:.3g} GFLOP a full row"
+    )
+
+
+def _row_flops(recipe: Recipe, vocabulary_size: int) -> int:
+    data = recipe.data
+    masked_tokens = min(data.max_predictions_per_seq, round(data.masked_lm_prob * data.max_seq_length))
+    sizes = (recipe.model, vocabulary_size, data.objective)
+    return row_flops(*sizes, length=data.max_seq_length, masked_tokens=masked_tokens)
+
+
+def _batch(recipe: Recipe, world_size: int) -> str:
+    train = recipe.train
+    accumulation = gradient_accumulation_steps(train.global_batch_size, world_size, train.micro_batch_size)
+    first, growth = train.first_global_batch_size, train.batch_growth_steps
+    budget = f", or what {train.budget_min:,g} min hold" if train.budget_min else ""
+    growing = f", grown from {first} over {growth:,} steps" if growth else ""
+    return (
+        f"{train.global_batch_size} rows a step{growing} = {world_size} rank(s) x {accumulation} micro-step(s) of at "
+        f"most {train.micro_batch_size}; {train.steps:,} steps{budget}"
+    )

@@ -1,0 +1,137 @@
+"""Time, throughput and memory of a training on one rank."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from configs.schema import ModelConfig
+from preprocessing.dataset import Manifest
+from pretrain.checkpoint import TrainingState
+from pretrain.data import Step
+from pretrain.engine import LossMeans, StepResult, World
+from pretrain.model import mfu, peak_flops, training_flops
+from pretrain.telemetry.metrics import Fault, StepMetrics
+from pretrain.telemetry.stragglers import SlowRank
+
+GIB = 1 << 30
+
+
+class Throughput:
+    """Times steps on one rank. Evaluations and saves are not training time: they `pause` it."""
+
+    def __init__(self, config: ModelConfig, manifest: Manifest, world: World) -> None:
+        self.config = config
+        self.vocabulary_size = manifest.vocabulary.size
+        self.objective = manifest.objective
+        self.world = world
+        self.peak = peak_flops(world.device)
+        self.time_s = 0.0
+        self.began = self.arrived = self.saved_at = 0.0
+        self.save_s: float | None = None  # of a save since the last step
+        self.save_pct = 0.0  # the last save's share of the time from the end of the one before, or from the start
+
+    def start(self, time_s: float) -> None:
+        """Begin the first step, after `time_s` seconds of training in earlier starts."""
+        self.time_s = time_s
+        self.began = self.saved_at = time.perf_counter()
+
+    def rows_arrived(self) -> None:
+        """The loader has given the step's rows: the wait is over."""
+        self.arrived = time.perf_counter()
+
+    @property
+    def data_wait_s(self) -> float:
+        """Seconds that the present step has waited for its rows."""
+        return self.arrived - self.began
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """What happens inside does not count."""
+        paused = time.perf_counter()
+        yield
+        self.began += time.perf_counter() - paused
+
+    @contextmanager
+    def save(self) -> Iterator[None]:
+        """A checkpoint is saved inside, for which training stands still."""
+        began = time.perf_counter()
+        with self.pause():
+            yield
+        ended = time.perf_counter()
+        self.save_s = ended - began
+        self.save_pct = 100 * self.save_s / (ended - self.saved_at)
+        self.saved_at = ended
+
+    def step_metrics(
+        self,
+        state: TrainingState,
+        step: Step,
+        means: LossMeans,
+        result: StepResult,
+        learning_rate: float,
+        fault: Fault | None,
+        slow: SlowRank | None,
+    ) -> StepMetrics:
+        """The record of the step that has just ended; the next one begins here."""
+        now = time.perf_counter()
+        step_s = now - self.began
+        data_wait_s = self.data_wait_s
+        self.began = now
+        self.time_s += step_s
+        save_s, self.save_s = self.save_s, None
+        flops_per_s = self._flops(step) / step_s / self.world.world_size
+        return StepMetrics(
+            step=state.step + 1,
+            samples=state.samples + (0 if result.skipped else step.rows),
+            tokens=state.tokens + (0 if result.skipped else step.tokens),
+            cursor=step.cursor,
+            rows=step.rows_digest,
+            loss=means.loss,
+            mlm_loss=means.mlm_loss,
+            nsp_loss=means.nsp_loss,
+            mlm_accuracy=means.mlm_accuracy,
+            nsp_accuracy=means.nsp_accuracy,
+            learning_rate=learning_rate,
+            grad_norm=result.grad_norm,
+            loss_scale=result.loss_scale,
+            samples_per_s=step.rows / step_s,
+            tokens_per_s=step.tokens / step_s,
+            tflops=flops_per_s / 1e12,
+            mfu=mfu(flops_per_s, self.peak),
+            padding_pct=step.padding_pct,
+            imbalance_pct=step.imbalance_pct,
+            data_wait_pct=100 * data_wait_s / step_s,
+            memory_gib=peak_memory_gib(self.world.device),
+            time_s=self.time_s,
+            save_s=save_s,
+            skipped=result.skipped,
+            fault=fault,
+            skipped_steps=state.skipped_steps + result.skipped,
+            passed_over_rows=sum(after - first for first, after in state.skipped if after <= step.cursor),
+            slow_rank=slow.rank if slow else None,
+            slow_rank_ratio=slow.ratio if slow else None,
+        )
+
+    def _flops(self, step: Step) -> int:
+        """Of the whole global batch."""
+        return training_flops(
+            self.config,
+            self.vocabulary_size,
+            self.objective,
+            rows=step.rows,
+            tokens=step.tokens,
+            squared_lengths=step.squared_lengths,
+            masked_tokens=step.masked_tokens,
+        )
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory this rank has held: allocated on the GPU, or resident in RAM."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB  # Linux counts KiB

@@ -1,0 +1,38 @@
+# The door of pretrain.transfer: what other packages and rooms import from it.
+
+from .feature_files import count_lines as count_lines, read_texts as read_texts, write_features as write_features
+from .features import Features as Features, Mix as Mix, Pooling as Pooling
+from .filling import Filler as Filler, Filling as Filling
+from .finetuning import TaskItems as TaskItems, device_of as device_of
+from .pictures import draw_learning_curve as draw_learning_curve, draw_senses as draw_senses, draw_worth as draw_worth
+from .probing import Probed as Probed
+from .report import (
+    board as board,
+    plain as plain,
+    sizes as sizes,
+    write_answers as write_answers,
+    write_model as write_model,
+)
+from .senses import (
+    SHIPPED as SHIPPED,
+    Separation as Separation,
+    read_contexts as read_contexts,
+    separation as separation,
+    word_vectors as word_vectors,
+)
+from .task_report import (
+    PRETRAINED as PRETRAINED,
+    RANDOM as RANDOM,
+    STARTS as STARTS,
+    Worth as Worth,
+    measure_worth as measure_worth,
+)
+from .trials import (
+    Spread as Spread,
+    StartingPoint as StartingPoint,
+    Trial as Trial,
+    make_task as make_task,
+    pretrained_start as pretrained_start,
+    spreads as spreads,
+    try_seed as try_seed,
+)

@@ -1,0 +1,165 @@
+"""Answers to questions as spans of a context (section 4.2), which may hold none (section 4.3).
+
+A context that is longer than a row is read in windows that overlap. A window that does not hold the answer points at
+[CLS], and so does a question without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Encoding
+from torch import Tensor
+from torch.nn import functional as F
+
+from configs.errors import UserError
+from preprocessing.vocabulary import Vocabulary
+from pretrain.data import Batch
+from pretrain.transfer.tasks import metrics
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.rows import TokenRow
+from pretrain.transfer.tasks.task import Answers, Item, Task, side_by_side
+
+MAX_QUESTION, MAX_ANSWER = 64, 30  # tokens, as published
+CANDIDATES = 20  # starts, and ends, that are paired
+SPECIAL_TOKENS = 3
+
+
+@dataclass(frozen=True)
+class AnswerSpan:
+    """The best span of a window in characters of the context, its score, and that of there being no answer."""
+
+    begin: int
+    end: int
+    score: float
+    null_score: float
+
+
+class Answering(Task):
+    """Extractive question answering."""
+
+    watched = "f1"
+    outputs = 2  # start, end
+    per_token = True
+
+    def __init__(self, training: Records, vocabulary: Vocabulary, max_length: int, stride: int) -> None:
+        if stride >= max_length - MAX_QUESTION - SPECIAL_TOKENS:
+            cause = f"windows of {max_length} tokens cannot share {stride} beside a question of {MAX_QUESTION}"
+            raise UserError(cause, mend=f"raise --max-length above {stride + MAX_QUESTION + SPECIAL_TOKENS}")
+        self.plain = vocabulary.tokenizer()
+        self.windows = vocabulary.tokenizer()
+        self.windows.enable_truncation(max_length, stride=stride, strategy="only_second")
+        self.may_abstain = not all(record["possible"] for record in training.records)
+
+    def items(self, records: Records, *, training: bool) -> list[Item]:
+        """An item a window. `places` holds the characters of each token's word in the context; None outside of it."""
+        items = []
+        for number, record in enumerate(records.records):
+            windows = list(self._windows_of(record, records))
+            if len(windows) > 1:
+                records.treated["contexts read in several windows"] += 1
+            made = [self._item(window, number, record if training else None) for window in windows]
+            if training and record["answers"] and not any(any(item.target) for item in made):
+                records.treated["answers that no window holds whole: learned as none"] += 1
+            items += made
+        return items
+
+    def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
+        """The mean of the start's and the end's cross-entropy over the tokens of their window."""
+        lengths = [len(item) for item in items]
+        targets = torch.tensor([item.target for item in items], device=scores.device)
+        losses = [F.cross_entropy(side_by_side(scores[:, side], lengths), targets[:, side]) for side in (0, 1)]
+        return (losses[0] + losses[1]) / 2
+
+    def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
+        """The best span of each window; None where it shows nothing of the context."""
+        parts = torch.split(scores.cpu(), [len(item) for item in items])
+        return [best_span(part.numpy(), item.places) for part, item in zip(parts, items, strict=True)]
+
+    def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
+        """The text of the best span over a question's windows; empty where none is likelier than no answer."""
+        spans: list[list[AnswerSpan]] = [[] for _ in records.records]
+        for item, span in zip(items, decoded, strict=True):
+            if span is not None:
+                spans[item.record].append(span)
+        found = [self._text(record["context"], of) for record, of in zip(records.records, spans, strict=True)]
+        truth = [[answer["text"] for answer in record["answers"]] for record in records.records]
+        wrong = [not metrics.best(metrics.exact_match, true, text) for true, text in zip(truth, found, strict=True)]
+        return Answers(found, metrics.spans(truth, found), wrong)
+
+    def fields(self) -> dict[str, Any]:
+        """Of transformers' question answering."""
+        return {"architectures": ["BertForQuestionAnswering"]}
+
+    def _item(self, window: Encoding, number: int, record: dict[str, Any] | None) -> Item:
+        places = _whole_words(window)
+        return Item([TokenRow.of(window)], number, record and _target(record, places), places)
+
+    def _text(self, context: str, spans: Sequence[AnswerSpan]) -> str:
+        if not spans:
+            return ""
+        best = max(spans, key=lambda span: span.score)
+        if self.may_abstain and min(span.null_score for span in spans) > best.score:
+            return ""
+        return context[best.begin : best.end]
+
+    def _windows_of(self, record: dict[str, Any], records: Records) -> Iterator[Encoding]:
+        question = record["question"]
+        pieces = self.plain.encode(question, add_special_tokens=False)
+        if len(pieces.ids) > MAX_QUESTION:
+            records.treated[f"questions cut to {MAX_QUESTION} tokens"] += 1
+            question = question[: pieces.offsets[MAX_QUESTION - 1][1]]
+        for name in ("question", "context"):
+            if not record[name].strip():
+                records.treated[f"empty {name}s: kept"] += 1
+        window = self.windows.encode(question, record["context"])
+        yield window
+        yield from window.overflowing
+
+
+def best_span(scores_T2: np.ndarray[Any, Any], places: Sequence[tuple[int, int] | None]) -> AnswerSpan | None:
+    """The likeliest span within a window's context, at most `MAX_ANSWER` tokens long."""
+    inside = np.array([number for number, place in enumerate(places) if place is not None], dtype=int)
+    if not len(inside):
+        return None
+    starts, ends = (inside[np.argsort(-scores_T2[inside, side])[:CANDIDATES]] for side in (0, 1))
+    sums = scores_T2[starts, 0][:, None] + scores_T2[ends, 1][None]
+    lengths = ends[None] - starts[:, None]
+    sums[(lengths < 0) | (lengths >= MAX_ANSWER)] = -np.inf
+    start, end = np.unravel_index(int(sums.argmax()), sums.shape)
+    null_score = float(scores_T2[0].sum())
+    if not np.isfinite(sums[start, end]):
+        return None
+    first, last = places[starts[start]], places[ends[end]]
+    assert first is not None
+    assert last is not None
+    return AnswerSpan(first[0], last[1], float(sums[start, end]), null_score)
+
+
+def _whole_words(window: Encoding) -> list[tuple[int, int] | None]:
+    """For each token of the context the characters of its whole word: answers begin and end with words."""
+    begins: dict[int | None, int] = {}
+    ends: dict[int | None, int] = {}
+    in_context = [segment == 1 for segment in window.sequence_ids]
+    for word, (begin, end) in compress(zip(window.word_ids, window.offsets, strict=True), in_context):
+        begins.setdefault(word, begin)
+        ends[word] = end
+    return [
+        (begins[word], ends[word]) if inside else None for inside, word in zip(in_context, window.word_ids, strict=True)
+    ]
+
+
+def _target(record: dict[str, Any], places: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
+    """First and last token of the first answer; (0, 0), which is [CLS], where the window does not hold it whole."""
+    if not record["answers"]:
+        return 0, 0
+    begin = record["answers"][0]["start"]
+    end = begin + len(record["answers"][0]["text"])
+    touched = {number: place for number, place in enumerate(places) if place and place[0] < end and place[1] > begin}
+    whole = touched and min(touched.values())[0] <= begin and max(touched.values())[1] >= end
+    return (min(touched), max(touched)) if whole else (0, 0)

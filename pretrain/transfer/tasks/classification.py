@@ -1,0 +1,161 @@
+"""One text or two, and a class; or two texts and a number (Devlin et al. 2019, section 4.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from configs.errors import UserError
+from preprocessing.vocabulary import Vocabulary
+from pretrain.data import Batch
+from pretrain.transfer.tasks import metrics
+from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.tasks.rows import TokenRow
+from pretrain.transfer.tasks.task import Answers, Item, Task, count_unseen, label_names
+
+
+class TextTask(Task):
+    """What classification and regression share: texts to rows."""
+
+    per_token = False
+
+    def __init__(self, vocabulary: Vocabulary, max_length: int, texts: Sequence[str], label: str) -> None:
+        self.texts = texts  # one column, or two
+        self.label = label
+        self.max_length = max_length
+        self.tokenizer = vocabulary.tokenizer()
+        self.tokenizer.enable_truncation(max_length)
+
+    def items(self, records: Records, *, training: bool) -> list[Item]:
+        """A row a record. Longer ones are cut, the longer text first; empty ones are not trained on."""
+        inputs = [tuple(str(record[text]) for text in self.texts) for record in records.records]
+        encodings = self.tokenizer.encode_batch([pair if len(pair) > 1 else pair[0] for pair in inputs])
+        items = []
+        for number, (texts, encoding) in enumerate(zip(inputs, encodings, strict=True)):
+            empty = not all(text.strip() for text in texts)
+            if empty:
+                records.treated["empty texts: " + ("dropped" if training else "kept")] += 1
+            if not (empty and training):
+                target = self.target(records.records[number]) if training else None
+                items.append(Item([TokenRow.of(encoding)], number, target))
+            if encoding.overflowing:
+                records.treated[f"texts cut to {self.max_length} tokens"] += 1
+        return items
+
+    def target(self, record: dict[str, Any]) -> Any:
+        """What is to be learned of a record."""
+        raise NotImplementedError
+
+
+class Classification(TextTask):
+    """A class for each text or pair."""
+
+    watched = "accuracy"
+
+    def __init__(
+        self, training: Records, vocabulary: Vocabulary, max_length: int, texts: Sequence[str], label: str
+    ) -> None:
+        super().__init__(vocabulary, max_length, texts, label)
+        self.labels = label_names([str(record[label]) for record in training.records])
+        self.outputs = len(self.labels)
+        if self.outputs < 2:
+            cause = f"all records have the label {self.labels[0]!r}: there is nothing to learn"
+            raise UserError(cause, place=training.place, mend="give records of two classes or more, or another --label")
+
+    def target(self, record: dict[str, Any]) -> int:
+        """The class's number."""
+        return self.labels.index(str(record[self.label]))
+
+    def items(self, records: Records, *, training: bool) -> list[Item]:
+        """As of any text; labels that training has not seen are counted."""
+        if not training:
+            count_unseen(records, [str(record[self.label]) for record in records.records], self.labels)
+        return super().items(records, training=training)
+
+    def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(scores, torch.tensor([item.target for item in items], device=scores.device))
+
+    def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
+        """The best class of each."""
+        return [self.labels[number] for number in scores.argmax(-1).tolist()]
+
+    def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
+        """Classes, scored as strings: one that training has never seen is never right."""
+        truth = [str(record[self.label]) for record in records.records]
+        wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
+        return Answers(list(decoded), metrics.classification(truth, decoded), wrong)
+
+    def fields(self) -> dict[str, Any]:
+        """Of transformers' sequence classification."""
+        return {
+            "architectures": ["BertForSequenceClassification"],
+            "id2label": {str(number): label for number, label in enumerate(self.labels)},
+            "label2id": {label: number for number, label in enumerate(self.labels)},
+        }
+
+
+class Regression(TextTask):
+    """A number for each pair. It is learned in units of the training labels' deviation from their mean."""
+
+    watched = "spearman"
+    outputs = 1
+
+    def __init__(
+        self, training: Records, vocabulary: Vocabulary, max_length: int, texts: Sequence[str], label: str
+    ) -> None:
+        super().__init__(vocabulary, max_length, texts, label)
+        values = torch.tensor([self._number(record, training.place) for record in training.records])
+        self.mean, self.deviation = float(values.mean()), float(values.std(correction=0))
+        if not self.deviation:
+            cause = f"all records have the label {self.mean:g}: there is nothing to learn"
+            raise UserError(cause, place=training.place, mend="give records of different labels")
+
+    def target(self, record: dict[str, Any]) -> float:
+        """The label in deviations from the mean."""
+        return (self._number(record, self.label) - self.mean) / self.deviation
+
+    def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
+        """Mean squared error."""
+        return F.mse_loss(scores.squeeze(-1), torch.tensor([item.target for item in items], device=scores.device))
+
+    def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
+        """Numbers in the labels' own units."""
+        numbers: list[Any] = (scores.squeeze(-1) * self.deviation + self.mean).tolist()
+        return numbers
+
+    def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
+        """Numbers; wrong are those further away than a deviation."""
+        truth = [self._number(record, records.place) for record in records.records]
+        wrong = [abs(true - found) > self.deviation for true, found in zip(truth, decoded, strict=True)]
+        return Answers(list(decoded), metrics.regression(truth, decoded), wrong)
+
+    def fields(self) -> dict[str, Any]:
+        """Of transformers' sequence classification with one output."""
+        return {
+            "architectures": ["BertForSequenceClassification"],
+            "problem_type": "regression",
+            "id2label": {"0": self.label},
+            "label2id": {self.label: 0},
+        }
+
+    @torch.no_grad()
+    def settle(self, classifier: nn.Linear) -> None:
+        """Let the head give numbers in the labels' own units, for a model that leaves this task."""
+        classifier.weight.mul_(self.deviation)
+        classifier.bias.mul_(self.deviation).add_(self.mean)
+
+    def _number(self, record: dict[str, Any], place: str) -> float:
+        try:
+            number = float(record[self.label])
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            cause = f"the label {record[self.label]!r} is not a number"
+            raise UserError(cause, place=place, mend="mend that record, or leave --regression out")
+        return number

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.recipe import load_recipe
+from launch.cluster import mpi
+
+
+def test_argv_for_several_hosts() -> None:
+    overrides = ["cluster.nodes=2", "cluster.ranks_per_node=4", 'cluster.hosts=["n1", "n2"]', 'cluster.python="/p"']
+    recipe = load_recipe("demo", [*overrides, 'cluster.environment=["HF_HOME"]', 'cluster.container=["in", "a b"]'])
+    assert mpi.mpirun_argv(recipe, Path("/runs/a; b"), 3, as_root=True) == [
+        "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "8", "--map-by", "ppr:4:node",
+        "--host", "n1:4,n2:4", "-x", "HF_HOME",
+        "in", "a b", "/p", "-P", "-m", "launch.cluster.cluster_rank", "/runs/a; b", "3", "--mpi",
+    ]  # fmt: skip
+
+
+def test_argv_on_this_machine() -> None:
+    argv = mpi.mpirun_argv(load_recipe("demo"), Path("/runs/demo"), 1, as_root=False)
+    assert argv[:7] == ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "2", "--map-by"]
+    assert argv[8] == sys.executable
+
+
+@pytest.mark.parametrize("host", ["-x", "a;b", "a b", "a,b", "a:4"])
+def test_host_that_is_no_name_is_refused(host: str) -> None:
+    with pytest.raises(UserError, match="hosts"):
+        load_recipe("demo", [f'cluster.hosts=["{host}"]'])
+
+
+def test_missing_mpirun_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no mpirun here"):
+        mpi.run_under_mpi(load_recipe("demo"), tmp_path)

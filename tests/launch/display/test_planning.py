@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from configs.errors import UserError
+from configs.recipe import load_recipe
+from launch.display.planning import efficiency, find_hardware, memory_table, preparation_table, show_plan
+from pretrain.cost import HARDWARE, Cost
+
+RECIPE = load_recipe("demo", ["train.global_batch_size=4096", "train.steps=1000", "train.zero_stage=2"])
+
+
+@pytest.fixture
+def screen() -> Console:
+    return Console(width=160, record=True, file=io.StringIO())
+
+
+def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path: Path) -> None:
+    show_plan(screen, RECIPE, HARDWARE["h100"], 64, 24.0, tmp_path / "scaling.png")
+    shown = screen.export_text()
+    memory, _, rest = shown.partition("\nScaling")
+    scaling, _, text = rest.partition("\nPreparation: 5 pass(es) over wikipedia")
+    assert first_words(memory)[-4:] == ["0", "1", "2", "3"]
+    assert "2 (the recipe's)" in memory
+    assert first_words(scaling)[-11:] == [f"{2**power:,}" for power in range(11)]
+    assert first_words(text)[-6:-1] == ["1", "10", "100", "1,000", "10,000"]
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_rank_has_the_memory_of_the_stage_that_it_trains_at(screen: Console) -> None:
+    for changes, stage in ((), "0 (one rank's)"), (("train.zero_stage=0",), "0 (the recipe's)"):
+        recipe = load_recipe("demo", list(changes))
+        screen.print(memory_table(Cost(recipe, HARDWARE["h100"], 4096), 1))
+        *_, title, row = screen.export_text().splitlines()
+        assert (title.split()[0], row.strip().startswith(stage)) == ("ZeRO", True)
+
+
+def first_words(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def test_bandwidths_are_inputs() -> None:
+    assert find_hardware("a100", node_gb_s=None) == HARDWARE["a100"]
+    slow = find_hardware("a100", node_gb_s=10.0, network_gb_s=1.0, peak_flops=None)
+    assert (slow.node_gb_s, slow.network_gb_s) == (10.0, 1.0)
+    fast_steps, slow_steps = (list(Cost(RECIPE, one, 4096).scaling()) for one in (HARDWARE["a100"], slow))
+    assert efficiency(slow_steps[4], slow_steps[0]) < efficiency(fast_steps[4], fast_steps[0]) < 1
+
+
+def test_workers_for_a_wanted_time(screen: Console) -> None:
+    screen.print(preparation_table(1, "text", 2.0))
+    row = next(line for line in screen.export_text().splitlines() if "1,000 GB" in line)
+    core_hours = 1e6 * (1 / 17 + 1 / 85) / 3600
+    assert row.split()[2] == f"{core_hours:,.1f}"
+    assert row.split()[-1] == str(math.ceil(core_hours / 2))
+
+
+def test_unknown_hardware_is_refused_with_the_known() -> None:
+    with pytest.raises(UserError, match=r"no profile 'b300'.*take one of h200, h100, a100, v100, cpu"):
+        find_hardware("b300")
+
+
+def test_a_login_node_plans_without_torch() -> None:
+    program = "import sys; sys.modules['torch'] = None; from launch.cli import app; app(['plan', 'large_phase1'])"
+    planned = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert planned.returncode == 0, planned.stderr
+    assert "336,226,108 parameters" in planned.stdout

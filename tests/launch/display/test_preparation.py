@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from configs.errors import UserError
+from configs.schema import DataConfig
+from launch.cli import app
+from launch.display.preparation import Display, prepare_with_progress, summary, waiting_for
+from preprocessing.dataset.manifest import MANIFEST, read_manifest
+from preprocessing.documents.progress import Progress
+from preprocessing.execution.share import Share
+from preprocessing.storage.store import BeamStore
+from preprocessing.vocabulary.training import train_vocabulary
+from tests.preprocessing.corpora import make_documents, small_config, write_text
+from tests.preprocessing.inspection.test_verification import dataset as dataset
+from tests.preprocessing.not_local import SCHEME
+
+START = Progress("vocabulary", bytes_read=0, bytes_total=40_000_000, documents=0, groups=0, seconds=0.0)
+
+
+def plain_screen() -> tuple[Console, io.StringIO]:
+    stream = io.StringIO()
+    return Console(file=stream, force_terminal=False, width=200, highlight=False), stream
+
+
+def test_off_a_terminal_a_line_now_and_then() -> None:
+    screen, stream = plain_screen()
+    display = Display(screen, every_s=10)
+    for second in range(26):
+        display(replace(START, bytes_read=second * 1_000_000, documents=second * 1000, seconds=float(second)))
+    assert stream.getvalue().splitlines() == [
+        "Reading a sample for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups  0:00:30 left",
+        "Reading a sample for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups  0:00:20 left",
+    ]
+
+
+def test_the_rate_is_that_of_the_stage() -> None:
+    screen, stream = plain_screen()
+    display = Display(screen, every_s=10)
+    display(replace(START, bytes_read=40_000_000, seconds=5.0))
+    display(replace(START, stage="groups", seconds=6.0))
+    display(replace(START, stage="groups", bytes_read=20_000_000, documents=9, groups=2, seconds=16.0))
+    assert stream.getvalue() == "Making pairs: 50%  2.0 MB/s  9 documents  2 groups  0:00:10 left\n"
+
+
+def test_what_stands_behind_two_dashes_reaches_the_runner_as_it_is(tmp_path: Path) -> None:
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(30))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'[data]\ndataset = "{tmp_path}/dataset"\n[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
+    )
+    runner = ["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"]
+    command = ["prepare", str(recipe), "data.vocabulary.size=150", *runner, "--", "--dask_npartitions=a b"]
+    raised = CliRunner().invoke(app, command).exception
+    assert isinstance(raised, UserError)
+    assert raised.cause.endswith("argument --dask_npartitions: invalid int value: 'a b'")
+    assert raised.place == "the runner's options"
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_on_a_terminal_a_bar() -> None:
+    stream = io.StringIO()
+    screen = Console(file=stream, force_terminal=True, width=120, color_system=None)
+    display = Display(screen)
+    with display.bar:
+        display(START)
+        display(replace(START, bytes_read=10_000_000, documents=7, seconds=2.0))
+        display.bar.refresh()
+    assert "25%  5.0 MB/s  7 documents" in stream.getvalue()
+
+
+def test_the_closing_table(dataset: Path) -> None:
+    manifest = read_manifest(dataset).model_copy(update={"drops": {"too_short": 3, "invalid_utf8": 1}})
+    screen, stream = plain_screen()
+    screen.print(summary(manifest, seconds=2.0))
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    tokens = sum(shard.tokens for shard in manifest.shards)
+    assert lines[0] == "text 0.0 MB in 3 documents, 9 sentences"
+    assert "held out 1 documents" in lines
+    assert "pairs 120 in 2 passes" in lines
+    assert f"tokens {tokens:,}, of a vocabulary of 50" in lines
+    assert lines[-2:] == ["dropped or repaired 1 invalid utf8, 3 too short", "time 2.0 s, 0.0 MB/s"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ([3], "share 3 of 8 is not finished"),
+        ([2, 5], "shares 2 and 5 of 8 are not finished"),
+        ([1, 2, 5], "shares 1, 2 and 5 of 8 are not finished"),
+    ],
+)
+def test_who_is_missing_is_told(missing: list[int], message: str) -> None:
+    assert waiting_for(missing, Share(1, 8)) == message
+
+
+@pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """How many finished groups bring SIGTERM upon this process, under the key `groups`."""
+    wanted = {"groups": 0}
+    before = signal.getsignal(signal.SIGTERM)
+
+    def look(_: Display, now: Progress) -> None:
+        if now.stage == "groups" and now.groups >= wanted["groups"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Display, "__call__", look)
+    monkeypatch.setattr(BeamStore, "pace_s", 0.01)
+    yield wanted
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("place", ["{}", SCHEME + "://{}"])
+def test_a_stop_tells_whether_the_same_command_will_bring_it_further(
+    place: str, tmp_path: Path, stopped_at: dict[str, int]
+) -> None:
+    """By its exit code: it is what a job's script goes by, wherever the data set lies."""
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(300))
+    vocabulary = tmp_path / "vocab.txt"
+    train_vocabulary([corpus.read_text()], small_config(vocabulary, corpus).vocabulary).write(vocabulary)
+
+    def config(folder: Path, group_bytes: int) -> DataConfig:
+        changes = {"group_bytes": group_bytes, "dupe_factor": 20, "vocabulary": {"file": str(vocabulary)}}
+        return small_config(folder, corpus, **changes).model_copy(update={"dataset": place.format(folder)})
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_with_progress(config(tmp_path / "one group", 10_000_000))
+    assert list(tmp_path.glob("one group/groups/0*")) == []
+
+    folder, stopped_at["groups"] = tmp_path / "five groups", 2
+    assert prepare_with_progress(config(folder, 20_000)) == 75
+    assert len(list(folder.glob("groups/0*"))) >= 2
+    assert not (folder / MANIFEST).exists()
+    stopped_at["groups"] = 100
+    assert prepare_with_progress(config(folder, 20_000)) == 0
+    assert (folder / MANIFEST).exists()

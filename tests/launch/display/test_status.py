@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from configs.errors import UserError
+from configs.recipe import load_recipe, write_recipe
+from launch.cluster import heartbeat, starts
+from launch.cluster.slurm import QueuedJob
+from launch.cluster.starts import RankEnd
+from launch.cluster.stopping import stop_run
+from launch.display.logs import show_log
+from launch.display.status import holder, read_status, table, tail_of_metrics
+from launch.ranks import run_folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "demo"
+    (folder / "logs").mkdir(parents=True)
+    write_recipe(load_recipe("demo", ["train.steps=100"]), folder / "recipe.toml")
+    return folder
+
+
+def record(run: Path, *steps: int) -> None:
+    with (run / "metrics.jsonl").open("a") as metrics:
+        for step in steps:
+            line: dict[str, Any] = {"step": step, "loss": 7 - step / 100, "tokens_per_s": 5e4, "mfu": 0.5}
+            metrics.write(json.dumps(line | {"time_s": 2.0 * step}) + "\n")
+
+
+def job(run: Path, state: str, script: str = "submit.sbatch") -> QueuedJob:
+    return QueuedJob("7", state, "Priority", "n[1-2]", "3:10", run.absolute() / script)
+
+
+def test_a_running_job(run: Path) -> None:
+    record(run, 1, 2, 10)
+    starts.begin_start(run, "7", is_first=True, nodes=["n1"], ranks=1)
+    starts.begin_start(run, "7", is_first=False, nodes=["n1"], ranks=1)
+    status = read_status(run, [job(run, "RUNNING")])
+    assert (status.state, status.detail) == ("running", "job 7 on n[1-2], 3:10")
+    assert (status.step, status.steps, status.loss, status.restarts) == (10, 100, 6.9, 1)
+    assert status.eta_s == 180.0
+    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
+    console.print(table([status]))
+    assert "demo  running  10/100  6.9000  50,000    50.0%  3 m 00 s  1         none        job 7 on n[1-2], 3:10" in (
+        console.export_text()
+    )
+
+
+def test_a_budget_ends_a_run_before_its_steps(run: Path) -> None:
+    write_recipe(load_recipe("demo", ["train.steps=100", "train.budget_min=0.5"]), run / "recipe.toml")
+    record(run, 9, 10)
+    status = read_status(run, [job(run, "RUNNING")])
+    assert (status.state, status.eta_s) == ("running", 10.0)
+    record(run, 15)
+    assert read_status(run, []).state == "done"
+
+
+def test_a_job_that_says_nothing_for_long_is_silent(run: Path) -> None:
+    record(run, 1, 2)
+    assert read_status(run, [job(run, "RUNNING")], now=time.time() + 100).state == "running"
+    assert read_status(run, [job(run, "RUNNING")], now=time.time() + 1000).state == "silent"
+
+
+def test_the_slow_node_is_named(run: Path) -> None:
+    starts.begin_start(run, "7", is_first=True, nodes=["n1", "n2"], ranks=4)
+    record(run, 1, 2)
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 3, "time_s": 6.0, "loss": 6.9, "slow_rank": 2, "slow_rank_ratio": 1.52}\n')
+    record(run, 4, 5)
+    detail = read_status(run, [job(run, "RUNNING")]).detail
+    assert detail == "job 7 on n[1-2], 3:10; rank 2 on n2 is slow: 1.5 times the others' time"
+    record(run, *range(6, 60))
+    assert "slow" not in read_status(run, [job(run, "RUNNING")]).detail
+
+
+def test_the_silent_node_is_named(run: Path) -> None:
+    starts.begin_start(run, "7", is_first=True, nodes=["n1", "n2"], ranks=2)
+    with heartbeat.beating(run, 1, "n1"), heartbeat.beating(run, 1, "n2"):
+        while len(heartbeat.silences_s(run, 1, time.time())) < 2:
+            time.sleep(0.01)
+    assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10"
+    hour_ago = time.time() - 3600
+    os.utime(run / "starts/0001/alive/n2", (hour_ago, hour_ago))
+    assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10; n2 is silent for 1 h 00 m"
+
+
+@pytest.mark.parametrize(
+    ("queue_state", "script", "expected"),
+    [
+        ("PENDING", "submit.sbatch", ("waiting", "job 7: pending, Priority")),
+        ("RUNNING", "prepare.sbatch", ("running", "prepares, job 7 on n[1-2], 3:10")),
+    ],
+)
+def test_states_of_the_queue(run: Path, queue_state: str, script: str, expected: tuple[str, str]) -> None:
+    status = read_status(run, [job(run, queue_state, script)])
+    assert (status.state, status.detail) == expected
+
+
+def test_states_without_a_queue(run: Path) -> None:
+    assert read_status(run, []).state == "new"
+    record(run, 1)
+    assert read_status(run, []).state == "stopped"
+    start = starts.begin_start(run, "7", is_first=True, nodes=["n1"], ranks=1)
+    starts.note_end(run, 1, RankEnd(0, "n1", 2, error="error: no data set"))
+    starts.end_start(run, start)
+    assert (read_status(run, []).state, read_status(run, []).detail) == ("failed", "error: no data set")
+    record(run, 100)
+    assert read_status(run, []).state == "done"
+    assert read_status(run, []).eta_s is None
+
+
+def test_what_a_local_run_died_of(run: Path) -> None:
+    (run / "logs" / "rank_00000.log").write_text("Traceback (most recent call last)\n  x\nRuntimeError: [CUDA] lost\n")
+    status = read_status(run, [])
+    assert (status.state, status.detail) == ("failed", "RuntimeError: [CUDA] lost")
+
+
+def test_only_the_tail_of_long_metrics_is_read(run: Path) -> None:
+    record(run, *range(1, 5000))
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 5000, "lo')  # being written
+    records = tail_of_metrics(run)
+    assert records[-1]["step"] == 4999
+    assert len(records) < 1000
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such run"):
+        read_status(tmp_path, [])
+
+
+def test_a_run_that_trains_here_is_found_and_stopped(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys; from configs.recipe import load_recipe; from launch import run_folder\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "with run_folder.opened(load_recipe('demo'), 'auto'): print('open', flush=True); signal.pause()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"open\n"
+    run = tmp_path / "runs" / "demo"
+    assert holder(run) == (process.pid, socket.gethostname())
+    assert read_status(run, []).state == "running"
+    assert stop_run(run) == f"asked process {process.pid} to save and end"
+    assert process.wait(10) == 75
+    assert holder(run) is None
+    with pytest.raises(UserError, match="nobody trains here"):
+        stop_run(run)
+
+
+@pytest.mark.parametrize("lines", [1, 3, 10_000])
+def test_the_end_of_a_log(run: Path, lines: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    text = [f"line {number}" + "x" * 100 for number in range(3000)]
+    (run / "logs" / "rank_00003.log").write_text("\n".join(text) + "\n")
+    show_log(run, 3, lines, follow=False)
+    assert capfdbinary.readouterr().out.decode().splitlines() == text[-lines:]
+
+
+def test_a_log_that_is_not_there(run: Path) -> None:
+    with pytest.raises(UserError, match=r"no log of rank 1.*has not started yet"):
+        show_log(run, 1, 5, follow=False)
+    (run / "logs" / "rank_00000.log").touch()
+    with pytest.raises(UserError, match=r"no log of rank 1.*there are ranks 0 to 0"):
+        show_log(run, 1, 5, follow=False)
+    assert run_folder.find_run(run).name == "demo"

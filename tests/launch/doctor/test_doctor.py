@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from rich.console import Console
+
+from launch.doctor import bandwidth, checks, network_check
+from launch.doctor.checks import tried_versions
+from launch.doctor.doctor import Node, examine, lines, odd_ones, parse, table
+from launch.doctor.finding import ERROR, OK, WARNING, Finding
+from launch.ranks import local
+from launch.ranks.local import Machine
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor starts no ranks."""
+    monkeypatch.setattr(network_check, "measure_here", lambda ranks, kind: 1.25)
+
+
+def named(node: Node, name: str) -> Finding:
+    return next(finding for finding in node.findings if finding.name == name)
+
+
+def test_this_machine_is_fit_to_test_on(tmp_path: Path) -> None:
+    node = examine(tmp_path, "cpu")
+    assert [finding.name for finding in node.findings] == [
+        "Python", "packages", "GPUs", "compiler", "memory", "shared memory", "disk", "clock", "Slurm", "MPI", "ranks",
+    ]  # fmt: skip
+    assert not [finding for finding in node.findings if finding.level == ERROR]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_gpu_is_an_error_only_where_one_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "this_machine", lambda: Machine(gpus=0, cores=2))
+    assert named(examine(tmp_path, "cuda"), "GPUs").level == ERROR
+    assert named(examine(tmp_path, "auto"), "GPUs").level == OK
+
+
+def test_missing_programs_are_named_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    node = examine(tmp_path, "cpu")
+    compiler = named(node, "compiler")
+    assert (compiler.level, compiler.mend) == (WARNING, "apt-get install g++")
+    assert (named(node, "Slurm").found, named(node, "MPI").found) == ("none", "none")
+
+
+def test_a_program_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho no controller >&2\nexit 1\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
+    assert named(examine(tmp_path, "cpu"), "Slurm") == Finding(
+        "Slurm", WARNING, "sinfo fails: no controller", "run: sinfo --version"
+    )
+
+
+def test_another_version_than_the_tried_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tried_versions()["apache-beam"] == "2.77.0"
+    monkeypatch.setattr(checks, "tried_versions", lambda: {"psutil": "0.0.1", "torch": "0"})
+    assert "(tried: 0.0.1)" in named(examine(tmp_path, "cpu"), "packages").found
+    monkeypatch.setattr(checks, "tried_versions", lambda: {"psutil": "0.0.1"})
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0.1+cpu")
+    assert named(examine(tmp_path, "cpu"), "packages").level == OK
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(2**40, 2**40, 2**30))
+    disk = named(examine(tmp_path / "runs" / "not there yet", "cpu"), "disk")
+    assert (disk.level, disk.found, disk.mend.partition(":")[0]) == (WARNING, str(tmp_path), "free some space")
+    assert disk.measured.startswith("1 GiB free")
+
+
+def test_a_folder_that_cannot_be_written_is_an_error() -> None:
+    assert named(examine(Path("/proc/runs"), "cpu"), "disk").level == ERROR
+
+
+def test_a_clock_that_is_not_the_file_systems_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() - 100)
+    found = checks.clock(tmp_path)
+    assert (found.level, found.found) == (WARNING, "100 s behind the file system's")
+    assert not list(tmp_path.iterdir())
+
+
+class TestSending:
+    @pytest.mark.parametrize(
+        ("machine", "device", "expected"),
+        [
+            (Machine(0, 2), "auto", Finding("ranks", OK, "2 on the CPU", measured="1.25 GB/s from each")),
+            (Machine(8, 2), "cpu", Finding("ranks", OK, "2 on the CPU", measured="1.25 GB/s from each")),
+            (Machine(8, 2), "auto", Finding("ranks", OK, "8 on GPUs", measured="1.25 GB/s from each")),
+            (Machine(1, 2), "cuda", Finding("ranks", OK, "one GPU, which has nobody to send to")),
+        ],
+    )
+    def test_who_sends(self, machine: Machine, device: str, expected: Finding, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local, "this_machine", lambda: machine)
+        assert network_check.ranks(device) == expected
+
+    def test_slow_ranks_are_a_warning_and_silent_ones_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(network_check, "measure_here", lambda ranks, kind: 0.01)
+        assert network_check.ranks("cpu").level == WARNING
+        monkeypatch.setattr(network_check, "measure_here", fail)
+        found = network_check.ranks("cpu")
+        assert (found.level, found.found) == (ERROR, "2 on the CPU do not reach each other: NCCL error")
+
+    def test_two_real_ranks(self) -> None:
+        assert bandwidth.measure_here(2, "cpu") > 0.01
+
+    def test_nodes_that_share_no_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bandwidth, "PATIENCE_S", 0.1)
+        with pytest.raises(OSError, match=r"is not one folder for all nodes"):
+            bandwidth.meet(tmp_path / "none" / "meeting", 1, 2)
+
+
+def fail(ranks: int, kind: str) -> float:
+    raise OSError("NCCL error")
+
+
+def test_the_node_that_differs_is_named() -> None:
+    def node(name: str, torch: str, clock: float = 0.0) -> Node:
+        return Node(name, clock, [Finding("packages", OK, torch, measured=name)])
+
+    alike = [node("n1", "torch 2.13"), node("n2", "torch 2.13"), node("n3", "torch 2.13")]
+    assert odd_ones(alike) == []
+    found = odd_ones([*alike, node("n4", "torch 2.11"), node("n5", "torch 2.13", clock=100.0)])
+    assert [finding.found for finding in found] == [
+        "n4 has torch 2.11, the others torch 2.13",
+        "clocks are up to 100 s apart; n1 is the last",
+    ]
+
+
+def test_nodes_survive_the_way_through_srun() -> None:
+    nodes = [
+        Node(name, 1.5, [Finding("disk", OK, "a: b"), Finding("MPI", WARNING, "x", "mend")]) for name in ("n1", "n2")
+    ]
+    first, second = (list(lines(node)) for node in nodes)
+    assert parse([first[0], second[0], second[1], first[1]]) == nodes
+
+
+def test_findings_are_shown_with_their_mend() -> None:
+    screen = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
+    screen.print(table([Finding("compiler", WARNING, "[none]", "apt-get install g++")]))
+    assert "warning  compiler  [none]  apt-get install g++" in screen.export_text()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.schema import ClusterConfig, Recipe
+from launch.ranks.local import ALONE, Machine, nodes_at, plan_ranks, this_machine
+
+LAPTOP = Machine(gpus=0, cores=8)
+SERVER = Machine(gpus=4, cores=32)
+
+
+def ranks(cluster: ClusterConfig, machine: Machine) -> int:
+    return len(plan_ranks(Recipe(cluster=cluster), Path("run"), [], machine))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "machine", "count"),
+    [
+        (ClusterConfig(), LAPTOP, 1),
+        (ClusterConfig(), SERVER, 4),
+        (ClusterConfig(device="cpu"), SERVER, 1),
+        (ClusterConfig(device="cuda"), SERVER, 4),
+        (ClusterConfig(ranks_per_node=2), LAPTOP, 2),
+        (ClusterConfig(ranks_per_node=2), SERVER, 2),
+        (ClusterConfig(ranks_per_node=6, device="cpu"), SERVER, 6),
+    ],
+)
+def test_one_rank_a_gpu_unless_the_recipe_says_otherwise(cluster: ClusterConfig, machine: Machine, count: int) -> None:
+    assert ranks(cluster, machine) == count
+
+
+@pytest.mark.parametrize(
+    ("cluster", "machine", "words"),
+    [
+        (ClusterConfig(device="cuda"), LAPTOP, "no GPU is visible"),
+        (ClusterConfig(ranks_per_node=5), SERVER, r"5 ranks, but 4 GPU\(s\)"),
+    ],
+)
+def test_gpus_that_are_not_there(cluster: ClusterConfig, machine: Machine, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        ranks(cluster, machine)
+
+
+def test_the_plan_in_full() -> None:
+    first, second = plan_ranks(
+        Recipe(cluster=ClusterConfig(ranks_per_node=2)), Path("runs/a b"), ["--resume", "auto"], LAPTOP
+    )
+    assert first.argv == (sys.executable, "-P", "-m", "pretrain", "runs/a b", "--resume", "auto")
+    assert first.log == Path("runs/a b/logs/rank_00000.log")
+    assert first.env == {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "4",
+        "PYTHONUNBUFFERED": "1",
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_BUFFER_SIZE": "2000",
+        "TORCH_FR_DUMP_TEMP_FILE": "runs/a b/logs/nccl_trace_rank_",
+    }
+    assert (second.argv, second.env) == (first.argv, first.env | {"RANK": "1", "LOCAL_RANK": "1"})
+
+
+def test_the_second_of_three_machines() -> None:
+    nodes = nodes_at("127.0.0.1:29500", 3, 1)
+    recipe = Recipe(cluster=ClusterConfig(ranks_per_node=2))
+    commands = plan_ranks(recipe, Path("run"), [], LAPTOP, nodes=nodes)
+    assert [command.log.name for command in commands] == ["rank_00002.log", "rank_00003.log"]
+    expected = {
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "6",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    assert commands[1].env.items() >= expected.items()
+    assert nodes_at(None, 1, 0) == ALONE
+
+
+@pytest.mark.parametrize(
+    ("rendezvous", "number", "words"),
+    [
+        (None, 0, "no host and port"),
+        ("10.0.0.1", 0, "no host and port"),
+        ("-o ProxyCommand=x:22", 0, "no host and port"),
+        ("a;b:22", 0, "no host and port"),
+        ("node:99999", 0, "no host and port"),
+        ("node:22", 2, "there are nodes 0 to 1"),
+    ],
+)
+def test_machines_that_cannot_meet_are_refused(rendezvous: str | None, number: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        nodes_at(rendezvous, 2, number)
+
+
+@pytest.mark.parametrize(("threads", "ranks_per_node", "expected"), [(0, 3, "2"), (0, 20, "1"), (5, 3, "5")])
+def test_threads_a_rank(threads: int, ranks_per_node: int, expected: str) -> None:
+    cluster = ClusterConfig(cpu_threads=threads, ranks_per_node=ranks_per_node)
+    assert plan_ranks(Recipe(cluster=cluster), Path("run"), [], LAPTOP)[0].env["OMP_NUM_THREADS"] == expected
+
+
+def test_the_cores_are_those_that_this_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert this_machine().cores == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_a_folder_named_like_a_package_does_not_shadow_ours(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").write_text("raise SystemExit('shadowed')")
+    argv = plan_ranks(Recipe(), tmp_path / "none", [], LAPTOP)[0].argv
+    ended = subprocess.run([*argv, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_no_one_else_is_given_the_port() -> None:
+    """While it is held, the kernel refuses it to others, and rank 0's store can listen on it."""
+    from launch.ranks.local import _held_port
+
+    with _held_port() as port:
+        with pytest.raises(OSError, match="in use"), socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+        with socket.socket() as store:
+            store.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            store.bind(("", port))
+            store.listen()
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+STORE = """
+import os
+from datetime import timedelta
+from torch.distributed import TCPStore
+port, rank = int(os.environ["MASTER_PORT"]), int(os.environ["RANK"])
+store = TCPStore(os.environ["MASTER_ADDR"], port, 2, is_master=rank == 0, timeout=timedelta(seconds=60))
+store.set(str(rank), "here")
+assert store.get(str(1 - rank)) == b"here"
+"""
+
+
+def test_torchs_store_listens_on_the_held_port(tmp_path: Path) -> None:
+    driver = """
+        import sys
+        from pathlib import Path
+        from launch.ranks.local import run
+        from launch.ranks.supervisor import RankCommand
+        argv = (sys.executable, "-c", sys.argv[1])
+        env = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        sys.exit(run([RankCommand(r, argv, env | {"RANK": str(r)}, Path(sys.argv[2], f"{r}.log")) for r in range(2)]))
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(driver), STORE, str(tmp_path / "logs")]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from configs.errors import UserError
+from launch.ranks.rank_address import RankAddress, expand_counts, own_addresses, reaches, slurm_address
+
+TASK = {
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "2",
+    "SLURM_STEP_NUM_TASKS": "6",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x3)",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "20000",
+}
+
+
+def test_slurm_task_becomes_torchruns_variables() -> None:
+    place = slurm_address(TASK)
+    assert place == RankAddress(5, 1, 6, 2, "127.0.0.1", 20_000)
+    assert place.variables() == {
+        "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "20000", "GLOO_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(TASK))
+def test_missing_variable_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        slurm_address({key: value for key, value in TASK.items() if key != name})
+
+
+@pytest.mark.parametrize(("text", "counts"), [("2", [2]), ("2(x3),1", [2, 2, 2, 1]), ("1,2(x2)", [1, 2, 2])])
+def test_counts_of_tasks(text: str, counts: list[int]) -> None:
+    assert expand_counts(text) == counts
+
+
+def test_loopback_is_the_last_resort() -> None:
+    addresses = own_addresses()
+    assert addresses[-1].startswith("127.")
+    assert not reaches("127.0.0.1", 1)

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.recipe import load_recipe
+from configs.schema import Recipe
+from launch.ranks.run_folder import await_recipe, differences, find_run, open_run
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+FIXED = (
+    "train.steps=1000",
+    "train.seed=42",
+    "train.global_batch_size=128",
+    "model.hidden_size=192",
+    "model.num_attention_heads=6",
+    "optimizer.warmup_steps=50",
+    "data.vocabulary.size=4096",
+)
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("demo", [*FIXED, *overrides])
+
+
+def open_and_save(*overrides: str, resume: str = "auto") -> Path:
+    """Open the run, as `train` does, and leave a checkpoint in it."""
+    with open_run(recipe(*overrides), resume) as run:
+        (run / "checkpoints" / "step_00000005").mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def refusal(overrides: Sequence[str] = (), resume: str = "auto") -> str:
+    with pytest.raises(UserError) as caught:
+        open_and_save(*overrides, resume=resume)
+    return str(caught.value)
+
+
+def test_the_folder_holds_the_resolved_recipe_with_its_documentation() -> None:
+    run = open_and_save("train.seed=7")
+    assert run == Path("runs/demo")
+    text = (run / "recipe.toml").read_text()
+    assert "# Seed of initial weights, data order and dropout." in text
+    assert find_run(run) == load_recipe(run).model_copy()
+    assert find_run(run).train.seed == 7
+
+
+def test_the_data_set_is_found_from_any_working_directory(tmp_path: Path) -> None:
+    assert find_run(open_and_save()).data.dataset == str(tmp_path / "datasets/demo")
+    assert find_run(open_and_save("name=b", "data.dataset=gs://bucket/set")).data.dataset == "gs://bucket/set"
+
+
+def test_the_same_recipe_goes_on() -> None:
+    assert open_and_save() == open_and_save()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "cluster.ranks_per_node=1",
+        "checkpoint.every_steps=7",
+        "optimizer.decay_steps=20",
+        "train.steps=2000",
+        "train.budget_min=20.0",
+        "train.zero_stage=3",
+        "train.micro_batch_size=8",
+        "train.log_every_steps=1",
+        "train.evaluate_every_steps=5",
+        "train.evaluate_rows=5",
+        "data.dataset=elsewhere",
+        "data.workers=3",
+    ],
+)
+def test_what_does_not_change_what_was_learned_may_change(change: str) -> None:
+    run = open_and_save()
+    open_and_save(change)
+    key, _, value = change.partition("=")
+    section, name = key.split(".")
+    assert str(getattr(getattr(find_run(run), section), name)).endswith(value)
+
+
+def test_another_recipe_is_refused_with_the_keys_that_differ() -> None:
+    run = open_and_save()
+    before = (run / "recipe.toml").read_bytes()
+    line = refusal(["train.seed=43", "model.hidden_size=240", "train.zero_stage=1", "data.vocabulary.size=500"])
+    assert line.startswith(
+        "runs/demo: this is a run of another recipe: "
+        "data.vocabulary.size 4096 -> 500, model.hidden_size 192 -> 240, train.seed 42 -> 43. "
+    )
+    assert "name=" in line
+    assert (run / "recipe.toml").read_bytes() == before
+
+
+def test_every_field_either_may_change_or_is_guarded() -> None:
+    """A new field is guarded unless somebody decides otherwise."""
+    assert differences(recipe(), recipe("optimizer.warmup_steps=3", "train.global_batch_size=3")) == {
+        "optimizer.warmup_steps": (50, 3),
+        "train.global_batch_size": (128, 3),
+    }
+
+
+def test_a_run_that_has_learned_nothing_yet_may_change_freely() -> None:
+    with open_run(recipe(), "auto") as run:
+        pass
+    open_and_save("train.seed=43", resume="never")
+    assert find_run(run).train.seed == 43
+
+
+def test_never_sets_aside_what_was_learned() -> None:
+    run = open_and_save()
+    learned = [path.name for path in (run / "checkpoints").iterdir()]
+    with open_run(recipe("train.seed=43"), "never"):
+        assert not (run / "checkpoints").exists()  # nor would a later start find it, if this one were killed now
+    assert [path.name for path in (run / "set_aside/01/checkpoints").iterdir()] == learned
+
+
+def test_a_checkpoint_that_is_not_there() -> None:
+    assert refusal(resume="runs/none").startswith("runs/none: no such checkpoint. ")
+    assert not Path("runs").exists()
+    run = open_and_save()
+    open_and_save(resume=str(run / "checkpoints/step_00000005"))
+
+
+def test_a_folder_of_something_else() -> None:
+    Path("runs/demo").mkdir(parents=True)
+    (Path("runs/demo") / "thesis.tex").touch()
+    assert refusal().startswith("runs/demo: this is not a run. ")
+    assert os.listdir("runs/demo") == ["thesis.tex"]
+    Path("runs/file").touch()
+    assert "this is not a run" in refusal(["name=file"])
+
+
+def test_a_place_that_cannot_be_written() -> None:
+    Path("file").touch()
+    assert "cannot write" in refusal(["runs=file"])
+    assert "cannot write" in refusal(["runs=/proc/none"])
+
+
+def test_no_such_run() -> None:
+    with pytest.raises(UserError, match="no such run"):
+        find_run(Path("runs/none"))
+
+
+def test_two_commands_do_not_train_in_one_folder() -> None:
+    with open_run(recipe(), "auto") as run:
+        before = (run / "recipe.toml").read_bytes()
+        line = refusal(["train.seed=43"])
+        assert f"another command trains here: process {os.getpid()} on" in line
+        assert (run / "recipe.toml").read_bytes() == before
+    open_and_save()
+
+
+HOLDER = """
+import os, sys, time
+from configs.recipe import load_recipe
+from launch.ranks.run_folder import opened
+with opened(load_recipe("demo"), "auto", for_child=sys.argv[1] == "execute"):
+    print("held", flush=True)
+    if sys.argv[1] == "execute":
+        os.execv(sys.executable, [sys.executable, "-c", "print('executed', flush=True); import time; time.sleep(600)"])
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["stay", "execute"])
+def test_the_lock_lives_and_dies_with_its_process(how: str) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, how], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    try:
+        for _ in range(2 if how == "execute" else 1):
+            holder.stdout.readline()
+        assert "another command trains here" in refusal()
+    finally:
+        holder.kill()
+        holder.communicate()
+    open_and_save()
+
+
+def test_other_ranks_wait_for_the_first() -> None:
+    def first_rank() -> None:
+        time.sleep(0.3)
+        open_and_save()
+
+    thread = threading.Thread(target=first_rank)
+    thread.start()
+    assert await_recipe(recipe(), patience_s=20) == Path("runs/demo")
+    thread.join()
+    with pytest.raises(UserError, match="rank 0 has not written this recipe"):
+        await_recipe(recipe("train.seed=1"), patience_s=0.2)

@@ -1,0 +1,347 @@
+"""Real processes, ended in every way: what the supervisor shows, returns, and leaves behind (nothing)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+DRIVER = """
+import json, os, sys
+from pathlib import Path
+from launch import supervisor
+from launch.ranks.local import run
+from launch.ranks.supervisor import RankCommand
+
+supervisor.STACKS_S = float(os.environ.get("STACKS_S", supervisor.STACKS_S))
+folder, programs = Path(sys.argv[1]), sys.argv[2:]
+sys.exit(run([
+    RankCommand(
+        rank, (sys.executable, "-u", "-c", program), {"RANK": str(rank)}, folder / f"rank_{rank:05}.log",
+        float(os.environ.get("PATIENCE_S", "inf")),
+    )
+    for rank, program in enumerate(programs)
+]))
+"""
+READY = "import os, pathlib; pathlib.Path(os.environ['FOLDER'], 'ready' + os.environ['RANK']).touch()\n"
+SLEEPS = READY + "import time; time.sleep(600)"
+DEAF = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+"""
+DEAF += SLEEPS
+SAVES = """
+import signal, sys, time
+asked = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda n, f: asked.append(n))
+"""
+SAVES += READY
+SAVES += """
+while not asked:
+    time.sleep(0.02)
+print('saved after', signal.Signals(asked[0]).name)
+sys.exit(75)
+"""
+
+
+class Launched:
+    """A supervisor in a process of its own, and its ranks."""
+
+    def __init__(self, folder: Path, *programs: str) -> None:
+        self.folder = folder
+        self.ranks = len(programs)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(folder), *map(textwrap.dedent, programs)],
+            env={**os.environ, "FOLDER": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 20
+        while not all((self.folder / f"ready{rank}").exists() for rank in range(self.ranks)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def descendants(self) -> list[psutil.Process]:
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
+
+    def end(self, within_s: float = 20) -> tuple[int, str, str, float]:
+        """Exit code, standard output, standard error, and the seconds that it took from now."""
+        start = time.monotonic()
+        out, err = self.process.communicate(timeout=within_s)
+        return self.process.returncode, out, err, time.monotonic() - start
+
+
+@pytest.fixture
+def left_behind() -> Iterator[list[psutil.Process]]:
+    """Processes that must be gone at the end of the test."""
+    processes: list[psutil.Process] = []
+    yield processes
+    _, alive = psutil.wait_procs(processes, timeout=2)
+    for process in alive:
+        process.kill()
+    assert alive == []
+
+
+def test_all_done_is_zero_and_rank_0_is_shown(tmp_path: Path) -> None:
+    code, out, err, _ = Launched(tmp_path, "print('from rank 0')", "print('from rank 1')").end()
+    assert (code, out, err) == (0, "from rank 0\n", "")
+    assert (tmp_path / "rank_00001.log").read_text() == "from rank 1\n"
+
+
+def test_logs_are_appended_and_only_the_new_part_is_shown(tmp_path: Path) -> None:
+    Launched(tmp_path, "print('first start')").end()
+    _, out, _, _ = Launched(tmp_path, "print('second start')").end()
+    assert out == "second start\n"
+    assert (tmp_path / "rank_00000.log").read_text() == "first start\nsecond start\n"
+
+
+def test_rank_0_is_shown_while_it_runs(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, "import time; print('step 1'); time.sleep(600)")
+    assert launched.process.stdout is not None
+    assert launched.process.stdout.readline() == "step 1\n"
+    launched.process.send_signal(signal.SIGINT)
+    launched.end()
+
+
+def test_ranks_share_one_free_port_of_the_loopback_address(tmp_path: Path) -> None:
+    listens = """
+        import os, socket
+        server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("", int(os.environ["MASTER_PORT"]))); server.listen()
+        server.accept()[0].sendall(b"met")
+    """
+    connects = """
+        import os, socket, time
+        for _ in range(100):
+            try: meeting = socket.create_connection(("127.0.0.1", int(os.environ["MASTER_PORT"])))
+            except ConnectionRefusedError: time.sleep(0.05)
+            else: break
+        assert meeting.recv(3) == b"met"
+    """
+    assert Launched(tmp_path, listens, connects).end()[0] == 0
+
+
+def test_a_crash_ends_the_others_and_is_told_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    crashes = READY + "import time; time.sleep(0.5); raise ValueError('the true cause')"
+    launched = Launched(tmp_path, SLEEPS, crashes, DEAF)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    code, out, err, seconds = launched.end()
+    assert code == 1
+    assert seconds < 7
+    assert err.count("Traceback") == 1
+    assert "ValueError: the true cause" in err
+    assert "rank 1 failed with exit code 1" in err
+    assert str(tmp_path / "rank_00001.log") in err
+    assert out == ""
+
+
+def test_the_cause_is_told_and_not_its_echo(tmp_path: Path) -> None:
+    """Rank 0 loses its connection because rank 1 fails, and even ends first: rank 1 is to blame."""
+    echo = "import time; time.sleep(0.5); raise RuntimeError('Connection closed by peer [127.0.0.1]')"
+    cause = """
+        import time, traceback
+        time.sleep(0.4)
+        try: raise KeyError('the true cause')
+        except KeyError: traceback.print_exc()
+        time.sleep(0.3)
+        raise SystemExit(1)
+    """
+    code, out, err, _ = Launched(tmp_path, echo, cause).end()
+    assert code == 1
+    assert "the true cause" in err
+    assert "closed by peer" not in out + err
+
+
+def test_ranks_that_fail_alike_and_end_slowly_are_told_once(tmp_path: Path) -> None:
+    """As torch does: seconds pass between a traceback and the end of the process."""
+    slow = "import atexit, time; atexit.register(time.sleep, 2); print('step 1'); raise TypeError('of every rank')"
+    code, out, err, _ = Launched(tmp_path, slow, slow).end()
+    assert code == 1
+    assert out == "step 1\n"
+    assert err.count("TypeError: of every rank") == err.count("Traceback") == 1
+
+
+def test_a_killed_rank_is_named_with_its_signal(tmp_path: Path) -> None:
+    echo = "import time; print('step 7'); time.sleep(1.2); raise RuntimeError('Connection reset by peer')"
+    killed = "import os, signal, time; time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)"
+    code, out, err, _ = Launched(tmp_path, echo, killed).end()
+    assert (code, out) == (1, "step 7\n")
+    assert "rank 1 was killed by SIGKILL" in err
+    assert "Traceback" not in err
+
+
+def test_a_user_error_of_every_rank_is_one_line(tmp_path: Path) -> None:
+    wrong = "import sys; sys.stderr.write('a warning\\nerror: no such data set. Make it.\\n'); sys.exit(2)"
+    code, out, err, _ = Launched(tmp_path, wrong, wrong).end()
+    assert (code, out, err) == (2, "", "error: no such data set. Make it.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_stop_reaches_the_ranks_which_save(tmp_path: Path, number: signal.Signals) -> None:
+    launched = Launched(tmp_path, SAVES, SAVES)
+    launched.wait_until_ready()
+    launched.process.send_signal(number)
+    code, out, err, seconds = launched.end()
+    assert (code, out, err) == (75, f"saved after {number.name}\n", "")
+    assert seconds < 4  # by themselves, not by force
+
+
+def test_ctrl_c_is_over_within_five_seconds(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, SAVES, DEAF)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    launched.process.send_signal(signal.SIGINT)
+    code, _, err, seconds = launched.end()
+    assert code == 130
+    assert seconds < 5
+    assert err == "stopped by SIGINT before all ranks had saved; a resume takes the last checkpoint\n"
+
+
+def test_a_second_ctrl_c_is_at_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, DEAF, DEAF)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    launched.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    launched.process.send_signal(signal.SIGINT)
+    code, _, _, seconds = launched.end()
+    assert code == 130
+    assert seconds < 1
+
+
+def test_ctrl_c_before_the_ranks_listen_shows_no_traceback(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, SLEEPS, SLEEPS)
+    launched.wait_until_ready()
+    launched.process.send_signal(signal.SIGINT)
+    code, out, err, _ = launched.end()
+    assert code == 130
+    assert "Traceback" not in out + err
+
+
+def test_a_stop_that_kills_unprepared_ranks_says_so(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, SLEEPS)
+    launched.wait_until_ready()
+    launched.process.send_signal(signal.SIGTERM)
+    code, _, err, _ = launched.end()
+    assert code == 128 + signal.SIGTERM
+    assert err.startswith("stopped by SIGTERM before")
+
+
+def test_a_failure_while_stopping_is_told(tmp_path: Path) -> None:
+    fails = SAVES.replace("sys.exit(75)", "raise OSError(28, 'No space left on device')")
+    launched = Launched(tmp_path, SAVES, fails)
+    launched.wait_until_ready()
+    launched.process.send_signal(signal.SIGTERM)
+    code, _, err, _ = launched.end()
+    assert code == 1
+    assert "No space left on device" in err
+
+
+def test_sigkill_of_the_supervisor_takes_the_ranks_along(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, DEAF, DEAF)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    assert len(left_behind) == 2
+    launched.process.kill()
+    launched.end()
+
+
+def test_what_a_rank_started_ends_with_it(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    parent = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    launched = Launched(tmp_path, parent + SLEEPS, SLEEPS)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    assert len(left_behind) == 3
+    launched.process.send_signal(signal.SIGTERM)
+    launched.end()
+
+
+def test_a_stopped_rank_ends_too(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, SLEEPS, SLEEPS)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    left_behind[0].suspend()
+    left_behind[1].kill()
+    code, _, err, seconds = launched.end()
+    assert code == 1
+    assert "was killed by SIGKILL" in err
+    assert seconds < 6
+
+
+def test_a_lost_console_does_not_end_the_run(tmp_path: Path) -> None:
+    program = READY + "import time\nfor step in range(20): print('step', step); time.sleep(0.05)"
+    launched = Launched(tmp_path, program)
+    assert launched.process.stdout is not None
+    launched.process.stdout.close()
+    assert launched.process.wait(20) == 0
+    assert (tmp_path / "rank_00000.log").read_text().endswith("step 19\n")
+
+
+HANGS = """
+import faulthandler, os, signal
+faulthandler.register(signal.SIGUSR2)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+"""
+HANGS += SLEEPS
+
+
+def test_a_rank_that_stays_stopped_ends_the_run_and_all_show_their_stacks(
+    tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATIENCE_S", "1")
+    launched = Launched(tmp_path, HANGS, HANGS)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    left_behind[0].suspend()
+    code, _, err, _ = launched.end()
+    assert code == 1
+    assert "rank 0 was stopped by somebody, and ended after 1 s" in err
+    for rank in (0, 1):
+        assert "most recent call first" in (tmp_path / f"rank_{rank:05}.log").read_text()
+
+
+def test_a_rank_that_hangs_when_a_scheduler_ends_it_shows_its_stacks(
+    tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster each rank has a supervisor of its own, and hears of another one's failure by SIGTERM."""
+    monkeypatch.setenv("STACKS_S", "0.5")
+    launched = Launched(tmp_path, "import faulthandler, signal\nfaulthandler.register(signal.SIGUSR2)\n" + DEAF)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    launched.process.send_signal(signal.SIGTERM)
+    log = tmp_path / "rank_00000.log"
+    deadline = time.monotonic() + 20
+    while "most recent call first" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    launched.process.kill()
+    launched.end()
+
+
+def test_a_rank_that_is_stopped_for_a_moment_goes_on(
+    tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATIENCE_S", "60")
+    launched = Launched(tmp_path, SAVES)
+    launched.wait_until_ready()
+    left_behind += launched.descendants()
+    left_behind[0].suspend()
+    time.sleep(0.5)
+    left_behind[0].resume()
+    left_behind[0].terminate()
+    assert launched.end()[0] == 75

@@ -1,0 +1,138 @@
+"""Export and import, on runs that no training has made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]  # comes without types
+import pytest
+import torch
+
+import launch.transfer.huggingface
+from configs.errors import UserError
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import TrainConfig
+from launch.transfer.huggingface import export_run, import_model, new_pieces, real_rows
+from pretrain.data.dataset import open_dataset
+from pretrain.huggingface.conversion import to_hugging_face
+from pretrain.huggingface.pretrained import load_pretrained
+from tests.pretrain.runs import VOCAB, some_model, write_run
+
+FILES = ["MODEL_CARD.md", "config.json", "curves.png", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path, some_model())
+
+
+def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_run(run, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == [*FILES, "vocab.txt"]
+    said = capsys.readouterr().out
+    assert "on 16 real rows differ by at most" in said
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "| 7 | 0.7143 |" in card
+    assert "| 8 |" not in card  # beyond the checkpoint
+    assert "masked-LM loss: 2.0000 nats; knowing only the tokens' frequencies: 4.0000" in card
+    assert str(tmp_path) not in card
+    titles = re.findall(r"^## (\w+)", card, re.MULTILINE)
+    assert titles == ["Data", "Training", "Evaluation", "Curves", "Limits", "Recipe"]
+    assert "started from: random weights" in card
+
+
+def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out")
+    batch = real_rows(open_dataset(str(tmp_path / "dataset"), TrainConfig()))
+    assert len(batch) == 16
+    assert (batch.input_ids[batch.masked_positions] == VOCAB.ids["[MASK]"]).all()
+    assert (batch.token_type_ids[batch.offsets[:-1]] == 0).all()
+    assert (batch.token_type_ids[batch.offsets[1:] - 1] == 1).all()
+    losses = [load_pretrained(place).model().eval()(batch)[0] for place in (run, tmp_path / "out")]
+    assert torch.equal(*losses)
+
+
+def test_an_export_of_a_checkpoint_and_without_held_out_rows(tmp_path: Path) -> None:
+    run = write_run(tmp_path, some_model(), held_out=0)
+    export_run(run / "checkpoints" / "step_00000007", tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_a_data_set_at_a_url_gives_vocabulary_and_rows(run: Path, tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    store.put(str(tmp_path / "dataset"), "/exported", recursive=True)
+    try:
+        shutil.rmtree(tmp_path / "dataset")
+        overrides = ["data.dataset=memory://exported", f"train.stage_in={tmp_path / 'stage'}"]
+        write_recipe(load_recipe(run, overrides), run / "recipe.toml")
+        export_run(run, tmp_path / "out")
+        assert load_pretrained(tmp_path / "out").vocabulary == VOCAB
+    finally:
+        store.rm("/exported", recursive=True)
+
+
+def test_an_export_that_differs_leaves_nothing_behind(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapping that swaps two layers' biases, there and back, would pass our own reader; transformers finds it."""
+
+    def swapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return to_hugging_face({other.get(name, name): weight for name, weight in weights.items()})
+
+    names = [f"bert.encoder.{layer}.feed_out.bias" for layer in (0, 1)]
+    other = dict(zip(names, reversed(names), strict=True))
+    monkeypatch.setattr("pretrain.huggingface.folder.to_hugging_face", swapped)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(UserError, match="not what is read back"):
+        export_run(run, tmp_path / "out")
+    monkeypatch.setattr(launch.transfer.huggingface, "_check_read_back", lambda *_: None)
+    with pytest.raises(UserError, match="transformers' outputs differ by"):
+        export_run(run, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_model_of_masked_words_alone_has_no_sentence_head(tmp_path: Path) -> None:
+    export_run(write_run(tmp_path, some_model(objective="none")), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+    assert load_pretrained(tmp_path / "out").missing_parts == ["bert.pooler", "next_sentence"]
+
+
+def test_an_export_onto_something_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="there is something of this name"):
+        export_run(run, tmp_path / "out")
+
+
+def test_an_import_makes_a_run_that_starts_from_the_model(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_run(run, tmp_path / "out")
+    (tmp_path / "words.txt").write_text("Riverbank\n\n##ed\nthe\nriverbank\n")
+    overrides = ["name=domain", f"runs={tmp_path}", "data.max_seq_length=32", "model.hidden_dropout_prob=0.2"]
+    import_model(tmp_path / "out", "demo", overrides, tmp_path / "words.txt")
+    made = tmp_path / "domain"
+    recipe = load_recipe(made)
+    assert (recipe.model.hidden_size, recipe.model.hidden_dropout_prob) == (16, 0.2)
+    assert recipe.data.vocabulary.file == str(made / "vocab.txt")
+    assert (made / "vocab.txt").read_text().splitlines() == [*VOCAB.pieces, "riverbank", "##ed"]
+    start = load_pretrained(Path(recipe.train.initialise_from or ""))
+    assert all(torch.equal(start.weights[name], weight) for name, weight in some_model().named_parameters())
+    write_recipe(load_recipe(run, [f"train.initialise_from={recipe.train.initialise_from}"]), run / "recipe.toml")
+    export_run(run, tmp_path / "again")
+    assert "started from: `out`" in (tmp_path / "again" / "MODEL_CARD.md").read_text()
+    assert "2 word pieces added" in capsys.readouterr().out
+    with pytest.raises(UserError, match="there is something of this name"):
+        import_model(tmp_path / "out", "demo", overrides, None)
+
+
+def test_word_pieces_that_no_text_can_give_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("good\nCOVID-19\n")
+    with pytest.raises(UserError, match=r"words\.txt, line 2: 'COVID-19' is not one word"):
+        new_pieces(path, VOCAB)
+    with pytest.raises(UserError, match="cannot read the word pieces"):
+        new_pieces(tmp_path / "none", VOCAB)

@@ -1,0 +1,111 @@
+"""What a reader of the page sees, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from preprocessing.corpus.wikitext import plain_text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("Plain text.", "Plain text."),
+        ("'''Bold''' and ''italic'' and '''''both'''''.", "Bold and italic and both."),
+        ("A [[link]], a [[Page (x)|label]], [[dog]]s, [[Page#Part]], [[:Category:Dogs]].",
+         "A link, a label, dogs, Page, Category:Dogs."),
+        ("See [http://a.org the site] and [http://b.org] and http://c.org", "See the site and and"),
+        ("One.<ref>No.</ref> Two.<ref name=\"a/b\" /> Three.<ref name=x>{{cite web|url=y}}</ref>", "One. Two. Three."),
+        ("Odd <ref name=O'Neil>note</ref> end", "Odd end"),
+        ("Before <!-- hidden\nlines --> after", "Before after"),
+        ("{{Infobox person|name=[[X]]|born={{birth|1}}}}\nText.", "Text."),
+        ("A {{nowrap|kept}} {{lang|fr|mot}} {{lang-de|Wort}} {{unknown|gone}} word.", "A kept mot Wort word."),
+        ("It is {{convert|5|km|mi}} or {{convert|5|to|7|km|mi}} long.", "It is 5 km or 5 to 7 km long."),
+        ("{{as of|2014}}, and {{as of|2015|lc=y}}, {{frac|1|2}} {{frac|3}} {{frac|2|1|2}}",
+         "As of 2014, and as of 2015, 1/2 1/3 2 1/2"),
+        ("1990{{ndash}}1995 {{c.|1900}} {{frac}}", "1990–1995 c. 1900"),
+        ("[[File:A.jpg|thumb|200px|A [[caption]].]]Text.", "Text."),
+        ("[[Файл:Снимка.jpg|мини|Надпис]]Текст.", "Текст."),
+        ("Text.\n[[Category:Dogs|*]]\n[[de:Hund]]\n[[Категория:Кучета]]", "Text."),
+        ("{| class=\"x\"\n|-\n! A !! B\n|-\n| 1 || 2\n|}\nText.", "Text."),
+        ("<gallery>\nA.jpg|x\n</gallery><math>\\frac{a}{2}</math>Text.", "Text."),
+        ("* one\n** two\n# three\n: four\n; five", "one\ntwo\nthree\nfour\nfive"),
+        ("H<sub>2</sub>O and <code>x</code>, <br/>new line", "H2O and x,\nnew line"),
+        ("A&nbsp;B &amp; C &mdash; D", "A B & C — D"),
+        ("__NOTOC__\nText. __NOEDITSECTION__", "Text."),
+        ("Name ({{IPAc-en|x}}; born 1900) and ( ) and ({{x}}, {{y}}) end , stop .",
+         "Name (born 1900) and and end, stop."),
+        ("Born {{x}}, {{y}}, died", "Born, died"),
+        ("* {{cite}}, vol. 3", "vol. 3"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_markup(wikitext: str, text: str) -> None:
+    assert plain_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        # Lines that follow one another are one paragraph, so that no sentence ends at the end of a line.
+        ("It is used\nfor much.\nAnd more.\n\nNew.\n* item\n* item b\nAfter.",
+         "It is used for much. And more.\nNew.\nitem\nitem b\nAfter."),
+        ("One:\n{|\n| cell\n|}\ntwo.", "One:\ntwo."),
+        ("First<br>second\nthird.", "First\nsecond third."),
+        ("<poem>\nA line,\nanother.\n</poem>", "A line,\nanother."),
+        ("Code:\n a = 1x\n b = 2x\nText.", "Code:\na = 1x\nb = 2x\nText."),
+        ("; Blocking : A schedule\n; Alone\n: Its meaning", "Blocking: A schedule\nAlone\nIts meaning"),
+        # Formulas: the simplest are read, others leave no hole in the punctuation.
+        ("where <math>A</math> is and <math>v_k</math>, <math>f=f(x)</math>.", "where A is and vk, f=f(x)."),
+        ("Thus, <math>\\sum x</math>. The ratio is:\n<math>\\frac 1 2</math>,\nwhere", "Thus. The ratio is: where"),
+        ("{{math|''x'' {{=}} 1}} and {{mvar|y}}", "x = 1 and y"),
+        # Templates within sentences.
+        ("As per {{harvtxt|Spracklen|2008}} and {{harvtxt|A|B|C|1990|p=3}}.",
+         "As per Spracklen (2008) and A, B & C (1990)."),
+        ("A vowel, such as {{IPA|/a/}}, ({{IPA|fr|abc|lang}}) is", "A vowel, such as /a/, is"),
+        ("''Aikido'' ({{Nihongo|way|合気道|aikidō}}, {{nihongo||銃剣|jūken}})",
+         "Aikido (way (合気道, aikidō), 銃剣 (jūken))"),
+        ("{{chem|H|2|O}} and {{chem2|CO2}}, {{chem|C|''n''|H|2''n''+2}}", "H2O and CO2, CnH2n+2"),
+        ("roughly {{val|6.241|e=18}} and {{val|5|u=km}}", "roughly 6.241×1018 and 5 km"),
+        ("with {{HMS|Ajax|22|6}} and the {{USS|Hornet|CV-12|6}}", "with HMS Ajax and the USS Hornet"),
+        ("({{formatnum: 3003}} m)", "(3003 m)"),
+        ("drawing on {{bibleref|Mark|3:25|9}}", "drawing on Mark 3:25"),
+        ("({{OldStyleDate|February 2|1905|January 20}} – 1982)", "(February 2 1905 – 1982)"),
+        ("Says:\n{{quote|text=So it is.|author=X}}\nHe says {{quote|1=More.}}", "Says:\nSo it is.\nHe says\nMore."),
+        ("({{rtl-lang|ar|الكيمياء}}), {{Script|Copt|Ⲁ ⲁ}} {{resize|120%|big}}", "(الكيمياء), Ⲁ ⲁ big"),
+        ("'knowing.{{' \"}} Then{{snd}}{{thinsp}}x{{sfrac|1|2}}", "'knowing.'\" Then – x 1/2"),
+        ("{{Lang|de|\n  Wort\n}} {{lang_de | Haus}}", "Wort"),
+        # What is left of a note is no line of its own.
+        ("Text.\n: <sup>1</sup> {{unknown}}", "Text."),
+        # Magic words, and pages that only point elsewhere.
+        ("{{DISPLAYTITLE:''x''}}{{DEFAULTSORT:X}}{{CURRENTYEAR}}Text.{{pp-protected}}", "Text."),
+        ("'''A''' may refer to:\n* [[A (x)]], one\n* [[A (y)|A]]\n{{disambiguation}}",
+         "A may refer to:\nA (x), one\nA"),
+        # Chinese words by region.
+        ("-{zh-hans:软件; zh-hant:軟體}-很好-{H|zh-cn:甲;zh-tw:乙}-，-{里}-", "软件很好，里"),
+    ],
+)  # fmt: skip
+def test_what_real_articles_have(wikitext: str, text: str) -> None:
+    assert plain_text(wikitext) == text
+
+
+def test_headings_stand_on_lines_of_their_own_over_text_only() -> None:
+    page = "Lead.\n== A ==\n=== B ===\nText.\n=== C ===\n{{reflist}}\n== D ==\n\n== E ==\nMore.\n=== F ===\nEnd."
+    assert plain_text(page).split("\n") == ["Lead.", "A", "B", "Text.", "E", "More.", "F", "End."]
+
+
+def test_apparatus_is_left_out_with_what_is_below_it() -> None:
+    page = (
+        "Lead.\n== See also ==\n* [[X]]\n=== Lists ===\n* [[Y]]\n== Life ==\nText.\n==External links==\n* [http://a A]"
+    )
+    assert plain_text(page).split("\n") == ["Lead.", "Life", "Text."]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["{| never closed\n| cell", "[[File:A.jpg|thumb|never closed", "{{never closed|x", "'''never closed", "<ref>x"],
+)
+def test_broken_markup_leaves_the_rest_readable(broken: str) -> None:
+    lines = plain_text(f"First paragraph.\n\n{broken}").split("\n")
+    assert lines[0] == "First paragraph."
+    assert not any(mark in line for line in lines for mark in ("{{", "[[", "{|", "'''", "<"))

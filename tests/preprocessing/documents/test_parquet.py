@@ -1,0 +1,140 @@
+"""Parquet's rows, each once wherever the file is cut; memory that does not grow with a row group; what is no text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, strategies as st
+
+from configs.errors import UserError
+from preprocessing.documents.input_files import ReadCounter
+from preprocessing.documents.parquet import parquet_rows
+
+
+def write(path: Path, texts: Any, kind: pa.DataType | None = None, **options: Any) -> Path:
+    column = texts if isinstance(texts, pa.Array) else pa.array(texts, kind or pa.string())
+    others = {"id": pa.array(range(len(column))), "nested": pa.array([{"a": 1, "b": [2]}] * len(column))}
+    pq.write_table(pa.table({**others, "text": column}), path, **options)
+    return path
+
+
+def read(path: Path, cuts: tuple[int, ...] = (), column: str = "text") -> list[tuple[int, bytes | None]]:
+    size = path.stat().st_size
+    bounds = [0, *sorted({cut for cut in cuts if 0 < cut < size}), size]
+    return [
+        row for start, end in pairwise(bounds) for row in parquet_rows(str(path), start, end, column, ReadCounter())
+    ]
+
+
+@given(st.lists(st.text(max_size=30) | st.none(), max_size=20), st.integers(1, 7), st.data())
+def test_rows_are_given_once_wherever_the_file_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str | None], group_rows: int, data: st.DataObject
+) -> None:
+    path = write(tmp_path_factory.mktemp("cut") / "a.parquet", texts, row_group_size=group_rows)
+    cuts = tuple(data.draw(st.lists(st.integers(0, path.stat().st_size), max_size=4)))
+    expected = [(row, None if text is None else text.encode()) for row, text in enumerate(texts)]
+    assert read(path, cuts) == expected
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_compression_and_dictionaries(tmp_path: Path, compression: str, use_dictionary: bool) -> None:
+    texts = ["one", "two", "one"] * 500
+    path = write(tmp_path / "a.parquet", texts, compression=compression, use_dictionary=use_dictionary)
+    assert [text for _, text in read(path)] == [text.encode() for text in texts]
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+def test_other_columns_of_text(tmp_path: Path, kind: pa.DataType) -> None:
+    assert read(write(tmp_path / "a.parquet", pa.array(["one", None, "two"]).cast(kind))) == [
+        (0, b"one"), (1, None), (2, b"two"),
+    ]  # fmt: skip
+
+
+def test_bytes_that_are_no_utf8_come_through(tmp_path: Path) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"bro\xffken"]).buffers())
+    assert read(write(tmp_path / "a.parquet", broken)) == [(0, b"bro\xffken")]
+
+
+def test_row_group_is_read_page_by_page(tmp_path: Path) -> None:
+    texts = [f"{row} " * 2_000 for row in range(4_000)]
+    path = write(tmp_path / "a.parquet", texts, compression="zstd", use_dictionary=False, write_batch_size=64)
+    assert pq.ParquetFile(path).num_row_groups == 1
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - before for _ in parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
+    assert most < sum(map(len, texts)) / 4
+
+
+def test_long_rows_are_given_a_few_at_a_time(tmp_path: Path) -> None:
+    texts = [f"{row} " * 500_000 for row in range(64)]
+    path = write(tmp_path / "a.parquet", texts, compression="zstd", use_dictionary=False, write_batch_size=1)
+    assert pq.ParquetFile(path).num_row_groups == 1
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - before for _ in parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
+    assert most < sum(map(len, texts)) * 0.6  # some 16 MiB as Arrow and as binary, of 93 MB
+
+
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_page_that_would_fill_the_memory_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_dictionary: bool
+) -> None:
+    texts = [f"{row} " * 60_000 for row in range(20)]
+    path = write(tmp_path / "a.parquet", texts, use_dictionary=use_dictionary)
+    monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 22)
+    assert len(read(path)) == 20
+    monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="a page of 2 MiB, which is more than 1 and is unpacked whole") as raised:
+        read(path)
+    assert (raised.value.place, "write_batch_size" in raised.value.mend) == (str(path), True)
+
+
+def test_page_that_would_fill_the_memory_is_found_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["short"] * 1_000 + ["long " * 400_000, "short"]
+    path = write(tmp_path / "a.parquet", texts, use_dictionary=False, write_batch_size=1, compression="zstd")
+    monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="a page of 1 MiB"):
+        next(parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
+
+
+def test_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", ["one"])
+    with pytest.raises(UserError, match="no column 'body'") as raised:
+        read(path, column="body")
+    assert (raised.value.place, "id, nested, text" in raised.value.mend) == (str(path), True)
+
+
+def test_column_without_text_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'id' holds no text, but int64"):
+        read(write(tmp_path / "a.parquet", ["one"]), column="id")
+
+
+@pytest.mark.parametrize("kept", [3, 100, -1, -300])
+def test_truncated_file_is_an_error(tmp_path: Path, kept: int) -> None:
+    path = write(tmp_path / "a.parquet", [f"text {row}" for row in range(1_000)])
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match="damaged or truncated, or is none") as raised:
+        read(path)
+    assert raised.value.place == str(path)
+
+
+def test_damaged_page_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [f"text {row}" for row in range(1_000)], write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[pq.ParquetFile(path).metadata.row_group(0).column(3).data_page_offset + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        read(path)
+
+
+def test_what_is_no_parquet_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_text("plain text " * 100)
+    with pytest.raises(UserError, match="or is none"):
+        read(path)

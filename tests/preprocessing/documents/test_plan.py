@@ -1,0 +1,160 @@
+"""The plan is a function of names, sizes and the recipe; it leaves no byte out and makes no crumbs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, strategies as st
+
+from configs.schema import CorpusConfig, DataConfig
+from preprocessing.documents.input_files import SourceFile
+from preprocessing.documents.plan import FileSpan, Plan, make_plan
+
+GROUP = 1_000
+
+
+def plan(*files: SourceFile, kind: str = "text", group_bytes: int = GROUP) -> Plan:
+    corpus = CorpusConfig.model_validate({"paths": ["p"], "format": kind})
+    return make_plan([files], DataConfig(corpora=[corpus], group_bytes=group_bytes))
+
+
+def spans(made: Plan) -> list[list[tuple[str, int, int | None]]]:
+    return [[(span.path, span.start, span.end) for span in item.spans] for item in made.items]
+
+
+def test_large_file_is_cut_into_even_ranges() -> None:
+    assert spans(plan(SourceFile("a", 3_100))) == [[("a", 0, 1033)], [("a", 1033, 2066)], [("a", 2066, 3100)]]
+
+
+def test_small_files_share_an_item() -> None:
+    made = plan(*(SourceFile(name, 200) for name in "abcdefg"))
+    assert [[span.path for span in item.spans] for item in made.items] == [["a", "b", "c"], ["d", "e", "f", "g"]]
+
+
+def test_compressed_file_is_one_span_and_counts_for_more() -> None:
+    made = plan(SourceFile("a.gz", 50_000), SourceFile("b.bz2", 100), SourceFile("c.xz", 100), SourceFile("d.zst", 10))
+    assert spans(made) == [[("a.gz", 0, None)], [("b.bz2", 0, None), ("c.xz", 0, None), ("d.zst", 0, None)]]
+    assert made.items[0].weight == 200_000
+    assert made.items[0].size == 50_000
+
+
+def test_items_are_numbered_in_order() -> None:
+    assert [item.name for item in plan(SourceFile("a", 2_900)).items] == ["00000", "00001", "00002"]
+
+
+def test_empty_files_and_no_files_make_no_items() -> None:
+    assert plan().items == ()
+    assert plan(SourceFile("a", 0), SourceFile("b.gz", 0)).items == ()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5_000)), max_size=30))
+def test_every_byte_is_in_one_span_and_no_item_is_a_crumb(drawn: list[tuple[bool, int]]) -> None:
+    files = [SourceFile(f"{number:03}{'.gz' if packed else ''}", size) for number, (packed, size) in enumerate(drawn)]
+    made = plan(*files)
+    in_order = [span for item in made.items for span in item.spans]
+    for file in files:
+        of_file = [span for span in in_order if span.path == file.path]
+        assert sum(span.size for span in of_file) == file.size
+        if of_file and of_file[0].end is not None:
+            assert (of_file[0].start, of_file[-1].end) == (0, file.size)
+            assert all(one.end == other.start for one, other in pairwise(of_file))
+            assert max(span.size for span in of_file) <= 1.5 * GROUP
+    assert [span.path for span in in_order] == sorted(span.path for span in in_order)
+    assert len(made.items) <= 1 or min(item.weight for item in made.items) >= GROUP / 2
+    assert made.input_bytes == sum(file.size for file in files)
+
+
+def test_same_files_give_the_same_plan() -> None:
+    files = [SourceFile("x/a", 5_000), SourceFile("x/b.gz", 70)]
+    assert plan(*files) == plan(*files)
+
+
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [
+        ([SourceFile("x/a", 5_001), SourceFile("x/b", 70)], "text"),
+        ([SourceFile("x/a", 5_000), SourceFile("x/c", 70)], "text"),
+        ([SourceFile("x/b", 70), SourceFile("x/a", 5_000)], "text"),
+        ([SourceFile("x/a", 5_000)], "text"),
+        ([SourceFile("x/a", 5_000), SourceFile("x/b", 70)], "jsonl"),
+    ],
+)
+def test_input_digest_tells_other_input(other: list[SourceFile], kind: str) -> None:
+    files = [SourceFile("x/a", 5_000), SourceFile("x/b", 70)]
+    assert plan(*other, kind=kind).input_digest != plan(*files).input_digest
+
+
+def test_input_digest_does_not_hang_on_folders_or_groups() -> None:
+    here, there = SourceFile("/data/x/a", 5_000), SourceFile("gs://bucket/y/a", 5_000)
+    assert plan(here).input_digest == plan(there).input_digest == plan(here, group_bytes=2_000).input_digest
+
+
+def test_json_field_is_part_of_the_input() -> None:
+    def digest(field: str) -> str:
+        corpus = CorpusConfig(paths=["p"], format="jsonl", text_field=field)
+        return make_plan([[SourceFile("a", 9)]], DataConfig(corpora=[corpus])).input_digest
+
+    assert digest("text") != digest("body")
+
+
+def test_items_are_plain_values() -> None:
+    item = plan(SourceFile("a", 10), SourceFile("b.gz", 10)).items[0]
+    table = json.loads(json.dumps(dataclasses.asdict(item)))
+    assert tuple(FileSpan(**span) for span in table["spans"]) == item.spans
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_file_that_is_a_document_is_never_cut(name: str) -> None:
+    assert spans(plan(SourceFile(name, 50_000), kind="files")) == [[(name, 0, None)]]
+
+
+def test_parquet_is_cut_and_expected_to_hold_more_text() -> None:
+    made = plan(SourceFile("a.parquet", 2_000), kind="parquet")
+    assert spans(made) == [[("a.parquet", 0, 1_000)], [("a.parquet", 1_000, 2_000)]]
+    assert [item.weight for item in made.items] == [4_000, 4_000]
+
+
+@pytest.mark.parametrize(("weight", "items"), [(0.25, [["a", "b"], ["c", "d"]]), (1.0, ["a", "b", "c", "d"])])
+def test_what_is_taken_more_often_weighs_more(weight: float, items: list[str]) -> None:
+    corpus = CorpusConfig(paths=["p"], format="text", weight=weight)
+    files = [SourceFile(name, 1_000) for name in "abcd"]
+    made = make_plan([files], DataConfig(corpora=[corpus], group_bytes=1_000))
+    assert [[span.path for span in item.spans] for item in made.items] == [list(names) for names in items]
+    assert made.items[0].weight == round(1_000 * weight) * len(made.items[0].spans)
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "items"), [(3, 1), (7, 2), (40, 10), (64, 16), (102, 16), (640, 16), (1_024, 16), (2_048, 32)]
+)
+def test_small_corpus_is_cut_finer_so_that_several_workers_end_together(megabytes: int, items: int) -> None:
+    assert len(plan(SourceFile("a", megabytes * 1_000_000), group_bytes=64_000_000).items) == items
+    many = [SourceFile(f"{number:04}", 1_000_000) for number in range(megabytes)]
+    weights = [item.weight for item in plan(*many, group_bytes=64_000_000).items]
+    assert len(weights) >= items
+    assert max(weights[:-1], default=0) <= 64_000_000
+    assert max(weights) <= 2 * min(weights)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b.gz"]), st.integers(0, 50_000)), max_size=12),
+    st.sampled_from(["text", "sentences", "files", "jsonl", "parquet", "wikipedia", "wikiextractor"]),
+    st.integers(1_000, 60_000),
+    st.floats(0.1, 10.0),
+)
+def test_spans_partition_the_corpus_whatever_its_format_and_the_size_of_groups(
+    drawn: list[tuple[str, int]], kind: str, group_bytes: int, weight: float
+) -> None:
+    corpus = CorpusConfig.model_validate({"paths": ["p"], "format": kind, "weight": weight})
+    files = [SourceFile(f"{number:02}{name}", size) for number, (name, size) in enumerate(drawn)]
+    config = DataConfig(corpora=[corpus], group_bytes=group_bytes)
+    made = make_plan([files], config)
+    assert made == make_plan([list(files)], config)
+    covered = [(span.path, span.start, span.start + span.size) for item in made.items for span in item.spans]
+    expected = [file for file in files if file.size]
+    sizes = {file.path: file.size for file in files}
+    assert [path for path, start, _ in covered if start == 0] == [file.path for file in expected]
+    assert [end for path, _, end in covered if end == sizes[path]] == [file.size for file in expected]
+    assert all(one[2] == other[1] for one, other in pairwise(covered) if one[0] == other[0])

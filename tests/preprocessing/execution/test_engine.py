@@ -1,0 +1,182 @@
+"""The same bytes from any engine: Beam's job service, a Dask cluster; and errors reach the user as they were."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configs.errors import UserError
+from preprocessing.documents.progress import Progress
+from preprocessing.execution.engine import BeamEngine
+from preprocessing.pipeline import prepare
+from tests.preprocessing.corpora import digests, small_config
+
+DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
+
+
+@contextmanager
+def running(*argv: str) -> Iterator[psutil.Popen]:
+    """A server, killed with its children at the end."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # Beam's pool starts `python`
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = psutil.Popen([sys.executable, "-m", *argv], env={**os.environ, "PATH": path}, **quiet)
+    try:
+        yield process
+    finally:
+        with suppress(psutil.NoSuchProcess):  # a test has killed it
+            for child in [*process.children(recursive=True), process]:
+                with suppress(psutil.NoSuchProcess):  # it ends just now
+                    child.kill()
+        process.wait()
+
+
+def await_file(path: Path) -> str:
+    end = time.monotonic() + 60
+    while not path.is_file() or not path.read_text():
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.05)
+    return path.read_text()
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def await_port(port: int) -> None:
+    end = time.monotonic() + 60
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+            return
+        assert time.monotonic() < end, f"nobody listens at {port}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Beam's job service in Python and its pool of workers; gives the options that lead to them."""
+    folder = tmp_path_factory.mktemp("job-server")
+    port, pool = folder / "port", free_port()
+    argv = ("--port_file", str(port), "--staging_dir", str(folder / "staging"))
+    with (
+        running("apache_beam.runners.portability.local_job_service_main", *argv),
+        running("apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"),
+    ):
+        await_port(pool)
+        external = ("--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}")
+        yield (f"--job_endpoint=localhost:{await_file(port)}", *external)
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[psutil.Popen]]]:
+    """A scheduler and two workers, each a process; gives the scheduler's file and the workers."""
+    pytest.importorskip("distributed")
+    folder = tmp_path_factory.mktemp("dask")
+    file = folder / "scheduler.json"
+    at = ("--scheduler-file", str(file), "--no-dashboard")
+    worker = ("distributed.cli.dask_worker", *at, "--nthreads=1", "--no-nanny", f"--local-directory={folder}")
+    with running("distributed.cli.dask_scheduler", *at, "--port=0"):
+        await_file(file)
+        with running(*worker) as first, running(*worker) as second:
+            yield str(file), [first, second]
+
+
+def test_portable_job_service_makes_the_same_bytes(
+    tmp_path: Path, corpus: Path, whole: dict[str, str], job_server: tuple[str, ...]
+) -> None:
+    """Three processes: this one, Beam's job service, and a pool of workers as on a node of Flink's or Spark's."""
+    config = small_config(tmp_path / "dataset", corpus)
+    prepare(config, engine=BeamEngine("PortableRunner", job_server))
+    assert digests(Path(config.dataset)) == whole
+
+
+def test_two_dask_workers_make_the_same_bytes(
+    tmp_path: Path, corpus: Path, whole: dict[str, str], dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    config = small_config(tmp_path / "dataset", corpus)
+    told: list[Progress] = []
+    prepare(config, engine=BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",)), progress=told.append)
+    assert digests(Path(config.dataset)) == whole
+    assert (told[-1].documents, told[-1].groups) == (300, 5)
+
+
+@pytest.mark.slow  # what the tests above do with exact duplicates
+def test_near_duplicates_and_boilerplate_are_the_same_on_both(
+    tmp_path: Path, corpus: Path, job_server: tuple[str, ...], dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    documents = corpus.read_text().split("\n\n")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.txt").write_text("\n\n".join(f"Home\n{text}" for text in documents))
+    (folder / "b.txt").write_text("\n\n".join(f"Home\n{text} The end." for text in documents[::3]))
+    asked = {"duplicates": "near", "boilerplate_documents": 100}
+    here = prepare(small_config(tmp_path / "here", folder, **asked))
+    assert here.drops["near_duplicate"] > 50
+    assert here.drops["boilerplate_line"] > 200
+    engines = [BeamEngine("PortableRunner", job_server), BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",))]
+    for number, engine in enumerate(engines):
+        prepare(small_config(tmp_path / str(number), folder, **asked), engine=engine)
+        assert digests(tmp_path / str(number)) == digests(tmp_path / "here")
+
+
+def test_error_of_a_dask_worker_is_the_original_one(
+    tmp_path: Path, corpus: Path, dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    bad = tmp_path / "b.txt.gz"
+    bad.write_bytes(gzip.compress(corpus.read_bytes())[:-100])
+    with pytest.raises(UserError, match="truncated") as raised:
+        prepare(
+            small_config(tmp_path / "dataset", corpus, bad),
+            engine=BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",)),
+        )
+    assert (raised.value.place, raised.value.mend) == (str(bad), "fetch it again")
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_killed_dask_worker_is_made_up_for_by_the_other(
+    tmp_path: Path, corpus: Path, whole: dict[str, str], dask: tuple[str, list[psutil.Popen]]
+) -> None:
+    """Comes last: the cluster has one worker less after it."""
+
+    def kill(progress: Progress) -> None:
+        if progress.stage == "groups":
+            dask[1][0].kill()
+
+    config = small_config(tmp_path / "dataset", corpus)
+    prepare(config, engine=BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",)), progress=kill)
+    assert dask[1][0].wait(10) == -signal.SIGKILL
+    assert digests(Path(config.dataset)) == whole
+
+
+@pytest.mark.parametrize(
+    ("engine", "cause"),
+    [
+        (BeamEngine("NoSuchRunner"), "Unexpected pipeline runner: NoSuchRunner"),
+        (BeamEngine("no.such.module.Runner"), "No module named 'no'"),
+        (BeamEngine("", ("--dask_npartitions=2",)), "options for a runner, but no runner"),
+        (BeamEngine(DASK, ("--dask_npartitions=x",)), "argument --dask_npartitions: invalid int value: 'x'"),
+    ],
+)
+def test_runner_that_is_none_is_refused_and_leaves_nothing(
+    tmp_path: Path, corpus: Path, engine: BeamEngine, cause: str
+) -> None:
+    with pytest.raises(UserError, match=cause):
+        prepare(small_config(tmp_path / "dataset", corpus), engine=engine)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_runner_that_cannot_be_reached_is_told(tmp_path: Path, corpus: Path) -> None:
+    options = (f"--job_endpoint=localhost:{free_port()}", "--environment_type=LOOPBACK", "--job_server_timeout=1")
+    with pytest.raises(UserError, match="the runner failed"):
+        prepare(small_config(tmp_path / "dataset", corpus), engine=BeamEngine("PortableRunner", options))

@@ -1,0 +1,64 @@
+"""Sentences as a reader would part them, and nothing of the text lost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from preprocessing.corpus.cleaning import clean
+from preprocessing.rows.sentences import split_sentences
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "sentences"),
+    [
+        ("en", "One here. Two here! Three?", ["One here.", "Two here!", "Three?"]),
+        ("en", "Mr. Smith of the U.S. Army paid $3.50 in Fig. 3. He left.",
+         ["Mr. Smith of the U.S. Army paid $3.50 in Fig. 3.", "He left."]),
+        ("en", 'He said "Go on." Then he left.', ['He said "Go on."', "Then he left."]),
+        ("en", "A heading\nThe text below it. More.", ["A heading", "The text below it.", "More."]),
+        ("en", "first line without a stop\nsecond line", ["first line without a stop", "second line"]),
+        ("de", "Es kostet z.B. 3 Euro. Am 3. Mai kam er.", ["Es kostet z.B. 3 Euro.", "Am 3. Mai kam er."]),
+        ("zh", "这是一个句子。这是第二个！真的吗？", ["这是一个句子。", "这是第二个！", "真的吗？"]),
+        ("xx", "Of no known tongue. But split.", ["Of no known tongue.", "But split."]),
+        ("en", "", []),
+    ],
+)  # fmt: skip
+def test_sentences(language: str, text: str, sentences: list[str]) -> None:
+    assert split_sentences(text, language) == sentences
+
+
+@given(st.lists(st.sampled_from([*'aB1. !?"()\n', "Mr. ", "é", "。", "…", "”"])), st.sampled_from(["en", "zh"]))
+def test_no_character_is_lost(parts: list[str], language: str) -> None:
+    text = clean("".join(parts))
+    sentences = split_sentences(text, language)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence == sentence.strip() != "" and "\n" not in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("他说：“我走了。”然后走了。", ["他说：“我走了。”", "然后走了。"]),
+        ("（见下文。）很好……真的？！是的；不错。", ["（见下文。）", "很好……真的？！", "是的；不错。"]),
+        ("圆周率是3.14。完", ["圆周率是3.14。", "完"]),
+        ("标题\n这是正文。", ["标题", "这是正文。"]),
+        ("至8名。9月为季后赛。（三）每队。", ["至8名。", "9月为季后赛。", "（三）每队。"]),
+    ],
+)
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_chinese_by_its_punctuation(text: str, sentences: list[str], language: str) -> None:
+    assert split_sentences(text, language) == sentences
+
+
+def test_long_line_is_split_as_short_ones_are() -> None:
+    """A quotation mark without its other half, and a line that goes on for ever, swallow no sentences."""
+    text = 'He said "go. ' + " ".join(f"Sentence {number} ends here." for number in range(20_000))
+    sentences = split_sentences(text, "en")
+    assert len(sentences) > 19_000
+    assert " ".join(sentences) == text
+
+
+def test_long_line_without_any_punctuation_is_one_sentence() -> None:
+    text = "word " * 50_000
+    assert split_sentences(text.strip(), "en") == [text.strip()]

@@ -1,0 +1,177 @@
+"""From and into what is not local: the same bytes as in a folder, whatever is interrupted, replaced or refused."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError
+
+from configs.errors import UserError
+from configs.schema import DataConfig
+from preprocessing.dataset.manifest import MANIFEST
+from preprocessing.documents.progress import Progress
+from preprocessing.execution.share import Share
+from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.storage.store import BeamStore, LocalStore, Store, store_at
+from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
+from tests.preprocessing.not_local import SCHEME, ShelfFileSystem, Upload, local
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five groups of the small recipe."""
+    return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(300))
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path) -> dict[str, str]:
+    """The files of a data set in a folder."""
+    config = small_config(corpus.parent / "whole", corpus)
+    prepare(config)
+    return digests(Path(config.dataset))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """Where the objects of the remote data set are kept."""
+    return tmp_path / "dataset"
+
+
+@pytest.fixture
+def remote(shelf: Path, corpus: Path) -> DataConfig:
+    """From a URL into a URL."""
+    table = small_config(shelf, corpus).model_dump()
+    table["dataset"] = f"{SCHEME}://{shelf}"
+    table["corpora"] = [{"paths": [f"{SCHEME}://{corpus}"], "format": "text"}]
+    return DataConfig.model_validate(table)
+
+
+def test_same_bytes_as_in_a_folder(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:
+    manifest = prepare(remote)
+    assert digests(shelf) == whole
+    assert prepare(remote) == manifest
+
+
+def test_interrupted_it_goes_on_and_keeps_what_is_finished(
+    remote: DataConfig, shelf: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BeamStore, "pace_s", 0.01)
+
+    def stop(progress: Progress) -> None:
+        if progress.groups:
+            raise KeyboardInterrupt
+
+    many = remote.model_copy(update={"dupe_factor": 30})
+    with pytest.raises(KeyboardInterrupt):
+        prepare(many, progress=stop)
+    finished = {file: file.stat().st_mtime_ns for file in shelf.glob("groups/0*")}
+    assert 1 <= len(finished) < 5
+    assert not (shelf / MANIFEST).exists()
+    with pytest.raises(UserError, match=r"what differs: data\.dupe_factor"):
+        prepare(remote)
+    prepare(many)
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    prepare(remote, overwrite=True)
+    assert digests(shelf) == whole
+
+
+def test_shares_and_damage(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:
+    assert prepare_share(remote, Share(2, 2)) == [1]
+    manifest = prepare(remote)
+    (shelf / manifest.shards[0].name).unlink()
+    (shelf / manifest.shards[-1].name).write_bytes(b"damaged")
+    prepare(remote)
+    assert digests(shelf) == whole
+
+
+def test_objects_of_something_else_are_left_alone(remote: DataConfig, shelf: Path) -> None:
+    shelf.mkdir()
+    (shelf / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="holds other files, and no data set"):
+        prepare(remote)
+    assert [file.name for file in shelf.iterdir()] == ["thesis.tex"]
+
+
+def test_scheme_that_nobody_answers_to(remote: DataConfig) -> None:
+    with pytest.raises(UserError, match="nowhere") as raised:
+        prepare(remote.model_copy(update={"dataset": "nowhere://bucket/dataset"}))
+    assert raised.value.place == "nowhere://bucket/dataset"
+
+
+def test_what_is_there_already_is_not_touched_and_what_is_damaged_is_replaced(tmp_path: Path) -> None:
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("shards/a", "whole")
+    before = (tmp_path / "shards/a").stat()
+    store.write_text("shards/a", "whole")
+    assert (tmp_path / "shards/a").stat() == before
+    (tmp_path / "shards/a").write_text("hole")
+    store.write_text("shards/a", "whole")
+    assert store.read("shards/a") == b"whole"
+    assert store.names() == ["shards/a"]
+
+
+def test_failed_upload_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Upload) -> None:
+        io.BytesIO.close(self)
+        details = {str(self.path): OSError("no quota is left")}
+        raise BeamIOError("write failed", details)  # type: ignore[no-untyped-call]  # Beam is half typed
+
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("a", "damaged")
+    monkeypatch.setattr(Upload, "close", fail)
+    with pytest.raises(UserError, match="cannot be used: no quota is left") as raised:
+        store.write_text("a", "whole")
+    assert raised.value.place == f"{SCHEME}://{tmp_path}/a"
+    assert store.names() == ["a"]
+
+
+def test_quicker_share_is_not_minded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename_later(self: ShelfFileSystem, sources: list[str], destinations: list[str]) -> None:
+        local(destinations[0]).write_text("whole")
+        rename(self, sources, destinations)
+
+    rename = ShelfFileSystem.rename
+    monkeypatch.setattr(ShelfFileSystem, "rename", rename_later)
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("a", "whole")
+    assert (store.names(), store.read("a")) == (["a"], b"whole")
+
+
+def test_bug_in_a_step_is_no_matter_of_the_url(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ours"), store_at(f"{SCHEME}://{tmp_path}").explained():
+        raise ValueError("ours")
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return store_at(str(tmp_path) if request.param == "local" else f"{SCHEME}://{tmp_path}")
+
+
+def test_both_stores_do_the_same(store: Store) -> None:
+    assert isinstance(store, LocalStore | BeamStore)
+    assert (store.is_empty(), store.names(), store.read("a"), store.size("a"), store.sha256("a")) == (
+        True, [], None, None, None,
+    )  # fmt: skip
+    for content in ("first", "second"):  # the second replaces the first
+        store.write_text("a", content)
+    for content in ("first", "x"):
+        store.note(".b", content)
+    assert (store.is_empty(), sorted(store.names()), store.read("a"), store.size("a")) == (
+        False,
+        [".b", "a"],
+        b"second",
+        6,
+    )
+    with store.open("a") as stream:
+        assert stream.read() == b"second"
+    with pytest.raises(ZeroDivisionError), store.write("c") as stream:
+        stream.write(bytes(1 // 0))
+    assert sorted(store.names()) == [".b", "a"]
+    store.remove("a")
+    store.remove("a")
+    assert store.holds(f"{store.place}/a")
+    assert not store.holds(f"{store.place}-other/a")
+    store.clear()
+    assert store.is_empty()

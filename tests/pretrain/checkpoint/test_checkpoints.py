@@ -1,0 +1,253 @@
+"""Checkpoints in this process; several ranks, kills and resumes are in tests/distributed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from configs.files import sha256_of_file
+from configs.schema import TrainConfig
+from pretrain.checkpoint import checkpoints
+from pretrain.checkpoint.state import TrainingState
+from pretrain.engine.distributed import World
+from pretrain.engine.engine import Engine
+from tests.distributed import small
+from tests.limits import no_file_above
+
+
+@pytest.fixture(scope="module")
+def engine(alone: World) -> Engine:
+    engine = small.engine_of(alone, 1, "fp32")
+    small.losses_of(engine, range(1, 3))
+    return engine
+
+
+@pytest.fixture
+def run(tmp_path: Path, engine: Engine) -> Path:
+    """A run with the checkpoints of steps 1 and 2."""
+    for step in (1, 2):
+        save(tmp_path, engine, step)
+    return tmp_path
+
+
+def save(run: Path, engine: Engine, step: int, keep: int = 3) -> Path | None:
+    return checkpoints.save_checkpoint(run, engine, TrainingState(step=step, cursor=100 * step), keep)
+
+
+def folder_of(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step_{step:08d}"
+
+
+def contents(run: Path) -> list[str]:
+    """Everything under the run's folder."""
+    return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
+
+
+def test_what_a_checkpoint_is(tmp_path: Path, engine: Engine) -> None:
+    given = TrainingState(
+        step=2, cursor=640, samples=600, tokens=9_000, time_s=1.5, skipped=[(320, 360)], dataset="d", recipe={"a": 1}
+    )
+    folder = checkpoints.save_checkpoint(tmp_path, engine, given, keep=1)
+    assert folder == folder_of(tmp_path, 2)
+    assert contents(tmp_path) == [
+        "checkpoints",
+        "checkpoints/step_00000002",
+        "checkpoints/step_00000002/rank_00000.safetensors",
+        "checkpoints/step_00000002/state.json",
+        "latest",
+    ]
+    assert (tmp_path / "latest").read_text() == "step_00000002\n"
+    state = checkpoints.read_state(folder)
+    file = folder / "rank_00000.safetensors"
+    assert [entry.model_dump() for entry in state.files] == [
+        {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+    ]
+    assert state.parameters == {name: tuple(p.shape) for name, p in small.build().named_parameters()}
+    assert (state.optimizer_steps, state.world_size, state.zero_stage) == (2, 1, 1)
+    ours = {"optimizer_steps", "world_size", "zero_stage", "parameters", "files"}
+    assert state.model_dump(exclude=ours) == given.model_dump(exclude=ours)
+
+
+def test_whole_weights_by_name(run: Path, engine: Engine) -> None:
+    weights = checkpoints.load_weights(folder_of(run, 2))
+    parameters = dict(engine.module.named_parameters())
+    assert weights.keys() == parameters.keys()
+    for name, weight in weights.items():
+        assert torch.equal(weight, parameters[name])
+
+
+def test_only_the_newest_are_kept(tmp_path: Path, engine: Engine) -> None:
+    for step in range(1, 5):
+        save(tmp_path, engine, step, keep=2)
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step_00000003", "step_00000004"]
+
+
+def test_a_history_that_was_given_up_goes(run: Path, engine: Engine) -> None:
+    save(run, engine, 3)
+    (folder_of(run, 2) / "state.json").unlink()
+    assert save(run, engine, 2) == folder_of(run, 2)
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step_00000001", "step_00000002"]
+    assert (run / "latest").read_text() == "step_00000002\n"
+
+
+def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
+    assert checkpoints.find_checkpoint(tmp_path) is None
+    assert not checkpoints.has_checkpoint(tmp_path)
+
+
+def test_a_place_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such run or checkpoint"):
+        checkpoints.find_checkpoint(tmp_path / "nothing")
+
+
+def test_the_newest_is_found_and_so_is_a_given_one(run: Path) -> None:
+    assert checkpoints.has_checkpoint(run)
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    assert checkpoints.find_checkpoint(folder_of(run, 1)) == folder_of(run, 1)
+
+
+def _flip_a_bit(folder: Path) -> None:
+    path = folder / "rank_00000.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "rank_00000.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _change_version(folder: Path) -> None:
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"format_version": 99}))
+
+
+def _halve_state(folder: Path) -> None:
+    (folder / "state.json").write_text((folder / "state.json").read_text()[:200])
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "flipped bit": (_flip_a_bit, r"rank_00000\.safetensors is damaged: its SHA-256"),
+    "truncated": (_truncate, r"rank_00000\.safetensors has \d+ bytes, not \d+"),
+    "missing file": (lambda folder: (folder / "rank_00000.safetensors").unlink(), r"rank_00000\.safetensors: No such"),
+    "missing state": (lambda folder: (folder / "state.json").unlink(), r"state\.json: No such"),
+    "half a state": (_halve_state, r"state\.json is damaged"),
+    "other version": (_change_version, "format version 99"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_loudly(run: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+    spoil, cause = DAMAGES[damage]
+    spoil(folder_of(run, 2))
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 1)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert re.search(f"step_00000002 is passed over: .*{cause}", record.getMessage())
+    with pytest.raises(UserError, match=cause):
+        checkpoints.find_checkpoint(folder_of(run, 2))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_training_never_starts_anew_in_silence(run: Path, damage: str) -> None:
+    for step in (1, 2):
+        DAMAGES[damage][0](folder_of(run, step))
+    assert checkpoints.has_checkpoint(run)
+    with pytest.raises(UserError, match=r"no valid checkpoint\. .*--resume never"):
+        checkpoints.find_checkpoint(run)
+
+
+def test_latest_names_what_is_not_there(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (run / "latest").write_text("step_00000077\n")
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    assert "latest names step_00000077, which is not there" in caplog.text
+
+
+def test_latest_alone_says_that_there_was_one(tmp_path: Path) -> None:
+    (tmp_path / "latest").write_text("step_00000077\n")
+    assert checkpoints.has_checkpoint(tmp_path)
+    with pytest.raises(UserError, match="no valid checkpoint"):
+        checkpoints.find_checkpoint(tmp_path)
+
+
+def test_what_a_killed_save_leaves_counts_for_nothing_and_goes(run: Path, engine: Engine) -> None:
+    litter = run / "checkpoints" / ".step_00000003.partial"
+    litter.mkdir()
+    (litter / "rank_00000.safetensors").write_bytes(b"half")
+    (run / ".latest.0123.partial").write_text("step_0")
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    save(run, engine, 4)
+    assert not litter.exists()
+    assert not (run / ".latest.0123.partial").exists()
+
+
+def test_some_are_kept_for_good(tmp_path: Path, engine: Engine) -> None:
+    for step in range(1, 8):
+        checkpoints.save_checkpoint(tmp_path, engine, TrainingState(step=step, cursor=0), keep=1, keep_every_steps=3)
+    kept = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
+    assert kept == ["step_00000003", "step_00000006", "step_00000007"]
+
+
+def test_a_save_without_room_changes_nothing(run: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    before = contents(run)
+    with no_file_above(1_000):
+        assert save(run, engine, 3) is None
+    assert "File too large" in caplog.text
+    assert "step 3 was NOT saved" in caplog.text
+    assert contents(run) == before
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    assert save(run, engine, 3) == folder_of(run, 3)
+
+
+@pytest.mark.parametrize("obstacle", ["checkpoints", "checkpoints/step_00000003"])
+def test_a_save_whose_place_is_taken_by_a_file_changes_nothing(
+    tmp_path: Path, engine: Engine, obstacle: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / obstacle
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("in the way")
+    before = contents(tmp_path)
+    assert save(tmp_path, engine, 3) is None
+    assert "step 3 was NOT saved" in caplog.text
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ("extra", r"the model has and the checkpoint lacks: extra\.bias, extra\.weight"),
+        ("less", r"the checkpoint has and the model lacks: row_head\.bias, row_head\.weight"),
+        ("shape", r"differ in shape: row_head\.bias, row_head\.weight"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(run: Path, alone: World, change: str, cause: str) -> None:
+    model = small.build()
+    if change == "extra":
+        model.add_module("extra", nn.Linear(2, 2))
+    elif change == "less":
+        del model.row_head
+    else:
+        model.row_head = nn.Linear(small.WIDTH, 3)
+    other = Engine(model, small.OPTIMIZER, TrainConfig.model_validate({"precision": "fp32"}), alone)
+    before = [fragment.master.clone() for fragment in other.partition.fragments]
+    with pytest.raises(UserError, match=cause):
+        checkpoints.load_checkpoint(folder_of(run, 2), other)
+    assert all(map(torch.equal, before, [fragment.master for fragment in other.partition.fragments]))
+
+
+def test_a_checkpoint_holds_each_element_three_times_in_four_bytes(run: Path) -> None:
+    state = checkpoints.read_state(folder_of(run, 2))
+    elements = sum(math.prod(shape) for shape in state.parameters.values())
+    tables = 8 + 200 * 3 * len(state.parameters)
+    assert 12 * elements < state.files[0].bytes < 12 * elements + tables

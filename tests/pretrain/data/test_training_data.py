@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.schema import DataConfig, Recipe, TrainConfig
+from preprocessing.dataset.manifest import Manifest
+from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS
+from pretrain.data.dataset import Dataset, open_dataset
+from pretrain.data.training_data import check_fits, open_data
+from tests.pretrain.synthetic import write_dataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    write_dataset(folder, [[13, 20], [20, 5]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Manifest:
+    return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+
+
+def recipe(folder: Path, **fields: object) -> DataConfig:
+    vocabulary = {"size": 100, "lowercase": True}
+    return DataConfig.model_validate({"dataset": str(folder), "vocabulary": vocabulary, **fields})
+
+
+def test_a_data_set_that_fits(folder: Path, manifest: Manifest) -> None:
+    check_fits(Dataset(str(folder), manifest), recipe(folder))
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "words"),
+    [
+        ({"max_seq_length": 24}, {}, "rows of up to 32 tokens, the recipe takes 24"),
+        ({}, {"objective": "sop"}, "objective `sop`, the recipe says `nsp`"),
+        ({"vocabulary": {"size": 100, "lowercase": False}}, {}, "vocabulary is lower-cased, the recipe's cased"),
+        ({"vocabulary": {"size": 100, "strip_accents": False}}, {}, "strip_accents True, the recipe says False"),
+        ({}, {"dupe_factor": 3}, "pass 2 of 3 has no training rows"),
+        ({}, {"shards": []}, "pass 0 of 2 has no training rows"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_is_refused(
+    folder: Path, manifest: Manifest, fields: dict[str, object], change: dict[str, object], words: str
+) -> None:
+    fields = {"max_predictions_per_seq": 20, **fields}
+    with pytest.raises(UserError, match=words) as refused:
+        check_fits(Dataset(str(folder), manifest.model_copy(update=change)), recipe(folder, **fields))
+    assert refused.value.place == str(folder)
+    assert refused.value.mend
+
+
+def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "dataset"), write_dataset(tmp_path / "dataset", [[5]], vocabulary_size=150))
+    with pytest.raises(UserError, match="150 entries, the recipe's at most 100"):
+        check_fits(dataset, recipe(tmp_path / "dataset"))
+    given = tmp_path / "given.txt"
+    given.write_text("\n".join([*SPECIAL_TOKENS, "other"]))
+    with pytest.raises(UserError, match=r"vocabulary is not that of .*given\.txt"):
+        check_fits(dataset, recipe(tmp_path / "dataset", vocabulary={"file": str(given)}))
+    (tmp_path / "dataset" / "vocab.txt").write_text("other\n")
+    with pytest.raises(UserError, match=r"vocab\.txt is missing or not the vocabulary"):
+        check_fits(dataset, recipe(tmp_path / "dataset", vocabulary={"size": 150}))
+
+
+def mixed(main: Path, *parts: tuple[Path, float], **train: object) -> Recipe:
+    mixture = [{"dataset": str(place), "weight": weight} for place, weight in parts]
+    return Recipe.model_validate(
+        {"data": recipe(main).model_dump(), "train": {"mixture": mixture, **train}, "optimizer": {"warmup_steps": 1}}
+    )
+
+
+def test_a_recipe_trains_on_its_data_set_or_on_a_mixture(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+    alone = open_data(mixed(folder))
+    assert (alone.mixed, alone.digest) == ([alone.main], manifest.digest)
+    write_dataset(tmp_path / "other", [[7]])
+    both = open_data(mixed(folder, (folder, 3.0), (tmp_path / "other", 1.0)))
+    assert [dataset.place for dataset in both.mixed] == [str(folder), str(tmp_path / "other")]
+    assert both.main.place == str(folder)
+    more = open_data(mixed(folder, (folder, 3.0), (tmp_path / "other", 2.0)))
+    assert len({alone.digest, both.digest, more.digest}) == 3
+
+
+def test_a_mixture_has_one_vocabulary(folder: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "other", [[7]], vocabulary_size=99)
+    with pytest.raises(UserError, match="its vocabulary is not that of") as refused:
+        open_data(mixed(folder, (folder, 1.0), (tmp_path / "other", 1.0)))
+    assert refused.value.place == str(tmp_path / "other")
+    with pytest.raises(UserError, match="no such data set"):
+        open_data(mixed(folder, (folder, 1.0), (tmp_path / "none", 1.0)))
+
+
+def test_a_data_set_at_a_url_is_staged(folder: Path, tmp_path: Path, manifest: Manifest) -> None:
+    staged = open_dataset(f"file://{folder}", TrainConfig(stage_in=str(tmp_path)))
+    assert staged.manifest == manifest
+    assert staged.vocabulary_path().read_bytes() == (folder / "vocab.txt").read_bytes()
+    assert staged.vocabulary_path().is_relative_to(tmp_path)
+    entry = manifest.shards[0]
+    assert len(staged.open_shard(entry, checked=False)) == entry.rows
+    with pytest.raises(UserError, match="no such data set, or not finished"):
+        open_dataset(f"file://{tmp_path}/none", TrainConfig(stage_in=str(tmp_path)))
+
+
+def test_a_folder_is_staged_if_the_recipe_says_where(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert open_dataset(str(folder), TrainConfig()).stage is None
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    staged = open_dataset(str(folder), TrainConfig(stage_in="$SCRATCH/shards", stage_gib=2.0)).stage
+    assert staged is not None
+    assert (staged.folder.parent, staged.most_bytes) == (tmp_path / "shards", 2 << 30)

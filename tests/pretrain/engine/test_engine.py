@@ -1,0 +1,136 @@
+"""The engine in this process; what takes two ranks is in tests/distributed/test_training.py."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from configs.errors import UserError
+from configs.schema import OptimizerConfig, TrainConfig
+from pretrain.engine.distributed import World
+from pretrain.engine.engine import BUCKET_ELEMENTS, Engine, deepspeed_config
+from tests.distributed import small
+from tests.distributed.small import OPTIMIZER
+
+
+def config_of(stage: int, precision: str) -> dict[str, object]:
+    train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "micro_batch_size": 7})
+    return deepspeed_config(small.build(), OPTIMIZER, train)
+
+
+def test_bf16_accumulates_in_fp32() -> None:
+    assert config_of(2, "bf16") == {
+        "train_micro_batch_size_per_gpu": 7,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 1.0,
+        "zero_allow_untested_optimizer": False,
+        "zero_optimization": {
+            "stage": 2,
+            "reduce_bucket_size": sum(parameter.numel() for parameter in small.build().parameters()),
+            "stage3_param_persistence_threshold": 3 * small.WIDTH,  # the largest bias
+        },
+        "bf16": {"enabled": True, "immediate_grad_update": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_at_stage_0_precision_and_clipping_are_ours(precision: str) -> None:
+    config = config_of(0, precision)
+    assert "bf16" not in config
+    assert config["gradient_clipping"] == 0.0
+
+
+def test_fp16_is_for_gpus_and_for_zero(alone: World) -> None:
+    with pytest.raises(UserError, match="fp16 training is for GPUs"):
+        small.engine_of(alone, 1, "fp16")
+    with pytest.raises(ValidationError, match="needs zero_stage 1 or above"):
+        TrainConfig(zero_stage=0, precision="fp16")
+
+
+def test_between_ranks_buckets_travel_beside_the_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pretrain.engine.engine.rank_and_size", lambda: (0, 2))
+    for stage, expected in ((0, (None, None)), (1, (None, None)), (2, (True, False)), (3, (None, None))):
+        zero = config_of(stage, "bf16")["zero_optimization"]
+        assert isinstance(zero, dict)
+        assert (zero.get("overlap_comm"), zero.get("reduce_scatter")) == expected
+
+
+def test_a_bucket_does_not_outgrow_its_bound() -> None:
+    with torch.device("meta"):
+        large = nn.Linear(BUCKET_ELEMENTS, 2)
+    config = deepspeed_config(large, OPTIMIZER, TrainConfig())
+    assert config["zero_optimization"]["reduce_bucket_size"] == BUCKET_ELEMENTS
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_masters_start_from_the_model_s_fp32_weights(alone: World, stage: int) -> None:
+    engine = small.engine_of(alone, stage, "bf16")
+    exact = dict(small.build().named_parameters())
+    assert {fragment.name for fragment in engine.partition.fragments} == exact.keys()
+    for fragment in engine.partition.fragments:
+        assert fragment.master.dtype == torch.float32
+        assert torch.equal(fragment.master, exact[fragment.name].flatten())
+    for name, parameter in engine.module.named_parameters():
+        assert torch.equal(parameter, exact[name].bfloat16())
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_the_norm_is_that_before_clipping_and_0_clips_nothing(alone: World, stage: int) -> None:
+    norms, weights = [], []
+    for clipping in (0.0, 0.5, 1e9):
+        train = TrainConfig.model_validate({"zero_stage": stage, "precision": "fp32"})
+        optimizer = OPTIMIZER.model_copy(update={"gradient_clipping": clipping})
+        engine = Engine(small.build(), optimizer, train, alone)
+        for step in (1, 2):
+            _, result = small.train_step(engine, step)
+        norms.append(result.grad_norm)
+        weights.append(torch.cat([fragment.master for fragment in engine.partition.fragments]))
+    assert norms[0] == norms[2] > 0.5
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_skipped_step_counts_for_nothing(
+    alone: World, stage: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = small.engine_of(alone, stage, "fp32")
+    with caplog.at_level(logging.WARNING):
+        _, result = small.train_step(engine, 1, spoil=True)
+    assert result.skipped
+    assert math.isinf(result.grad_norm)
+    assert engine.optimizer_steps == 0
+    _, result = small.train_step(engine, 2)
+    assert not result.skipped
+    assert engine.optimizer_steps == 1
+    assert caplog.messages == []  # the trainer is told, and says it better than DeepSpeed
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_learning_rate_is_that_of_the_call(alone: World) -> None:
+    """AdamW's first step moves a weight by the learning rate, where its gradient is far above eps."""
+    optimizer = OptimizerConfig(weight_decay=0.0, gradient_clipping=0.0, eps=1e-12)
+    engine = Engine(small.build(), optimizer, TrainConfig.model_validate({"precision": "fp32"}), alone)
+    before = torch.cat([fragment.master.clone() for fragment in engine.partition.fragments])
+    whole = small.rows_of(1)
+    engine.backward(small.share_of_loss(engine.forward(whole), whole), last=True)
+    engine.step(0.25)
+    moved = (torch.cat([fragment.master for fragment in engine.partition.fragments]) - before).abs()
+    assert moved.max().item() == pytest.approx(0.25, rel=1e-4)
+
+
+def test_evaluation_leaves_gradients_and_weights_alone(alone: World) -> None:
+    evaluated, other = small.engine_of(alone, 1, "fp32"), small.engine_of(alone, 1, "fp32")
+    for step in (1, 2):
+        with torch.no_grad():
+            evaluated.module.eval()
+            losses = evaluated.module(small.rows_of(9))
+            evaluated.module.train()
+        assert not losses[0].requires_grad
+        assert small.train_step(evaluated, step) == small.train_step(other, step)

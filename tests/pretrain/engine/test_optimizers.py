@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from configs.schema import OptimizerConfig
+from pretrain.engine.optimizers import MOMENTS, adamw, ensure_moments, parameter_groups
+from tests.distributed import small
+
+OPTIMIZER = OptimizerConfig()
+
+
+def test_biases_and_layer_norm_are_not_decayed_and_a_tied_weight_comes_once() -> None:
+    decayed, plain = parameter_groups(small.build(), 0.1)
+    assert decayed["names"] == ["tokens.weight", "positions.weight", "up.weight", "down.weight", "row_head.weight"]
+    assert plain["names"] == ["norm.weight", "norm.bias", "up.bias", "down.bias", "token_head.bias", "row_head.bias"]
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert (decayed["adapted"], plain["adapted"]) == (True, False)
+
+
+def test_groups_keep_names_and_parameters_in_step() -> None:
+    model = small.build()
+    named = dict(model.named_parameters())
+    for group in parameter_groups(model, 0.1):
+        assert all(named[name] is parameter for name, parameter in zip(group["names"], group["params"], strict=True))
+
+
+def test_a_group_that_would_be_empty_is_left_out() -> None:
+    assert len(parameter_groups(nn.Linear(2, 2, bias=False), 0.1)) == 1
+
+
+def test_moments_made_beforehand_are_those_that_a_step_would_make() -> None:
+    ours, theirs = nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(5))
+    prepared, fresh = adamw([{"params": [ours]}], OPTIMIZER), adamw([{"params": [theirs]}], OPTIMIZER)
+    state = ensure_moments(prepared, ours)
+    assert state is ensure_moments(prepared, ours)
+    for adam, parameter in ((prepared, ours), (fresh, theirs)):
+        parameter.grad = torch.arange(5.0)
+        adam.param_groups[0]["lr"] = 0.1
+        adam.step()
+    assert torch.equal(ours, theirs)
+    assert state.keys() == fresh.state[theirs].keys() == {"step", *MOMENTS}
+    for name, tensor in state.items():
+        assert tensor.dtype == fresh.state[theirs][name].dtype
+        assert torch.equal(tensor, fresh.state[theirs][name])
+
+
+def test_nothing_moves_before_a_learning_rate_is_set() -> None:
+    weights = nn.Parameter(torch.ones(3))
+    adam = adamw([{"params": [weights], "weight_decay": 0.5}], OPTIMIZER)
+    weights.grad = torch.ones(3)
+    adam.step()
+    assert torch.equal(weights, torch.ones(3))

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from preprocessing.vocabulary.vocabulary import Vocabulary
+from pretrain.huggingface.folder import largest_difference, read_hugging_face, write_hugging_face
+from pretrain.model.pretraining import BertForPreTraining
+from tests.pretrain.batches import random_batch
+from tests.pretrain.runs import MODEL, VOCAB, some_model
+
+CONFIG = ModelConfig(**MODEL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_hugging_face(tmp_path, CONFIG, VOCAB, dict(some_model().named_parameters()))
+    return tmp_path
+
+
+def change_weights(folder: Path, change: Any) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file(change(weights), folder / "model.safetensors")
+
+
+def change_json(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_there_and_back_is_the_same(folder: Path) -> None:
+    config, vocabulary, weights = read_hugging_face(folder)
+    assert (config, vocabulary) == (CONFIG, VOCAB)
+    state = some_model().state_dict()
+    assert weights.keys() == state.keys() - {"masked_lm.decoder.weight"}
+    assert all(torch.equal(weights[name], state[name]) for name in weights)
+
+
+def test_transformers_gives_the_same_tokens_and_outputs(folder: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    text = "The River [MASK] wàs good?"
+    assert tokenizer(text)["input_ids"] == VOCAB.tokenizer().encode(text).ids
+    assert tokenizer.mask_token_id == VOCAB.ids["[MASK]"]
+    assert tokenizer.model_max_length == 48
+    batch = random_batch(1, 5, vocabulary_size=len(VOCAB))
+    assert largest_difference(folder, some_model(), batch) < 1e-6
+    assert largest_difference(folder, some_model(seed=1), batch) > 1e-2
+    filled = transformers.pipeline("fill-mask", model=str(folder))("a [MASK] film")
+    assert len(filled) == 5
+
+
+@pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (False, True), (False, False)])
+def test_case_and_accents_go_along(tmp_path: Path, lowercase: bool, strip_accents: bool) -> None:
+    vocabulary = Vocabulary((*VOCAB.pieces, "é", "R", "##è"), lowercase, strip_accents)
+    model = BertForPreTraining(CONFIG, len(vocabulary))
+    write_hugging_face(tmp_path, CONFIG, vocabulary, dict(model.named_parameters()))
+    assert read_hugging_face(tmp_path)[1] == vocabulary
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    text = "Rè é was Good"
+    assert tokenizer(text)["input_ids"] == vocabulary.tokenizer().encode(text).ids
+
+
+def test_what_transformers_writes_is_read(folder: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    transformers.AutoModel.from_pretrained(folder).save_pretrained(again)  # a BertModel: no heads, no prefix
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(again)
+    (again / "vocab.txt").unlink(missing_ok=True)  # newer releases write none
+    config, vocabulary, weights = read_hugging_face(again)
+    assert (config, vocabulary) == (CONFIG, VOCAB)
+    state = some_model().state_dict()
+    assert weights.keys() == {name for name in state if name.startswith("bert.")}
+    assert all(torch.equal(weights[name], state[name]) for name in weights)
+
+
+def test_old_names_strange_heads_and_half_precision(folder: Path) -> None:
+    def change(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        old = {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): weight.half()
+            for name, weight in weights.items()
+        }
+        return old | {"classifier.weight": torch.ones(2, 16), "embeddings.position_ids": torch.arange(48)[None]}
+
+    expected = load_file(folder / "model.safetensors")["bert.embeddings.LayerNorm.weight"].half().float()
+    change_weights(folder, change)
+    weights = read_hugging_face(folder)[2]
+    assert torch.equal(weights["bert.embeddings.norm.weight"], expected)
+    assert not any("classifier" in name for name in weights)
+
+
+def test_a_head_that_is_not_whole_is_left_out(folder: Path) -> None:
+    change_weights(folder, lambda weights: {n: w for n, w in weights.items() if n != "cls.seq_relationship.bias"})
+    weights = read_hugging_face(folder)[2]
+    assert "masked_lm.dense.weight" in weights
+    assert not any(name.startswith("next_sentence") for name in weights)
+
+
+def test_what_cannot_be_used_is_refused(folder: Path) -> None:
+    change_json(folder / "config.json", vocab_size=9)
+    with pytest.raises(UserError, match=f"the vocabulary has {len(VOCAB)} word pieces, config.json 9, the weights"):
+        read_hugging_face(folder)
+    change_json(folder / "config.json", hidden_act="relu")
+    with pytest.raises(UserError, match="hidden_act"):
+        read_hugging_face(folder)
+
+
+def test_a_broken_encoder_is_refused(folder: Path) -> None:
+    name = "bert.encoder.layer.1.output.dense.bias"
+    change_weights(folder, lambda weights: {n: w for n, w in weights.items() if n != name})
+    with pytest.raises(UserError, match=f"`{name}` is missing"):
+        read_hugging_face(folder)
+    (folder / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(UserError, match="cannot read"):
+        read_hugging_face(folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"no model\.safetensors"):
+        read_hugging_face(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        read_hugging_face(folder)
+
+
+def test_a_folder_without_a_vocabulary_is_refused(folder: Path) -> None:
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}}}')
+    with pytest.raises(UserError, match="no WordPiece vocabulary"):
+        read_hugging_face(folder)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from preprocessing.vocabulary.vocabulary import Vocabulary
+from pretrain.huggingface.folder import write_hugging_face
+from pretrain.huggingface.pretrained import Pretrained, load_pretrained
+from pretrain.model.pretraining import BertForPreTraining
+from tests.pretrain.batches import random_batch
+from tests.pretrain.runs import MODEL, VOCAB, some_model, write_checkpoint, write_run
+
+BATCH = random_batch(3, 6, vocabulary_size=len(VOCAB))
+
+
+def outputs(model: BertForPreTraining) -> tuple[torch.Tensor, ...]:
+    with torch.no_grad():
+        made: tuple[torch.Tensor, ...] = model.eval()(BATCH)
+        return made
+
+
+def test_a_run_gives_its_newest_checkpoint_and_a_checkpoint_itself(tmp_path: Path) -> None:
+    first, second = some_model(1), some_model(2)
+    run = write_run(tmp_path, first, step=7)
+    write_checkpoint(run, dict(second.named_parameters()), step=9)
+    for place, step, model in ((run, 9, second), (run / "checkpoints/step_00000007", 7, first)):
+        read = load_pretrained(place)
+        assert (read.step, read.vocabulary, read.missing_parts) == (step, VOCAB, [])
+        assert all(torch.equal(read.weights[name], weight) for name, weight in model.named_parameters())
+        assert outputs(read.model()) == outputs(model)
+
+
+def test_a_run_whose_data_set_is_gone_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path, some_model())
+    shutil.rmtree(tmp_path / "dataset")
+    with pytest.raises(
+        UserError, match=r"its data set, which holds the vocabulary, is gone: .*/dataset: .*\. put it back"
+    ):
+        load_pretrained(run)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no pretrained model"):
+        load_pretrained(tmp_path)
+    run = write_run(tmp_path, some_model())
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        load_pretrained(run)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Pretrained:
+    """A model without heads, as it comes from a folder."""
+    weights = dict(some_model().named_parameters())
+    alone = {name: weight.detach() for name, weight in weights.items() if name.startswith("bert.")}
+    write_hugging_face(tmp_path, ModelConfig(**MODEL), VOCAB, alone)
+    return load_pretrained(tmp_path)
+
+
+def test_heads_that_are_missing_are_drawn_from_the_seed(encoder: Pretrained) -> None:
+    assert encoder.missing_parts == ["masked_lm", "next_sentence"]
+    one, same, other = (encoder.model(seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.masked_lm.dense.weight, same.masked_lm.dense.weight)
+    assert not torch.equal(one.masked_lm.dense.weight, other.masked_lm.dense.weight)
+    assert torch.equal(one.state_dict()["bert.pooler.weight"], encoder.weights["bert.pooler.weight"])
+    assert one.masked_lm.decoder.weight is one.bert.embeddings.word.weight
+
+
+def test_dropout_may_be_another_than_that_of_pretraining(encoder: Pretrained) -> None:
+    assert encoder.with_dropout(None) is encoder
+    none, much = (encoder.with_dropout(probability).model().train() for probability in (0.0, 0.5))
+    with torch.no_grad():
+        assert torch.equal(none(BATCH)[0], none(BATCH)[0])
+        assert not torch.equal(much(BATCH)[0], much(BATCH)[0])
+    assert torch.equal(outputs(none)[0], outputs(much)[0])
+
+
+def test_a_training_starts_from_the_weights_and_keeps_its_own_heads(encoder: Pretrained) -> None:
+    model = some_model(5)
+    before = model.masked_lm.dense.weight.clone()
+    encoder.initialise(model, ModelConfig(**MODEL, hidden_dropout_prob=0.3), VOCAB)
+    assert torch.equal(
+        model.state_dict()["bert.encoder.1.feed_in.weight"], encoder.weights["bert.encoder.1.feed_in.weight"]
+    )
+    assert torch.equal(model.masked_lm.dense.weight, before)
+
+
+def test_word_pieces_that_are_added_start_as_the_mean_of_their_parts(encoder: Pretrained) -> None:
+    wider = Vocabulary((*VOCAB.pieces, "riverbank", "##ed"), lowercase=True)
+    config = ModelConfig(**MODEL)
+    model = BertForPreTraining(config, len(wider))
+    encoder.initialise(model, config, wider)
+    old, new = encoder.weights["bert.embeddings.word.weight"], model.bert.embeddings.word.weight.detach()
+    assert torch.equal(new[: len(old)], old)
+    parts = [VOCAB.ids[piece] for piece in ("river", "##b", "##a", "##n", "##k")]
+    torch.testing.assert_close(new[-2], old[parts].mean(0))
+    torch.testing.assert_close(new[-1], old[[VOCAB.ids["e"], VOCAB.ids["##d"]]].mean(0))
+    assert model.masked_lm.decoder.weight is model.bert.embeddings.word.weight
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces", "lowercase", "words"),
+    [
+        ({"num_hidden_layers": 3}, VOCAB.pieces, True, "model.num_hidden_layers is 3, but .* have 2"),
+        ({"norm": "pre"}, VOCAB.pieces, True, "model.norm is pre"),
+        ({}, VOCAB.pieces[::-1], True, "does not begin with that of the weights"),
+        ({}, VOCAB.pieces[:-1], True, "does not begin with that of the weights"),
+        ({}, VOCAB.pieces, False, "one is lower-cased and one is cased"),
+    ],
+)
+def test_another_shape_or_vocabulary_is_refused(
+    encoder: Pretrained, changes: dict[str, object], pieces: tuple[str, ...], lowercase: bool, words: str
+) -> None:
+    config = ModelConfig.model_validate(MODEL | changes)
+    with pytest.raises(UserError, match=words):
+        encoder.initialise(some_model(), config, Vocabulary(pieces, lowercase))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+
+from configs.schema import ModelConfig, Objective
+from pretrain.model.flops import bert_parameters, mfu, parameter_count, peak_flops, row_flops, training_flops
+from pretrain.model.pretraining import BertForPreTraining
+
+BASE = ModelConfig()
+LARGE = ModelConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+VOCABULARY = 30_522
+PAIR: tuple[Objective, Objective] = ("sop", "none")
+
+
+def test_published_sizes() -> None:
+    assert bert_parameters(BASE, VOCABULARY) == 110_106_428
+    assert bert_parameters(LARGE, VOCABULARY) == 336_226_108
+
+
+@pytest.mark.parametrize("objective", ["nsp", "sop", "none"])
+@pytest.mark.parametrize(("layers", "norm"), [(1, "post"), (3, "post"), (3, "pre")])
+def test_formula_is_the_count(layers: int, norm: Literal["post", "pre"], objective: Objective) -> None:
+    config = ModelConfig(
+        norm=norm,
+        hidden_size=24,
+        num_hidden_layers=layers,
+        num_attention_heads=3,
+        intermediate_size=41,
+        max_position_embeddings=19,
+    )
+    model = BertForPreTraining(config, 57, objective)
+    assert parameter_count(model) == bert_parameters(config, 57, objective)
+
+
+@pytest.mark.parametrize(
+    ("config", "length", "masked_tokens", "gigaflops"),
+    [(BASE, 128, 20, 69.9), (BASE, 512, 80, 301.4), (LARGE, 128, 20, 240.6), (LARGE, 512, 80, 1020.5)],
+)
+def test_published_flops_of_a_row(config: ModelConfig, length: int, masked_tokens: int, gigaflops: float) -> None:
+    flops = row_flops(config, VOCABULARY, length=length, masked_tokens=masked_tokens)
+    assert flops / 1e9 == pytest.approx(gigaflops, abs=0.06)
+
+
+def test_ragged_rows_cost_what_their_true_lengths_cost() -> None:
+    lengths, masked = [9, 40, 128], [1, 6, 19]
+    apart = sum(
+        row_flops(BASE, VOCABULARY, length=length, masked_tokens=count)
+        for length, count in zip(lengths, masked, strict=True)
+    )
+    together = training_flops(
+        BASE,
+        VOCABULARY,
+        rows=3,
+        tokens=sum(lengths),
+        squared_lengths=sum(length**2 for length in lengths),
+        masked_tokens=sum(masked),
+    )
+    assert together == apart
+
+
+def test_masked_words_alone_cost_less_by_the_pooler_and_its_head() -> None:
+    both, alone = (row_flops(BASE, VOCABULARY, objective, length=128, masked_tokens=20) for objective in PAIR)
+    assert both - alone == 6 * 768 * (768 + 2)
+
+
+def test_mfu_is_a_share_of_the_peak() -> None:
+    assert mfu(494.5e12, 989e12) == 0.5
+    assert mfu(1e12, peak_flops(torch.device("cpu"))) is None

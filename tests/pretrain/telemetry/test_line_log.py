@@ -1,0 +1,67 @@
+"""Lines that wait while there is no room, and TensorBoard's files beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from configs.schema import TrainConfig
+from pretrain.telemetry.line_log import LineLog
+from pretrain.telemetry.metrics import METRICS, MetricsLog
+from pretrain.telemetry.tensorboard_files import TensorBoardFiles
+from tests.limits import no_file_above
+from tests.pretrain.telemetry.test_metrics import STEP
+
+# TensorBoard's own thread ends loudly.
+QUIETLY = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+def test_what_finds_no_room_is_written_later_to_the_byte(tmp_path: Path) -> None:
+    records = LineLog(tmp_path / "lines")
+    lines = [f"line {number} " + "x" * number for number in range(100)]
+    with no_file_above(1_000):
+        for line in lines[:60]:
+            records.add(line)
+        for _ in range(2):
+            with pytest.raises(OSError, match="too large"):
+                records.write()
+        assert (tmp_path / "lines").stat().st_size == 1_000  # as much as there was room for
+    for line in lines[60:]:
+        records.add(line)
+    records.write(durably=True)
+    records.close()
+    assert (tmp_path / "lines").read_text().splitlines() == lines
+
+
+@QUIETLY
+def test_training_goes_on_without_room_and_says_that_records_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MetricsLog(tmp_path, TrainConfig(steps=9, log_every_steps=1), resumed_step=0, recipe_toml="") as log:
+        with no_file_above(0):
+            log.write_step(STEP)
+            assert not log.flush()
+        assert f"{METRICS}: [Errno 27] File too large; its last records wait in memory" in caplog.messages
+        assert log.flush()
+    assert (tmp_path / METRICS).read_text().count("\n") == 1
+
+
+@QUIETLY
+def test_tensorboard_misses_what_finds_no_room_and_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = TensorBoardFiles(tmp_path, purge_step=0)
+    board.scalars({"loss": 1.0}, 1)
+    board.flush()
+    with no_file_above(0):
+        for step in (2, 3):
+            board.scalars({"loss": 2.0}, step)
+            board.flush()
+    board.flush()
+    board.scalars({"loss": 4.0}, 4)
+    board.close()
+    assert "TensorBoard's files miss what follows" in caplog.text
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [event.step for event in events] == [1, 4]

@@ -1,0 +1,183 @@
+"""metrics.jsonl: cut back at a resume, whole lines only, valid JSON; the console's lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from configs.schema import TrainConfig
+from pretrain.evaluation import Evaluation
+from pretrain.telemetry.metrics import (
+    METRICS,
+    TAGS,
+    TENSORBOARD,
+    MetricsLog,
+    StepMetrics,
+    console_line,
+    cut_back,
+    duration,
+    evaluation_line,
+    read_metrics,
+)
+
+STEP = StepMetrics(
+    step=1,
+    samples=64,
+    tokens=4_000,
+    cursor=0,
+    rows="00ff",
+    loss=9.0,
+    mlm_loss=8.3,
+    nsp_loss=0.7,
+    mlm_accuracy=0.01,
+    nsp_accuracy=0.5,
+    learning_rate=1e-4,
+    grad_norm=1.5,
+    loss_scale=1.0,
+    samples_per_s=640.0,
+    tokens_per_s=40_000.0,
+    tflops=0.1,
+    mfu=None,
+    padding_pct=0.0,
+    imbalance_pct=0.5,
+    data_wait_pct=1.0,
+    memory_gib=0.5,
+    time_s=0.1,
+    save_s=None,
+    skipped=False,
+    fault=None,
+    skipped_steps=0,
+    passed_over_rows=0,
+    slow_rank=None,
+    slow_rank_ratio=None,
+)
+TRAIN = TrainConfig(steps=100, log_every_steps=1)
+EVALUATION = Evaluation(
+    step=4,
+    rows=100,
+    masked_tokens=1_000,
+    mlm_loss=6.2,
+    mlm_accuracy=0.1,
+    nsp_loss=0.69,
+    nsp_accuracy=0.55,
+    unigram_loss=6.7,
+)
+
+
+def write_run(run: Path, steps: range, resumed_step: int) -> None:
+    train = TrainConfig(steps=10, log_every_steps=5)
+    with MetricsLog(run, train, resumed_step=resumed_step, recipe_toml="name = 'x'") as log:
+        for step in steps:
+            log.write_step(replace(STEP, step=step), EVALUATION if step == 4 else None)
+
+
+def test_a_resume_cuts_the_records_back_to_its_checkpoint(tmp_path: Path) -> None:
+    write_run(tmp_path, range(1, 8), resumed_step=0)
+    write_run(tmp_path, range(5, 11), resumed_step=4)
+    assert [record["step"] for record in read_metrics(tmp_path)] == list(range(1, 11))
+
+
+def test_no_step_stands_twice_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
+    write_run(tmp_path, range(1, 8), resumed_step=0)
+    write_run(tmp_path, range(5, 11), resumed_step=4)
+    board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert [event.step for event in board.Scalars("loss/mlm")] == list(range(1, 11))
+    assert [event.value for event in board.Scalars("valid/mlm_loss")] == [pytest.approx(6.2)]
+
+
+def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
+        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5), replace(EVALUATION, step=1))
+    board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    shown = set(board.Tags()["scalars"])
+    assert shown >= {*TAGS.values(), "valid/mlm_loss", "valid/nsp_accuracy"}
+    assert {tag.split("/")[0] for tag in shown} == {
+        "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
+    }  # fmt: skip
+    assert board.Scalars("throughput/save_s")[0].value == 0.25
+    assert b"name = 'x'" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / METRICS
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2]
+    cut_back(path, 5)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_an_evaluation_stands_with_its_step(tmp_path: Path) -> None:
+    write_run(tmp_path, range(1, 5), resumed_step=0)
+    record = read_metrics(tmp_path)[-1]
+    assert (record["step"], record["valid_mlm_loss"], record["valid_unigram_loss"]) == (4, 6.2, 6.7)
+
+
+def test_without_a_sentence_objective_none_is_shown(tmp_path: Path) -> None:
+    step = replace(STEP, nsp_loss=None, nsp_accuracy=None)
+    evaluation = replace(EVALUATION, step=1, nsp_loss=None, nsp_accuracy=None)
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
+        log.write_step(step, evaluation)
+    tags = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Tags()["scalars"]
+    assert {"loss/mlm", "accuracy/mlm", "valid/mlm_loss"} <= set(tags)
+    assert not any("nsp" in tag for tag in tags)
+    assert "nsp" not in console_line(step, TRAIN) + evaluation_line(evaluation)
+    record = json.loads((tmp_path / METRICS).read_text())
+    assert record["nsp_loss"] is None
+    assert "valid_nsp_loss" not in record
+
+
+def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
+        log.write_step(replace(STEP, grad_norm=float("nan"), skipped=True))
+    line = (tmp_path / METRICS).read_text()
+    record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record["grad_norm"] is None
+    assert record["skipped"] is True
+
+
+def test_console_lines_tell_the_figures() -> None:
+    line = console_line(replace(STEP, step=50, time_s=100.0), TRAIN)
+    assert "step  50/100  50%" in line
+    assert "mlm 8.3000" in line
+    assert "eta 1 m 40 s" in line
+    assert "+0.5000 nats better" in evaluation_line(EVALUATION)
+
+
+def test_console_lines_tell_what_went_wrong() -> None:
+    lost = replace(STEP, skipped=True, fault="gradient not finite")
+    assert console_line(lost, TRAIN).endswith(" | SKIPPED: gradient not finite")
+    assert console_line(replace(STEP, fault="loss spike"), TRAIN).endswith(" | loss spike")
+    slow = replace(STEP, slow_rank=3, slow_rank_ratio=1.5)
+    assert console_line(slow, TRAIN).endswith(" | rank 3 is slow: 1.50 times the median's own time")
+    assert console_line(STEP, TRAIN).endswith("s")
+
+
+@pytest.mark.parametrize(
+    ("step", "time_s", "progress", "eta"),
+    [
+        (10, 60.0, "10/100  20%", "eta 4 m 00 s"),  # 300 s hold fifty steps of 6 s
+        (10, 20.0, "10/100  10%", "eta 3 m 00 s"),  # at 2 s a step all steps come first
+        (60, 306.0, "60/100 100%", "eta 0 s"),
+    ],
+)
+def test_a_budget_ends_a_training_sooner(step: int, time_s: float, progress: str, eta: str) -> None:
+    line = console_line(replace(STEP, step=step, time_s=time_s), TrainConfig(steps=100, budget_min=5.0))
+    assert progress in line
+    assert line.endswith(eta)
+
+
+def test_the_last_step_within_a_budget_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = TrainConfig(steps=100, log_every_steps=50, budget_min=1.0)
+    with MetricsLog(tmp_path, train, resumed_step=0, recipe_toml="") as log:
+        for step, time_s in [(5, 50.0), (6, 60.0)]:
+            log.write_step(replace(STEP, step=step, time_s=time_s))
+    assert [line[:13] for line in capsys.readouterr().out.splitlines()] == ["step   6/100 "]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (184, "3 m 04 s"), (3_720, "1 h 02 m")])
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,44 @@
+"""Which rank is slow, and when that is said."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from pretrain.telemetry.stragglers import SLOW_STEPS, SlowRank, Stragglers, slowest
+
+
+@pytest.mark.parametrize(
+    ("own_s", "expected"),
+    [
+        ([1.0, 1.0, 1.3, 1.0], None),
+        ([1.0, 1.0, 1.5, 1.0], SlowRank(2, 1.5)),
+        ([1.0, 2.0], SlowRank(1, 2.0)),
+        ([3.0, 1.0, 1.0, 4.0, 1.0], SlowRank(3, 4.0)),
+        ([1.0], None),
+    ],
+)
+def test_the_slowest_is_named_when_it_is_a_third_above_the_median(
+    own_s: list[float], expected: SlowRank | None
+) -> None:
+    assert slowest(own_s) == expected
+
+
+def test_ranks_meet_every_twenty_steps_and_one_hiccup_is_not_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[float] = []
+
+    def gather(own_s: float) -> list[float]:
+        met.append(own_s)
+        return [own_s, 0.001]
+
+    monkeypatch.setattr("pretrain.telemetry.stragglers.gather", gather)
+    pace = Stragglers(torch.device("cpu"))
+    for step in range(2 * SLOW_STEPS):
+        with pace.own_time():
+            time.sleep(0.1 if step == 3 else 0.002)
+        slow = pace.step_ended(data_wait_s=0.01 if step >= SLOW_STEPS else 0.0)
+        assert (slow is None) == (step % SLOW_STEPS != SLOW_STEPS - 1)
+    assert 0.002 <= met[0] < 0.05
+    assert met[1] >= 0.012

@@ -1,0 +1,29 @@
+"""What a save costs, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs.schema import ModelConfig
+from pretrain.engine.distributed import World
+from pretrain.telemetry.throughput import Throughput
+from tests.pretrain.synthetic import write_dataset
+
+
+def test_a_save_is_no_training_time_and_has_its_share_of_the_time_between_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("pretrain.telemetry.throughput.time.perf_counter", lambda: clock[0])
+    meter = Throughput(ModelConfig(), write_dataset(tmp_path, [[5]]), World())
+    meter.start(time_s=7.0)
+    for trained_s, save_s in [(8.0, 2.0), (57.0, 3.0)]:
+        began = meter.began
+        clock[0] += trained_s
+        with meter.save():
+            clock[0] += save_s
+        assert meter.began == began + save_s
+        assert meter.save_s == save_s
+        assert meter.save_pct == pytest.approx(100 * save_s / (trained_s + save_s))
