@@ -9,22 +9,20 @@ class UserError(Exception):
     `cause` says what is wrong, `place` where (a file, a recipe key, a folder), `mend` how to put it right.
     """
 
-    def __init__(self, cause: str, *, place: str = "", mend: str = "") -> None:
+    def __init__(self, cause: str, *, place: str = "", fix: str = "") -> None:
         self.cause = cause
         self.place = place
-        self.mend = mend
-        super().__init__(cause, place, mend)  # all three as args, so that it survives a process boundary
+        self.fix = fix
+        super().__init__(cause, place, fix)  # all three as args, so that it survives a process boundary
 
     def __str__(self) -> str:
         what = f"{self.place}: {self.cause}" if self.place else self.cause
-        sentences = [
-            part if part.endswith(("?", "!")) else f"{part.rstrip('.')}." for part in (what, self.mend) if part
-        ]
+        sentences = [part if part.endswith(("?", "!")) else f"{part.rstrip('.')}." for part in (what, self.fix) if part]
         return " ".join(line.strip() for line in " ".join(sentences).splitlines())
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.cause, self.place, self.mend)
+        return _rebuild, (self.cause, self.place, self.fix)
 
 
-def _rebuild(cause: str, place: str, mend: str) -> UserError:
-    return UserError(cause, place=place, mend=mend)
+def _rebuild(cause: str, place: str, fix: str) -> UserError:
+    return UserError(cause, place=place, fix=fix)

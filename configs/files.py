@@ -53,7 +53,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     folder = folder.absolute()
     if folder.exists():
-        raise UserError("there is something of this name", place=str(folder), mend="choose another name, or remove it")
+        raise UserError("there is something of this name", place=str(folder), fix="choose another name, or remove it")
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     with explain_write_errors(folder):
         partial.mkdir(parents=True)
@@ -94,7 +94,7 @@ def sha256_of_file(path: Path) -> str:
 @contextmanager
 def explain_write_errors(folder: Path) -> Iterator[None]:
     """Turn a read-only, full or forbidden output folder into a `UserError` that says so."""
-    mends = {
+    fixes = {
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.EACCES: "no permission to write there: choose another folder or change its permissions",
         errno.EPERM: "no permission to write there: choose another folder or change its permissions",
@@ -108,6 +108,6 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in mends:
-            raise UserError("cannot write", place=str(folder), mend=mends[error.errno]) from error
+        if error.errno in fixes:
+            raise UserError("cannot write", place=str(folder), fix=fixes[error.errno]) from error
         raise

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
+from configs.run_layout import RECIPE
 from configs.schema import Recipe, Section
 
 SHIPPED = Path(__file__).parent
@@ -45,10 +46,10 @@ def find_recipe(source: str | Path) -> Path:
     shipped = SHIPPED / f"{source}.toml"
     if path.name == str(source) and shipped.is_file():
         return shipped
-    if path.is_dir() and (path / "recipe.toml").is_file():
-        return path / "recipe.toml"
+    if path.is_dir() and (path / RECIPE).is_file():
+        return path / RECIPE
     names = ", ".join(shipped_recipes())
-    raise UserError("no such recipe", place=str(source), mend=f"give a TOML file, or one of the shipped names: {names}")
+    raise UserError("no such recipe", place=str(source), fix=f"give a TOML file, or one of the shipped names: {names}")
 
 
 def shipped_recipes() -> list[str]:
@@ -74,13 +75,13 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     """The file's table laid over that of its `base`."""
     if path.resolve() in chain:
-        raise UserError("this recipe is its own base", place=str(path), mend="remove one of the `base` lines")
+        raise UserError("this recipe is its own base", place=str(path), fix="remove one of the `base` lines")
     table = _read_toml(path)
     base = table.pop(BASE_KEY, None)
     if base is None:
         return table
     if not isinstance(base, str):
-        raise UserError("`base` is not a string", place=str(path), mend='write base = "other.toml"')
+        raise UserError("`base` is not a string", place=str(path), fix='write base = "other.toml"')
     return _merge(_read_with_bases(_find_base(path, base), (*chain, path.resolve())), table)
 
 
@@ -89,19 +90,19 @@ def _find_base(path: Path, base: str) -> Path:
     for candidate in (path.parent / base, SHIPPED / base, SHIPPED / f"{base}.toml"):
         if candidate.is_file():
             return candidate
-    mend = "name a file relative to this one, or a shipped recipe"
-    raise UserError(f"its base {base!r} does not exist", place=str(path), mend=mend)
+    fix = "name a file relative to this one, or a shipped recipe"
+    raise UserError(f"its base {base!r} does not exist", place=str(path), fix=fix)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", place=str(path), mend="mend that line") from error
+        raise UserError(f"not valid TOML: {error}", place=str(path), fix="mend that line") from error
     except UnicodeDecodeError as error:
-        raise UserError("not UTF-8 text", place=str(path), mend="save the file as UTF-8") from error
+        raise UserError("not UTF-8 text", place=str(path), fix="save the file as UTF-8") from error
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), mend="check its permissions") from error
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix="check its permissions") from error
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _apply_override(table: Any, override: str) -> str:
     """Set one value in the table; returns its key."""
     key, separator, text = (part.strip() for part in override.partition("="))
     if not separator or not key:
-        raise UserError("not an override", place=repr(override), mend="write section.key=value, e.g. train.steps=100")
+        raise UserError("not an override", place=repr(override), fix="write section.key=value, e.g. train.steps=100")
     *sections, name = key.split(".")
     for section in sections:
         if isinstance(table, list) and section.isdigit() and int(section) < len(table):
@@ -126,7 +127,7 @@ def _apply_override(table: Any, override: str) -> str:
         else:
             break
     if not isinstance(table, dict):
-        raise UserError("no such key", place=repr(override), mend=_did_you_mean(key))
+        raise UserError("no such key", place=repr(override), fix=_did_you_mean(key))
     field = _find_field(Recipe, key.split("."))
     table[name] = _parse_value(text, is_text=field is not None and _takes_text(field))
     return key
@@ -150,16 +151,16 @@ def _explain(error: ErrorDetails, file: str, overrides: dict[str, str]) -> UserE
     place = next((repr(text) for name, text in overrides.items() if _is_within(key, name)), file)
     if error["type"] == "extra_forbidden":
         place = next((repr(text) for name, text in overrides.items() if _is_within(name, key)), place)
-        return UserError(f"unknown key `{key}`", place=place, mend=_did_you_mean(key))
+        return UserError(f"unknown key `{key}`", place=place, fix=_did_you_mean(key))
     if error["type"] == "missing":
-        return UserError(f"`{key}` is missing", place=place, mend=_describe(key))
+        return UserError(f"`{key}` is missing", place=place, fix=_describe(key))
     if error["type"] == "model_type":
-        return UserError(f"`{key}` is a section, not a value", place=place, mend=f"write [{key}] and its keys below it")
+        return UserError(f"`{key}` is a section, not a value", place=place, fix=f"write [{key}] and its keys below it")
     message = error["msg"].removeprefix("Value error, ")
     field = _find_field(Recipe, parts) if parts else None  # none: a rule between sections
     if field is None or _section_of(field) is not None:  # a rule between fields: the message names them
         return UserError(message, place=place)
-    return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, mend=_describe(key))
+    return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, fix=_describe(key))
 
 
 def _is_within(key: str, section: str) -> bool:

@@ -62,7 +62,7 @@ def load_tasks(path: Path) -> list[BudgetedTask]:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         cause = f"{key}: {first['msg'].removeprefix('Value error, ')}" if key else first["msg"]
-        raise UserError(cause, place=str(path), mend="mend that key") from None
+        raise UserError(cause, place=str(path), fix="mend that key") from None
 
 
 def _complete(task: Any, common: dict[str, Any], folder: Path) -> Any:
@@ -78,6 +78,6 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), mend="give a file of tasks") from error
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix="give a file of tasks") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid TOML: {error}", place=str(path), mend="mend that line") from error
+        raise UserError(f"not valid TOML: {error}", place=str(path), fix="mend that line") from error

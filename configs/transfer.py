@@ -63,4 +63,4 @@ def checked(section: type[SectionT], **fields: Any) -> SectionT:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or fields.get("kind", "")
-        raise UserError(first["msg"].removeprefix("Value error, "), place=name, mend="mend that setting") from None
+        raise UserError(first["msg"].removeprefix("Value error, "), place=name, fix="mend that setting") from None

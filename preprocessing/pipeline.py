@@ -221,8 +221,8 @@ class _Preparation:
         """A runner said that all is well, but nothing came of it here: most often its workers have other disks."""
         if items:
             cause = f"the runner has ended, but {len(items)} of {len(self.plan.items)} work items are not done"
-            mend = "its workers must reach this folder under the same name: take a shared file system or a URL"
-            raise UserError(cause, place=self.store.place, mend=mend)
+            fix = "its workers must reach this folder under the same name: take a shared file system or a URL"
+            raise UserError(cause, place=self.store.place, fix=fix)
 
     @property
     def _run_folder(self) -> Store:
@@ -255,13 +255,13 @@ class _Preparation:
 
 def _plan(config: DataConfig, store: Store) -> Plan:
     if not config.corpora:
-        mend = "name the text to prepare: [[data.corpora]] with paths and format"
-        raise UserError("the recipe names no corpus", place="data.corpora", mend=mend)
+        fix = "name the text to prepare: [[data.corpora]] with paths and format"
+        raise UserError("the recipe names no corpus", place="data.corpora", fix=fix)
     files = [find_files(corpus.paths) for corpus in config.corpora]
     inside = [file.path for corpus_files in files for file in corpus_files if store.holds(file.path)]
     if inside:
-        mend = "put data.dataset outside of the corpus"
-        raise UserError("an input file lies in the data set's own folder", place=inside[0], mend=mend)
+        fix = "put data.dataset outside of the corpus"
+        raise UserError("an input file lies in the data set's own folder", place=inside[0], fix=fix)
     plan = make_plan(files, config)
     if not plan.items:
         refuse_few_documents(0, {}, config)

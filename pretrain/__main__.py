@@ -17,11 +17,11 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
+from configs.run_layout import EVALUATION, RECIPE
 from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest
 
 DONE, USER_ERROR, STOPPED = 0, 2, 75
-EVALUATION = "evaluation.json"  # in the run's folder: what --evaluate found last
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from pretrain.telemetry import evaluation_line
     from pretrain.trainer import Trainer
 
-    cluster = load_recipe(parsed.run / "recipe.toml").cluster
+    cluster = load_recipe(parsed.run / RECIPE).cluster
     watch(cluster.collective_timeout_s)
     world = join_ranks(cluster)
     beat()

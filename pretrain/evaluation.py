@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.distributed
 
 from configs.schema import TrainConfig
 from pretrain.data import Dataset, HeldOut
 from pretrain.engine import Engine, LossSums, beat
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Means over the held-out rows."""
-
-    step: int
-    rows: int
-    masked_tokens: int
-    mlm_loss: float
-    mlm_accuracy: float
-    nsp_loss: float | None  # None under the objective `none`
-    nsp_accuracy: float | None
-    unigram_loss: float  # cross-entropy of the training split's token frequencies on the same targets
+from pretrain.telemetry import Evaluation
 
 
 class Evaluator:

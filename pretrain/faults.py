@@ -52,13 +52,13 @@ class Faults:
 
     def roll_back(self, cause: TooManySkippedSteps, folder: Path | None) -> Path:
         """The checkpoint to go back to: this one. `UserError` when there is none, or it has not helped before."""
-        mend = "lower optimizer.learning_rate or look at the rows that the log names, and start anew"
+        fix = "lower optimizer.learning_rate or look at the rows that the log names, and start anew"
         if folder is None:
-            raise UserError(f"{cause}, and there is no checkpoint to go back to", place="training", mend=mend)
+            raise UserError(f"{cause}, and there is no checkpoint to go back to", place="training", fix=fix)
         self._rolled_back_to = [*(f for f in self._rolled_back_to if f == folder), folder]
         if len(self._rolled_back_to) > MOST_ROLLBACKS:
-            mend += ", or go on from an older checkpoint with --resume PATH"
-            raise UserError(f"{cause}, again after {MOST_ROLLBACKS} rollbacks", place=str(folder), mend=mend)
+            fix += ", or go on from an older checkpoint with --resume PATH"
+            raise UserError(f"{cause}, again after {MOST_ROLLBACKS} rollbacks", place=str(folder), fix=fix)
         self.in_a_row = 0
         return folder
 

@@ -17,6 +17,7 @@ import torch
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, resolved_toml
+from configs.run_layout import RECIPE
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from preprocessing.vocabulary import Vocabulary
@@ -37,12 +38,12 @@ from pretrain.engine import (
     seed_everything,
     seed_for,
 )
-from pretrain.evaluation import Evaluation, Evaluator
+from pretrain.evaluation import Evaluator
 from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
 from pretrain.huggingface import load_pretrained
 from pretrain.model import BertForPreTraining
 from pretrain.stop import StopRequest
-from pretrain.telemetry import MetricsLog, Profiler, StepMetrics, Stragglers, Throughput, describe_run
+from pretrain.telemetry import Evaluation, MetricsLog, Profiler, StepMetrics, Stragglers, Throughput, describe_run
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Trainer:
         self.run = run
         self.world = world
         self.stop = stop
-        self.recipe = load_recipe(run / "recipe.toml")
+        self.recipe = load_recipe(run / RECIPE)
         self.data = open_data(self.recipe)
         self.manifest = self.data.main.manifest
         self.meter = Throughput(self.recipe.model, self.manifest, world)
@@ -103,11 +104,11 @@ class Trainer:
         """Evaluate the newest valid checkpoint on the held-out rows."""
         folder = find_checkpoint(self.run)
         if folder is None:
-            raise UserError("no checkpoint yet", place=str(self.run), mend="train it first: `bertrain train RECIPE`")
+            raise UserError("no checkpoint yet", place=str(self.run), fix="train it first: `bertrain train RECIPE`")
         evaluation = self.evaluator.evaluate(load_checkpoint(folder, self.engine).step)
         if evaluation is None:
-            mend = "prepare it with a larger data.held_out_fraction"
-            raise UserError("the data set has no held-out rows", place=self.data.main.place, mend=mend)
+            fix = "prepare it with a larger data.held_out_fraction"
+            raise UserError("the data set has no held-out rows", place=self.data.main.place, fix=fix)
         return evaluation
 
     def _train_step(self, state: TrainingState, step: Step) -> tuple[TrainingState, StepMetrics]:
@@ -163,8 +164,8 @@ class Trainer:
         state = self._load(folder) if folder else self._fresh_state()
         if resume not in ("auto", "never"):
             if not folder:
-                mend = "give a run, or one of its checkpoints' folders"
-                raise UserError("no checkpoint there", place=resume, mend=mend)
+                fix = "give a run, or one of its checkpoints' folders"
+                raise UserError("no checkpoint there", place=resume, fix=fix)
             self._save(state, None)  # a later start goes on from here, not from what this run had before
         return state
 
@@ -176,7 +177,7 @@ class Trainer:
         if state.dataset != self.data.digest:
             cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.data.digest[:12]}"
             places = ", ".join(dataset.place for dataset in self.data.mixed)
-            raise UserError(cause, place=places, mend="give the data set that the run began with")
+            raise UserError(cause, place=places, fix="give the data set that the run began with")
         self._compare_steps(state)
         return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
 
@@ -257,8 +258,8 @@ class Trainer:
 
     def _expect(self, saved: bool, state: TrainingState) -> None:
         if not saved:
-            mend = "make room, or see the log; the same command goes on from the last checkpoint"
-            raise UserError(f"step {state.step} could not be saved, and training ends", place=str(self.run), mend=mend)
+            fix = "make room, or see the log; the same command goes on from the last checkpoint"
+            raise UserError(f"step {state.step} could not be saved, and training ends", place=str(self.run), fix=fix)
 
 
 def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:

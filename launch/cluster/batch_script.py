@@ -16,6 +16,7 @@ import jinja2
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
+from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -82,7 +83,7 @@ def render(
 
 def write(text: str, run: Path, stage: JobStage = TRAIN) -> Path:
     """Put a script into its run's folder."""
-    (run / "logs").mkdir(parents=True, exist_ok=True)
+    (run / LOGS).mkdir(parents=True, exist_ok=True)
     atomic_write_text(run / stage.script, text)
     return run / stage.script
 
@@ -126,7 +127,7 @@ def _size(cluster: ClusterConfig, stage: JobStage, shares: int) -> list[str]:
 def _log(run: Path, stage: JobStage, shares: int) -> str:
     """As sbatch reads it: % begins a pattern, and %a is the number in the array."""
     name = stage.log.replace(".", "_%a.") if shares > 1 else stage.log
-    return _sbatch_quoted(str(run / "logs").replace("%", "%%") + f"/{name}")
+    return _sbatch_quoted(str(run / LOGS).replace("%", "%%") + f"/{name}")
 
 
 def _environment() -> jinja2.Environment:
@@ -159,5 +160,5 @@ def _one_line(path: Path) -> Path:
     if not path.is_absolute():
         raise UserError("not an absolute path", place=str(path))
     if any(ord(character) < 32 or character in "\\\x7f" for character in str(path)):
-        raise UserError("a line break or backslash in the path", place=repr(str(path)), mend="choose another folder")
+        raise UserError("a line break or backslash in the path", place=repr(str(path)), fix="choose another folder")
     return path

@@ -18,6 +18,8 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from configs.run_layout import LOGS
+
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
@@ -64,7 +66,7 @@ def run_rank(run: Path, number: int, place: RankAddress) -> int:
 
 def rank_command(run: Path, place: RankAddress, caches: Path) -> RankCommand:
     """`python -m pretrain RUN --resume auto` at its place."""
-    logs = run / "logs"
+    logs = run / LOGS
     env = {
         **place.variables(),
         **{name: str(caches / folder) for name, folder in CACHES.items()},
@@ -89,7 +91,7 @@ def make_caches(run: Path, number: int) -> Path:
         folder.mkdir(mode=0o700)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise UserError("somebody else made this folder", place=str(folder), mend="set TMPDIR to a folder of your own")
+        raise UserError("somebody else made this folder", place=str(folder), fix="set TMPDIR to a folder of your own")
     return folder
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from configs.run_layout import ALIVE
 from launch.cluster.starts import start_folder_of
 
-ALIVE = "alive"
 BEAT_S = 15.0
 
 

@@ -65,8 +65,8 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
     A stop signal is passed on: the ranks save, and the run ends with 75.
     """
     if shutil.which("mpirun") is None:
-        mend = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
-        raise UserError("no mpirun here", place="PATH", mend=mend)
+        fix = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
+        raise UserError("no mpirun here", place="PATH", fix=fix)
     nodes = recipe.cluster.hosts or [os.uname().nodename]
     ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
     is_first = True

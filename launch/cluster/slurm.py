@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from launch.cluster import starts
+from configs.run_layout import STOP
 from launch.cluster.batch_script import JOB_STAGES, TRAIN
 
 SCRIPTS = tuple(stage.script for stage in JOB_STAGES)
@@ -70,7 +70,7 @@ def stop_jobs(run: Path, jobs: Sequence[QueuedJob]) -> None:
     for job in jobs:
         trains = job.state == "RUNNING" and job.script.name == TRAIN.script
         if trains:
-            (run / starts.STOP).touch()
+            (run / STOP).touch()
         _ask("scancel", *(["--batch", "--signal=USR1"] if trains else []), job.id)
 
 
@@ -79,11 +79,11 @@ def _ask(*argv: str) -> str:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
-        mend = "log in to a node of the cluster, or use --to local"
-        raise UserError(f"no {argv[0]} here: this machine has no Slurm", place=argv[0], mend=mend) from None
+        fix = "log in to a node of the cluster, or use --to local"
+        raise UserError(f"no {argv[0]} here: this machine has no Slurm", place=argv[0], fix=fix) from None
     except subprocess.TimeoutExpired:
-        raise UserError("Slurm does not answer", place=argv[0], mend="see `scontrol ping`") from None
+        raise UserError("Slurm does not answer", place=argv[0], fix="see `scontrol ping`") from None
     if done.returncode:
         words = " ".join(line.removeprefix(f"{argv[0]}: ") for line in done.stderr.strip().splitlines())
-        raise UserError(words.removeprefix("error: "), place=argv[0], mend="see `sinfo`, and the recipe's [cluster]")
+        raise UserError(words.removeprefix("error: "), place=argv[0], fix="see `sinfo`, and the recipe's [cluster]")
     return done.stdout.strip()

@@ -20,10 +20,8 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.files import atomic_write_text, explain_write_errors
 from configs.recipe import load_recipe
-from launch.ranks import CHECKPOINTS, DONE, FAILED, RECIPE, STOPPED, USER_ERROR
-
-STARTS = "starts"
-STOP = "stop"
+from configs.run_layout import CHECKPOINTS, RECIPE, STARTS, STOP
+from launch.ranks import DONE, FAILED, STOPPED, USER_ERROR
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def _check_bound(run: Path) -> None:
         raise UserError(
             f"{barren} starts in a row brought no new checkpoint (the newest is of step {newest_step(run)}): giving up",
             place=str(run),
-            mend=f"see {run / 'logs'}; cluster.max_restarts is {bound}",
+            fix=f"see {run / 'logs'}; cluster.max_restarts is {bound}",
         )
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from launch.cluster import slurm
-from launch.display import holder
-from launch.ranks import find_run
+from launch.ranks import find_run, holder
 
 
 def stop_run(run: Path) -> str:
@@ -21,9 +20,9 @@ def stop_run(run: Path) -> str:
         return f"asked job {', '.join(job.id for job in jobs)} to save and end"
     process = holder(run)
     if process is None:
-        raise UserError("nobody trains here", place=str(run), mend="see `bertrain status`")
+        raise UserError("nobody trains here", place=str(run), fix="see `bertrain status`")
     number, machine = process
     if machine != socket.gethostname():
-        raise UserError(f"it trains on {machine}", place=str(run), mend=f"run the same command on {machine}")
+        raise UserError(f"it trains on {machine}", place=str(run), fix=f"run the same command on {machine}")
     os.kill(number, signal.SIGTERM)
     return f"asked process {number} to save and end"

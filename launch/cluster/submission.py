@@ -47,7 +47,7 @@ def plan_chain(
     names = [recipe.name for recipe in recipes]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled:
-        raise UserError(f"two runs are called {doubled!r}", place="--then", mend="give each recipe a name of its own")
+        raise UserError(f"two runs are called {doubled!r}", place="--then", fix="give each recipe a name of its own")
     links: list[Link] = []
     last: dict[JobStage, int] = {}  # the newest job of each stage, which those that follow may wait for
 
@@ -76,7 +76,7 @@ def submit_chain(links: Sequence[Link]) -> Iterator[str]:
     for link in links:
         if active := slurm.jobs_of(link.run, queued):
             cause = f"job {active[0].id} of this run is {active[0].state.lower()}"
-            raise UserError(cause, place=str(link.run), mend="`bertrain stop` it, or wait for its end")
+            raise UserError(cause, place=str(link.run), fix="`bertrain stop` it, or wait for its end")
     for link in links:
         _write(link)
     jobs: list[str] = []

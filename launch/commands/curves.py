@@ -26,7 +26,7 @@ def plot(
 
     [dim]bertrain plot runs/* --picture runs.png[/]
     """
-    from launch.display import console, needed
+    from launch.terminal import console, needed
 
     if picture is not None:
         from launch.display import draw_curves

@@ -30,7 +30,7 @@ def config(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     [dim]bertrain config mine.toml train.zero_stage=2[/]
     """
     from configs.recipe import load_recipe, resolved_toml
-    from launch.display import show_toml
+    from launch.terminal import show_toml
 
     show_toml(resolved_toml(load_recipe(recipe, overrides or ()), mark_changes=True))
 
@@ -80,7 +80,8 @@ def inspect(
 
     [dim]bertrain inspect datasets/demo --rows 3 --split held_out[/]
     """
-    from launch.display import console, decoded_pairs, legend, totals
+    from launch.display import decoded_pairs, legend, totals
+    from launch.terminal import console
     from preprocessing.dataset import read_manifest
 
     screen = console()

@@ -53,9 +53,9 @@ def submit(
 
     first = load_recipe(recipe, overrides or ())
     if to is not Target.slurm and (then or with_prepare or export_to):
-        raise UserError("only Slurm chains jobs", place=f"--to {to.value}", mend="run the commands one after the other")
+        raise UserError("only Slurm chains jobs", place=f"--to {to.value}", fix="run the commands one after the other")
     if shares > 1 and not with_prepare:
-        raise UserError("nothing is prepared", place="--shares", mend="add --prepare")
+        raise UserError("nothing is prepared", place="--shares", fix="add --prepare")
     if to is Target.local:
         raise typer.Exit(run_local(first, dry_run=dry_run))
     if to is Target.mpi:
@@ -119,7 +119,7 @@ def doctor(
     from launch.doctor import show_findings
 
     if to is Target.mpi:
-        raise UserError("not a place to look at", place="--to mpi", mend="take --to local or --to slurm")
+        raise UserError("not a place to look at", place="--to mpi", fix="take --to local or --to slurm")
     raise typer.Exit(show_findings(load_recipe(recipe, overrides or ()), on_nodes=to is Target.slurm))
 
 

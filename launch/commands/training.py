@@ -113,7 +113,8 @@ def plan(
     [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --network-gb-s 25 --picture scaling.png[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import console, find_hardware, show_plan
+    from launch.display import find_hardware, show_plan
+    from launch.terminal import console
 
     profile = find_hardware(
         hardware,

@@ -225,7 +225,7 @@ def layer_numbers(text: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{text!r} are no layers", place="--layers", mend="write e.g. 1,2,-1, or all") from None
+        raise UserError(f"{text!r} are no layers", place="--layers", fix="write e.g. 1,2,-1, or all") from None
 
 
 def label_counts(text: str) -> list[int]:
@@ -235,7 +235,7 @@ def label_counts(text: str) -> list[int]:
     except ValueError:
         counts = [0]
     if any(count < 1 for count in counts):
-        raise UserError(f"{text!r} are no numbers of labels", place="--learning-curve", mend="write e.g. 10,100,1000")
+        raise UserError(f"{text!r} are no numbers of labels", place="--learning-curve", fix="write e.g. 10,100,1000")
     return counts
 
 

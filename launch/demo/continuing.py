@@ -22,8 +22,7 @@ from preprocessing.vocabulary import MASK
 from pretrain.data import Dataset
 from pretrain.huggingface import dataset_of, load_pretrained, recipe_of
 from pretrain.telemetry import read_metrics
-from pretrain.transfer import Filler, Filling
-from pretrain.transfer.tasks import TokenRow
+from pretrain.transfer import Filler, Filling, TokenRow
 
 AT_LEAST_NATS = 1.0
 TOP = 3  # word pieces to show for a mask
@@ -49,7 +48,7 @@ def show(continued: Path, fresh: Path, rows: int) -> None:
     ahead = records[fresh]["valid_mlm_loss"] - records[continued]["valid_mlm_loss"]
     print_line(f"What the pretrained encoder brings along: {ahead:.2f} nats.")
     if ahead < AT_LEAST_NATS:
-        raise UserError(f"less than {AT_LEAST_NATS} nats", place=str(continued), mend="see the logs of both runs")
+        raise UserError(f"less than {AT_LEAST_NATS} nats", place=str(continued), fix="see the logs of both runs")
 
     fillers = {run.name: Filler(load_pretrained(run)) for run in (continued, fresh)}
     print_line("Masks of held-out sentences, the true word first:")
@@ -62,7 +61,7 @@ def last(run: Path) -> dict[str, Any]:
     """The record of the run's last evaluation."""
     evaluated = [record for record in read_metrics(run) if "valid_mlm_loss" in record]
     if not evaluated:
-        raise UserError("it was never evaluated", place=str(run), mend="train it to its end")
+        raise UserError("it was never evaluated", place=str(run), fix="train it to its end")
     return evaluated[-1]
 
 

@@ -109,7 +109,7 @@ def compare(run: Path, beside: Path) -> Comparison:
 def expect(condition: bool, otherwise: str) -> None:
     """The act fails in plain words."""
     if not condition:
-        raise UserError(otherwise, place=RUN, mend=f"see the logs in runs/{RUN}/logs")
+        raise UserError(otherwise, place=RUN, fix=f"see the logs in runs/{RUN}/logs")
 
 
 def print_line(text: str) -> None:

@@ -53,7 +53,7 @@ def read_curves(runs: Sequence[Path]) -> dict[str, RunRecords]:
         find_run(run)
         records = read_metrics(run)
         if not records:
-            raise UserError("no steps recorded yet", place=str(run), mend="start it with `bertrain train`")
+            raise UserError("no steps recorded yet", place=str(run), fix="start it with `bertrain train`")
         curves[run.name if names.count(run.name) == 1 else str(run)] = records
     return curves
 

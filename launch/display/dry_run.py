@@ -13,8 +13,8 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import Recipe
-from launch.display.terminal import console
 from launch.ranks import open_run, plan_ranks, run_ranks, this_machine
+from launch.terminal import console
 
 SMOKE_STEPS, SMOKE_WARMUP_STEPS = 20, 5
 MOST_ACCUMULATION = 2  # micro-steps of a step: enough to see that gradients add up
@@ -49,7 +49,7 @@ def show_dry_run(recipe: Recipe) -> None:
 def run_smoke(recipe: Recipe) -> int:
     """Train a cut down recipe on all ranks of this machine; returns the exit code."""
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
-        raise UserError("--smoke starts its ranks itself", place="torchrun", mend="run it without torchrun")
+        raise UserError("--smoke starts its ranks itself", place="torchrun", fix="run it without torchrun")
     with explain_write_errors(Path(recipe.runs)):
         Path(recipe.runs).mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".smoke-", dir=recipe.runs)

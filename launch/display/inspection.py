@@ -12,7 +12,7 @@ from rich.text import Text
 
 from configs.errors import UserError
 from configs.schema import Objective
-from launch.display.terminal import console
+from launch.terminal import console
 from preprocessing.dataset import VOCABULARY, Manifest, Rows, Split, check_shard, read_manifest, read_shard
 from preprocessing.inspection import verify
 from preprocessing.vocabulary import CONTINUATION, MASK, Vocabulary
@@ -42,8 +42,8 @@ def decoded_pairs(folder: Path, split: Split, pass_number: int, count: int) -> I
     vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
     shards = manifest.select(split, pass_number)
     if not shards:
-        mend = f"it has passes 0 to {manifest.dupe_factor - 1}; held_out is empty where held_out_fraction is 0"
-        raise UserError(f"no {split} rows in pass {pass_number}", place=str(folder), mend=mend)
+        fix = f"it has passes 0 to {manifest.dupe_factor - 1}; held_out is empty where held_out_fraction is 0"
+        raise UserError(f"no {split} rows in pass {pass_number}", place=str(folder), fix=fix)
 
     def pairs() -> Iterator[Text]:
         for shard in shards:
@@ -85,8 +85,8 @@ def run_verify(folder: Path) -> None:
         screen.print(str(failure), style="red", markup=False)
         failures += 1
     if failures:
-        mend = "run `bertrain prepare` again: it makes only what is missing or damaged"
-        raise UserError(f"{failures} failure(s), listed above", place=str(folder), mend=mend)
+        fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+        raise UserError(f"{failures} failure(s), listed above", place=str(folder), fix=fix)
     rows = sum(shard.rows for shard in manifest.shards)
     screen.print(
         f"{folder}: {len(manifest.shards)} shards, {rows:,} pairs, vocabulary, counts, rows and chances are right",

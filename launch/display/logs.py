@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
+from configs.run_layout import LOGS, RANK_LOGS, rank_log
 from launch.ranks import find_run
 
 POLL_S = 0.3
@@ -18,11 +19,11 @@ BLOCK_BYTES = 1 << 16
 def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
     """Print the last lines of a rank's log, and what is added if `follow`. `UserError` when there is no such log."""
     find_run(run)
-    log = run / "logs" / f"rank_{rank:05}.log"
+    log = rank_log(run, rank)
     if not log.is_file():
-        ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / "logs").glob("rank_*.log"))
+        ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / LOGS).glob(RANK_LOGS))
         there = f"there are ranks {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
-        raise UserError(f"no log of rank {rank}", place=str(run), mend=there)
+        raise UserError(f"no log of rank {rank}", place=str(run), fix=there)
     with log.open("rb") as stream:
         _seek_lines(stream, lines)
         _copy(stream)

@@ -22,7 +22,7 @@ TEXT_GB = (1, 10, 100, 1_000, 10_000)
 def find_hardware(name: str, **measured: float | None) -> Hardware:
     """A profile by its name, with fields of `Hardware` replaced where they are given."""
     if name not in HARDWARE:
-        raise UserError(f"no profile {name!r}", place="--hardware", mend=f"take one of {', '.join(HARDWARE)}")
+        raise UserError(f"no profile {name!r}", place="--hardware", fix=f"take one of {', '.join(HARDWARE)}")
     given: dict[str, Any] = {field: value for field, value in measured.items() if value is not None}
     return replace(HARDWARE[name], **given)
 

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from launch.display.terminal import console
 from launch.ranks import DONE, STOPPED
+from launch.terminal import console
 from preprocessing.dataset import Manifest
 from preprocessing.documents import Progress as State
 from preprocessing.execution import THIS_MACHINE, WHOLE, BeamEngine, Share, finished_parts
@@ -70,8 +70,8 @@ def prepare_with_progress(
     command brings it further, or else by `KeyboardInterrupt`.
     """
     if overwrite and share != WHOLE:
-        mend = f"remove {data.dataset}, then start the shares"
-        raise UserError("a share cannot replace what others work on", place="--overwrite", mend=mend)
+        fix = f"remove {data.dataset}, then start the shares"
+        raise UserError("a share cannot replace what others work on", place="--overwrite", fix=fix)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = store_at(data.dataset)
     finished = finished_parts(store)

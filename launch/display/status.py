@@ -5,10 +5,8 @@ done · running · silent (running, but no step for long) · waiting (in the que
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+from configs.run_layout import LOGS, METRICS, RANK_LOGS
 from configs.schema import TrainConfig
 from launch.cluster import (
     EXPORT,
@@ -31,10 +30,10 @@ from launch.cluster import (
     read_verdict,
     silences_s,
 )
-from launch.display.terminal import console
-from launch.ranks import LOCK, STOPPED, TRACEBACK, find_run, last_words
+from launch.ranks import STOPPED, TRACEBACK, find_run, holder, last_words
+from launch.terminal import console
 from pretrain.engine import is_over
-from pretrain.telemetry import METRICS, duration
+from pretrain.telemetry import duration
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
@@ -134,23 +133,9 @@ def tail_of_metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[1 if start else 0 : -1]]
 
 
-def holder(run: Path) -> tuple[int, str] | None:
-    """The process and machine that train in a run's folder on this machine's file systems; None when nobody does."""
-    file = run / LOCK
-    if not file.exists():
-        return None
-    with file.open(encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            match = re.match(r"process (\d+) on (\S+)", stream.read())
-            return (int(match[1]), match[2]) if match else None
-    return None
-
-
 def last_error(run: Path) -> str:
     """The last line of what a rank died of, the earliest to die; empty where none did."""
-    logs = sorted((run / "logs").glob("rank_*.log"), key=lambda log: log.stat().st_mtime)
+    logs = sorted((run / LOGS).glob(RANK_LOGS), key=lambda log: log.stat().st_mtime)
     for log in logs:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
@@ -200,7 +185,7 @@ def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Itera
 
 def _silence_s(run: Path, now: float) -> float:
     """Seconds since the run last said anything."""
-    files = [run / METRICS, *(run / "logs").glob("*.log")]
+    files = [run / METRICS, *(run / LOGS).glob("*.log")]
     return now - max((file.stat().st_mtime for file in files if file.exists()), default=now)
 
 

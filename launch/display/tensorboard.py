@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
-from launch.display.terminal import console, needed
+from configs.run_layout import TENSORBOARD
 from launch.ranks import dies_with, find_run, noted
+from launch.terminal import console, needed
 
-EVENTS = "tb"
 PORTS_TO_TRY = 100
 
 
@@ -28,7 +28,7 @@ def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
         find_run(run)
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
         for name, run in named(runs).items():
-            (Path(folder) / name).symlink_to((run / EVENTS).absolute())
+            (Path(folder) / name).symlink_to((run / TENSORBOARD).absolute())
         free = free_port(port)
         host = f"{getpass.getuser()}@{socket.gethostname()}"
         with noted((signal.SIGINT, signal.SIGTERM)) as received:
@@ -74,4 +74,4 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise UserError(f"no free port from {first} on", mend="give another with --port")
+    raise UserError(f"no free port from {first} on", fix="give another with --port")

@@ -22,10 +22,10 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.schema import Recipe
 from launch.cluster import exported, resources
-from launch.display import console
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import USER_ERROR
+from launch.terminal import console
 
 COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 
@@ -91,10 +91,10 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         *("-P", "-m", "launch.doctor.doctor", str(folder.absolute()), cluster.device),
     ]
     if shutil.which("srun") is None:
-        raise UserError("no srun here: this machine has no Slurm", place="srun", mend="log in to the cluster")
+        raise UserError("no srun here: this machine has no Slurm", place="srun", fix="log in to the cluster")
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise UserError("srun failed: see above", place="srun", mend="see `sinfo`, and the recipe's [cluster]")
+        raise UserError("srun failed: see above", place="srun", fix="see `sinfo`, and the recipe's [cluster]")
     return parse(done.stdout.splitlines())
 
 
@@ -134,7 +134,7 @@ def table(findings: Sequence[Finding]) -> Table:
     result = Table("", "", "", "mend", box=None, pad_edge=False)
     for one in findings:
         found = " ".join(part for part in (one.found, one.measured) if part).replace("[", r"\[")
-        result.add_row(f"[{COLOURS[one.level]}]{one.level}[/]", one.name, found, one.mend.replace("[", r"\["))
+        result.add_row(f"[{COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))
     return result
 
 

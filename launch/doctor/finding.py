@@ -14,5 +14,5 @@ class Finding:
     name: str
     level: str
     found: str
-    mend: str = ""
+    fix: str = ""
     measured: str = ""

@@ -34,8 +34,8 @@ def _sending(name: str, found: str, measure: Callable[[], float | None]) -> Find
     try:
         gb_s = measure()
     except OSError as error:
-        mend = "see that nothing blocks the ports between the ranks, and `nvidia-smi topo -m` where there are GPUs"
-        return Finding(name, ERROR, f"{found} do not reach each other: {error}", mend)
+        fix = "see that nothing blocks the ports between the ranks, and `nvidia-smi topo -m` where there are GPUs"
+        return Finding(name, ERROR, f"{found} do not reach each other: {error}", fix)
     measured = "" if gb_s is None else f"{gb_s:,.2f} GB/s from each"
     if gb_s is not None and gb_s < SENT_GB_S:
         return Finding(name, WARNING, found, "training will wait for the network: see `bertrain plan`", measured)

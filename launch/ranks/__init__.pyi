@@ -21,13 +21,7 @@ from .rank_address import (
     slurm_address as slurm_address,
 )
 from .rank_log import TRACEBACK as TRACEBACK, last_words as last_words
-from .run_folder import (
-    CHECKPOINTS as CHECKPOINTS,
-    LOCK as LOCK,
-    RECIPE as RECIPE,
-    find_run as find_run,
-    open_run as open_run,
-)
+from .run_folder import find_run as find_run, holder as holder, open_run as open_run
 from .signals import noted as noted
 from .supervisor import (
     DONE as DONE,

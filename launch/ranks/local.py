@@ -21,12 +21,11 @@ from typing import NoReturn
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
+from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
 from launch.ranks.rank_address import LOOPBACK, interface_towards
 from launch.ranks.supervisor import RankCommand, Supervisor
-
-LOGS = "logs"
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,10 @@ def nodes_at(rendezvous: str | None, count: int, number: int) -> Nodes:
         return ALONE
     host, _, port = (rendezvous or "").rpartition(":")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", host) or not port.isdecimal() or not 0 < int(port) < 65_536:
-        mend = "give an address of the first machine and a free port, e.g. 10.0.0.1:29500"
-        raise UserError(f"{rendezvous!r} is no host and port", place="--rendezvous", mend=mend)
+        fix = "give an address of the first machine and a free port, e.g. 10.0.0.1:29500"
+        raise UserError(f"{rendezvous!r} is no host and port", place="--rendezvous", fix=fix)
     if number >= count:
-        raise UserError(f"there are nodes 0 to {count - 1}", place=f"--node-rank {number}", mend="count from 0")
+        raise UserError(f"there are nodes 0 to {count - 1}", place=f"--node-rank {number}", fix="count from 0")
     return Nodes(count, number, host, int(port), interface_towards(host, int(port)))
 
 
@@ -162,13 +161,13 @@ def _rank_count(cluster: ClusterConfig, machine: Machine) -> int:
     if cluster.device == "cpu":
         return cluster.ranks_per_node or 1
     if cluster.device == "cuda" and not machine.gpus:
-        raise UserError("no GPU is visible here", place="cluster.device=cuda", mend="set cluster.device=cpu or auto")
+        raise UserError("no GPU is visible here", place="cluster.device=cuda", fix="set cluster.device=cpu or auto")
     ranks = cluster.ranks_per_node or machine.gpus or 1
     if 0 < machine.gpus < ranks:
         raise UserError(
             f"{ranks} ranks, but {machine.gpus} GPU(s) here",
             place="cluster.ranks_per_node",
-            mend="lower it, or set cluster.device=cpu",
+            fix="lower it, or set cluster.device=cpu",
         )
     return ranks
 

@@ -62,7 +62,7 @@ def slurm_address(env: Mapping[str, str]) -> RankAddress:
             port=int(env["MASTER_PORT"]),
         )
     except (KeyError, ValueError, IndexError) as error:
-        raise UserError(f"not a task of srun: {error}", place="environment", mend="start ranks with srun") from error
+        raise UserError(f"not a task of srun: {error}", place="environment", fix="start ranks with srun") from error
 
 
 def expand_counts(text: str) -> list[int]:
@@ -85,8 +85,8 @@ def mpi_address() -> RankAddress:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        mend = "install bertrain[mpi] and an MPI library, on Debian: apt-get install openmpi-bin"
-        raise UserError(f"no MPI: {error}", place="mpi4py", mend=mend) from error
+        fix = "install bertrain[mpi] and an MPI library, on Debian: apt-get install openmpi-bin"
+        raise UserError(f"no MPI: {error}", place="mpi4py", fix=fix) from error
     world = MPI.COMM_WORLD
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     with socket.socket() as listener:
@@ -133,7 +133,7 @@ def _first_reached(addresses: Sequence[str], reached: Sequence[Sequence[bool]]) 
     raise UserError(
         f"not every rank reaches rank 0 at one of {', '.join(addresses)}",
         place="the network between the nodes",
-        mend="open the ports between them, or set MASTER_ADDR and start with torchrun",
+        fix="open the ports between them, or set MASTER_ADDR and start with torchrun",
     )
 
 

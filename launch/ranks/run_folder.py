@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -22,11 +23,8 @@ from typing import Any
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.recipe import load_recipe, resolved_toml, write_recipe
+from configs.run_layout import CHECKPOINTS, LOCK, RECIPE
 from configs.schema import Recipe
-
-RECIPE = "recipe.toml"
-CHECKPOINTS = "checkpoints"
-LOCK = ".lock"
 
 # What may change between two starts of one run: whole sections, and single keys.
 FREE = (
@@ -71,9 +69,9 @@ def open_run(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterato
     """
     run = run_folder_of(recipe)
     if resume not in ("auto", "never") and not Path(resume).is_dir():
-        raise UserError("no such checkpoint", place=resume, mend="give its folder, or --resume auto")
+        raise UserError("no such checkpoint", place=resume, fix="give its folder, or --resume auto")
     if run.exists() and not _may_be_run(run):
-        raise UserError("this is not a run", place=str(run), mend="give the run another name: name=…")
+        raise UserError("this is not a run", place=str(run), fix="give the run another name: name=…")
     with explain_write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     with _locked(run, for_child):
@@ -96,8 +94,8 @@ def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
     deadline = time.monotonic() + patience_s
     while not (run / RECIPE).is_file() or (run / RECIPE).read_text(encoding="utf-8") != expected:
         if time.monotonic() > deadline:
-            mend = "start all ranks with the same arguments, on a file system that they share"
-            raise UserError("rank 0 has not written this recipe", place=str(run / RECIPE), mend=mend)
+            fix = "start all ranks with the same arguments, on a file system that they share"
+            raise UserError("rank 0 has not written this recipe", place=str(run / RECIPE), fix=fix)
         time.sleep(0.1)
     return run
 
@@ -105,8 +103,22 @@ def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
 def find_run(run: Path) -> Recipe:
     """The recipe of a run that was started; `UserError` when `run` is not one."""
     if not (run / RECIPE).is_file():
-        raise UserError("no such run", place=str(run), mend="give the folder of a run, e.g. runs/demo")
+        raise UserError("no such run", place=str(run), fix="give the folder of a run, e.g. runs/demo")
     return load_recipe(run / RECIPE)
+
+
+def holder(run: Path) -> tuple[int, str] | None:
+    """The process and machine that train in a run's folder on this machine's file systems; None when nobody does."""
+    file = run / LOCK
+    if not file.exists():
+        return None
+    with file.open(encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            match = re.match(r"process (\d+) on (\S+)", stream.read())
+            return (int(match[1]), match[2]) if match else None
+    return None
 
 
 def differences(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -131,7 +143,7 @@ def _locked(run: Path, for_child: bool) -> Iterator[None]:
         except BlockingIOError:
             stream.seek(0)
             cause = f"another command trains here: {stream.read().strip()}"
-            raise UserError(cause, place=str(run), mend="stop it, or wait for its end") from None
+            raise UserError(cause, place=str(run), fix="stop it, or wait for its end") from None
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
@@ -145,8 +157,8 @@ def _check_continues(run: Path, recipe: Recipe) -> None:
     changed = differences(load_recipe(run / RECIPE), recipe)
     if changed:
         keys = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in changed.items())
-        mend = "take these changes back, or give the new run a name of its own: name=…"
-        raise UserError(f"this is a run of another recipe: {keys}", place=str(run), mend=mend)
+        fix = "take these changes back, or give the new run a name of its own: name=…"
+        raise UserError(f"this is a run of another recipe: {keys}", place=str(run), fix=fix)
 
 
 def _anchored(recipe: Recipe) -> Recipe:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.transfer import FinetuneConfig
-from launch.display import console
+from launch.terminal import console
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import Features, Mix, Pooling, count_lines, device_of, read_texts, write_features
 
@@ -59,5 +59,5 @@ def _mixture(mix: str, layers: Sequence[int]) -> Mix | None:
     if mix == "mean":
         return Mix(list(layers), [1 / len(layers)] * len(layers))
     if not Path(mix).is_file():
-        raise UserError("no such mix", place=f"--mix {mix}", mend="write mean, or the file of a mix")
+        raise UserError("no such mix", place=f"--mix {mix}", fix="write mean, or the file of a mix")
     return Mix.read(Path(mix))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs.errors import UserError
-from launch.ranks import RECIPE, find_run, plan_ranks, run_ranks, this_machine
+from configs.run_layout import RECIPE
+from launch.ranks import find_run, plan_ranks, run_ranks, this_machine
 
 DONE = 0
 
@@ -13,7 +14,7 @@ DONE = 0
 def run_evaluation(source: Path, tasks: Path | None, output: Path | None) -> int:
     """Evaluate a run on its held-out documents and, like a Hugging Face folder, on tasks; returns the exit code."""
     if (tasks is None) != (output is None):
-        raise UserError("--tasks and --output belong together", mend="give both, or neither")
+        raise UserError("--tasks and --output belong together", fix="give both, or neither")
     is_run = tasks is None or (source / RECIPE).is_file()
     code = evaluate_held_out(source) if is_run else DONE
     if tasks is not None and output is not None and code == DONE:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from launch.display import console
+from launch.terminal import console
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import Filler
 

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import atomic_write_text, explain_write_errors
+from configs.run_layout import TENSORBOARD
 from configs.transfer import FinetuneConfig, TaskConfig
-from launch.display import console, needed
+from launch.terminal import console, needed
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
     Spread,
@@ -24,13 +25,13 @@ from pretrain.transfer import (
     make_task,
     plain,
     pretrained_start,
+    read_splits,
     sizes,
     spreads,
     try_seed,
     write_answers,
     write_model,
 )
-from pretrain.transfer.tasks import read_splits
 
 EXTRA_PACKAGES = ("sklearn", "scipy", "seqeval")
 
@@ -50,7 +51,7 @@ def run_finetune(
     best: Trial | None = None
     trials = []
     for seed in range(settings.seeds):
-        with board(output / "tb" / f"seed_{seed}") as report:
+        with board(output / TENSORBOARD / f"seed_{seed}") as report:
             trial = try_seed(start, source.config, data, settings, seed, report)
         write_answers(output / f"seed_{seed}", data.splits.test, trial.test)
         trials.append(trial)
@@ -91,14 +92,14 @@ def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
     most = source.config.max_position_embeddings
     if settings.max_length > most:
         cause = f"rows of {settings.max_length} tokens, but the model has {most} positions"
-        raise UserError(cause, place="--max-length", mend=f"set --max-length {most} or less")
+        raise UserError(cause, place="--max-length", fix=f"set --max-length {most} or less")
 
 
 def make_folder(output: Path) -> None:
     """`UserError` when there is something already, or it cannot be made."""
     if output.exists():
-        mend = "choose another --output, or remove it"
-        raise UserError("there is something of this name", place=str(output), mend=mend)
+        fix = "choose another --output, or remove it"
+        raise UserError("there is something of this name", place=str(output), fix=fix)
     with explain_write_errors(output):
         output.mkdir(parents=True)
 

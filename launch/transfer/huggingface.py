@@ -13,15 +13,15 @@ import torch
 from configs.errors import UserError
 from configs.files import atomic_folder
 from configs.recipe import load_recipe, write_recipe
+from configs.run_layout import RECIPE
 from configs.schema import Recipe
-from launch.display import console
+from launch.terminal import console
 from preprocessing.dataset import SPLITS, VOCABULARY
 from preprocessing.vocabulary import Vocabulary
 from pretrain.checkpoint import find_checkpoint, read_state
-from pretrain.data import Batch, Dataset
+from pretrain.data import Dataset
 from pretrain.huggingface import (
     FREE_FIELDS,
-    RECIPE,
     Pretrained,
     dataset_of,
     largest_difference,
@@ -31,7 +31,8 @@ from pretrain.huggingface import (
     write_hugging_face,
     write_model_card,
 )
-from pretrain.transfer.tasks import TokenRow, batch_of
+from pretrain.model import Batch
+from pretrain.transfer import TokenRow, batch_of
 
 ROWS = 16  # compared at an export
 TOLERANCE = 1e-5
@@ -79,8 +80,8 @@ def _check_read_back(read: Pretrained, source: Pretrained) -> None:
 
 
 def _unfaithful(cause: str, source: Pretrained) -> UserError:
-    mend = "nothing was written; please report this with the run's recipe.toml"
-    return UserError(cause, place=str(source.place), mend=mend)
+    fix = "nothing was written; please report this with the run's recipe.toml"
+    return UserError(cause, place=str(source.place), fix=fix)
 
 
 def real_rows(dataset: Dataset) -> Batch:
@@ -127,7 +128,7 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the word pieces: {error}", place=str(path), mend="give a UTF-8 text") from error
+        raise UserError(f"cannot read the word pieces: {error}", place=str(path), fix="give a UTF-8 text") from error
     found: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
         word = line.strip()
@@ -136,7 +137,7 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
         parts = tokenizer.pre_tokenizer.pre_tokenize_str(piece.removeprefix(prefix))
         if word and len(parts) != 1:
             cause = f"{word!r} is not one word to BERT, which cuts at spaces and punctuation"
-            raise UserError(cause, place=f"{path}, line {number}", mend="remove it, or give its parts")
+            raise UserError(cause, place=f"{path}, line {number}", fix="remove it, or give its parts")
         if word and piece not in vocabulary.ids:
             found[piece] = None
     return list(found)

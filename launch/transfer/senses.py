@@ -10,7 +10,7 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from launch.display import console, needed
+from launch.terminal import console, needed
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import SHIPPED, Separation, draw_senses, read_contexts, separation, word_vectors
 
@@ -35,8 +35,8 @@ def run_senses(place: Path, word: str, file: Path | None, picture: Path | None) 
 
 def _shipped(word: str) -> Path:
     if word not in SHIPPED:
-        mend = f"give some with --contexts FILE, or take --word {' or '.join(SHIPPED)}"
-        raise UserError(f"no contexts of {word!r} come with the package", place="--word", mend=mend)
+        fix = f"give some with --contexts FILE, or take --word {' or '.join(SHIPPED)}"
+        raise UserError(f"no contexts of {word!r} come with the package", place="--word", fix=fix)
     return SHIPPED[word]
 
 

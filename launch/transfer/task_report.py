@@ -16,8 +16,9 @@ from typing import Any
 from rich.table import Table
 
 from configs.files import atomic_write_text
+from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask, load_tasks
-from launch.display import console, needed
+from launch.terminal import console, needed
 from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
@@ -34,8 +35,6 @@ from pretrain.transfer import (
     sizes,
     spreads,
 )
-
-EVALUATION = "evaluation.json"  # what the ranks of `bertrain evaluate RUN` leave there
 
 
 def run_task_report(place: Path, tasks: Path, output: Path) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from configs.schema import DataConfig
-from preprocessing.corpus.cleaning import Kept, keep, split_of
+from preprocessing.corpus.cleaning import Kept, batches, keep, split_of
 from preprocessing.corpus.fingerprints import Fingerprints, fingerprint, fingerprint_schema, fingerprints_of
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Monitor, WorkItem, read_item
-from preprocessing.rows import batches
 from preprocessing.storage import Store
 
 _SCHEMA = pa.schema(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mwparserfromhell.parser import ParserError
@@ -21,6 +22,7 @@ _ASCII_BLANKS = bytes.maketrans(b"\t\v\f\r\x1c\x1d\x1e\x1f", b" \n\n\n\n\n\n ")
 _BLANKS = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _LINE_ENDS = "\x85\u2028\u2029"
 _BYTE_ORDER_MARK = "\ufeff"  # files that were joined have it in their midst
+_BATCH_BYTES = 1 << 20  # of text to handle at once
 _RUN_OF_BLANKS = re.compile(" {2,}")
 
 
@@ -83,6 +85,20 @@ def copies_of(digest: bytes, weight: float) -> int:
     """How often a document is taken: as often as `weight` says, and once more by its digest for what is left of it."""
     whole = int(weight)
     return whole + (int.from_bytes(digest[8:16]) < (weight - whole) * 2**64)
+
+
+def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
+    """Lists of documents with about `_BATCH_BYTES` of text."""
+    batch: list[Kept | str] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += document.text_bytes if isinstance(document, Kept) else 1
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _without_controls(text: str) -> tuple[str, int]:

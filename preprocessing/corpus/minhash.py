@@ -34,8 +34,8 @@ def require_datasketch() -> None:
     try:
         import datasketch  # noqa: F401  # it takes seconds to import, and only near duplicates need it
     except ImportError as error:
-        mend = "pip install 'bertrain[near]', or set data.duplicates=\"exact\""
-        raise UserError("near duplicates are found with datasketch", place="data.duplicates", mend=mend) from error
+        fix = "pip install 'bertrain[near]', or set data.duplicates=\"exact\""
+        raise UserError("near duplicates are found with datasketch", place="data.duplicates", fix=fix) from error
 
 
 def signature(text: str) -> Signatures:

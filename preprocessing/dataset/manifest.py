@@ -12,21 +12,14 @@ the manifest and is checked before its rows are used; and its schema names the v
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configs.errors import UserError
-from configs.files import atomic_write_text, sha256_of_file
+from configs.files import atomic_write_text
 from configs.schema import Objective
 
 FORMAT_VERSION = 1
@@ -36,11 +29,9 @@ SHARDS = "shards"
 CARD = "DATA_CARD.md"  # of use to people alone: it may be missing, and so may its pictures
 PICTURES = "card"
 _PREPARE_AGAIN = "prepare it again: `bertrain prepare RECIPE --overwrite`"
-_VOCABULARY_KEY = b"vocabulary_sha256"  # in a shard's schema
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, Split] = ("train", "held_out")
-IntArray = NDArray[np.integer[Any]]
 
 
 class ManifestEntry(BaseModel):
@@ -113,94 +104,6 @@ class Manifest(ManifestEntry):
         return [shard for shard in self.shards if shard.split == split and shard.pass_number == pass_number]
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where the segments of a shard's rows come from, an element a row.
-
-    A document is named by the first 8 bytes of its digest, as a big-endian number. Its sentences are counted from 0,
-    without those that hold no word piece; a segment is cut from so many of them, from the first on. Under the objective
-    `none` there is no B: it has 0 sentences.
-    """
-
-    a_document: NDArray[np.uint64]
-    a_first_sentence: NDArray[np.uint32]
-    a_sentences: NDArray[np.uint16]
-    b_document: NDArray[np.uint64]
-    b_first_sentence: NDArray[np.uint32]
-    b_sentences: NDArray[np.uint16]
-
-
-PROVENANCE_COLUMNS = tuple(field.name for field in fields(Provenance))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a shard in columns. Ragged columns are a flat array and its offsets (rows + 1 of them, from 0).
-
-    `input_ids` and `masked_lm_ids` are uint16, or uint32 when the vocabulary has more than 65,536 entries.
-    """
-
-    input_ids: IntArray
-    input_offsets: NDArray[np.int32]
-    segment_a_length: NDArray[np.uint16]
-    masked_lm_positions: NDArray[np.uint16]
-    masked_lm_ids: IntArray
-    masked_offsets: NDArray[np.int32]
-    next_sentence_label: NDArray[np.uint8]
-    provenance: Provenance | None = None
-
-    def __len__(self) -> int:
-        return len(self.segment_a_length)
-
-
-def token_dtype(vocabulary_size: int) -> type[np.uint16] | type[np.uint32]:
-    """The narrowest column type that holds every id."""
-    return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
-
-
-def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[int, str]:
-    """Write `rows` as one Arrow IPC file to an open binary stream; returns its bytes and SHA-256."""
-    hashing = _HashingStream(stream)
-    batch = _to_record_batch(rows).replace_schema_metadata({_VOCABULARY_KEY: vocabulary_sha256})
-    sink = pa.PythonFile(hashing, mode="w")
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return hashing.size, hashing.hash.hexdigest()
-
-
-def read_shard(path: Path) -> Rows:
-    """Memory-map a shard; its columns are views on the mapping, which lives as long as they do.
-
-    Only the footer is read here. Check the digest first (`check_shard`): Arrow trusts what it reads.
-    """
-    reader = _open_shard(path)
-    if reader.num_record_batches != 1:
-        raise UserError("a shard holds one record batch", place=str(path), mend="prepare the data set again")
-    return _from_record_batch(reader.get_batch(0))
-
-
-def vocabulary_of_shard(path: Path) -> str:
-    """The SHA-256 of the vocabulary that a shard's ids are of, as its schema says; empty where it does not."""
-    return ((_open_shard(path).schema.metadata or {}).get(_VOCABULARY_KEY) or b"").decode()
-
-
-def check_shard(folder: Path, entry: ShardEntry) -> None:
-    """Raise `UserError`, naming the file, unless the shard is there and its bytes are those of the manifest."""
-    path = folder / entry.name
-    check_file(str(path), path.stat().st_size if path.is_file() else None, lambda: sha256_of_file(path), entry)
-
-
-def check_file(place: str, size: int | None, sha256: Callable[[], str | None], entry: ShardEntry) -> None:
-    """The same for a file of this size (None: there is none) and SHA-256, wherever it lies."""
-    mend = "run `bertrain prepare` again: it makes only what is missing or damaged"
-    if size is None:
-        raise UserError("the shard is missing", place=place, mend=mend)
-    if size != entry.bytes:
-        raise UserError(f"the shard has {size} bytes, not {entry.bytes}", place=place, mend=mend)
-    if sha256() != entry.sha256:
-        raise UserError("the shard is damaged: its SHA-256 is not the manifest's", place=place, mend=mend)
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Declare the data set whole. Nothing of it may be written after this."""
     atomic_write_text(folder / MANIFEST, manifest_text(manifest))
@@ -215,11 +118,11 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a whole data set; `UserError` when there is none or it is not one of ours."""
     path = folder / MANIFEST
     if re.match(r"\w+:/", str(folder)):  # what `Path` leaves of a URL
-        mend = "copy the data set to a local folder first; training alone reads it where it is"
-        raise UserError("this is a URL, and only local folders are read here", place=str(folder), mend=mend)
+        fix = "copy the data set to a local folder first; training alone reads it where it is"
+        raise UserError("this is a URL, and only local folders are read here", place=str(folder), fix=fix)
     if not path.is_file():
         state = "not finished, or not a data set" if folder.is_dir() else "no such data set"
-        raise UserError(state, place=str(folder), mend="make it with `bertrain prepare RECIPE`")
+        raise UserError(state, place=str(folder), fix="make it with `bertrain prepare RECIPE`")
     return parse_manifest(path.read_bytes(), str(path))
 
 
@@ -230,73 +133,11 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"not a manifest of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
-        raise UserError(cause, place=place, mend=_PREPARE_AGAIN) from error
+        raise UserError(cause, place=place, fix=_PREPARE_AGAIN) from error
     if manifest.format_version != FORMAT_VERSION:
         raise UserError(
             f"format version {manifest.format_version}, but this bertrain reads {FORMAT_VERSION}",
             place=place,
-            mend=_PREPARE_AGAIN,
+            fix=_PREPARE_AGAIN,
         )
     return manifest
-
-
-class _HashingStream:
-    """A binary stream that hashes and counts what passes through, and stays open when Arrow closes its sink."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
-        self.hash = hashlib.sha256()
-        self.size = 0
-        self.closed = False
-
-    def write(self, data: bytes) -> int:
-        self.hash.update(data)
-        self.size += len(data)
-        self.stream.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-
-def _open_shard(path: Path) -> pa.ipc.RecordBatchFileReader:
-    with path.open("rb") as stream:
-        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping)))
-
-
-def _to_record_batch(rows: Rows) -> pa.RecordBatch:
-    columns = {
-        "input_ids": pa.ListArray.from_arrays(pa.array(rows.input_offsets), pa.array(rows.input_ids)),
-        "segment_a_length": pa.array(rows.segment_a_length),
-        "masked_lm_positions": pa.ListArray.from_arrays(
-            pa.array(rows.masked_offsets), pa.array(rows.masked_lm_positions)
-        ),
-        "masked_lm_ids": pa.ListArray.from_arrays(pa.array(rows.masked_offsets), pa.array(rows.masked_lm_ids)),
-        "next_sentence_label": pa.array(rows.next_sentence_label),
-    }
-    if rows.provenance is not None:
-        columns |= {name: pa.array(getattr(rows.provenance, name)) for name in PROVENANCE_COLUMNS}
-    schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()])
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
-
-
-def _from_record_batch(batch: pa.RecordBatch) -> Rows:
-    input_ids = batch.column("input_ids")
-    positions = batch.column("masked_lm_positions")
-    return Rows(
-        input_ids=input_ids.values.to_numpy(),
-        input_offsets=input_ids.offsets.to_numpy(),
-        segment_a_length=batch.column("segment_a_length").to_numpy(),
-        masked_lm_positions=positions.values.to_numpy(),
-        masked_lm_ids=batch.column("masked_lm_ids").values.to_numpy(),
-        masked_offsets=positions.offsets.to_numpy(),
-        next_sentence_label=batch.column("next_sentence_label").to_numpy(),
-        provenance=_provenance(batch),
-    )
-
-
-def _provenance(batch: pa.RecordBatch) -> Provenance | None:
-    if PROVENANCE_COLUMNS[0] not in batch.schema.names:
-        return None
-    return Provenance(**{name: batch.column(name).to_numpy() for name in PROVENANCE_COLUMNS})

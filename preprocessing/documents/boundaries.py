@@ -77,7 +77,7 @@ def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
         is_looking_for_end = True
     # A span without a page may have begun within the end tag; the one that holds the last page looks for it.
     if is_looking_for_end and b"</mediawiki>" not in window.data:
-        raise UserError("the dump has no </mediawiki> at its end: it is truncated", place=path, mend="fetch it again")
+        raise UserError("the dump has no </mediawiki> at its end: it is truncated", place=path, fix="fetch it again")
 
 
 def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
@@ -117,7 +117,7 @@ class _Window:
             searched = max(0, len(self.data) - len(tag))
             if not self._read():
                 cause = "the dump ends within a page: it is truncated"
-                raise UserError(cause, place=self._path, mend="fetch it again")
+                raise UserError(cause, place=self._path, fix="fetch it again")
         taken = bytes(self.data[: found + len(tag)])
         self._forget(len(taken))
         return taken
@@ -165,7 +165,7 @@ def _line(stream: BinaryIO, path: str, offset: int) -> bytes:
     return line
 
 
-def _check_size(size: int, path: str, offset: int, mend: str) -> None:
+def _check_size(size: int, path: str, offset: int, fix: str) -> None:
     if size > MAX_DOCUMENT_BYTES:
         cause = f"a document of more than {MAX_DOCUMENT_BYTES >> 20} MiB"
-        raise UserError(cause, place=f"{path}, byte {offset}", mend=mend)
+        raise UserError(cause, place=f"{path}, byte {offset}", fix=fix)

@@ -139,7 +139,7 @@ class _Decompressed(io.RawIOBase):
         self._ready = memoryview(self._decompress(data))
         self._refuse_bomb()
         if at_end and not self._ready and not self._decoder.eof:
-            raise UserError("the file is truncated: it ends within its data", place=self._path, mend="fetch it again")
+            raise UserError("the file is truncated: it ends within its data", place=self._path, fix="fetch it again")
         return True
 
     def _start_of_next_member(self) -> bytes:
@@ -161,11 +161,11 @@ class _Decompressed(io.RawIOBase):
         self._content_bytes += len(self._ready)
         if self._content_bytes > _EXPANSION_COUNTS_FROM_BYTES + _MOST_EXPANSION * self._stored_bytes:
             cause = f"the file expands to more than {_MOST_EXPANSION} times its size: this is no text"
-            raise UserError(cause, place=self._path, mend="remove it, or decompress it if it is what you want")
+            raise UserError(cause, place=self._path, fix="remove it, or decompress it if it is what you want")
 
     def _decompress(self, data: bytes) -> bytes:
         try:
             return self._decoder.decompress(data, 4 * _CHUNK_BYTES)
         except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
-            mend = "fetch it again, or give it the suffix of its kind"
-            raise UserError(f"the compressed file is damaged ({error})", place=self._path, mend=mend) from error
+            fix = "fetch it again, or give it the suffix of its kind"
+            raise UserError(f"the compressed file is damaged ({error})", place=self._path, fix=fix) from error

@@ -57,8 +57,8 @@ def find_files(patterns: list[str]) -> list[SourceFile]:
     for pattern in patterns:
         files = _match_pattern(pattern)
         if not files:
-            mend = "mend data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** goes into subfolders)"
-            raise UserError("no such file", place=pattern, mend=mend)
+            fix = "mend data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** goes into subfolders)"
+            raise UserError("no such file", place=pattern, fix=fix)
         found.update((file.path, file) for file in files)
     return sorted(found.values(), key=lambda file: file.path)
 
@@ -114,8 +114,8 @@ def _refuse_odd_entries(folder: str) -> None:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         for name in folders:
             if os.path.islink(path := os.path.join(place, name)):
-                mend = "name the folder itself in data.corpora paths, or remove the link"
-                raise UserError("this is a link to a folder, which is not followed", place=path, mend=mend)
+                fix = "name the folder itself in data.corpora paths, or remove the link"
+                raise UserError("this is a link to a folder, which is not followed", place=path, fix=fix)
         for name in files:
             if not name.startswith((".", "_")):
                 _refuse_odd_file(os.path.join(place, name))
@@ -125,9 +125,9 @@ def _refuse_odd_file(path: str) -> None:
     if FileSystems.get_scheme(path):
         return
     if not os.path.exists(path):
-        raise UserError("this is a link that leads nowhere", place=path, mend="mend it or remove it")
+        raise UserError("this is a link that leads nowhere", place=path, fix="mend it or remove it")
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise UserError("this is no file but a pipe or device", place=path, mend="write what it gives to a file")
+        raise UserError("this is no file but a pipe or device", place=path, fix="write what it gives to a file")
 
 
 def _as_glob(path: str) -> str:
@@ -144,17 +144,17 @@ def _unreadable(path: str, error: Exception) -> UserError:
     if isinstance(error, BeamIOError) and error.exception_details:
         error = next(iter(error.exception_details.values()))
     reason = getattr(error, "strerror", None) or error
-    return UserError(f"cannot read: {reason}", place=path, mend="check the path and its permissions")
+    return UserError(f"cannot read: {reason}", place=path, fix="check the path and its permissions")
 
 
 def _check_start(stream: io.BufferedReader[Any], path: str) -> None:
     """Refuse what is plainly no UTF-8 text."""
     start = stream.peek(512)
     if start[257:262] == b"ustar":
-        raise UserError("this is a tar archive", place=path, mend="unpack it")
+        raise UserError("this is a tar archive", place=path, fix="unpack it")
     for signature, kind in _FOREIGN_STARTS.items():
         if start.startswith(signature):
-            raise UserError(f"this is {kind}", place=path, mend="give UTF-8 text, or name the file by its compression")
+            raise UserError(f"this is {kind}", place=path, fix="give UTF-8 text, or name the file by its compression")
 
 
 class _Metered(io.RawIOBase):

@@ -63,19 +63,19 @@ def _check_pages(texts: pq.ColumnChunkMetaData, path: str) -> None:
         most = max(page_sizes(stream, begin, begin + texts.total_compressed_size), default=0)
     if most > _MOST_PAGE_BYTES:
         cause = f"a page of {most >> 20} MiB, which is more than {_MOST_PAGE_BYTES >> 20} and is unpacked whole"
-        mend = "write the file with fewer rows a page (pyarrow: write_batch_size=16), or as JSONL"
-        raise UserError(cause, place=path, mend=mend)
+        fix = "write the file with fewer rows a page (pyarrow: write_batch_size=16), or as JSONL"
+        raise UserError(cause, place=path, fix=fix)
 
 
 def _check_column(schema: pa.Schema, column: str, path: str) -> None:
-    mend = f"set text_field of the corpus to one of its columns: {', '.join(schema.names)}"
+    fix = f"set text_field of the corpus to one of its columns: {', '.join(schema.names)}"
     if column not in schema.names:
-        raise UserError(f"the file has no column {column!r}", place=path, mend=mend)
+        raise UserError(f"the file has no column {column!r}", place=path, fix=fix)
     kind = schema.field(column).type
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     if not any(is_text(value) for is_text in texts):
-        raise UserError(f"the column {column!r} holds no text, but {kind}", place=path, mend=mend)
+        raise UserError(f"the column {column!r} holds no text, but {kind}", place=path, fix=fix)
 
 
 @contextmanager
@@ -84,4 +84,4 @@ def _explained(path: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         cause = f"the Parquet file is damaged or truncated, or is none ({error})"
-        raise UserError(cause, place=path, mend="fetch it again, or mend the corpus's format") from error
+        raise UserError(cause, place=path, fix="fetch it again, or mend the corpus's format") from error

@@ -135,7 +135,7 @@ def _without_surrogates(text: str, place: str, config: DataConfig) -> tuple[str,
 
 def _refuse_or_replace(cause: str, place: str, config: DataConfig) -> None:
     if config.invalid_utf8 == "refuse":
-        raise UserError(cause, place=place, mend='mend the file, or set data.invalid_utf8="replace"')
+        raise UserError(cause, place=place, fix='mend the file, or set data.invalid_utf8="replace"')
 
 
 def _text_of_object(line: str, field: str) -> tuple[str, str]:
@@ -153,7 +153,7 @@ def _text_of_page(xml: str, place: str) -> tuple[str, str]:
     try:
         page = ElementTree.fromstring(xml)  # noqa: S314  # no DTD or entity can stand inside <page>
     except ElementTree.ParseError as error:
-        raise UserError(f"not well-formed XML: {error}", place=place, mend="fetch the dump again") from error
+        raise UserError(f"not well-formed XML: {error}", place=place, fix="fetch the dump again") from error
     revisions = page.findall("revision")
     text = (revisions[-1].findtext("text") or "") if revisions else ""
     if page.find("redirect") is not None or text[:9].upper() == "#REDIRECT":

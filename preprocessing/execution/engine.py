@@ -47,14 +47,12 @@ class BeamEngine:
                 pipeline.options.get_all_options()  # else it reads them at some later time, and ends the process
                 return pipeline
         except (ValueError, ImportError, AttributeError) as error:
-            mend = "give a name that Beam knows or the full path of a runner's class, and install what it needs"
-            raise UserError(
-                f"no such runner, or not with these options: {error}", place="--runner", mend=mend
-            ) from error
+            fix = "give a name that Beam knows or the full path of a runner's class, and install what it needs"
+            raise UserError(f"no such runner, or not with these options: {error}", place="--runner", fix=fix) from error
         except SystemExit as error:  # of Beam's argument parser
             cause = complaint.getvalue().strip().rsplit("\n", 1)[-1]
             raise UserError(
-                cause, place="the runner's options", mend="see Beam's documentation of the runner"
+                cause, place="the runner's options", fix="see Beam's documentation of the runner"
             ) from error
 
 
@@ -63,8 +61,8 @@ THIS_MACHINE = BeamEngine()
 
 def _on_this_machine(workers: int, options: tuple[str, ...]) -> beam.Pipeline:
     if options:
-        mend = "name a runner with --runner, or leave them out; data.workers says how many processes"
-        raise UserError("options for a runner, but no runner", place=options[0], mend=mend)
+        fix = "name a runner with --runner, or leave them out; data.workers says how many processes"
+        raise UserError("options for a runner, but no runner", place=options[0], fix=fix)
     environment = None
     if workers > 1:
         # Beam hands this line to a shell; `exec` leaves no shell between the worker and its driver.

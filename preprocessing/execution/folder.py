@@ -47,8 +47,8 @@ def check_ownership(store: Store) -> None:
     """Raise `UserError` unless the place is missing, empty, or holds a data set of ours, finished or not."""
     if store.is_empty() or not store.below(WORK).is_empty() or _is_manifest(store.read(MANIFEST)):
         return
-    mend = "choose an empty or new folder for data.dataset"
-    raise UserError("the folder holds other files, and no data set", place=store.place, mend=mend)
+    fix = "choose an empty or new folder for data.dataset"
+    raise UserError("the folder holds other files, and no data set", place=store.place, fix=fix)
 
 
 @contextmanager
@@ -121,8 +121,8 @@ def _locked(store: LocalStore, share: Share) -> Iterator[None]:
             _lock(lock, fcntl.LOCK_EX if share == WHOLE else fcntl.LOCK_SH)
             _lock(own, fcntl.LOCK_EX)
         except BlockingIOError as error:
-            mend = "wait until it is done, or choose another data.dataset"
-            raise UserError("another preparation is at work here", place=store.place, mend=mend) from error
+            fix = "wait until it is done, or choose another data.dataset"
+            raise UserError("another preparation is at work here", place=store.place, fix=fix) from error
         yield
 
 

@@ -16,7 +16,17 @@ from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.dataset import SHARDS, SPLITS, ManifestEntry, Rows, ShardEntry, Split, Statistics, write_shard
+from preprocessing.dataset import (
+    SHARDS,
+    SPLITS,
+    ManifestEntry,
+    Rows,
+    ShardEntry,
+    Split,
+    Statistics,
+    check_stored_shard,
+    write_shard,
+)
 from preprocessing.documents import WorkItem
 from preprocessing.rows import EncodedDocument, Outcome, Pairs, make_pairs, mask_pairs, provenance_of, tokenized
 from preprocessing.storage import Store
@@ -58,7 +68,7 @@ def finished_group(store: Store, name: str, digest: str) -> GroupEntry | None:
         return None
     try:
         for shard in entry.shards:
-            store.check(shard)
+            check_stored_shard(store, shard)
     except UserError:
         return None
     return entry

@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import digest_of
-from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest, parse_manifest
+from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest, check_stored_shard, parse_manifest
 from preprocessing.execution.group import GROUPS
 from preprocessing.storage import Store
 
@@ -51,7 +51,7 @@ def damage(store: Store, manifest: Manifest) -> dict[str, str]:
     found = {}
     for shard in manifest.shards:
         try:
-            store.check(shard)
+            check_stored_shard(store, shard)
         except UserError as error:
             found[shard.name] = f"{error.place}: {error.cause}"
     if store.sha256(VOCABULARY) != manifest.vocabulary.sha256:
@@ -77,7 +77,7 @@ def refuse_other(store: Store, digest: str, recipe: dict[str, Any], job: Identit
 def _other_data_set(store: Store, found: str, expected: str, differing: list[str]) -> UserError:
     what = ", ".join(differing)
     cause = f"holds another data set ({found[:12]}, where this recipe makes {expected[:12]}; what differs: {what})"
-    return UserError(cause, place=store.place, mend="choose another data.dataset, or replace it with --overwrite")
+    return UserError(cause, place=store.place, fix="choose another data.dataset, or replace it with --overwrite")
 
 
 def _differences(found: dict[str, Any], expected: dict[str, Any], prefix: str = "data.") -> list[str]:

@@ -60,11 +60,11 @@ def refuse_few_documents(documents: int, drops: Mapping[str, int], config: DataC
     counts = ", ".join(f"{count} {cause}" for cause, count in sorted(drops.items()))
     suffix = f" (dropped: {counts})" if counts else ""
     if documents == 0:
-        mend = "mend data.corpora (paths, format, text_field), or lower min_document_chars or held_out_fraction"
-        raise UserError(f"the corpus holds no document to train on{suffix}", place=place, mend=mend)
+        fix = "mend data.corpora (paths, format, text_field), or lower min_document_chars or held_out_fraction"
+        raise UserError(f"the corpus holds no document to train on{suffix}", place=place, fix=fix)
     cause = f"the corpus holds a single document to train on{suffix}, and next-sentence pairs take B from another one"
     parted = " (blank lines part them)" if any(corpus.format == "text" for corpus in config.corpora) else ""
-    raise UserError(cause, place=place, mend=f"add documents, or part those that are there{parted}")
+    raise UserError(cause, place=place, fix=f"add documents, or part those that are there{parted}")
 
 
 def _is_finished(store: Store, item: WorkItem, digest: str) -> bool:
@@ -93,11 +93,11 @@ def _check(manifest: Manifest, config: DataConfig) -> None:
     lonely = manifest.drops.get("no_other_document", 0)
     if config.objective == "nsp" and lonely == statistics.documents:
         cause = f"no next-sentence pair with a random B can be made: of {statistics.documents} documents {lonely} have"
-        mend = "add documents that differ, or raise data.group_bytes"
-        raise UserError(f"{cause} no other beside them in their group", place=config.dataset, mend=mend)
+        fix = "add documents that differ, or raise data.group_bytes"
+        raise UserError(f"{cause} no other beside them in their group", place=config.dataset, fix=fix)
     if not manifest.select("train", 0):
-        mend = "add longer documents"
-        raise UserError("the corpus gives no pair to train on", place=config.dataset, mend=mend)
+        fix = "add longer documents"
+        raise UserError("the corpus gives no pair to train on", place=config.dataset, fix=fix)
     if config.objective == "nsp" and statistics.sentences < 2 * statistics.documents:
         logger.warning(
             "the documents hold %.1f sentences on average: one of a single sentence %s; join what belongs together "

@@ -147,7 +147,7 @@ class _Run:
         if "return code -" in self._death:
             raise UserError(
                 f"a preparation worker was killed ({self._death}); most often the machine has run out of memory",
-                mend="lower data.workers or data.group_bytes and run the same command again: it goes on where it was",
+                fix="lower data.workers or data.group_bytes and run the same command again: it goes on where it was",
             )
         if self._death:
             raise RuntimeError(self._death)
@@ -156,9 +156,9 @@ class _Run:
         """Raise what made the pipeline fail, if anything did."""
         self.raise_death()
         if self._failure is not None and self._engine.runner:
-            mend = "see its log and its options; the same command goes on where it was"
+            fix = "see its log and its options; the same command goes on where it was"
             cause = str(self._failure).strip().split("\n")[0] or type(self._failure).__name__
-            raise UserError(f"the runner failed: {cause}", place=self._engine.runner, mend=mend) from self._failure
+            raise UserError(f"the runner failed: {cause}", place=self._engine.runner, fix=fix) from self._failure
         if self._failure is not None:
             raise self._failure
 

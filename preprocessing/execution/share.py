@@ -28,7 +28,7 @@ class Share:
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         share = cls(int(match[1]), int(match[2])) if match else None
         if share is None or not 1 <= share.number <= share.count:
-            raise UserError(f"`{text}` is no share", place="--share", mend="write I/N with I from 1 to N, such as 3/8")
+            raise UserError(f"`{text}` is no share", place="--share", fix="write I/N with I from 1 to N, such as 3/8")
         return share
 
     def own(self, plan: Plan) -> list[WorkItem]:

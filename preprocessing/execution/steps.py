@@ -81,8 +81,8 @@ class WriteGroups(beam.DoFn):
             casing = self._config.vocabulary
             content = self._store.read(VOCABULARY)
             if content is None:
-                mend = "see that the workers reach it under this name, and run the same command again"
-                raise UserError("there is no vocabulary", place=self._store.place, mend=mend)
+                fix = "see that the workers reach it under this name, and run the same command again"
+                raise UserError("there is no vocabulary", place=self._store.place, fix=fix)
             vocabulary = Vocabulary.parse(content, Path(VOCABULARY), casing.lowercase, casing.strip_accents)
             self._encoder = Encoder(vocabulary)
             self._writer = GroupWriter(self._store, self._config, vocabulary, self._digest, self._monitor.visit)

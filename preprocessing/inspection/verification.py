@@ -187,8 +187,8 @@ def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"its recipe is none of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
-        mend = "prepare it again: `bertrain prepare RECIPE --overwrite`"
-        raise UserError(cause, place=str(folder / MANIFEST), mend=mend) from error
+        fix = "prepare it again: `bertrain prepare RECIPE --overwrite`"
+        raise UserError(cause, place=str(folder / MANIFEST), fix=fix) from error
     return recipe.model_copy(update={name: getattr(manifest, name) for name in _FIELDS_OF_BOTH})
 
 

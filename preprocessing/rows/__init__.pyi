@@ -3,7 +3,6 @@
 from .encoding import (
     EncodedDocument as EncodedDocument,
     Outcome as Outcome,
-    batches as batches,
     cut_groups as cut_groups,
     encode_documents as encode_documents,
     tokenized as tokenized,

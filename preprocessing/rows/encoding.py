@@ -11,13 +11,12 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.corpus import Kept
+from preprocessing.corpus import Kept, batches
 from preprocessing.dataset import IntArray, Split
 from preprocessing.rows.pairs import TokenizedDocuments
 from preprocessing.rows.sentences import split_sentences
 from preprocessing.vocabulary import Encoder
 
-_BATCH_BYTES = 1 << 20  # of text to encode at once
 _BYTES_A_WORD_PIECE = 4  # counted at least; English has some 4.6, Chinese 3, bare punctuation 1
 _NO_IDS = np.zeros(0, np.uint16)
 _NO_LENGTHS = np.zeros(0, np.int64)
@@ -101,20 +100,6 @@ def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
 
 def _sentences(document: Kept, language: str) -> list[str]:
     return document.text.split("\n") if document.is_split else split_sentences(document.text, language)
-
-
-def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
-    """Lists of documents with about `_BATCH_BYTES` of text."""
-    batch: list[Kept | str] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += document.text_bytes if isinstance(document, Kept) else 1
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64]) -> Outcome:

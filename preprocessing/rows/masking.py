@@ -27,7 +27,7 @@ def mask_pairs(pairs: Pairs, config: DataConfig, vocabulary: Vocabulary, pass_nu
     if len(pairs.input_ids) > _MOST_TOKENS:
         raise UserError(
             f"a group holds {len(pairs.input_ids)} tokens, but a shard at most {_MOST_TOKENS}",
-            mend="lower data.group_bytes, or cut the longest documents",
+            fix="lower data.group_bytes, or cut the longest documents",
         )
     lengths = np.diff(pairs.input_offsets)
     ordinary = ordinary_tokens(lengths, pairs.segment_a_length)

@@ -26,7 +26,6 @@ from typing_extensions import override
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, atomic_write, explain_write_errors
-from preprocessing.dataset import ShardEntry, check_file
 from preprocessing.execution import BeamIOError, CompressionTypes, FileSystems
 
 
@@ -105,17 +104,13 @@ class Store(ABC):
         except FileNotFoundError:
             return None
 
-    def check(self, shard: ShardEntry) -> None:
-        """Raise `UserError`, naming the file, unless the shard is there with the bytes of the manifest."""
-        check_file(f"{self.place}/{shard.name}", self.size(shard.name), lambda: self.sha256(shard.name), shard)
-
 
 def store_at(place: str) -> Store:
     """The store at a path or URL, there or not. `UserError` for a file, and for a scheme that nobody answers to."""
     if not FileSystems.get_scheme(place):
         folder = Path(place).expanduser().absolute()
         if folder.exists() and not folder.is_dir():
-            raise UserError("this is a file, not a folder", place=str(folder), mend="choose another data.dataset")
+            raise UserError("this is a file, not a folder", place=str(folder), fix="choose another data.dataset")
         return LocalStore(folder)
     with _explained(place):
         FileSystems.get_filesystem(place)
@@ -316,5 +311,5 @@ def _explained(place: str) -> Iterator[None]:
     except (BeamIOError, ValueError) as error:  # ValueError: a scheme that no file system installed here answers to
         details = getattr(error, "exception_details", None)
         reason = next(iter(details.values())) if isinstance(details, dict) and details else error
-        mend = "check the URL, its permissions, and that Beam's file system for it is installed"
-        raise UserError(f"cannot be used: {reason}", place=place, mend=mend) from error
+        fix = "check the URL, its permissions, and that Beam's file system for it is installed"
+        raise UserError(f"cannot be used: {reason}", place=place, fix=fix) from error

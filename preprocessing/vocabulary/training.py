@@ -38,7 +38,7 @@ def train_vocabulary(texts: Iterable[str], config: VocabularyConfig) -> Vocabula
     """
     words = count_words(texts, config.lowercase, config.strip_accents)
     if not words:
-        raise UserError("the corpus holds no word to train a vocabulary on", mend="check data.corpora")
+        raise UserError("the corpus holds no word to train a vocabulary on", fix="check data.corpora")
     named = [*SPECIAL_TOKENS, *(f"[unused{slot}]" for slot in range(config.unused_slots))]
     pieces = [*named, *alphabet(words, _CHARACTER_COVERAGE, (config.size - config.unused_slots) // 2)]
     pieces = merge_pieces(words, pieces, config.size, config.min_frequency)

@@ -21,7 +21,8 @@ from configs.errors import UserError
 from configs.files import atomic_write
 from preprocessing.dataset import IntArray, VocabularyEntry, token_dtype
 
-PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 CONTINUATION = "##"
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as published
 UNUSED = re.compile(r"\[unused\d+\]")
@@ -55,8 +56,8 @@ class Vocabulary:
         try:
             content = path.read_bytes()
         except OSError as error:
-            mend = "give a vocab.txt in data.vocabulary.file, or leave it unset to train one"
-            raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), mend=mend) from error
+            fix = "give a vocab.txt in data.vocabulary.file, or leave it unset to train one"
+            raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), fix=fix) from error
         return cls.parse(content, path, lowercase, strip_accents)
 
     @classmethod
@@ -65,7 +66,7 @@ class Vocabulary:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise UserError("the vocabulary is not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
+            raise UserError("the vocabulary is not UTF-8 text", place=str(path), fix="save it as UTF-8") from error
         # Not splitlines(): published vocabularies hold U+0085 and U+2028 as pieces.
         lines = text.removesuffix("\n").split("\n")
         vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase, strip_accents)
@@ -150,15 +151,15 @@ def check_pieces(pieces: tuple[str, ...], path: Path) -> None:
     """Raise `UserError` unless they are word pieces, each once, with all special tokens among them."""
     missing = [token for token in SPECIAL_TOKENS if token not in set(pieces)]
     if missing:
-        mend = f"a WordPiece vocabulary has each of {', '.join(SPECIAL_TOKENS)} on a line of its own"
-        raise UserError(f"the vocabulary lacks {', '.join(missing)}", place=str(path), mend=mend)
+        fix = f"a WordPiece vocabulary has each of {', '.join(SPECIAL_TOKENS)} on a line of its own"
+        raise UserError(f"the vocabulary lacks {', '.join(missing)}", place=str(path), fix=fix)
     if "" in pieces:
         line = pieces.index("") + 1
-        raise UserError("an empty line in the vocabulary", place=f"{path}, line {line}", mend="remove it")
+        raise UserError("an empty line in the vocabulary", place=f"{path}, line {line}", fix="remove it")
     piece, occurrences = Counter(pieces).most_common(1)[0]
     if occurrences > 1:
         line = pieces.index(piece, pieces.index(piece) + 1) + 1
-        raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", mend="remove one")
+        raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", fix="remove one")
 
 
 def warn_of_unreachable(vocabulary: Vocabulary, path: Path) -> None:

@@ -47,15 +47,15 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    mend = "give a vocab.txt or tokenizer.json in data.vocabulary.file, or leave it unset to train one"
+    fix = "give a vocab.txt or tokenizer.json in data.vocabulary.file, or leave it unset to train one"
     try:
         tokenizer = json.loads(path.read_bytes())
     except OSError as error:
-        raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), mend=mend) from error
+        raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), fix=fix) from error
     except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=str(path), mend=mend) from error
+        raise UserError(f"not JSON: {error}", place=str(path), fix=fix) from error
     if not isinstance(tokenizer, dict):
-        raise UserError("not a tokenizer: no JSON object", place=str(path), mend=mend)
+        raise UserError("not a tokenizer: no JSON object", place=str(path), fix=fix)
     return tokenizer
 
 
@@ -65,7 +65,7 @@ def _expect(tokenizer: dict[str, Any], part: str, expected: dict[str, Any], path
     for key, value in expected.items():
         if settings.get(key) != value:
             cause = f"the tokenizer's {part} has {key} {json.dumps(settings.get(key))}, but BERT's {json.dumps(value)}"
-            raise UserError(cause, place=str(path), mend="give the tokenizer of a BERT, or a vocab.txt")
+            raise UserError(cause, place=str(path), fix="give the tokenizer of a BERT, or a vocab.txt")
 
 
 def _pieces(tokenizer: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -74,8 +74,8 @@ def _pieces(tokenizer: dict[str, Any], path: Path) -> tuple[str, ...]:
     ids |= {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
     pieces = sorted(ids, key=lambda piece: ids[piece])
     if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        mend = "give a tokenizer whose ids run from 0 on, each once"
-        raise UserError("the vocabulary's ids have gaps or stand twice", place=str(path), mend=mend)
+        fix = "give a tokenizer whose ids run from 0 on, each once"
+        raise UserError("the vocabulary's ids have gaps or stand twice", place=str(path), fix=fix)
     return tuple(pieces)
 
 
@@ -85,5 +85,5 @@ def _check_casing(normalizer: dict[str, Any], vocabulary: Vocabulary, path: Path
     strip_accents = lowercase if stated is None else bool(stated)
     if (lowercase, strip_accents) != (vocabulary.lowercase, vocabulary.strip_accents):
         settings = f"lowercase={json.dumps(lowercase)}, strip_accents={json.dumps(strip_accents)}"
-        mend = f"set in data.vocabulary {settings}"
-        raise UserError("the tokenizer's casing is not the recipe's", place=str(path), mend=mend)
+        fix = f"set in data.vocabulary {settings}"
+        raise UserError("the tokenizer's casing is not the recipe's", place=str(path), fix=fix)

@@ -9,4 +9,4 @@ from .checkpoints import (
     save_checkpoint as save_checkpoint,
 )
 from .history import set_aside as set_aside
-from .state import CHECKPOINTS as CHECKPOINTS, TrainingState as TrainingState
+from .state import TrainingState as TrainingState

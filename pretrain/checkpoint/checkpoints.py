@@ -28,8 +28,9 @@ from torch import Tensor
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, atomic_write_text, sha256_of_file, sync_folder
+from configs.run_layout import CHECKPOINTS, LATEST
 from pretrain.checkpoint.fragment_files import SavedFragments, open_fragments, write_fragments
-from pretrain.checkpoint.state import CHECKPOINTS, FORMAT_VERSION, LATEST, FileEntry, Shapes, TrainingState
+from pretrain.checkpoint.state import FORMAT_VERSION, FileEntry, Shapes, TrainingState
 from pretrain.engine import KINDS, Engine, beat, gather, rank_and_size
 
 STATE = "state.json"
@@ -79,11 +80,11 @@ def find_checkpoint(place: Path) -> Path | None:
     the answer, or damaged and a `UserError`.
     """
     if not place.is_dir():
-        raise UserError("no such run or checkpoint", place=str(place), mend="give a folder of one of them")
+        raise UserError("no such run or checkpoint", place=str(place), fix="give a folder of one of them")
     if place.name.startswith("step_"):
         fault = _fault(place)
         if fault:
-            raise UserError(fault, place=str(place), mend="choose another checkpoint")
+            raise UserError(fault, place=str(place), fix="choose another checkpoint")
         return place
     names, promised = gather(_listing(place))[0]
     for name in reversed(names):
@@ -92,7 +93,7 @@ def find_checkpoint(place: Path) -> Path | None:
             return place / CHECKPOINTS / name
         _warn("checkpoint %s is passed over: %s", name, fault)
     if names or promised:
-        raise UserError("there is no valid checkpoint", place=str(place / CHECKPOINTS), mend=RESUME_MEND)
+        raise UserError("there is no valid checkpoint", place=str(place / CHECKPOINTS), fix=RESUME_MEND)
     return None
 
 
@@ -131,12 +132,12 @@ def read_state(folder: Path) -> TrainingState:
     try:
         state = TrainingState.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise UserError(f"no checkpoint: {STATE}: {error.strerror}", place=str(folder), mend=RESUME_MEND) from error
+        raise UserError(f"no checkpoint: {STATE}: {error.strerror}", place=str(folder), fix=RESUME_MEND) from error
     except ValidationError as error:
-        raise UserError(f"{STATE} is damaged, or of another version", place=str(folder), mend=RESUME_MEND) from error
+        raise UserError(f"{STATE} is damaged, or of another version", place=str(folder), fix=RESUME_MEND) from error
     if state.format_version != FORMAT_VERSION:
         cause = f"format version {state.format_version}, but this bertrain reads {FORMAT_VERSION}"
-        raise UserError(cause, place=str(path), mend=RESUME_MEND)
+        raise UserError(cause, place=str(path), fix=RESUME_MEND)
     return state
 
 
@@ -269,4 +270,4 @@ def _check_parameters(folder: Path, saved: Shapes, wanted: Shapes) -> None:
     for difference, names in differences.items():
         if names:
             cause = f"parameters that {difference}: {', '.join(names)}"
-            raise UserError(cause, place=str(folder), mend="resume with the recipe that saved it")
+            raise UserError(cause, place=str(folder), fix="resume with the recipe that saved it")

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from configs.files import explain_write_errors
-from pretrain.checkpoint.state import CHECKPOINTS, LATEST
-from pretrain.telemetry import METRICS, TENSORBOARD
+from configs.run_layout import CHECKPOINTS, LATEST, METRICS, TENSORBOARD
 
 SET_ASIDE = "set_aside"
 PARTS = (CHECKPOINTS, LATEST, METRICS, TENSORBOARD)  # checkpoints first: `latest` alone stops a start in between

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from pretrain.data import RowRange
 from pretrain.engine import RunningLoss
 
-CHECKPOINTS, LATEST = "checkpoints", "latest"  # of a run's folder: the checkpoints, and the newest one's name
 FORMAT_VERSION = 1
 
 Shapes = dict[str, tuple[int, ...]]

@@ -1,6 +1,5 @@
 # The door of pretrain.data: what other packages and rooms import from it.
 
-from .batch import NO_LABEL as NO_LABEL, Batch as Batch
 from .dataset import Dataset as Dataset, open_dataset as open_dataset
 from .deal import gradient_accumulation_steps as gradient_accumulation_steps
 from .loader import HeldOut as HeldOut, Loader as Loader, rows_of_passes as rows_of_passes

@@ -42,7 +42,7 @@ class Dataset:
         try:
             return self.stage.path(StoredFile(place, stored_bytes(place), self.manifest.vocabulary.sha256))
         except FileNotFoundError as error:
-            raise UserError("the vocabulary is missing", place=place, mend="copy the data set anew") from error
+            raise UserError("the vocabulary is missing", place=place, fix="copy the data set anew") from error
 
     def has_its_vocabulary(self) -> bool:
         """Whether its `vocab.txt` is the one that the rows were made with."""
@@ -78,8 +78,8 @@ def open_dataset(place: str, train: TrainConfig) -> Dataset:
         with open_stored(f"{place}/{MANIFEST}") as stream:
             manifest = parse_manifest(stream.read(), f"{place}/{MANIFEST}")
     except FileNotFoundError as error:
-        mend = "make it with `bertrain prepare RECIPE`"
-        raise UserError("no such data set, or not finished", place=place, mend=mend) from error
+        fix = "make it with `bertrain prepare RECIPE`"
+        raise UserError("no such data set, or not finished", place=place, fix=fix) from error
     return Dataset(place, manifest, _stage(train.stage_in or tempfile.gettempdir(), train.stage_gib))
 
 

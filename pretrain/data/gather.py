@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from preprocessing.dataset import IntArray
-from pretrain.data.batch import Batch
 from pretrain.data.order import Int64Array
+from pretrain.model import Batch
 
 # Never beside the source by default: that may be a file system which all nodes share, and write at once.
 KEEP_COMPILED = "NUMBA_CACHE_DIR" in os.environ

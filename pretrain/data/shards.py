@@ -88,7 +88,7 @@ class Shards:
             raise UserError(
                 "the shard does not hold the rows that the manifest tells of",
                 place=f"{dataset.place}/{entry.name}",
-                mend="prepare the data set again",
+                fix="prepare the data set again",
             )
         self._checked.add(number)
         return rows

@@ -84,7 +84,7 @@ class StagingArea:
             cause = (
                 f"{self.most_bytes / GIB:.3g} GiB do not hold {needed / GIB:.3g} GiB of shards, which one window takes"
             )
-            raise UserError(cause, place="train.stage_gib", mend="raise it, or lower train.shuffle_window_rows")
+            raise UserError(cause, place="train.stage_gib", fix="raise it, or lower train.shuffle_window_rows")
         wanted, total = [], 0
         for file in dict.fromkeys((*now, *later)):
             total += file.bytes
@@ -105,7 +105,7 @@ class StagingArea:
             self.folder.mkdir(exist_ok=True, mode=0o700)
             (self.folder / LOCKS).mkdir(exist_ok=True)
         if self.folder.stat().st_uid != os.getuid():  # whoever owns it could put rows into the training
-            raise UserError("the folder is another user's", place=str(self.folder), mend="set train.stage_in")
+            raise UserError("the folder is another user's", place=str(self.folder), fix="set train.stage_in")
 
     def _fetch_expected(self) -> None:
         while True:
@@ -123,7 +123,7 @@ class StagingArea:
             log.warning("cannot read %s, attempt %d of %d: %s", file.place, attempt, ATTEMPTS, fault)
             if attempt < ATTEMPTS:
                 time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-        raise UserError(f"cannot read the file: {fault}", place=file.place, mend="check the store, or copy it anew")
+        raise UserError(f"cannot read the file: {fault}", place=file.place, fix="check the store, or copy it anew")
 
     def _try_to_fetch(self, file: StoredFile, copy: Path) -> str | None:
         """What went wrong, and may go right at another time."""
@@ -137,7 +137,7 @@ class StagingArea:
         except UserError:
             raise
         except FileNotFoundError as error:
-            raise UserError("the file is missing", place=file.place, mend="put it there again") from error
+            raise UserError("the file is missing", place=file.place, fix="put it there again") from error
         except Exception as error:  # noqa: BLE001  # a store raises what its own library raises
             return f"{type(error).__name__}: {error}"
         finally:
@@ -148,7 +148,7 @@ class StagingArea:
         """Reserve the file's size, at the cost of what has not been used for longest."""
         if file.bytes > self.most_bytes:
             cause = f"{self.most_bytes / GIB:.3g} GiB do not hold a shard of {file.bytes / GIB:.3g} GiB"
-            raise UserError(cause, place="train.stage_gib", mend="raise it")
+            raise UserError(cause, place="train.stage_gib", fix="raise it")
         with self._locked(SPACE), explain_write_errors(self.folder):
             kept = sorted(self._kept(), key=lambda path: path.stat().st_atime_ns)
             excess = sum(path.stat().st_size for path in kept) + file.bytes - self.most_bytes
@@ -201,8 +201,8 @@ def _store_of(place: str) -> tuple[Any, str]:
     try:
         store, path = fsspec.core.url_to_fs(place)
     except (ImportError, ValueError) as error:
-        mend = "install the store's fsspec library, e.g. s3fs or gcsfs"
-        raise UserError(str(error), place=place, mend=mend) from error
+        fix = "install the store's fsspec library, e.g. s3fs or gcsfs"
+        raise UserError(str(error), place=place, fix=fix) from error
     return store, path
 
 

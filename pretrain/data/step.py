@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocessing.dataset import ShardEntry, VocabularyEntry
-from pretrain.data.batch import Batch, filler_batch
 from pretrain.data.dataset import Dataset
 from pretrain.data.deal import deal, gradient_accumulation_steps
 from pretrain.data.order import Int64Array
 from pretrain.data.shards import Shards
+from pretrain.model import Batch, filler_batch
 
 
 @dataclass(frozen=True)

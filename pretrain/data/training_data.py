@@ -51,8 +51,8 @@ def open_data(recipe: Recipe) -> TrainingData:
         check_fits(dataset, recipe.data)
         if dataset.manifest.vocabulary != main.manifest.vocabulary:
             cause = f"its vocabulary is not that of {main.place}"
-            mend = "prepare all data sets of a mixture with one data.vocabulary.file"
-            raise UserError(cause, place=dataset.place, mend=mend)
+            fix = "prepare all data sets of a mixture with one data.vocabulary.file"
+            raise UserError(cause, place=dataset.place, fix=fix)
     return TrainingData(main, mixed, [entry.weight for entry in mixture])
 
 
@@ -61,8 +61,8 @@ def check_fits(dataset: Dataset, data: DataConfig) -> None:
     manifest = dataset.manifest
     prepare = "prepare it again with this recipe, or name another folder in data.dataset"
 
-    def refuse(cause: str, mend: str = prepare) -> None:
-        raise UserError(cause, place=dataset.place, mend=mend)
+    def refuse(cause: str, fix: str = prepare) -> None:
+        raise UserError(cause, place=dataset.place, fix=fix)
 
     if manifest.objective != data.objective:
         refuse(f"the data set is for the objective `{manifest.objective}`, the recipe says `{data.objective}`")

@@ -154,18 +154,18 @@ def _choose_device(wanted: str, world: World) -> torch.device:
         return torch.device("cpu")
     if count == 0:
         raise UserError(
-            "no GPU that torch can use", place="cluster.device", mend='set it to "auto" or "cpu", or check the driver'
+            "no GPU that torch can use", place="cluster.device", fix='set it to "auto" or "cpu", or check the driver'
         )
     if world.local_world_size > count:
         raise UserError(
             f"{world.local_world_size} ranks on a node with {count} GPUs",
             place="cluster.ranks_per_node",
-            mend="start at most one rank a GPU",
+            fix="start at most one rank a GPU",
         )
     return torch.device("cuda", world.local_rank)
 
 
 def _no_launcher(cause: str) -> UserError:
     return UserError(
-        cause, place="the launcher's environment", mend="start ranks with `bertrain train` or torchrun, which set it"
+        cause, place="the launcher's environment", fix="start ranks with `bertrain train` or torchrun, which set it"
     )

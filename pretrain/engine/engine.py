@@ -214,8 +214,8 @@ def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainC
 
 def _check_precision(train: TrainConfig, world: World) -> None:
     if train.precision == "fp16" and world.device.type != "cuda":
-        mend = 'set it to "bf16" or "fp32", or train on a GPU'
-        raise UserError("fp16 training is for GPUs, and this is a CPU", place="train.precision", mend=mend)
+        fix = 'set it to "bf16" or "fp32", or train on a GPU'
+        raise UserError("fp16 training is for GPUs, and this is a CPU", place="train.precision", fix=fix)
 
 
 def _optimizer_for(

@@ -4,7 +4,6 @@ from .folder import largest_difference as largest_difference, write_hugging_face
 from .model_card import write_model_card as write_model_card
 from .pretrained import (
     FREE_FIELDS as FREE_FIELDS,
-    RECIPE as RECIPE,
     Pretrained as Pretrained,
     dataset_of as dataset_of,
     load_pretrained as load_pretrained,

@@ -74,7 +74,7 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     theirs = {name for sources in names.values() for name in sources}
     for name in sorted(theirs ^ (state.keys() - TIED.keys() - WITHOUT_WEIGHTS)):
         cause = f"`{name}` is missing" if name in theirs else f"`{name}` is no weight of BERT for pretraining"
-        raise UserError(cause, mend="give the weights of a BertForPreTraining")
+        raise UserError(cause, fix="give the weights of a BertForPreTraining")
     ours = {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
     return ours | {"masked_lm.decoder.weight": ours["bert.embeddings.word.weight"]}
 
@@ -97,7 +97,7 @@ def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     missing = [source for sources in names.values() for source in sources if source not in state]
     if missing or "bert.encoder.0.feed_in.weight" not in names:
         cause = f"`{missing[0]}` is missing" if missing else "there is no `bert.encoder.layer.0`"
-        raise UserError(cause, mend="give a model with BERT's encoder")
+        raise UserError(cause, fix="give a model with BERT's encoder")
     return {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
 
 
@@ -119,14 +119,14 @@ def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, in
     for name, value in FIXED_FIELDS.items():
         if fields.get(name, value) != value:
             cause = f"the configuration has {name} = {fields[name]!r}, this BERT is {value!r}"
-            raise UserError(cause, mend="give a model of the published architecture")
+            raise UserError(cause, fix="give a model of the published architecture")
     missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
     if missing:
-        raise UserError(f"the configuration lacks {missing[0]}", mend="give the config.json of a BertForPreTraining")
+        raise UserError(f"the configuration lacks {missing[0]}", fix="give the config.json of a BertForPreTraining")
     norm = MODEL_TYPES.get(fields.get("model_type", "bert"))
     if norm is None:
         cause = f"the configuration has model_type = {fields['model_type']!r}, not one of {', '.join(MODEL_TYPES)}"
-        raise UserError(cause, mend="give a model of the published architecture")
+        raise UserError(cause, fix="give a model of the published architecture")
     shared = {name: fields[name] for name in SHARED_FIELDS}
     return ModelConfig.model_validate({**shared, "norm": norm}), int(fields["vocab_size"])
 
@@ -175,5 +175,5 @@ def _check_tied(state: Mapping[str, Tensor]) -> None:
         if name in state and original in state and not torch.equal(state[name], state[original]):
             raise UserError(
                 f"`{name}` is not `{original}`: the decoder is not tied",
-                mend="give a model whose decoder shares the embeddings' weight, as published",
+                fix="give a model whose decoder shares the embeddings' weight, as published",
             )

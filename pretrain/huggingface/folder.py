@@ -22,14 +22,13 @@ from configs.errors import UserError
 from configs.schema import ModelConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from pretrain.data import Batch
 from pretrain.huggingface.conversion import (
     from_hugging_face_config,
     partly_from_hugging_face,
     to_hugging_face,
     to_hugging_face_config,
 )
-from pretrain.model import BertForPreTraining
+from pretrain.model import Batch, BertForPreTraining
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -67,12 +66,12 @@ def read_hugging_face(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, 
         config, size = from_hugging_face_config(_read_json(folder / CONFIG))
         weights = partly_from_hugging_face(_read_weights(folder))
     except UserError as error:
-        raise UserError(error.cause, place=error.place or str(folder), mend=error.mend) from error
+        raise UserError(error.cause, place=error.place or str(folder), fix=error.fix) from error
     vocabulary = _read_vocabulary(folder)
     rows = len(weights["bert.embeddings.word.weight"])
     if not len(vocabulary) == size == rows:
         cause = f"the vocabulary has {len(vocabulary)} word pieces, config.json {size}, the weights {rows}"
-        raise UserError(cause, place=str(folder), mend="give a folder whose tokenizer is that of its model")
+        raise UserError(cause, place=str(folder), fix="give a folder whose tokenizer is that of its model")
     return config, vocabulary, weights
 
 
@@ -138,14 +137,14 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     """Of one file, or of the several that a large model is cut into."""
     paths = sorted(folder.glob("model*.safetensors"))
     if not paths:
-        mend = "save the model with `save_pretrained(folder)`, which writes safetensors"
-        raise UserError(f"no {WEIGHTS}", place=str(folder), mend=mend)
+        fix = "save the model with `save_pretrained(folder)`, which writes safetensors"
+        raise UserError(f"no {WEIGHTS}", place=str(folder), fix=fix)
     weights: dict[str, Tensor] = {}
     for path in paths:
         try:
             weights |= load_file(path)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"cannot read: {error}", place=str(path), mend="fetch the file again") from error
+            raise UserError(f"cannot read: {error}", place=str(path), fix="fetch the file again") from error
     return {name: weight.float() if weight.is_floating_point() else weight for name, weight in weights.items()}
 
 
@@ -161,8 +160,8 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
     model = tokenizer.get("model", {})
     pieces = tuple(sorted(model.get("vocab", {}), key=lambda piece: int(model["vocab"][piece])))
     if model.get("type") != "WordPiece" or not set(SPECIAL_TOKENS) <= set(pieces):
-        mend = "give a folder with BERT's vocab.txt, or a tokenizer.json of the WordPiece kind"
-        raise UserError("no WordPiece vocabulary", place=str(folder), mend=mend)
+        fix = "give a folder with BERT's vocab.txt, or a tokenizer.json of the WordPiece kind"
+        raise UserError("no WordPiece vocabulary", place=str(folder), fix=fix)
     return Vocabulary(pieces, lowercase, strip_accents)
 
 
@@ -170,12 +169,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        mend = "give a folder in Hugging Face's form, or a run"
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), mend=mend) from error
+        fix = "give a folder in Hugging Face's form, or a run"
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
     except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=str(path), mend="fetch the file again") from error
+        raise UserError(f"not JSON: {error}", place=str(path), fix="fetch the file again") from error
     if not isinstance(content, dict):
-        raise UserError("not a JSON object", place=str(path), mend="fetch the file again")
+        raise UserError("not a JSON object", place=str(path), fix="fetch the file again")
     return content
 
 

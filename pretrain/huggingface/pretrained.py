@@ -13,16 +13,16 @@ from torch import Tensor
 
 from configs.errors import UserError
 from configs.recipe import load_recipe
+from configs.run_layout import CHECKPOINTS, RECIPE
 from configs.schema import ModelConfig, Objective, Recipe
 from preprocessing.vocabulary import CONTINUATION, Vocabulary
-from pretrain.checkpoint import CHECKPOINTS, find_checkpoint, load_weights, read_state
+from pretrain.checkpoint import find_checkpoint, load_weights, read_state
 from pretrain.data import Dataset, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
 from pretrain.huggingface.folder import CONFIG, read_hugging_face
 from pretrain.model import BertForPreTraining
 
-RECIPE = "recipe.toml"
 # What of the configuration is of training alone and may differ from one pretraining to the next.
 FREE_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
 
@@ -76,19 +76,19 @@ class Pretrained:
             mine, wanted = getattr(self.config, name), getattr(config, name)
             if mine != wanted:
                 cause = f"model.{name} is {wanted}, but the weights to start from have {mine}"
-                raise UserError(cause, place=str(self.place), mend=f"set model.{name}={mine}")
+                raise UserError(cause, place=str(self.place), fix=f"set model.{name}={mine}")
 
     def _check_vocabulary(self, vocabulary: Vocabulary) -> None:
-        pieces, mend = self.vocabulary.pieces, "prepare the data set with this model's vocabulary: data.vocabulary.file"
+        pieces, fix = self.vocabulary.pieces, "prepare the data set with this model's vocabulary: data.vocabulary.file"
         if vocabulary.lowercase != self.vocabulary.lowercase:
             cause = "of the data set and of the weights to start from, one is lower-cased and one is cased"
-            raise UserError(cause, place=str(self.place), mend=mend)
+            raise UserError(cause, place=str(self.place), fix=fix)
         if vocabulary.strip_accents != self.vocabulary.strip_accents:
             cause = "of the data set and of the weights to start from, one has accents stripped and one has not"
-            raise UserError(cause, place=str(self.place), mend=mend)
+            raise UserError(cause, place=str(self.place), fix=fix)
         if vocabulary.pieces[: len(pieces)] != pieces:
             cause = "the data set's vocabulary does not begin with that of the weights to start from"
-            raise UserError(cause, place=str(self.place), mend=mend)
+            raise UserError(cause, place=str(self.place), fix=fix)
 
     def _with_new_pieces(self, name: str, weight: Tensor, vocabulary: Vocabulary) -> Tensor:
         added = vocabulary.pieces[len(self.vocabulary) :]
@@ -112,7 +112,7 @@ def load_pretrained(place: Path) -> Pretrained:
     vocabulary = Vocabulary.of_data_set(dataset.vocabulary_path(), dataset.manifest.vocabulary)
     folder = find_checkpoint(place)
     if folder is None:
-        raise UserError("no checkpoint yet", place=str(run), mend="train it first: `bertrain train RECIPE`")
+        raise UserError("no checkpoint yet", place=str(run), fix="train it first: `bertrain train RECIPE`")
     weights = load_weights(folder)
     return Pretrained(place, recipe.model, vocabulary, weights, read_state(folder).step)
 
@@ -125,8 +125,8 @@ def run_of(place: Path) -> Path:
 def recipe_of(run: Path) -> Recipe:
     """The recipe in a run's folder; `UserError` when it is not one."""
     if not (run / RECIPE).is_file():
-        mend = "give the folder of a run, one of its checkpoints, or a folder with Hugging Face's config.json"
-        raise UserError("no pretrained model", place=str(run), mend=mend)
+        fix = "give the folder of a run, one of its checkpoints, or a folder with Hugging Face's config.json"
+        raise UserError("no pretrained model", place=str(run), fix=fix)
     return load_recipe(run / RECIPE)
 
 
@@ -136,8 +136,8 @@ def dataset_of(run: Path, recipe: Recipe) -> Dataset:
         return open_dataset(recipe.data.dataset, recipe.train)
     except UserError as error:
         cause = f"its data set, which holds the vocabulary, is gone: {recipe.data.dataset}: {error.cause}"
-        mend = f"put it back, or make it again: `bertrain prepare {run}`"
-        raise UserError(cause, place=str(run), mend=mend) from error
+        fix = f"put it back, or make it again: `bertrain prepare {run}`"
+        raise UserError(cause, place=str(run), fix=fix) from error
 
 
 def _load(model: BertForPreTraining, weights: dict[str, Tensor]) -> None:

@@ -56,7 +56,7 @@ def choose_kernels(device: str, backend: Backend = "auto") -> Kernels:
     """
     obstacle = _obstacle_to_triton(device)
     if backend == "triton" and obstacle:
-        raise UserError(f"Triton kernels cannot run: {obstacle}", mend='ask for the "auto" or "reference" kernels')
+        raise UserError(f"Triton kernels cannot run: {obstacle}", fix='ask for the "auto" or "reference" kernels')
     if backend == "reference":
         return _said(_reference(), logging.INFO, "the recipe asks for them")
     if backend == "auto" and device != "cuda":

@@ -1,13 +1,12 @@
 """Dropout by a counter-based generator: a mask is a function of (seed, site, row, column) and is never stored.
 
-Philox4x32 of seven rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011: the fewest that pass
-BigCrush) turns the counter (column, row // 8, site, 0) under the key `seed` into four words. Each half of a word, less
-its top bit, is a number of 15 bits: the low halves serve rows 0 to 3 of a group of eight, the high halves rows 4 to 7,
-so that one call decides the fate of eight elements, in any order, on any device. An element is kept when its number is
-at least the threshold. The probability is thus a multiple of 2**-15, and the scale of what is kept is exactly the
-inverse of the share that is.
+Philox (see `philox.py`) turns the counter (column, row // 8, site, 0) under the key `seed` into four words. Each half
+of a word, less its top bit, is a number of 15 bits: the low halves serve rows 0 to 3 of a group of eight, the high
+halves rows 4 to 7. One call thus decides eight elements, in any order, on any device. An element is kept when its
+number is at least the threshold, so the probability is a multiple of 2**-15, and the scale is exactly the inverse of
+the share that is kept.
 
-The same function is stated three times: in plain torch here, as a CPU's loop in `mask_loop.py`, in Triton in
+The same function exists in three forms: in plain torch here, as a CPU loop in `mask_loop.py`, and in Triton in
 `fused/dropout.py`.
 """
 
@@ -18,13 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROUNDS = 7
-LANES = 8  # rows served by one Philox call
-LANE_BITS = 15
-HALF = (1 << LANE_BITS) - 1
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
-LOW_32 = 0xFFFFFFFF
+from pretrain.kernels.philox import HALF, LANE_BITS, LANES, LOW_32, philox
+
 _BITS_OF = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 
 
@@ -67,18 +61,6 @@ def add_dropped(onto: Tensor, branch_TH: Tensor, dropout: Dropout | None) -> Ten
     columns = branch_TH.shape[-1]
     keep = keep_mask(dropout, branch_TH.numel() // columns, columns, branch_TH.dtype).view(branch_TH.shape)
     return torch.addcmul(onto, branch_TH, keep, value=dropout.scale)
-
-
-def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor], rounds: int = ROUNDS) -> tuple[Tensor, ...]:
-    """Philox4x32: four int64 tensors of 32-bit words from a counter of four and a key of two, which broadcast."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(rounds):
-        product_0, product_1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]  # low 64 bits; int64 wraps, the bits are right
-        c0, c1 = (product_1 >> 32 & LOW_32) ^ c1 ^ k0, product_1 & LOW_32
-        c2, c3 = (product_0 >> 32 & LOW_32) ^ c3 ^ k1, product_0 & LOW_32
-        k0, k1 = k0 + KEY_INCREMENTS[0] & LOW_32, k1 + KEY_INCREMENTS[1] & LOW_32
-    return c0, c1, c2, c3
 
 
 def plain_mask(dropout: Dropout, groups: int, columns: int, dtype: torch.dtype) -> Tensor:

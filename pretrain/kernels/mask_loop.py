@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.kernels.dropout import HALF, KEY_INCREMENTS, MULTIPLIERS, ROUNDS
+from pretrain.kernels.philox import HALF, KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 
 
 @numba.njit(nogil=True, cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/data/gather.py`

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.schema import ModelConfig, Objective
-from pretrain.data import Batch
 from pretrain.kernels import Backend, Dropout, Kernels, RowLayout, choose_kernels
+from pretrain.model.batch import Batch
 
 TOKEN_TYPES = 2  # segments A and B
 SITES_PER_LAYER = 3  # dropouts: of attention weights, and after each sub-layer; site 0 is that of the embeddings

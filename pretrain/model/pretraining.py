@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.schema import ModelConfig, Objective
-from pretrain.data import NO_LABEL, Batch
 from pretrain.kernels import Kernels
+from pretrain.model.batch import NO_LABEL, Batch
 from pretrain.model.encoder import BertModel, Norm, Product
 
 

@@ -2,8 +2,7 @@
 
 from .curves import draw_curves as draw_curves
 from .metrics import (
-    METRICS as METRICS,
-    TENSORBOARD as TENSORBOARD,
+    Evaluation as Evaluation,
     Fault as Fault,
     MetricsLog as MetricsLog,
     StepMetrics as StepMetrics,

@@ -13,21 +13,16 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from configs.files import atomic_write
+from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.line_log import LineLog
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
-
-if TYPE_CHECKING:  # evaluation imports torch, which readers of metrics.jsonl can do without
-    from pretrain.evaluation import Evaluation
-
-METRICS = "metrics.jsonl"
-TENSORBOARD = "tb"
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +86,20 @@ class StepMetrics:
     passed_over_rows: int  # since the start: rows that the cursor left out after too many skipped steps
     slow_rank: int | None  # a rank that held the others up over the last steps; told every twenty
     slow_rank_ratio: float | None  # its own time over the median rank's
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over the held-out rows."""
+
+    step: int
+    rows: int
+    masked_tokens: int
+    mlm_loss: float
+    mlm_accuracy: float
+    nsp_loss: float | None  # None under the objective `none`
+    nsp_accuracy: float | None
+    unigram_loss: float  # cross-entropy of the training split's token frequencies on the same targets
 
 
 class MetricsLog:

@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity
 
+from configs.run_layout import PROFILE
 from pretrain.engine import World
 from pretrain.telemetry.throughput import Throughput
-
-PROFILE = "profile"
 
 
 class Profiler:

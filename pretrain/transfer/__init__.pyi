@@ -27,6 +27,7 @@ from .task_report import (
     Worth as Worth,
     measure_worth as measure_worth,
 )
+from .tasks import TokenRow as TokenRow, batch_of as batch_of, read_splits as read_splits
 from .trials import (
     Spread as Spread,
     StartingPoint as StartingPoint,

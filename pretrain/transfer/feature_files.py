@@ -31,9 +31,9 @@ def read_texts(path: Path, field: str) -> Iterator[str]:
                 elif line.strip():
                     yield _field_of(line, field, f"{path}, line {number}")
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), mend="check its name") from error
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix="check its name") from error
     except UnicodeDecodeError as error:
-        raise UserError("not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
+        raise UserError("not UTF-8 text", place=str(path), fix="save it as UTF-8") from error
 
 
 def count_lines(path: Path) -> int:
@@ -48,7 +48,7 @@ def count_lines(path: Path) -> int:
 def write_features(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str], *, of_tokens: bool) -> int:
     """Write the vectors of all blocks, one name a layer, atomically; returns how many texts there were."""
     if path.suffix not in (ARROW, NUMPY):
-        raise UserError(f"no such form: {path.suffix or path.name}", place=str(path), mend="write to .arrow or .npz")
+        raise UserError(f"no such form: {path.suffix or path.name}", place=str(path), fix="write to .arrow or .npz")
     write = _write_arrow if path.suffix == ARROW else _write_numpy
     return write(path, blocks, names, of_tokens)
 
@@ -64,7 +64,7 @@ def _write_arrow(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str
             writer.write_batch(batch)
             count += len(block.tokens)
         if writer is None:
-            raise UserError("no texts", place=str(path), mend="give a file that has some")
+            raise UserError("no texts", place=str(path), fix="give a file that has some")
         writer.close()
     return count
 
@@ -86,7 +86,7 @@ def _write_numpy(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str
         parts.append(block.vectors)
         lengths += map(len, block.tokens)
     if not parts:
-        raise UserError("no texts", place=str(path), mend="give a file that has some")
+        raise UserError("no texts", place=str(path), fix="give a file that has some")
     arrays = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
     if of_tokens:
         arrays["offsets"] = np.append(0, np.cumsum(lengths))
@@ -103,7 +103,7 @@ def _field_of(line: str, field: str, place: str) -> str:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=place, mend="give one object a line") from error
+        raise UserError(f"not JSON: {error}", place=place, fix="give one object a line") from error
     if not isinstance(record, dict) or not isinstance(record.get(field), str):
-        raise UserError(f"no text in {field!r}", place=place, mend="name the field: --text FIELD")
+        raise UserError(f"no text in {field!r}", place=place, fix="name the field: --text FIELD")
     return str(record[field])

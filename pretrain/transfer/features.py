@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.errors import UserError
-from pretrain.data import Batch
 from pretrain.huggingface import Pretrained
-from pretrain.model import BertModel
+from pretrain.model import Batch, BertModel
 from pretrain.transfer.tasks import TokenRow, batch_of
 
 BLOCK_TEXTS = 4096  # tokenised, sorted by length and written at once: what memory is bound by
@@ -69,10 +68,10 @@ class Mix:
             content = json.loads(path.read_text(encoding="utf-8"))
             layers, weights = [int(n) for n in content["layers"]], [float(w) for w in content["weights"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            mend = 'give a file like {"layers": [1, 2], "weights": [0.3, 0.7]}'
-            raise UserError(f"not a mix of layers: {error}", place=str(path), mend=mend) from error
+            fix = 'give a file like {"layers": [1, 2], "weights": [0.3, 0.7]}'
+            raise UserError(f"not a mix of layers: {error}", place=str(path), fix=fix) from error
         if len(layers) != len(weights) or abs(sum(weights) - 1) > 1e-3:
-            raise UserError("a weight a layer, 1 in sum, is wanted", place=str(path), mend="mend its numbers")
+            raise UserError("a weight a layer, 1 in sum, is wanted", place=str(path), fix="mend its numbers")
         return cls(layers, weights)
 
 
@@ -85,13 +84,13 @@ class Features:
         most = source.config.num_hidden_layers
         if not layers or not all(0 <= layer <= most for layer in layers):
             cause = f"layers {', '.join(map(str, layers))}, but the model has 0 to {most}"
-            raise UserError(cause, place="--layers", mend="choose among these")
+            raise UserError(cause, place="--layers", fix="choose among these")
         if pooling is Pooling.pooler and (list(layers) != [most] or "bert.pooler" in source.missing_parts):
-            mend = "take --pool mean, or the last layer of a model that has a pooler"
-            raise UserError(f"there is no pooler for layers {layers}", place="--pool pooler", mend=mend)
+            fix = "take --pool mean, or the last layer of a model that has a pooler"
+            raise UserError(f"there is no pooler for layers {layers}", place="--pool pooler", fix=fix)
         if max_length > source.config.max_position_embeddings:
             cause = f"rows of {max_length} tokens, but the model has {source.config.max_position_embeddings} positions"
-            raise UserError(cause, place="--max-length", mend="lower it")
+            raise UserError(cause, place="--max-length", fix="lower it")
         self.layers = list(layers)
         self.pooling = pooling
         self.device = device

@@ -26,8 +26,8 @@ class Filler:
 
     def __init__(self, source: Pretrained) -> None:
         if "masked_lm" in source.missing_parts:
-            mend = "give a run, or a folder exported with its pretraining heads"
-            raise UserError("the model has no masked-LM head", place=str(source.place), mend=mend)
+            fix = "give a run, or a folder exported with its pretraining heads"
+            raise UserError("the model has no masked-LM head", place=str(source.place), fix=fix)
         self.vocabulary = source.vocabulary
         self.most_tokens = source.config.max_position_embeddings
         self.model = source.model(source.objective).eval()
@@ -40,11 +40,11 @@ class Filler:
         encoding = self.vocabulary.tokenizer().encode(text)
         places = [place for place, piece in enumerate(encoding.ids) if piece == self.vocabulary.ids[MASK]]
         if not places:
-            mend = f"write {MASK} where a word is to be filled in"
-            raise UserError(f"the text has no {MASK}", place=repr(text), mend=mend)
+            fix = f"write {MASK} where a word is to be filled in"
+            raise UserError(f"the text has no {MASK}", place=repr(text), fix=fix)
         if len(encoding.ids) > self.most_tokens:
             cause = f"the text has {len(encoding.ids)} tokens, the model takes {self.most_tokens}"
-            raise UserError(cause, mend="shorten the text")
+            raise UserError(cause, fix="shorten the text")
         return self.fill_row(TokenRow.of(encoding), places, top)
 
     @torch.no_grad()

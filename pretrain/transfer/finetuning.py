@@ -90,8 +90,8 @@ class TaskItems:
         """`UserError` when none of the training records can be trained on."""
         training = task.items(splits.training, training=True)
         if not training:
-            mend = "give records with texts"
-            raise UserError("no record that can be trained on", place=splits.training.place, mend=mend)
+            fix = "give records with texts"
+            raise UserError("no record that can be trained on", place=splits.training.place, fix=fix)
         others = (task.items(part, training=False) for part in (splits.validation, splits.test))
         return cls(task, splits, training, *others)
 
@@ -163,7 +163,7 @@ def freeze(encoder: BertModel, layers: int) -> None:
     """Keep the embeddings and the lowest `layers` as they are; with 0 all is trained."""
     if layers > len(encoder.encoder):
         cause = f"{layers} layers to freeze, but the encoder has {len(encoder.encoder)}"
-        raise UserError(cause, place="--freeze-layers", mend="freeze fewer")
+        raise UserError(cause, place="--freeze-layers", fix="freeze fewer")
     frozen: list[nn.Module] = [encoder.embeddings, *encoder.encoder[:layers]] if layers else []
     for module in frozen:
         module.requires_grad_(False)
@@ -173,7 +173,7 @@ def device_of(settings: FinetuneConfig) -> torch.device:
     """Where it runs; `UserError` when a GPU is asked for that is not there."""
     found = torch.cuda.is_available()
     if settings.device == "cuda" and not found:
-        raise UserError("no GPU that torch can use", place="--device", mend="take auto or cpu")
+        raise UserError("no GPU that torch can use", place="--device", fix="take auto or cpu")
     return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
 
 

@@ -49,7 +49,7 @@ def read_contexts(path: Path, word: str) -> list[Context]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the contexts: {error}", place=str(path), mend=FORM) from error
+        raise UserError(f"cannot read the contexts: {error}", place=str(path), fix=FORM) from error
     contexts = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -58,12 +58,12 @@ def read_contexts(path: Path, word: str) -> list[Context]:
         found = re.search(rf"\b{re.escape(word)}\b", sentence, re.IGNORECASE)
         if not (tab and sense.strip() and found):
             cause = f"no word {word!r} after a sense and a tab"
-            raise UserError(cause, place=f"{path}, line {number}", mend=FORM)
+            raise UserError(cause, place=f"{path}, line {number}", fix=FORM)
         contexts.append(Context(sense.strip(), sentence, *found.span()))
     counts = Counter(context.sense for context in contexts)
     if len(counts) < 2 or min(counts.values()) < 2:
         told = ", ".join(f"{sense} {count}" for sense, count in counts.items()) or "none"
-        raise UserError(f"too few contexts to compare: {told}", place=str(path), mend=FORM)
+        raise UserError(f"too few contexts to compare: {told}", place=str(path), fix=FORM)
     return contexts
 
 
@@ -112,6 +112,6 @@ def _places(context: Context, encoding: Encoding) -> np.ndarray[tuple[int], np.d
     """Of the sentence's tokens, the word's."""
     here = [place for place, (start, end) in enumerate(encoding.offsets) if start < context.end and end > context.start]
     if not here or encoding.offsets[here[-1]][1] < context.end:
-        mend = "shorten what stands before the word"
-        raise UserError("the word lies beyond the model's positions", place=repr(context.sentence), mend=mend)
+        fix = "shorten what stands before the word"
+        raise UserError("the word lies beyond the model's positions", place=repr(context.sentence), fix=fix)
     return np.array(here)

@@ -29,12 +29,12 @@ from torch.nn.utils.rnn import pad_sequence
 from configs.recipe import write_recipe
 from configs.schema import Recipe
 from preprocessing.dataset.manifest import Manifest, read_manifest
-from pretrain.data.batch import Batch
 from pretrain.data.dataset import Dataset
 from pretrain.data.loader import Loader
 from pretrain.engine.schedule import learning_rate_at
 from pretrain.huggingface.conversion import to_hugging_face, to_hugging_face_config
 from pretrain.huggingface.folder import padded
+from pretrain.model.batch import Batch
 from pretrain.telemetry.metrics import read_metrics
 from pretrain.trainer import fresh_model
 

@@ -12,9 +12,9 @@ from configs.errors import UserError
     [
         (UserError("no such file"), "no such file."),
         (UserError("no such file", place="a.toml"), "a.toml: no such file."),
-        (UserError("no such file.", place="a.toml", mend="make it."), "a.toml: no such file. make it."),
-        (UserError("unknown key", mend="did you mean `x`?"), "unknown key. did you mean `x`?"),
-        (UserError("two\nlines", place="a\r\nfile", mend="and\u2028more"), "a file: two lines. and more."),
+        (UserError("no such file.", place="a.toml", fix="make it."), "a.toml: no such file. make it."),
+        (UserError("unknown key", fix="did you mean `x`?"), "unknown key. did you mean `x`?"),
+        (UserError("two\nlines", place="a\r\nfile", fix="and\u2028more"), "a file: two lines. and more."),
         (UserError("gone", place="two  blanks/x"), "two  blanks/x: gone."),
     ],
 )
@@ -23,6 +23,6 @@ def test_it_is_one_line_of_whole_sentences(error: UserError, line: str) -> None:
 
 
 def test_it_crosses_a_process_boundary_whole() -> None:
-    error = UserError("cause", place="place", mend="mend")
+    error = UserError("cause", place="place", fix="mend")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - what multiprocessing does to it
-    assert (copy.cause, copy.place, copy.mend, str(copy)) == ("cause", "place", "mend", str(error))
+    assert (copy.cause, copy.place, copy.fix, str(copy)) == ("cause", "place", "mend", str(error))

@@ -146,7 +146,7 @@ class TestOverrides:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("text", "mend"),
+        ("text", "fix"),
         [
             ("[train]\nstpes = 5", "did you mean `train.steps`?"),
             ("[train]\nlearning_rate = 0.1", "did you mean `optimizer.learning_rate`?"),
@@ -156,10 +156,10 @@ class TestRefusals:
             ("[model]\nzzzzqqqq = 5", "`bertrain config RECIPE` lists every key."),
         ],
     )
-    def test_an_unknown_key_names_the_nearest(self, tmp_path: Path, text: str, mend: str) -> None:
+    def test_an_unknown_key_names_the_nearest(self, tmp_path: Path, text: str, fix: str) -> None:
         line = refusal(write(tmp_path, "r.toml", text))
         assert "unknown key `" in line
-        assert line.endswith(mend)
+        assert line.endswith(fix)
 
     def test_a_wrong_value_shows_key_value_rule_and_meaning(self, tmp_path: Path) -> None:
         path = write(tmp_path, "r.toml", "[train]\nsteps = 0\n")

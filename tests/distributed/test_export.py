@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from configs.run_layout import CHECKPOINTS
 from configs.schema import TrainConfig
 from launch.transfer.huggingface import export_run
 from pretrain.checkpoint import checkpoints
-from pretrain.checkpoint.state import CHECKPOINTS, TrainingState
+from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
 from tests.pretrain.runs import some_model, write_run

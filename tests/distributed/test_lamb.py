@@ -14,10 +14,10 @@ import torch
 from configs.schema import ModelConfig, OptimizerConfig, TrainConfig
 from pretrain.checkpoint import checkpoints
 from pretrain.checkpoint.state import TrainingState
-from pretrain.data.batch import Batch
 from pretrain.engine.distributed import World, seed_everything
 from pretrain.engine.engine import Engine
 from pretrain.engine.schedule import learning_rate_at
+from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 from tests.distributed import ranks, small
 from tests.pretrain.batches import random_batch, single_rows

@@ -13,10 +13,10 @@ from torch.profiler import ProfilerActivity, profile
 from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, Recipe
 from pretrain.cost import GIB, HARDWARE, Cost
-from pretrain.data.batch import Batch
 from pretrain.engine import engine as engine_module
 from pretrain.engine.distributed import join_ranks
 from pretrain.engine.engine import Engine
+from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 from tests.distributed import ranks
 

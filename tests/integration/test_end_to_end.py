@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pretrain.telemetry.metrics import METRICS, TAGS, read_metrics
+from configs.run_layout import METRICS
+from pretrain.telemetry.metrics import TAGS, read_metrics
 from tests.integration.small import bertrain, environment, start, write_small
 from tests.processes import wait_until
 

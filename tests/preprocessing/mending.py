@@ -8,16 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.dataset.manifest import (
-    Rows,
-    ShardEntry,
-    Split,
-    Statistics,
-    read_manifest,
-    read_shard,
-    write_manifest,
-    write_shard,
-)
+from preprocessing.dataset.manifest import ShardEntry, Split, Statistics, read_manifest, write_manifest
+from preprocessing.dataset.shard import Rows, read_shard, write_shard
 
 
 def writable(rows: Rows) -> Rows:

@@ -18,7 +18,8 @@ import pytest
 import zstandard
 
 from configs.errors import UserError
-from preprocessing.dataset.manifest import Manifest, read_shard
+from preprocessing.dataset.manifest import Manifest
+from preprocessing.dataset.shard import read_shard
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary

@@ -22,7 +22,8 @@ import pytest
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.corpus.cleaning import split_of
-from preprocessing.dataset.manifest import MANIFEST, SHARDS, VOCABULARY, Manifest, read_manifest, read_shard
+from preprocessing.dataset.manifest import MANIFEST, SHARDS, VOCABULARY, Manifest, read_manifest
+from preprocessing.dataset.shard import read_shard
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.folder import WORK, claimed
 from preprocessing.execution.group import GROUPS
@@ -206,7 +207,7 @@ def test_other_recipe_is_refused_with_both_digests(config: DataConfig) -> None:
     with pytest.raises(UserError, match=r"data.seed, data.vocabulary.size") as raised:
         prepare(other)
     assert first.digest[:12] in raised.value.cause
-    assert "--overwrite" in raised.value.mend
+    assert "--overwrite" in raised.value.fix
     assert prepare(config) == first
 
 
@@ -401,7 +402,7 @@ def test_unusable_input_is_named_and_leaves_nothing(tmp_path: Path, case: dict[s
         prepare(small_config(tmp_path / "dataset", corpora=corpora, **case))
     assert cause in raised.value.cause
     assert raised.value.place
-    assert raised.value.mend
+    assert raised.value.fix
     assert sorted(found.name for found in tmp_path.iterdir()) == [path.name]
 
 
@@ -424,7 +425,7 @@ def test_error_of_a_worker_process_is_the_original_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="truncated") as raised:
         prepare(small_config(tmp_path / "dataset", good, bad, workers=2))
     assert raised.value.place == str(bad)
-    assert raised.value.mend == "fetch it again"
+    assert raised.value.fix == "fetch it again"
     assert not (tmp_path / "dataset").exists()
 
 
@@ -445,11 +446,9 @@ prepare(DataConfig.model_validate_json(sys.argv[1]))
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs user namespaces, to mount a small disk in one")
-@pytest.mark.parametrize(
-    ("options", "mend"), [("size=64k", "the disk is full"), ("ro", "the file system is read-only")]
-)
+@pytest.mark.parametrize(("options", "fix"), [("size=64k", "the disk is full"), ("ro", "the file system is read-only")])
 def test_disk_that_cannot_be_written_is_named_and_nothing_left(
-    tmp_path: Path, corpus: Path, options: str, mend: str
+    tmp_path: Path, corpus: Path, options: str, fix: str
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -458,7 +457,7 @@ def test_disk_that_cannot_be_written_is_named_and_nothing_left(
     argv = ["unshare", "-rm", "sh", "-c", script, "sh", options, str(disk), sys.executable, PREPARE]
     ended = subprocess.run([*argv, config.model_dump_json()], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"configs.errors.UserError: {config.dataset}: cannot write. {mend}")
+    assert ended.stderr.splitlines()[-1].startswith(f"configs.errors.UserError: {config.dataset}: cannot write. {fix}")
     assert ended.stdout == ""
 
 

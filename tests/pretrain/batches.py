@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from pretrain.data.batch import Batch
 from pretrain.data.gather import Gathered
+from pretrain.model.batch import Batch
 from tests.pretrain.synthetic import random_rows
 
 

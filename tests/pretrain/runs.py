@@ -12,14 +12,14 @@ from torch import Tensor
 
 from configs.files import sha256_of_file
 from configs.recipe import write_recipe
+from configs.run_layout import CHECKPOINTS, METRICS
 from configs.schema import Objective, Recipe
 from preprocessing.dataset.manifest import VOCABULARY, write_manifest
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pretrain.checkpoint.fragment_files import write_fragments
-from pretrain.checkpoint.state import CHECKPOINTS, FileEntry, TrainingState
+from pretrain.checkpoint.state import FileEntry, TrainingState
 from pretrain.engine.partition import Fragment
 from pretrain.model.pretraining import BertForPreTraining
-from pretrain.telemetry.metrics import METRICS
 from tests.pretrain.synthetic import write_dataset
 
 WORDS = ("the", "of", "and", "is", "was", "good", "bad", "river", "bank", "money", "film", "cat", "paris", ".", "?")

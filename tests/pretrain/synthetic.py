@@ -13,16 +13,13 @@ from preprocessing.dataset.manifest import (
     SHARDS,
     VOCABULARY,
     Manifest,
-    Provenance,
-    Rows,
     ShardEntry,
     Split,
     Statistics,
     VocabularyEntry,
-    token_dtype,
     write_manifest,
-    write_shard,
 )
+from preprocessing.dataset.shard import Provenance, Rows, token_dtype, write_shard
 
 PAD, UNK, CLS, SEP, MASK, FIRST_ORDINARY = range(6)
 

@@ -9,7 +9,7 @@ import torch
 from configs.recipe import load_recipe
 from configs.schema import Recipe
 from pretrain.cost import GIB, HARDWARE, Cost, preparation
-from pretrain.data.batch import Batch
+from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 
 LARGE = [

@@ -11,10 +11,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from pretrain.data.batch import Batch
 from pretrain.huggingface.conversion import from_hugging_face_config, partly_from_hugging_face
 from pretrain.huggingface.folder import padded, read_hugging_face
 from pretrain.huggingface.pretrained import load_pretrained
+from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 from pretrain.transfer.senses import SHIPPED, read_contexts, separation, word_vectors
 from tests.pretrain.batches import random_batch

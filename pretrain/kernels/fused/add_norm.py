@@ -18,10 +18,11 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pretrain.kernels.dropout import LANES, Dropout
+from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
 from pretrain.kernels.fused.launch import block_of, walking_programs, walking_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
+from pretrain.kernels.philox import LANES
 
 
 @triton.jit

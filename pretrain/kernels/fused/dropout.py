@@ -9,10 +9,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pretrain.kernels.dropout import LANES, ROUNDS, Dropout
+from pretrain.kernels.dropout import Dropout
+from pretrain.kernels.philox import KEY_INCREMENTS, LANES, MULTIPLIERS, ROUNDS
 
 GROUP = tl.constexpr(LANES)
 _ROUNDS = tl.constexpr(ROUNDS)
+_MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, MULTIPLIERS)
+_INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, KEY_INCREMENTS)
 
 
 def launch_arguments(dropout: Dropout | None, placeholder: Tensor) -> tuple[Tensor, int, int, float]:
@@ -45,11 +48,11 @@ def _philox(c0, c1, c2, seed):
     k0, k1 = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
     c1, c2, c3 = c1.to(tl.uint32), c2.to(tl.uint32), c0 * 0
     for _ in tl.static_range(_ROUNDS):
-        product_0 = c0.to(tl.uint64) * 0xD2511F53
-        product_1 = c2.to(tl.uint64) * 0xCD9E8D57
+        product_0 = c0.to(tl.uint64) * _MULTIPLIER_0
+        product_1 = c2.to(tl.uint64) * _MULTIPLIER_1
         c0, c1 = (product_1 >> 32).to(tl.uint32) ^ c1 ^ k0, product_1.to(tl.uint32)
         c2, c3 = (product_0 >> 32).to(tl.uint32) ^ c3 ^ k1, product_0.to(tl.uint32)
-        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+        k0, k1 = k0 + _INCREMENT_0, k1 + _INCREMENT_1
     return c0, c1, c2, c3
 
 

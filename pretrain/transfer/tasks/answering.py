@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
-from pretrain.data import Batch
+from pretrain.model import Batch
 from pretrain.transfer.tasks import metrics
 from pretrain.transfer.tasks.readers import Records
 from pretrain.transfer.tasks.rows import TokenRow
@@ -50,7 +50,7 @@ class Answering(Task):
     def __init__(self, training: Records, vocabulary: Vocabulary, max_length: int, stride: int) -> None:
         if stride >= max_length - MAX_QUESTION - SPECIAL_TOKENS:
             cause = f"windows of {max_length} tokens cannot share {stride} beside a question of {MAX_QUESTION}"
-            raise UserError(cause, mend=f"raise --max-length above {stride + MAX_QUESTION + SPECIAL_TOKENS}")
+            raise UserError(cause, fix=f"raise --max-length above {stride + MAX_QUESTION + SPECIAL_TOKENS}")
         self.plain = vocabulary.tokenizer()
         self.windows = vocabulary.tokenizer()
         self.windows.enable_truncation(max_length, stride=stride, strategy="only_second")

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
-from pretrain.data import Batch
+from pretrain.model import Batch
 from pretrain.transfer.tasks.readers import CSV_FORMATS, Records, read_table
 from pretrain.transfer.tasks.rows import TokenRow
 from pretrain.transfer.tasks.task import Answers, Item, Task, side_by_side
@@ -28,9 +28,9 @@ def read_choices(path: Path) -> Records:
     for number, record in enumerate(made.records, 1):
         choices, label, place = record["choices"], str(record["label"]), f"{path}, record {number}"
         if not isinstance(choices, list) or len(choices) < 2:
-            raise UserError("`choices` is not a list of two or more", place=place, mend="give all endings as a list")
+            raise UserError("`choices` is not a list of two or more", place=place, fix="give all endings as a list")
         if not label.isdigit() or int(label) >= len(choices):
-            raise UserError(f"label {label!r} names none of the choices", place=place, mend="count choices from 0")
+            raise UserError(f"label {label!r} names none of the choices", place=place, fix="count choices from 0")
         record["label"] = int(label)
     return made
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
-from pretrain.data import Batch
+from pretrain.model import Batch
 from pretrain.transfer.tasks import metrics
 from pretrain.transfer.tasks.readers import Records
 from pretrain.transfer.tasks.rows import TokenRow
@@ -65,7 +65,7 @@ class Classification(TextTask):
         self.outputs = len(self.labels)
         if self.outputs < 2:
             cause = f"all records have the label {self.labels[0]!r}: there is nothing to learn"
-            raise UserError(cause, place=training.place, mend="give records of two classes or more, or another --label")
+            raise UserError(cause, place=training.place, fix="give records of two classes or more, or another --label")
 
     def target(self, record: dict[str, Any]) -> int:
         """The class's number."""
@@ -114,7 +114,7 @@ class Regression(TextTask):
         self.mean, self.deviation = float(values.mean()), float(values.std(correction=0))
         if not self.deviation:
             cause = f"all records have the label {self.mean:g}: there is nothing to learn"
-            raise UserError(cause, place=training.place, mend="give records of different labels")
+            raise UserError(cause, place=training.place, fix="give records of different labels")
 
     def target(self, record: dict[str, Any]) -> float:
         """The label in deviations from the mean."""
@@ -157,5 +157,5 @@ class Regression(TextTask):
             number = math.nan
         if not math.isfinite(number):
             cause = f"the label {record[self.label]!r} is not a number"
-            raise UserError(cause, place=place, mend="mend that record, or leave --regression out")
+            raise UserError(cause, place=place, fix="mend that record, or leave --regression out")
         return number

@@ -41,8 +41,8 @@ def read_table(path: Path, columns: Sequence[str]) -> Records:
     for place, row in rows:
         missing = [column for column in columns if row.get(column) is None]
         if missing:
-            mend = f"it has {', '.join(map(repr, row))}: name its columns on the command line"
-            raise UserError(f"no column {missing[0]!r}", place=place, mend=mend)
+            fix = f"it has {', '.join(map(repr, row))}: name its columns on the command line"
+            raise UserError(f"no column {missing[0]!r}", place=place, fix=fix)
         made.records.append({column: row[column] for column in columns})
     return _not_empty(made)
 
@@ -63,7 +63,7 @@ def read_conll(path: Path, label_column: int = -1) -> Records:
             tokens, labels = [], []
         elif len(columns) < 2:
             place = f"{path}, line {number}"
-            raise UserError("a token without a label", place=place, mend="write `token label`, as CoNLL does")
+            raise UserError("a token without a label", place=place, fix="write `token label`, as CoNLL does")
         else:
             tokens.append(columns[0])
             labels.append(columns[label_column])
@@ -84,7 +84,7 @@ def read_squad(path: Path) -> Records:
                     _add_question(made, paragraph["context"], question)
     except (ValueError, KeyError, TypeError) as error:
         cause = f"not in SQuAD's form: {type(error).__name__} {error}"
-        raise UserError(cause, place=str(path), mend="give data → paragraphs → qas → answers") from error
+        raise UserError(cause, place=str(path), fix="give data → paragraphs → qas → answers") from error
     return _not_empty(made)
 
 
@@ -129,9 +129,9 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(f"not JSON: {error}", place=place, mend="give one object a line, or .csv, .tsv") from error
+            raise UserError(f"not JSON: {error}", place=place, fix="give one object a line, or .csv, .tsv") from error
         if not isinstance(row, dict):
-            raise UserError("not a JSON object", place=place, mend="give one object a line")
+            raise UserError("not a JSON object", place=place, fix="give one object a line")
         yield place, row
 
 
@@ -139,12 +139,12 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError("not UTF-8 text", place=str(path), mend="save it as UTF-8") from error
+        raise UserError("not UTF-8 text", place=str(path), fix="save it as UTF-8") from error
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), mend="check its name") from error
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix="check its name") from error
 
 
 def _not_empty(made: Records) -> Records:
     if not made.records:
-        raise UserError("no records", place=made.place, mend="give a file that has some")
+        raise UserError("no records", place=made.place, fix="give a file that has some")
     return made

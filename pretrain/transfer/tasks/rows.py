@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tokenizers import Encoding
 
-from pretrain.data import NO_LABEL, Batch
+from pretrain.model import NO_LABEL, Batch
 
 
 @dataclass(frozen=True)

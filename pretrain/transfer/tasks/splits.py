@@ -42,8 +42,8 @@ def read_splits(task: TaskConfig) -> Splits:
     } | given
     for name, part in parts.items():
         if not part.records:
-            mend = f"give more records, or a file of its own: --{name} FILE"
-            raise UserError(f"too few records: none is left for {name}", place=task.data, mend=mend)
+            fix = f"give more records, or a file of its own: --{name} FILE"
+            raise UserError(f"too few records: none is left for {name}", place=task.data, fix=fix)
     return Splits(parts["training"], parts["validation"], parts["test"])
 
 

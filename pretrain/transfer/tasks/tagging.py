@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
-from pretrain.data import Batch
+from pretrain.model import Batch
 from pretrain.transfer.tasks import metrics
 from pretrain.transfer.tasks.readers import Records
 from pretrain.transfer.tasks.rows import TokenRow
@@ -33,7 +33,7 @@ class Tagging(Task):
         self.outputs = len(self.labels)
         if self.outputs < 2:
             cause = f"all tokens have the label {self.labels[0]!r}: there is nothing to learn"
-            raise UserError(cause, place=training.place, mend="give sentences of two labels or more")
+            raise UserError(cause, place=training.place, fix="give sentences of two labels or more")
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
         """A row a sentence. `places` holds the place of each token's first piece; None where it has none."""

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from pretrain.data import Batch
-from pretrain.model import BertModel
+from pretrain.model import Batch, BertModel
 from pretrain.transfer.tasks.readers import Records
 from pretrain.transfer.tasks.rows import TokenRow, batch_of
 

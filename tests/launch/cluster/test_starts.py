@@ -6,6 +6,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
+from configs.run_layout import STOP
 from launch.cluster import starts
 from launch.cluster.starts import RankEnd, Start, Verdict, judge
 
@@ -90,9 +91,9 @@ def test_the_bound_holds_at_the_end_of_a_start_too(run: Path) -> None:
 
 
 def test_a_start_by_hand_forgets_that_it_was_stopped(run: Path) -> None:
-    (run / starts.STOP).touch()
+    (run / STOP).touch()
     restart(run, is_first=True)
-    assert not (run / starts.STOP).exists()
+    assert not (run / STOP).exists()
 
 
 def test_half_written_checkpoint_is_no_progress(run: Path) -> None:

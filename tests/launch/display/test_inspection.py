@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from launch.display.inspection import STYLES, decoded
-from preprocessing.dataset.manifest import Provenance, Rows
+from preprocessing.dataset.shard import Provenance, Rows
 from preprocessing.vocabulary.vocabulary import Vocabulary
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat", "[", "dog")

@@ -19,8 +19,8 @@ from launch.cluster.slurm import QueuedJob
 from launch.cluster.starts import RankEnd
 from launch.cluster.stopping import stop_run
 from launch.display.logs import show_log
-from launch.display.status import holder, read_status, table, tail_of_metrics
-from launch.ranks import run_folder
+from launch.display.status import read_status, table, tail_of_metrics
+from launch.ranks import holder, run_folder
 
 
 @pytest.fixture

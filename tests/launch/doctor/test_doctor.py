@@ -45,7 +45,7 @@ def test_missing_programs_are_named_with_the_mend(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     node = examine(tmp_path, "cpu")
     compiler = named(node, "compiler")
-    assert (compiler.level, compiler.mend) == (WARNING, "apt-get install g++")
+    assert (compiler.level, compiler.fix) == (WARNING, "apt-get install g++")
     assert (named(node, "Slurm").found, named(node, "MPI").found) == ("none", "none")
 
 
@@ -76,7 +76,7 @@ class Usage(NamedTuple):
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(2**40, 2**40, 2**30))
     disk = named(examine(tmp_path / "runs" / "not there yet", "cpu"), "disk")
-    assert (disk.level, disk.found, disk.mend.partition(":")[0]) == (WARNING, str(tmp_path), "free some space")
+    assert (disk.level, disk.found, disk.fix.partition(":")[0]) == (WARNING, str(tmp_path), "free some space")
     assert disk.measured.startswith("1 GiB free")
 
 

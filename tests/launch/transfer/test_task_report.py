@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from configs.run_layout import EVALUATION
 from launch.transfer import evaluation
 from launch.transfer.evaluation import run_evaluation
 from launch.transfer.huggingface import export_run
-from launch.transfer.task_report import EVALUATION, run_task_report
+from launch.transfer.task_report import run_task_report
 from pretrain.transfer import probing
 from pretrain.transfer.features import Mix
 from tests.pretrain.runs import some_model, write_run

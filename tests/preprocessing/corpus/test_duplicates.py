@@ -21,16 +21,8 @@ from preprocessing.corpus.cleaned_files import write_cleaned
 from preprocessing.corpus.cleaning import Kept
 from preprocessing.corpus.corpus import read_corpus
 from preprocessing.corpus.duplicates import decide, read_boilerplate
-from preprocessing.dataset.manifest import (
-    SPLITS,
-    Manifest,
-    Provenance,
-    Rows,
-    ShardEntry,
-    Split,
-    read_shard,
-    write_manifest,
-)
+from preprocessing.dataset.manifest import SPLITS, Manifest, ShardEntry, Split, write_manifest
+from preprocessing.dataset.shard import Provenance, Rows, read_shard
 from preprocessing.documents.input_files import find_files
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Monitor, Progress, stop_requested
@@ -329,7 +321,7 @@ def test_near_duplicates_need_the_library(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "datasketch", None)
     with pytest.raises(UserError, match="found with datasketch") as raised:
         prepare(small_config(tmp_path / "dataset", tmp_path / "none.txt", duplicates="near"))
-    assert "bertrain[near]" in raised.value.mend
+    assert "bertrain[near]" in raised.value.fix
 
 
 def test_a_document_in_two_places_is_seen_by_verify(tmp_path: Path) -> None:

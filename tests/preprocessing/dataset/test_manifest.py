@@ -18,17 +18,19 @@ from configs.errors import UserError
 from preprocessing.dataset.manifest import (
     MANIFEST,
     Manifest,
-    Provenance,
-    Rows,
     ShardEntry,
     Statistics,
     VocabularyEntry,
-    check_shard,
     read_manifest,
+    write_manifest,
+)
+from preprocessing.dataset.shard import (
+    Provenance,
+    Rows,
+    check_shard,
     read_shard,
     token_dtype,
     vocabulary_of_shard,
-    write_manifest,
     write_shard,
 )
 
@@ -189,13 +191,13 @@ def test_older_manifest_says_what_it_lacks_and_how_to_mend_it(tmp_path: Path) ->
     (tmp_path / MANIFEST).write_text(json.dumps(older))
     with pytest.raises(UserError, match=r"\(statistics.short_documents: Field required\)") as raised:
         read_manifest(tmp_path)
-    assert (raised.value.place, "--overwrite" in raised.value.mend) == (str(tmp_path / MANIFEST), True)
+    assert (raised.value.place, "--overwrite" in raised.value.fix) == (str(tmp_path / MANIFEST), True)
 
 
 def test_url_is_no_folder() -> None:
     with pytest.raises(UserError, match="this is a URL") as raised:
         read_manifest(Path("gs://bucket/data"))
-    assert "copy the data set to a local folder" in raised.value.mend
+    assert "copy the data set to a local folder" in raised.value.fix
 
 
 def test_other_format_version_is_refused(tmp_path: Path) -> None:

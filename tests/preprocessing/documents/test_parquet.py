@@ -90,7 +90,7 @@ def test_page_that_would_fill_the_memory_is_an_error(
     monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 20)
     with pytest.raises(UserError, match="a page of 2 MiB, which is more than 1 and is unpacked whole") as raised:
         read(path)
-    assert (raised.value.place, "write_batch_size" in raised.value.mend) == (str(path), True)
+    assert (raised.value.place, "write_batch_size" in raised.value.fix) == (str(path), True)
 
 
 def test_page_that_would_fill_the_memory_is_found_wherever_it_stands(
@@ -107,7 +107,7 @@ def test_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path) -
     path = write(tmp_path / "a.parquet", ["one"])
     with pytest.raises(UserError, match="no column 'body'") as raised:
         read(path, column="body")
-    assert (raised.value.place, "id, nested, text" in raised.value.mend) == (str(path), True)
+    assert (raised.value.place, "id, nested, text" in raised.value.fix) == (str(path), True)
 
 
 def test_column_without_text_is_an_error(tmp_path: Path) -> None:

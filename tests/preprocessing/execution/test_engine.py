@@ -140,7 +140,7 @@ def test_error_of_a_dask_worker_is_the_original_one(
             small_config(tmp_path / "dataset", corpus, bad),
             engine=BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",)),
         )
-    assert (raised.value.place, raised.value.mend) == (str(bad), "fetch it again")
+    assert (raised.value.place, raised.value.fix) == (str(bad), "fetch it again")
     assert not (tmp_path / "dataset").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.dataset.manifest import Rows
+from preprocessing.dataset.shard import Rows
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure
 from preprocessing.inspection.statistical_tests import unlike
 from preprocessing.inspection.verification import verify

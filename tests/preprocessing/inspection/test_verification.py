@@ -14,17 +14,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from preprocessing.dataset.manifest import (
-    MANIFEST,
-    Manifest,
-    Rows,
-    ShardEntry,
-    Statistics,
-    read_manifest,
-    read_shard,
-    write_manifest,
-    write_shard,
-)
+from preprocessing.dataset.manifest import MANIFEST, Manifest, ShardEntry, Statistics, read_manifest, write_manifest
+from preprocessing.dataset.shard import Rows, read_shard, write_shard
 from preprocessing.inspection.row_rules import original_ids
 from preprocessing.inspection.shard_checks import Failure
 from preprocessing.inspection.verification import verify

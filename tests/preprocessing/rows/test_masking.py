@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.dataset.manifest import IntArray, Rows
+from preprocessing.dataset.shard import IntArray, Rows
 from preprocessing.rows.masking import mask_pairs, predictions
 from preprocessing.rows.pairs import Pairs, TokenizedDocuments, make_pairs
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from preprocessing.corpus.cleaning import clean
-from preprocessing.dataset.manifest import Rows, read_manifest, read_shard
+from preprocessing.dataset.manifest import read_manifest
+from preprocessing.dataset.shard import Rows, read_shard
 from preprocessing.inspection.row_rules import original_ids
 from preprocessing.inspection.shard_checks import Failure
 from preprocessing.inspection.verification import verify

@@ -79,7 +79,7 @@ def test_a_faulty_file_is_refused(tmp_path: Path, lines: list[str], fault: str) 
     with pytest.raises(UserError, match=re.escape(fault)) as caught:
         Vocabulary.read(path, lowercase=True)
     assert caught.value.place.startswith(str(path))
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

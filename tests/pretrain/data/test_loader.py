@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from preprocessing.dataset.manifest import Manifest, ShardEntry, Split, read_shard
+from preprocessing.dataset.manifest import Manifest, ShardEntry, Split
+from preprocessing.dataset.shard import read_shard
 from pretrain.data import shards as shards_module, staging
-from pretrain.data.batch import NO_LABEL, Batch
 from pretrain.data.dataset import Dataset
 from pretrain.data.loader import HeldOut, Loader
 from pretrain.data.shards import Shards
 from pretrain.data.staging import StagingArea, StoredFile
 from pretrain.data.step import Step
+from pretrain.model.batch import NO_LABEL, Batch
 from tests.pretrain.batches import single_rows
 from tests.pretrain.synthetic import CLS, SEP, write_dataset
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs.schema import DataConfig
-from preprocessing.dataset.manifest import read_manifest, read_shard
+from preprocessing.dataset.manifest import read_manifest
+from preprocessing.dataset.shard import read_shard
 from preprocessing.inspection.verification import verify
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS
 from pretrain.data.dataset import Dataset

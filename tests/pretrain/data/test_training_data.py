@@ -52,7 +52,7 @@ def test_a_data_set_that_does_not_fit_is_refused(
     with pytest.raises(UserError, match=words) as refused:
         check_fits(Dataset(str(folder), manifest.model_copy(update=change)), recipe(folder, **fields))
     assert refused.value.place == str(folder)
-    assert refused.value.mend
+    assert refused.value.fix
 
 
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.data.batch import Batch
 from pretrain.huggingface.conversion import (
     TIED,
     from_hugging_face,
@@ -19,6 +18,7 @@ from pretrain.huggingface.conversion import (
     to_hugging_face,
     to_hugging_face_config,
 )
+from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch
 

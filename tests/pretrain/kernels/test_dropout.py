@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from pretrain.kernels.dropout import LANES, Dropout, add_dropped, keep_mask, philox, plain_mask
+from pretrain.kernels.dropout import Dropout, add_dropped, keep_mask, plain_mask
+from pretrain.kernels.philox import LANES, philox
 
 DTYPES = [torch.bool, torch.bfloat16, torch.float16, torch.float32, torch.float64]
 FULL = 0xFFFFFFFF

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from configs.schema import ModelConfig, Objective
-from pretrain.data.batch import Batch, filler_batch
+from pretrain.model.batch import Batch, filler_batch
 from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch, single_rows
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs.run_layout import METRICS
 from configs.schema import TrainConfig
 from pretrain.telemetry.line_log import LineLog
-from pretrain.telemetry.metrics import METRICS, MetricsLog
+from pretrain.telemetry.metrics import MetricsLog
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 from tests.limits import no_file_above
 from tests.pretrain.telemetry.test_metrics import STEP

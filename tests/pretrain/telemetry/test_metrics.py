@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
-from pretrain.evaluation import Evaluation
+from pretrain.telemetry import Evaluation
 from pretrain.telemetry.metrics import (
-    METRICS,
     TAGS,
-    TENSORBOARD,
     MetricsLog,
     StepMetrics,
     console_line,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
+from configs.run_layout import PROFILE
 from configs.schema import ModelConfig
 from pretrain.engine.distributed import World
-from pretrain.telemetry.profiling import PROFILE, Profiler
+from pretrain.telemetry.profiling import Profiler
 from pretrain.telemetry.throughput import Throughput
 from tests.pretrain.synthetic import write_dataset
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs.transfer import FinetuneConfig, TaskConfig
-from pretrain.data.batch import Batch
+from pretrain.model.batch import Batch
 from pretrain.transfer import probing
 from pretrain.transfer.finetuning import TaskItems
 from pretrain.transfer.probing import Heads, probe, vectors_of

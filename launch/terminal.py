@@ -28,4 +28,4 @@ def show_toml(text: str) -> None:
 def needed(package: str, *, extra: str) -> None:
     """`UserError` unless a package is there that one of bertrain's extras brings."""
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"{package} is not installed", mend=f"install it with: pip install 'bertrain[{extra}]'")
+        raise UserError(f"{package} is not installed", fix=f"install it with: pip install 'bertrain[{extra}]'")
