@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
-import numba
-
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -20,6 +18,8 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     numba notices a change of the file a function stands in, but not of functions it calls from other files: after an
     edit of such a file, touch its callers' files or remove their `__pycache__`.
     """
+    import numba  # slow to import, and not needed to read a recipe
+
     try:
         kept = numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError as error:  # no folder to write to, neither beside the source nor in the user's cache

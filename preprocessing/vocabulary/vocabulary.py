@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from configs.errors import UserError
 from configs.files import atomic_write
 from preprocessing.dataset import IntArray, VocabularyEntry, token_dtype
 
-PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+PAD: Final = "[PAD]"
+UNK: Final = "[UNK]"
+CLS: Final = "[CLS]"
+SEP: Final = "[SEP]"
+MASK: Final = "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 CONTINUATION = "##"
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as published

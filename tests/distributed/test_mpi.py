@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(
 )
 STAND_IN = Path(__file__).parent / "stand_in"
 PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
-RUN = "import sys; from pathlib import Path; from configs.recipe import load_recipe; from launch import mpi; "
-RUN += "run = Path(sys.argv[1]); sys.exit(mpi.run(load_recipe(run), run))"
+RUN = "import sys; from pathlib import Path; from configs.recipe import load_recipe; from launch.cluster import mpi; "
+RUN += "run = Path(sys.argv[1]); sys.exit(mpi.run_under_mpi(load_recipe(run), run))"
 
 
 def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
@@ -69,7 +69,7 @@ def test_what_listens_where_an_x_display_would_be_holds_up_nothing(tmp_path: Pat
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # never answers
             run = make_run(tmp_path, 2, 0.01)
             assert start(run).wait(60) == 0
-            alone = "from launch.ranks.rank_address import mpi_place; print(mpi_place().world_size)"
+            alone = "from launch.ranks.rank_address import mpi_address; print(mpi_address().world_size)"
             assert subprocess.check_output([sys.executable, "-c", alone], timeout=60) == b"1\n"
             return
     pytest.skip("every display's port is taken")

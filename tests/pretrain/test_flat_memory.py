@@ -10,9 +10,9 @@ PRODUCTS = """
 import os, pathlib
 import torch
 from configs.schema import ClusterConfig
-from pretrain.engine.engine.distributed import start
+from pretrain.engine.distributed import join_ranks
 
-start(ClusterConfig(device="cpu", cpu_threads=1))
+join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
 
 def resident_mib():
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])

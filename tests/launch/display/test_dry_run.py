@@ -54,9 +54,9 @@ def test_a_dry_run_reads_the_data_set_that_is_there(tmp_path: Path, capsys: pyte
 
 def test_the_command_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Recipe] = []
-    monkeypatch.setattr("launch.display.dry_run.show_dry_run", told.append)
+    monkeypatch.setattr("launch.display.show_dry_run", told.append)
     assert CliRunner().invoke(app, ["train", "demo", "--dry-run", "train.steps=77"]).exit_code == 0
-    monkeypatch.setattr("launch.display.dry_run.run_smoke", lambda recipe: 75)
+    monkeypatch.setattr("launch.display.run_smoke", lambda recipe: 75)
     assert CliRunner().invoke(app, ["train", "demo", "--smoke"]).exit_code == 75
     assert [recipe.train.steps for recipe in told] == [77]
 

@@ -142,9 +142,9 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_trains_here_is_found_and_stopped(tmp_path: Path) -> None:
     program = (
-        "import signal, sys; from configs.recipe import load_recipe; from launch import run_folder\n"
+        "import signal, sys; from configs.recipe import load_recipe; from launch.ranks import run_folder\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
-        "with run_folder.opened(load_recipe('demo'), 'auto'): print('open', flush=True); signal.pause()"
+        "with run_folder.open_run(load_recipe('demo'), 'auto'): print('open', flush=True); signal.pause()"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -12,7 +12,6 @@ from launch.doctor import bandwidth, checks, network_check
 from launch.doctor.checks import tried_versions
 from launch.doctor.doctor import Node, examine, lines, odd_ones, parse, table
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
-from launch.ranks import local
 from launch.ranks.local import Machine
 
 
@@ -36,7 +35,7 @@ def test_this_machine_is_fit_to_test_on(tmp_path: Path) -> None:
 
 
 def test_a_missing_gpu_is_an_error_only_where_one_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "this_machine", lambda: Machine(gpus=0, cores=2))
+    monkeypatch.setattr(checks, "this_machine", lambda: Machine(gpus=0, cores=2))
     assert named(examine(tmp_path, "cuda"), "GPUs").level == ERROR
     assert named(examine(tmp_path, "auto"), "GPUs").level == OK
 
@@ -103,7 +102,7 @@ class TestSending:
         ],
     )
     def test_who_sends(self, machine: Machine, device: str, expected: Finding, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(local, "this_machine", lambda: machine)
+        monkeypatch.setattr(network_check, "this_machine", lambda: machine)
         assert network_check.ranks(device) == expected
 
     def test_slow_ranks_are_a_warning_and_silent_ones_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,11 +157,12 @@ def test_torchs_store_listens_on_the_held_port(tmp_path: Path) -> None:
     driver = """
         import sys
         from pathlib import Path
-        from launch.ranks.local import run
+        from launch.ranks.local import run_ranks
         from launch.ranks.supervisor import RankCommand
         argv = (sys.executable, "-c", sys.argv[1])
         env = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-        sys.exit(run([RankCommand(r, argv, env | {"RANK": str(r)}, Path(sys.argv[2], f"{r}.log")) for r in range(2)]))
+        logs = Path(sys.argv[2])
+        sys.exit(run_ranks([RankCommand(r, argv, env | {"RANK": str(r)}, logs / f"{r}.log") for r in range(2)]))
     """
     argv = [sys.executable, "-c", textwrap.dedent(driver), STORE, str(tmp_path / "logs")]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)

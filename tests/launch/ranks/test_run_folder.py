@@ -166,8 +166,8 @@ def test_two_commands_do_not_train_in_one_folder() -> None:
 HOLDER = """
 import os, sys, time
 from configs.recipe import load_recipe
-from launch.ranks.run_folder import opened
-with opened(load_recipe("demo"), "auto", for_child=sys.argv[1] == "execute"):
+from launch.ranks.run_folder import open_run
+with open_run(load_recipe("demo"), "auto", for_child=sys.argv[1] == "execute"):
     print("held", flush=True)
     if sys.argv[1] == "execute":
         os.execv(sys.executable, [sys.executable, "-c", "print('executed', flush=True); import time; time.sleep(600)"])

@@ -17,13 +17,13 @@ import pytest
 DRIVER = """
 import json, os, sys
 from pathlib import Path
-from launch import supervisor
-from launch.ranks.local import run
+from launch.ranks import supervisor
+from launch.ranks.local import run_ranks
 from launch.ranks.supervisor import RankCommand
 
 supervisor.STACKS_S = float(os.environ.get("STACKS_S", supervisor.STACKS_S))
 folder, programs = Path(sys.argv[1]), sys.argv[2:]
-sys.exit(run([
+sys.exit(run_ranks([
     RankCommand(
         rank, (sys.executable, "-u", "-c", program), {"RANK": str(rank)}, folder / f"rank_{rank:05}.log",
         float(os.environ.get("PATIENCE_S", "inf")),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from preprocessing.corpus import cleaning
 from preprocessing.corpus.cleaning import Kept
-from preprocessing.rows import encoding
 from preprocessing.rows.encoding import EncodedDocument, Outcome, cut_groups, encode_documents, tokenized
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from preprocessing.vocabulary.wordpiece import Encoder
@@ -67,7 +67,7 @@ def test_stream_can_be_taken_up_at_any_group(stream: list[int], data: st.DataObj
 
 @pytest.mark.parametrize("batch_bytes", [1, 20, 1 << 20])
 def test_documents_are_encoded_in_order(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
-    monkeypatch.setattr(encoding, "_BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(cleaning, "_BATCH_BYTES", batch_bytes)
     stream: list[Kept | str] = [
         kept("One two. Three."),
         "redirect",

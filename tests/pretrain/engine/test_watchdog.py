@@ -11,7 +11,7 @@ import pytest
 
 WATCHED = """
 import ctypes, os, signal, sys, threading, time
-from pretrain import watchdog
+from pretrain.engine import watchdog
 
 watchdog.show_stacks_when_asked()
 watchdog.watch(1.0)
