@@ -1,10 +1,20 @@
-"""tasks.toml: the downstream tasks that a pretrained model is evaluated on, and the budget of each.
+"""Task recipes: the downstream tasks of a pretrained model, and the budget of each.
 
-[finetune]               # the budget of all tasks; each key as in `FinetuneConfig`
+`bertrain finetune` takes a recipe of one task:
+
+[task]                   # each key as in `TaskConfig`; files are relative to this one
+kind = "classify"
+data = "reviews.csv"
+[finetune]               # its budget; each key as in `FinetuneConfig`
+seeds = 5
+
+`bertrain evaluate --tasks` takes the same, or a recipe of several tasks:
+
+[finetune]               # the budget of all tasks
 seeds = 5
 epochs = 3
 
-[[tasks]]                # a task; each key as in `TaskConfig`, files relative to this one
+[[tasks]]
 name = "reviews"
 kind = "classify"
 data = "reviews.csv"
@@ -15,17 +25,18 @@ finetune.max_length = 64 # what differs for this task
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from configs.errors import UserError
-from configs.schema import Section
+from configs.loading import Layer, read_layers, resolve
+from configs.recipe import find_recipe
+from configs.schema import Recipe, Section
 from configs.transfer import FinetuneConfig, TaskConfig
 
-FILES = ("data", "validation", "test")
+KIND_BY_SUFFIX = {".json": "qa", ".conll": "tag"}
 
 
 class BudgetedTask(TaskConfig):
@@ -35,13 +46,29 @@ class BudgetedTask(TaskConfig):
     finetune: FinetuneConfig = Field(FinetuneConfig(), description="Its budget, where it is not that of all tasks.")
 
 
-class TasksConfig(Section):
-    """All tasks of a file."""
+class TaskRecipe(Section):
+    """One task and the budget of its fine-tuning."""
 
+    task: TaskConfig = Field(description="The labelled data and how to read it.")
+    finetune: FinetuneConfig = Field(FinetuneConfig(), description="The budget of the fine-tuning.")
+
+
+class TasksRecipe(Section):
+    """Several tasks and their common budget."""
+
+    finetune: FinetuneConfig = Field(FinetuneConfig(), description="The budget of all tasks.")
     tasks: list[BudgetedTask] = Field(min_length=1, description="The tasks, in the order of the report.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_tasks_over_the_common_budget(cls, table: Any) -> Any:
+        tasks, common = table.get("tasks"), table.get("finetune", {})
+        if not isinstance(tasks, list) or not isinstance(common, dict):
+            return table  # refused by its field
+        return table | {"tasks": [_with_budget(task, common) for task in tasks]}
+
     @model_validator(mode="after")
-    def _names_differ(self) -> TasksConfig:
+    def _names_differ(self) -> TasksRecipe:
         names = [task.name for task in self.tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -49,35 +76,44 @@ class TasksConfig(Section):
         return self
 
 
-def load_tasks(path: Path) -> list[BudgetedTask]:
-    """Read a tasks file; `UserError` names the key that is wrong."""
-    table = _read(path)
-    common = table.pop("finetune", {})
-    tasks = table.get("tasks")
-    if isinstance(tasks, list) and isinstance(common, dict):
-        table["tasks"] = [_complete(task, common, path.parent) for task in tasks]
-    try:
-        return TasksConfig.model_validate(table).tasks
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        cause = f"{key}: {first['msg'].removeprefix('Value error, ')}" if key else first["msg"]
-        raise UserError(cause, place=str(path), fix="mend that key") from None
+def load_task(source: Path, overrides: Sequence[str] = ()) -> TaskRecipe:
+    """Read a recipe of one task, or make one of a data file, whose suffix or an override tells the kind of task.
+
+    Raises `UserError`, which names the key that is wrong and the file or override that sets it.
+    """
+    layers = read_layers(source) if source.suffix == ".toml" else [_of_data(source)]
+    return resolve(TaskRecipe, layers, overrides)
 
 
-def _complete(task: Any, common: dict[str, Any], folder: Path) -> Any:
-    """A task's table with the common budget below its own, and its files as seen from here."""
-    if not isinstance(task, dict):
-        return task
-    own = task.get("finetune", {})
-    files = {name: str(folder / task[name]) for name in FILES if isinstance(task.get(name), str)}
-    return task | files | {"finetune": common | own if isinstance(own, dict) else own}
+def load_tasks(path: Path, overrides: Sequence[str] = ()) -> list[BudgetedTask]:
+    """Read the tasks of a recipe of one or several; errors are those of `load_task`."""
+    layers = read_layers(path)
+    if _root_of(layers) is TaskRecipe:
+        recipe = resolve(TaskRecipe, layers, overrides)
+        return [BudgetedTask(**recipe.task.model_dump(), finetune=recipe.finetune)]
+    return resolve(TasksRecipe, layers, overrides).tasks
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix="give a file of tasks") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid TOML: {error}", place=str(path), fix="mend that line") from error
+def load_any(source: str | Path, overrides: Sequence[str] = ()) -> Section:
+    """Resolve a recipe, or a recipe of one or several tasks, whichever `source` is."""
+    layers = read_layers(find_recipe(source))
+    return resolve(_root_of(layers), layers, overrides)
+
+
+def _of_data(file: Path) -> Layer:
+    kind = KIND_BY_SUFFIX.get(file.suffix)
+    return Layer(file, {"task": {"name": file.stem, "data": file.name} | ({"kind": kind} if kind else {})})
+
+
+def _root_of(layers: Sequence[Layer]) -> type[Section]:
+    """The type of recipe that these files make."""
+    sections = {section for layer in layers for section in layer.table}
+    if "tasks" in sections:
+        return TasksRecipe
+    return TaskRecipe if sections & TaskRecipe.model_fields.keys() else Recipe
+
+
+def _with_budget(task: Any, common: dict[str, Any]) -> Any:
+    """A task's table with the common budget below its own."""
+    own = task.get("finetune", {}) if isinstance(task, dict) else None
+    return task | {"finetune": common | own} if isinstance(own, dict) else task

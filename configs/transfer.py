@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from configs.errors import UserError
+from configs.keys import FILE
 from configs.schema import Section
 
 Kind = Literal["classify", "pair", "qa", "tag", "choice"]
-
-
-SectionT = TypeVar("SectionT", bound=Section)
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class TaskConfig(Section):
@@ -23,9 +21,16 @@ class TaskConfig(Section):
         description="classify: one text; pair: two texts, classes or a number; qa: spans, SQuAD's JSON; "
         "tag: a label a token, CoNLL columns; choice: one of several endings."
     )
-    data: str = Field(description="Training file: .csv, .tsv, .jsonl; SQuAD's .json for qa; CoNLL columns for tag.")
-    validation: str | None = Field(None, description="File to choose the best epoch on; unset: a tenth of the data.")
-    test: str | None = Field(None, description="File to report on; unset: another tenth of the data.")
+    data: str = Field(
+        json_schema_extra=FILE,
+        description="Training file: .csv, .tsv, .jsonl; SQuAD's .json for qa; CoNLL columns for tag.",
+    )
+    validation: str | None = Field(
+        None, json_schema_extra=FILE, description="File to choose the best epoch on; unset: a tenth of the data."
+    )
+    test: str | None = Field(
+        None, json_schema_extra=FILE, description="File to report on; unset: another tenth of the data."
+    )
     text: str = Field("text", description="classify, pair: the column of the (first) text.")
     text_b: str = Field("text_b", description="pair: the column of the second text.")
     label: str = Field("label", description="classify, pair: the column of the label.")
@@ -52,15 +57,5 @@ class FinetuneConfig(Section):
     stride: int = Field(32, ge=1, description="qa: tokens that a window shares with the one before.")
     freeze_layers: int = Field(0, ge=0, description="Embeddings and this many layers, from below, are not trained.")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is a GPU.")
+    device: Device = Field("auto", description="auto: CUDA where there is a GPU.")
     seeds: int = Field(1, ge=1, le=1000, description="Trials, each with a seed of its own: 0, 1, 2 …")
-
-
-def checked(section: type[SectionT], **fields: Any) -> SectionT:
-    """A section of these fields; `UserError` names the first that is wrong."""
-    try:
-        return section.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or fields.get("kind", "")
-        raise UserError(first["msg"].removeprefix("Value error, "), place=name, fix="mend that setting") from None

@@ -67,6 +67,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with gzip.open(folder / "corpora/news/first.jsonl.gz", "wt") as stream:
         stream.write("\n".join(documents[:100]))
     (folder / "corpora/more/second.jsonl").write_text("\n".join(documents[100:]))
+    reviews = [f"a {word} film {number},{word}\n" for number in range(60) for word in ("good", "bad")]
+    (folder / "reviews.csv").write_text("text,label\n" + "".join(reviews))
     return folder
 
 

@@ -27,12 +27,17 @@ class SplitOption(StrEnum):
 def config(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     """Print the resolved recipe: each setting, its meaning, its range, and whether it differs from the default.
 
+    RECIPE may also be a task recipe of `finetune` or `evaluate`.
+
     [dim]bertrain config mine.toml train.zero_stage=2[/]
+
+    [dim]bertrain config task.toml finetune.epochs=3[/]
     """
-    from configs.recipe import load_recipe, resolved_toml
+    from configs.recipe import resolved_toml
+    from configs.tasks import load_any
     from launch.terminal import show_toml
 
-    show_toml(resolved_toml(load_recipe(recipe, overrides or ()), mark_changes=True))
+    show_toml(resolved_toml(load_any(recipe, overrides or ()), mark_changes=True))
 
 
 def prepare(

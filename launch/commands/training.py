@@ -12,6 +12,7 @@ from launch.commands.arguments import (
     OverridesArgument,
     RecipeArgument,
     SourceArgument,
+    TaskOverridesArgument,
 )
 
 TRAINING = "Training"
@@ -65,8 +66,9 @@ def train(
 
 def evaluate(
     source: SourceArgument,
+    overrides: TaskOverridesArgument = None,
     tasks: Annotated[
-        Path | None, typer.Option("--tasks", metavar="FILE", help="tasks.toml: fine-tune and probe on these as well.")
+        Path | None, typer.Option("--tasks", metavar="TASKS.toml", help="Fine-tune and probe on these tasks as well.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="With --tasks: new folder for the report.")
@@ -74,16 +76,19 @@ def evaluate(
 ) -> None:
     """Evaluate a run's newest checkpoint on the held-out documents.
 
-    With --tasks, fine-tune and probe from it and from random weights, too, with the same budget and seeds, and report
-    the difference with its spread.
+    With --tasks, also fine-tune and probe, from the checkpoint and from random weights.
+
+    Both have the same budget and seeds; the report shows the difference with its spread.
+
+    TASKS.toml is a task recipe of `finetune`, or one with several \\[\\[tasks]].
 
     [dim]bertrain evaluate runs/demo[/]
 
-    [dim]bertrain evaluate runs/demo --tasks tasks.toml -o worth[/]
+    [dim]bertrain evaluate runs/demo --tasks tasks.toml -o report finetune.seeds=3[/]
     """
     from launch.transfer import run_evaluation
 
-    raise typer.Exit(run_evaluation(source, tasks, output))
+    raise typer.Exit(run_evaluation(source, tasks, output, overrides or ()))
 
 
 def plan(

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from configs.errors import UserError
-from launch.commands.arguments import SourceArgument
+from launch.commands.arguments import SourceArgument, TaskOverridesArgument
 
 TRANSFER = "Transfer"
-
-
-class Kind(StrEnum):
-    """The kinds of tasks."""
-
-    classify = "classify"
-    pair = "pair"
-    qa = "qa"
-    tag = "tag"
-    choice = "choice"
-
-
-class Precision(StrEnum):
-    """Of a fine-tuning's products."""
-
-    auto = "auto"
-    bf16 = "bf16"
-    fp32 = "fp32"
 
 
 class Pool(StrEnum):
@@ -39,14 +21,6 @@ class Pool(StrEnum):
     cls = "cls"
     pooler = "pooler"
     tokens = "tokens"
-
-
-class Device(StrEnum):
-    """Where a fine-tuning runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def export(
@@ -121,68 +95,46 @@ def senses(
 
 
 def finetune(
-    kind: Annotated[Kind, typer.Argument(metavar="classify|pair|qa|tag|choice", help="What is to be learned.")],
-    data: Annotated[
+    model: SourceArgument,
+    task: Annotated[
         Path,
-        typer.Option(help="Training records: .csv, .tsv, .jsonl; SQuAD's .json for qa; CoNLL columns for tag."),
+        typer.Argument(metavar="TASK.toml|DATA", help="A task recipe, or only its training file, e.g. reviews.csv"),
     ],
-    source: Annotated[Path, typer.Option("--from", metavar="RUN|HF_FOLDER", help="The pretrained model.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder for what comes of it.")],
-    validation: Annotated[Path | None, typer.Option(help="File to choose the best epoch on; else a tenth.")] = None,
-    test: Annotated[Path | None, typer.Option(help="File to report on; else another tenth.")] = None,
-    text: Annotated[str, typer.Option(help="classify, pair: the text's column.")] = "text",
-    text_b: Annotated[str, typer.Option(help="pair: the second text's column.")] = "text_b",
-    label: Annotated[str, typer.Option(help="classify, pair: the label's column.")] = "label",
-    regression: Annotated[bool, typer.Option("--regression", help="pair: the label is a number.")] = False,
-    freeze_layers: Annotated[int, typer.Option(min=0, help="Leave embeddings and N layers as they are.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="Most epochs; the best in the validation is kept.")] = 4,
-    patience: Annotated[int, typer.Option(min=1, help="Stop after so many epochs without a better one.")] = 2,
-    batch_size: Annotated[int, typer.Option(min=1, help="Records, or windows of qa, a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5,
-    dropout: Annotated[float | None, typer.Option(help="In encoder and head; unset: as in pretraining.")] = None,
-    max_length: Annotated[int, typer.Option(min=16, help="Most tokens of a row.")] = 128,
-    stride: Annotated[int, typer.Option(min=1, help="qa: tokens that windows share.")] = 32,
-    seeds: Annotated[int, typer.Option(min=1, help="Trials, for a mean and its spread.")] = 1,
-    learning_curve: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Try these numbers of labels, too, e.g. 10,100,1000.")
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; it must not exist.")],
+    overrides: TaskOverridesArgument = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="classify|pair|qa|tag|choice",
+            help="Kind of task, like task.kind=KIND; a .json file is qa and a .conll file is tag by default.",
+            show_default=False,
+        ),
     ] = "",
-    precision: Annotated[Precision, typer.Option(help="auto: bf16 on a GPU, fp32 on a CPU.")] = Precision.auto,
-    device: Annotated[Device, typer.Option(help="auto: the GPU where there is one.")] = Device.auto,
+    learning_curve: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N,…", help="Train on these numbers of labels, too, e.g. 10,100,1000", show_default=False
+        ),
+    ] = "",
 ) -> None:
-    """Fine-tune a pretrained model on a task; report figures with their spread, write predictions, errors, the model.
+    """Fine-tune a pretrained model on a task; write metrics with their spread, predictions, errors and the model.
 
-    [dim]bertrain finetune classify --data reviews.csv --from runs/demo --seeds 5 -o reviews[/]
+    TASK.toml has a section \\[task], e.g. kind = "pair", data = "sts.csv", regression = true, and may have one
+    \\[finetune], e.g. epochs = 3. The files that it names are relative to it.
+
+    `bertrain config TASK.toml` lists every key; each can be set on the command line, too.
+
+    [dim]bertrain finetune runs/demo reviews.csv --kind classify -o reviews finetune.seeds=5[/]
+
+    [dim]bertrain finetune runs/demo squad.json -o answers task.test=dev.json finetune.max_length=384[/]
+
+    [dim]bertrain finetune bert-base-uncased/ task.toml -o frozen finetune.freeze_layers=6[/]
     """
-    from configs.transfer import FinetuneConfig, TaskConfig, checked
+    from configs.tasks import load_task
     from launch.transfer import run_finetune
 
-    task = checked(
-        TaskConfig,
-        name=data.stem,
-        kind=kind.value,
-        data=str(data),
-        validation=str(validation) if validation else None,
-        test=str(test) if test else None,
-        text=text,
-        text_b=text_b,
-        label=label,
-        regression=regression,
-    )
-    settings = checked(
-        FinetuneConfig,
-        freeze_layers=freeze_layers,
-        epochs=epochs,
-        patience=patience,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        dropout=dropout,
-        max_length=max_length,
-        stride=stride,
-        seeds=seeds,
-        precision=precision.value,
-        device=device.value,
-    )
-    run_finetune(source, task, settings, output, label_counts(learning_curve))
+    settings = [*([f"task.kind={kind}"] if kind else []), *(overrides or ())]
+    run_finetune(model, load_task(task, settings), output, label_counts(learning_curve))
 
 
 def embed(
@@ -196,7 +148,7 @@ def embed(
     pool: Annotated[Pool, typer.Option(help="A vector a text, or of each of its tokens.")] = Pool.mean,
     mix: Annotated[str, typer.Option(metavar="mean|FILE", help="Mix the layers to one, evenly or by a file.")] = "",
     max_length: Annotated[int, typer.Option(min=2, help="Most tokens of a text; the rest is cut.")] = 128,
-    device: Annotated[Device, typer.Option(help="auto: the GPU where there is one.")] = Device.auto,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: the GPU where there is one.")] = "auto",
 ) -> None:
     """Write vectors of texts or their tokens, from chosen layers, to Arrow or NumPy.
 
@@ -214,7 +166,7 @@ def embed(
         pooling=Pooling(pool.value),
         mix=mix,
         max_length=max_length,
-        device=device.value,
+        device=device,
     )
 
 
@@ -235,7 +187,8 @@ def label_counts(text: str) -> list[int]:
     except ValueError:
         counts = [0]
     if any(count < 1 for count in counts):
-        raise UserError(f"{text!r} are no numbers of labels", place="--learning-curve", fix="write e.g. 10,100,1000")
+        cause = f"{text!r} is not a list of numbers of labels"
+        raise UserError(cause, place="--learning-curve", fix="write e.g. 10,100,1000")
     return counts
 
 

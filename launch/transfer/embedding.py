@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.transfer import FinetuneConfig
+from configs.transfer import Device
 from launch.terminal import console
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import Features, Mix, Pooling, count_lines, device_of, read_texts, write_features
@@ -27,7 +27,7 @@ def run_embed(
     pooling: Pooling,
     mix: str,
     max_length: int,
-    device: str,
+    device: Device,
 ) -> None:
     """Write the vectors of a file's texts. `layers` from 0, negative ones from the end; None means all.
 
@@ -37,8 +37,7 @@ def run_embed(
     every = range(source.config.num_hidden_layers + 1)
     chosen = [layer if layer >= 0 else len(every) + layer for layer in layers or every]
     mixture = _mixture(mix, chosen)
-    on = device_of(FinetuneConfig.model_validate({"device": device}))
-    features = Features(source, mixture.layers if mixture else chosen, pooling, max_length, on)
+    features = Features(source, mixture.layers if mixture else chosen, pooling, max_length, device_of(device))
     names = ["mix"] if mixture else [f"layer_{layer}" for layer in chosen]
     started, screen = time.monotonic(), console()
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar, explain_write_errors(output):

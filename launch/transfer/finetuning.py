@@ -12,6 +12,7 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.files import atomic_write_text, explain_write_errors
 from configs.run_layout import TENSORBOARD
+from configs.tasks import TaskRecipe
 from configs.transfer import FinetuneConfig, TaskConfig
 from launch.terminal import console, needed
 from pretrain.huggingface import Pretrained, load_pretrained
@@ -36,10 +37,9 @@ from pretrain.transfer import (
 EXTRA_PACKAGES = ("sklearn", "scipy", "seqeval")
 
 
-def run_finetune(
-    place: Path, task: TaskConfig, settings: FinetuneConfig, output: Path, learning_curve: Sequence[int]
-) -> None:
-    """Fine-tune the model at `place` once a seed; figures to the screen, the rest into `output`, which is new."""
+def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: Sequence[int]) -> None:
+    """Fine-tune the model at `place` once for each seed; print metrics and write the rest to `output`, a new folder."""
+    task, settings = recipe.task, recipe.finetune
     for package in EXTRA_PACKAGES:
         needed(package, extra="transfer")
     source = load_pretrained(place).with_dropout(settings.dropout)
@@ -92,7 +92,7 @@ def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
     most = source.config.max_position_embeddings
     if settings.max_length > most:
         cause = f"rows of {settings.max_length} tokens, but the model has {most} positions"
-        raise UserError(cause, place="--max-length", fix=f"set --max-length {most} or less")
+        raise UserError(cause, place="finetune.max_length", fix=f"set it to {most} or less")
 
 
 def make_folder(output: Path) -> None:

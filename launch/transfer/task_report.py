@@ -17,7 +17,7 @@ from rich.table import Table
 
 from configs.files import atomic_write_text
 from configs.run_layout import EVALUATION
-from configs.tasks import BudgetedTask, load_tasks
+from configs.tasks import BudgetedTask
 from launch.terminal import console, needed
 from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
 from pretrain.huggingface import Pretrained, load_pretrained
@@ -37,16 +37,16 @@ from pretrain.transfer import (
 )
 
 
-def run_task_report(place: Path, tasks: Path, output: Path) -> None:
+def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> None:
     """Fine-tune and probe on all tasks, from the model at `place` and from random weights; write into `output`."""
     for package in EXTRA_PACKAGES:
         needed(package, extra="transfer")
-    budgeted, source = load_tasks(tasks), load_pretrained(place)
-    for task in budgeted:
+    source = load_pretrained(place)
+    for task in tasks:
         check_length(source, task.finetune)
     make_folder(output)
     worths, content = [], []
-    for task in budgeted:
+    for task in tasks:
         worth, of_task = _measured(source.with_dropout(task.finetune.dropout), task)
         worths.append(worth)
         content.append(of_task)

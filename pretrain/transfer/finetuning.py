@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from configs.errors import UserError
 from configs.schema import ModelConfig, OptimizerConfig
-from configs.transfer import FinetuneConfig
+from configs.transfer import Device, FinetuneConfig
 from pretrain.engine import adamw, learning_rate_at, parameter_groups, seed_everything
 from pretrain.model import BertModel
 from pretrain.transfer.tasks import Answers, Item, Records, Splits, Task, TransferModel, joined
@@ -52,7 +52,7 @@ def finetune(
     report: ReportEpoch = silent,
 ) -> Finetuned:
     """Train until the validation has not been better for `patience` epochs, or `epochs` are over; keeps the best."""
-    device, task = device_of(settings), data.task
+    device, task = device_of(settings.device), data.task
     seed_everything(seed)
     model = TransferModel(encoder, task, model_config.hidden_dropout_prob, model_config.initializer_range).to(device)
     freeze(model.bert, settings.freeze_layers)
@@ -163,18 +163,18 @@ def freeze(encoder: BertModel, layers: int) -> None:
     """Keep the embeddings and the lowest `layers` as they are; with 0 all is trained."""
     if layers > len(encoder.encoder):
         cause = f"{layers} layers to freeze, but the encoder has {len(encoder.encoder)}"
-        raise UserError(cause, place="--freeze-layers", fix="freeze fewer")
+        raise UserError(cause, place="finetune.freeze_layers", fix="lower it")
     frozen: list[nn.Module] = [encoder.embeddings, *encoder.encoder[:layers]] if layers else []
     for module in frozen:
         module.requires_grad_(False)
 
 
-def device_of(settings: FinetuneConfig) -> torch.device:
-    """Where it runs; `UserError` when a GPU is asked for that is not there."""
+def device_of(device: Device) -> torch.device:
+    """The torch device of a setting; `UserError` for cuda where torch finds no GPU."""
     found = torch.cuda.is_available()
-    if settings.device == "cuda" and not found:
-        raise UserError("no GPU that torch can use", place="--device", fix="take auto or cpu")
-    return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
+    if device == "cuda" and not found:
+        raise UserError("torch finds no GPU", place="device cuda", fix="set device to auto or cpu")
+    return torch.device("cuda" if found and device != "cpu" else "cpu")
 
 
 def precision_of(settings: FinetuneConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -59,7 +59,7 @@ class Heads(nn.Module):
 
 def probe(encoder: BertModel, data: TaskItems, settings: FinetuneConfig, seed: int) -> Probed:
     """Train the heads on the frozen encoder's vectors of the training records, and answer the test with each."""
-    device, task = device_of(settings), data.task
+    device, task = device_of(settings.device), data.task
     encoder = encoder.to(device).eval()
     items = _at_most(data.training, task, seed)
     with precision_of(settings, device):

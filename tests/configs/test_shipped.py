@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.recipe import SHIPPED, load_recipe, shipped_recipes
+from configs.loading import SHIPPED
+from configs.recipe import load_recipe, shipped_recipes
 from launch.display.dry_run import show_dry_run
 
 # What a dry run says: parameters, the batch's arithmetic.

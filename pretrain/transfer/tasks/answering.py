@@ -50,7 +50,8 @@ class Answering(Task):
     def __init__(self, training: Records, vocabulary: Vocabulary, max_length: int, stride: int) -> None:
         if stride >= max_length - MAX_QUESTION - SPECIAL_TOKENS:
             cause = f"windows of {max_length} tokens cannot share {stride} beside a question of {MAX_QUESTION}"
-            raise UserError(cause, fix=f"raise --max-length above {stride + MAX_QUESTION + SPECIAL_TOKENS}")
+            fix = f"set max_length above {stride + MAX_QUESTION + SPECIAL_TOKENS}"
+            raise UserError(cause, place="finetune.max_length", fix=fix)
         self.plain = vocabulary.tokenizer()
         self.windows = vocabulary.tokenizer()
         self.windows.enable_truncation(max_length, stride=stride, strategy="only_second")

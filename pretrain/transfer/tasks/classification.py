@@ -65,7 +65,8 @@ class Classification(TextTask):
         self.outputs = len(self.labels)
         if self.outputs < 2:
             cause = f"all records have the label {self.labels[0]!r}: there is nothing to learn"
-            raise UserError(cause, place=training.place, fix="give records of two classes or more, or another --label")
+            fix = "give records of two classes or more, or set `label` to another column"
+            raise UserError(cause, place=training.place, fix=fix)
 
     def target(self, record: dict[str, Any]) -> int:
         """The class's number."""
@@ -157,5 +158,5 @@ class Regression(TextTask):
             number = math.nan
         if not math.isfinite(number):
             cause = f"the label {record[self.label]!r} is not a number"
-            raise UserError(cause, place=place, fix="mend that record, or leave --regression out")
+            raise UserError(cause, place=place, fix="fix that record, or remove `regression`")
         return number

@@ -41,7 +41,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Records:
     for place, row in rows:
         missing = [column for column in columns if row.get(column) is None]
         if missing:
-            fix = f"it has {', '.join(map(repr, row))}: name its columns on the command line"
+            fix = f"it has {', '.join(map(repr, row))}; set the task's `text`, `text_b` or `label` to one of them"
             raise UserError(f"no column {missing[0]!r}", place=place, fix=fix)
         made.records.append({column: row[column] for column in columns})
     return _not_empty(made)

@@ -42,7 +42,7 @@ def read_splits(task: TaskConfig) -> Splits:
     } | given
     for name, part in parts.items():
         if not part.records:
-            fix = f"give more records, or a file of its own: --{name} FILE"
+            fix = f"give more records, or set `{name}` of the task to a file of its own"
             raise UserError(f"too few records: none is left for {name}", place=task.data, fix=fix)
     return Splits(parts["training"], parts["validation"], parts["test"])
 

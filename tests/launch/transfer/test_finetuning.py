@@ -5,19 +5,23 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
+import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from configs.errors import UserError
-from configs.transfer import FinetuneConfig, TaskConfig, checked
+from configs.tasks import TaskRecipe, load_task
+from configs.transfer import FinetuneConfig, Kind, TaskConfig
 from launch.commands.transfer import finetune, label_counts
 from launch.transfer.finetuning import run_finetune
 from tests.launch.test_cli import bertrain
 from tests.pretrain.runs import some_model, write_run
 from tests.pretrain.transfer.test_finetuning import some_records
 
-QUICK = ["--epochs", "1", "--max-length", "32", "--device", "cpu"]
+QUICK = ["finetune.epochs=1", "finetune.max_length=32", "finetune.device=cpu"]
 
 
 @pytest.fixture
@@ -34,8 +38,8 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_command_reports_and_writes(run: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    arguments = ["--data", str(data), "--from", str(run), "-o", str(output), "--seeds", "2", "--dropout", "0.2"]
-    ended = bertrain("finetune", "classify", *arguments, "--learning-curve", "4,20", *QUICK, folder=tmp_path)
+    arguments = [str(run), data.name, "--kind", "classify", "-o", "out", "finetune.seeds=2", "finetune.dropout=0.2"]
+    ended = bertrain("finetune", *arguments, "--learning-curve", "4,20", *QUICK, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "seed 1: best of 1 epochs" in ended.stdout
     names = ["learning_curve.png", "model", "report.json", "seed_0", "seed_1", "tb"]
@@ -53,43 +57,64 @@ def test_the_command_reports_and_writes(run: Path, data: Path, tmp_path: Path) -
     assert json.loads((output / "model" / "config.json").read_text())["hidden_dropout_prob"] == 0.2
 
 
-def test_what_the_user_can_mend_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
-    arguments = ["--data", str(data), "--from", str(run), "-o", str(tmp_path / "out")]
-    refused = bertrain("finetune", "classify", *arguments, "--label", "Label", *QUICK)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "no column 'Label'. it has 'text', 'label'" in refused.stderr
-    assert not (tmp_path / "out").exists()
+def test_a_task_recipe_is_read_from_another_folder(run: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("[finetune]\nepochs = 1\nmax_length = 32\nseeds = 3\n")
+    (tmp_path / "task.toml").write_text(f'base = "base.toml"\n[task]\nkind = "classify"\ndata = "{data.name}"\n')
+    work = tmp_path / "work"
+    work.mkdir()
+    ended = bertrain("finetune", str(run), "../task.toml", "-o", "out", "finetune.seeds=1", folder=work)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads((work / "out" / "report.json").read_text())
+    assert (report["settings"]["epochs"], report["settings"]["seeds"]) == (1, 1)
+    assert Path(report["task"]["data"]).samefile(data)
+
+
+def test_what_the_user_can_fix_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
+    arguments = [str(run), str(data), "--kind", "classify", "-o", str(tmp_path / "out")]
+    for setting, words in {
+        "task.label=Label": "no column 'Label'. it has 'text', 'label'; set the task's",
+        "finetune.epoch=1": "'finetune.epoch=1': unknown key `finetune.epoch`. did you mean `finetune.epochs`?",
+        "finetune.max_length=128": "finetune.max_length: rows of 128 tokens, but the model has 48 positions",
+        "finetune.freeze_layers=9": "finetune.freeze_layers: 9 layers to freeze, but the encoder has 2",
+    }.items():
+        output = tmp_path / setting
+        refused = bertrain("finetune", *arguments[:-1], str(output), *QUICK, setting)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert words in refused.stderr
 
 
 def test_rows_longer_than_the_model_and_an_output_that_is_there_are_refused(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
-    task = TaskConfig(kind="classify", data=str(data))
+    recipe = load_task(data, ["task.kind=classify"])
     with pytest.raises(UserError, match="rows of 128 tokens, but the model has 48 positions"):
-        run_finetune(run, task, FinetuneConfig(), tmp_path / "out", [])
+        run_finetune(run, recipe, tmp_path / "out", [])
+    assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
+    short = TaskRecipe(task=recipe.task, finetune=FinetuneConfig(max_length=32))
     with pytest.raises(UserError, match="there is something of this name"):
-        run_finetune(run, task, FinetuneConfig(max_length=32), tmp_path / "out", [])
+        run_finetune(run, short, tmp_path / "out", [])
 
 
-def test_settings_are_checked_in_their_own_words() -> None:
-    with pytest.raises(UserError, match=r"learning_rate: .* greater than 0"):
-        checked(FinetuneConfig, learning_rate=0.0)
-    with pytest.raises(UserError, match="regression is for tasks of kind pair"):
-        checked(TaskConfig, kind="tag", data="a", regression=True)
+def test_numbers_of_labels_are_checked() -> None:
     assert label_counts("10,100") == [10, 100]
     for text in ("10,x", "0"):
-        with pytest.raises(UserError, match="no numbers of labels"):
+        with pytest.raises(UserError, match="not a list of numbers of labels"):
             label_counts(text)
 
 
-def test_the_commands_defaults_are_those_of_the_settings() -> None:
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(finetune).parameters.items()
-        if parameter.default is not parameter.empty
-    }
-    for section in (FinetuneConfig, TaskConfig):
-        for name, field in section.model_fields.items():
-            if name in defaults:
-                assert defaults[name] == field.default, name
+def test_no_option_restates_a_setting() -> None:
+    options = inspect.signature(finetune).parameters.keys()
+    settings = TaskConfig.model_fields.keys() | FinetuneConfig.model_fields.keys()
+    assert options & settings == {"kind"}
+
+
+def test_the_help_names_every_kind_and_its_commands_are_understood() -> None:
+    shown = bertrain("finetune", "--help", env={"COLUMNS": "200"}).stdout
+    assert "|".join(get_args(Kind)) in shown
+    commands = [shlex.split(line) for line in re.findall(r"^ *bertrain finetune (.*)$", shown, re.MULTILINE)]
+    assert len(commands) == 3
+    for _, task, *rest in commands:
+        overrides = [word for word in rest if "=" in word] + (["task.kind=classify"] if "--kind" in rest else [])
+        if not task.endswith(".toml"):
+            load_task(Path(task), overrides)

@@ -10,6 +10,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.run_layout import EVALUATION
+from configs.tasks import load_tasks
 from launch.transfer import evaluation
 from launch.transfer.evaluation import run_evaluation
 from launch.transfer.huggingface import export_run
@@ -46,7 +47,7 @@ def test_a_run_is_reported_with_table_picture_and_mix(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / EVALUATION).write_text('{"mlm_loss": 2.0, "mlm_accuracy": 0.5, "nsp_accuracy": 0.9}')
-    run_task_report(run, tmp_path / "tasks.toml", tmp_path / "out")
+    run_task_report(run, load_tasks(tmp_path / "tasks.toml"), tmp_path / "out")
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["held_out"]["mlm_perplexity"] == pytest.approx(np.exp(2.0))
     (task,) = report["tasks"]
@@ -74,8 +75,12 @@ def test_a_folder_is_evaluated_on_tasks_alone_and_a_run_on_its_rows_first(
     assert run_evaluation(run, tmp_path / "tasks.toml", tmp_path / "out") == 1
     assert not (tmp_path / "out").exists()  # the ranks have failed
     export_run(run, tmp_path / "exported")
-    assert run_evaluation(tmp_path / "exported", tmp_path / "tasks.toml", tmp_path / "out") == 0
+    seed = ["finetune.seeds=1"]
+    assert run_evaluation(tmp_path / "exported", tmp_path / "tasks.toml", tmp_path / "out", seed) == 0
     assert asked == [run]
-    assert (tmp_path / "out/report.json").is_file()
+    (task,) = json.loads((tmp_path / "out/report.json").read_text())["tasks"]
+    assert len(task["pretrained"]["seeds"]) == 1
     with pytest.raises(UserError, match="belong together"):
         run_evaluation(run, tmp_path / "tasks.toml", None)
+    with pytest.raises(UserError, match="overrides change the settings of tasks"):
+        run_evaluation(run, None, None, seed)

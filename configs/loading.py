@@ -1,0 +1,185 @@
+"""Read settings: TOML files, one laid over another, and `section.key=value` overrides, checked against a section type.
+
+Recipes and task recipes are read by this alone, so that bases, overrides and refusals are the same for all.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from configs.errors import UserError
+from configs.keys import describe, did_you_mean, find_field, names_file, section_of, takes_text
+from configs.schema import Section
+
+SHIPPED = Path(__file__).parent
+BASE_KEY = "base"
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file's settings, as they are written."""
+
+    path: Path
+    table: dict[str, Any]
+
+
+def read_layers(path: Path) -> list[Layer]:
+    """A TOML file above its `base`, the base's base and so on; the lowest comes first."""
+    return _read_with_bases(path, ())
+
+
+def resolve(root: type[SectionT], layers: Sequence[Layer], overrides: Sequence[str] = ()) -> SectionT:
+    """Lay the files one over another and the overrides over all, and check the outcome.
+
+    An override is `section.key=value`, the value in TOML or as a bare string. Raises `UserError` for anything wrong; it
+    names the override or the file that is to blame.
+    """
+    tables = (_locate_files(root, layer.table, layer.path.parent) for layer in layers)
+    table = copy.deepcopy(reduce(_merge, tables))
+    places = {_apply_override(root, table, override): override for override in overrides}
+    try:
+        return root.model_validate(table)
+    except ValidationError as error:
+        raise _explain(root, error.errors()[0], layers, places) from None
+
+
+def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> list[Layer]:
+    if path.resolve() in chain:
+        raise UserError("this recipe is its own base", place=str(path), fix="remove one of the `base` lines")
+    table = _read_toml(path)
+    base = table.pop(BASE_KEY, None)
+    if base is None:
+        return [Layer(path, table)]
+    if not isinstance(base, str):
+        raise UserError("`base` is not a string", place=str(path), fix='write base = "other.toml"')
+    return [*_read_with_bases(_find_base(path, base), (*chain, path.resolve())), Layer(path, table)]
+
+
+def _find_base(path: Path, base: str) -> Path:
+    """Beside the recipe that names it, or shipped."""
+    for candidate in (path.parent / base, SHIPPED / base, SHIPPED / f"{base}.toml"):
+        if candidate.is_file():
+            return candidate
+    fix = "name a file relative to this one, or a shipped recipe"
+    raise UserError(f"its base {base!r} does not exist", place=str(path), fix=fix)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", place=str(path), fix="fix that line") from error
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8 text", place=str(path), fix="save the file as UTF-8") from error
+    except OSError as error:
+        fix = "check the file's name and permissions"
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
+
+
+def _locate_files(root: type[Section], table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table with each file that is relative to its TOML's folder as an absolute path."""
+    return {key: _locate_file(root, key, value, folder) for key, value in table.items()}
+
+
+def _locate_file(root: type[Section], key: str, value: Any, folder: Path) -> Any:
+    field = root.model_fields.get(key)
+    nested = section_of(field) if field else None
+    if nested and isinstance(value, dict):
+        return _locate_files(nested, value, folder)
+    if nested and isinstance(value, list):
+        return [_locate_files(nested, item, folder) if isinstance(item, dict) else item for item in value]
+    return str((folder / value).absolute()) if field and names_file(field) and isinstance(value, str) else value
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _apply_override(root: type[Section], table: Any, override: str) -> str:
+    """Set one value in the table; returns its key."""
+    key, separator, text = (part.strip() for part in override.partition("="))
+    if not separator or not key:
+        raise UserError("not an override", place=repr(override), fix="write section.key=value")
+    *sections, name = key.split(".")
+    for section in sections:
+        if isinstance(table, list) and section.isdigit() and int(section) < len(table):
+            table = table[int(section)]
+        elif isinstance(table, dict):
+            table = table.setdefault(section, {})
+        else:
+            break
+    if not isinstance(table, dict):
+        raise UserError("no such key", place=repr(override), fix=did_you_mean(root, key))
+    field = find_field(root, key.split("."))
+    table[name] = _parse_value(text, is_text=field is not None and takes_text(field))
+    return key
+
+
+def _parse_value(text: str, *, is_text: bool) -> Any:
+    """A TOML value; a bare string where it is not TOML, or where text is wanted and it is not quoted."""
+    if is_text and not text.startswith(("'", '"')):
+        return text
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text  # more than one: a line break is in the text
+
+
+def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], overrides: dict[str, str]) -> UserError:
+    """The first thing that is wrong, in the recipe's own terms."""
+    parts = [str(part) for part in error["loc"]]
+    key = ".".join(parts)
+    is_unknown = error["type"] == "extra_forbidden"
+    blamed = [
+        text for name, text in overrides.items() if _is_within(key, name) or (is_unknown and _is_within(name, key))
+    ]
+    place = repr(blamed[-1]) if blamed else str(_writer_of(parts, layers).path)
+    if is_unknown:
+        return UserError(f"unknown key `{key}`", place=place, fix=did_you_mean(root, key))
+    if error["type"] == "missing":
+        return UserError(f"`{key}` is missing", place=place, fix=describe(root, key))
+    if error["type"] == "model_type":
+        return UserError(f"`{key}` is a section, not a value", place=place, fix=f"write [{key}] and its keys below it")
+    message = error["msg"].removeprefix("Value error, ")
+    field = find_field(root, parts) if parts else None  # none: a rule between sections
+    if field is None or section_of(field) is not None:  # a rule between fields: the message names them
+        return UserError(message, place=place)
+    return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, fix=describe(root, key))
+
+
+def _is_within(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
+
+
+def _writer_of(parts: Sequence[str], layers: Sequence[Layer]) -> Layer:
+    """The topmost file that sets the key, or else the nearest section around it; the top one where none does."""
+    lengths = range(len(parts), 0, -1)
+    writers = (layer for length in lengths for layer in reversed(layers) if _contains(layer.table, parts[:length]))
+    return next(writers, layers[-1])
+
+
+def _contains(value: Any, parts: Sequence[str]) -> bool:
+    for part in parts:
+        if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        else:
+            return False
+    return True
