@@ -152,13 +152,15 @@ def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], 
     place = repr(blamed[-1]) if blamed else str(_writer_of(parts, layers).path)
     if is_unknown:
         return UserError(f"unknown key `{key}`", place=place, fix=did_you_mean(root, key))
+    field = find_field(root, parts) if parts else None  # none: a rule between sections
+    is_section = field is None or section_of(field) is not None
     if error["type"] == "missing":
-        return UserError(f"`{key}` is missing", place=place, fix=describe(root, key))
+        how = f"add the section {key}" if is_section else f"set {key}=VALUE"
+        return UserError(f"`{key}` is missing", place=place, fix=f"{how}. {describe(root, key)}")
     if error["type"] == "model_type":
         return UserError(f"`{key}` is a section, not a value", place=place, fix=f"write [{key}] and its keys below it")
     message = error["msg"].removeprefix("Value error, ")
-    field = find_field(root, parts) if parts else None  # none: a rule between sections
-    if field is None or section_of(field) is not None:  # a rule between fields: the message names them
+    if is_section:  # a rule between fields: the message names them
         return UserError(message, place=place)
     return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, fix=describe(root, key))
 

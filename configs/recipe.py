@@ -52,7 +52,7 @@ def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:
     """
     lines: list[str] = []
     _write_section(recipe, (), lines, mark_changes)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines).strip() + "\n"
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

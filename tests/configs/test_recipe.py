@@ -93,6 +93,13 @@ class TestBases:
     def test_not_a_name(self, tmp_path: Path) -> None:
         assert "`base` is not a string" in refusal(write(tmp_path, "a.toml", "base = 3"))
 
+    def test_what_is_wrong_is_said_of_the_file_that_sets_it(self, tmp_path: Path) -> None:
+        low = write(tmp_path, "low.toml", "[train]\nsteps = 0\nstpes = 2\n")
+        top = write(tmp_path, "top.toml", 'base = "low.toml"\n[train]\nseed = 2\n')
+        assert refusal(top).startswith(f"{low}: `train.steps` = 0: ")
+        assert refusal(top, "train.steps=5").startswith(f"{low}: unknown key `train.stpes`. ")
+        assert refusal(write(tmp_path, "low.toml", ""), "train.steps=5", "train={steps = 0}").startswith("'train={")
+
 
 class TestOverrides:
     @pytest.mark.parametrize(
@@ -169,7 +176,9 @@ class TestRefusals:
 
     def test_a_missing_key(self, tmp_path: Path) -> None:
         path = write(tmp_path, "r.toml", '[[data.corpora]]\npaths = ["x"]\n')
-        assert f"{path}: `data.corpora.0.format` is missing. wikipedia: " in refusal(path)
+        assert f"{path}: `data.corpora.0.format` is missing. set data.corpora.0.format=VALUE. wikipedia: " in refusal(
+            path
+        )
 
     def test_a_value_where_a_section_belongs(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "train = 5"))

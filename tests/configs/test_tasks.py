@@ -73,7 +73,9 @@ class TestOneTask:
     def test_a_data_file_that_may_be_of_several_kinds(self, tmp_path: Path) -> None:
         source = tmp_path / "reviews.csv"
         assert load_task(source, ["task.kind=pair", "finetune.seeds=2"]).finetune.seeds == 2
-        assert refusal(source).startswith(f"{source}: `task.kind` is missing. classify: one text; ")
+        assert refusal(source).startswith(
+            f"{source}: `task.kind` is missing. set task.kind=VALUE. classify: one text; "
+        )
 
     def test_it_is_documented_and_reads_back_equal(self, tmp_path: Path) -> None:
         recipe = load_task(write(tmp_path, ONE))
@@ -161,6 +163,10 @@ class TestSeveralTasks:
         with pytest.raises(UserError, match=words) as raised:
             load_tasks(write(tmp_path, TASKS.replace(old, new)))
         assert raised.value.place == str(tmp_path / "tasks.toml")
+
+    def test_none_of_them(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"`tasks` is missing\. add the section tasks\. The tasks, in"):
+            load_tasks(write(tmp_path, "[data]\nworkers = 2\n"))
 
     def test_an_override_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"^'finetune\.epochs=0': `finetune\.epochs` = 0: "):
