@@ -1,4 +1,4 @@
-"""The fused operations of BERT, one a file; `choose_kernels` selects the backend. README.md explains why."""
+"""BERT's fused operations, one per file. `choose_kernels` selects the backend; README.md gives the reasons."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""AdamW's update (Loshchilov and Hutter 2019) in one pass over memory: bf16 gradients in, bf16 weights out."""
+"""AdamW's update (Loshchilov and Hutter 2019) in one pass over memory: reads bf16 gradients, writes bf16 weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-HALF_UNIT = 0x7FFF  # and one more where the last bit kept is odd: ties go to even
+# Added before the low 16 bits are cut off; where the last kept bit is odd, one more is added: round half to even.
+HALF_UNIT = 0x7FFF
 
 
 def _bitcast(to: Any, of: Any) -> Any:
-    """A number's bits as a number of another type."""
+    """Return a function that reinterprets the bits of an `of` as a `to`."""
 
     @intrinsic
     def cast(_context: Any, _number: Any) -> Any:
@@ -36,12 +37,12 @@ def update(
     square: NDArray[np.float32],
     factors: NDArray[np.float32],
 ) -> None:
-    """One step, in place. bf16 numbers come as their bits; `factors` are those of `Factors`, in their order."""
+    """Run one step in place. bf16 numbers are passed as their bits; `factors` are the fields of `Factors`, in order."""
     scale, decay, beta1, new1, beta2, new2, step, correction, epsilon = factors
     for place in range(len(master)):
-        slope = _float_of(np.uint32(gradient[place]) << np.uint32(16)) * scale
-        mean[place] = beta1 * mean[place] + new1 * slope
-        square[place] = beta2 * square[place] + new2 * slope * slope
+        grad = _float_of(np.uint32(gradient[place]) << np.uint32(16)) * scale
+        mean[place] = beta1 * mean[place] + new1 * grad
+        square[place] = beta2 * square[place] + new2 * grad * grad
         change = mean[place] / (np.sqrt(square[place]) * correction + epsilon)
         number = master[place] * decay - step * change
         master[place] = number

@@ -1,4 +1,7 @@
-"""The end of a sub-layer: residual + dropout(x + bias), in the post form normalised. T tokens, H the hidden width."""
+"""The end of a sub-layer: residual + dropout(x + bias), normalised in the post-LayerNorm form.
+
+T tokens, H the hidden width.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ def add_norm(
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """LayerNorm (`weight_H`, `shift_H`, `epsilon`) of `residual_TH + dropout(x_TH + bias_H)`: a tensor like `x_TH`.
+    """Return LayerNorm (`weight_H`, `shift_H`, `epsilon`) of `residual_TH + dropout(x_TH + bias_H)`: [T, H].
 
-    `x_TH` is a linear layer's product without its bias. All of plain torch: the statement that the fused op is compared
-    with, and the path where there is no Triton.
+    `x_TH` is a linear layer's product without its bias. This plain-torch form is the reference for the fused operation
+    and the path where Triton is not available.
     """
     return layer_norm(add(x_TH, bias_H, residual_TH, dropout), weight_H, shift_H, epsilon)
 
 
 def add(x_TH: Tensor, bias_H: Tensor, residual_TH: Tensor, dropout: Dropout | None = None) -> Tensor:
-    """`residual_TH + dropout(x_TH + bias_H)`, as a pre-LayerNorm sub-layer ends."""
+    """Return `residual_TH + dropout(x_TH + bias_H)`, the end of a pre-LayerNorm sub-layer."""
     return add_dropped(residual_TH, x_TH + bias_H, dropout)

@@ -1,4 +1,4 @@
-"""The one way to the fused operations: which backend, chosen once, and said once why."""
+"""The selection of the fused operations' backend, made and logged once per process."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kernels:
-    """The operations of one backend: each means what its reference of the same name says, arguments by position.
+    """The operations of one backend. Each computes what the reference of the same name does; arguments are positional.
 
-    Weights are handed in. Under ZeRO 3 a forward reads them as attributes of modules before it calls the operation:
-    DeepSpeed gathers them as they are read.
+    Weights are passed as arguments. Under ZeRO 3 the caller must read them as attributes of their modules first:
+    DeepSpeed gathers weights when they are read.
     """
 
     name: Literal["triton", "reference"]
@@ -50,20 +50,21 @@ class Kernels:
 
 @cache
 def choose_kernels(device: str, backend: Backend = "auto") -> Kernels:
-    """The kernels for a device type, "cuda" or "cpu": Triton's on CUDA, the references elsewhere, or those asked for.
+    """Return the kernels for a device type, "cuda" or "cpu".
 
-    Says on rank 0, once, which and why. Raises `UserError` when Triton is asked for and cannot run there.
+    "auto" selects Triton on CUDA and the references elsewhere. Logs the choice and its reason once, on rank 0. Raises
+    `UserError` when Triton is requested and cannot run.
     """
     obstacle = _obstacle_to_triton(device)
     if backend == "triton" and obstacle:
-        raise UserError(f"Triton kernels cannot run: {obstacle}", fix='ask for the "auto" or "reference" kernels')
+        raise UserError(f"Triton kernels cannot run: {obstacle}", fix='request the "auto" or "reference" kernels')
     if backend == "reference":
-        return _said(_reference(), logging.INFO, "the recipe asks for them")
+        return _logged(_reference(), logging.INFO, "the recipe requests them")
     if backend == "auto" and device != "cuda":
-        return _said(_reference(), logging.INFO, f"the device is {device}")
+        return _logged(_reference(), logging.INFO, f"the device is {device}")
     if obstacle:
-        return _said(_reference(), logging.WARNING, f"{obstacle}; training will be slower")
-    return _said(_fused(), logging.INFO, "the recipe asks for them" if backend == "triton" else "the device is cuda")
+        return _logged(_reference(), logging.WARNING, f"{obstacle}; training will be slower")
+    return _logged(_fused(), logging.INFO, "the recipe requests them" if backend == "triton" else "the device is cuda")
 
 
 def _obstacle_to_triton(device: str) -> str:
@@ -74,9 +75,9 @@ def _obstacle_to_triton(device: str) -> str:
     return ""
 
 
-def _said(kernels: Kernels, level: int, reason: str) -> Kernels:
+def _logged(kernels: Kernels, level: int, reason: str) -> Kernels:
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        logger.log(level, "kernels: %s, since %s", kernels.name, reason)
+        logger.log(level, "kernels: %s, because %s", kernels.name, reason)
     return kernels
 
 
@@ -98,7 +99,7 @@ def _reference() -> Kernels:
 
 
 def _fused() -> Kernels:
-    from pretrain.kernels import fused  # imports Triton, which not every machine has
+    from pretrain.kernels import fused  # imports Triton, which is not installed everywhere
 
     return Kernels(
         name="triton",

@@ -1,12 +1,12 @@
-"""Dropout by a counter-based generator: a mask is a function of (seed, site, row, column) and is never stored.
+"""Dropout from a counter-based generator: a mask is a function of (seed, site, row, column) and is never stored.
 
-Philox (see `philox.py`) turns the counter (column, row // 8, site, 0) under the key `seed` into four words. Each half
-of a word, less its top bit, is a number of 15 bits: the low halves serve rows 0 to 3 of a group of eight, the high
-halves rows 4 to 7. One call thus decides eight elements, in any order, on any device. An element is kept when its
-number is at least the threshold, so the probability is a multiple of 2**-15, and the scale is exactly the inverse of
-the share that is kept.
+Philox (see `philox.py`) maps the counter (column, row // 8, site, 0) and the key `seed` to four words. Each half of a
+word, without its top bit, is a number of 15 bits: the low halves belong to rows 0 to 3 of a group of eight, the high
+halves to rows 4 to 7. One call therefore decides eight elements, in any order, on any device. An element is kept when
+its number is at least the threshold. The probability is therefore a multiple of 2**-15, and the scale is exactly the
+inverse of the kept share.
 
-The same function exists in three forms: in plain torch here, as a CPU loop in `mask_loop.py`, and in Triton in
+The function has three implementations: plain torch here, a CPU loop in `mask_loop.py`, and Triton in
 `fused/dropout.py`.
 """
 
@@ -23,11 +23,12 @@ _BITS_OF = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 
 
 class Dropout(NamedTuple):
-    """One dropout site in one forward of one micro-batch. Pass None instead where nothing is dropped.
+    """One dropout site in one forward pass of one micro-batch. Pass None instead where nothing is dropped.
 
-    `seed` is a zero-dimensional int64 tensor beside the activations: its value may change from step to step without a
-    synchronisation, inside a captured CUDA graph too, but not between a forward and its backward, which draws the mask
-    again (autograd notices). `site` tells the model's dropouts apart and stays the same from step to step.
+    `seed` is a zero-dimensional int64 tensor on the activations' device. Its value can change from step to step without
+    a synchronisation, also inside a captured CUDA graph. It must not change between a forward pass and its backward
+    pass, which draws the mask again; autograd raises if it does. `site` identifies one dropout of the model and stays
+    the same from step to step.
     """
 
     probability: float
@@ -36,26 +37,26 @@ class Dropout(NamedTuple):
 
     @property
     def threshold(self) -> int:
-        """Numbers below it are dropped."""
+        """Elements whose 15-bit number is below this are dropped. Raises `ValueError` for an invalid probability."""
         if not 0.0 <= self.probability < 1.0:
-            raise ValueError(f"a dropout probability lies in [0, 1), not {self.probability}")
+            raise ValueError(f"a dropout probability must be in [0, 1), not {self.probability}")
         return min(round(self.probability * (1 << LANE_BITS)), (1 << LANE_BITS) - 1)
 
     @property
     def scale(self) -> float:
-        """Factor of what is kept."""
+        """The factor by which kept elements are multiplied."""
         return (1 << LANE_BITS) / ((1 << LANE_BITS) - self.threshold)
 
 
 def keep_mask(dropout: Dropout, rows: int, columns: int, dtype: torch.dtype = torch.bool) -> Tensor:
-    """1 where an element of [rows, columns] is kept, 0 where it is dropped, on the seed's device."""
+    """Return a mask [rows, columns] on the seed's device: 1 where an element is kept, 0 where it is dropped."""
     groups = -(-rows // LANES)
     make = _mask_on_cpu if dropout.seed.device.type == "cpu" else plain_mask
     return make(dropout, groups, columns, dtype).view(groups * LANES, columns)[:rows]
 
 
 def add_dropped(onto: Tensor, branch_TH: Tensor, dropout: Dropout | None) -> Tensor:
-    """`onto + dropout(branch_TH)`, in one pass; what is kept is scaled in fp32 whatever the dtype."""
+    """Return `onto + dropout(branch_TH)`, computed in one pass; kept elements are scaled in fp32 whatever the dtype."""
     if dropout is None:
         return onto + branch_TH
     columns = branch_TH.shape[-1]
@@ -64,7 +65,7 @@ def add_dropped(onto: Tensor, branch_TH: Tensor, dropout: Dropout | None) -> Ten
 
 
 def plain_mask(dropout: Dropout, groups: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """The mask [groups, LANES, columns] in plain torch, on any device, without a synchronisation."""
+    """Return the mask [groups, LANES, columns], in plain torch, on any device, without a synchronisation."""
     seed = dropout.seed
     column = torch.arange(columns, device=seed.device)
     group = torch.arange(groups, device=seed.device)[:, None]
@@ -75,7 +76,7 @@ def plain_mask(dropout: Dropout, groups: int, columns: int, dtype: torch.dtype) 
 
 
 def _mask_on_cpu(dropout: Dropout, groups: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """The same mask some thirty times faster than torch's own CPU dropout, written in the bits of `dtype`."""
+    """Return the same mask about 30 times faster than torch's own CPU dropout; writes ones as the bits of `dtype`."""
     from pretrain.kernels.mask_loop import fill_mask  # imports numba, which a GPU does not need
 
     mask = torch.empty(groups, LANES, columns, dtype=dtype)

@@ -1,4 +1,7 @@
-"""BERT's input: dropout(LayerNorm(word + position + token type)). T tokens, H the hidden width, V the vocabulary."""
+"""BERT's input: dropout(LayerNorm(word + position + token type)).
+
+T tokens, H the hidden width, V the vocabulary size.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def embed(
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """The embedded tokens [T, H], of the tables' dtype. Ids are int32 or int64 and inside their tables."""
+    """Return the embedded tokens [T, H] in the tables' dtype. Ids are int32 or int64 and must be valid rows."""
     ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
     return _dropped(layer_norm(_summed(ids, tables), weight_H, shift_H, epsilon), dropout)
 
@@ -39,27 +42,27 @@ def embed_sum(
     token_type_2H: Tensor,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """`embed` without its LayerNorm, as the pre-LayerNorm form begins."""
+    """Return `embed` without its LayerNorm, for the pre-LayerNorm form."""
     ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
     return _dropped(_summed(ids, tables), dropout)
 
 
 def lookup(table_NH: Tensor, ids_T: Tensor) -> Tensor:
-    """The rows `ids_T` of a table; their gradients are added in fp32 at least.
+    """Return the rows `ids_T` of a table; their gradients are summed in fp32 or wider.
 
-    torch adds them in the table's own precision on a CPU: in bf16 a frequent token's gradient stops growing after a few
-    hundred summands, since each is then less than half a unit in the last place.
+    On a CPU torch sums them in the table's own precision: in bf16 a frequent token's gradient stops growing after a few
+    hundred terms, because each term is then less than half a unit in the last place.
     """
     rows: Tensor = _Lookup.apply(table_NH, ids_T)  # type: ignore[no-untyped-call]  # torch's own has no types
     return rows
 
 
 def table_gradient(grad_TH: Tensor, ids_T: Tensor, table_NH: Tensor) -> Tensor:
-    """The gradient of a table [N, H] from that of the rows taken out of it.
+    """Return the gradient of a table [N, H] from the gradient of the rows read from it.
 
-    torch's CUDA kernel sorts the ids and adds each id's rows in fp32. It is repeatable in torch's deterministic mode;
-    otherwise it may add by atomics where few ids have many rows. On a CPU, 16 bits are added in fp32 for the ids that
-    occur, and only then spread over the table.
+    torch's CUDA kernel sorts the ids and sums each id's rows in fp32. It is repeatable in torch's deterministic mode;
+    otherwise it may use atomics where few ids have many rows. On a CPU, 16-bit gradients are summed in fp32 for the ids
+    that occur, and then copied into the table.
     """
     if grad_TH.is_cuda or grad_TH.dtype.itemsize > 2:
         return _added(grad_TH, ids_T, len(table_NH)).to(table_NH.dtype)

@@ -1,4 +1,4 @@
-"""Bias and GELU, the exact one with erf (Hendrycks & Gimpel, 2016), as BERT was published."""
+"""Bias and exact GELU, computed with erf (Hendrycks & Gimpel, 2016), as in the published BERT."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def bias_gelu(x_TI: Tensor, bias_I: Tensor) -> Tensor:
-    """`gelu(x_TI + bias_I)`: a tensor like `x_TI`, which is a linear layer's product without its bias."""
+    """Return `gelu(x_TI + bias_I)`, shaped like `x_TI`, which is a linear layer's product without its bias."""
     return F.gelu(x_TI + bias_I)

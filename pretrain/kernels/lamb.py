@@ -1,15 +1,16 @@
 """LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2) on flat fp32 partitions.
 
-Under ZeRO a rank holds a flat slice of a parameter group: whole tensors, and fragments of those that straddle its ends.
-A step has two phases. Between them the ranks add their squared norms, so that the trust ratio is the whole tensor's:
+Under ZeRO a rank holds a flat slice of a parameter group: complete tensors, and fragments of tensors that cross its
+ends. A step has two phases. Between them the ranks add their squared norms, so that each trust ratio is that of the
+complete tensor:
 
     squares_S2 = moments(state, gradient, segments, step)        # updates exp_avg and exp_avg_sq
-    ... all-reduce what belongs to the same tensor ...
+    ... all-reduce the squares of fragments of the same tensor ...
     update(state, trust_ratio(squares_S2), segments, step)       # updates the master weights
 
-Nothing is stored between the phases: the update is a function of moments and weights and is computed again, which moves
-as many bytes as storing it would (40 a parameter in all) and leaves the gradient as it was. Where the paper excludes
-tensors from decay and trust ratio (biases, LayerNorm) LAMB is AdamW: use torch's fused AdamW on that group.
+Nothing is stored between the phases: the update is a function of moments and weights, and phase 2 computes it again.
+This moves as many bytes as storing it would (40 per parameter in total) and leaves the gradient unchanged. For tensors
+that the paper excludes from decay and trust ratio (biases, LayerNorm) LAMB equals AdamW: use torch's fused AdamW there.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK = 2048  # elements that a program of the kernels takes
+BLOCK = 2048  # elements per program of the kernels
 
 
 class LambStep(NamedTuple):
-    """The numbers of one step; `number` counts from 1 and sets the bias correction."""
+    """The hyperparameters of one step; `number` counts from 1 and determines the bias correction."""
 
     number: int
     learning_rate: float
@@ -38,12 +39,12 @@ class LambStep(NamedTuple):
 
     @property
     def corrections(self) -> tuple[float, float]:
-        """Bias corrections of the first and the second moment."""
+        """The bias corrections of the first and the second moment."""
         return 1.0 - self.beta1**self.number, 1.0 - self.beta2**self.number
 
 
 class LambState(NamedTuple):
-    """Flat, contiguous fp32 tensors of one length, changed in place."""
+    """Flat, contiguous fp32 tensors of equal length, updated in place."""
 
     master: Tensor
     exp_avg: Tensor
@@ -51,18 +52,18 @@ class LambState(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """A partition cut into blocks of at most BLOCK elements, none of which crosses a segment's end."""
+    """A partition divided into blocks of at most BLOCK elements, none of which crosses a segment's end."""
 
     bounds: Tensor  # [blocks, 3] int64: segment, first element, last element + 1
     ends: Tensor  # int64 [S+1]: segment s has blocks [ends[s], ends[s+1])
 
 
 class Segments:
-    """Where a flat partition's S tensors begin: `offsets`, S + 1 of them, ascend from 0 to the partition's length."""
+    """The boundaries of a flat partition's S tensors: S + 1 `offsets` that ascend from 0 to the partition's length."""
 
     def __init__(self, offsets: Sequence[int], device: torch.device) -> None:
         if offsets[0] != 0 or any(last < first for first, last in pairwise(offsets)):
-            raise ValueError("segment offsets ascend from 0")
+            raise ValueError("segment offsets must ascend from 0")
         self.offsets = tuple(offsets)
         self.device = device
 
@@ -70,7 +71,7 @@ class Segments:
         return len(self.offsets) - 1
 
     def slices(self) -> Iterator[slice]:
-        """One slice of the partition a segment."""
+        """One slice of the partition per segment."""
         return (slice(first, last) for first, last in pairwise(self.offsets))
 
     @cached_property
@@ -80,7 +81,7 @@ class Segments:
 
     @cached_property
     def blocks(self) -> Blocks:
-        """The table that kernels work by, on the device; made once."""
+        """The kernels' table of blocks, on the device; built once."""
         bounds_S1 = torch.tensor(self.offsets, dtype=torch.int64)
         blocks_S = (bounds_S1.diff() + BLOCK - 1) // BLOCK
         ends_S = blocks_S.cumsum(0)
@@ -92,7 +93,10 @@ class Segments:
 
 
 def moments(state: LambState, gradient: Tensor, segments: Segments, step: LambStep) -> Tensor:
-    """Phase 1: the moments take in `gradient`. Returns squares [S, 2]: of each segment's weights, and of its update."""
+    """Run phase 1: update the moments with `gradient`.
+
+    Return the squared norms [S, 2] of each segment's weights and of its update.
+    """
     gradient = gradient.to(state.exp_avg.dtype)
     state.exp_avg.lerp_(gradient, 1.0 - step.beta1)
     state.exp_avg_sq.lerp_(gradient.square(), 1.0 - step.beta2)
@@ -104,19 +108,19 @@ def moments(state: LambState, gradient: Tensor, segments: Segments, step: LambSt
 
 
 def trust_ratio(squares_S2: Tensor) -> Tensor:
-    """||weights|| / ||update|| of each segment, 1 where either is zero. Stays on the device."""
+    """Return ||weights|| / ||update|| of each segment, 1 where either is zero. The result stays on the device."""
     weights_S, update_S = squares_S2.sqrt().unbind(1)
     return torch.where((weights_S > 0) & (update_S > 0), weights_S / update_S, 1.0)
 
 
 def update(state: LambState, ratio_S: Tensor, segments: Segments, step: LambStep) -> None:
-    """Phase 2: each segment's weights move by -learning_rate * ratio * update."""
+    """Run phase 2: add -learning_rate * ratio * update to each segment's weights."""
     for ratio, some in zip(ratio_S, segments.slices(), strict=True):
         state.master[some].addcmul_(_direction(state, some, step), ratio, value=-step.learning_rate)
 
 
 def _direction(state: LambState, some: slice, step: LambStep) -> Tensor:
-    """m̂ / (√v̂ + ε) + decay · weights, with the bias corrections taken out of the passes over memory."""
+    """Return m̂ / (√v̂ + ε) + decay · weights. Bias corrections are applied to scalars, not in passes over memory."""
     first, root = step.corrections[0], math.sqrt(step.corrections[1])
     denominator = state.exp_avg_sq[some].sqrt().add_(step.epsilon * root)
     return (state.master[some] * step.weight_decay).addcdiv_(state.exp_avg[some], denominator, value=root / first)

@@ -1,4 +1,4 @@
-"""LayerNorm (Ba et al., 2016) over the last axis, its parameters' gradients added in fp32."""
+"""LayerNorm (Ba et al., 2016) over the last axis, with its parameters' gradients summed in fp32."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def layer_norm(hidden_TH: Tensor, weight_H: Tensor, shift_H: Tensor, epsilon: float) -> Tensor:
-    """A tensor like `hidden_TH`.
+    """Return the normalised rows, with the shape and dtype of `hidden_TH`.
 
-    On a CPU torch adds bf16 gradients of weight and shift in bf16, where a sum of ones stays at 256; so 16 bits go
-    through fp32 there, which is no slower. Its CUDA kernel accumulates in fp32 by itself.
+    On a CPU torch sums bf16 gradients of weight and shift in bf16, where a sum of ones stops growing at 256. 16-bit
+    input is therefore computed in fp32 there, which is no slower. torch's CUDA kernel already accumulates in fp32.
     """
     dtype = hidden_TH.dtype
     wide = dtype if hidden_TH.is_cuda else torch.promote_types(dtype, torch.float32)

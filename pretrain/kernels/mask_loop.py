@@ -1,4 +1,4 @@
-"""The dropout mask of `dropout.py` by a loop that numba compiles, in half a second."""
+"""The dropout mask of `dropout.py` as a loop that numba compiles; compiling takes half a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pretrain.kernels.philox import HALF, KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 
 @numba.njit(nogil=True, cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/data/gather.py`
 def fill_mask(mask: NDArray[Any], seed: int, site: int, threshold: int, one: Any) -> None:
-    """Philox as above in 32-bit arithmetic: the loop over columns becomes vector instructions."""
+    """Fill `mask` by Philox in 32-bit arithmetic, so that the loop over columns compiles to vector instructions."""
     for group in range(mask.shape[0]):
         for column in range(mask.shape[2]):
             c0, c1, c2, c3 = np.uint32(column), np.uint32(group), np.uint32(site), np.uint32(0)

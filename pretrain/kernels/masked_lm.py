@@ -1,9 +1,10 @@
-"""The masked-LM head's end: tied decoder, cross-entropy and accuracy, without the logits of all rows at once.
+"""The end of the masked-LM head: tied decoder, cross-entropy and accuracy, without the logits of all rows at once.
 
-M masked rows, H the hidden width, V the vocabulary. The rows go through in chunks of C: a chunk's logits are one matrix
-product, cross-entropy turns them in place into their own gradient, and two more products make of it the gradients of
-hidden, decoder and bias. So forward already holds all that backward gives out (times the incoming gradient, a scalar),
-and logits are neither kept nor computed twice. In evaluation the gradients are left out.
+M masked rows, H the hidden width, V the vocabulary size. Rows are processed in chunks of C. A chunk's logits are one
+matrix product; cross-entropy replaces them in place by their gradient; two more products compute the gradients of
+hidden, decoder and bias. The forward pass therefore already computes the gradients that the backward pass returns,
+except for a scalar factor, the incoming gradient. Logits are neither stored nor computed twice. In evaluation no
+gradients are computed.
 """
 
 from __future__ import annotations
@@ -16,32 +17,34 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LOGITS_BYTES = 1 << 28  # of a chunk: large enough for full-speed products, small beside the encoder's activations
-ALIGNMENT = 64  # columns of logits, which makes 128 bytes in 16 bits
-CACHED_BYTES = 1 << 20  # of fp32 logits worked on at once on a CPU: they stay in its second-level cache
+LOGITS_BYTES = 1 << 28  # per chunk: large enough for full-speed products, small compared with the encoder's activations
+ALIGNMENT = 64  # columns of logits: 128 bytes in 16 bits
+CACHED_BYTES = 1 << 20  # of fp32 logits processed at once on a CPU, so that they stay in its second-level cache
 
 
 class MaskedLm(NamedTuple):
-    """Sums over the rows that have a label; divide by the global count of masked tokens."""
+    """Sums over the rows that have a label. The caller divides by the global count of masked tokens."""
 
     loss: Tensor  # zero-dimensional, fp32 (fp64 for fp64 input)
-    correct: Tensor  # zero-dimensional, int64: rows whose label is the first of the highest logits; no gradient
+    correct: (
+        Tensor  # zero-dimensional, int64: rows whose label has the highest logit, the first of equal ones; no gradient
+    )
 
 
 class CrossEntropy(NamedTuple):
-    """What differs between backends in the chunked head."""
+    """The parts of the chunked head that differ between backends."""
 
-    # (scores_CV, bias_V, labels_C, with_gradient) -> loss_C, correct_C, where the logits are scores + bias; with a
-    # gradient, the scores hold it afterwards
+    # (scores_CV, bias_V, labels_C, with_gradient) -> loss_C, correct_C, where the logits are scores + bias. With
+    # `with_gradient`, the logits' gradient replaces the scores in place.
     of_scores: Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor]]
-    # (gradient, factor) -> gradient * factor, where the zero-dimensional factor is not first rounded to bf16
+    # (gradient, factor) -> gradient * factor, without rounding the zero-dimensional factor to bf16 first
     scaled: Callable[[Tensor, Tensor], Tensor]
 
 
 def plain_masked_lm(hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: Tensor) -> MaskedLm:
-    """Cross-entropy of `hidden_MH @ decoder_VH.T + bias_V` against int64 `labels_M`; a negative label is left out.
+    """Return the cross-entropy of `hidden_MH @ decoder_VH.T + bias_V` and int64 `labels_M`, ignoring negative labels.
 
-    The statement, in plain autograd over all logits, that the chunked head is compared with.
+    This form, plain autograd over all logits, is the reference for the chunked head.
     """
     logits_MV = F.linear(hidden_MH, decoder_VH, bias_V)
     wide_MV = logits_MV.to(torch.promote_types(logits_MV.dtype, torch.float32))
@@ -50,16 +53,16 @@ def plain_masked_lm(hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, label
 
 
 def masked_lm(hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: Tensor) -> MaskedLm:
-    """As `plain_masked_lm`, in chunks.
+    """Compute `plain_masked_lm` in chunks.
 
-    Hidden, decoder and bias share a dtype, to which `hidden_MH @ decoder_VH.T` and the logits' gradients are rounded;
-    products accumulate, the bias is added, and the loss is computed, in fp32.
+    Hidden, decoder and bias share a dtype, to which `hidden_MH @ decoder_VH.T` and the logits' gradients are rounded.
+    Products are accumulated, the bias is added, and the loss is computed in fp32.
     """
     return chunked(hidden_MH, decoder_VH, bias_V, labels_M, PLAIN)
 
 
 def gather_rows(hidden_TH: Tensor, rows_M: Tensor) -> Tensor:
-    """`hidden_TH[rows_M]` for rows that are all different, as masked positions are: its gradient is a plain copy."""
+    """Return `hidden_TH[rows_M]` for distinct rows, as masked positions are; the gradient is then a plain copy."""
     gathered: Tensor = _GatherRows.apply(hidden_TH, rows_M)  # type: ignore[no-untyped-call]  # torch's own has no types
     return gathered
 
@@ -67,14 +70,14 @@ def gather_rows(hidden_TH: Tensor, rows_M: Tensor) -> Tensor:
 def chunked(
     hidden_MH: Tensor, decoder_VH: Tensor, bias_V: Tensor, labels_M: Tensor, cross_entropy: CrossEntropy
 ) -> MaskedLm:
-    """`masked_lm` by a given cross-entropy."""
+    """Compute `masked_lm` with a given cross-entropy."""
     inputs = (hidden_MH, decoder_VH, bias_V)
     with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     return MaskedLm(*_ChunkedHead.apply(*inputs, labels_M, cross_entropy, with_gradient))  # type: ignore[no-untyped-call]
 
 
 def cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    """`CrossEntropy.of_scores` in plain torch, fp32 inside; on a CPU a few rows at a time, which stay in its cache."""
+    """Implement `CrossEntropy.of_scores` in plain torch and fp32; on a CPU a few rows at a time, to fit its cache."""
     rows, vocabulary = scores_CV.shape
     at_once = max(CACHED_BYTES // (4 * vocabulary), 1) if scores_CV.device.type == "cpu" else max(rows, 1)
     chunks = zip(torch.split(scores_CV, at_once), torch.split(labels_C, at_once), strict=True)
@@ -84,7 +87,7 @@ def cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_grad
 
 
 def scaled(gradient: Tensor, factor: Tensor) -> Tensor:
-    """`CrossEntropy.scaled` in plain torch."""
+    """Implement `CrossEntropy.scaled` in plain torch."""
     if factor.device.type == "cpu":
         return gradient * factor.item()
     return (gradient.to(torch.promote_types(gradient.dtype, factor.dtype)) * factor).to(gradient.dtype)
@@ -98,7 +101,8 @@ def _cross_entropy(scores_CV: Tensor, bias_V: Tensor, labels_C: Tensor, with_gra
     labelled_C, label_C1 = labels_C >= 0, labels_C.clamp(min=0)[:, None]
     own_C, top_C = wide_CV.gather(1, label_C1).squeeze(1), wide_CV.amax(1)
     correct_C = labelled_C & (own_C == top_C)
-    # Of equal logits the first counts. On a CPU argmax takes as long as all the rest: let it see the rows that need it.
+    # Of equal logits the first is the prediction. On a CPU argmax takes as long as all other work together, so it runs
+    # only on the rows that need it.
     some = correct_C.nonzero().squeeze(1) if correct_C.device.type == "cpu" else slice(None)
     correct_C[some] &= wide_CV[some].argmax(1) == labels_C[some]
     weights_CV = wide_CV.softmax(1)
@@ -144,7 +148,7 @@ class _ChunkedHead(torch.autograd.Function):
 
 
 def _product(hidden_CH: Tensor, decoder_VH: Tensor) -> Tensor:
-    """`hidden_CH @ decoder_VH.T`, on a GPU with rows that start at whole cache lines: 30,522 columns do not."""
+    """Return `hidden_CH @ decoder_VH.T`; on a GPU rows are padded to start at cache lines (30,522 columns do not)."""
     vocabulary = decoder_VH.shape[0]
     stride = -(-vocabulary // ALIGNMENT) * ALIGNMENT if hidden_CH.is_cuda else vocabulary
     scores_CV = hidden_CH.new_empty(len(hidden_CH), stride)[:, :vocabulary]
@@ -152,7 +156,7 @@ def _product(hidden_CH: Tensor, decoder_VH: Tensor) -> Tensor:
 
 
 class _Sums:
-    """The decoder's and its bias's gradients, added over chunks: in fp32 once there are several."""
+    """The gradients of the decoder and its bias, summed over chunks, in fp32 when there are several."""
 
     def __init__(self) -> None:
         self.parts: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""The Triton kernels, each in a file named like its plain-torch reference one folder up, with the same signatures."""
+"""The Triton kernels. Each file has the name and the signatures of its plain-torch reference one folder up."""
 
 from pretrain.kernels.fused import add_norm, embedding, gelu, lamb, masked_lm
 

@@ -1,8 +1,9 @@
-"""Bias + dropout + residual + LayerNorm in one pass over memory each way.
+"""Bias + dropout + residual + LayerNorm in one pass over memory, forward and backward.
 
-Forward reads x and residual and writes the result and two fp32 numbers a row. Backward reads the gradient and the same
-two inputs again, and draws the dropout mask again: nothing of width H is stored that autograd would not hold anyway.
-Column sums (bias, weight and shift gradients) are kept a program, in fp32, and added in a fixed order: no atomics.
+The forward kernel reads x and residual and writes the result and two fp32 numbers per row. The backward kernel reads
+the gradient and the same two inputs, and draws the dropout mask again: it stores nothing of width H that autograd
+would not hold anyway. Column sums (bias, weight and shift gradients) are accumulated per program, in fp32, and added
+in a fixed order, without atomics.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
@@ -19,18 +20,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.dropout import Dropout
-from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
-from pretrain.kernels.fused.launch import block_of, walking_programs, walking_registers
+from pretrain.kernels.fused.dropout import GROUP, apply_dropout, keep_bits, launch_arguments
+from pretrain.kernels.fused.launch import block_of, row_loop_programs, row_loop_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
 from pretrain.kernels.philox import LANES
 
 
 @triton.jit
 def _load_hidden(x_ptr, residual_ptr, bias, at, live, bits, lane, scale, DROPOUT: tl.constexpr):
-    """residual + dropout(x + bias) of one row, in fp32."""
+    """Return residual + dropout(x + bias) of one row, in fp32."""
     branch = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
     if DROPOUT:
-        branch = dropped(branch, bits, lane, scale)
+        branch = apply_dropout(branch, bits, lane, scale)
     return tl.load(residual_ptr + at, mask=live, other=0.0).to(tl.float32) + branch
 
 
@@ -41,7 +42,7 @@ def forward_kernel(
     rows, width, epsilon, site, threshold, scale,
     DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program takes one group of rows."""
+    """Each program processes one group of rows."""
     group = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
@@ -69,7 +70,7 @@ def backward_kernel(
     rows, width, site, threshold, scale,
     DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A program walks over groups of rows; `sums` [programs, 3, width] are its bias, weight and shift gradients."""
+    """Each program loops over groups of rows; `sums` [programs, 3, width] are its bias, weight and shift gradients."""
     columns = tl.arange(0, BLOCK)
     inside = columns < width
     bias_sum = tl.zeros([BLOCK], tl.float32)
@@ -95,7 +96,7 @@ def backward_kernel(
             grad_hidden = normalise_backward(grad * weight, normed, inverse, width)
             grad_x = grad_hidden
             if DROPOUT:
-                grad_x = dropped(grad_hidden, bits, lane, scale)
+                grad_x = apply_dropout(grad_hidden, bits, lane, scale)
                 tl.store(grad_x_ptr + at, grad_x, mask=live)
             tl.store(grad_residual_ptr + at, grad_hidden, mask=live)
             bias_sum += grad_x
@@ -114,7 +115,7 @@ def add_norm(
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """As `pretrain.kernels.add_norm.add_norm`, in fp32, bf16 or fp16."""
+    """Compute `pretrain.kernels.add_norm.add_norm`, in fp32, bf16 or fp16."""
     result: Tensor = _AddNorm.apply(x_TH, bias_H, residual_TH, weight_H, shift_H, epsilon, dropout)
     return result
 
@@ -152,10 +153,10 @@ class _AddNorm(torch.autograd.Function):
         rows, width = x_TH.shape
         _, *drop = launch_arguments(ctx.dropout, x_TH)
         block, warps = block_of(width)
-        registers = walking_registers(warps)
-        programs = walking_programs(x_TH.device, triton.cdiv(rows, LANES), warps, registers)
+        registers = row_loop_registers(warps)
+        programs = row_loop_programs(x_TH.device, triton.cdiv(rows, LANES), warps, registers)
         grad_residual_TH = torch.empty_like(residual_TH)
-        # Without dropout the two gradients are one and the same tensor.
+        # Without dropout the two gradients are equal and share one tensor.
         grad_x_TH = torch.empty_like(x_TH) if ctx.dropout is not None else grad_residual_TH
         sums_P3H = torch.empty(programs, 3, width, dtype=torch.float32, device=x_TH.device)
         backward_kernel[(programs,)](

@@ -1,4 +1,4 @@
-"""Philox dropout inside a kernel: `pretrain/kernels/dropout.py` states the same function in plain torch."""
+"""Philox dropout inside a kernel: the Triton form of the function in `pretrain/kernels/dropout.py`."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
 # Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
@@ -19,7 +19,7 @@ _INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, KEY_INCREMENTS)
 
 
 def launch_arguments(dropout: Dropout | None, placeholder: Tensor) -> tuple[Tensor, int, int, float]:
-    """Seed, site, threshold and scale for a kernel; without dropout it looks at none of them."""
+    """Return seed, site, threshold and scale for a kernel; without dropout the kernel uses none of them."""
     if dropout is None:
         return placeholder, 0, 0, 1.0
     return dropout.seed, dropout.site, dropout.threshold, dropout.scale
@@ -27,10 +27,10 @@ def launch_arguments(dropout: Dropout | None, placeholder: Tensor) -> tuple[Tens
 
 @triton.jit
 def keep_bits(seed_ptr, site, group, columns, threshold):
-    """The fate of a group's rows, one word a column: see `keeps`.
+    """Return which elements of a group of rows are kept, as one word per column; `apply_dropout` reads it.
 
-    A word's two numbers of 15 bits are compared with the threshold by one addition, which carries into the bits 15 and
-    31; the four words' carries then share one word, so that the registers are left to the rows.
+    One addition compares the two 15-bit numbers of a Philox word with the threshold: it carries into bit 15 or 31 where
+    a number is at least the threshold. The carries of all four words are packed into one, to save registers.
     """
     c0 = columns.to(tl.uint32)
     w0, w1, w2, w3 = _philox(c0, c0 * 0 + group, c0 * 0 + site, tl.load(seed_ptr))
@@ -44,7 +44,10 @@ def keep_bits(seed_ptr, site, group, columns, threshold):
 
 @triton.jit
 def _philox(c0, c1, c2, seed):
-    """Four words from the counter (c0, c1, c2, 0). A product of 64 bits is one instruction; `tl.philox` takes two."""
+    """Return four words for the counter (c0, c1, c2, 0).
+
+    A 64-bit product is one instruction here; `tl.philox` uses two.
+    """
     k0, k1 = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
     c1, c2, c3 = c1.to(tl.uint32), c2.to(tl.uint32), c0 * 0
     for _ in tl.static_range(_ROUNDS):
@@ -57,7 +60,7 @@ def _philox(c0, c1, c2, seed):
 
 
 @triton.jit
-def dropped(value, bits, lane, scale):
-    """`value` of row `lane` of the group after dropout."""
+def apply_dropout(value, bits, lane, scale):
+    """Return `value`, which belongs to row `lane` of the group, after dropout."""
     place = tl.where(lane < 4, 15, 35) - lane
     return tl.where(bits & (1 << place) != 0, value * scale, 0.0)

@@ -1,8 +1,9 @@
 """The three embeddings, their sum, LayerNorm and dropout in one pass over memory.
 
-Forward writes the result and two fp32 numbers a row. Backward reads the tables again, undoes dropout and LayerNorm, and
-writes one gradient [T, H], from which torch's segment sums make those of the word and position tables. The two token
-types are column sums like the LayerNorm's own gradients: made on the way, in fp32, in a fixed order.
+The forward kernel writes the result and two fp32 numbers per row. The backward kernel reads the tables again, computes
+the gradient through dropout and LayerNorm, and writes one gradient [T, H], from which torch computes those of the word
+and position tables. The gradients of the two token types and of LayerNorm are column sums: computed in the same pass,
+in fp32, in a fixed order.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
@@ -20,15 +21,15 @@ from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.embedding import table_gradient
-from pretrain.kernels.fused.dropout import GROUP, dropped, keep_bits, launch_arguments
-from pretrain.kernels.fused.launch import block_of, walking_programs, walking_registers
+from pretrain.kernels.fused.dropout import GROUP, apply_dropout, keep_bits, launch_arguments
+from pretrain.kernels.fused.launch import block_of, row_loop_programs, row_loop_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
 from pretrain.kernels.philox import LANES
 
 
 @triton.jit
 def _load_row(table_ptr, ids_ptr, row, rows, width, columns, live):
-    """Row `ids[row]` of a table in fp32."""
+    """Return row `ids[row]` of a table in fp32."""
     index = tl.load(ids_ptr + row, mask=row < rows, other=0).to(tl.int64)
     return tl.load(table_ptr + index * width + columns, mask=live, other=0.0).to(tl.float32)
 
@@ -40,7 +41,7 @@ def forward_kernel(
     rows, width, epsilon, site, threshold, scale,
     DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program takes one group of rows."""
+    """Each program processes one group of rows."""
     group = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
@@ -58,7 +59,7 @@ def forward_kernel(
         normed, mean, inverse = normalise(hidden, inside, width, epsilon)
         result = normed * weight + shift
         if DROPOUT:
-            result = dropped(result, bits, lane, scale)
+            result = apply_dropout(result, bits, lane, scale)
         tl.store(result_ptr + row.to(tl.int64) * width + columns, result, mask=live)
         tl.store(statistics_ptr + row, mean, mask=row < rows)
         tl.store(statistics_ptr + rows + row, inverse, mask=row < rows)
@@ -71,7 +72,10 @@ def backward_kernel(
     rows, width, site, threshold, scale,
     DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A program walks over groups; `sums` [programs, 4, width]: weight, shift, token types 0 and 1."""
+    """Each program loops over groups of rows.
+
+    `sums` [programs, 4, width] are its gradients of weight, shift, and token types 0 and 1.
+    """
     columns = tl.arange(0, BLOCK)
     inside = columns < width
     weight_sum = tl.zeros([BLOCK], tl.float32)
@@ -94,10 +98,10 @@ def backward_kernel(
             at = row.to(tl.int64) * width + columns
             grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
             if DROPOUT:
-                grad = dropped(grad, bits, lane, scale)
+                grad = apply_dropout(grad, bits, lane, scale)
             weight_sum += grad * normed
             shift_sum += grad
-            # Read again for each row: the first-level cache serves it, and registers are what bounds this kernel.
+            # Read again for each row: it comes from the first-level cache, and this kernel is bound by registers.
             weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
             grad_hidden = normalise_backward(grad * weight, normed, inverse, width)
             tl.store(grad_hidden_ptr + at, grad_hidden, mask=live)
@@ -123,7 +127,7 @@ def embed(
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """As `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16, for contiguous tables and two token types."""
+    """Compute `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16, for contiguous tables and two token types."""
     ids = (word_ids_T.contiguous(), position_ids_T.contiguous(), token_type_ids_T.contiguous())
     tables = (word_VH, position_PH, token_type_2H)
     result: Tensor = _Embed.apply(*ids, *tables, weight_H, shift_H, epsilon, dropout)
@@ -168,8 +172,8 @@ class _Embed(torch.autograd.Function):
         rows, width = grad_TH.shape
         _, *drop = launch_arguments(ctx.dropout, word_VH)
         block, warps = block_of(width)
-        registers = walking_registers(warps)
-        programs = walking_programs(grad_TH.device, triton.cdiv(rows, LANES), warps, registers)
+        registers = row_loop_registers(warps)
+        programs = row_loop_programs(grad_TH.device, triton.cdiv(rows, LANES), warps, registers)
         grad_hidden_TH = torch.empty(rows, width, dtype=grad_TH.dtype, device=grad_TH.device)
         sums_P4H = torch.empty(programs, 4, width, dtype=torch.float32, device=grad_TH.device)
         backward_kernel[(programs,)](

@@ -1,7 +1,7 @@
-"""Bias + exact GELU: one pass over memory each way; the bias gradient is summed while its summands are in registers.
+"""Bias + exact GELU in one pass over memory, forward and backward; the bias gradient is summed in the same pass.
 
-Forward keeps its input, nothing else; backward computes the derivative again from it. The bias gradient is summed in
-fp32, a program at a time, and the programs' sums are added in a fixed order.
+The forward pass saves only its input, from which the backward pass computes the derivative. Each program sums the bias
+gradient in fp32, and the programs' sums are added in a fixed order.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
@@ -17,9 +17,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pretrain.kernels.fused.launch import walking_programs
+from pretrain.kernels.fused.launch import row_loop_programs
 
-FORWARD_ROWS, BACKWARD_ROWS = 4, 2  # of a tile
+FORWARD_ROWS, BACKWARD_ROWS = 4, 2  # per tile
 TILE_COLUMNS = 1024
 BACKWARD_REGISTERS = 64
 WARPS = 4
@@ -29,14 +29,15 @@ LOG2_INVERSE_SQRT_TAU = tl.constexpr(-1.3257480647361592)
 
 @triton.jit
 def _normal(hidden):
-    """The normal distribution: its integral up to `hidden`, and its density.
+    """Return the normal distribution's integral up to `hidden`, and its density.
 
-    By Abramowitz and Stegun's 26.2.17, within 4e-7 in fp32: half the instructions of the error function, so that memory
-    is what bounds these kernels, and no cancellation below zero. torch's own GELU in fp32 is off by 1.2e-6.
+    Uses Abramowitz and Stegun's 26.2.17, whose error is at most 4e-7 in fp32; the error of torch's own GELU in fp32 is
+    1.2e-6. It takes half the instructions of the error function, so that these kernels are bound by memory, and has no
+    cancellation below zero.
     """
     density = tl.exp2(hidden * hidden * MINUS_HALF_LOG2_E + LOG2_INVERSE_SQRT_TAU)
     root = tl.rsqrt(1.0 + 0.2316419 * tl.abs(hidden))
-    t = root * root  # a reciprocal, in fewer instructions than a division
+    t = root * root  # the reciprocal, in fewer instructions than a division
     series = -0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))
     tail = density * t * (0.319381530 + t * series)
     return tl.where(hidden < 0.0, tail, 1.0 - tail), density
@@ -44,7 +45,7 @@ def _normal(hidden):
 
 @triton.jit
 def _tile(first_row, rows, columns, width, TILE_ROWS: tl.constexpr):
-    """Offsets and mask of a tile of rows and columns."""
+    """Return the offsets and the mask of a tile of rows and columns."""
     row = first_row + tl.arange(0, TILE_ROWS)[:, None]
     return row.to(tl.int64) * width + columns, (row < rows) & (columns < width)
 
@@ -53,7 +54,7 @@ def _tile(first_row, rows, columns, width, TILE_ROWS: tl.constexpr):
 def forward_kernel(
     x_ptr, bias_ptr, result_ptr, rows, width, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr
 ):  # fmt: skip
-    """One program, one tile."""
+    """Each program computes one tile."""
     columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
     at, live = _tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
     bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
@@ -67,7 +68,7 @@ def backward_kernel(
     grad_ptr, x_ptr, bias_ptr, grad_x_ptr, sums_ptr, rows, width,
     TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """A program walks down its columns; `sums` [programs, width] are its bias gradients."""
+    """Each program loops over the rows of its columns; `sums` [programs, width] are its bias gradients."""
     columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
     bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
     total = tl.zeros([TILE_ROWS, TILE_COLUMNS], tl.float32)
@@ -79,12 +80,12 @@ def backward_kernel(
         grad *= integral + hidden * density
         tl.store(grad_x_ptr + at, grad, mask=live)
         total += grad
-    down = tl.sum(total, axis=0)[None, :]
-    tl.store(sums_ptr + tl.program_id(0) * width + columns, down, mask=columns < width)
+    column_sums = tl.sum(total, axis=0)[None, :]
+    tl.store(sums_ptr + tl.program_id(0) * width + columns, column_sums, mask=columns < width)
 
 
 def bias_gelu(x_TI: Tensor, bias_I: Tensor) -> Tensor:
-    """As `pretrain.kernels.gelu.bias_gelu`, in fp32, bf16 or fp16."""
+    """Compute `pretrain.kernels.gelu.bias_gelu`, in fp32, bf16 or fp16."""
     result: Tensor = _BiasGelu.apply(x_TI, bias_I)
     return result
 
@@ -109,7 +110,7 @@ class _BiasGelu(torch.autograd.Function):
         rows, width = x_TI.shape
         columns = min(triton.next_power_of_2(width), TILE_COLUMNS)
         blocks = triton.cdiv(width, columns)
-        programs = walking_programs(x_TI.device, triton.cdiv(rows, BACKWARD_ROWS), WARPS, BACKWARD_REGISTERS, blocks)
+        programs = row_loop_programs(x_TI.device, triton.cdiv(rows, BACKWARD_ROWS), WARPS, BACKWARD_REGISTERS, blocks)
         grad_x_TI = torch.empty_like(x_TI)
         sums_PI = torch.empty(programs, width, dtype=torch.float32, device=x_TI.device)
         backward_kernel[(programs, blocks)](

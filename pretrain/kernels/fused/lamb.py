@@ -1,7 +1,7 @@
-"""LAMB's two phases over flat partitions, one kernel launch each, whatever the number of tensors.
+"""LAMB's two phases over flat partitions. The number of kernel launches does not depend on the number of tensors.
 
-The partition is cut into blocks that lie inside one segment; their table is made once. Squared norms are summed a block
-at a time and then over a segment's blocks in a fixed order: the same every time, without atomics.
+The partition is divided into blocks, each inside one segment; their table is built once. Squared norms are summed
+within a block and then over a segment's blocks in a fixed order: repeatable, without atomics.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"
@@ -22,7 +22,7 @@ SUM_BLOCK = 256
 
 @triton.jit
 def _block(blocks_ptr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr):
-    """This program's segment, offsets and mask."""
+    """Return this program's segment, offsets and mask."""
     entry = blocks_ptr + tl.program_id(0) * 3
     first, last = tl.load(entry + 1), tl.load(entry + 2)
     if ALIGNED:
@@ -42,7 +42,10 @@ def moments_kernel(
     average_share, square_share, first_correction, second_correction, epsilon, weight_decay,
     ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One block: new moments, and `squares` [blocks, 2]. The shares are 1 - beta, which fp32 cannot subtract itself."""
+    """Each program updates one block's moments and writes its `squares` [blocks, 2].
+
+    The shares are 1 - beta, computed by the caller because the subtraction is inexact in fp32.
+    """
     _, at, live = _block(blocks_ptr, ALIGNED, BLOCK)
     gradient = tl.load(gradient_ptr + at, mask=live, other=0.0).to(tl.float32)
     master = tl.load(master_ptr + at, mask=live, other=0.0)
@@ -60,7 +63,7 @@ def moments_kernel(
 
 @triton.jit
 def sum_kernel(squares_B2_ptr, ends_ptr, squares_S2_ptr, SUM_BLOCK: tl.constexpr):
-    """One of the two squares of one segment, over its blocks."""
+    """Each program sums one of a segment's two squares over the segment's blocks."""
     segment, which = tl.program_id(0), tl.program_id(1)
     last = tl.load(ends_ptr + segment + 1)
     total = tl.zeros([SUM_BLOCK], tl.float32)
@@ -76,7 +79,7 @@ def update_kernel(
     learning_rate, first_correction, second_correction, epsilon, weight_decay,
     ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One block: new weights."""
+    """Each program updates the weights of one block."""
     segment, at, live = _block(blocks_ptr, ALIGNED, BLOCK)
     master = tl.load(master_ptr + at, mask=live, other=0.0)
     average = tl.load(average_ptr + at, mask=live, other=0.0)
@@ -86,7 +89,7 @@ def update_kernel(
 
 
 def moments(state: LambState, gradient: Tensor, segments: Segments, step: LambStep) -> Tensor:
-    """As `pretrain.kernels.lamb.moments`."""
+    """Compute `pretrain.kernels.lamb.moments`."""
     blocks = len(segments.blocks.bounds)
     squares_B2 = torch.empty(blocks, 2, dtype=torch.float32, device=gradient.device)
     squares_S2 = torch.empty(len(segments), 2, dtype=torch.float32, device=gradient.device)
@@ -100,7 +103,7 @@ def moments(state: LambState, gradient: Tensor, segments: Segments, step: LambSt
 
 
 def update(state: LambState, ratio_S: Tensor, segments: Segments, step: LambStep) -> None:
-    """As `pretrain.kernels.lamb.update`."""
+    """Compute `pretrain.kernels.lamb.update`."""
     update_kernel[(len(segments.blocks.bounds),)](
         state.master, state.exp_avg, state.exp_avg_sq, ratio_S, segments.blocks.bounds,
         step.learning_rate, *step.corrections, step.epsilon, step.weight_decay,

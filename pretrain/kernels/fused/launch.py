@@ -1,4 +1,4 @@
-"""How kernels are laid over a device: by shapes alone, so that sums are repeatable."""
+"""Launch geometry of the kernels. It depends on device and shapes only, so that sums are repeatable."""
 
 # mypy: disable-error-code="import-untyped, import-not-found"
 # Triton ships no types.
@@ -8,32 +8,32 @@ from __future__ import annotations
 import torch
 import triton
 
-ELEMENTS_PER_THREAD = 16  # fewer warps a row: most of a reduction's instructions are spent once a warp
-MOST_WARPS = 16
-WALK_REGISTERS = 168  # of a kernel that walks over rows and keeps column sums in its registers
+ELEMENTS_PER_THREAD = 16  # many, for few warps per row: most instructions of a reduction are executed once per warp
+MAX_WARPS = 16
+ROW_LOOP_REGISTERS = 168  # per thread of a kernel that loops over rows and keeps column sums in registers
 REGISTERS_PER_SM = 65_536
-PROGRAMS_INTERPRETED = 3  # so that the interpreter too sees programs that take several turns, and none
+INTERPRETED_PROGRAMS = 3  # few, so that tests in the interpreter also cover programs with several units of work
 
 
 def block_of(width: int) -> tuple[int, int]:
-    """A block that holds a row of `width`, and the number of warps for it."""
+    """Return the size of a block that holds a row of `width`, and its number of warps."""
     block = triton.next_power_of_2(width)
-    return block, min(max(block // (32 * ELEMENTS_PER_THREAD), 1), MOST_WARPS)
+    return block, min(max(block // (32 * ELEMENTS_PER_THREAD), 1), MAX_WARPS)
 
 
-def walking_registers(warps: int) -> int:
-    """Registers a thread that a walking kernel may use: fewer for the many threads of a very wide row."""
-    return min(WALK_REGISTERS, REGISTERS_PER_SM // (32 * warps))
+def row_loop_registers(warps: int) -> int:
+    """Return the registers per thread of a kernel that loops over rows; a very wide row has more threads with fewer."""
+    return min(ROW_LOOP_REGISTERS, REGISTERS_PER_SM // (32 * warps))
 
 
-def walking_programs(device: torch.device, turns: int, warps: int, registers: int, beside: int = 1) -> int:
-    """Programs that share `turns` units of work: as many as fit on the device, `beside` columns of them side by side.
+def row_loop_programs(device: torch.device, work_units: int, warps: int, registers: int, column_blocks: int = 1) -> int:
+    """Return the number of programs, per column block, that share `work_units`: the number that fits on the device.
 
-    Each sums its own share, and the partial sums are added in their order. Their number shows in the rounding, so it
-    depends on nothing but the device and the shapes.
+    Each program sums its own share, and the partial sums are added in order. The number of programs affects the
+    rounding, so it depends on the device and the shapes only.
     """
     if device.type != "cuda":
-        return min(turns, PROGRAMS_INTERPRETED)
+        return min(work_units, INTERPRETED_PROGRAMS)
     resident = REGISTERS_PER_SM // (32 * warps * registers)
     resident *= torch.cuda.get_device_properties(device).multi_processor_count
-    return min(turns, max(resident // beside, 1))
+    return min(work_units, max(resident // column_blocks, 1))

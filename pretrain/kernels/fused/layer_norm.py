@@ -1,4 +1,4 @@
-"""LayerNorm of a row that lies in registers; columns beyond its width hold zeros."""
+"""LayerNorm of a row in registers; columns beyond its width hold zeros."""
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"
 # Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
@@ -11,7 +11,10 @@ import triton.language as tl
 
 @triton.jit
 def normalise(hidden, inside, width, epsilon):
-    """The row with mean 0 and variance 1, its mean, and its inverse standard deviation. Two passes: no cancellation."""
+    """Return the row scaled to mean 0 and variance 1, its mean, and its inverse standard deviation.
+
+    Computes the variance from centred values, to avoid cancellation.
+    """
     mean = tl.sum(hidden) / width
     centred = tl.where(inside, hidden - mean, 0.0)
     inverse = tl.rsqrt(tl.sum(centred * centred) / width + epsilon)
@@ -20,5 +23,5 @@ def normalise(hidden, inside, width, epsilon):
 
 @triton.jit
 def normalise_backward(grad, normed, inverse, width):
-    """The gradient of a row from that of its normalised self."""
+    """Return the gradient of a row from the gradient of its normalised form."""
     return (grad - tl.sum(grad) / width - normed * (tl.sum(grad * normed) / width)) * inverse

@@ -1,6 +1,6 @@
-"""The tests in `fused/` need Triton's kernels to run: on a GPU, or in a process where Triton interprets from the start.
+"""The tests in `fused/` run on a GPU, or in a process that starts with Triton's interpreter enabled.
 
-`test_interpreted.py` runs them so; elsewhere they are not collected.
+`test_interpreted.py` starts such a process; in any other they are not collected.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Compiles every kernel for an H100 on any machine, and prints what the compiler made of it, as one JSON object.
+"""Compile every kernel for an H100 on any machine, and print the compiler's figures as one JSON object.
 
     python -m tests.pretrain.kernels.hopper
 
-The operations are called as in training, but a launch only compiles: no GPU is needed, and nothing is computed. What
-the interpreter cannot notice shows here: code that Triton's compiler refuses, registers spilled to memory, and loads
-that move less than 16 bytes a thread.
+The operations are called as in training, but a launch only compiles: no GPU is needed, and nothing is computed. This
+finds what the interpreter cannot: code that Triton's compiler rejects, registers spilled to memory, and loads of less
+than 16 bytes per thread.
 """
 
 # mypy: disable-error-code="import-untyped, import-not-found"
@@ -34,7 +34,7 @@ compiled: dict[str, Any] = {}
 
 
 class AbsentGpu:
-    """As much of a driver as compiling asks for."""
+    """The part of a driver that compilation needs."""
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", 90, 32)
@@ -47,7 +47,7 @@ class AbsentGpu:
 
 
 def compile_only() -> None:
-    """From here on a launch compiles, and notes what came of it."""
+    """Make every later launch compile its kernel and record it in `compiled`."""
     driver.set_active(AbsentGpu())
     run = JITFunction.run
 
@@ -62,7 +62,7 @@ def compile_only() -> None:
 
 
 def launch_everything() -> None:
-    """Each operation, forward and backward, with its shapes and dtypes in training."""
+    """Call each operation, forward and backward, with the shapes and dtypes of training."""
 
     def weights(*shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.bfloat16, requires_grad=True)
@@ -89,7 +89,7 @@ def launch_everything() -> None:
 
 
 def figures(kernel: Any) -> dict[str, int]:
-    """Registers a thread, bytes spilled, and the widest load in bytes."""
+    """Return registers per thread, bytes spilled, and the widest load in bytes."""
     ptx: str = kernel.asm["ptx"]
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as source:
         source.write(ptx)

@@ -11,9 +11,9 @@ from tests.pretrain.kernels.near import (
     DEVICE,
     assert_near,
     assert_same_gradients,
+    leaf_copies,
     random_gradient,
     random_tensors,
-    twins,
 )
 
 
@@ -35,28 +35,30 @@ def row_by_row(qkv_T3AD: Tensor, lengths: list[int]) -> Tensor:
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     seed=st.integers(0, 2**31),
 )
-def test_each_row_attends_to_itself(lengths: list[int], heads: int, width: int, dtype: torch.dtype, seed: int) -> None:
+def test_each_row_attends_to_itself_only(
+    lengths: list[int], heads: int, width: int, dtype: torch.dtype, seed: int
+) -> None:
     (qkv,) = random_tensors([(sum(lengths), 3, heads, width)], dtype, seed)
-    (twin,) = twins([qkv])
-    actual, expected = attend_plain(qkv, layout_of(lengths)), row_by_row(twin, lengths)
+    (copy,) = leaf_copies([qkv])
+    actual, expected = attend_plain(qkv, layout_of(lengths)), row_by_row(copy, lengths)
     assert_near(actual, expected, dtype)
     gradient = random_gradient(expected, seed)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
-    if dtype is torch.float32:  # in bf16 the weights are rounded on the way, and near a uniform softmax it shows
-        assert_same_gradients([qkv], [twin], dtype)
+    if dtype is torch.float32:  # in bf16 the attention weights are rounded, which is visible near a uniform softmax
+        assert_same_gradients([qkv], [copy], dtype)
 
 
-def test_gradients_are_the_differential_quotients() -> None:
+def test_gradients_match_finite_differences() -> None:
     qkv = torch.randn(6, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     layout = RowLayout(torch.tensor([0, 2, 6], dtype=torch.int32), 6, 4)
     dropout = Dropout(0.4, torch.tensor(11), 3)
     assert torch.autograd.gradcheck(lambda some: attend_plain(some, layout, dropout), (qkv,))
 
 
-def test_dropout_is_that_of_the_weights() -> None:
+def test_dropout_applies_to_the_attention_weights() -> None:
     dropout = Dropout(0.5, torch.tensor(11), 3)
     qkv = torch.zeros(4, 3, 1, 2)
-    qkv[:, 2] = torch.eye(4)[:, None, :2] * 8  # uniform weights of a quarter
+    qkv[:, 2] = torch.eye(4)[:, None, :2] * 8  # uniform attention weights of 1/4
     kept = keep_mask(dropout, 4, 4, torch.float32) * dropout.scale / 4
     mixed = attend(qkv, RowLayout(torch.tensor([0, 4], dtype=torch.int32), 4, 4), dropout)
     torch.testing.assert_close(mixed, (kept @ qkv[:, 2, 0])[:, None])

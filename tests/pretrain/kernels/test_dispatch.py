@@ -18,23 +18,23 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     choose_kernels.cache_clear()
 
 
-def test_a_cpu_takes_the_references_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_cpu_uses_references_and_logs_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         kernels = choose_kernels("cpu")
         assert choose_kernels("cpu") is kernels
     assert kernels.name == "reference"
     assert kernels.add_norm is add_norm.add_norm
     assert kernels.attend is attention.attend_plain
-    assert [record.message for record in caplog.records] == ["kernels: reference, since the device is cpu"]
+    assert [record.message for record in caplog.records] == ["kernels: reference, because the device is cpu"]
 
 
-def test_a_gpu_takes_triton() -> None:
+def test_gpu_uses_triton() -> None:
     pytest.importorskip("triton")
     assert choose_kernels("cuda").name == "triton"
     assert choose_kernels("cuda", "reference").name == "reference"
 
 
-def test_a_gpu_without_triton_is_slower_and_says_so(
+def test_gpu_without_triton_uses_references_and_warns(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -42,6 +42,6 @@ def test_a_gpu_without_triton_is_slower_and_says_so(
     assert "triton is not installed" in caplog.text
 
 
-def test_triton_asked_for_where_it_cannot_run() -> None:
+def test_requesting_triton_without_a_gpu_raises() -> None:
     with pytest.raises(UserError, match="Triton kernels cannot run"):
         choose_kernels("cpu", "triton")

@@ -20,7 +20,7 @@ def dropout_of(probability: float, seed: int = 5, site: int = 0) -> Dropout:
 @pytest.mark.parametrize(
     ("counter", "key", "rounds", "words"),
     [
-        # The known answers that the paper's authors publish with their library, Random123.
+        # Known answers that the paper's authors publish with their library, Random123.
         ((0, 0, 0, 0), (0, 0), 7, (0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48)),
         ((0, 0, 0, 0), (0, 0), 10, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
         ((FULL,) * 4, (FULL, FULL), 10, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
@@ -32,7 +32,7 @@ def dropout_of(probability: float, seed: int = 5, site: int = 0) -> Dropout:
         ),
     ],
 )
-def test_philox_gives_the_published_answers(
+def test_philox_matches_published_answers(
     counter: tuple[int, ...], key: tuple[int, int], rounds: int, words: tuple[int, ...]
 ) -> None:
     low, high = (torch.tensor(word) for word in key)
@@ -49,7 +49,7 @@ def test_philox_gives_the_published_answers(
     site=st.integers(0, 2**20),
     dtype=st.sampled_from(DTYPES),
 )
-def test_the_cpus_loop_draws_the_same_mask_as_plain_torch(
+def test_cpu_loop_matches_plain_torch(
     rows: int, columns: int, probability: float, seed: int, site: int, dtype: torch.dtype
 ) -> None:
     dropout = dropout_of(probability, seed, site)
@@ -60,13 +60,13 @@ def test_the_cpus_loop_draws_the_same_mask_as_plain_torch(
     assert torch.equal(mask, plain)
 
 
-def test_a_mask_is_a_function_of_row_and_column_alone() -> None:
+def test_mask_depends_on_row_and_column_only() -> None:
     large = keep_mask(dropout_of(0.3), 50, 33)
     assert torch.equal(keep_mask(dropout_of(0.3), 13, 20), large[:13, :20])
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
-def test_the_share_that_is_dropped(probability: float) -> None:
+def test_dropped_share_matches_probability(probability: float) -> None:
     rows = columns = 1000
     kept = keep_mask(dropout_of(probability), rows, columns).double()
     deviation = math.sqrt(probability * (1 - probability))
@@ -76,18 +76,18 @@ def test_the_share_that_is_dropped(probability: float) -> None:
 
 
 @pytest.mark.parametrize("other", [dropout_of(0.5, seed=6), dropout_of(0.5, site=1), dropout_of(0.5, seed=5 + 2**40)])
-def test_other_seeds_and_sites_draw_independent_masks(other: Dropout) -> None:
+def test_different_seeds_and_sites_draw_independent_masks(other: Dropout) -> None:
     first, second = (keep_mask(dropout, 500, 500).double() - 0.5 for dropout in (dropout_of(0.5), other))
     assert abs((first * second).mean()) < 4 * 0.25 / 500
 
 
 @pytest.mark.parametrize("shift", [(1, 0), (4, 0), (8, 0), (0, 1)])
-def test_neighbours_are_independent(shift: tuple[int, int]) -> None:
+def test_neighbouring_elements_are_independent(shift: tuple[int, int]) -> None:
     kept = keep_mask(dropout_of(0.5), 512, 512).double() - 0.5
     assert abs((kept * kept.roll(shift, (0, 1))).mean()) < 4 * 0.25 / 512
 
 
-def test_what_is_kept_is_scaled_by_the_inverse_of_the_share_that_is() -> None:
+def test_kept_elements_are_scaled_by_the_inverse_kept_share() -> None:
     dropout = dropout_of(0.1)
     assert abs(dropout.threshold / 2**15 - 0.1) <= 2**-16
     assert dropout.scale == 1 / (1 - dropout.threshold / 2**15)
@@ -96,12 +96,12 @@ def test_what_is_kept_is_scaled_by_the_inverse_of_the_share_that_is() -> None:
     assert torch.equal(result, 3 + keep_mask(dropout, 64, 64, torch.float64) * dropout.scale)
 
 
-def test_nothing_is_dropped_at_zero() -> None:
+def test_probability_zero_drops_nothing() -> None:
     assert keep_mask(dropout_of(0.0), 16, 16).all()
     assert dropout_of(0.0).scale == 1.0
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, math.nan])
-def test_a_probability_lies_below_one(probability: float) -> None:
+def test_invalid_probability_raises(probability: float) -> None:
     with pytest.raises(ValueError, match="probability"):
         _ = dropout_of(probability).threshold

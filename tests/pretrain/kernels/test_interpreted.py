@@ -15,24 +15,24 @@ FUSED = Path(__file__).parent / "fused"
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
-    pytest.mark.skipif(torch.cuda.is_available(), reason="the tests in fused/ run on the GPU itself"),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="the tests in fused/ run on the GPU"),
 ]
 
 
-def test_fused_kernels_in_tritons_interpreter() -> None:
+def test_fused_kernels_in_the_interpreter() -> None:
     run_interpreted("not slow")
 
 
 @pytest.mark.slow
-def test_trainings_in_tritons_interpreter() -> None:
+def test_training_in_the_interpreter() -> None:
     run_interpreted("slow")
 
 
 def run_interpreted(selection: str) -> None:
-    """In a process of its own: Triton interprets only what was imported after it was told to."""
+    """Run the tests in a separate process: Triton reads TRITON_INTERPRET when a kernel's module is imported."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", selection, str(FUSED)]
     command.append(f"--hypothesis-profile={settings.get_current_profile_name()}")
-    # One thread: on tensors as small as these, several would only wait for each other.
+    # One thread: on tensors this small, several would only wait for each other.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -20,7 +20,7 @@ def new_state(flat: Tensor) -> LambState:
 
 
 def textbook(weights: list[Tensor], gradients: list[list[Tensor]]) -> list[Tensor]:
-    """Algorithm 2 of the paper, a tensor at a time."""
+    """Return the weights after algorithm 2 of the paper, one tensor at a time."""
     first = [torch.zeros_like(weight) for weight in weights]
     second = [torch.zeros_like(weight) for weight in weights]
     for number, some in enumerate(gradients, start=1):
@@ -38,22 +38,24 @@ def flat_gradients(steps: int) -> list[Tensor]:
     return [torch.randn(20, dtype=torch.float64, generator=generator) for _ in range(steps)]
 
 
-def start() -> Tensor:
+def initial_weights() -> Tensor:
     return torch.randn(20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def test_as_the_paper_says_it() -> None:
-    segments, state = Segments(OFFSETS, CPU), new_state(start())
+def test_matches_the_papers_algorithm() -> None:
+    segments, state = Segments(OFFSETS, CPU), new_state(initial_weights())
     for number, gradient in enumerate(flat_gradients(4), start=1):
         squares = moments(state, gradient, segments, step_number(number))
         update(state, trust_ratio(squares), segments, step_number(number))
-    expected = textbook(list(torch.split(start(), SIZES)), [list(torch.split(g, SIZES)) for g in flat_gradients(4)])
+    expected = textbook(
+        list(torch.split(initial_weights(), SIZES)), [list(torch.split(g, SIZES)) for g in flat_gradients(4)]
+    )
     torch.testing.assert_close(state.master, torch.cat(expected))
 
 
-def test_partitions_that_cut_through_a_tensor_give_the_whole_tensors_step() -> None:
-    """Two ranks, cut at 10, inside the third tensor: they add its squares."""
-    whole, parts = new_state(start()), [new_state(start()[:10]), new_state(start()[10:])]
+def test_partitioned_tensor_takes_the_same_step_as_the_complete_tensor() -> None:
+    """Two ranks split the parameters at 10, inside the third tensor, and add its squares."""
+    whole, parts = new_state(initial_weights()), [new_state(initial_weights()[:10]), new_state(initial_weights()[10:])]
     cuts = [Segments([0, 6, 7, 10], CPU), Segments([0, 5, 10], CPU)]
     tensors = [[0, 1, 2], [2, 3]]
     for number, gradient in enumerate(flat_gradients(3), start=1):
@@ -67,11 +69,11 @@ def test_partitions_that_cut_through_a_tensor_give_the_whole_tensors_step() -> N
     torch.testing.assert_close(torch.cat([part.master for part in parts]), whole.master)
 
 
-def test_the_ratio_is_one_where_a_norm_is_zero() -> None:
+def test_trust_ratio_is_one_where_a_norm_is_zero() -> None:
     assert trust_ratio(torch.tensor([[0.0, 4.0], [9.0, 0.0], [9.0, 4.0]])).tolist() == [1.0, 1.0, 1.5]
 
 
-def test_blocks_cover_a_partition_and_never_cross_a_segments_end() -> None:
+def test_blocks_cover_the_partition_without_crossing_segments() -> None:
     offsets = [0, 3, 3, 3 + 2 * BLOCK, 4 + 2 * BLOCK, 4 + 3 * BLOCK + 7]
     blocks = Segments(offsets, CPU).blocks
     assert blocks.bounds.tolist() == [
@@ -85,7 +87,7 @@ def test_blocks_cover_a_partition_and_never_cross_a_segments_end() -> None:
     assert blocks.ends.tolist() == [0, 1, 1, 3, 4, 6]
 
 
-def test_offsets_ascend() -> None:
+def test_descending_offsets_raise() -> None:
     for offsets in ([1, 2], [0, 5, 4]):
         with pytest.raises(ValueError, match="ascend"):
             Segments(offsets, CPU)

@@ -12,13 +12,13 @@ from tests.pretrain.kernels.near import (
     DEVICE,
     assert_near,
     assert_same_gradients,
+    leaf_copies,
     random_gradient,
     random_tensors,
-    starred,
-    twins,
+    untyped,
 )
 
-add_norm, reference = starred(fused.add_norm), starred(plain.add_norm)
+add_norm, reference = untyped(fused.add_norm), untyped(plain.add_norm)
 
 
 def inputs_of(rows: int, width: int, dtype: torch.dtype, seed: int = 3) -> list[Tensor]:
@@ -36,11 +36,11 @@ def inputs_of(rows: int, width: int, dtype: torch.dtype, seed: int = 3) -> list[
     probability=st.sampled_from([None, 0.1, 0.5]),
     seed=st.integers(0, 2**31),
 )
-def test_as_the_reference_in_fp64(
+def test_matches_the_fp64_reference(
     rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
 ) -> None:
     inputs = inputs_of(rows, width, dtype, seed)
-    expected_inputs = twins(inputs)
+    expected_inputs = leaf_copies(inputs)
     dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
     actual, expected = add_norm(*inputs, 1e-5, dropout), reference(*expected_inputs, 1e-5, dropout)
     assert actual.dtype == dtype
@@ -50,14 +50,14 @@ def test_as_the_reference_in_fp64(
     assert_same_gradients(inputs, expected_inputs, dtype)
 
 
-def test_the_mask_is_the_references_to_the_bit() -> None:
+def test_mask_equals_the_reference_mask() -> None:
     x, *others = inputs_of(21, 37, torch.float32)
     dropout = Dropout(0.4, torch.tensor(2**62 + 12345, device=DEVICE), 9)
     (grad_x,) = torch.autograd.grad(add_norm(x, *others, 1e-5, dropout).square().sum(), [x])
     assert torch.equal(grad_x != 0, keep_mask(dropout, 21, 37))
 
 
-def test_it_repeats_to_the_bit() -> None:
+def test_results_are_bitwise_repeatable() -> None:
     dropout = Dropout(0.4, torch.tensor(1, device=DEVICE), 9)
     runs = []
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_it_repeats_to_the_bit() -> None:
         assert torch.equal(first, second)
 
 
-def test_a_seed_changed_before_backward_is_noticed() -> None:
+def test_changing_the_seed_before_backward_raises() -> None:
     seed = torch.tensor(1, device=DEVICE)
     result = add_norm(*inputs_of(8, 4, torch.float32), 1e-12, Dropout(0.4, seed, 9))
     seed.fill_(2)
@@ -76,7 +76,7 @@ def test_a_seed_changed_before_backward_is_noticed() -> None:
         result.sum().backward()
 
 
-def test_rows_that_are_not_contiguous() -> None:
+def test_non_contiguous_rows() -> None:
     inputs = inputs_of(9, 12, torch.float32)
     strided = [inputs[0][:, ::2], inputs[1][::2].contiguous(), inputs[2].t().contiguous().t()[:, ::2]]
     others = [tensor[::2].contiguous() for tensor in inputs[3:]]

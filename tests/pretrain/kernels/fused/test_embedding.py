@@ -10,13 +10,13 @@ from tests.pretrain.kernels.near import (
     DEVICE,
     assert_near,
     assert_same_gradients,
+    leaf_copies,
     random_gradient,
     random_tensors,
-    starred,
-    twins,
+    untyped,
 )
 
-embed, reference = starred(fused.embed), starred(embedding.embed)
+embed, reference = untyped(fused.embed), untyped(embedding.embed)
 WORDS, POSITIONS = 11, 5
 
 
@@ -31,11 +31,11 @@ WORDS, POSITIONS = 11, 5
     probability=st.sampled_from([None, 0.1, 0.5]),
     seed=st.integers(0, 2**31),
 )
-def test_as_the_reference_in_fp64(
+def test_matches_the_fp64_reference(
     rows: int, width: int, dtype: torch.dtype, ids: torch.dtype, probability: float | None, seed: int
 ) -> None:
     tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width), (width,), (width,)], dtype, seed)
-    expected_tables = twins(tables)
+    expected_tables = leaf_copies(tables)
     generator = torch.Generator().manual_seed(seed)
     places = [torch.randint(size, (rows,), generator=generator).to(DEVICE, ids) for size in (WORDS, POSITIONS, 2)]
     dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
@@ -47,7 +47,7 @@ def test_as_the_reference_in_fp64(
     assert_same_gradients(tables, expected_tables, dtype)
 
 
-def test_the_mask_is_the_references_to_the_bit() -> None:
+def test_mask_equals_the_reference_mask() -> None:
     rows, width = 21, 37
     tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width)], torch.float32, 1)
     ids = torch.zeros(rows, dtype=torch.int64, device=DEVICE)

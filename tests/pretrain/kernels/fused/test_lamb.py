@@ -18,7 +18,7 @@ from tests.pretrain.kernels.near import DEVICE, assert_near
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     seed=st.integers(0, 2**31),
 )
-def test_as_the_reference_in_fp64(sizes: list[int], dtype: torch.dtype, seed: int) -> None:
+def test_matches_the_fp64_reference(sizes: list[int], dtype: torch.dtype, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     offsets = torch.tensor([0, *sizes]).cumsum(0).tolist()
     segments = Segments(offsets, DEVICE)

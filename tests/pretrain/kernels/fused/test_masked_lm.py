@@ -8,9 +8,9 @@ from pretrain.kernels import masked_lm as chunks
 from pretrain.kernels.fused import masked_lm as module
 from pretrain.kernels.fused.masked_lm import cross_entropy
 from pretrain.kernels.masked_lm import cross_entropy as plain_cross_entropy
-from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, random_tensors, starred, twins
+from tests.pretrain.kernels.near import DEVICE, assert_near, assert_same_gradients, leaf_copies, random_tensors, untyped
 
-masked_lm, plain_masked_lm = starred(module.masked_lm), starred(chunks.plain_masked_lm)
+masked_lm, plain_masked_lm = untyped(module.masked_lm), untyped(chunks.plain_masked_lm)
 
 
 @settings(max_examples=12, deadline=None)
@@ -25,19 +25,19 @@ masked_lm, plain_masked_lm = starred(module.masked_lm), starred(chunks.plain_mas
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
     seed=st.integers(0, 2**31),
 )
-def test_as_autograd_over_all_logits_in_fp64(
+def test_matches_fp64_autograd_over_all_logits(
     rows: int, width: int, vocabulary: int, block: int, chunk: int, dtype: torch.dtype, seed: int
 ) -> None:
     inputs = random_tensors([(rows, width), (vocabulary, width), (vocabulary,)], dtype, seed)
     labels = torch.randint(-1, vocabulary, (rows,), generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-    expected_inputs = twins(inputs)
+    expected_inputs = leaf_copies(inputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROW_BLOCK", block)
         patch.setattr(chunks, "LOGITS_BYTES", chunk * vocabulary * dtype.itemsize)
         actual = masked_lm(*inputs, labels)
     expected = plain_masked_lm(*expected_inputs, labels)
     assert_near(actual.loss, expected.loss, dtype)
-    if dtype is torch.float32:  # rounding makes ties
+    if dtype is torch.float32:  # rounding to 16 bits produces ties
         assert actual.correct == expected.correct
     for result in (actual, expected):
         (0.37 * result.loss).backward()
@@ -45,8 +45,8 @@ def test_as_autograd_over_all_logits_in_fp64(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_further_apart_than_they_are_long(dtype: torch.dtype) -> None:
-    """What lies between them, here NaN, has no influence."""
+def test_row_stride_can_exceed_row_length(dtype: torch.dtype) -> None:
+    """The gaps between rows, here NaN, have no influence."""
     rows, vocabulary, stride = 6, 50, 64
     apart = torch.full((rows, stride), torch.nan, dtype=dtype, device=DEVICE)
     scores, bias = random_tensors([(rows, vocabulary), (vocabulary,)], dtype, 3)
@@ -60,7 +60,7 @@ def test_rows_further_apart_than_they_are_long(dtype: torch.dtype) -> None:
     assert_near(apart[:, :vocabulary], plain, dtype)
 
 
-def test_of_equal_logits_the_first_counts() -> None:
+def test_first_of_equal_logits_is_the_prediction() -> None:
     scores = torch.zeros(5, 40, device=DEVICE)
     scores[4, 20] = 1.0
     labels = torch.tensor([0, 1, 39, -1, 20], device=DEVICE)
@@ -68,14 +68,14 @@ def test_of_equal_logits_the_first_counts() -> None:
     assert correct.tolist() == [True, False, False, False, True]
 
 
-def test_without_gradient_the_logits_stay() -> None:
+def test_logits_are_unchanged_without_gradient() -> None:
     scores, bias = (tensor.detach() for tensor in random_tensors([(4, 40), (40,)], torch.float32, 3))
     before = scores.clone()
     cross_entropy(scores, bias, torch.arange(4, device=DEVICE), False)
     assert torch.equal(scores, before)
 
 
-def test_huge_logits_do_not_overflow() -> None:
+def test_large_logits_do_not_overflow() -> None:
     scores = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], device=DEVICE)
     loss, correct = cross_entropy(scores, torch.zeros(2, device=DEVICE), torch.tensor([0, 0], device=DEVICE), True)
     assert loss.tolist() == [0.0, 2e4]

@@ -1,4 +1,4 @@
-"""What only a GPU can show: flash attention, no waiting for the device, offsets beyond 2**31, a captured graph."""
+"""Tests that need a GPU: flash attention, no synchronisation with the host, offsets beyond 2**31, a captured graph."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.pretrain.kernels.near import (
     DEVICE,
     assert_near,
     assert_same_gradients,
+    leaf_copies,
     random_gradient,
     random_tensors,
-    twins,
 )
 from tests.pretrain.kernels.test_attention import layout_of, row_by_row
 
@@ -30,13 +30,13 @@ ROWS, WIDTH, WORDS = 256, 64, 1000
 
 
 @pytest.fixture
-def no_waiting() -> Iterator[Callable[[str], None]]:
+def sync_debug_mode() -> Iterator[Callable[[str], None]]:
     yield torch.cuda.set_sync_debug_mode
     torch.cuda.set_sync_debug_mode("default")
 
 
 def encoder(kernels: Kernels, weights: list[Tensor], ids: Tensor, layout: RowLayout, seed: Tensor) -> Tensor:
-    """Every operation of a forward pass, once; the loss sum."""
+    """Run every operation of a forward pass once; return the loss sum."""
     word, square, decoder, vector, bias = weights
     hidden = kernels.embed(
         ids, ids % 7, ids % 2, word, word[:7], word[:2], vector, vector, 1e-12, Dropout(0.1, seed, 0)
@@ -56,20 +56,20 @@ def encoder_inputs() -> tuple[list[Tensor], Tensor, RowLayout, Tensor]:
     return random_tensors(shapes, torch.bfloat16, 2), ids, layout, torch.tensor(5, device=DEVICE)
 
 
-def test_nothing_waits_for_the_gpu(no_waiting: Callable[[str], None]) -> None:
+def test_operations_do_not_synchronise(sync_debug_mode: Callable[[str], None]) -> None:
     kernels = choose_kernels("cuda", "triton")
     weights, ids, layout, seed = encoder_inputs()
     state = LambState(*(torch.rand(5000, device=DEVICE) for _ in range(3)))
     segments, step = Segments([0, 10, 5000], DEVICE), LambStep(1, 0.01, 0.9, 0.999, 1e-6, 0.01)
-    for mode in ("default", "error"):  # the first pass compiles
-        no_waiting(mode)
+    for mode in ("default", "error"):  # the first run compiles
+        sync_debug_mode(mode)
         encoder(kernels, weights, ids, layout, seed).backward()  # type: ignore[no-untyped-call]
         seed.fill_(6)
         squares = kernels.lamb_moments(state, state.master, segments, step)
         kernels.lamb_update(state, trust_ratio(squares), segments, step)
 
 
-def test_a_captured_graph_takes_each_replays_seed() -> None:
+def test_captured_graph_uses_the_seed_of_each_replay() -> None:
     seed = torch.tensor(5, device=DEVICE)
     graph = torch.cuda.CUDAGraph()
     ones = torch.ones(ROWS, WIDTH, device=DEVICE)
@@ -87,7 +87,7 @@ def test_a_captured_graph_takes_each_replays_seed() -> None:
     assert not torch.equal(results[0], results[1])
 
 
-def test_offsets_beyond_32_bits() -> None:
+def test_offsets_beyond_31_bits() -> None:
     width = 1024
     rows = (1 << 31) // width + 8
     free, _ = torch.cuda.mem_get_info()
@@ -110,21 +110,21 @@ def test_offsets_beyond_32_bits() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_flash_attention_as_plain(dtype: torch.dtype) -> None:
+def test_flash_attention_matches_plain_attention(dtype: torch.dtype) -> None:
     lengths = [128, 1, 77, 128]
     (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], dtype, 5)
-    (twin,) = twins([qkv])
-    actual, expected = attention.attend(qkv, layout_of(lengths)), row_by_row(twin, lengths)
+    (copy,) = leaf_copies([qkv])
+    actual, expected = attention.attend(qkv, layout_of(lengths)), row_by_row(copy, lengths)
     assert_near(actual, expected, dtype)
     gradient = random_gradient(expected, 5)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
-    assert_same_gradients([qkv], [twin], dtype)
+    assert_same_gradients([qkv], [copy], dtype)
 
 
-def test_flash_attention_drops_the_share_it_is_given_and_repeats_with_the_seed() -> None:
+def test_flash_attention_dropout_share_and_repeatability() -> None:
     layout = layout_of([512] * 4)
     qkv = torch.zeros(2048, 3, 4, 64, dtype=torch.bfloat16, device=DEVICE)
-    qkv[:, 2] = 1.0  # each result is then the kept share of 512 uniform weights, scaled
+    qkv[:, 2] = 1.0  # each result is then the scaled kept share of 512 uniform attention weights
     dropout = Dropout(0.1, torch.tensor(11, device=DEVICE), 3)
     results = []
     for _ in range(2):

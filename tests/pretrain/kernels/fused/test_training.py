@@ -1,6 +1,6 @@
-"""BERT trained with the kernels and with their references, dropout on: the same losses.
+"""BERT trained with the kernels and with their references, with dropout, has the same losses.
 
-The masks agree to the bit, so that nothing but rounding tells the two apart.
+The masks are bitwise equal, so that the two differ by rounding only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.pretrain.batches import random_batch
 from tests.pretrain.kernels.near import DEVICE
 
 ON_GPU = DEVICE.type == "cuda"
-# Flash attention draws a mask of its own.
+# No attention dropout on a GPU: flash attention draws its own mask.
 SIZES: dict[str, Any] = {
     "hidden_size": 256 if ON_GPU else 16,
     "num_hidden_layers": 4 if ON_GPU else 1,
@@ -31,7 +31,7 @@ VOCABULARY = 1000 if ON_GPU else 50
 
 
 def losses(backend: Backend, dtype: torch.dtype, steps: int) -> list[float]:
-    """Of AdamW's steps on fp32 masters, as in training; the same batch over and over."""
+    """Return the losses of AdamW steps on fp32 master weights, as in training, always on the same batch."""
     torch.manual_seed(0)
     model = BertForPreTraining(ModelConfig.model_validate(SIZES), VOCABULARY).to(DEVICE)
     model.bert.backend = backend
@@ -60,7 +60,7 @@ def losses(backend: Backend, dtype: torch.dtype, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("steps", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-3)])
-def test_the_same_losses_with_kernels_and_without(dtype: torch.dtype, tolerance: float, steps: int) -> None:
+def test_losses_match_between_kernels_and_references(dtype: torch.dtype, tolerance: float, steps: int) -> None:
     fused, plain = losses("triton", dtype, steps), losses("reference", dtype, steps)
     assert fused == pytest.approx(plain, rel=tolerance)
     assert plain[-1] < plain[0]
