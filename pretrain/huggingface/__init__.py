@@ -1,4 +1,4 @@
-"""Models to and from Hugging Face, and loading any pretrained model."""
+"""Conversion to and from Hugging Face, model cards, and loading of pretrained models."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Weights and configuration to and from Hugging Face's `BertForPreTraining`, name by name and exactly.
+"""Exact conversion of weights and configuration to and from Hugging Face's `BertForPreTraining`.
 
-A pre-LayerNorm model is their `MegatronBertForPreTraining`. Only names are mapped, queries, keys and values joined or
-cut; no arithmetic, so there and back is the identity.
+A pre-LayerNorm model becomes a `MegatronBertForPreTraining`. Weights are renamed, and queries, keys and values are
+concatenated or split; there is no arithmetic, so a round trip is the identity.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.schema import ModelConfig
 from pretrain.model import TOKEN_TYPES
 
-# Ours: theirs.
+# Our name: Hugging Face's name.
 WEIGHTS = {
     "bert.embeddings.word.weight": "bert.embeddings.word_embeddings.weight",
     "bert.embeddings.position.weight": "bert.embeddings.position_embeddings.weight",
@@ -34,7 +34,7 @@ LAYER_MODULES = {
     "feed_in": "intermediate.dense",
     "feed_out": "output.dense",
 }
-# By ModelConfig.norm: outside the layers, and in each.
+# By ModelConfig.norm: outside the layers, and in each layer.
 NORM_MODULES = {
     "post": {"bert.embeddings.norm": "bert.embeddings.LayerNorm"},
     "pre": {"bert.norm": "bert.encoder.ln"},
@@ -45,18 +45,18 @@ LAYER_NORM_MODULES = {
 }
 MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
 QKV = ("query", "key", "value")
-OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # what a model may lack that goes on from an encoder
+OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # parts that a source model can lack
 
-# Second names of tied weights on their side: where a file has them, they must be what they are tied to.
+# Hugging Face's second names of tied weights: where a file contains them, they must equal the weights they are tied to.
 TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
-WITHOUT_WEIGHTS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}  # constants in older files
+CONSTANTS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}  # not weights; in older files
 
-# Fields of their configuration that ours takes over by the same name.
+# Configuration fields with the same name in both.
 SHARED_FIELDS = [name for name in ModelConfig.model_fields if name not in ("decoder_bias_init", "norm")]
-# What our model is; a configuration that says otherwise is another model.
+# Fixed properties of our model; a configuration with other values describes another model.
 FIXED_FIELDS = {
     "hidden_act": "gelu",
     "type_vocab_size": TOKEN_TYPES,
@@ -72,7 +72,7 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     _check_tied(state)
     names = _names_of(state)
     theirs = {name for sources in names.values() for name in sources}
-    for name in sorted(theirs ^ (state.keys() - TIED.keys() - WITHOUT_WEIGHTS)):
+    for name in sorted(theirs ^ (state.keys() - TIED.keys() - CONSTANTS)):
         cause = f"`{name}` is missing" if name in theirs else f"`{name}` is no weight of BERT for pretraining"
         raise UserError(cause, fix="give the weights of a BertForPreTraining")
     ours = {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
@@ -80,12 +80,12 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Any of their models with BERT's encoder as our state dict, the tied decoder's weight left out.
+    """Return our state dict, without the tied decoder's weight, of any Hugging Face model with BERT's encoder.
 
-    Their names may lack the `bert.` prefix, or be as old as `gamma` and `beta`. Pooler, masked-LM head and
-    next-sentence head come along where they are whole, other heads never. `UserError` when the encoder is not whole.
+    Names can lack the `bert.` prefix, or use the old `gamma` and `beta`. Pooler, masked-LM head and next-sentence head
+    are included where they are complete; other heads are ignored. Raises `UserError` when the encoder is incomplete.
     """
-    state = {_modern(name): weight for name, weight in state.items()}
+    state = {_current_name(name): weight for name, weight in state.items()}
     state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
     names = _names_of(state)
     for part in OPTIONAL_PARTS:
@@ -102,9 +102,9 @@ def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict as theirs, each tied weight once, as their files have it; the tensors share ours' memory.
+    """Return our state dict as Hugging Face's, with each tied weight once, as in their files.
 
-    `OPTIONAL_PARTS` that are not there are not there in theirs.
+    The tensors share memory with ours. `OPTIONAL_PARTS` that are missing in ours are missing in the result.
     """
     layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
     theirs: dict[str, Tensor] = {}
@@ -115,10 +115,10 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
-    """Their configuration as our recipe's section and the vocabulary's size; `UserError` where ours cannot be that."""
+    """Return our recipe's model section and the vocabulary size; raises `UserError` for another architecture."""
     for name, value in FIXED_FIELDS.items():
         if fields.get(name, value) != value:
-            cause = f"the configuration has {name} = {fields[name]!r}, this BERT is {value!r}"
+            cause = f"the configuration has {name} = {fields[name]!r}; only {value!r} is supported"
             raise UserError(cause, fix="give a model of the published architecture")
     missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
     if missing:
@@ -132,7 +132,7 @@ def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, in
 
 
 def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
-    """The content of their config.json."""
+    """Return the content of Hugging Face's config.json."""
     return {
         "architectures": ["BertForPreTraining" if config.norm == "post" else "MegatronBertForPreTraining"],
         "model_type": next(name for name, norm in MODEL_TYPES.items() if norm == config.norm),
@@ -144,13 +144,13 @@ def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: in
 
 
 def _names_of(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """`_names` of the model that their state dict is of."""
+    """Return `_names` of the model to which a Hugging Face state dict belongs."""
     layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
     return _names(layers, "pre" if "bert.encoder.ln.weight" in state else "post")
 
 
 def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
-    """Our name of each weight, and theirs of its parts, in order; the tied decoder's weight is left out."""
+    """Return our name of each weight, without the tied decoder's, and Hugging Face's names of its parts, in order."""
     modules = {ours: [theirs] for ours, theirs in (MODULES | NORM_MODULES[norm]).items()}
     layer_modules = LAYER_MODULES | LAYER_NORM_MODULES[norm]
     for layer in range(layers):
@@ -163,8 +163,8 @@ def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
     return names
 
 
-def _modern(name: str) -> str:
-    """A name of a bare encoder, or of the first releases, as it is in a BertForPreTraining of today."""
+def _current_name(name: str) -> str:
+    """Return the current BertForPreTraining name of a weight of a bare encoder or of the first releases."""
     if name.startswith(("embeddings.", "encoder.", "pooler.")):
         name = f"bert.{name}"
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
@@ -174,6 +174,6 @@ def _check_tied(state: Mapping[str, Tensor]) -> None:
     for name, original in TIED.items():
         if name in state and original in state and not torch.equal(state[name], state[original]):
             raise UserError(
-                f"`{name}` is not `{original}`: the decoder is not tied",
+                f"`{name}` differs from `{original}`: the decoder is not tied",
                 fix="give a model whose decoder shares the embeddings' weight, as published",
             )

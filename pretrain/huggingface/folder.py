@@ -1,8 +1,8 @@
-"""Hugging Face folders: BERT's configuration, weights and vocabulary, written and read.
+"""Reading and writing of Hugging Face folders: BERT's configuration, weights and vocabulary.
 
     config.json  model.safetensors  vocab.txt  tokenizer.json  tokenizer_config.json
 
-Weights are read from safetensors alone: the older `pytorch_model.bin` is a pickle, which can run any code.
+Weights are read from safetensors only: the older `pytorch_model.bin` is a pickle, which can run arbitrary code.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def write_hugging_face(
     head: Mapping[str, Tensor] | None = None,
     **fields: object,
 ) -> None:
-    """Write our fp32 `weights` as their folder, which exists already.
+    """Write our fp32 `weights` in Hugging Face's form into `folder`, which must exist.
 
-    A task's `head` is written by the names it has; `fields` are added to config.json.
+    The weights of a task's `head` keep their names; `fields` are added to config.json.
     """
     both = to_hugging_face(weights) | dict(head or {})
     theirs = {name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}
@@ -58,9 +58,9 @@ def write_hugging_face(
 
 
 def read_hugging_face(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, Tensor]]:
-    """Configuration, vocabulary and our names of the fp32 weights, of any model that has BERT's encoder.
+    """Read configuration, vocabulary and fp32 weights, by our names, of any model that has BERT's encoder.
 
-    Heads may be missing; those of tasks are passed over. `UserError` says what of it cannot be used.
+    Pretraining heads can be missing; task heads are skipped. Raises `UserError` when the folder cannot be used.
     """
     try:
         config, size = from_hugging_face_config(_read_json(folder / CONFIG))
@@ -71,16 +71,16 @@ def read_hugging_face(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, 
     rows = len(weights["bert.embeddings.word.weight"])
     if not len(vocabulary) == size == rows:
         cause = f"the vocabulary has {len(vocabulary)} word pieces, config.json {size}, the weights {rows}"
-        raise UserError(cause, place=str(folder), fix="give a folder whose tokenizer is that of its model")
+        raise UserError(cause, place=str(folder), fix="give a folder whose tokenizer belongs to its model")
     return config, vocabulary, weights
 
 
 @torch.no_grad()
 def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) -> float:
-    """The largest absolute difference between transformers' outputs of `folder` and the model's own, on real rows.
+    """Return the largest absolute difference between the outputs of transformers on `folder` and of `model`.
 
-    Over all hidden states, word scores and next-sentence scores, computed in double precision: what remains is a
-    difference of the models, not of the order in which floats are added.
+    Compares all hidden states, word scores and next-sentence scores on `batch`. Computes in double precision, so that
+    the result shows a difference of the models and not of the order of floating-point additions.
     """
     import transformers
 
@@ -102,7 +102,7 @@ def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) ->
 
 
 def padded(batch: Batch) -> dict[str, Tensor]:
-    """The batch as transformers takes it: input_ids, token_type_ids and attention_mask, [B, L] each."""
+    """Return the batch in transformers' form: input_ids, token_type_ids and attention_mask, [B, L] each."""
     lengths = batch.offsets.diff().tolist()
     columns = {"input_ids": batch.input_ids, "token_type_ids": batch.token_type_ids}
     columns |= {"attention_mask": torch.ones_like(batch.input_ids)}
@@ -134,7 +134,7 @@ def _tokenizer_config(vocabulary: Vocabulary, max_length: int) -> dict[str, Any]
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Of one file, or of the several that a large model is cut into."""
+    """Read the weights from one file, or from the several files of a large model."""
     paths = sorted(folder.glob("model*.safetensors"))
     if not paths:
         fix = "save the model with `save_pretrained(folder)`, which writes safetensors"
@@ -144,12 +144,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         try:
             weights |= load_file(path)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"cannot read: {error}", place=str(path), fix="fetch the file again") from error
+            raise UserError(f"cannot read: {error}", place=str(path), fix="download the file again") from error
     return {name: weight.float() if weight.is_floating_point() else weight for name, weight in weights.items()}
 
 
 def _read_vocabulary(folder: Path) -> Vocabulary:
-    """From vocab.txt, or from tokenizer.json where that is all there is."""
+    """Read vocab.txt, or tokenizer.json if there is no vocab.txt."""
     tokenizer = _read_json(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else {}
     normalizer = tokenizer.get("normalizer") or {}
     settings = _read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
@@ -160,7 +160,7 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
     model = tokenizer.get("model", {})
     pieces = tuple(sorted(model.get("vocab", {}), key=lambda piece: int(model["vocab"][piece])))
     if model.get("type") != "WordPiece" or not set(SPECIAL_TOKENS) <= set(pieces):
-        fix = "give a folder with BERT's vocab.txt, or a tokenizer.json of the WordPiece kind"
+        fix = "give a folder with BERT's vocab.txt, or a tokenizer.json with a WordPiece model"
         raise UserError("no WordPiece vocabulary", place=str(folder), fix=fix)
     return Vocabulary(pieces, lowercase, strip_accents)
 
@@ -172,9 +172,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         fix = "give a folder in Hugging Face's form, or a run"
         raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
     except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=str(path), fix="fetch the file again") from error
+        raise UserError(f"not JSON: {error}", place=str(path), fix="download the file again") from error
     if not isinstance(content, dict):
-        raise UserError("not a JSON object", place=str(path), fix="fetch the file again")
+        raise UserError("not a JSON object", place=str(path), fix="download the file again")
     return content
 
 

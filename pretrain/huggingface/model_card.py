@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a pretrained model was made from and how, how good it is, and what it is not for."""
+"""MODEL_CARD.md: the data, training, evaluation and limits of a pretrained model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pretrain.telemetry import draw_curves, read_metrics
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 TABLE_ROWS = 20
-ORIGIN = "_name_or_path"  # Hugging Face's field for where a model came from; an import writes it
+ORIGIN = "_name_or_path"  # Hugging Face's field for a model's origin; an import writes it
 
-FRONT = """\
+HEADER = """\
 ---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -39,24 +39,24 @@ pipeline("fill-mask", model="FOLDER")("The capital of France is [MASK].")
 LIMITS = """\
 ## Limits
 
-- It has read the text above and nothing else, in `{language}`: that text's topics, time and prejudices are the model's.
-- Rows had at most {length} tokens, so position vectors beyond {length} of {positions} are as they were at the start.
-- It encodes and fills in masks; it does not write text, and what it fills in is likely, not true.
-- It has not been checked for any use. Fine-tune it and evaluate it on your own task before you rely on it.
+- The model was trained only on the text above, in `{language}`, and reflects that text's topics, period and biases.
+- Rows had at most {length} tokens, so of {positions} position vectors those beyond {length} were not trained.
+- The model encodes text and fills in masks; it does not generate text. What it fills in is likely, but may be false.
+- The model has not been evaluated for any application. Fine-tune and evaluate it on your own task before you use it.
 """
 
 
 def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest, state: TrainingState) -> None:
-    """Write MODEL_CARD.md into `folder`, and curves.png beside it where matplotlib is installed."""
+    """Write MODEL_CARD.md into `folder`, and curves.png if matplotlib is installed."""
     records = [record for record in read_metrics(run) if record["step"] <= state.step]
     parts = [
-        FRONT.format(language=recipe.data.language, name=recipe.name),
+        HEADER.format(language=recipe.data.language, name=recipe.name),
         _data(recipe, manifest),
         _training(recipe, manifest, state),
         _evaluation(records),
         _curves(folder, recipe.name, records),
         _limits(recipe, manifest),
-        "## Recipe\n\n```toml\n" + resolved_toml(_public(recipe)) + "```\n",
+        "## Recipe\n\n```toml\n" + resolved_toml(_without_machine(recipe)) + "```\n",
     ]
     (folder / CARD).write_text("\n".join(part for part in parts if part), encoding="utf-8")
 
@@ -89,16 +89,18 @@ def _training(recipe: Recipe, manifest: Manifest, state: TrainingState) -> str:
         {
             "model": f"{model.num_hidden_layers} layers × {model.hidden_size}, {model.num_attention_heads} heads, "
             f"{parameters:,} parameters",
-            "steps": f"{state.step:,}, of {train.global_batch_size:,} rows each",
-            "read": f"{state.samples:,} rows, {state.tokens:,} tokens",
+            "steps": f"{state.step:,}, with {train.global_batch_size:,} rows each",
+            "trained on": f"{state.samples:,} rows, {state.tokens:,} tokens",
             "time": f"{state.time_s / 3600:,.2f} h on {state.world_size} rank(s), {train.precision}",
-            "started from": f"`{_origin(Path(train.initialise_from))}`" if train.initialise_from else "random weights",
+            "initialised from": f"`{_origin(Path(train.initialise_from))}`"
+            if train.initialise_from
+            else "random weights",
         },
     )
 
 
 def _origin(place: Path) -> str:
-    """The name of what an import has copied to `place`, or the folder's own; it may be gone since."""
+    """Return the origin recorded by an import into `place`, or the folder's name if there is none or it was deleted."""
     try:
         return str(json.loads((place / "config.json").read_bytes())[ORIGIN])
     except (OSError, ValueError, KeyError):
@@ -111,13 +113,12 @@ def _evaluation(records: Sequence[dict[str, Any]]) -> str:
         return "## Evaluation\n\nNo held-out evaluation was recorded up to this checkpoint.\n"
     last = valid[-1]
     lines = {
-        "masked-LM loss": f"{last['valid_mlm_loss']:.4f} nats; knowing only the tokens' frequencies: "
-        f"{last['valid_unigram_loss']:.4f}",
+        "masked-LM loss": f"{last['valid_mlm_loss']:.4f} nats; unigram baseline: {last['valid_unigram_loss']:.4f}",
         "masked-LM accuracy": f"{last['valid_mlm_accuracy']:.3f}",
     }
     if last.get("valid_nsp_accuracy") is not None:
         lines["next-sentence accuracy"] = f"{last['valid_nsp_accuracy']:.3f}; chance: 0.5"
-    lines["on"] = f"{last['valid_rows']:,} rows, {last['valid_masked_tokens']:,} masked tokens"
+    lines["evaluated on"] = f"{last['valid_rows']:,} rows, {last['valid_masked_tokens']:,} masked tokens"
     return _list(f"Evaluation on held-out documents, after step {last['step']:,}", lines)
 
 
@@ -146,8 +147,8 @@ def _limits(recipe: Recipe, manifest: Manifest) -> str:
     )
 
 
-def _public(recipe: Recipe) -> Recipe:
-    """Without the machine that it ran on: folders and cluster settings are no part of the model."""
+def _without_machine(recipe: Recipe) -> Recipe:
+    """Return the recipe without folders and cluster settings, which describe the machine and not the model."""
     corpora = [
         corpus.model_copy(update={"paths": [Path(path).name for path in corpus.paths]})
         for corpus in recipe.data.corpora

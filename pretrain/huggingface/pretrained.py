@@ -1,6 +1,6 @@
-"""A pretrained model to go on from: of a run, of one of its checkpoints, or of a Hugging Face folder.
+"""Loading of a pretrained model from a run, one of its checkpoints, or a Hugging Face folder.
 
-Export, filling, transfer and the start of another pretraining all take it from here.
+Export, mask filling, transfer and the initialisation of another pretraining use it.
 """
 
 from __future__ import annotations
@@ -23,49 +23,50 @@ from pretrain.huggingface.conversion import OPTIONAL_PARTS
 from pretrain.huggingface.folder import CONFIG, read_hugging_face
 from pretrain.model import BertForPreTraining
 
-# What of the configuration is of training alone and may differ from one pretraining to the next.
+# Configuration fields that affect training only and can differ between two pretrainings.
 FREE_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights by our names, fp32, and what they are for. Heads that the source lacks are not among the weights."""
+    """A model's fp32 weights by our names, its configuration and vocabulary. Heads missing in the source are absent."""
 
     place: Path
     config: ModelConfig
     vocabulary: Vocabulary
     weights: dict[str, Tensor]
-    step: int | None = None  # of a run: after how many steps
+    step: int | None = None  # the checkpoint's step; None for a Hugging Face folder
 
     @property
     def missing_parts(self) -> list[str]:
-        """Which of pooler, masked-LM head and next-sentence head the source lacks."""
+        """The names of those of pooler, masked-LM head and next-sentence head that the source lacks."""
         return [part for part in OPTIONAL_PARTS if not any(name.startswith(part) for name in self.weights)]
 
     @property
     def objective(self) -> Objective:
-        """`none` for a model without a next-sentence head, as masked words alone leave it."""
+        """`none` for a model without a next-sentence head, else `nsp`."""
         return "none" if "next_sentence" in self.missing_parts else "nsp"
 
     def model(self, objective: Objective = "nsp", seed: int = 0) -> BertForPreTraining:
-        """The whole model for an objective; what the source lacks of it is drawn at random from `seed`."""
+        """Return the complete model for an objective; parts missing in the source are initialised from `seed`."""
         seed_everything(seed)
         model = BertForPreTraining(self.config, len(self.vocabulary), objective)
         _load(model, self.weights)
         return model
 
     def with_dropout(self, probability: float | None) -> Pretrained:
-        """The same with this dropout everywhere; with None as it is."""
+        """Return a copy with this probability for every dropout; with None, return it unchanged."""
         if probability is None:
             return self
         dropout = {"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability}
         return replace(self, config=self.config.model_copy(update=dropout))
 
     def initialise(self, model: BertForPreTraining, config: ModelConfig, vocabulary: Vocabulary) -> None:
-        """Give `model`, of `config` and `vocabulary`, these weights; heads that are missing stay as they are.
+        """Copy these weights into `model`, which has `config` and `vocabulary`; missing heads keep their values.
 
-        `vocabulary` begins with this one's word pieces; the vector of each that it adds starts as the mean of those
-        that the word was cut into before. `UserError` when shape or vocabulary do not fit.
+        `vocabulary` must begin with this model's word pieces. The vector of an added piece is initialised to the mean
+        of the pieces into which this model's vocabulary splits it. Raises `UserError` when shape or vocabulary do not
+        match.
         """
         self._check_shape(config)
         self._check_vocabulary(vocabulary)
@@ -73,21 +74,21 @@ class Pretrained:
 
     def _check_shape(self, config: ModelConfig) -> None:
         for name in ModelConfig.model_fields.keys() - FREE_FIELDS:
-            mine, wanted = getattr(self.config, name), getattr(config, name)
-            if mine != wanted:
-                cause = f"model.{name} is {wanted}, but the weights to start from have {mine}"
+            mine, requested = getattr(self.config, name), getattr(config, name)
+            if mine != requested:
+                cause = f"model.{name} is {requested}, but the weights to initialise from have {mine}"
                 raise UserError(cause, place=str(self.place), fix=f"set model.{name}={mine}")
 
     def _check_vocabulary(self, vocabulary: Vocabulary) -> None:
         pieces, fix = self.vocabulary.pieces, "prepare the data set with this model's vocabulary: data.vocabulary.file"
         if vocabulary.lowercase != self.vocabulary.lowercase:
-            cause = "of the data set and of the weights to start from, one is lower-cased and one is cased"
+            cause = "one of the data set and the weights to initialise from is lower-cased, the other cased"
             raise UserError(cause, place=str(self.place), fix=fix)
         if vocabulary.strip_accents != self.vocabulary.strip_accents:
-            cause = "of the data set and of the weights to start from, one has accents stripped and one has not"
+            cause = "only one of the data set and the weights to initialise from has accents stripped"
             raise UserError(cause, place=str(self.place), fix=fix)
         if vocabulary.pieces[: len(pieces)] != pieces:
-            cause = "the data set's vocabulary does not begin with that of the weights to start from"
+            cause = "the data set's vocabulary does not begin with the vocabulary of the weights to initialise from"
             raise UserError(cause, place=str(self.place), fix=fix)
 
     def _with_new_pieces(self, name: str, weight: Tensor, vocabulary: Vocabulary) -> Tensor:
@@ -102,7 +103,7 @@ class Pretrained:
 def load_pretrained(place: Path) -> Pretrained:
     """Read a run (its newest valid checkpoint), a checkpoint's folder, or a Hugging Face folder.
 
-    Raises `UserError` when it is none of these, or a run whose data set, and with it the vocabulary, is gone.
+    Raises `UserError` when it is none of these, or a run whose data set, which holds the vocabulary, is missing.
     """
     if (place / CONFIG).is_file():
         return Pretrained(place, *read_hugging_face(place))
@@ -118,12 +119,12 @@ def load_pretrained(place: Path) -> Pretrained:
 
 
 def run_of(place: Path) -> Path:
-    """The run's folder, where `place` is that or one of its checkpoints."""
+    """Return the folder of the run; `place` is that folder or one of its checkpoints."""
     return place.absolute().parent.parent if place.absolute().parent.name == CHECKPOINTS else place
 
 
 def recipe_of(run: Path) -> Recipe:
-    """The recipe in a run's folder; `UserError` when it is not one."""
+    """Return the recipe in a run's folder; raises `UserError` when the folder is not a run."""
     if not (run / RECIPE).is_file():
         fix = "give the folder of a run, one of its checkpoints, or a folder with Hugging Face's config.json"
         raise UserError("no pretrained model", place=str(run), fix=fix)
@@ -131,17 +132,21 @@ def recipe_of(run: Path) -> Recipe:
 
 
 def dataset_of(run: Path, recipe: Recipe) -> Dataset:
-    """The run's data set, in a folder or at a URL; `UserError` says when it is gone."""
+    """Open the run's data set, in a folder or at a URL; raises `UserError` when it is missing."""
     try:
         return open_dataset(recipe.data.dataset, recipe.train)
     except UserError as error:
-        cause = f"its data set, which holds the vocabulary, is gone: {recipe.data.dataset}: {error.cause}"
+        cause = f"cannot open its data set, which holds the vocabulary: {recipe.data.dataset}: {error.cause}"
         fix = f"put it back, or make it again: `bertrain prepare {run}`"
         raise UserError(cause, place=str(run), fix=fix) from error
 
 
 def _load(model: BertForPreTraining, weights: dict[str, Tensor]) -> None:
-    """A head that the model has not, for another objective, is left out; one that the weights have not stays."""
+    """Load `weights` into `model`.
+
+    Heads that the model lacks, because of another objective, are ignored. Heads that the weights lack keep their
+    values.
+    """
     report = model.load_state_dict(weights, strict=False)
     fresh = [name for name in report.missing_keys if name != "masked_lm.decoder.weight"]
     assert all(name.startswith(OPTIONAL_PARTS) for name in (*fresh, *report.unexpected_keys)), report

@@ -1,6 +1,6 @@
-"""A micro-batch: ragged rows, one behind another, with their offsets. Nothing is padded.
+"""A micro-batch: ragged rows, concatenated, with their offsets. Nothing is padded.
 
-B rows · T tokens of all rows together · M masked positions of all rows together
+B rows · T tokens of all rows · M masked positions of all rows
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NO_LABEL = -100  # the next-sentence label of a row without loss: torch's own `ignore_index`
+NO_LABEL = -100  # the next-sentence label of a row without loss: torch's default `ignore_index`
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows that one rank takes through the model at once."""
+    """The rows that one rank runs through the model at once."""
 
     input_ids: Tensor  # int64 [T], masks already applied
     token_type_ids: Tensor  # int64 [T], 0 in segment A, 1 in segment B
     position_ids: Tensor  # int64 [T], from 0 in each row
     offsets: Tensor  # int32 [B+1], cumulative lengths: row b is [offsets[b], offsets[b+1]) of the T axis
-    max_length: int  # tokens of the longest row; a host number, so that no kernel has to wait for it
+    max_length: int  # tokens of the longest row; a host number, so that reading it does not wait for a GPU
     masked_positions: Tensor  # int64 [M], indices into the T axis
     masked_ids: Tensor  # int64 [M], the original tokens there
     next_sentence_label: Tensor  # int64 [B]
@@ -30,7 +30,7 @@ class Batch:
         return len(self.next_sentence_label)
 
     def to(self, device: torch.device) -> Batch:
-        """This batch on `device`. To a GPU it goes through pinned memory, without waiting for the copy."""
+        """Return this batch on `device`. The copy to a GPU is asynchronous, through pinned memory."""
         if device.type == self.input_ids.device.type:
             return self
 
@@ -51,9 +51,9 @@ class Batch:
 
 
 def filler_batch(cls_id: int, sep_id: int) -> Batch:
-    """One row `[CLS] [SEP]` without loss, for a rank whose share of a micro-step is empty.
+    """Return one row `[CLS] [SEP]` without loss, for a rank whose share of a micro-step is empty.
 
-    It takes part in every collective of the forward and backward pass, and adds zero to each sum.
+    The rank takes part in every collective of the forward and backward pass, and adds zero to each sum.
     """
     return Batch(
         input_ids=torch.tensor([cls_id, sep_id]),

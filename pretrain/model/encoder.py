@@ -1,16 +1,16 @@
 """BERT's encoder (Devlin et al. 2019), as published: post-LayerNorm, exact GELU.
 
 With `norm = "pre"` each sub-layer's input is normalised instead of the residual sum, as in Megatron's BERT (Shoeybi et
-al. 2020, section 5.3, figure 7): deep models then train that otherwise diverge. The LayerNorm of the embeddings makes
-way for one after the last layer, so that both forms have the same number of weights.
+al. 2020, section 5.3, figure 7): deep models that otherwise diverge then train. A LayerNorm after the last layer
+replaces the LayerNorm of the embeddings, so both forms have the same number of weights.
 
-    T  tokens of all rows, one row behind another      H  hidden_size
+    T  tokens of all rows, concatenated                H  hidden_size
     B  rows                                            F  intermediate_size
     R  tokens whose output is read                     D  width of a head, H / A
     A  num_attention_heads
 
-Rows are ragged: nothing is padded. What is not a matrix product is an operation of `pretrain/kernels`; modules hold its
-weights, under the names that checkpoints know.
+Rows are ragged: nothing is padded. Every operation except matrix products is in `pretrain/kernels`; modules hold the
+weights, under the names used in checkpoints.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from pretrain.kernels import Backend, Dropout, Kernels, RowLayout, choose_kernel
 from pretrain.model.batch import Batch
 
 TOKEN_TYPES = 2  # segments A and B
-SITES_PER_LAYER = 3  # dropouts: of attention weights, and after each sub-layer; site 0 is that of the embeddings
+SITES_PER_LAYER = 3  # dropouts: of the attention weights, and after each of two sub-layers; site 0 is the embeddings'
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What the layers share in one forward pass."""
+class ForwardPass:
+    """The kernels, row layout and dropout seed that all layers share in one forward pass."""
 
     kernels: Kernels
     layout: RowLayout
     seed: Tensor | None  # of every dropout; None outside training
 
     def dropout(self, probability: float, site: int) -> Dropout | None:
-        """The dropout at one site of the model; None where nothing is dropped."""
+        """Return the dropout at one site of the model; None where nothing is dropped."""
         return Dropout(probability, self.seed, site) if self.seed is not None and probability else None
 
-    def only(self, hidden_TH: Tensor, read_R: Tensor | None) -> Tensor:
-        """The tokens that are read, all of them different; None: all."""
+    def gather_read(self, hidden_TH: Tensor, read_R: Tensor | None) -> Tensor:
+        """Return the tokens `read_R`, which must be distinct; with None, all tokens."""
         return hidden_TH if read_R is None else self.kernels.gather_rows(hidden_TH, read_R)
 
 
-class Product(nn.Linear):
-    """A linear layer whose bias is left to the operation that follows it."""
+class DeferredBiasLinear(nn.Linear):
+    """A linear layer whose bias is added by the operation that follows it."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the base class's name
         """[..., inputs] → [..., outputs]."""
@@ -65,12 +65,12 @@ class Norm(nn.LayerNorm):
 
     @property
     def weights(self) -> tuple[Tensor, Tensor, float]:
-        """What an operation takes of it."""
+        """Weight, bias and epsilon, the arguments of an operation."""
         return self.weight, self.bias, self.eps
 
 
 class BertEmbeddings(nn.Module):
-    """The sum of a token's word, position and segment vectors (section 3, figure 2), normalised in the post form."""
+    """The sum of a token's word, position and token-type vectors (section 3, figure 2), normalised in the post form."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class BertEmbeddings(nn.Module):
         self.norm = Norm(config) if config.norm == "post" else None
         self.dropout = config.hidden_dropout_prob
 
-    def forward(self, batch: Batch, shared: Pass) -> Tensor:
+    def forward(self, batch: Batch, shared: ForwardPass) -> Tensor:
         """[T] ids → [T, H]."""
         ids = (batch.input_ids, batch.position_ids, batch.token_type_ids)
         tables = (self.word.weight, self.position.weight, self.token_type.weight)
@@ -91,26 +91,26 @@ class BertEmbeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, the output's bias not yet added; queries, keys and values come of one product."""
+    """Multi-head self-attention without the output's bias; one matrix product computes queries, keys and values."""
 
     def __init__(self, config: ModelConfig, site: int) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
         self.weights_dropout, self.site = config.attention_probs_dropout_prob, site
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = Product(config.hidden_size, config.hidden_size)
+        self.output = DeferredBiasLinear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_TH: Tensor, shared: Pass, read_R: Tensor | None = None) -> Tensor:
-        """[T, H] → [T, H], or [R, H]: all tokens' keys and values meet the queries of those that are read."""
+    def forward(self, hidden_TH: Tensor, shared: ForwardPass, read_R: Tensor | None = None) -> Tensor:
+        """[T, H] → [T, H], or [R, H] for the tokens `read_R`, which attend to all tokens."""
         qkv_T3AD = self.qkv(hidden_TH).unflatten(-1, (3, self.heads, -1))
         dropout = shared.dropout(self.weights_dropout, self.site)
         mixed_TH = shared.kernels.attend(qkv_T3AD, shared.layout, dropout).flatten(1)
-        attended_RH: Tensor = self.output(shared.only(mixed_TH, read_R))
+        attended_RH: Tensor = self.output(shared.gather_read(mixed_TH, read_R))
         return attended_RH
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then a feed-forward layer; the residual sum after each is normalised, or the input of each."""
+    """Self-attention and a feed-forward layer; normalises the residual sum after each, or the input of each."""
 
     def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
@@ -119,16 +119,19 @@ class EncoderLayer(nn.Module):
         self.first_site = 1 + SITES_PER_LAYER * number
         self.attention = SelfAttention(config, self.first_site)
         self.attention_norm = Norm(config)
-        self.feed_in = Product(config.hidden_size, config.intermediate_size)
-        self.feed_out = Product(config.intermediate_size, config.hidden_size)
+        self.feed_in = DeferredBiasLinear(config.hidden_size, config.intermediate_size)
+        self.feed_out = DeferredBiasLinear(config.intermediate_size, config.hidden_size)
         self.feed_norm = Norm(config)
 
-    def forward(self, hidden_TH: Tensor, shared: Pass, read_R: Tensor | None = None) -> Tensor:
-        """[T, H] → [T, H], or [R, H]: only for the tokens `read_R`. A bias is read after its product (ZeRO 3)."""
+    def forward(self, hidden_TH: Tensor, shared: ForwardPass, read_R: Tensor | None = None) -> Tensor:
+        """[T, H] → [T, H], or [R, H] for the tokens `read_R`.
+
+        A bias is read after its product, when ZeRO 3 has gathered it.
+        """
         kernels, norm, feed_norm = shared.kernels, self.attention_norm, self.feed_norm
         after_attention = shared.dropout(self.dropout, self.first_site + 1)
         after_feed = shared.dropout(self.dropout, self.first_site + 2)
-        residual_RH = shared.only(hidden_TH, read_R)
+        residual_RH = shared.gather_read(hidden_TH, read_R)
         if self.is_pre_norm:
             attended_RH = self.attention(kernels.layer_norm(hidden_TH, *norm.weights), shared, read_R)
             hidden_RH = kernels.add(attended_RH, self.attention.output.bias, residual_RH, after_attention)
@@ -145,7 +148,7 @@ class EncoderLayer(nn.Module):
 
 
 class BertModel(nn.Module):
-    """Embeddings, encoder, and, unless nothing is learned of rows as wholes, a pooler: what a downstream task keeps."""
+    """Embeddings, encoder and, unless the objective is `none`, a pooler: the parts that downstream tasks use."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> None:
         super().__init__()
@@ -153,24 +156,23 @@ class BertModel(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(config, number) for number in range(config.num_hidden_layers))
         self.norm = Norm(config) if config.norm == "pre" else None
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if objective != "none" else None
-        self.checkpoint_activations = False  # compute each layer anew in the backward pass, with the same dropout
-        self.backend: Backend = "auto"  # which kernels
+        self.checkpoint_activations = False  # recompute each layer in the backward pass, with the same dropout
+        self.backend: Backend = "auto"  # of the kernels
 
     def kernels_for(self, batch: Batch) -> Kernels:
-        """The kernels for the device where a batch is."""
+        """Return the kernels for the batch's device."""
         return choose_kernels(batch.input_ids.device.type, self.backend)
 
     def hidden_states(self, batch: Batch, read_R: Tensor | None = None) -> Iterator[Tensor]:
-        """The embeddings' output, then each layer's, one by one; [T, H] each. The last is the encoder's output.
+        """Yield the embeddings' output, then each layer's output, [T, H] each. The last is the encoder's output.
 
-        Where `read_R`, different places of the T axis, says which tokens of it are read, it is theirs alone [R, H]: of
-        the last layer nothing is computed for the others but keys and values. In training the seed of all dropouts is
-        drawn from torch's generator of the device.
+        With `read_R`, distinct indices of the T axis, the last output is [R, H]: for all other tokens the last layer
+        computes keys and values only. In training the seed of all dropouts is drawn from the device's torch generator.
         """
         device = batch.input_ids.device
         seed = torch.randint(1 << 62, (), device=device) if self.training else None
         layout = RowLayout(batch.offsets, len(batch.input_ids), batch.max_length)
-        shared = Pass(self.kernels_for(batch), layout, seed)
+        shared = ForwardPass(self.kernels_for(batch), layout, seed)
         hidden_TH = self.embeddings(batch, shared)
         *lower, top = self.encoder
         for layer in lower:
@@ -180,9 +182,11 @@ class BertModel(nn.Module):
         hidden_RH = self._run_layer(top, hidden_TH, shared, read_R)
         yield hidden_RH if self.norm is None else shared.kernels.layer_norm(hidden_RH, *self.norm.weights)
 
-    def _run_layer(self, layer: nn.Module, hidden_TH: Tensor, shared: Pass, read_R: Tensor | None = None) -> Tensor:
+    def _run_layer(
+        self, layer: nn.Module, hidden_TH: Tensor, shared: ForwardPass, read_R: Tensor | None = None
+    ) -> Tensor:
         if self.checkpoint_activations and torch.is_grad_enabled():
-            # Flash attention alone draws from torch's generator; every other mask follows from the seed.
+            # Only flash attention draws from torch's generator; every other mask is a function of the seed.
             run: Callable[..., Tensor] = partial(
                 checkpoint, layer, use_reentrant=False, preserve_rng_state=self.training and hidden_TH.is_cuda
             )
@@ -192,9 +196,9 @@ class BertModel(nn.Module):
         return out_RH
 
     def forward(self, batch: Batch, places_M: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The encoder's output [T, H], and that of each row's first token, pooled: [B, H], or None without pooler.
+        """Return the encoder's output [T, H] and the pooled output of first tokens: [B, H], None without pooler.
 
-        With M `places_M` of the T axis, all different and none a row's first, the output is theirs alone: [M, H].
+        With `places_M`, distinct indices of the T axis that are not a row's first, the encoder's output is [M, H].
         """
         first_B = batch.offsets[:-1].long()
         read_R = places_M if places_M is None or self.pooler is None else torch.cat([first_B, places_M])

@@ -1,9 +1,9 @@
-"""Parameters and FLOPs of BERT, and the share of a device's peak that a run makes of it (MFU).
+"""Parameters and FLOPs of BERT, and model FLOPs utilisation (MFU).
 
-FLOPs are those of matrix products, 2 a multiply-add, forward and backward (twice the forward), as in PaLM's appendix B
-(Chowdhery et al. 2022). Only what the model needs is counted: true lengths, masked positions alone in the masked-LM
-head, nothing for padding or recomputation. They are the published model's: of its last layer we compute less
-(`BertModel.hidden_states`), which is not subtracted, so that an MFU compares with others'.
+FLOPs are those of matrix products, 2 per multiply-add; backward counts as twice forward, as in PaLM's appendix B
+(Chowdhery et al. 2022). Only FLOPs that the model needs are counted: true row lengths, only masked positions in the
+masked-LM head, no padding, no recomputation. They are the published model's. Our last layer computes less
+(`BertModel.hidden_states`); this is not subtracted, so that an MFU is comparable with published ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # a login node plans without torch
 
 FORWARD_AND_BACKWARD = 3
 
-# Dense 16-bit matrix peak in FLOP/s, from the makers' data sheets, by a part of the device's name: the first that fits.
+# Dense 16-bit matrix peak in FLOP/s from the vendors' data sheets, by a substring of the device's name; the first match
+# applies.
 PEAK_FLOPS = {
     "B200": 2.25e15,
     "GH200": 989e12,
@@ -43,17 +44,18 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> int:
-    """Weights of `BertForPreTraining` by its formula: V·H of words, and L layers of 4·H² + 2·H·F, are nearly all.
+    """Return the number of weights of `BertForPreTraining`.
 
-    LayerNorms are as many in the pre as in the post form; without a sentence objective there is no pooler.
+    Most are the V·H of the word embeddings and 4·H² + 2·H·F in each layer. The pre- and post-LayerNorm forms have the
+    same number of LayerNorms; without a sentence objective there is no pooler.
     """
     hidden, feed = config.hidden_size, config.intermediate_size
     norm = 2 * hidden
     embeddings = (vocabulary_size + config.max_position_embeddings + 2) * hidden + norm
     attention = 4 * hidden * (hidden + 1) + norm
     feed_forward = 2 * hidden * feed + feed + hidden + norm
-    masked_lm = hidden * (hidden + 1) + norm + vocabulary_size  # the decoder's weight is that of the words
-    next_sentence = (hidden + 2) * (hidden + 1) if objective != "none" else 0  # the pooler's and the head's
+    masked_lm = hidden * (hidden + 1) + norm + vocabulary_size  # the decoder's weight is the word embeddings'
+    next_sentence = (hidden + 2) * (hidden + 1) if objective != "none" else 0  # the pooler and the head
     layers = config.num_hidden_layers * (attention + feed_forward)
     return embeddings + layers + masked_lm + next_sentence
 
@@ -68,7 +70,10 @@ def training_flops(
     squared_lengths: int,
     masked_tokens: int,
 ) -> int:
-    """FLOPs of training on these rows, of which `squared_lengths` sums length² (attention is quadratic in a row)."""
+    """Return the FLOPs of training on these rows.
+
+    `squared_lengths` is the sum of length² over the rows: attention is quadratic in a row's length.
+    """
     hidden, feed = config.hidden_size, config.intermediate_size
     products = tokens * (4 * hidden * hidden + 2 * hidden * feed)
     scores_and_means = squared_lengths * 2 * hidden
@@ -81,7 +86,7 @@ def training_flops(
 def row_flops(
     config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp", *, length: int, masked_tokens: int
 ) -> int:
-    """FLOPs of training on one row."""
+    """Return the FLOPs of training on one row."""
     return training_flops(
         config,
         vocabulary_size,
@@ -94,7 +99,7 @@ def row_flops(
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """The device's 16-bit matrix peak in FLOP/s; None where it is not known (a CPU, a GPU not in the table)."""
+    """Return the device's 16-bit matrix peak in FLOP/s; None if unknown (a CPU, or a GPU not in `PEAK_FLOPS`)."""
     if device.type != "cuda":
         return None
     import torch
@@ -104,5 +109,5 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def mfu(flops_per_s: float, peak: float | None) -> float | None:
-    """Model FLOPs utilisation: the share of one device's peak that its own `flops_per_s` are; None without a peak."""
+    """Return the model FLOPs utilisation, `flops_per_s` of one device over its peak; None without a peak."""
     return flops_per_s / peak if peak else None

@@ -1,11 +1,11 @@
-"""BERT for pretraining (Devlin et al. 2019): the encoder and its heads, the decoder tied to the embeddings.
+"""BERT for pretraining (Devlin et al. 2019): the encoder and its heads, with the decoder tied to the embeddings.
 
     T  tokens of all rows       B  rows     H  hidden_size
     M  masked positions         V  vocabulary
 
-Only the masked positions go through the masked-LM head, and only they and each row's first token through most of the
-encoder's last layer: no other output of it is read. The losses are sums, so that the trainer can divide by the
-counts of the whole global batch; they are computed in fp32.
+The masked-LM head runs on the masked positions only. Most of the encoder's last layer runs only on these and on each
+row's first token, because no other output of it is read. Losses are sums, computed in fp32, so that the trainer can
+divide by the counts of the global batch.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from torch.nn import functional as F
 from configs.schema import ModelConfig, Objective
 from pretrain.kernels import Kernels
 from pretrain.model.batch import NO_LABEL, Batch
-from pretrain.model.encoder import BertModel, Norm, Product
+from pretrain.model.encoder import BertModel, DeferredBiasLinear, Norm
 
 
 class MaskedLMHead(nn.Module):
-    """Which word piece stands at a masked position (section 3.1, task 1)."""
+    """The head that predicts the word piece at a masked position (section 3.1, task 1)."""
 
     def __init__(self, config: ModelConfig, word: nn.Embedding) -> None:
         super().__init__()
-        self.dense = Product(config.hidden_size, config.hidden_size)
+        self.dense = DeferredBiasLinear(config.hidden_size, config.hidden_size)
         self.norm = Norm(config)
         self.decoder = nn.Linear(config.hidden_size, word.num_embeddings)
-        self.decoder.weight = word.weight  # the embedding's own Parameter: ZeRO sees that it is one
+        self.decoder.weight = word.weight  # the embedding's own Parameter object, which ZeRO recognises as shared
 
     def forward(self, hidden_MH: Tensor, labels_M: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
-        """The loss, a sum, and how many labels were right."""
+        """Return the summed loss and the number of correct predictions."""
         transformed_MH = self._transform(hidden_MH, kernels)
         loss, correct = kernels.masked_lm(transformed_MH, self.decoder.weight, self.decoder.bias, labels_M)
         return loss, correct
 
     def logits(self, hidden_MH: Tensor, kernels: Kernels) -> Tensor:
-        """Scores of every word piece: [M, V]."""
+        """Return the scores of all word pieces: [M, V]."""
         logits_MV: Tensor = self.decoder(self._transform(hidden_MH, kernels))
         return logits_MV
 
@@ -48,9 +48,10 @@ class MaskedLMHead(nn.Module):
 
 
 class BertForPreTraining(nn.Module):
-    """BERT with its pretraining heads: masked words, and, unless the objective is `none`, how a row's segments relate.
+    """BERT with its pretraining heads: masked LM, and, unless the objective is `none`, next sentence.
 
-    `nsp` asks whether B follows A (section 3.1, task 2), `sop` whether A and B are swapped (Lan et al. 2020).
+    The next-sentence head predicts whether B follows A for `nsp` (section 3.1, task 2), and whether A and B are swapped
+    for `sop` (Lan et al. 2020).
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> None:
@@ -60,19 +61,19 @@ class BertForPreTraining(nn.Module):
         self.next_sentence = nn.Linear(config.hidden_size, 2) if objective != "none" else None
         self.apply(lambda module: _initialise(module, config.initializer_range))
         if config.norm == "pre":
-            self._narrow_residual_layers()
+            self._scale_down_residual_layers()
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Word scores at the masked positions [M, V], and next-sentence scores [B, 2]; in the weights' precision."""
+        """Return word scores at masked positions [M, V] and next-sentence scores [B, 2], in the weights' precision."""
         hidden_MH, pooled_BH = self.bert(batch, batch.masked_positions)
         mlm_logits_MV = self.masked_lm.logits(hidden_MH, self.bert.kernels_for(batch))
         return mlm_logits_MV, None if self.next_sentence is None else self.next_sentence(pooled_BH)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sums over the batch: masked-LM loss, next-sentence loss (fp32 scalars), and how many of each were right.
+        """Return sums over the batch: the masked-LM and next-sentence losses (fp32 scalars) and correct predictions.
 
-        A plain tuple of tensors: DeepSpeed's ZeRO-3 hooks find them in nothing else. Without a next-sentence head its
-        loss and count are zero.
+        The result is a plain tuple of tensors, because DeepSpeed's ZeRO-3 hooks find tensors only there. Without a
+        next-sentence head its loss and count are zero.
         """
         hidden_MH, pooled_BH = self.bert(batch, batch.masked_positions)
         mlm_loss, mlm_correct = self.masked_lm(hidden_MH, batch.masked_ids, self.bert.kernels_for(batch))
@@ -84,18 +85,19 @@ class BertForPreTraining(nn.Module):
 
     @torch.no_grad()
     def set_decoder_bias(self, token_counts_V: Tensor) -> None:
-        """Start the masked-LM bias at the log of the tokens' frequencies, each count plus one.
+        """Set the masked-LM bias to the log of the tokens' frequencies, with one added to each count.
 
-        The first prediction is then the corpus's unigram distribution, and no step is spent on finding it.
+        The first prediction is then the corpus's unigram distribution, which takes no steps to learn.
         """
         smoothed_V = token_counts_V.double() + 1
         self.masked_lm.decoder.bias.copy_((smoothed_V / smoothed_V.sum()).log())
 
     @torch.no_grad()
-    def _narrow_residual_layers(self) -> None:
-        """What is added to the residual sum starts smaller by √(2 layers): so the sum's scale hangs not on the depth.
+    def _scale_down_residual_layers(self) -> None:
+        """Divide the weights whose output is added to the residual sum by √(2 layers).
 
-        As in Megatron (section 3); the post form needs none of it.
+        The scale of the sum then does not depend on the depth, as in Megatron (section 3). The post-LayerNorm form does
+        not need this.
         """
         for layer in self.bert.encoder:
             for linear in (layer.get_submodule("attention.output"), layer.get_submodule("feed_out")):
@@ -104,7 +106,7 @@ class BertForPreTraining(nn.Module):
 
 @torch.no_grad()
 def _initialise(module: nn.Module, deviation: float) -> None:
-    """As in the published code: weights from a normal distribution cut at two deviations, biases zero."""
+    """Initialise as in the published code: normal weights truncated at two deviations, zero biases."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
     if isinstance(module, nn.Linear):

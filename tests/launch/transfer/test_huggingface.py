@@ -38,11 +38,11 @@ def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert "| 7 | 0.7143 |" in card
     assert "| 8 |" not in card  # beyond the checkpoint
-    assert "masked-LM loss: 2.0000 nats; knowing only the tokens' frequencies: 4.0000" in card
+    assert "masked-LM loss: 2.0000 nats; unigram baseline: 4.0000" in card
     assert str(tmp_path) not in card
     titles = re.findall(r"^## (\w+)", card, re.MULTILINE)
     assert titles == ["Data", "Training", "Evaluation", "Curves", "Limits", "Recipe"]
-    assert "started from: random weights" in card
+    assert "initialised from: random weights" in card
 
 
 def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_import_makes_a_run_that_starts_from_the_model(
     assert all(torch.equal(start.weights[name], weight) for name, weight in some_model().named_parameters())
     write_recipe(load_recipe(run, [f"train.initialise_from={recipe.train.initialise_from}"]), run / "recipe.toml")
     export_run(run, tmp_path / "again")
-    assert "started from: `out`" in (tmp_path / "again" / "MODEL_CARD.md").read_text()
+    assert "initialised from: `out`" in (tmp_path / "again" / "MODEL_CARD.md").read_text()
     assert "2 word pieces added" in capsys.readouterr().out
     with pytest.raises(UserError, match="there is something of this name"):
         import_model(tmp_path / "out", "demo", overrides, None)

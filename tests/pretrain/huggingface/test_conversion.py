@@ -46,7 +46,7 @@ def theirs_of(config: ModelConfig, vocabulary_size: int) -> Any:
     theirs = transformers.AutoConfig.for_model(**fields)
     model = transformers.AutoModelForPreTraining.from_config(theirs).eval()  # type: ignore[no-untyped-call]
     for parameter in model.parameters():
-        if parameter.ndim == 1:  # their biases start at zero: a mapping that lost one would pass
+        if parameter.ndim == 1:  # biases start at zero, so a mapping that lost one would go unnoticed
             torch.nn.init.normal_(parameter, mean=0.5, std=0.2)
     return model
 
@@ -59,7 +59,7 @@ def ours_of(theirs: Any) -> BertForPreTraining:
 
 
 def padded(batch: Batch) -> dict[str, Tensor]:
-    """The batch as transformers takes it: [B, L], with a mask, and labels at the masked positions only."""
+    """Return the batch in transformers' form: [B, L], with a mask, and labels at the masked positions only."""
     lengths = batch.offsets.diff().tolist()
     labels = torch.full_like(batch.input_ids, IGNORED)
     labels[batch.masked_positions] = batch.masked_ids
@@ -74,7 +74,7 @@ def padded(batch: Batch) -> dict[str, Tensor]:
 
 @settings(max_examples=10, deadline=None)
 @given(shape=configurations(), rows=st.integers(1, 5), seed=st.integers(0, 1000))
-def test_outputs_and_gradients_are_those_of_transformers(shape: tuple[ModelConfig, int], rows: int, seed: int) -> None:
+def test_outputs_and_gradients_match_transformers(shape: tuple[ModelConfig, int], rows: int, seed: int) -> None:
     torch.manual_seed(seed)
     theirs = theirs_of(*shape)
     ours = ours_of(theirs)
@@ -112,14 +112,14 @@ def some_state() -> dict[str, Tensor]:
     return dict(theirs_of(config, 30).state_dict())
 
 
-def test_weights_there_and_back_are_the_same() -> None:
+def test_weights_round_trip() -> None:
     state = some_state()
     back = to_hugging_face(from_hugging_face(state))
     assert back.keys() == state.keys() - TIED.keys()
     assert all(torch.equal(back[name], state[name]) for name in back)
 
 
-def test_transformers_loads_what_we_write() -> None:
+def test_transformers_loads_converted_weights() -> None:
     torch.manual_seed(1)
     config = ModelConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20)
     ours, batch = BertForPreTraining(config, 30).eval(), random_batch(1, 4, vocabulary_size=30)
@@ -132,7 +132,7 @@ def test_transformers_loads_what_we_write() -> None:
     torch.testing.assert_close(ours.logits(batch)[1], logits, rtol=0, atol=1e-5)
 
 
-def test_configuration_there_and_back_is_the_same() -> None:
+def test_configuration_round_trip() -> None:
     config = ModelConfig(hidden_size=48, num_attention_heads=6, layer_norm_eps=1e-7, max_position_embeddings=99)
     fields = to_hugging_face_config(config, 1234, pad_id=7)
     assert from_hugging_face_config(fields) == (config, 1234)
@@ -149,19 +149,19 @@ def test_configuration_there_and_back_is_the_same() -> None:
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ],
 )
-def test_another_architecture_is_refused(change: dict[str, Any], words: str) -> None:
+def test_other_architecture_raises(change: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         from_hugging_face_config(to_hugging_face_config(ModelConfig(), 30) | change)
 
 
-def test_an_incomplete_configuration_is_refused() -> None:
+def test_incomplete_configuration_raises() -> None:
     fields = to_hugging_face_config(ModelConfig(), 30)
     del fields["vocab_size"]
     with pytest.raises(UserError, match="lacks vocab_size"):
         from_hugging_face_config(fields)
 
 
-def test_missing_strange_and_untied_weights_are_refused() -> None:
+def test_missing_unknown_and_untied_weights_raise() -> None:
     state = some_state()
     with pytest.raises(UserError, match=r"`bert\.pooler\.dense\.bias` is missing"):
         from_hugging_face({name: value for name, value in state.items() if name != "bert.pooler.dense.bias"})

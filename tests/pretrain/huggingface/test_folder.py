@@ -35,7 +35,7 @@ def change_json(path: Path, **fields: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def test_there_and_back_is_the_same(folder: Path) -> None:
+def test_folder_round_trip(folder: Path) -> None:
     config, vocabulary, weights = read_hugging_face(folder)
     assert (config, vocabulary) == (CONFIG, VOCAB)
     state = some_model().state_dict()
@@ -43,7 +43,7 @@ def test_there_and_back_is_the_same(folder: Path) -> None:
     assert all(torch.equal(weights[name], state[name]) for name in weights)
 
 
-def test_transformers_gives_the_same_tokens_and_outputs(folder: Path) -> None:
+def test_transformers_computes_the_same_tokens_and_outputs(folder: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = "The River [MASK] wàs good?"
     assert tokenizer(text)["input_ids"] == VOCAB.tokenizer().encode(text).ids
@@ -57,7 +57,7 @@ def test_transformers_gives_the_same_tokens_and_outputs(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (False, True), (False, False)])
-def test_case_and_accents_go_along(tmp_path: Path, lowercase: bool, strip_accents: bool) -> None:
+def test_case_and_accent_settings_round_trip(tmp_path: Path, lowercase: bool, strip_accents: bool) -> None:
     vocabulary = Vocabulary((*VOCAB.pieces, "é", "R", "##è"), lowercase, strip_accents)
     model = BertForPreTraining(CONFIG, len(vocabulary))
     write_hugging_face(tmp_path, CONFIG, vocabulary, dict(model.named_parameters()))
@@ -67,11 +67,11 @@ def test_case_and_accents_go_along(tmp_path: Path, lowercase: bool, strip_accent
     assert tokenizer(text)["input_ids"] == vocabulary.tokenizer().encode(text).ids
 
 
-def test_what_transformers_writes_is_read(folder: Path, tmp_path: Path) -> None:
+def test_read_folder_written_by_transformers(folder: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     transformers.AutoModel.from_pretrained(folder).save_pretrained(again)  # a BertModel: no heads, no prefix
     transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(again)
-    (again / "vocab.txt").unlink(missing_ok=True)  # newer releases write none
+    (again / "vocab.txt").unlink(missing_ok=True)  # newer releases do not write it
     config, vocabulary, weights = read_hugging_face(again)
     assert (config, vocabulary) == (CONFIG, VOCAB)
     state = some_model().state_dict()
@@ -79,7 +79,7 @@ def test_what_transformers_writes_is_read(folder: Path, tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], state[name]) for name in weights)
 
 
-def test_old_names_strange_heads_and_half_precision(folder: Path) -> None:
+def test_read_old_names_unknown_heads_and_half_precision(folder: Path) -> None:
     def change(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         old = {
             name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
@@ -96,14 +96,14 @@ def test_old_names_strange_heads_and_half_precision(folder: Path) -> None:
     assert not any("classifier" in name for name in weights)
 
 
-def test_a_head_that_is_not_whole_is_left_out(folder: Path) -> None:
+def test_incomplete_head_is_left_out(folder: Path) -> None:
     change_weights(folder, lambda weights: {n: w for n, w in weights.items() if n != "cls.seq_relationship.bias"})
     weights = read_hugging_face(folder)[2]
     assert "masked_lm.dense.weight" in weights
     assert not any(name.startswith("next_sentence") for name in weights)
 
 
-def test_what_cannot_be_used_is_refused(folder: Path) -> None:
+def test_inconsistent_or_unsupported_configuration_raises(folder: Path) -> None:
     change_json(folder / "config.json", vocab_size=9)
     with pytest.raises(UserError, match=f"the vocabulary has {len(VOCAB)} word pieces, config.json 9, the weights"):
         read_hugging_face(folder)
@@ -112,7 +112,7 @@ def test_what_cannot_be_used_is_refused(folder: Path) -> None:
         read_hugging_face(folder)
 
 
-def test_a_broken_encoder_is_refused(folder: Path) -> None:
+def test_incomplete_encoder_and_unreadable_files_raise(folder: Path) -> None:
     name = "bert.encoder.layer.1.output.dense.bias"
     change_weights(folder, lambda weights: {n: w for n, w in weights.items() if n != name})
     with pytest.raises(UserError, match=f"`{name}` is missing"):
@@ -128,7 +128,7 @@ def test_a_broken_encoder_is_refused(folder: Path) -> None:
         read_hugging_face(folder)
 
 
-def test_a_folder_without_a_vocabulary_is_refused(folder: Path) -> None:
+def test_folder_without_vocabulary_raises(folder: Path) -> None:
     (folder / "vocab.txt").unlink()
     (folder / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}}}')
     with pytest.raises(UserError, match="no WordPiece vocabulary"):

@@ -24,7 +24,7 @@ def outputs(model: BertForPreTraining) -> tuple[torch.Tensor, ...]:
         return made
 
 
-def test_a_run_gives_its_newest_checkpoint_and_a_checkpoint_itself(tmp_path: Path) -> None:
+def test_load_from_run_uses_newest_checkpoint(tmp_path: Path) -> None:
     first, second = some_model(1), some_model(2)
     run = write_run(tmp_path, first, step=7)
     write_checkpoint(run, dict(second.named_parameters()), step=9)
@@ -35,16 +35,16 @@ def test_a_run_gives_its_newest_checkpoint_and_a_checkpoint_itself(tmp_path: Pat
         assert outputs(read.model()) == outputs(model)
 
 
-def test_a_run_whose_data_set_is_gone_says_so(tmp_path: Path) -> None:
+def test_missing_data_set_raises(tmp_path: Path) -> None:
     run = write_run(tmp_path, some_model())
     shutil.rmtree(tmp_path / "dataset")
     with pytest.raises(
-        UserError, match=r"its data set, which holds the vocabulary, is gone: .*/dataset: .*\. put it back"
+        UserError, match=r"cannot open its data set, which holds the vocabulary: .*/dataset: .*\. put it back"
     ):
         load_pretrained(run)
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_model_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no pretrained model"):
         load_pretrained(tmp_path)
     run = write_run(tmp_path, some_model())
@@ -55,14 +55,14 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Pretrained:
-    """A model without heads, as it comes from a folder."""
+    """A model without heads, loaded from a folder."""
     weights = dict(some_model().named_parameters())
     alone = {name: weight.detach() for name, weight in weights.items() if name.startswith("bert.")}
     write_hugging_face(tmp_path, ModelConfig(**MODEL), VOCAB, alone)
     return load_pretrained(tmp_path)
 
 
-def test_heads_that_are_missing_are_drawn_from_the_seed(encoder: Pretrained) -> None:
+def test_missing_heads_are_initialised_from_the_seed(encoder: Pretrained) -> None:
     assert encoder.missing_parts == ["masked_lm", "next_sentence"]
     one, same, other = (encoder.model(seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.masked_lm.dense.weight, same.masked_lm.dense.weight)
@@ -71,7 +71,7 @@ def test_heads_that_are_missing_are_drawn_from_the_seed(encoder: Pretrained) -> 
     assert one.masked_lm.decoder.weight is one.bert.embeddings.word.weight
 
 
-def test_dropout_may_be_another_than_that_of_pretraining(encoder: Pretrained) -> None:
+def test_with_dropout_changes_every_dropout(encoder: Pretrained) -> None:
     assert encoder.with_dropout(None) is encoder
     none, much = (encoder.with_dropout(probability).model().train() for probability in (0.0, 0.5))
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_dropout_may_be_another_than_that_of_pretraining(encoder: Pretrained) ->
     assert torch.equal(outputs(none)[0], outputs(much)[0])
 
 
-def test_a_training_starts_from_the_weights_and_keeps_its_own_heads(encoder: Pretrained) -> None:
+def test_initialise_copies_weights_and_keeps_missing_heads(encoder: Pretrained) -> None:
     model = some_model(5)
     before = model.masked_lm.dense.weight.clone()
     encoder.initialise(model, ModelConfig(**MODEL, hidden_dropout_prob=0.3), VOCAB)
@@ -90,7 +90,7 @@ def test_a_training_starts_from_the_weights_and_keeps_its_own_heads(encoder: Pre
     assert torch.equal(model.masked_lm.dense.weight, before)
 
 
-def test_word_pieces_that_are_added_start_as_the_mean_of_their_parts(encoder: Pretrained) -> None:
+def test_added_word_pieces_start_as_the_mean_of_their_parts(encoder: Pretrained) -> None:
     wider = Vocabulary((*VOCAB.pieces, "riverbank", "##ed"), lowercase=True)
     config = ModelConfig(**MODEL)
     model = BertForPreTraining(config, len(wider))
@@ -108,12 +108,12 @@ def test_word_pieces_that_are_added_start_as_the_mean_of_their_parts(encoder: Pr
     [
         ({"num_hidden_layers": 3}, VOCAB.pieces, True, "model.num_hidden_layers is 3, but .* have 2"),
         ({"norm": "pre"}, VOCAB.pieces, True, "model.norm is pre"),
-        ({}, VOCAB.pieces[::-1], True, "does not begin with that of the weights"),
-        ({}, VOCAB.pieces[:-1], True, "does not begin with that of the weights"),
-        ({}, VOCAB.pieces, False, "one is lower-cased and one is cased"),
+        ({}, VOCAB.pieces[::-1], True, "does not begin with the vocabulary of the weights"),
+        ({}, VOCAB.pieces[:-1], True, "does not begin with the vocabulary of the weights"),
+        ({}, VOCAB.pieces, False, "is lower-cased, the other cased"),
     ],
 )
-def test_another_shape_or_vocabulary_is_refused(
+def test_initialise_with_other_shape_or_vocabulary_raises(
     encoder: Pretrained, changes: dict[str, object], pieces: tuple[str, ...], lowercase: bool, words: str
 ) -> None:
     config = ModelConfig.model_validate(MODEL | changes)

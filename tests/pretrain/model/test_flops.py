@@ -12,7 +12,7 @@ from pretrain.model.pretraining import BertForPreTraining
 BASE = ModelConfig()
 LARGE = ModelConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 VOCABULARY = 30_522
-PAIR: tuple[Objective, Objective] = ("sop", "none")
+WITH_AND_WITHOUT_SENTENCES: tuple[Objective, Objective] = ("sop", "none")
 
 
 def test_published_sizes() -> None:
@@ -22,7 +22,7 @@ def test_published_sizes() -> None:
 
 @pytest.mark.parametrize("objective", ["nsp", "sop", "none"])
 @pytest.mark.parametrize(("layers", "norm"), [(1, "post"), (3, "post"), (3, "pre")])
-def test_formula_is_the_count(layers: int, norm: Literal["post", "pre"], objective: Objective) -> None:
+def test_formula_equals_parameter_count(layers: int, norm: Literal["post", "pre"], objective: Objective) -> None:
     config = ModelConfig(
         norm=norm,
         hidden_size=24,
@@ -44,7 +44,7 @@ def test_published_flops_of_a_row(config: ModelConfig, length: int, masked_token
     assert flops / 1e9 == pytest.approx(gigaflops, abs=0.06)
 
 
-def test_ragged_rows_cost_what_their_true_lengths_cost() -> None:
+def test_flops_of_ragged_rows_use_true_lengths() -> None:
     lengths, masked = [9, 40, 128], [1, 6, 19]
     apart = sum(
         row_flops(BASE, VOCABULARY, length=length, masked_tokens=count)
@@ -61,11 +61,13 @@ def test_ragged_rows_cost_what_their_true_lengths_cost() -> None:
     assert together == apart
 
 
-def test_masked_words_alone_cost_less_by_the_pooler_and_its_head() -> None:
-    both, alone = (row_flops(BASE, VOCABULARY, objective, length=128, masked_tokens=20) for objective in PAIR)
+def test_objective_none_saves_the_pooler_and_its_head() -> None:
+    both, alone = (
+        row_flops(BASE, VOCABULARY, objective, length=128, masked_tokens=20) for objective in WITH_AND_WITHOUT_SENTENCES
+    )
     assert both - alone == 6 * 768 * (768 + 2)
 
 
-def test_mfu_is_a_share_of_the_peak() -> None:
+def test_mfu_is_relative_to_the_peak() -> None:
     assert mfu(494.5e12, 989e12) == 0.5
     assert mfu(1e12, peak_flops(torch.device("cpu"))) is None

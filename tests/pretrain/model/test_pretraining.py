@@ -39,12 +39,12 @@ def both_logits(model: BertForPreTraining, batch: Batch) -> tuple[Tensor, Tensor
 
 def gradients(model: BertForPreTraining, loss: Tensor) -> dict[str, Tensor]:
     model.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_ragged_rows_do_not_see_each_other(norm: str) -> None:
+def test_ragged_rows_are_independent(norm: str) -> None:
     model, batch = small_model(norm=norm), random_batch(1, rows=7)
     hidden_of_rows = torch.cat([model.bert(row)[0] for row in single_rows(batch)])
     logits_of_rows = [both_logits(model, row) for row in single_rows(batch)]
@@ -55,7 +55,7 @@ def test_ragged_rows_do_not_see_each_other(norm: str) -> None:
 
 
 @pytest.mark.parametrize(("norm", "objective"), FORMS)
-def test_losses_hits_and_gradients_are_sums_over_rows(norm: str, objective: Objective) -> None:
+def test_losses_counts_and_gradients_are_sums_over_rows(norm: str, objective: Objective) -> None:
     model, batch = small_model(norm=norm, objective=objective), random_batch(2, rows=6)
     whole, rows = model(batch), [model(row) for row in single_rows(batch)]
     for place in range(4):
@@ -67,7 +67,7 @@ def test_losses_hits_and_gradients_are_sums_over_rows(norm: str, objective: Obje
         torch.testing.assert_close(gradient, of_rows[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_losses_are_cross_entropies_of_the_logits_in_fp32() -> None:
+def test_losses_are_fp32_cross_entropies_of_the_logits() -> None:
     model, batch = small_model().to(torch.bfloat16), random_batch(3, rows=5)
     mlm_logits, nsp_logits = both_logits(model, batch)
     mlm_loss, nsp_loss, mlm_correct, nsp_correct = model(batch)
@@ -81,7 +81,7 @@ def test_losses_are_cross_entropies_of_the_logits_in_fp32() -> None:
 
 
 @pytest.mark.parametrize(("norm", "objective"), FORMS)
-def test_a_filler_row_adds_nothing_but_takes_part(norm: str, objective: Objective) -> None:
+def test_filler_row_gives_zero_losses_and_gradients(norm: str, objective: Objective) -> None:
     model = small_model(norm=norm, objective=objective)
     outputs = model(filler_batch(2, 3))
     assert [value.item() for value in outputs] == [0, 0, 0, 0]
@@ -90,7 +90,7 @@ def test_a_filler_row_adds_nothing_but_takes_part(norm: str, objective: Objectiv
     assert all(not gradient.any() for gradient in found.values())
 
 
-def test_hidden_states_end_in_the_encoders_output() -> None:
+def test_last_hidden_state_is_the_encoder_output() -> None:
     model, batch = small_model(), random_batch(4, rows=3)
     states = list(model.bert.hidden_states(batch))
     assert [tuple(state.shape) for state in states] == [(len(batch.input_ids), 24)] * 3
@@ -98,14 +98,14 @@ def test_hidden_states_end_in_the_encoders_output() -> None:
 
 
 @pytest.mark.parametrize(("norm", "objective"), FORMS)
-def test_outputs_that_are_read_alone_are_those_of_the_whole(norm: str, objective: Objective) -> None:
+def test_selected_outputs_equal_those_of_the_full_forward(norm: str, objective: Objective) -> None:
     model, batch = small_model(norm=norm, objective=objective), random_batch(5, rows=6)
     places_M = batch.masked_positions
     whole_TH, pooled_BH = model.bert(batch)
-    some_MH, pooled_too_BH = model.bert(batch, places_M)
+    some_MH, pooled_again_BH = model.bert(batch, places_M)
     pairs = [(some_MH, whole_TH[places_M])]
-    if pooled_BH is not None and pooled_too_BH is not None:
-        pairs.append((pooled_too_BH, pooled_BH))
+    if pooled_BH is not None and pooled_again_BH is not None:
+        pairs.append((pooled_again_BH, pooled_BH))
     assert len(pairs) == (2 if objective == "nsp" else 1)
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
@@ -116,7 +116,7 @@ def test_outputs_that_are_read_alone_are_those_of_the_whole(norm: str, objective
         torch.testing.assert_close(of_some[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_without_a_sentence_objective_there_is_nothing_of_it() -> None:
+def test_objective_none_has_no_next_sentence_part() -> None:
     alone, both = small_model(objective="none"), small_model()
     assert both.state_dict().keys() - alone.state_dict().keys() == {
         f"{module}.{kind}" for module in ("bert.pooler", "next_sentence") for kind in ("weight", "bias")
@@ -130,23 +130,23 @@ def test_without_a_sentence_objective_there_is_nothing_of_it() -> None:
     assert alone.logits(batch)[1] is None
 
 
-def test_pre_norm_keeps_a_path_without_layer_norm() -> None:
+def test_pre_norm_residual_path_has_no_layer_norm() -> None:
     model, batch = small_model(norm="pre"), random_batch(4, rows=3)
     for layer in model.bert.encoder:
         for name in ("attention.output", "feed_out"):
             torch.nn.init.zeros_(layer.get_submodule(name).get_parameter("weight"))
     states = list(model.bert.hidden_states(batch))
-    assert torch.equal(states[1], states[0])  # layers that add nothing change nothing
+    assert torch.equal(states[1], states[0])  # layers whose output is zero change nothing
     torch.testing.assert_close(states[-1].mean(-1), torch.zeros(len(batch.input_ids)), rtol=0, atol=1e-6)
     torch.testing.assert_close(states[-1].var(-1, correction=0), torch.ones(len(batch.input_ids)))
 
 
-def test_pre_norm_starts_with_narrow_residual_layers() -> None:
+def test_pre_norm_initialises_residual_layers_smaller() -> None:
     post, pre = small_model(), small_model(norm="pre")
     for name, weight in post.named_parameters():
         if weight.ndim == 2:
-            narrow = 2.0 if name.endswith(("attention.output.weight", "feed_out.weight")) else 1.0  # √(2 · 2 layers)
-            assert torch.equal(pre.get_parameter(name), weight / narrow), name
+            divisor = 2.0 if name.endswith(("attention.output.weight", "feed_out.weight")) else 1.0  # √(2 · 2 layers)
+            assert torch.equal(pre.get_parameter(name), weight / divisor), name
 
 
 def test_dropout_follows_the_seed_and_is_off_in_evaluation() -> None:
@@ -161,7 +161,7 @@ def test_dropout_follows_the_seed_and_is_off_in_evaluation() -> None:
     assert loss(1) == loss(2)
 
 
-def test_initialisation_is_the_published_one() -> None:
+def test_initialisation_matches_the_published_code() -> None:
     model = small_model()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
@@ -171,16 +171,18 @@ def test_initialisation_is_the_published_one() -> None:
         else:
             assert bool((parameter == 0).all()), name
     qkv = model.bert.encoder[0].get_submodule("attention.qkv").get_parameter("weight")
-    assert float(qkv.detach().std()) == pytest.approx(0.8796 * 0.2, rel=0.05)  # the cut at 2 deviations narrows it
+    assert float(qkv.detach().std()) == pytest.approx(
+        0.8796 * 0.2, rel=0.05
+    )  # truncation at 2 deviations reduces the standard deviation
 
 
-def test_decoder_is_the_word_embedding() -> None:
+def test_decoder_is_tied_to_the_word_embedding() -> None:
     model = small_model()
     assert model.masked_lm.decoder.weight is model.bert.embeddings.word.weight
     assert "masked_lm.decoder.weight" not in dict(model.named_parameters())
 
 
-def test_decoder_bias_starts_at_the_unigram() -> None:
+def test_decoder_bias_starts_at_the_unigram_distribution() -> None:
     model = small_model()
     counts = torch.arange(VOCABULARY)
     model.set_decoder_bias(counts)
