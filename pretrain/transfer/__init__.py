@@ -1,4 +1,4 @@
-"""The second stage: fine-tuning, probing, features, and what a pretrained encoder is worth."""
+"""Transfer to downstream tasks: fine-tuning, probing, features, and comparison with random weights."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Texts in, vectors out: text or JSONL to Arrow or NumPy.
+"""Reading of texts (lines or JSONL) and writing of their vectors (Arrow or NumPy).
 
-out.arrow   Arrow IPC, a row a text: `number`, and a column a layer (`layer_6`, or `mix`), a fixed-size list of
-            floats; for tokens, lists of these beside the list `tokens`
+out.arrow   Arrow IPC, one row per text: `number`, and one column per layer (`layer_6`, or `mix`), a fixed-size list of
+            floats; for tokens, a list of these per text, and the list `tokens`
 out.npz     arrays of the same names, [texts, H]; for tokens [T, H], with `offsets` [texts + 1]
 """
 
@@ -22,7 +22,7 @@ ARROW, NUMPY = ".arrow", ".npz"
 
 
 def read_texts(path: Path, field: str) -> Iterator[str]:
-    """A text a line; of JSONL, the field of that name. Raises `UserError` with the line where it is not there."""
+    """Yield one text per line, or `field` of each JSONL record. Raises `UserError` for a record without the field."""
     try:
         with path.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, 1):
@@ -37,7 +37,7 @@ def read_texts(path: Path, field: str) -> Iterator[str]:
 
 
 def count_lines(path: Path) -> int:
-    """For a progress bar; 0 where it cannot be read, which `read_texts` will tell."""
+    """Return the number of lines, for a progress bar; 0 if the file cannot be read, which `read_texts` reports."""
     try:
         with path.open("rb") as stream:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
@@ -46,15 +46,17 @@ def count_lines(path: Path) -> int:
 
 
 def write_features(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str], *, of_tokens: bool) -> int:
-    """Write the vectors of all blocks, one name a layer, atomically; returns how many texts there were."""
+    """Write the vectors of all blocks atomically, with one name per layer; return the number of texts."""
     if path.suffix not in (ARROW, NUMPY):
-        raise UserError(f"no such form: {path.suffix or path.name}", place=str(path), fix="write to .arrow or .npz")
+        raise UserError(
+            f"unknown file format: {path.suffix or path.name}", place=str(path), fix="write to .arrow or .npz"
+        )
     write = _write_arrow if path.suffix == ARROW else _write_numpy
     return write(path, blocks, names, of_tokens)
 
 
 def _write_arrow(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str], of_tokens: bool) -> int:
-    """A record batch a block: memory does not grow with the texts."""
+    """Write one record batch per block, so that memory use does not grow with the number of texts."""
     count = 0
     with atomic_write(path) as stream:
         writer: pa.ipc.RecordBatchFileWriter | None = None
@@ -64,7 +66,7 @@ def _write_arrow(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str
             writer.write_batch(batch)
             count += len(block.tokens)
         if writer is None:
-            raise UserError("no texts", place=str(path), fix="give a file that has some")
+            raise UserError("no texts", place=str(path), fix="give a file with texts")
         writer.close()
     return count
 
@@ -86,7 +88,7 @@ def _write_numpy(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str
         parts.append(block.vectors)
         lengths += map(len, block.tokens)
     if not parts:
-        raise UserError("no texts", place=str(path), fix="give a file that has some")
+        raise UserError("no texts", place=str(path), fix="give a file with texts")
     arrays = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
     if of_tokens:
         arrays["offsets"] = np.append(0, np.cumsum(lengths))
@@ -103,7 +105,7 @@ def _field_of(line: str, field: str, place: str) -> str:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=place, fix="give one object a line") from error
+        raise UserError(f"not JSON: {error}", place=place, fix="write one JSON object per line") from error
     if not isinstance(record, dict) or not isinstance(record.get(field), str):
-        raise UserError(f"no text in {field!r}", place=place, fix="name the field: --text FIELD")
+        raise UserError(f"no text in {field!r}", place=place, fix="set the field that holds the text: --text FIELD")
     return str(record[field])

@@ -1,6 +1,6 @@
-"""Features: the vectors of an encoder's layers, for tokens or pooled to one a text; batched by length.
+"""Features: the vectors of an encoder's layers, per token or pooled to one per text; batched by length.
 
-L layers that are asked for · H width · B texts of a block · T tokens of all of them, special ones included
+L requested layers · H width · B texts of a block · T tokens of all its texts, special tokens included
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from pretrain.huggingface import Pretrained
 from pretrain.model import Batch, BertModel
 from pretrain.transfer.tasks import TokenRow, batch_of
 
-BLOCK_TEXTS = 4096  # tokenised, sorted by length and written at once: what memory is bound by
+BLOCK_TEXTS = 4096  # tokenised, sorted by length and written at once; this bounds the memory use
 BATCH_TOKENS = 8192
 
 Floats = NDArray[np.float32]
 
 
 class Pooling(StrEnum):
-    """What a vector is of."""
+    """How a text's vectors are computed from its tokens."""
 
-    mean = "mean"  # the mean of the text's own tokens, [CLS] and [SEP] left out
-    cls = "cls"  # [CLS]
-    pooler = "pooler"  # the pretraining pooler's output: of the last layer alone
-    tokens = "tokens"  # every token
+    mean = "mean"  # the mean of the text's tokens, without [CLS] and [SEP]
+    cls = "cls"  # the vector of [CLS]
+    pooler = "pooler"  # the pretrained pooler's output, for the last layer only
+    tokens = "tokens"  # one vector per token
 
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """The vectors of some texts, in their order."""
+    """The vectors of a block of texts, in their order."""
 
-    vectors: Floats  # [L, B, H], or [L, T, H] of tokens
+    vectors: Floats  # [L, B, H], or [L, T, H] for tokens
     tokens: list[list[str]]  # word pieces of each text, [CLS] and [SEP] included
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Layers mixed into one by weights that sum to 1 (Peters et al. 2018, equation 1)."""
+    """A weighted mean of layers, with weights that sum to 1 (Peters et al. 2018, equation 1)."""
 
     layers: list[int]
     weights: list[float]
 
     def of(self, vectors_LNH: Floats) -> Floats:
-        """One layer of the mixed vectors, [1, N, H]."""
+        """Return the mixed vectors as one layer, [1, N, H]."""
         return np.tensordot(np.array(self.weights, np.float32), vectors_LNH, axes=1)[None]
 
     def write(self, path: Path) -> None:
-        """As JSON, for `read`."""
+        """Write as JSON, for `read`."""
         path.write_text(json.dumps({"layers": self.layers, "weights": self.weights}) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Mix:
-        """A mix that a probe has learned, or one written by hand; `UserError` when it is none."""
+        """Read a mix that a probe learned or a user wrote; raises `UserError` when the file is not a mix."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             layers, weights = [int(n) for n in content["layers"]], [float(w) for w in content["weights"]]
@@ -71,12 +71,13 @@ class Mix:
             fix = 'give a file like {"layers": [1, 2], "weights": [0.3, 0.7]}'
             raise UserError(f"not a mix of layers: {error}", place=str(path), fix=fix) from error
         if len(layers) != len(weights) or abs(sum(weights) - 1) > 1e-3:
-            raise UserError("a weight a layer, 1 in sum, is wanted", place=str(path), fix="mend its numbers")
+            cause = "the mix needs one weight per layer, and the weights must sum to 1"
+            raise UserError(cause, place=str(path), fix="correct its numbers")
         return cls(layers, weights)
 
 
 class Features:
-    """Vectors of chosen layers of one encoder; layer 0 is the embeddings' output, the last the encoder's."""
+    """Vectors of selected layers of an encoder; layer 0 is the embeddings' output, the last is the encoder's output."""
 
     def __init__(
         self, source: Pretrained, layers: Sequence[int], pooling: Pooling, max_length: int, device: torch.device
@@ -84,9 +85,9 @@ class Features:
         most = source.config.num_hidden_layers
         if not layers or not all(0 <= layer <= most for layer in layers):
             cause = f"layers {', '.join(map(str, layers))}, but the model has 0 to {most}"
-            raise UserError(cause, place="--layers", fix="choose among these")
+            raise UserError(cause, place="--layers", fix="choose from these layers")
         if pooling is Pooling.pooler and (list(layers) != [most] or "bert.pooler" in source.missing_parts):
-            fix = "take --pool mean, or the last layer of a model that has a pooler"
+            fix = "use --pool mean, or the last layer of a model with a pooler"
             raise UserError(f"there is no pooler for layers {layers}", place="--pool pooler", fix=fix)
         if max_length > source.config.max_position_embeddings:
             cause = f"rows of {max_length} tokens, but the model has {source.config.max_position_embeddings} positions"
@@ -99,7 +100,7 @@ class Features:
         self.tokenizer.enable_truncation(max_length)
 
     def blocks(self, texts: Iterator[str], done: Callable[[int], None] = lambda count: None) -> Iterator[FeatureBatch]:
-        """The texts' vectors, a bounded number of texts at a time; `done` is told how many went through."""
+        """Yield the texts' vectors, `BLOCK_TEXTS` texts at a time; call `done` with each batch's number of texts."""
         while block := list(islice(texts, BLOCK_TEXTS)):
             yield self._block(block, done)
 
@@ -116,13 +117,13 @@ class Features:
         return FeatureBatch(np.concatenate(parts, axis=1), tokens)
 
     def _vectors(self, batch: Batch) -> list[Tensor]:
-        """Of each row of the batch, [L, 1, H], or [L, its tokens, H]."""
+        """Return the vectors of each row of the batch, [L, 1, H], or [L, its tokens, H]."""
         lengths = batch.offsets.diff().tolist()
         if self.pooling is Pooling.pooler:
             pooled_BH = self.encoder(batch)[1]
             return [row[None, None] for row in pooled_BH]
-        wanted = set(self.layers)
-        found = {number: state for number, state in enumerate(self.encoder.hidden_states(batch)) if number in wanted}
+        requested = set(self.layers)
+        found = {number: state for number, state in enumerate(self.encoder.hidden_states(batch)) if number in requested}
         states = [found[number] for number in self.layers]
         states_LTH = torch.stack(states)
         if self.pooling is Pooling.mean:
@@ -132,18 +133,18 @@ class Features:
 
 
 def mean_of_rows(states_LTH: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The mean of each row's tokens, its first and last, [CLS] and [SEP], left out: [L, B, H].
+    """Return the mean of each row's tokens without the first and last, [CLS] and [SEP]: [L, B, H].
 
-    An empty text has no tokens of its own: then the mean of its special ones.
+    An empty text has only these two, and its vector is their mean.
     """
     rows = torch.split(states_LTH, list(lengths), dim=1)
     return torch.stack([(row[:, 1:-1] if row.shape[1] > 2 else row).mean(1) for row in rows], dim=1)
 
 
-def batches_by_length(lengths: Sequence[int], most_tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """The numbers of rows in batches of like length, longest first, padded at most `most_tokens` large."""
+def batches_by_length(lengths: Sequence[int], max_tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Yield row numbers in batches of similar length, longest first, of at most `max_tokens` tokens after padding."""
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     while order:
-        size = max(1, most_tokens // lengths[order[0]])
+        size = max(1, max_tokens // lengths[order[0]])
         yield order[:size]
         order = order[size:]

@@ -1,4 +1,4 @@
-"""What the masked-LM head puts in the place of [MASK], with probabilities."""
+"""Mask filling: the masked-LM head's predictions at [MASK], with probabilities."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from pretrain.transfer.tasks import TokenRow, batch_of
 
 @dataclass(frozen=True)
 class Filling:
-    """The most likely word pieces at one [MASK], with their probabilities, falling."""
+    """The most likely word pieces at one [MASK], with their probabilities in descending order."""
 
     pieces: list[str]
     probabilities: list[float]
 
 
 class Filler:
-    """A model ready to fill masks. `UserError` when it has no masked-LM head."""
+    """A model that fills masks. Raises `UserError` when it has no masked-LM head."""
 
     def __init__(self, source: Pretrained) -> None:
         if "masked_lm" in source.missing_parts:
             fix = "give a run, or a folder exported with its pretraining heads"
             raise UserError("the model has no masked-LM head", place=str(source.place), fix=fix)
         self.vocabulary = source.vocabulary
-        self.most_tokens = source.config.max_position_embeddings
+        self.max_tokens = source.config.max_position_embeddings
         self.model = source.model(source.objective).eval()
 
     def fill(self, text: str, top: int) -> list[Filling]:
-        """The `top` most likely word pieces at each [MASK] of the text, in order.
+        """Return the `top` most likely word pieces at each [MASK] of the text, in order.
 
         Raises `UserError` when the text has no [MASK], or is too long.
         """
         encoding = self.vocabulary.tokenizer().encode(text)
         places = [place for place, piece in enumerate(encoding.ids) if piece == self.vocabulary.ids[MASK]]
         if not places:
-            fix = f"write {MASK} where a word is to be filled in"
+            fix = f"write {MASK} where the model should fill in a word"
             raise UserError(f"the text has no {MASK}", place=repr(text), fix=fix)
-        if len(encoding.ids) > self.most_tokens:
-            cause = f"the text has {len(encoding.ids)} tokens, the model takes {self.most_tokens}"
+        if len(encoding.ids) > self.max_tokens:
+            cause = f"the text has {len(encoding.ids)} tokens, the model accepts {self.max_tokens}"
             raise UserError(cause, fix="shorten the text")
         return self.fill_row(TokenRow.of(encoding), places, top)
 
     @torch.no_grad()
     def fill_row(self, row: TokenRow, places: Sequence[int], top: int) -> list[Filling]:
-        """The `top` most likely word pieces at these places of a row."""
+        """Return the `top` most likely word pieces at these positions of a row."""
         logits_MV, _ = self.model.logits(batch_of([row], places))
         best = logits_MV.float().softmax(-1).topk(min(top, len(self.vocabulary)))
         return [

@@ -1,6 +1,6 @@
-"""Fine-tuning: an encoder and a fresh head trained on a task's records, on one process, batches ragged.
+"""Fine-tuning: training of an encoder and a new head on a task's records, in one process, on ragged batches.
 
-records → items → shuffled batches → scores → loss → AdamW;   after each epoch the validation, and the best is kept
+records → items → shuffled batches → scores → loss → AdamW;   validation after each epoch; the best epoch is kept
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ EVALUATION_ITEMS = 64
 
 T = TypeVar("T")
 
-ReportEpoch = Callable[[int, dict[str, float]], None]  # step, figures
+ReportEpoch = Callable[[int, dict[str, float]], None]  # (step, loss and validation metrics)
 
 
-def silent(step: int, figures: dict[str, float]) -> None:
-    """Reports to nobody."""
+def no_report(step: int, figures: dict[str, float]) -> None:
+    """Discard the report."""
 
 
 @dataclass
 class Finetuned:
-    """A model at its best epoch, and how it came there."""
+    """A model at its best epoch, its answers to the validation records, and the history of all epochs."""
 
     model: TransferModel
     validation: Answers
-    epochs: list[dict[str, float]] = field(default_factory=list)  # loss and validation figures of each epoch made
+    epochs: list[dict[str, float]] = field(default_factory=list)  # loss and validation metrics of each completed epoch
 
 
 def finetune(
@@ -49,27 +49,27 @@ def finetune(
     data: TaskItems,
     settings: FinetuneConfig,
     seed: int,
-    report: ReportEpoch = silent,
+    report: ReportEpoch = no_report,
 ) -> Finetuned:
-    """Train until the validation has not been better for `patience` epochs, or `epochs` are over; keeps the best."""
+    """Train for `epochs`, or until validation has not improved for `patience` epochs; return the best epoch's model."""
     device, task = device_of(settings.device), data.task
     seed_everything(seed)
     model = TransferModel(encoder, task, model_config.hidden_dropout_prob, model_config.initializer_range).to(device)
     freeze(model.bert, settings.freeze_layers)
     items = data.training
-    trainer = _Steps(model, task, settings, math.ceil(len(items) / settings.batch_size))
-    best, best_weights, since = Finetuned(model, Answers([], {}, [])), model.state_dict(), 0
+    trainer = _Trainer(model, task, settings, math.ceil(len(items) / settings.batch_size))
+    best, best_weights, epochs_since_best = Finetuned(model, Answers([], {}, [])), model.state_dict(), 0
     order = np.random.default_rng(seed)
     for epoch in range(1, settings.epochs + 1):
         loss = trainer.epoch([items[number] for number in order.permutation(len(items))])
         answers = predict(model, task, data.splits.validation, data.validation, settings)
         figures = {"loss": loss, **answers.metrics}
         report(trainer.step, figures)
-        since += 1
+        epochs_since_best += 1
         if not best.epochs or answers.metrics[task.watched] > best.validation.metrics[task.watched]:
-            best.validation, best_weights, since = answers, copy.deepcopy(model.state_dict()), 0
+            best.validation, best_weights, epochs_since_best = answers, copy.deepcopy(model.state_dict()), 0
         best.epochs.append({"epoch": epoch, **figures})
-        if since >= settings.patience:
+        if epochs_since_best >= settings.patience:
             break
     model.load_state_dict(best_weights)
     return best
@@ -77,7 +77,7 @@ def finetune(
 
 @dataclass(frozen=True)
 class TaskItems:
-    """A task, its records, and the items made of them once for all seeds."""
+    """A task, its records, and the items made of them, once for all seeds."""
 
     task: Task
     splits: Splits
@@ -87,26 +87,26 @@ class TaskItems:
 
     @classmethod
     def of(cls, task: Task, splits: Splits) -> TaskItems:
-        """`UserError` when none of the training records can be trained on."""
+        """Make the items of all records; raises `UserError` when no training record can be used."""
         training = task.items(splits.training, training=True)
         if not training:
             fix = "give records with texts"
-            raise UserError("no record that can be trained on", place=splits.training.place, fix=fix)
+            raise UserError("no usable training record", place=splits.training.place, fix=fix)
         others = (task.items(part, training=False) for part in (splits.validation, splits.test))
         return cls(task, splits, training, *others)
 
     def few(self, records: int, seed: int) -> TaskItems:
-        """With this many training records, drawn by `seed`; with all where there are no more. The labels stay."""
+        """Return a copy with at most `records` training records, drawn by `seed`. The set of labels is unchanged."""
         chosen = set(np.random.default_rng(seed).permutation(len(self.splits.training))[:records].tolist())
         return replace(self, training=[item for item in self.training if item.record in chosen])
 
 
-class _Steps:
-    """Optimizer steps over the epochs of one fine-tuning."""
+class _Trainer:
+    """The optimizer steps of one fine-tuning."""
 
-    def __init__(self, model: TransferModel, task: Task, settings: FinetuneConfig, steps_an_epoch: int) -> None:
+    def __init__(self, model: TransferModel, task: Task, settings: FinetuneConfig, steps_per_epoch: int) -> None:
         self.model, self.task, self.settings = model, task, settings
-        self.steps = settings.epochs * steps_an_epoch
+        self.steps = settings.epochs * steps_per_epoch
         self.optimizer = OptimizerConfig(
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
@@ -116,7 +116,7 @@ class _Steps:
         self.step = 0
 
     def epoch(self, items: Sequence[Item]) -> float:
-        """One pass over the items in their order; returns the mean loss."""
+        """Train on the items once, in their order; return the mean loss."""
         self.model.train()
         device = next(self.model.parameters()).device
         total = torch.zeros((), device=device)
@@ -143,7 +143,7 @@ class _Steps:
 def predict(
     model: TransferModel, task: Task, records: Records, items: Sequence[Item], settings: FinetuneConfig
 ) -> Answers:
-    """The model's answers to all records; rows of like length go together."""
+    """Return the model's answers to all records; batches contain rows of similar length."""
     model.eval()
     device = next(model.parameters()).device
     decoded: list[Any] = [None] * len(items)
@@ -160,7 +160,7 @@ def predict(
 
 
 def freeze(encoder: BertModel, layers: int) -> None:
-    """Keep the embeddings and the lowest `layers` as they are; with 0 all is trained."""
+    """Exclude the embeddings and the lowest `layers` from training; with 0, train everything."""
     if layers > len(encoder.encoder):
         cause = f"{layers} layers to freeze, but the encoder has {len(encoder.encoder)}"
         raise UserError(cause, place="finetune.freeze_layers", fix="lower it")
@@ -170,7 +170,7 @@ def freeze(encoder: BertModel, layers: int) -> None:
 
 
 def device_of(device: Device) -> torch.device:
-    """The torch device of a setting; `UserError` for cuda where torch finds no GPU."""
+    """Return the torch device of a setting; raises `UserError` for cuda when torch finds no GPU."""
     found = torch.cuda.is_available()
     if device == "cuda" and not found:
         raise UserError("torch finds no GPU", place="device cuda", fix="set device to auto or cpu")
@@ -178,12 +178,12 @@ def device_of(device: Device) -> torch.device:
 
 
 def precision_of(settings: FinetuneConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Products in bf16 on fp32 weights, or fp32 throughout."""
+    """Return a context that computes matrix products in bf16 on fp32 weights, or everything in fp32."""
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def batches_of(items: Sequence[T], size: int) -> Iterator[list[T]]:
-    """The items in their order, `size` at a time."""
+    """Yield the items in their order, `size` at a time."""
     for start in range(0, len(items), size):
         yield list(items[start : start + size])

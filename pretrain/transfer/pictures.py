@@ -1,4 +1,4 @@
-"""Pictures of the second stage, as PNG. All need matplotlib."""
+"""PNG plots of transfer results. All need matplotlib."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pretrain.transfer.task_report import PRETRAINED, STARTS, Worth
 from pretrain.transfer.trials import Spread
 
 COLOURS = dict(zip(STARTS, ("tab:blue", "tab:grey"), strict=True))
-BAR = 0.38  # width
-SCATTERS = 3  # layers to show the senses in
+BAR_WIDTH = 0.38
+SCATTER_LAYERS = 3  # number of layers for which vectors are plotted
 
 
 def draw_learning_curve(path: Path, metric: str, lines: dict[str, Sequence[tuple[int, Spread]]]) -> None:
-    """A metric over the number of labels, one line a start, bars of a standard deviation."""
+    """Draw a metric over the number of labels: one line per starting point, with bars of one standard deviation."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, points in lines.items():
@@ -40,7 +40,10 @@ def draw_learning_curve(path: Path, metric: str, lines: dict[str, Sequence[tuple
 
 
 def draw_worth(path: Path, worths: Sequence[Worth]) -> None:
-    """Left the fine-tuned figures from both starts; then, a task each, the probes layer by layer, the mix as a line."""
+    """Draw the fine-tuned metrics from both starting points, then one plot per task of its probes.
+
+    A probe plot shows the metric of each layer, and that of the learned mix as a horizontal line.
+    """
     figure = Figure(figsize=(3.2 * (len(worths) + 1.4), 3.8), layout="constrained")
     bars, *others = figure.subplots(1, 1 + len(worths), width_ratios=[1.4, *[1] * len(worths)])
     _draw_finetuned(bars, worths)
@@ -52,11 +55,11 @@ def draw_worth(path: Path, worths: Sequence[Worth]) -> None:
 def draw_senses(
     path: Path, word: str, vectors_LNH: Floats, senses: Sequence[str], separations: Sequence[Separation]
 ) -> None:
-    """The word's vectors in the first, the middle and the last layer, by their two main components; then all layers.
+    """Draw the word's vectors in the first, middle and last layer, and the separation of its senses in all layers.
 
-    Needs scikit-learn.
+    Vectors are projected onto their two principal components. Needs scikit-learn.
     """
-    layers = np.linspace(0, len(vectors_LNH) - 1, min(SCATTERS, len(vectors_LNH)), dtype=int)
+    layers = np.linspace(0, len(vectors_LNH) - 1, min(SCATTER_LAYERS, len(vectors_LNH)), dtype=int)
     figure = Figure(figsize=(3.4 * (len(layers) + 1), 3.6), layout="constrained")
     *scatters, curve = figure.subplots(1, len(layers) + 1)
     for axes, layer in zip(scatters, layers, strict=True):
@@ -64,8 +67,8 @@ def draw_senses(
         axes.set_title(f"{word}, layer {layer}", fontsize=9)
     scatters[0].legend(fontsize=8)
     curve.plot([found.silhouette for found in separations], marker="o", label="silhouette")
-    curve.plot([found.accuracy for found in separations], marker="o", label="named right by the nearest centroid")
-    curve.set_title("how far apart the senses lie", fontsize=9)
+    curve.plot([found.accuracy for found in separations], marker="o", label="nearest-centroid accuracy")
+    curve.set_title("separation of the senses", fontsize=9)
     curve.set_xlabel("layer")
     curve.legend(fontsize=8)
     figure.savefig(path, dpi=120, format="png")
@@ -82,12 +85,12 @@ def _scatter(axes: Axes, vectors_NH: Floats, senses: Sequence[str]) -> None:
 
 
 def _draw_finetuned(axes: Axes, worths: Sequence[Worth]) -> None:
-    for offset, start in zip((-BAR / 2, BAR / 2), STARTS, strict=True):
+    for offset, start in zip((-BAR_WIDTH / 2, BAR_WIDTH / 2), STARTS, strict=True):
         spreads = [worth.finetuned(start) for worth in worths]
         axes.bar(
             [place + offset for place in range(len(worths))],
             [spread.mean for spread in spreads],
-            BAR,
+            BAR_WIDTH,
             yerr=[spread.deviation for spread in spreads],
             color=COLOURS[start],
             capsize=3,

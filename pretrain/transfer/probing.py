@@ -1,9 +1,9 @@
-"""Linear probes: what a frozen encoder's layers know of a task, layer by layer, and a learned mix of all of them.
+"""Linear probes of a frozen encoder: how well each layer, and a learned mix of all layers, predicts a task's labels.
 
-Each head is one linear layer upon normalised vectors: of one layer, or of all layers mixed by weights that are learned
-with it (Peters et al. 2018, equation 1). The encoder runs once; the heads are trained side by side on what it gave.
+Each head is one linear layer on normalised vectors of one layer, or of a mix of all layers whose weights are learned
+with it (Peters et al. 2018, equation 1). The encoder runs once; all heads are trained together on its vectors.
 
-K heads: a layer each, the mix last · L layers, from the embeddings on · N vectors · H width · C outputs
+K heads: one per layer, then the mix · L layers, starting with the embeddings · N vectors · H width · C outputs
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pretrain.transfer.finetuning import EVALUATION_ITEMS, TaskItems, batches_of
 from pretrain.transfer.tasks import Answers, Item, Task, joined
 
 STEPS = 1_000  # of the heads' training
-ROWS, SENTENCES = 64, 8  # items a step, of one vector each, and of one a token
+ROWS, SENTENCES = 64, 8  # items per step: with one vector per item, and with one vector per token
 LEARNING_RATE, MIX_LEARNING_RATE = 3e-3, 3e-2
-MOST_VECTORS = 100_000  # of the training records: what memory is bound by
+MAX_VECTORS = 100_000  # of the training records; this bounds the memory use
 
 
 @dataclass(frozen=True)
 class Probed:
-    """A probe's answers to the test, layer by layer, and those of the mix, with the mix itself."""
+    """The probes' answers to the test records, per layer and for the mix, and the learned mix."""
 
     layers: list[Answers]
     mixed: Answers
@@ -41,7 +41,7 @@ class Probed:
 
 
 class Heads(nn.Module):
-    """K linear heads on L layers: one a layer, and one on their mix."""
+    """K linear heads on L layers: one per layer, and one on their mix."""
 
     def __init__(self, layers: int, width: int, outputs: int) -> None:
         super().__init__()
@@ -58,21 +58,24 @@ class Heads(nn.Module):
 
 
 def probe(encoder: BertModel, data: TaskItems, settings: FinetuneConfig, seed: int) -> Probed:
-    """Train the heads on the frozen encoder's vectors of the training records, and answer the test with each."""
+    """Train the heads on the frozen encoder's vectors of the training records; return each head's test answers."""
     device, task = device_of(settings.device), data.task
     encoder = encoder.to(device).eval()
-    items = _at_most(data.training, task, seed)
+    items = _subsample(data.training, task, seed)
     with precision_of(settings, device):
-        learned, asked = (vectors_of(encoder, task, part, device) for part in (items, data.test))
-    heads = _train(task, items, learned, seed)
-    answers = _answer(heads, data, asked)
+        training_vectors, test_vectors = (vectors_of(encoder, task, part, device) for part in (items, data.test))
+    heads = _train(task, items, training_vectors, seed)
+    answers = _answer(heads, data, test_vectors)
     weights = heads.mix_logits.detach().softmax(0).tolist()
     return Probed(answers[:-1], answers[-1], Mix(list(range(len(weights))), weights))
 
 
 @torch.no_grad()
 def vectors_of(encoder: BertModel, task: Task, items: Sequence[Item], device: torch.device) -> list[Tensor]:
-    """Of each item, [L, its tokens or rows, H] in half precision on the host; a row's vector is its tokens' mean."""
+    """Return the vectors of each item, [L, its tokens or rows, H], in half precision on the host.
+
+    A row's vector is the mean of its tokens.
+    """
     found: list[Tensor] = [torch.empty(0)] * len(items)
     for numbers in batches_by_length([len(item) for item in items]):
         batch_items = [items[number] for number in numbers]
@@ -112,7 +115,7 @@ def _train(task: Task, items: Sequence[Item], vectors: Sequence[Tensor], seed: i
 
 
 def _shuffled(items: int, size: int, seed: int) -> Iterator[list[int]]:
-    """Numbers of items, `size` a batch, epoch after epoch without end."""
+    """Yield batches of `size` item numbers, for an unlimited number of epochs."""
     draw = np.random.default_rng(seed)
     while True:
         yield from batches_of(draw.permutation(items).tolist(), size)
@@ -120,7 +123,7 @@ def _shuffled(items: int, size: int, seed: int) -> Iterator[list[int]]:
 
 @torch.no_grad()
 def _answer(heads: Heads, data: TaskItems, vectors: Sequence[Tensor]) -> list[Answers]:
-    """The test's answers by each head."""
+    """Return the answers of each head to the test records."""
     task, decoded = data.task, [list[Any]() for _ in heads.weight]
     for numbers in batches_of(range(len(data.test)), EVALUATION_ITEMS):
         batch_items = [data.test[number] for number in numbers]
@@ -131,8 +134,8 @@ def _answer(heads: Heads, data: TaskItems, vectors: Sequence[Tensor]) -> list[An
     return [task.answers(data.splits.test, data.test, of_head) for of_head in decoded]
 
 
-def _at_most(items: Sequence[Item], task: Task, seed: int) -> list[Item]:
-    """As many items, drawn by `seed`, as have `MOST_VECTORS` vectors."""
+def _subsample(items: Sequence[Item], task: Task, seed: int) -> list[Item]:
+    """Return items, drawn by `seed`, with at most `MAX_VECTORS` vectors, and at least one item."""
     drawn = [items[number] for number in np.random.default_rng(seed).permutation(len(items))]
     counts = np.cumsum([len(item) if task.per_token else len(item.rows) for item in drawn])
-    return drawn[: max(1, int(np.searchsorted(counts, MOST_VECTORS, side="right")))]
+    return drawn[: max(1, int(np.searchsorted(counts, MAX_VECTORS, side="right")))]

@@ -1,10 +1,10 @@
-"""What a fine-tuning leaves behind: report.json, answers for reading, TensorBoard, a model for transformers.
+"""The output files of a fine-tuning.
 
-report.json          settings, sizes, what was treated how, figures of every seed, their mean and spread
+report.json          settings, sizes, counts of skipped and changed records, metrics of every seed, mean and deviation
 seed_0/ …            predictions.jsonl: every test record with its prediction; errors.jsonl: the wrong ones
-tb/                  loss and validation by step
-model/               the best seed's model, for transformers
-learning_curve.png   figures over the number of labels, where that was asked for (pictures.py)
+tb/                  TensorBoard files: loss and validation metrics by step
+model/               the best seed's model, in Hugging Face's form
+learning_curve.png   metrics over the number of labels, if requested (pictures.py)
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pretrain.transfer.finetuning import ReportEpoch, TaskItems
 from pretrain.transfer.tasks import Answers, Records, Regression, Task, TransferModel
 from pretrain.transfer.trials import Spread
 
-HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head where it is not `classifier`
+HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head if it is not `classifier`
 
 
 @contextmanager
 def board(folder: Path) -> Iterator[ReportEpoch]:
-    """A report to TensorBoard, of one seed's fine-tuning."""
+    """Yield a function that reports one seed's fine-tuning to TensorBoard files in `folder`."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder))
@@ -44,7 +44,7 @@ def board(folder: Path) -> Iterator[ReportEpoch]:
 
 
 def write_answers(folder: Path, records: Records, answers: Answers) -> None:
-    """Every record with its prediction, and once more those that are wrong."""
+    """Write every record with its prediction to predictions.jsonl, and the wrong ones also to errors.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps({**record, "prediction": prediction}, ensure_ascii=False) + "\n"
@@ -56,9 +56,9 @@ def write_answers(folder: Path, records: Records, answers: Answers) -> None:
 
 
 def write_model(folder: Path, source: Pretrained, task: Task, model: TransferModel) -> None:
-    """A fine-tuned model as a Hugging Face folder, for `AutoModelFor…` of its task."""
+    """Write a fine-tuned model as a Hugging Face folder, for the `AutoModelFor…` class of its task."""
     if isinstance(task, Regression):
-        task.settle(model.classifier)
+        task.rescale_head(model.classifier)
     fields = task.fields()
     state = model.state_dict()
     head = HEADS.get(fields["architectures"][0], "classifier")
@@ -73,11 +73,11 @@ def write_model(folder: Path, source: Pretrained, task: Task, model: TransferMod
 
 
 def sizes(data: TaskItems) -> dict[str, Any]:
-    """How many records each part has, and what was passed over or mended in it."""
+    """Return each part's number of records, and its counts of skipped and changed ones by cause."""
     parts = {"training": data.splits.training, "validation": data.splits.validation, "test": data.splits.test}
     return {name: {"records": len(part), "treated": dict(part.treated)} for name, part in parts.items()}
 
 
 def plain(spreads: dict[str, Spread]) -> dict[str, dict[str, float]]:
-    """For JSON."""
+    """Return spreads as plain dictionaries, for JSON."""
     return {name: {"mean": spread.mean, "deviation": spread.deviation} for name, spread in spreads.items()}

@@ -1,6 +1,6 @@
-"""What pretraining is worth on a task: fine-tuned and probed from the checkpoint and from random weights, seed by seed.
+"""The gain from pretraining on a task: fine-tuning and probing from pretrained and from random weights, per seed.
 
-Both starts have the same shape, records, budget and seeds, so that each seed gives a difference of its own.
+Both starting points have the same shape, records, budget and seeds, so that each seed gives one difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PRETRAINED, RANDOM = STARTS = ("pretrained", "random")
 
 @dataclass(frozen=True)
 class Worth:
-    """One task's figures from both starts, by their names: a trial and a probe a seed."""
+    """One task's results by the name of the starting point: one trial and one probe per seed."""
 
     task: BudgetedTask
     metric: str
@@ -28,33 +28,33 @@ class Worth:
     probes: dict[str, list[Probed]]
 
     def finetuned(self, start: str) -> Spread:
-        """The metric in the test, over the seeds."""
+        """Return the test metric after fine-tuning, over the seeds."""
         return Spread.of(self._finetuned(start))
 
     @property
     def difference(self) -> Spread:
-        """What pretraining adds: the mean over the seeds, and their spread."""
+        """The gain in the test metric from pretraining, over the seeds."""
         pairs = zip(self._finetuned(PRETRAINED), self._finetuned(RANDOM), strict=True)
         return Spread.of([mine - other for mine, other in pairs])
 
     @property
     def is_beyond_the_spread(self) -> bool:
-        """Whether the two means are further apart than the larger deviation of the two."""
+        """Whether the pretrained mean exceeds the random one by more than the larger of the two deviations."""
         mine, other = self.finetuned(PRETRAINED), self.finetuned(RANDOM)
         return mine.mean - other.mean > max(mine.deviation, other.deviation)
 
     def probed(self, start: str) -> list[Spread]:
-        """The metric of a linear probe on each layer, from the embeddings on."""
+        """Return the metric of a linear probe on each layer, starting with the embeddings."""
         by_seed = [[answers.metrics[self.metric] for answers in probed.layers] for probed in self.probes[start]]
         return [Spread.of(layer) for layer in zip(*by_seed, strict=True)]
 
     def mixed(self, start: str) -> Spread:
-        """The metric of the probe on the learned mix of layers."""
+        """Return the metric of the probe on the learned mix of layers."""
         return Spread.of([probed.mixed.metrics[self.metric] for probed in self.probes[start]])
 
     @property
     def mix(self) -> Mix:
-        """The mix of the pretrained layers that the first seed learned."""
+        """The mix of the pretrained layers that the first seed's probe learned."""
         return self.probes[PRETRAINED][0].mix
 
     def _finetuned(self, start: str) -> list[float]:
@@ -65,9 +65,9 @@ def measure_worth(
     source: Pretrained,
     task: BudgetedTask,
     data: TaskItems,
-    tell: Callable[[str, Trial, Probed], None] = lambda start, trial, probed: None,
+    report: Callable[[str, Trial, Probed], None] = lambda start, trial, probed: None,
 ) -> Worth:
-    """Fine-tune and probe `task` from both starts, once a seed; `tell` hears of each."""
+    """Fine-tune and probe `task` from both starting points, once per seed; call `report` after each."""
     starts: dict[str, StartingPoint] = {
         PRETRAINED: pretrained_start(source),
         RANDOM: random_start(source.config, len(source.vocabulary)),
@@ -81,5 +81,5 @@ def measure_worth(
             trial = try_seed(start, source.config, drawn, task.finetune, seed)
             trials[name].append(trial)
             probes[name].append(probed)
-            tell(name, trial, probed)
+            report(name, trial, probed)
     return Worth(task, data.task.watched, trials, probes)

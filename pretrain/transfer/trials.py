@@ -1,4 +1,4 @@
-"""A task tried with several seeds, and with several numbers of labels: figures with their spread."""
+"""Trials of a task with several seeds, and the mean and deviation of their metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from preprocessing.vocabulary import Vocabulary
 from pretrain.engine import seed_everything
 from pretrain.huggingface import Pretrained
 from pretrain.model import BertForPreTraining, BertModel
-from pretrain.transfer.finetuning import Finetuned, ReportEpoch, TaskItems, finetune, predict, silent
+from pretrain.transfer.finetuning import Finetuned, ReportEpoch, TaskItems, finetune, no_report, predict
 from pretrain.transfer.tasks import Answering, Answers, Choice, Classification, Records, Regression, Tagging, Task
 
 StartingPoint = Callable[[int], BertModel]  # an encoder, for a seed
@@ -20,7 +20,7 @@ StartingPoint = Callable[[int], BertModel]  # an encoder, for a seed
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed's fine-tuning and what it answered in the test."""
+    """One seed's fine-tuning and its answers to the test records."""
 
     seed: int
     finetuned: Finetuned
@@ -36,7 +36,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value a seed."""
+        """Compute mean and deviation from one value per seed."""
         return cls(fmean(values), stdev(values) if len(values) > 1 else 0.0)
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class Spread:
 
 
 def make_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary, training: Records) -> Task:
-    """The task, fitted to its training records."""
+    """Return the task for these training records, which define its labels."""
     length = settings.max_length
     if task.kind == "qa":
         return Answering(training, vocabulary, length, settings.stride)
@@ -58,12 +58,12 @@ def make_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary
 
 
 def pretrained_start(source: Pretrained) -> StartingPoint:
-    """Each seed from the same pretrained weights; what they lack (a pooler) is drawn from the seed."""
+    """Return a starting point with the same pretrained weights for every seed; a missing pooler depends on the seed."""
     return lambda seed: source.model(seed=seed).bert
 
 
 def random_start(config: ModelConfig, vocabulary_size: int) -> StartingPoint:
-    """Each seed from random weights of its own, of the same shape."""
+    """Return a starting point with random weights that depend on the seed."""
 
     def start(seed: int) -> BertModel:
         seed_everything(seed)
@@ -78,13 +78,13 @@ def try_seed(
     data: TaskItems,
     settings: FinetuneConfig,
     seed: int,
-    report: ReportEpoch = silent,
+    report: ReportEpoch = no_report,
 ) -> Trial:
-    """Fine-tune with one seed, and answer the test with what was best in the validation."""
+    """Fine-tune with one seed, and answer the test records with the model of the best validation epoch."""
     finetuned = finetune(start(seed), config, data, settings, seed, report)
     return Trial(seed, finetuned, predict(finetuned.model, data.task, data.splits.test, data.test, settings))
 
 
 def spreads(trials: Sequence[Trial]) -> dict[str, Spread]:
-    """Each figure of the test over the trials."""
+    """Return the mean and deviation of each test metric over the trials."""
     return {name: Spread.of([trial.test.metrics[name] for trial in trials]) for name in trials[0].test.metrics}

@@ -7,7 +7,7 @@ in fp32, in a fixed order.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
-# Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
+# Triton ships no types, and the pointers and blocks that it passes to kernels have no Python types.
 
 from __future__ import annotations
 

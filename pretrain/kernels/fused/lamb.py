@@ -5,7 +5,7 @@ within a block and then over a segment's blocks in a fixed order: repeatable, wi
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"
-# Kernels take what Triton passes them: pointers and blocks have no Python types, and Triton ships none.
+# Triton ships no types, and the pointers and blocks that it passes to kernels have no Python types.
 
 from __future__ import annotations
 

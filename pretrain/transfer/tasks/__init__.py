@@ -1,4 +1,4 @@
-"""Downstream tasks: reading labelled data, rows, heads, and scores."""
+"""Downstream tasks: readers of labelled data, rows, heads, losses and metrics."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Answers to questions as spans of a context (section 4.2), which may hold none (section 4.3).
+"""Extractive question answering: answers are spans of a context (section 4.2), or there is none (section 4.3).
 
-A context that is longer than a row is read in windows that overlap. A window that does not hold the answer points at
-[CLS], and so does a question without an answer.
+A context that is longer than a row is read in overlapping windows. The target is [CLS] for a window that does not
+contain the answer, and for a question without an answer.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pretrain.transfer.tasks.rows import TokenRow
 from pretrain.transfer.tasks.task import Answers, Item, Task, side_by_side
 
 MAX_QUESTION, MAX_ANSWER = 64, 30  # tokens, as published
-CANDIDATES = 20  # starts, and ends, that are paired
+CANDIDATES = 20  # best starts and best ends, of which all pairs are compared
 SPECIAL_TOKENS = 3
 
 
 @dataclass(frozen=True)
 class AnswerSpan:
-    """The best span of a window in characters of the context, its score, and that of there being no answer."""
+    """The best span of a window, in characters of the context, its score, and the score of no answer."""
 
     begin: int
     end: int
@@ -49,7 +49,7 @@ class Answering(Task):
 
     def __init__(self, training: Records, vocabulary: Vocabulary, max_length: int, stride: int) -> None:
         if stride >= max_length - MAX_QUESTION - SPECIAL_TOKENS:
-            cause = f"windows of {max_length} tokens cannot share {stride} beside a question of {MAX_QUESTION}"
+            cause = f"windows of {max_length} tokens cannot overlap by {stride} and hold a question of {MAX_QUESTION}"
             fix = f"set max_length above {stride + MAX_QUESTION + SPECIAL_TOKENS}"
             raise UserError(cause, place="finetune.max_length", fix=fix)
         self.plain = vocabulary.tokenizer()
@@ -58,7 +58,7 @@ class Answering(Task):
         self.may_abstain = not all(record["possible"] for record in training.records)
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
-        """An item a window. `places` holds the characters of each token's word in the context; None outside of it."""
+        """Make one item per window. `places` holds each token's word as a character span; None outside the context."""
         items = []
         for number, record in enumerate(records.records):
             windows = list(self._windows_of(record, records))
@@ -66,24 +66,24 @@ class Answering(Task):
                 records.treated["contexts read in several windows"] += 1
             made = [self._item(window, number, record if training else None) for window in windows]
             if training and record["answers"] and not any(any(item.target) for item in made):
-                records.treated["answers that no window holds whole: learned as none"] += 1
+                records.treated["answers not contained in any window: trained as no answer"] += 1
             items += made
         return items
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
-        """The mean of the start's and the end's cross-entropy over the tokens of their window."""
+        """Return the mean of the start's and the end's cross-entropy over the tokens of their window."""
         lengths = [len(item) for item in items]
         targets = torch.tensor([item.target for item in items], device=scores.device)
         losses = [F.cross_entropy(side_by_side(scores[:, side], lengths), targets[:, side]) for side in (0, 1)]
         return (losses[0] + losses[1]) / 2
 
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """The best span of each window; None where it shows nothing of the context."""
+        """Return the best span of each window; None for a window without tokens of the context."""
         parts = torch.split(scores.cpu(), [len(item) for item in items])
         return [best_span(part.numpy(), item.places) for part, item in zip(parts, items, strict=True)]
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
-        """The text of the best span over a question's windows; empty where none is likelier than no answer."""
+        """Return the text of the best span of a question's windows; empty where no answer scores higher."""
         spans: list[list[AnswerSpan]] = [[] for _ in records.records]
         for item, span in zip(items, decoded, strict=True):
             if span is not None:
@@ -94,7 +94,7 @@ class Answering(Task):
         return Answers(found, metrics.spans(truth, found), wrong)
 
     def fields(self) -> dict[str, Any]:
-        """Of transformers' question answering."""
+        """Return the fields of transformers' question answering model."""
         return {"architectures": ["BertForQuestionAnswering"]}
 
     def _item(self, window: Encoding, number: int, record: dict[str, Any] | None) -> Item:
@@ -124,7 +124,7 @@ class Answering(Task):
 
 
 def best_span(scores_T2: np.ndarray[Any, Any], places: Sequence[tuple[int, int] | None]) -> AnswerSpan | None:
-    """The likeliest span within a window's context, at most `MAX_ANSWER` tokens long."""
+    """Return the best span within a window's context, of at most `MAX_ANSWER` tokens."""
     inside = np.array([number for number, place in enumerate(places) if place is not None], dtype=int)
     if not len(inside):
         return None
@@ -143,7 +143,7 @@ def best_span(scores_T2: np.ndarray[Any, Any], places: Sequence[tuple[int, int] 
 
 
 def _whole_words(window: Encoding) -> list[tuple[int, int] | None]:
-    """For each token of the context the characters of its whole word: answers begin and end with words."""
+    """Return the character span of each context token's word: answers begin and end at word boundaries."""
     begins: dict[int | None, int] = {}
     ends: dict[int | None, int] = {}
     in_context = [segment == 1 for segment in window.sequence_ids]
@@ -156,11 +156,11 @@ def _whole_words(window: Encoding) -> list[tuple[int, int] | None]:
 
 
 def _target(record: dict[str, Any], places: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
-    """First and last token of the first answer; (0, 0), which is [CLS], where the window does not hold it whole."""
+    """Return the first answer's first and last token; (0, 0), which is [CLS], if the window does not contain it."""
     if not record["answers"]:
         return 0, 0
     begin = record["answers"][0]["start"]
     end = begin + len(record["answers"][0]["text"])
     touched = {number: place for number, place in enumerate(places) if place and place[0] < end and place[1] > begin}
-    whole = touched and min(touched.values())[0] <= begin and max(touched.values())[1] >= end
-    return (min(touched), max(touched)) if whole else (0, 0)
+    is_contained = touched and min(touched.values())[0] <= begin and max(touched.values())[1] >= end
+    return (min(touched), max(touched)) if is_contained else (0, 0)

@@ -1,4 +1,4 @@
-"""One of several endings (section 4.4, SWAG): each is a row with the context, and the best score wins."""
+"""Multiple choice (section 4.4, SWAG): each choice is a row with the context; the highest score is the prediction."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ SWAG = ("sent1", "sent2", "ending0", "ending1", "ending2", "ending3", "label")
 
 
 def read_choices(path: Path) -> Records:
-    """SWAG's columns (CSV, TSV), or JSONL of `context`, `choices` and `label`, the right choice's number from 0."""
+    """Read SWAG's columns (CSV, TSV), or JSONL with `context`, `choices` and `label`, the correct choice's index."""
     made = read_table(path, SWAG if path.suffix in CSV_FORMATS else ("context", "choices", "label"))
     if path.suffix in CSV_FORMATS:
         made.records = [_of_swag(record) for record in made.records]
     for number, record in enumerate(made.records, 1):
         choices, label, place = record["choices"], str(record["label"]), f"{path}, record {number}"
         if not isinstance(choices, list) or len(choices) < 2:
-            raise UserError("`choices` is not a list of two or more", place=place, fix="give all endings as a list")
+            raise UserError("`choices` is not a list of two or more", place=place, fix="write all choices as a list")
         if not label.isdigit() or int(label) >= len(choices):
-            raise UserError(f"label {label!r} names none of the choices", place=place, fix="count choices from 0")
+            raise UserError(f"label {label!r} is not a choice's index", place=place, fix="count choices from 0")
         record["label"] = int(label)
     return made
 
 
 class Choice(Task):
-    """Multiple choice; records may have different numbers of choices."""
+    """Multiple choice; records can have different numbers of choices."""
 
     watched = "accuracy"
     outputs = 1
@@ -48,7 +48,7 @@ class Choice(Task):
         self.tokenizer.enable_truncation(max_length, strategy="longest_first")
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
-        """A row a choice."""
+        """Make one item per record, with one row per choice."""
         items = []
         for number, record in enumerate(records.records):
             pairs = [(str(record["context"]), str(text)) for text in record["choices"]]
@@ -61,23 +61,23 @@ class Choice(Task):
         return items
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
-        """Cross-entropy over each record's choices."""
+        """Return the cross-entropy over each record's choices."""
         targets = torch.tensor([item.target for item in items], device=scores.device)
         return F.cross_entropy(self._by_item(scores, items), targets)
 
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """The number of each record's best choice."""
+        """Return the index of each record's best choice."""
         best: list[Any] = self._by_item(scores, items).argmax(-1).tolist()
         return best
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
-        """Numbers of choices."""
+        """Return the indices of the predicted choices, with their accuracy."""
         truth = [record["label"] for record in records.records]
         wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
         return Answers(list(decoded), {"accuracy": 1 - sum(wrong) / len(wrong)}, wrong)
 
     def fields(self) -> dict[str, Any]:
-        """Of transformers' multiple choice."""
+        """Return the fields of transformers' multiple choice model."""
         return {"architectures": ["BertForMultipleChoice"]}
 
     def _by_item(self, scores: Tensor, items: Sequence[Item]) -> Tensor:

@@ -1,4 +1,4 @@
-"""One text or two, and a class; or two texts and a number (Devlin et al. 2019, section 4.1)."""
+"""Classification of a text or a pair, and regression on a pair (Devlin et al. 2019, section 4.1)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pretrain.transfer.tasks.task import Answers, Item, Task, count_unseen, labe
 
 
 class TextTask(Task):
-    """What classification and regression share: texts to rows."""
+    """The base of classification and regression: converts texts to rows."""
 
     per_token = False
 
     def __init__(self, vocabulary: Vocabulary, max_length: int, texts: Sequence[str], label: str) -> None:
-        self.texts = texts  # one column, or two
+        self.texts = texts  # one or two columns
         self.label = label
         self.max_length = max_length
         self.tokenizer = vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
-        """A row a record. Longer ones are cut, the longer text first; empty ones are not trained on."""
+        """Make one row per record. Long rows are truncated, the longer text first; empty texts are not trained on."""
         inputs = [tuple(str(record[text]) for text in self.texts) for record in records.records]
         encodings = self.tokenizer.encode_batch([pair if len(pair) > 1 else pair[0] for pair in inputs])
         items = []
@@ -48,7 +48,7 @@ class TextTask(Task):
         return items
 
     def target(self, record: dict[str, Any]) -> Any:
-        """What is to be learned of a record."""
+        """Return a record's training target."""
         raise NotImplementedError
 
 
@@ -69,31 +69,31 @@ class Classification(TextTask):
             raise UserError(cause, place=training.place, fix=fix)
 
     def target(self, record: dict[str, Any]) -> int:
-        """The class's number."""
+        """Return the index of the record's class."""
         return self.labels.index(str(record[self.label]))
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
-        """As of any text; labels that training has not seen are counted."""
+        """Make one row per record, and count labels that do not occur in training."""
         if not training:
             count_unseen(records, [str(record[self.label]) for record in records.records], self.labels)
         return super().items(records, training=training)
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
-        """Cross-entropy."""
+        """Return the cross-entropy."""
         return F.cross_entropy(scores, torch.tensor([item.target for item in items], device=scores.device))
 
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """The best class of each."""
+        """Return the best class of each item."""
         return [self.labels[number] for number in scores.argmax(-1).tolist()]
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
-        """Classes, scored as strings: one that training has never seen is never right."""
+        """Return the predicted classes, scored as strings: a label that does not occur in training counts as wrong."""
         truth = [str(record[self.label]) for record in records.records]
         wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
         return Answers(list(decoded), metrics.classification(truth, decoded), wrong)
 
     def fields(self) -> dict[str, Any]:
-        """Of transformers' sequence classification."""
+        """Return the fields of transformers' sequence classification model."""
         return {
             "architectures": ["BertForSequenceClassification"],
             "id2label": {str(number): label for number, label in enumerate(self.labels)},
@@ -102,7 +102,7 @@ class Classification(TextTask):
 
 
 class Regression(TextTask):
-    """A number for each pair. It is learned in units of the training labels' deviation from their mean."""
+    """A number for each pair. Training targets are standardised by the training labels' mean and deviation."""
 
     watched = "spearman"
     outputs = 1
@@ -118,26 +118,26 @@ class Regression(TextTask):
             raise UserError(cause, place=training.place, fix="give records of different labels")
 
     def target(self, record: dict[str, Any]) -> float:
-        """The label in deviations from the mean."""
+        """Return the standardised label."""
         return (self._number(record, self.label) - self.mean) / self.deviation
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
-        """Mean squared error."""
+        """Return the mean squared error."""
         return F.mse_loss(scores.squeeze(-1), torch.tensor([item.target for item in items], device=scores.device))
 
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """Numbers in the labels' own units."""
+        """Return predictions in the labels' units."""
         numbers: list[Any] = (scores.squeeze(-1) * self.deviation + self.mean).tolist()
         return numbers
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
-        """Numbers; wrong are those further away than a deviation."""
+        """Return the predicted numbers; an error above one standard deviation counts as wrong."""
         truth = [self._number(record, records.place) for record in records.records]
         wrong = [abs(true - found) > self.deviation for true, found in zip(truth, decoded, strict=True)]
         return Answers(list(decoded), metrics.regression(truth, decoded), wrong)
 
     def fields(self) -> dict[str, Any]:
-        """Of transformers' sequence classification with one output."""
+        """Return the fields of transformers' sequence classification model with one output."""
         return {
             "architectures": ["BertForSequenceClassification"],
             "problem_type": "regression",
@@ -146,8 +146,8 @@ class Regression(TextTask):
         }
 
     @torch.no_grad()
-    def settle(self, classifier: nn.Linear) -> None:
-        """Let the head give numbers in the labels' own units, for a model that leaves this task."""
+    def rescale_head(self, classifier: nn.Linear) -> None:
+        """Rescale the head in place to predict in the labels' units, for export."""
         classifier.weight.mul_(self.deviation)
         classifier.bias.mul_(self.deviation).add_(self.mean)
 

@@ -1,4 +1,4 @@
-"""Figures of merit, by the libraries that the field reports them with: scikit-learn, SciPy, seqeval.
+"""Metrics, computed by the libraries commonly used to report them: scikit-learn, SciPy, seqeval.
 
 Exact match and F1 of answers follow SQuAD's published evaluation (Rajpurkar et al. 2016, section 6.1).
 """
@@ -15,7 +15,7 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def classification(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
-    """Accuracy, macro F1 over the labels that occur in the truth, Matthews' correlation."""
+    """Return accuracy, macro F1 over the labels that occur in `truth`, and Matthews' correlation."""
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
     labels = sorted(set(truth))
@@ -27,7 +27,7 @@ def classification(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, 
 
 
 def regression(truth: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
-    """Pearson's and Spearman's correlation, 0 where a side is constant; mean squared error."""
+    """Return Pearson's and Spearman's correlation, 0 where a side is constant, and the mean squared error."""
     from scipy.stats import pearsonr, spearmanr
 
     errors = [(a - b) ** 2 for a, b in zip(truth, predicted, strict=True)]
@@ -40,11 +40,11 @@ def regression(truth: Sequence[float], predicted: Sequence[float]) -> dict[str, 
 
 
 def entities(truth: Sequence[list[str]], predicted: Sequence[list[str]]) -> dict[str, float]:
-    """Micro F1, precision and recall of whole entities (B-, I- labels), and the accuracy of tokens."""
+    """Return micro F1, precision and recall of complete entities (B-, I- labels), and the accuracy of tokens."""
     from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of labels outside the scheme, and of classes that nothing was predicted for
+        warnings.simplefilter("ignore")  # about labels outside the scheme, and classes without predictions
         return {
             "f1": float(f1_score(truth, predicted)),
             "precision": float(precision_score(truth, predicted)),
@@ -54,7 +54,7 @@ def entities(truth: Sequence[list[str]], predicted: Sequence[list[str]]) -> dict
 
 
 def spans(truth: Sequence[Sequence[str]], predicted: Sequence[str]) -> dict[str, float]:
-    """Exact match and token F1 of answers, each against the best of its true ones; an unanswerable one has none."""
+    """Return exact match and token F1, each against the best true answer; unanswerable questions have none."""
     pairs = list(zip(truth, predicted, strict=True))
     exact = [best(exact_match, answers, text) for answers, text in pairs]
     overlap = [best(token_f1, answers, text) for answers, text in pairs]
@@ -62,17 +62,17 @@ def spans(truth: Sequence[Sequence[str]], predicted: Sequence[str]) -> dict[str,
 
 
 def best(measure: Callable[[str, str], float], answers: Sequence[str], predicted: str) -> float:
-    """A measure against the best of the true answers; without any, against the empty answer."""
+    """Return the highest measure over the true answers; without true answers, compare with the empty answer."""
     return max(measure(answer, predicted) for answer in answers or [""])
 
 
 def exact_match(truth: str, predicted: str) -> float:
-    """1 where both are the same when case, punctuation, articles and white space are set aside, else 0."""
+    """Return 1 if both are equal after normalisation, else 0."""
     return float(normalise(truth) == normalise(predicted))
 
 
 def token_f1(truth: str, predicted: str) -> float:
-    """F1 of the bags of normalised tokens; where one side has none, 1 if both have none."""
+    """Return the F1 of the bags of normalised tokens; if a side has no tokens, 1 if both have none, else 0."""
     true_tokens, tokens = normalise(truth).split(), normalise(predicted).split()
     if not true_tokens or not tokens:
         return float(true_tokens == tokens)
@@ -81,6 +81,6 @@ def token_f1(truth: str, predicted: str) -> float:
 
 
 def normalise(text: str) -> str:
-    """Lower case, without punctuation, articles and superfluous white space."""
+    """Return the text in lower case, without punctuation, articles and superfluous white space."""
     plain = "".join(character for character in text.lower() if character not in string.punctuation)
     return " ".join(ARTICLES.sub(" ", plain).split())

@@ -1,6 +1,7 @@
-"""Readers of labelled data: CSV, TSV, JSONL, CoNLL columns, SQuAD's JSON. Each gives plain records, checked.
+"""Readers of labelled data: CSV, TSV, JSONL, CoNLL columns, SQuAD's JSON. Each returns validated records.
 
-What is missing or malformed is a `UserError` that names file and place; what is passed over is counted in `treated`.
+Missing or malformed data raises a `UserError` that names file and line. Skipped and corrected data is counted in
+`treated`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CSV_FORMATS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass
 class Records:
-    """The records of one file, and what was passed over or mended in it, by cause."""
+    """The records of one file, and counts of skipped and corrected data by cause."""
 
     place: str
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -30,12 +31,12 @@ class Records:
         return len(self.records)
 
     def select(self, numbers: Sequence[int]) -> Records:
-        """Some of the records, by number."""
+        """Return the records with these indices."""
         return Records(self.place, [self.records[number] for number in numbers], Counter(self.treated))
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Records:
-    """A CSV or TSV file with a header line, or JSONL, by the file's ending; `columns` must be in every record."""
+    """Read CSV or TSV with a header line, or JSONL, by the file's extension; every record must contain `columns`."""
     made = Records(str(path))
     rows = _json_lines(path) if path.suffix not in CSV_FORMATS else _csv_rows(path, CSV_FORMATS[path.suffix])
     for place, row in rows:
@@ -48,9 +49,10 @@ def read_table(path: Path, columns: Sequence[str]) -> Records:
 
 
 def read_conll(path: Path, label_column: int = -1) -> Records:
-    """Sentences of one token a line, a blank line between them: `tokens` from the first column, `labels` of another.
+    """Read sentences with one token per line, separated by blank lines, as records of `tokens` and `labels`.
 
-    Columns are separated by white space; a line of white space alone counts as blank; `-DOCSTART-` is passed over.
+    The token is in the first column, the label in `label_column`. Columns are separated by white space; a line of only
+    white space is blank; `-DOCSTART-` lines are skipped.
     """
     made = Records(str(path))
     tokens: list[str] = []
@@ -71,10 +73,10 @@ def read_conll(path: Path, label_column: int = -1) -> Records:
 
 
 def read_squad(path: Path) -> Records:
-    """Questions in SQuAD's JSON (1.1 or 2.0): `id`, `question`, `context`, `answers` (`text`, `start`), `possible`.
+    """Read SQuAD's JSON (1.1 or 2.0) as `id`, `question`, `context`, `answers` (`text`, `start`), `possible`.
 
-    An answer that does not stand at its offset is moved to the nearest place where it stands, or dropped with its
-    question where it stands nowhere; both are counted.
+    An answer that is not at its offset is moved to its nearest occurrence in the context. An answer that does not occur
+    is dropped, and so is a question left without answers. All are counted.
     """
     made = Records(str(path))
     try:
@@ -84,7 +86,7 @@ def read_squad(path: Path) -> Records:
                     _add_question(made, paragraph["context"], question)
     except (ValueError, KeyError, TypeError) as error:
         cause = f"not in SQuAD's form: {type(error).__name__} {error}"
-        raise UserError(cause, place=str(path), fix="give data → paragraphs → qas → answers") from error
+        raise UserError(cause, place=str(path), fix="write data → paragraphs → qas → answers") from error
     return _not_empty(made)
 
 
@@ -113,7 +115,7 @@ def _places(context: str, text: str) -> list[int]:
 
 
 def _csv_rows(path: Path, separator: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    # In TSV files of the field a quotation mark is a character like any other.
+    # In the usual TSV files a quotation mark is an ordinary character.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     lines = _text(path).replace("\r\n", "\n").split("\n")
     reader = csv.DictReader((f"{line}\n" for line in lines), delimiter=separator, quoting=quoting)
@@ -129,9 +131,11 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(f"not JSON: {error}", place=place, fix="give one object a line, or .csv, .tsv") from error
+            raise UserError(
+                f"not JSON: {error}", place=place, fix="write one JSON object per line, or use .csv or .tsv"
+            ) from error
         if not isinstance(row, dict):
-            raise UserError("not a JSON object", place=place, fix="give one object a line")
+            raise UserError("not a JSON object", place=place, fix="write one JSON object per line")
         yield place, row
 
 
@@ -146,5 +150,5 @@ def _text(path: Path) -> str:
 
 def _not_empty(made: Records) -> Records:
     if not made.records:
-        raise UserError("no records", place=made.place, fix="give a file that has some")
+        raise UserError("no records", place=made.place, fix="give a file with records")
     return made

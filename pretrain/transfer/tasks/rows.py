@@ -1,4 +1,4 @@
-"""Tokenised rows of a task or a text, and their ragged batches, as in pretraining: nothing is padded."""
+"""Tokenised rows of a task or a text, and their ragged batches without padding, as in pretraining."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pretrain.model import NO_LABEL, Batch
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One row of word pieces, `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`."""
+    """A row of word pieces, `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`."""
 
     input_ids: Sequence[int]
     token_type_ids: Sequence[int]
 
     @classmethod
     def of(cls, encoding: Encoding) -> TokenRow:
-        """What a tokenizer made of a text or a pair."""
+        """Return the row of a tokenizer's output for a text or a pair."""
         return cls(encoding.ids, encoding.type_ids)
 
     def __len__(self) -> int:
@@ -29,7 +29,7 @@ class TokenRow:
 
 
 def batch_of(rows: Sequence[TokenRow], masked_positions: Sequence[int] = ()) -> Batch:
-    """The rows one behind another; `masked_positions` index the tokens of all rows, for word scores there."""
+    """Concatenate the rows; `masked_positions` are indices into the tokens of all rows, for word scores there."""
     lengths = [len(row) for row in rows]
     offsets = np.append(0, np.cumsum(lengths))
     return Batch(

@@ -1,6 +1,6 @@
-"""Records for training, validation and test: from files of their own, or split off by a digest of what they are about.
+"""Training, validation and test records: from separate files, or split by a digest of each record's text or context.
 
-Equal texts, and the questions of one context, never stand on both sides; every seed and model sees the same split.
+Equal texts, and all questions of one context, are in the same part. The split is the same for every seed and model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from configs.transfer import TaskConfig
 from pretrain.transfer.tasks.choice import read_choices
 from pretrain.transfer.tasks.readers import Records, read_conll, read_squad, read_table
 
-TENTH = 0.1
+HELD_OUT_SHARE = 0.1  # of the training file, for validation and for test
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,18 @@ class Splits:
 
 
 def read_splits(task: TaskConfig) -> Splits:
-    """Read a task's files; a part without a file is a tenth of the training file. `UserError` where one is empty."""
+    """Read a task's files; a part without a file is a tenth of the training file.
+
+    Raises `UserError` when a part is empty.
+    """
     training, given = _read(Path(task.data), task), {}
     for name, path in (("validation", task.validation), ("test", task.test)):
         if path is not None:
             given[name] = _read(Path(path), task)
     shares = [name for name in ("test", "validation") if name not in given]
-    homes = [_home(_key(record, task), shares) for record in training.records]
+    part_of_record = [_part_of(_key(record, task), shares) for record in training.records]
     parts = {
-        name: training.select([number for number, home in enumerate(homes) if home == name])
+        name: training.select([number for number, part in enumerate(part_of_record) if part == name])
         for name in (*shares, "training")
     } | given
     for name, part in parts.items():
@@ -63,7 +66,7 @@ def _key(record: dict[str, Any], task: TaskConfig) -> str:
     return json.dumps([record[name] for name in names], ensure_ascii=False)
 
 
-def _home(key: str, shares: list[str]) -> str:
+def _part_of(key: str, shares: list[str]) -> str:
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
-    number = int(place / TENTH)
+    number = int(place / HELD_OUT_SHARE)
     return shares[number] if number < len(shares) else "training"

@@ -1,4 +1,4 @@
-"""A label for each token of a sentence, read from and learned at the token's first word piece (section 5.3)."""
+"""Tagging: a label for each token of a sentence, predicted at the token's first word piece (section 5.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTSIDE = "O"
 
 
 class Tagging(Task):
-    """Entities and the like, by B-, I- and O labels."""
+    """Token classification, such as named entities, with B-, I- and O labels."""
 
     watched = "f1"
     per_token = True
@@ -36,7 +36,7 @@ class Tagging(Task):
             raise UserError(cause, place=training.place, fix="give sentences of two labels or more")
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
-        """A row a sentence. `places` holds the place of each token's first piece; None where it has none."""
+        """Make one row per sentence. `places` holds the index of each token's first piece; None where it has none."""
         items = []
         if not training:
             count_unseen(records, [label for record in records.records for label in record["labels"]], self.labels)
@@ -49,19 +49,19 @@ class Tagging(Task):
             places = [first.get(word) for word in range(len(record["tokens"]))]
             lost = places.count(None)
             if lost:
-                records.treated["tokens beyond the row or without a word piece: taken for O"] += lost
+                records.treated["tokens beyond the row or without a word piece: predicted as O"] += lost
             target = self._target(record["labels"], places, len(encoding.ids)) if training else None
             items.append(Item([TokenRow.of(encoding)], number, target, places))
         return items
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
-        """Cross-entropy at the first pieces."""
+        """Return the cross-entropy at the first pieces."""
         targets = torch.tensor([label for item in items for label in item.target], device=scores.device)
         summed = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
         return summed / (targets != UNLABELLED).sum().clamp(min=1)
 
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """The best label of each token."""
+        """Return the best label of each token."""
         best = scores.argmax(-1).tolist()
         offsets = batch.offsets.tolist()
         return [
@@ -70,13 +70,13 @@ class Tagging(Task):
         ]
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
-        """Labels; a sentence is wrong where any of them is."""
+        """Return the predicted labels; a sentence with any wrong label counts as wrong."""
         truth = [record["labels"] for record in records.records]
         wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
         return Answers(list(decoded), metrics.entities(truth, list(decoded)), wrong)
 
     def fields(self) -> dict[str, Any]:
-        """Of transformers' token classification."""
+        """Return the fields of transformers' token classification model."""
         return {
             "architectures": ["BertForTokenClassification"],
             "id2label": {str(number): label for number, label in enumerate(self.labels)},

@@ -1,11 +1,11 @@
-"""Four public data sets, as they are published, as tasks for `bertrain evaluate`.
+"""Convert four public data sets, in their published form, to tasks for `bertrain evaluate`.
 
     python -m tests.benchmarks.transfer.tasks --data DIR --output build/tasks
 
-rotten_tomatoes/sentence_polarity.zip   a class a file inside, a sentence a line → rotten_tomatoes.jsonl
-sms_spam/SMSSpamCollection              label, tab, message, with a header       → sms_spam.tsv
-wnut17/*.conll, emerging.test.annotated CoNLL columns, three files               → as they are
-xquad/xquad.en.json                     SQuAD's JSON                             → as it is
+rotten_tomatoes/sentence_polarity.zip   one file per class, one sentence per line → rotten_tomatoes.jsonl
+sms_spam/SMSSpamCollection              label, tab, message, with a header        → sms_spam.tsv
+wnut17/*.conll, emerging.test.annotated CoNLL columns, three files                → unchanged
+xquad/xquad.en.json                     SQuAD's JSON                              → unchanged
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ UNCHANGED = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the four data sets, each in its own")
-    parser.add_argument("--output", type=Path, default=Path("build/tasks"), help="folder of tasks.toml and its files")
+    parser.add_argument("--data", type=Path, required=True, help="folder with one subfolder per data set")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/tasks"), help="folder for the task files and their data"
+    )
     arguments = parser.parse_args()
     write_tasks(arguments.data, arguments.output)
 
 
 def write_tasks(data: Path, output: Path) -> None:
-    """All that the tasks files of this folder name, beside copies of them."""
+    """Write all data files that the task files in this folder name, and copies of the task files."""
     output.mkdir(parents=True, exist_ok=True)
     for file in (*HERE.glob("*_tasks.toml"), *(data / name for name in UNCHANGED)):
         shutil.copyfile(file, output / file.name)
@@ -46,7 +48,7 @@ def write_tasks(data: Path, output: Path) -> None:
 
 
 def polarities(archive: zipfile.ZipFile) -> Iterator[dict[str, str]]:
-    """The sentences of the archive's two files, each with the class that its file is of."""
+    """Yield the sentences of the archive's two files, each with the class of its file."""
     for label in ("neg", "pos"):
         text = archive.read(f"sentence_polarity/rt-polarity.{label}").decode()
         yield from ({"text": line.strip(), "label": label} for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""The data sets' published forms, made small, become tasks that the readers take."""
+"""Small data sets in the published forms are converted to tasks that the readers accept."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def publish(data: Path) -> None:
     (data / "xquad/xquad.en.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
 
 
-def test_every_task_is_read_as_it_was_published(tmp_path: Path) -> None:
+def test_converted_tasks_contain_the_published_records(tmp_path: Path) -> None:
     publish(tmp_path / "data")
-    for _ in range(2):  # the files of the first time are replaced
+    for _ in range(2):  # the second run replaces the files of the first
         write_tasks(tmp_path / "data", tmp_path / "tasks")
     tasks = {task.name: task for task in load_tasks(tmp_path / "tasks/four_tasks.toml")}
     splits: dict[str, Splits] = {name: read_splits(task) for name, task in tasks.items()}
@@ -49,5 +49,5 @@ def test_every_task_is_read_as_it_was_published(tmp_path: Path) -> None:
     assert [task.name for task in load_tasks(tmp_path / "tasks/minilm_tasks.toml")] == ["rotten_tomatoes", "wnut17"]
 
 
-def test_the_recipe_is_read() -> None:
+def test_recipe_is_valid() -> None:
     assert load_recipe(HERE / "small_enwiki.toml").name == "small-enwiki"

@@ -1,4 +1,4 @@
-"""Both loops learn a task that can be learned, from the same folder, records and settings."""
+"""Both loops learn a simple task from the same folder, records and settings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def encoder_weights() -> dict[str, Tensor]:
 
 
 def task_records(kind: Kind, count: int) -> Records:
-    """Texts with a label, or their words with one each."""
+    """Return texts with one label, or tokenised texts with one label per word."""
     texts = some_records(count, 1)
     if kind == "classify":
         return texts
@@ -67,8 +67,8 @@ def test_both_loops_learn(folder: Path, tmp_path: Path, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classify", "tag"])
-def test_without_chance_both_loops_learn_the_same_step_for_step(tmp_path: Path, kind: Kind) -> None:
-    """The same head, order, rates and no dropout: what may differ otherwise is what is drawn."""
+def test_both_loops_take_the_same_steps_without_randomness(tmp_path: Path, kind: Kind) -> None:
+    """With the same head, order and rates, and without dropout, losses are equal: the loops differ in draws only."""
     config = CONFIG.model_copy(update={"hidden_dropout_prob": 0.0})
     settings = SETTINGS.model_copy(update={"epochs": 2, "batch_size": 4, "weight_decay": 0.1})
     source, records = Pretrained(tmp_path, config, VOCAB, SOURCE.weights), task_records(kind, 20)
@@ -97,7 +97,7 @@ def test_without_chance_both_loops_learn_the_same_step_for_step(tmp_path: Path, 
     assert ours.epochs[0]["loss"] > ours.epochs[1]["loss"]
 
 
-def test_what_is_decayed_and_labelled_is_what_ours_has(folder: Path) -> None:
+def test_plain_loop_decays_and_labels_as_ours(folder: Path) -> None:
     records = Records("here", [{"tokens": ["bankx", "good"], "labels": ["O", "B-x"]}])
     plain = Plain(folder, BudgetedTask(kind="tag", data="-", finetune=SETTINGS), records)
     (feature,) = plain.features(records)

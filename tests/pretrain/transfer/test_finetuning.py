@@ -1,4 +1,4 @@
-"""Fine-tuning on a task that can be learned: is `good` or `bad` in the text?"""
+"""Fine-tuning on a simple task: whether the text contains `good` or `bad`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def some_items(training: int = 300) -> TaskItems:
     return TaskItems.of(Classification(splits.training, VOCAB, 32, ["text"], "label"), splits)
 
 
-def test_it_learns_and_the_same_seed_learns_the_same() -> None:
+def test_finetuning_learns_and_is_repeatable() -> None:
     data = some_items()
     one, same, other = (try_seed(pretrained_start(SOURCE), CONFIG, data, SETTINGS, seed) for seed in (0, 0, 1))
     assert one.test.metrics["accuracy"] > 0.9
@@ -57,8 +57,8 @@ def test_it_learns_and_the_same_seed_learns_the_same() -> None:
     assert str(Spread.of([0.5])) == "0.5000 ± 0.0000"
 
 
-def test_the_best_epoch_is_kept_and_training_stops_after_it() -> None:
-    """A learning rate that destroys: the first epochs differ at random, none is better for long."""
+def test_best_epoch_is_kept_and_training_stops_early() -> None:
+    """With a far too large learning rate epochs differ at random, so validation soon stops improving."""
     data = some_items()
     settings = SETTINGS.model_copy(update={"learning_rate": 3.0, "epochs": 50, "patience": 2})
     reported: list[float] = []
@@ -72,7 +72,7 @@ def test_the_best_epoch_is_kept_and_training_stops_after_it() -> None:
     assert again.predictions == found.validation.predictions
 
 
-def test_frozen_layers_stay_and_the_others_move() -> None:
+def test_only_unfrozen_layers_change() -> None:
     encoder = SOURCE.model().bert
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
     settings = SETTINGS.model_copy(update={"freeze_layers": 1, "epochs": 1})
@@ -84,7 +84,7 @@ def test_frozen_layers_stay_and_the_others_move() -> None:
         freeze(encoder, 3)
 
 
-def test_bf16_learns_too() -> None:
+def test_finetuning_learns_in_bf16() -> None:
     settings = SETTINGS.model_copy(update={"precision": "bf16"})
     assert try_seed(pretrained_start(SOURCE), CONFIG, some_items(), settings, 0).test.metrics["accuracy"] > 0.9
 
@@ -98,7 +98,7 @@ def test_answers_do_not_depend_on_the_batch() -> None:
     assert together == alone
 
 
-def test_few_labels_are_drawn_by_the_seed() -> None:
+def test_training_records_are_drawn_by_the_seed() -> None:
     data = some_items()
     few, same, other = (data.few(10, seed).training for seed in (0, 0, 1))
     assert len(few) == 10
@@ -107,7 +107,7 @@ def test_few_labels_are_drawn_by_the_seed() -> None:
     assert data.few(1, 0).task.outputs == 2
 
 
-def test_a_random_start_has_the_shape_and_a_seed_of_its_own() -> None:
+def test_random_start_has_the_same_shape_and_depends_on_the_seed() -> None:
     start = random_start(CONFIG, len(VOCAB))
     one, same, other = (start(seed).embeddings.word.weight for seed in (0, 0, 1))
     assert torch.equal(one, same)
@@ -115,9 +115,9 @@ def test_a_random_start_has_the_shape_and_a_seed_of_its_own() -> None:
     assert one.shape == SOURCE.model().bert.embeddings.word.weight.shape
 
 
-def test_texts_that_are_all_empty_are_refused() -> None:
+def test_only_empty_texts_raise() -> None:
     empty = Records("here", [{"text": "", "label": label} for label in "ab"])
-    with pytest.raises(UserError, match="no record that can be trained on"):
+    with pytest.raises(UserError, match="no usable training record"):
         TaskItems.of(Classification(empty, VOCAB, 32, ["text"], "label"), Splits(empty, empty, empty))
 
 
@@ -131,7 +131,7 @@ RECORDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_transformers_gives_the_scores_of_a_written_model(tmp_path: Path, kind: str) -> None:
+def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kind: str) -> None:
     second = {"label": "2.5" if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
     data = Records("here", [RECORDS[kind], {**RECORDS[kind], **second}])
     settings = FinetuneConfig(max_length=48 if kind != "qa" else 96, stride=8)
@@ -142,7 +142,7 @@ def test_transformers_gives_the_scores_of_a_written_model(tmp_path: Path, kind: 
     model = TransferModel(SOURCE.model().bert, task, 0.1, 0.5).eval()
     item = task.items(data, training=True)[0]
     batch = joined([item])
-    write_model(tmp_path / "model", SOURCE, task, model)  # for a regression, this is when its units settle
+    write_model(tmp_path / "model", SOURCE, task, model)  # for a regression, this rescales the head
     ours = model(batch)
     name = task.fields()["architectures"][0]
     theirs = getattr(transformers, name).from_pretrained(tmp_path / "model").eval()

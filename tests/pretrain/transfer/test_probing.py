@@ -1,4 +1,4 @@
-"""Probes on a task that one layer's vectors tell and another's do not."""
+"""Probes on a task whose labels only one layer's vectors predict."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tests.pretrain.transfer.test_finetuning import RECORDS, SETTINGS, some_item
 CPU = torch.device("cpu")
 
 
-def test_the_heads_are_linear_on_each_layer_and_on_their_mix() -> None:
+def test_heads_are_linear_on_each_layer_and_on_their_mix() -> None:
     heads = Heads(layers=2, width=4, outputs=3)
     torch.nn.init.normal_(heads.weight)
     torch.nn.init.normal_(heads.bias)
-    heads.mix_logits.data = torch.tensor([1.0, 3.0]).log()  # a quarter and three
+    heads.mix_logits.data = torch.tensor([1.0, 3.0]).log()  # mix weights 1/4 and 3/4
     vectors = torch.randn(2, 5, 4)
     mixed = 0.25 * vectors[0] + 0.75 * vectors[1]
     for head, layer in enumerate([*vectors, mixed]):
-        wanted = torch.nn.functional.layer_norm(layer, (4,)) @ heads.weight[head] + heads.bias[head]
-        torch.testing.assert_close(heads(vectors)[head], wanted)
+        expected = torch.nn.functional.layer_norm(layer, (4,)) @ heads.weight[head] + heads.bias[head]
+        torch.testing.assert_close(heads(vectors)[head], expected)
 
 
-def test_vectors_are_those_of_each_item_whatever_the_batch() -> None:
+def test_vectors_do_not_depend_on_the_batch() -> None:
     data, encoder = some_items(20), some_model().bert
     together = vectors_of(encoder, data.task, data.training, CPU)
     alone = [vectors_of(encoder, data.task, [item], CPU)[0] for item in data.training]
@@ -42,19 +42,19 @@ def test_vectors_are_those_of_each_item_whatever_the_batch() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
 
 
-def test_a_layer_that_knows_is_found_and_weighs_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers 0 and 1 are noise; layer 2 tells the word that decides."""
+def test_informative_layer_has_the_best_probe_and_the_largest_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers 0 and 1 are noise; layer 2 encodes the word that determines the label."""
     monkeypatch.setattr(probing, "STEPS", 200)
     encoder = some_model().bert
-    told = torch.tensor([VOCAB.ids["good"], VOCAB.ids["bad"]])
+    label_words = torch.tensor([VOCAB.ids["good"], VOCAB.ids["bad"]])
 
     def hidden_states(batch: Batch) -> list[torch.Tensor]:
         noise = torch.randn(2, len(batch.input_ids), 16)
-        telling = torch.zeros(len(batch.input_ids), 16)
-        telling[:, :2] = 5.0 * (batch.input_ids[:, None] == told)
-        return [*noise, telling + 0.1 * noise[0]]
+        informative = torch.zeros(len(batch.input_ids), 16)
+        informative[:, :2] = 5.0 * (batch.input_ids[:, None] == label_words)
+        return [*noise, informative + 0.1 * noise[0]]
 
-    encoder.hidden_states = hidden_states  # type: ignore[assignment, method-assign]  # an encoder made for the purpose
+    encoder.hidden_states = hidden_states  # type: ignore[assignment, method-assign]  # replaces the layers' outputs
     probed = probe(encoder, some_items(), SETTINGS, seed=0)
     accuracies = [answers.metrics["accuracy"] for answers in probed.layers]
     assert accuracies[2] == 1.0
@@ -65,7 +65,7 @@ def test_a_layer_that_knows_is_found_and_weighs_most(monkeypatch: pytest.MonkeyP
     assert sum(probed.mix.weights) == pytest.approx(1.0)
 
 
-def test_the_encoder_stays_as_it_is_and_the_same_seed_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probing_keeps_the_encoder_and_is_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, data = some_model().bert, some_items(60)
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
     monkeypatch.setattr(probing, "STEPS", 20)
@@ -75,7 +75,7 @@ def test_the_encoder_stays_as_it_is_and_the_same_seed_gives_the_same(monkeypatch
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_every_kind_of_task_is_probed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_every_kind_of_task(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "STEPS", 2)
     fields: dict[str, Any] = {"kind": kind, "data": "a", "regression": kind == "pair"}
     other = {"label": "2.5" if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
@@ -88,9 +88,9 @@ def test_every_kind_of_task_is_probed(kind: str, monkeypatch: pytest.MonkeyPatch
     assert len(probed.mixed.predictions) == 2
 
 
-def test_no_more_vectors_than_memory_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "MOST_VECTORS", 30)
+def test_number_of_vectors_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "MAX_VECTORS", 30)
     data = some_items(100)
-    chosen = probing._at_most(data.training, data.task, seed=0)
+    chosen = probing._subsample(data.training, data.task, seed=0)
     assert len(chosen) == 30
-    assert chosen != probing._at_most(data.training, data.task, seed=1)
+    assert chosen != probing._subsample(data.training, data.task, seed=1)

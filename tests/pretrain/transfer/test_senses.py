@@ -27,7 +27,7 @@ def states_of(sentence: str) -> torch.Tensor:
     return torch.stack(list(some_model().bert.hidden_states(batch_of([TokenRow.of(encoding)]))))
 
 
-def test_a_word_is_the_mean_of_its_pieces_in_every_layer() -> None:
+def test_word_vector_is_the_mean_of_its_pieces_in_every_layer() -> None:
     one, other = "Bad RiverBank , bad film", "the bank"
     found = word_vectors(SOURCE, [context(one, "RiverBank"), context(other, "bank")])
     assert VOCAB.tokenizer().encode(one).tokens[2:7] == ["river", "##b", "##a", "##n", "##k"]
@@ -35,16 +35,16 @@ def test_a_word_is_the_mean_of_its_pieces_in_every_layer() -> None:
     np.testing.assert_allclose(found[:, 1], states_of(other)[:, 2], atol=1e-6)
 
 
-def test_a_word_beyond_the_models_positions_is_refused() -> None:
+def test_word_beyond_the_models_positions_raises() -> None:
     sentence = "the " * 60 + "bank"
     with pytest.raises(UserError, match="beyond the model's positions"):
         word_vectors(SOURCE, [context(sentence, "bank")])
-    cut = "the " * 44 + "riverbank"  # its first two pieces are still within
+    cut = "the " * 44 + "riverbank"  # only its first two pieces are within
     with pytest.raises(UserError, match="beyond the model's positions"):
         word_vectors(SOURCE, [context(cut, "riverbank")])
 
 
-def test_senses_that_point_elsewhere_are_apart_whatever_their_length() -> None:
+def test_separation_depends_on_directions_only() -> None:
     vectors = np.array([[1.0, 0.0], [5.0, 0.1], [0.0, 2.0], [0.1, 9.0]], np.float32)
     apart = separation(vectors, ["a", "a", "b", "b"])
     assert apart.accuracy == 1.0
@@ -54,21 +54,21 @@ def test_senses_that_point_elsewhere_are_apart_whatever_their_length() -> None:
     assert crossed.silhouette < 0.0
 
 
-def test_a_layer_that_knows_nothing_is_no_error() -> None:
+def test_equal_vectors_have_no_separation() -> None:
     same = separation(np.ones((4, 3), np.float32), ["b", "a", "b", "a"])
     assert (same.silhouette, same.accuracy) == (0.0, 0.5)
 
 
-def test_the_contexts_of_bank_can_be_told_apart_by_nothing_but_their_words() -> None:
+def test_shipped_contexts_are_balanced_in_count_and_word_position() -> None:
     contexts = read_contexts(SHIPPED["bank"], "bank")
     senses = [context.sense for context in contexts]
     assert [senses.count(sense) for sense in ("river", "money", "row")] == [8, 8, 8]
     places = [len(context.sentence[: context.start].split()) for context in contexts]
     means = [np.mean([place for place, one in zip(places, senses, strict=True) if one == s]) for s in set(senses)]
-    assert max(means) - min(means) < 1.0  # not by where the word stands, either
+    assert max(means) - min(means) < 1.0  # the word's position does not predict the sense
 
 
-def test_the_word_is_found_whole_and_in_any_case(tmp_path: Path) -> None:
+def test_word_matches_complete_words_in_any_case(tmp_path: Path) -> None:
     path = tmp_path / "contexts.tsv"
     path.write_text("a\tBanks on the Bank.\na\tbank\n\nb\tthe bank\nb\tno embankment, a bank\n")
     found = read_contexts(path, "bank")
@@ -79,19 +79,19 @@ def test_the_word_is_found_whole_and_in_any_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a\tbank\na\tbanks\n", r"line 2: no word 'bank'"),
-        ("the bank\n", r"line 1: no word 'bank' after a sense and a tab"),
+        ("a\tbank\na\tbanks\n", r"line 2: no sense, tab and sentence with the word 'bank'"),
+        ("the bank\n", r"line 1: no sense, tab and sentence with the word 'bank'"),
         ("a\tbank\na\tbank\n", "too few contexts to compare: a 2"),
         ("a\tbank\na\tbank\nb\tbank\n", "too few contexts to compare: a 2, b 1"),
         ("", "too few contexts to compare: none"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(tmp_path: Path, text: str, words: str) -> None:
+def test_invalid_or_too_few_contexts_raise(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "contexts.tsv").write_text(text)
     with pytest.raises(UserError, match=words):
         read_contexts(tmp_path / "contexts.tsv", "bank")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_contexts_file_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read the contexts"):
         read_contexts(tmp_path / "none.tsv", "bank")

@@ -6,7 +6,7 @@ import pytest
 
 from configs.tasks import BudgetedTask
 from configs.transfer import FinetuneConfig
-from pretrain.transfer import probing, task_report as worth_module
+from pretrain.transfer import probing, task_report as module
 from pretrain.transfer.features import Mix
 from pretrain.transfer.finetuning import TaskItems
 from pretrain.transfer.pictures import draw_worth
@@ -32,7 +32,7 @@ def worth(pretrained: list[float], random: list[float]) -> Worth:
     return Worth(TASK, "accuracy", trials, {PRETRAINED: [probed] * 2, RANDOM: [probed] * 2})
 
 
-def test_a_difference_is_taken_seed_by_seed() -> None:
+def test_difference_is_computed_per_seed() -> None:
     made = worth([0.8, 0.9], [0.5, 0.5])
     assert made.difference.mean == pytest.approx(0.35)
     assert made.difference.deviation == pytest.approx(0.0707, abs=1e-4)
@@ -45,16 +45,20 @@ def test_a_difference_is_taken_seed_by_seed() -> None:
     ("pretrained", "random", "beyond"),
     [([0.8, 0.9], [0.7, 0.8], True), ([0.8, 0.9], [0.75, 0.9], False), ([0.7, 0.7], [0.8, 0.8], False)],
 )
-def test_the_spread_is_the_larger_of_the_two(pretrained: list[float], random: list[float], beyond: bool) -> None:
+def test_difference_must_exceed_the_larger_deviation(
+    pretrained: list[float], random: list[float], beyond: bool
+) -> None:
     assert worth(pretrained, random).is_beyond_the_spread is beyond
 
 
-def test_both_starts_have_the_same_seeds_and_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_starting_points_run_with_the_same_seeds_and_are_plotted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probing, "STEPS", 20)
     task = TASK.model_copy(update={"finetune": FinetuneConfig(**TASK.finetune.model_dump() | {"epochs": 1})})
-    told: list[tuple[str, int]] = []
-    made = measure_worth(SOURCE, task, some_items(60), lambda start, trial, _: told.append((start, trial.seed)))
-    assert told == [(PRETRAINED, 0), (RANDOM, 0), (PRETRAINED, 1), (RANDOM, 1)]
+    reported: list[tuple[str, int]] = []
+    made = measure_worth(SOURCE, task, some_items(60), lambda start, trial, _: reported.append((start, trial.seed)))
+    assert reported == [(PRETRAINED, 0), (RANDOM, 0), (PRETRAINED, 1), (RANDOM, 1)]
     again = measure_worth(SOURCE, task, some_items(60))
     assert made.difference == again.difference
     assert made.probes[RANDOM][0] != made.probes[RANDOM][1]
@@ -63,20 +67,20 @@ def test_both_starts_have_the_same_seeds_and_are_drawn(tmp_path: Path, monkeypat
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_few_records_are_drawn_anew_for_each_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_records_are_drawn_per_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[list[int]] = []
 
-    def note(encoder: object, data: TaskItems, settings: FinetuneConfig, seed: int) -> Probed:
+    def record_draw(encoder: object, data: TaskItems, settings: FinetuneConfig, seed: int) -> Probed:
         drawn.append([item.record for item in data.training])
         return Probed([answers(0.5)], answers(0.5), Mix([0], [1.0]))
 
-    monkeypatch.setattr(worth_module, "probe", note)
+    monkeypatch.setattr(module, "probe", record_draw)
     monkeypatch.setattr(
-        worth_module, "try_seed", lambda start, config, data, settings, seed: note(0, data, settings, seed)
+        module, "try_seed", lambda start, config, data, settings, seed: record_draw(0, data, settings, seed)
     )
     measure_worth(SOURCE, TASK.model_copy(update={"records": 20}), some_items(60))
     assert {len(records) for records in drawn} == {20}
-    first, second = drawn[:4], drawn[4:]  # probe and trial, from either start
+    first, second = drawn[:4], drawn[4:]  # probe and trial, from both starting points
     assert first == first[:1] * 4
     assert second == second[:1] * 4
     assert first != second

@@ -1,4 +1,4 @@
-"""What each kind of task makes of records, scores and answers."""
+"""Items, losses, answers and metrics of each kind of task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pieces(ids: Any) -> list[str]:
     return [VOCAB.pieces[number] for number in ids]
 
 
-def by_hand(scores: list[Tensor]) -> Tensor:
+def concatenated(scores: list[Tensor]) -> Tensor:
     return torch.cat(scores)
 
 
@@ -36,7 +36,7 @@ class TestClassification:
         {"text": "good film", "label": "pos"}, {"text": " ", "label": "neg"}, {"text": "bad", "label": "neg"}
     )
 
-    def test_rows_targets_and_empty_texts(self) -> None:
+    def test_items_have_rows_and_targets_and_count_empty_texts(self) -> None:
         data = records(*self.data.records)
         task = Classification(data, VOCAB, 16, ["text"], "label")
         items = task.items(data, training=True)
@@ -49,7 +49,7 @@ class TestClassification:
         assert len(task.items(other, training=False)) == 4
         assert other.treated == {"empty texts: kept": 1, "labels unseen in training: counted as wrong": 1}
 
-    def test_pairs_are_two_segments_and_cut_to_length(self) -> None:
+    def test_pairs_have_two_segments_and_are_truncated(self) -> None:
         data = records({"a": "good film", "b": "the cat is bad", "label": 0}, {"a": "good", "b": "bad", "label": 1})
         task = Classification(data, VOCAB, 7, ["a", "b"], "label")
         row = task.items(data, training=True)[0].rows[0]
@@ -67,7 +67,7 @@ class TestClassification:
         answers = task.answers(records(*self.data.records[::2]), items, ["pos", "pos"])
         assert (answers.wrong, answers.metrics["accuracy"]) == ([False, True], 0.5)
 
-    def test_one_class_is_refused(self) -> None:
+    def test_single_class_raises(self) -> None:
         with pytest.raises(UserError, match="all records have the label 'neg'"):
             Classification(records(*self.data.records[1:]), VOCAB, 16, ["text"], "label")
 
@@ -75,7 +75,7 @@ class TestClassification:
 class TestRegression:
     data = records(*({"a": "good", "b": "bad", "label": str(value)} for value in (1, 2, 3)))
 
-    def test_it_learns_deviations_and_answers_in_the_labels_units(self) -> None:
+    def test_targets_are_standardised_and_answers_are_in_the_labels_units(self) -> None:
         task = Regression(self.data, VOCAB, 16, ["a", "b"], "label")
         items = task.items(self.data, training=True)
         assert [item.target for item in items] == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
@@ -83,15 +83,15 @@ class TestRegression:
         assert float(task.loss(scores, joined(items), items)) == 0.0
         assert task.decode(scores, joined(items), items) == pytest.approx([1.0, 2.0, 3.0])
         head = torch.nn.Linear(4, 1)
-        inside = head(torch.ones(4))
-        task.settle(head)
-        torch.testing.assert_close(head(torch.ones(4)), inside * task.deviation + task.mean)
+        standardised = head(torch.ones(4))
+        task.rescale_head(head)
+        torch.testing.assert_close(head(torch.ones(4)), standardised * task.deviation + task.mean)
 
     @pytest.mark.parametrize(
         ("labels", "words"),
         [(["1", "x"], "'x' is not a number"), (["1", "nan"], "not a number"), (["2", "2"], "label 2")],
     )
-    def test_what_is_no_number_is_refused(self, labels: list[str], words: str) -> None:
+    def test_invalid_or_constant_labels_raise(self, labels: list[str], words: str) -> None:
         data = records(*({"a": "good", "b": "bad", "label": label} for label in labels))
         with pytest.raises(UserError, match=words):
             Regression(data, VOCAB, 16, ["a", "b"], "label")
@@ -103,7 +103,7 @@ class TestTagging:
         {"tokens": ["good"], "labels": ["O"]},
     )
 
-    def test_labels_stand_at_first_pieces(self) -> None:
+    def test_targets_are_at_first_word_pieces(self) -> None:
         data = records(*self.data.records)
         task = Tagging(data, VOCAB, 16)
         item = task.items(data, training=True)[0]
@@ -111,7 +111,7 @@ class TestTagging:
         assert item.places == [1, 2, None, 4]
         loc, outside = task.labels.index("B-loc"), task.labels.index("O")
         assert item.target == [UNLABELLED, loc, task.labels.index("I-loc"), UNLABELLED, outside, UNLABELLED]
-        assert data.treated == {"tokens beyond the row or without a word piece: taken for O": 1}
+        assert data.treated == {"tokens beyond the row or without a word piece: predicted as O": 1}
 
     def test_loss_and_answers(self) -> None:
         task = Tagging(self.data, VOCAB, 16)
@@ -126,19 +126,19 @@ class TestTagging:
         truth = [record["labels"] for record in self.data.records]
         assert task.answers(self.data, items, truth).metrics["f1"] == 1.0
 
-    def test_labels_that_training_has_not_seen_are_counted(self) -> None:
+    def test_labels_unseen_in_training_are_counted(self) -> None:
         other = records({"tokens": ["good", "Paris"], "labels": ["B-new", "B-loc"]})
         task = Tagging(self.data, VOCAB, 16)
         items = task.items(other, training=False)
         assert other.treated == {"labels unseen in training: counted as wrong": 1}
         assert task.answers(other, items, [["O", "B-loc"]]).metrics["recall"] == 0.5
 
-    def test_tokens_beyond_the_row_are_outside(self) -> None:
+    def test_tokens_beyond_the_row_have_no_place(self) -> None:
         long = records({"tokens": ["good"] * 30, "labels": ["B-x", "O"] * 15})
         task = Tagging(long, VOCAB, 16)
         assert task.items(long, training=False)[0].places == [*range(1, 15), *[None] * 16]
 
-    def test_one_label_is_refused(self) -> None:
+    def test_single_label_raises(self) -> None:
         with pytest.raises(UserError, match="all tokens have the label 'O'"):
             Tagging(records(self.data.records[1]), VOCAB, 16)
 
@@ -153,15 +153,15 @@ class TestAnswering:
         first, last = item.target
         return context[item.places[first][0] : item.places[last][1]]
 
-    def test_the_target_is_the_answers_words(self) -> None:
+    def test_target_covers_the_complete_words_of_the_answer(self) -> None:
         context = "The river bank, was abc good."
         data = records(question(context, "bank, was abc"))
         item = Answering(data, VOCAB, 96, 8).items(data, training=True)[0]
         assert self.shown(item, context) == "bank, was abc"
-        data = records(question(context, "ood"))  # inside a word: the word
+        data = records(question(context, "ood"))  # inside a word: the target is the word
         assert self.shown(Answering(data, VOCAB, 96, 8).items(data, training=True)[0], context) == "good"
 
-    def test_a_long_context_is_read_in_overlapping_windows(self) -> None:
+    def test_long_context_is_read_in_overlapping_windows(self) -> None:
         context = "the good " * 60 + "paris"
         data = records(question(context, "paris"))
         task = Answering(data, VOCAB, 80, 10)
@@ -175,11 +175,11 @@ class TestAnswering:
         seen = {place for item in items for place in item.places if place}
         assert len(seen) == 121
 
-    def test_the_best_window_answers_and_no_answer_competes(self) -> None:
+    def test_answer_is_the_best_span_of_all_windows_or_empty(self) -> None:
         context = "the good " * 60 + "paris"
         possible, impossible = question(context, "paris"), question(context, None)
         for data, null, expected in (
-            (records(possible), 100.0, "paris"),  # training knows of no unanswerable question
+            (records(possible), 100.0, "paris"),  # training has no unanswerable question
             (records(possible, impossible), 100.0, ""),
             (records(possible, impossible), -100.0, "paris"),
         ):
@@ -190,12 +190,12 @@ class TestAnswering:
             for part in scores:
                 part[0] = null
             scores[-1][items[-1].target[0], 0] = scores[-1][items[-1].target[1], 1] = 9.0
-            decoded = task.decode(by_hand(scores), joined(items), items)
+            decoded = task.decode(concatenated(scores), joined(items), items)
             answers = task.answers(only, items, decoded)
             assert answers.predictions == [expected]
             assert answers.metrics["exact_match"] == float(expected == "paris")
 
-    def test_the_loss_is_that_of_start_and_end_in_their_window(self) -> None:
+    def test_loss_is_cross_entropy_of_start_and_end_within_the_window(self) -> None:
         data = records(question("the cat", "cat"), question("a river bank of good money .", "good"))
         task = Answering(data, VOCAB, 96, 8)
         items = task.items(data, training=True)
@@ -208,14 +208,14 @@ class TestAnswering:
         )
         torch.testing.assert_close(task.loss(scores, joined(items), items), expected / 4)
 
-    def test_an_answer_that_no_window_holds_is_counted_and_learned_as_none(self) -> None:
+    def test_answer_not_contained_in_any_window_is_counted_and_trained_as_no_answer(self) -> None:
         context = "the good " * 60 + "paris"
         data = records(question(context, context), question(context, "paris"), question(context, None))
         items = Answering(data, VOCAB, 80, 10).items(data, training=True)
         assert all(item.target == (0, 0) for item in items if item.record == 0)
-        assert data.treated["answers that no window holds whole: learned as none"] == 1
+        assert data.treated["answers not contained in any window: trained as no answer"] == 1
 
-    def test_long_questions_and_empty_ones_and_empty_contexts_are_counted(self) -> None:
+    def test_long_or_empty_questions_and_empty_contexts_are_counted(self) -> None:
         data = records(question("", None, text="is " * 70), question("cat", "cat", text=" "))
         task = Answering(data, VOCAB, 96, 8)
         items = task.items(data, training=False)
@@ -227,17 +227,17 @@ class TestAnswering:
         scores = torch.zeros(sum(map(len, items)), 2)
         assert task.answers(data, items, task.decode(scores, joined(items), items)).predictions[0] == ""
 
-    def test_windows_that_cannot_move_on_are_refused(self) -> None:
-        with pytest.raises(UserError, match="cannot share 32"):
+    def test_too_large_window_overlap_raises(self) -> None:
+        with pytest.raises(UserError, match="cannot overlap by 32"):
             Answering(records(question("cat", "cat")), VOCAB, 96, 32)
 
-    def test_a_span_never_ends_before_it_begins_nor_grows_too_long(self) -> None:
+    def test_best_span_is_ordered_and_at_most_max_answer_tokens(self) -> None:
         scores = np.zeros((50, 2), np.float32)
         scores[40, 0] = scores[3, 1] = 9.0  # would end before it begins
         places = [None, *((n, n + 1) for n in range(48)), None]
         span = best_span(scores, places)
         assert span is not None
-        assert span.score == 9.0  # of a start or an end, never of both
+        assert span.score == 9.0  # of a start or an end, but not of both
         assert span.begin < span.end
         scores[:, 0] = scores[:, 1] = -5.0
         scores[2, 0] = scores[45, 1] = 9.0  # 44 tokens
@@ -252,7 +252,7 @@ class TestChoice:
         {"context": "money", "choices": ["good", "bad"], "label": 0},
     )
 
-    def test_a_row_a_choice_and_a_loss_over_them(self) -> None:
+    def test_one_row_per_choice_and_loss_over_choices(self) -> None:
         task = Choice(VOCAB, 16)
         items = task.items(self.data, training=True)
         assert [len(item.rows) for item in items] == [3, 2]
@@ -264,7 +264,7 @@ class TestChoice:
         assert decoded == [1, 1]
         assert task.answers(self.data, items, decoded).metrics == {"accuracy": 0.5}
 
-    def test_empty_texts_and_cut_rows_are_counted(self) -> None:
+    def test_empty_texts_and_truncated_rows_are_counted(self) -> None:
         data = records(
             {"context": " ", "choices": ["good", "bad"], "label": 0},
             {"context": "the cat", "choices": ["good " * 20, "bad"], "label": 0},

@@ -16,7 +16,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return folder / name
 
 
-def test_csv_quotes_and_tsv_does_not(tmp_path: Path) -> None:
+def test_quotes_are_special_in_csv_and_ordinary_in_tsv(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'text,label,more\n"one, two",x,1\n"a ""b""",y,2\n')
     assert read_table(path, ["text", "label"]).records == [
         {"text": "one, two", "label": "x"},
@@ -26,10 +26,13 @@ def test_csv_quotes_and_tsv_does_not(tmp_path: Path) -> None:
     assert [r["text"] for r in read_table(path, ["text"]).records] == ['say "no', '"yes"']
 
 
-def test_jsonl_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+def test_read_jsonl_and_reject_malformed_files(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", '{"text": "a", "label": 1}\n\n{"text": "b", "label": 0, "x": 2}\n')
     assert [r["label"] for r in read_table(path, ["text", "label"]).records] == [1, 0]
-    with pytest.raises(UserError, match=r"a\.jsonl, line 1: no column 'Text'\. it has 'text', 'label'"):
+    with pytest.raises(
+        UserError,
+        match=r"a\.jsonl, line 1: no column 'Text'\. it has 'text', 'label'",
+    ):
         read_table(path, ["Text"])
     with pytest.raises(UserError, match="line 1: not JSON"):
         read_table(write(tmp_path, "b.jsonl", "text,label\n"), ["text"])
@@ -44,7 +47,7 @@ def test_jsonl_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         read_table(tmp_path / "c.csv", ["text"])
 
 
-def test_a_short_row_lacks_its_column(tmp_path: Path) -> None:
+def test_short_row_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 3: no column 'label'"):
         read_table(write(tmp_path, "a.tsv", "text\tlabel\na\tx\nb\n"), ["text", "label"])
 
@@ -63,7 +66,7 @@ def squad(*questions: dict[str, Any], context: str = "the cat sat on the cat") -
     return json.dumps({"data": [{"paragraphs": [{"context": context, "qas": list(questions)}]}]})
 
 
-def test_squad_answers_stand_at_their_offsets_or_are_treated(tmp_path: Path) -> None:
+def test_squad_answers_not_at_their_offset_are_moved_or_dropped(tmp_path: Path) -> None:
     questions: list[dict[str, Any]] = [
         {"id": "right", "question": "?", "answers": [{"text": "cat", "answer_start": 4}]},
         {"id": "moved", "question": "?", "answers": [{"text": "cat", "answer_start": 17}]},
@@ -84,12 +87,12 @@ def test_squad_answers_stand_at_their_offsets_or_are_treated(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"data": [{}]}', squad({"id": "a", "question": "?", "answers": [{}]})])
-def test_what_is_not_squad_is_refused(tmp_path: Path, text: str) -> None:
+def test_malformed_squad_raises(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="not in SQuAD's form"):
         read_squad(write(tmp_path, "a.json", text))
 
 
-def test_choices_of_swag_and_of_jsonl(tmp_path: Path) -> None:
+def test_read_choices_from_swag_and_jsonl(tmp_path: Path) -> None:
     header = "sent1,sent2,ending0,ending1,ending2,ending3,label\n"
     path = write(tmp_path, "a.csv", header + "He ran.,He,fell,won,sang,slept,1\n")
     assert read_choices(path).records == [
@@ -102,11 +105,11 @@ def test_choices_of_swag_and_of_jsonl(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ('{"context": "c", "choices": ["a", "b"], "label": 2}', "label '2' names none"),
-        ('{"context": "c", "choices": ["a", "b"], "label": "first"}', "label 'first' names none"),
+        ('{"context": "c", "choices": ["a", "b"], "label": 2}', "label '2' is not a choice's index"),
+        ('{"context": "c", "choices": ["a", "b"], "label": "first"}', "label 'first' is not a choice's index"),
         ('{"context": "c", "choices": ["a"], "label": 0}', "not a list of two or more"),
     ],
 )
-def test_wrong_choices_are_refused(tmp_path: Path, record: str, words: str) -> None:
+def test_invalid_choices_raise(tmp_path: Path, record: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         read_choices(write(tmp_path, "a.jsonl", record + "\n"))

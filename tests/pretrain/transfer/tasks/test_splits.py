@@ -15,7 +15,7 @@ def write(path: Path, texts: list[str]) -> str:
     return str(path)
 
 
-def test_a_tenth_each_and_equal_texts_together(tmp_path: Path) -> None:
+def test_validation_and_test_are_a_tenth_each_and_equal_texts_stay_together(tmp_path: Path) -> None:
     data = write(tmp_path / "a.jsonl", [f"text {number % 500}" for number in range(1000)])
     splits = read_splits(TaskConfig(kind="classify", data=data))
     parts = [{record["text"] for record in part.records} for part in (splits.training, splits.validation, splits.test)]
@@ -24,7 +24,7 @@ def test_a_tenth_each_and_equal_texts_together(tmp_path: Path) -> None:
     assert len(splits.training) + len(splits.validation) + len(splits.test) == 1000
 
 
-def test_files_of_their_own_are_taken_and_the_rest_is_as_before(tmp_path: Path) -> None:
+def test_separate_files_replace_splits(tmp_path: Path) -> None:
     data = write(tmp_path / "a.jsonl", [f"text {number}" for number in range(100)])
     other = write(tmp_path / "b.jsonl", ["b", "c"])
     task = TaskConfig(kind="classify", data=data)
@@ -36,13 +36,13 @@ def test_files_of_their_own_are_taken_and_the_rest_is_as_before(tmp_path: Path) 
     assert len(alone.training) < len(with_test.training)
 
 
-def test_too_few_records_are_refused(tmp_path: Path) -> None:
+def test_too_few_records_raise(tmp_path: Path) -> None:
     data = write(tmp_path / "a.jsonl", ["one", "two"])
-    with pytest.raises(UserError, match="too few records: none is left for"):
+    with pytest.raises(UserError, match="too few records: there are none for"):
         read_splits(TaskConfig(kind="classify", data=data))
 
 
-def test_the_questions_of_a_context_stay_together(tmp_path: Path) -> None:
+def test_questions_of_a_context_stay_together(tmp_path: Path) -> None:
     answer = {"text": "context", "answer_start": 0}
     paragraphs = [
         {
@@ -53,7 +53,7 @@ def test_the_questions_of_a_context_stay_together(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
     splits = read_splits(TaskConfig(kind="qa", data=str(tmp_path / "a.json")))
-    homes = [
+    contexts_of_parts = [
         {record["context"] for record in part.records} for part in (splits.training, splits.validation, splits.test)
     ]
-    assert len(set.union(*homes)) == sum(map(len, homes)) == 60
+    assert len(set.union(*contexts_of_parts)) == sum(map(len, contexts_of_parts)) == 60
