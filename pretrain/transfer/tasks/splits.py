@@ -46,7 +46,7 @@ def read_splits(task: TaskConfig) -> Splits:
     for name, part in parts.items():
         if not part.records:
             fix = f"give more records, or set `{name}` of the task to a file of its own"
-            raise UserError(f"too few records: none is left for {name}", place=task.data, fix=fix)
+            raise UserError(f"too few records: there are none for {name}", place=task.data, fix=fix)
     return Splits(parts["training"], parts["validation"], parts["test"])
 
 
