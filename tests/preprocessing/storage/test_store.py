@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from preprocessing.dataset.manifest import MANIFEST
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.share import Share
 from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.storage import file_systems
+from preprocessing.storage.file_systems import StoreError
 from preprocessing.storage.local_store import LocalStore
 from preprocessing.storage.places import store_at
 from preprocessing.storage.store import Store
@@ -175,3 +178,31 @@ def test_both_stores_do_the_same(store: Store) -> None:
     assert not store.holds(f"{store.place}-other/a")
     store.clear()
     assert store.is_empty()
+
+
+def test_broken_connections_are_retried_and_refusals_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[OSError] = [ConnectionResetError("reset"), TimeoutError("slow"), PermissionError("not yours")]
+
+    def fail_first(self: ShelfFileSystem, path: str) -> bytes:
+        if errors:
+            raise errors.pop(0)
+        return Path(path).read_bytes()
+
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("a", "whole")
+    monkeypatch.setattr(file_systems, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(ShelfFileSystem, "cat_file", fail_first)
+    with pytest.raises(UserError, match="access is denied: not yours") as raised:
+        store.read("a")
+    assert not isinstance(raised.value, StoreError)
+    assert (errors, store.read("a")) == ([], b"whole")
+    errors += [ConnectionResetError("reset")] * file_systems.ATTEMPTS
+    with pytest.raises(StoreError, match="cannot be used: reset"):
+        store.read("a")
+
+
+def test_the_extra_that_reads_a_scheme_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UserError, match="no installed library reads gs://") as raised:
+        store_at("gs://bucket/dataset")
+    assert raised.value.fix == 'pip install "bertrain[gcs]"'
