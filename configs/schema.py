@@ -57,7 +57,9 @@ class Section(BaseModel):
 class CorpusConfig(Section):
     """One corpus: files of one format."""
 
-    paths: list[str] = Field(min_length=1, description="Files, folders or globs, as Beam's filesystems name them.")
+    paths: list[str] = Field(
+        min_length=1, description="Files, folders or globs, local or at URLs such as s3://bucket/corpus."
+    )
     format: Literal["wikipedia", "wikiextractor", "text", "sentences", "files", "jsonl", "parquet"] = Field(
         description="wikipedia: MediaWiki XML dump; wikiextractor: <doc> elements; text: blank line between documents; "
         "sentences: so too, and a line is a sentence; files: a file is a document; jsonl: an object a line is one; "

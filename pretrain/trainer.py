@@ -20,7 +20,6 @@ from configs.recipe import load_recipe, resolved_toml
 from configs.run_layout import RECIPE
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
-from preprocessing.vocabulary import Vocabulary
 from pretrain.checkpoint import TrainingState, find_checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from pretrain.data import Loader, Step, open_data, with_range
 from pretrain.engine import (
@@ -154,7 +153,7 @@ class Trainer:
         model = fresh_model(self.recipe, self.manifest)
         source = self.recipe.train.initialise_from
         if source and not has_checkpoint(self.run):
-            vocabulary = Vocabulary.of_data_set(self.data.main.vocabulary_path(), self.manifest.vocabulary)
+            vocabulary = self.data.main.vocabulary()
             load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary)
         return model
 

@@ -16,7 +16,9 @@ TaskOverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings to change, e.g. finetune.epochs=3", show_default=False),
 ]
-DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, as `prepare` made it.")]
+DatasetArgument = Annotated[  # not a `Path`, which would turn s3://b into s3:/b
+    str, typer.Argument(metavar="DATASET", help="Folder or URL of a data set, as `prepare` made it.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo")]
 RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, e.g. runs/demo")]
 SourceArgument = Annotated[

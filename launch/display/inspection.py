@@ -13,8 +13,9 @@ from rich.text import Text
 from configs.errors import UserError
 from configs.schema import Objective
 from launch.terminal import console
-from preprocessing.dataset import VOCABULARY, Manifest, Rows, Split, check_shard, read_manifest, read_shard
+from preprocessing.dataset import Manifest, Rows, Split, local_shard, read_manifest, read_shard
 from preprocessing.inspection import verify
+from preprocessing.storage import store_at
 from preprocessing.vocabulary import CONTINUATION, MASK, Vocabulary
 
 STYLES = {"masked": "cyan", "kept": "green", "replaced": "red", "special": "dim"}
@@ -36,19 +37,20 @@ def legend() -> Text:
     )
 
 
-def decoded_pairs(folder: Path, split: Split, pass_number: int, count: int) -> Iterator[Text]:
+def decoded_pairs(place: str | Path, split: Split, pass_number: int, count: int) -> Iterator[Text]:
     """The first `count` pairs of a split and pass. `UserError` when there is no such pass, or a shard is damaged."""
-    manifest = read_manifest(folder)
-    vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
+    manifest = read_manifest(place)
+    store = store_at(place)
+    vocabulary = Vocabulary.of_data_set(store, manifest.vocabulary)
     shards = manifest.select(split, pass_number)
     if not shards:
         fix = f"it has passes 0 to {manifest.dupe_factor - 1}; held_out is empty where held_out_fraction is 0"
-        raise UserError(f"no {split} rows in pass {pass_number}", place=str(folder), fix=fix)
+        raise UserError(f"no {split} rows in pass {pass_number}", place=str(place), fix=fix)
 
     def pairs() -> Iterator[Text]:
         for shard in shards:
-            check_shard(folder, shard)
-            rows = read_shard(folder / shard.name)
+            with local_shard(store, shard) as path:
+                rows = read_shard(path)
             for row in range(len(rows)):
                 yield Text.assemble(
                     (f"{shard.name} row {row}: ", "bold"), decoded(rows, row, vocabulary, manifest.objective)
@@ -76,20 +78,20 @@ def decoded(rows: Rows, row: int, vocabulary: Vocabulary, objective: Objective) 
     return Text("\n").join([Text(head), _joined("  A ", tokens[:border]), _joined("  B ", tokens[border:])])
 
 
-def run_verify(folder: Path) -> None:
+def run_verify(place: str | Path) -> None:
     """Print each failure of a data set, or what was found right; `UserError` when there was one."""
-    manifest = read_manifest(folder)
+    manifest = read_manifest(place)
     screen = console()
     failures = 0
-    for failure in verify(folder):
+    for failure in verify(place):
         screen.print(str(failure), style="red", markup=False)
         failures += 1
     if failures:
         fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
-        raise UserError(f"{failures} failure(s), listed above", place=str(folder), fix=fix)
+        raise UserError(f"{failures} failure(s), listed above", place=str(place), fix=fix)
     rows = sum(shard.rows for shard in manifest.shards)
     screen.print(
-        f"{folder}: {len(manifest.shards)} shards, {rows:,} pairs, vocabulary, counts, rows and chances are right",
+        f"{place}: {len(manifest.shards)} shards, {rows:,} pairs, vocabulary, counts, rows and chances are right",
         markup=False,
     )
 

@@ -20,12 +20,12 @@ from .manifest import (
 )
 from .shard import (
     PROVENANCE_COLUMNS as PROVENANCE_COLUMNS,
+    DamagedShardError as DamagedShardError,
     IntArray as IntArray,
     Provenance as Provenance,
     Rows as Rows,
-    check_file as check_file,
     check_shard as check_shard,
-    check_stored_shard as check_stored_shard,
+    local_shard as local_shard,
     read_shard as read_shard,
     token_dtype as token_dtype,
     vocabulary_of_shard as vocabulary_of_shard,

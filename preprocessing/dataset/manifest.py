@@ -12,7 +12,6 @@ the manifest and is checked before its rows are used; and its schema names the v
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.schema import Objective
+from preprocessing.storage import store_at
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -114,16 +114,17 @@ def manifest_text(manifest: Manifest) -> str:
     return manifest.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a whole data set; `UserError` when there is none or it is not one of ours."""
-    path = folder / MANIFEST
-    if re.match(r"\w+:/", str(folder)):  # what `Path` leaves of a URL
-        fix = "copy the data set to a local folder first; training alone reads it where it is"
-        raise UserError("this is a URL, and only local folders are read here", place=str(folder), fix=fix)
-    if not path.is_file():
-        state = "not finished, or not a data set" if folder.is_dir() else "no such data set"
-        raise UserError(state, place=str(folder), fix="make it with `bertrain prepare RECIPE`")
-    return parse_manifest(path.read_bytes(), str(path))
+def read_manifest(place: str | Path) -> Manifest:
+    """The manifest of a whole data set, in a folder or at a URL.
+
+    `UserError` when there is none or it is not one of ours.
+    """
+    store = store_at(place)
+    content = store.read(MANIFEST)
+    if content is None:
+        state = "not finished, or not a data set" if Path(place).is_dir() else "no such data set, or not finished"
+        raise UserError(state, place=str(place), fix="make it with `bertrain prepare RECIPE`")
+    return parse_manifest(content, f"{store.place}/{MANIFEST}")
 
 
 def parse_manifest(content: bytes, place: str) -> Manifest:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -97,27 +98,44 @@ def vocabulary_of_shard(path: Path) -> str:
     return ((_open_shard(path).schema.metadata or {}).get(_VOCABULARY_KEY) or b"").decode()
 
 
-def check_shard(folder: Path, entry: ShardEntry) -> None:
-    """Raise `UserError`, naming the file, unless the shard is there and its bytes are those of the manifest."""
-    path = folder / entry.name
-    check_file(str(path), path.stat().st_size if path.is_file() else None, lambda: sha256_of_file(path), entry)
+class DamagedShardError(UserError):
+    """A shard is missing, or its bytes are not those of the manifest."""
 
 
-def check_stored_shard(store: Store, entry: ShardEntry) -> None:
-    """The same for a shard in any store."""
-    place = f"{store.place}/{entry.name}"
-    check_file(place, store.size(entry.name), lambda: store.sha256(entry.name), entry)
+def check_shard(store: Store, entry: ShardEntry) -> None:
+    """Raise `DamagedShardError`, naming the file, unless the shard is there and its bytes are those of the manifest."""
+    _check_size(store, entry)
+    _check_digest(store, entry, store.sha256(entry.name))
 
 
-def check_file(place: str, size: int | None, sha256: Callable[[], str | None], entry: ShardEntry) -> None:
-    """The same for a file of this size (None: there is none) and SHA-256, wherever it lies."""
-    fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+@contextmanager
+def local_shard(store: Store, entry: ShardEntry) -> Iterator[Path]:
+    """The checked file of a shard on this machine, for the block: where it lies at a URL, a copy. As `check_shard`.
+
+    Rows that are read from it may outlive the block.
+    """
+    _check_size(store, entry)
+    with store.local_file(entry.name) as path:
+        _check_digest(store, entry, sha256_of_file(path))
+        yield path
+
+
+def _check_size(store: Store, entry: ShardEntry) -> None:
+    size = store.size(entry.name)
     if size is None:
-        raise UserError("the shard is missing", place=place, fix=fix)
+        raise _damaged(store, entry, "the shard is missing")
     if size != entry.bytes:
-        raise UserError(f"the shard has {size} bytes, not {entry.bytes}", place=place, fix=fix)
-    if sha256() != entry.sha256:
-        raise UserError("the shard is damaged: its SHA-256 is not the manifest's", place=place, fix=fix)
+        raise _damaged(store, entry, f"the shard has {size} bytes, not {entry.bytes}")
+
+
+def _check_digest(store: Store, entry: ShardEntry, sha256: str | None) -> None:
+    if sha256 != entry.sha256:
+        raise _damaged(store, entry, "the shard is damaged: its SHA-256 is not the manifest's")
+
+
+def _damaged(store: Store, entry: ShardEntry, cause: str) -> DamagedShardError:
+    fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+    return DamagedShardError(cause, place=f"{store.place}/{entry.name}", fix=fix)
 
 
 class _HashingStream:

@@ -1,7 +1,4 @@
-"""Input files: finding and opening them, on whatever file system Beam reaches."""
-
-# mypy: allow-untyped-calls
-# Beam's FileSystems are half typed.
+"""Input files: finding and opening them, on local disks and at URLs."""
 
 from __future__ import annotations
 
@@ -10,13 +7,14 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from configs.errors import UserError
 from preprocessing.documents.compression import decompressed, is_compressed
-from preprocessing.execution import BeamIOError, CompressionTypes, FileMetadata, FileSystems
+from preprocessing.storage import file_bytes, files_below, is_url, open_file
 
 _BUFFER_BYTES = 1 << 20
+_WILDCARD = re.compile(r"(\*\*|\*|\?|\[(?:!.|[^!])[^\]]*\])")
 _FOREIGN_STARTS = {
     b"\x1f\x8b": "gzip data without the suffix .gz",
     b"BZh": "bzip2 data without the suffix .bz2",
@@ -49,7 +47,7 @@ class ReadCounter:
 def find_files(patterns: list[str]) -> list[SourceFile]:
     """The files behind paths, folders (with all below them) and globs, sorted by path, each once.
 
-    Below a folder, names that begin with `.` or `_` are passed over: caches and job markers. Links to files are
+    Below a folder, names that begin with `.` or `_` are skipped: they are caches and job markers. Links to files are
     followed, wherever they lead. Raises `UserError` for a pattern that leads to no file, and for what is neither file
     nor folder: a pipe, on which reading would wait for ever, a dangling link, a link to a folder below a folder.
     """
@@ -57,7 +55,7 @@ def find_files(patterns: list[str]) -> list[SourceFile]:
     for pattern in patterns:
         files = _match_pattern(pattern)
         if not files:
-            fix = "mend data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** goes into subfolders)"
+            fix = "correct data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** goes into subfolders)"
             raise UserError("no such file", place=pattern, fix=fix)
         found.update((file.path, file) for file in files)
     return sorted(found.values(), key=lambda file: file.path)
@@ -79,33 +77,53 @@ def open_source(path: str, start: int, meter: ReadCounter) -> BinaryIO:
 def open_stored(path: str, meter: ReadCounter) -> io.BufferedReader[Any]:
     """An input file as it is stored, compressed or not, to read and seek. Otherwise as `open_source`."""
     try:
-        stored = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        stored = open_file(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     return io.BufferedReader(_Metered(stored, path, meter), _BUFFER_BYTES)
 
 
 def _match_pattern(pattern: str) -> list[SourceFile]:
-    path = pattern if FileSystems.get_scheme(pattern) else os.path.abspath(os.path.expanduser(pattern))
+    path = pattern if is_url(pattern) else os.path.abspath(os.path.expanduser(pattern))
     path = path.rstrip("/") or path
     try:
         if os.path.isdir(path):
             _refuse_odd_entries(path)
-            return _files_below(path)
-        if FileSystems.exists(path):
-            found = [file for file in _match(_as_glob(path)) if file.path == path]
-        else:
-            found = [file for file in _match(path) if not file.path.rsplit("/", 1)[-1].startswith(".")]
+            return _files_in(path)
+        size = file_bytes(path)
+        found = _match_glob(path) if size is None else [SourceFile(path, size)]
         for file in found:
             _refuse_odd_file(file.path)
-        return found or _files_below(path)  # object stores have no folders to exist
-    except (OSError, ValueError) as error:  # ValueError: a scheme that no installed file system answers to
+        return found or _files_in(path)  # object stores have no folders to exist
+    except OSError as error:
         raise _unreadable(pattern, error) from error
 
 
-def _files_below(folder: str) -> list[SourceFile]:
-    files = [file for file in _match(f"{_as_glob(folder)}/**") if file.path.startswith(f"{folder}/")]
+def _files_in(folder: str) -> list[SourceFile]:
+    files = [SourceFile(*file) for file in files_below(folder)]
     return [file for file in files if not re.search(r"/[._]", file.path[len(folder) :])]
+
+
+def _match_glob(pattern: str) -> list[SourceFile]:
+    """The files of a glob, in which `*` and `?` match within a name and `**` across folders, but no hidden files."""
+    parts = _WILDCARD.split(pattern)
+    if len(parts) == 1:
+        return []
+    folder = parts[0].rpartition("/")[0]
+    depth = None if "**" in parts else pattern[len(folder) :].count("/")
+    expression = "".join(_expression_of(part) if place % 2 else re.escape(part) for place, part in enumerate(parts))
+    files = (SourceFile(*file) for file in files_below(folder or "/", depth))
+    found = (file for file in files if re.fullmatch(expression, file.path, re.DOTALL))
+    return [file for file in found if not file.path.rpartition("/")[2].startswith(".")]
+
+
+def _expression_of(wildcard: str) -> str:
+    """The regular expression that matches what a wildcard does."""
+    if not wildcard.startswith("["):
+        return {"**": ".*", "*": "[^/]*", "?": "[^/]"}[wildcard]
+    negation = "^" if wildcard[1] == "!" else ""
+    letters = wildcard[1 + len(negation) : -1].replace("\\", r"\\").replace("^", r"\^")
+    return f"[{negation}{letters}]"
 
 
 def _refuse_odd_entries(folder: str) -> None:
@@ -122,29 +140,16 @@ def _refuse_odd_entries(folder: str) -> None:
 
 
 def _refuse_odd_file(path: str) -> None:
-    if FileSystems.get_scheme(path):
+    if is_url(path):
         return
     if not os.path.exists(path):
-        raise UserError("this is a link that leads nowhere", place=path, fix="mend it or remove it")
+        raise UserError("this is a link that leads nowhere", place=path, fix="correct it or remove it")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise UserError("this is no file but a pipe or device", place=path, fix="write what it gives to a file")
 
 
-def _as_glob(path: str) -> str:
-    """A glob that matches the path, whatever its characters; Beam's globs have no quoting."""
-    return re.sub(r"[\[*?]", "?", path)
-
-
-def _match(glob: str) -> list[SourceFile]:
-    files: list[FileMetadata] = FileSystems.match([glob])[0].metadata_list
-    return [SourceFile(file.path, file.size_in_bytes) for file in files]
-
-
-def _unreadable(path: str, error: Exception) -> UserError:
-    if isinstance(error, BeamIOError) and error.exception_details:
-        error = next(iter(error.exception_details.values()))
-    reason = getattr(error, "strerror", None) or error
-    return UserError(f"cannot read: {reason}", place=path, fix="check the path and its permissions")
+def _unreadable(path: str, error: OSError) -> UserError:
+    return UserError(f"cannot read: {error.strerror or error}", place=path, fix="check the path and its permissions")
 
 
 def _check_start(stream: io.BufferedReader[Any], path: str) -> None:
@@ -160,7 +165,7 @@ def _check_start(stream: io.BufferedReader[Any], path: str) -> None:
 class _Metered(io.RawIOBase):
     """Counts what is read, and turns a failing read into a `UserError`."""
 
-    def __init__(self, stream: BinaryIO, path: str, meter: ReadCounter) -> None:
+    def __init__(self, stream: IO[bytes], path: str, meter: ReadCounter) -> None:
         self._stream = stream
         self._path = path
         self._meter = meter

@@ -1,12 +1,6 @@
 # The door of preprocessing.execution: what other packages and rooms import from it.
 
-from .beam_api import (
-    BeamIOError as BeamIOError,
-    CompressionTypes as CompressionTypes,
-    FileMetadata as FileMetadata,
-    FileSystems as FileSystems,
-    beam as beam,
-)
+from .beam_api import beam as beam
 from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine
 from .folder import (
     WORK as WORK,

@@ -30,8 +30,6 @@ def _refuse(_record: logging.LogRecord) -> bool:
 
 with _unheard():
     import apache_beam as beam
-    from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
-    from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.runners.runner import PipelineResult
@@ -41,10 +39,6 @@ with _unheard():
 logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 __all__ = [
-    "BeamIOError",
-    "CompressionTypes",
-    "FileMetadata",
-    "FileSystems",
     "FnApiRunner",
     "PipelineOptions",
     "PipelineResult",

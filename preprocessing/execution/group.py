@@ -14,17 +14,17 @@ from itertools import count
 import numpy as np
 from pydantic import ValidationError
 
-from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.dataset import (
     SHARDS,
     SPLITS,
+    DamagedShardError,
     ManifestEntry,
     Rows,
     ShardEntry,
     Split,
     Statistics,
-    check_stored_shard,
+    check_shard,
     write_shard,
 )
 from preprocessing.documents import WorkItem
@@ -68,8 +68,8 @@ def finished_group(store: Store, name: str, digest: str) -> GroupEntry | None:
         return None
     try:
         for shard in entry.shards:
-            check_stored_shard(store, shard)
-    except UserError:
+            check_shard(store, shard)
+    except DamagedShardError:
         return None
     return entry
 

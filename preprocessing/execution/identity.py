@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import digest_of
-from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest, check_stored_shard, parse_manifest
+from preprocessing.dataset import MANIFEST, VOCABULARY, DamagedShardError, Manifest, check_shard, parse_manifest
 from preprocessing.execution.group import GROUPS
 from preprocessing.storage import Store
 
@@ -51,8 +51,8 @@ def damage(store: Store, manifest: Manifest) -> dict[str, str]:
     found = {}
     for shard in manifest.shards:
         try:
-            check_stored_shard(store, shard)
-        except UserError as error:
+            check_shard(store, shard)
+        except DamagedShardError as error:
             found[shard.name] = f"{error.place}: {error.cause}"
     if store.sha256(VOCABULARY) != manifest.vocabulary.sha256:
         found[VOCABULARY] = f"{store.place}/{VOCABULARY}: missing or damaged"

@@ -1,19 +1,19 @@
 """DATA_CARD.md: what a data set is, how it was made, what became of the text, in words, tables and pictures.
 
-Everything in it stands in the manifest; no shard is read. It lies in the data set's folder, its pictures in `card/`
+Everything in it stands in the manifest; no shard is read. It is written beside the manifest, its pictures in `card/`
 beside it. Neither is part of the data set's digest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from configs.files import atomic_write, atomic_write_text, explain_write_errors
-from preprocessing.dataset import CARD, PICTURES, VOCABULARY, Manifest
+from preprocessing.dataset import CARD, PICTURES, Manifest
+from preprocessing.storage import LocalStore, store_at
 from preprocessing.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ _LABELS = {
 }
 
 
-def write_card(folder: Path, manifest: Manifest) -> Path:
-    """Write the card of the data set in `folder`, and its pictures; returns its path.
+def write_card(place: str | Path, manifest: Manifest) -> str:
+    """Write the card of the data set in a folder or at a URL, and its pictures; returns the card's path or URL.
 
-    `UserError` where the folder cannot be written.
+    `UserError` where it cannot be written.
     """
-    vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
+    store = store_at(place)
+    vocabulary = Vocabulary.of_data_set(store, manifest.vocabulary)
     pictures: dict[str, Callable[[Axes], None]] = {
         "lengths": lambda axes: _draw_lengths(axes, manifest),
         "labels": lambda axes: _draw_labels(axes, manifest),
@@ -44,12 +45,14 @@ def write_card(folder: Path, manifest: Manifest) -> Path:
         "tokens": lambda axes: _draw_bars(axes, frequent_tokens(manifest, vocabulary), "% of all tokens"),
         "ranks": lambda axes: _draw_ranks(axes, manifest),
     }
-    with explain_write_errors(folder):
-        (folder / PICTURES).mkdir(exist_ok=True)
+    with store.explained():
+        if isinstance(store, LocalStore):
+            (store.folder / PICTURES).mkdir(exist_ok=True)
         for name, draw in pictures.items():
-            _draw(folder / PICTURES / f"{name}.png", draw)
-        atomic_write_text(folder / CARD, card_text(folder.absolute().name, manifest, vocabulary))
-    return folder / CARD
+            with store.write(f"{PICTURES}/{name}.png") as stream:
+                _draw(stream, draw)
+        store.write_text(CARD, card_text(PurePosixPath(store.place).name, manifest, vocabulary))
+    return f"{store.place}/{CARD}"
 
 
 def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
@@ -166,15 +169,14 @@ def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def _draw(path: Path, draw: Callable[[Axes], None]) -> None:
+def _draw(stream: IO[bytes], draw: Callable[[Axes], None]) -> None:
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
-    with atomic_write(path) as stream:
-        figure.savefig(stream, format="png")
+    figure.savefig(stream, format="png")
 
 
 def _draw_lengths(axes: Axes, manifest: Manifest) -> None:

@@ -8,21 +8,32 @@ few arrays over all tokens at once, so that checking costs little more than read
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from configs.files import sha256_of_file
 from configs.schema import DataConfig
-from preprocessing.dataset import MANIFEST, SHARDS, VOCABULARY, Manifest, Rows, ShardEntry, read_manifest, read_shard
+from preprocessing.dataset import (
+    MANIFEST,
+    SHARDS,
+    VOCABULARY,
+    DamagedShardError,
+    Manifest,
+    Rows,
+    ShardEntry,
+    local_shard,
+    read_manifest,
+    read_shard,
+)
 from preprocessing.inspection.document_rules import DocumentRules
 from preprocessing.inspection.mask_rules import mask_rules
 from preprocessing.inspection.provenance_rules import PROVENANCE_RULES
 from preprocessing.inspection.row_rules import SHAPE_RULES, TOKEN_RULES, original_ids
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure, break_rules, check_file
 from preprocessing.inspection.statistical_tests import SIGMAS, Counts, count, deviations, unlike
+from preprocessing.storage import Store, store_at
 from preprocessing.vocabulary import Vocabulary
 
 _CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whether a recipe asks for them
@@ -35,41 +46,42 @@ _CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whethe
 _FIELDS_OF_BOTH = ("objective", "max_seq_length", "max_predictions_per_seq", "dupe_factor")
 
 
-def verify(folder: Path, done: Callable[[ShardEntry], None] = lambda shard: None) -> Iterator[Failure]:
-    """Every failure of the data set in `folder`; none: it is whole. `done` is told each shard that was looked at.
+def verify(place: str | Path, done: Callable[[ShardEntry], None] = lambda shard: None) -> Iterator[Failure]:
+    """Every failure of the data set in a folder or at a URL; without any, the data set is whole.
 
-    Raises `UserError` when there is no manifest of ours to check against.
+    Calls `done` with each shard that it has checked. Raises `UserError` when there is no manifest of ours to check
+    against. A shard at a URL is downloaded, one at a time.
     """
-    manifest = read_manifest(folder)
-    config = _recipe_of(folder, manifest)
+    manifest = read_manifest(place)
+    store = store_at(place)
+    config = _recipe_of(store, manifest)
     yield from _check_recipe(manifest, config)
-    yield from check_shard_list(folder, manifest)
-    of_vocabulary = list(check_vocabulary(folder, manifest))
+    yield from check_shard_list(store, manifest)
+    of_vocabulary = list(check_vocabulary(store, manifest))
     yield from of_vocabulary
     if of_vocabulary:  # without it no row can be read
         return
-    verification = Verification(folder, manifest, config)
+    verification = Verification(store, manifest, config)
     for shard in manifest.shards:
         yield from verification.check_shard(shard)
         done(shard)
     yield from verification.check_sums()
 
 
-def check_vocabulary(folder: Path, manifest: Manifest) -> Iterator[Failure]:
+def check_vocabulary(store: Store, manifest: Manifest) -> Iterator[Failure]:
     """The file is the one that the shards' ids were made with."""
-    path = folder / VOCABULARY
-    if not path.is_file():
+    sha256 = store.sha256(VOCABULARY)
+    if sha256 is None:
         yield Failure(VOCABULARY, "the file is there")
         return
-    if sha256_of_file(path) != manifest.vocabulary.sha256:
+    if sha256 != manifest.vocabulary.sha256:
         yield Failure(VOCABULARY, "its SHA-256 is the manifest's")
         return
-    entry = manifest.vocabulary
-    if Vocabulary.read(path, entry.lowercase, entry.strip_accents).entry() != entry:
+    if Vocabulary.of_data_set(store, manifest.vocabulary).entry() != manifest.vocabulary:
         yield Failure(VOCABULARY, "its size and special tokens are the manifest's")
 
 
-def check_shard_list(folder: Path, manifest: Manifest) -> Iterator[Failure]:
+def check_shard_list(store: Store, manifest: Manifest) -> Iterator[Failure]:
     """Names are inside the folder, sorted, each once; every pass has rows to train on; no file is unlisted."""
     names = [shard.name for shard in manifest.shards]
     if names != sorted(set(names)):
@@ -79,19 +91,19 @@ def check_shard_list(folder: Path, manifest: Manifest) -> Iterator[Failure]:
     for number in range(manifest.dupe_factor):
         if not any(shard.rows for shard in manifest.select("train", number)):
             yield Failure("manifest.json", f"pass {number} has rows to train on")
-    for file in sorted((folder / SHARDS).glob("*.arrow")):
-        if f"{SHARDS}/{file.name}" not in names:
-            yield Failure(f"{SHARDS}/{file.name}", "every file is listed in the manifest")
+    for name in sorted(store.below(SHARDS).names()):
+        if PurePosixPath(name).match("[!.]*.arrow") and f"{SHARDS}/{name}" not in names:
+            yield Failure(f"{SHARDS}/{name}", "every file is listed in the manifest")
 
 
 class Verification:
     """The shards of one data set, one after the other; then what they add up to."""
 
-    def __init__(self, folder: Path, manifest: Manifest, config: DataConfig) -> None:
-        self._folder = folder
+    def __init__(self, store: Store, manifest: Manifest, config: DataConfig) -> None:
+        self._store = store
         self._manifest = manifest
         self._config = config
-        self._vocabulary = Vocabulary.of_data_set(folder / VOCABULARY, manifest.vocabulary)
+        self._vocabulary = Vocabulary.of_data_set(store, manifest.vocabulary)
         self._is_ordinary = np.isin(np.arange(len(self._vocabulary)), self._vocabulary.ordinary_ids)
         rules = (*TOKEN_RULES, *mask_rules(config, self._vocabulary))
         self._rules = (*rules, *PROVENANCE_RULES) if config.provenance else rules
@@ -106,10 +118,14 @@ class Verification:
 
     def check_shard(self, shard: ShardEntry) -> Iterator[Failure]:
         """One shard: digest, types, counts, the contract's rules on each of its rows, and what chance made of them."""
-        failures = list(check_file(self._folder, shard, self._manifest, self._config.provenance))
         rows = None
-        if not failures:
-            rows = read_shard(self._folder / shard.name)
+        try:
+            with local_shard(self._store, shard) as path:
+                failures = list(check_file(path, shard, self._manifest, self._config.provenance))
+                rows = None if failures else read_shard(path)
+        except DamagedShardError as error:
+            failures = [Failure(shard.name, error.cause)]
+        if rows is not None:
             of_shape = list(break_rules(SHAPE_RULES, rows, shard, self._manifest))
             failures = of_shape or list(break_rules(self._rules, rows, shard, self._manifest))
         yield from failures
@@ -180,7 +196,7 @@ class Verification:
         self._coins += len(rows) if self._has_coins(rows) else 0
 
 
-def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
+def _recipe_of(store: Store, manifest: Manifest) -> DataConfig:
     """The recipe that the data set was made with, where the manifest itself says nothing else."""
     try:
         recipe = DataConfig.model_validate({"duplicates": "none", **manifest.recipe})  # older ones do not name it
@@ -188,7 +204,7 @@ def _recipe_of(folder: Path, manifest: Manifest) -> DataConfig:
         first = error.errors()[0]
         cause = f"its recipe is none of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         fix = "prepare it again: `bertrain prepare RECIPE --overwrite`"
-        raise UserError(cause, place=str(folder / MANIFEST), fix=fix) from error
+        raise UserError(cause, place=f"{store.place}/{MANIFEST}", fix=fix) from error
     return recipe.model_copy(update={name: getattr(manifest, name) for name in _FIELDS_OF_BOTH})
 
 

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from configs.errors import UserError
 from configs.files import atomic_write
-from preprocessing.dataset import IntArray, VocabularyEntry, token_dtype
+from preprocessing.dataset import VOCABULARY, IntArray, VocabularyEntry, token_dtype
+from preprocessing.storage import Store
 
 PAD: Final = "[PAD]"
 UNK: Final = "[UNK]"
@@ -51,9 +52,18 @@ class Vocabulary:
         return len(self.pieces)
 
     @classmethod
-    def of_data_set(cls, path: Path, entry: VocabularyEntry) -> Vocabulary:
-        """The vocabulary in a data set's `vocab.txt`, with the casing that its manifest says."""
-        return cls.read(path, entry.lowercase, entry.strip_accents)
+    def of_data_set(cls, store: Store, entry: VocabularyEntry) -> Vocabulary:
+        """The vocabulary in a data set's `vocab.txt`, with the casing that its manifest says.
+
+        `UserError` when it is missing, or not the manifest's.
+        """
+        place = f"{store.place}/{VOCABULARY}"
+        content = store.read(VOCABULARY)
+        if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
+            state = "missing" if content is None else "damaged: its SHA-256 is not the manifest's"
+            fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+            raise UserError(f"the vocabulary is {state}", place=place, fix=fix)
+        return cls.parse(content, place, entry.lowercase, entry.strip_accents)
 
     @classmethod
     def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
@@ -66,7 +76,7 @@ class Vocabulary:
         return cls.parse(content, path, lowercase, strip_accents)
 
     @classmethod
-    def parse(cls, content: bytes, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
+    def parse(cls, content: bytes, path: str | Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
         """The same from the bytes of the file, which errors name."""
         try:
             text = content.decode("utf-8-sig")
@@ -152,7 +162,7 @@ def bert_splitter() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.BertPreTokenizer()
 
 
-def check_pieces(pieces: tuple[str, ...], path: Path) -> None:
+def check_pieces(pieces: tuple[str, ...], path: str | Path) -> None:
     """Raise `UserError` unless they are word pieces, each once, with all special tokens among them."""
     missing = [token for token in SPECIAL_TOKENS if token not in set(pieces)]
     if missing:
@@ -167,7 +177,7 @@ def check_pieces(pieces: tuple[str, ...], path: Path) -> None:
         raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", fix="remove one")
 
 
-def warn_of_unreachable(vocabulary: Vocabulary, path: Path) -> None:
+def warn_of_unreachable(vocabulary: Vocabulary, path: str | Path) -> None:
     """A cased vocabulary in an uncased recipe: most names would become [UNK] and nobody would know why."""
     pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
     share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from contextlib import suppress
@@ -10,20 +9,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from configs.errors import UserError
 from configs.schema import TrainConfig
 from preprocessing.dataset import (
-    MANIFEST,
     VOCABULARY,
     Manifest,
     Rows,
     ShardEntry,
     check_shard,
-    parse_manifest,
     read_manifest,
     read_shard,
 )
-from pretrain.data.staging import GIB, StagingArea, StoredFile, open_stored, stored_bytes
+from preprocessing.storage import Store, is_url, store_at
+from preprocessing.vocabulary import Vocabulary
+from pretrain.data.staging import GIB, StagingArea, StoredFile
 
 
 @dataclass(frozen=True)
@@ -34,23 +32,18 @@ class Dataset:
     manifest: Manifest
     stage: StagingArea | None = None  # None: shards are mapped where they lie
 
-    def vocabulary_path(self) -> Path:
-        """Its `vocab.txt`, on this machine; `UserError` when that of a staged data set is not the manifest's."""
-        place = f"{self.place}/{VOCABULARY}"
-        if self.stage is None:
-            return Path(place)
-        try:
-            return self.stage.path(StoredFile(place, stored_bytes(place), self.manifest.vocabulary.sha256))
-        except FileNotFoundError as error:
-            raise UserError("the vocabulary is missing", place=place, fix="copy the data set anew") from error
+    @property
+    def store(self) -> Store:
+        """Its files."""
+        return store_at(self.place)
+
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that the rows were made with; `UserError` when it is missing or damaged."""
+        return Vocabulary.of_data_set(self.store, self.manifest.vocabulary)
 
     def has_its_vocabulary(self) -> bool:
         """Whether its `vocab.txt` is the one that the rows were made with."""
-        try:
-            with open_stored(f"{self.place}/{VOCABULARY}") as stream:
-                return hashlib.sha256(stream.read()).hexdigest() == self.manifest.vocabulary.sha256
-        except FileNotFoundError:
-            return False
+        return self.store.sha256(VOCABULARY) == self.manifest.vocabulary.sha256
 
     def open_shard(self, entry: ShardEntry, *, checked: bool) -> Rows:
         """The rows of a shard, mapped; `UserError` when its bytes are not those of the manifest.
@@ -59,7 +52,7 @@ class Dataset:
         """
         if self.stage is None:
             if not checked:
-                check_shard(Path(self.place), entry)
+                check_shard(self.store, entry)
             return read_shard(Path(self.place) / entry.name)
         while True:
             with suppress(FileNotFoundError):  # another rank made room at this very moment
@@ -72,14 +65,9 @@ class Dataset:
 
 def open_dataset(place: str, train: TrainConfig) -> Dataset:
     """The data set in a folder or at a URL; `UserError` when there is none that is whole."""
-    if "://" not in place and train.stage_in is None:
-        return Dataset(place, read_manifest(Path(place)))
-    try:
-        with open_stored(f"{place}/{MANIFEST}") as stream:
-            manifest = parse_manifest(stream.read(), f"{place}/{MANIFEST}")
-    except FileNotFoundError as error:
-        fix = "make it with `bertrain prepare RECIPE`"
-        raise UserError("no such data set, or not finished", place=place, fix=fix) from error
+    manifest = read_manifest(place)
+    if not is_url(place) and train.stage_in is None:
+        return Dataset(place, manifest)
     return Dataset(place, manifest, _stage(train.stage_in or tempfile.gettempdir(), train.stage_gib))
 
 

@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, explain_write_errors, sha256_of_file
+from preprocessing.storage import StoreError, open_file
 
 CHECKED_SUFFIX = ".checked"
 LOCKS, SPACE = "locks", "space"
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file by its place (a path, or a URL that fsspec knows), its size and its digest."""
+    """A file by its place (a path or URL), its size and its digest."""
 
     place: str
     bytes: int
@@ -134,12 +134,11 @@ class StagingArea:
                 return "its SHA-256 is not the manifest's"
             os.replace(partial, copy)
             _mark_checked(copy)
-        except UserError:
-            raise
         except FileNotFoundError as error:
             raise UserError("the file is missing", place=file.place, fix="put it there again") from error
-        except Exception as error:  # noqa: BLE001  # a store raises what its own library raises
-            return f"{type(error).__name__}: {error}"
+        except (StoreError, OSError) as error:
+            fault = error.__cause__ or error
+            return f"{type(fault).__name__}: {fault}"
         finally:
             partial.unlink(missing_ok=True)
         return None
@@ -182,34 +181,10 @@ class StagingArea:
             yield
 
 
-def open_stored(place: str) -> IO[bytes]:
-    """Open the file at a path or URL for reading; `UserError` when no installed library reaches it."""
-    store, path = _store_of(place)
-    stream: IO[bytes] = store.open(path, "rb")
-    return stream
-
-
-def stored_bytes(place: str) -> int:
-    """The size of the file at a path or URL."""
-    store, path = _store_of(place)
-    return int(store.size(path))
-
-
-def _store_of(place: str) -> tuple[Any, str]:
-    import fsspec  # type: ignore[import-untyped]  # here, for it is slow to import
-
-    try:
-        store, path = fsspec.core.url_to_fs(place)
-    except (ImportError, ValueError) as error:
-        fix = "install the store's fsspec library, e.g. s3fs or gcsfs"
-        raise UserError(str(error), place=place, fix=fix) from error
-    return store, path
-
-
 def _copy(place: str, partial: Path) -> str:
     """Copy, durably; returns the digest of what was read."""
     digest = hashlib.sha256()
-    with open_stored(place) as source, partial.open("r+b") as target:
+    with open_file(place) as source, partial.open("r+b") as target:
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
             with explain_write_errors(partial.parent):

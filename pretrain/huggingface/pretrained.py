@@ -110,7 +110,7 @@ def load_pretrained(place: Path) -> Pretrained:
     run = run_of(place)
     recipe = recipe_of(run)
     dataset = dataset_of(run, recipe)
-    vocabulary = Vocabulary.of_data_set(dataset.vocabulary_path(), dataset.manifest.vocabulary)
+    vocabulary = dataset.vocabulary()
     folder = find_checkpoint(place)
     if folder is None:
         raise UserError("no checkpoint yet", place=str(run), fix="train it first: `bertrain train RECIPE`")

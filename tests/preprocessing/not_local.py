@@ -1,102 +1,34 @@
-"""A file system of Beam's that is not local: an object store, its objects files below the path of their URL.
+"""A file system of fsspec's that is neither local nor an object store: files below the path of their URL.
 
-An object appears when it is closed; there are no folders; nothing is renamed onto what is there.
+A folder must be made before a file is written into it, a file is seen while it is written, and nothing is renamed onto
+a file that is there. It is known to this process alone.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
+import fsspec  # type: ignore[import-untyped]  # comes without types
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]  # comes without types
 
 SCHEME = "shelf"
 
 
-class ShelfFileSystem(FileSystem):
+class ShelfFileSystem(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
     """`shelf:///tmp/x/y.txt` is kept in /tmp/x/y.txt."""
 
+    protocol = SCHEME
+
     @classmethod
-    def scheme(cls) -> str:
-        return SCHEME
+    def _strip_protocol(cls, path: str) -> str:
+        return str(LocalFileSystem._strip_protocol(path.removeprefix(f"{SCHEME}://")))
 
-    def join(self, basepath: str, *paths: str) -> str:
-        return "/".join((basepath.rstrip("/"), *paths))
-
-    def split(self, path: str) -> tuple[str, str]:
-        head, _, tail = path.rpartition("/")
-        return head, tail
-
-    def mkdirs(self, path: str) -> None:
-        raise NotImplementedError
-
-    def has_dirs(self) -> bool:
-        return False
-
-    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
-        for path in (path for folder in folders(dir_or_prefix) for path in folder.rglob("*")):
-            url = f"{SCHEME}://{path}"
-            if path.is_file() and url.startswith(dir_or_prefix) and not path.name.endswith(".open"):
-                yield FileMetadata(url, path.stat().st_size)
-
-    def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> BinaryIO:
-        return Upload(local(path))
-
-    def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> Any:
-        return local(path).open("rb")
-
-    def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        raise NotImplementedError
-
-    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        for source, destination in zip(source_file_names, destination_file_names, strict=True):
-            if self.exists(destination):
-                in_the_way = {(source, destination): FileExistsError(destination)}
-                raise BeamIOError("rename failed", in_the_way)  # type: ignore[no-untyped-call]
-            os.rename(local(source), local(destination))
-
-    def exists(self, path: str) -> bool:
-        return local(path).is_file()
-
-    def size(self, path: str) -> int:
-        return local(path).stat().st_size
-
-    def last_updated(self, path: str) -> float:
-        return local(path).stat().st_mtime
-
-    def metadata(self, path: str) -> FileMetadata:
-        return FileMetadata(path, self.size(path), self.last_updated(path))
-
-    def delete(self, paths: list[str]) -> None:
-        for path in paths:
-            local(path).unlink()
+    def mv(self, path1: str, path2: str, **options: Any) -> None:
+        if Path(path2).exists():
+            raise FileExistsError(path2)
+        os.rename(path1, path2)
 
 
-class Upload(io.BytesIO):
-    """What is written to an object that is not there before it is closed."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    def close(self) -> None:
-        if not self.closed:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self.path.with_name(f"{uuid.uuid4().hex}.open")
-            fresh.write_bytes(self.getvalue())
-            os.replace(fresh, self.path)
-        super().close()
-
-
-def local(url: str) -> Path:
-    return Path(url.removeprefix(f"{SCHEME}://"))
-
-
-def folders(prefix: str) -> list[Path]:
-    """The folder that a prefix of URLs lies in, if there is one."""
-    folder = local(prefix.rpartition("/")[0])
-    return [folder] if folder.is_dir() else []
+fsspec.register_implementation(SCHEME, ShelfFileSystem, clobber=True)

@@ -30,7 +30,7 @@ from preprocessing.execution.group import GROUPS
 from preprocessing.execution.identity import Identity
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
-from preprocessing.storage.store import store_at
+from preprocessing.storage.places import store_at
 from preprocessing.vocabulary.training import train_vocabulary
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from tests.preprocessing.corpora import digests, make_documents, small_config, wikipedia_xml, write_text

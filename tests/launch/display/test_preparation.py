@@ -18,7 +18,7 @@ from launch.display.preparation import Display, prepare_with_progress, summary, 
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.share import Share
-from preprocessing.storage.store import BeamStore
+from preprocessing.storage.url_store import UrlStore
 from preprocessing.vocabulary.training import train_vocabulary
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 from tests.preprocessing.inspection.test_verification import dataset as dataset
@@ -114,7 +114,7 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Display, "__call__", look)
-    monkeypatch.setattr(BeamStore, "pace_s", 0.01)
+    monkeypatch.setattr(UrlStore, "pace_s", 0.01)
     yield wanted
     signal.signal(signal.SIGTERM, before)
 

@@ -31,7 +31,7 @@ from preprocessing.execution.share import Share
 from preprocessing.inspection.document_rules import DocumentRules
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare, prepare_share
-from preprocessing.storage.store import LocalStore
+from preprocessing.storage.local_store import LocalStore
 from tests.preprocessing.corpora import WORDS, digests, make_documents, small_config, write_text
 
 MENU = "Home | About | Contact"

@@ -33,6 +33,7 @@ from preprocessing.dataset.shard import (
     vocabulary_of_shard,
     write_shard,
 )
+from preprocessing.storage.local_store import LocalStore
 
 STATISTICS = Statistics(
     documents=3,
@@ -194,10 +195,13 @@ def test_older_manifest_says_what_it_lacks_and_how_to_mend_it(tmp_path: Path) ->
     assert (raised.value.place, "--overwrite" in raised.value.fix) == (str(tmp_path / MANIFEST), True)
 
 
-def test_url_is_no_folder() -> None:
-    with pytest.raises(UserError, match="this is a URL") as raised:
-        read_manifest(Path("gs://bucket/data"))
-    assert "copy the data set to a local folder" in raised.value.fix
+def test_manifest_at_a_url(tmp_path: Path) -> None:
+    manifest = make_manifest([])
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(f"file://{tmp_path}") == manifest
+    with pytest.raises(UserError, match="no such data set") as raised:
+        read_manifest(f"file://{tmp_path}/nothing")
+    assert raised.value.place == f"file://{tmp_path}/nothing"
 
 
 def test_other_format_version_is_refused(tmp_path: Path) -> None:
@@ -209,20 +213,20 @@ def test_other_format_version_is_refused(tmp_path: Path) -> None:
 def test_check_shard_names_what_is_wrong(tmp_path: Path) -> None:
     entry = write_one(tmp_path)
     path = tmp_path / entry.name
-    check_shard(tmp_path, entry)
+    check_shard(LocalStore(tmp_path), entry)
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 1
     path.write_bytes(flipped)
     with pytest.raises(UserError, match="damaged: its SHA-256") as raised:
-        check_shard(tmp_path, entry)
+        check_shard(LocalStore(tmp_path), entry)
     assert raised.value.place == str(path)
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match=f"has {len(content) - 1} bytes, not {len(content)}"):
-        check_shard(tmp_path, entry)
+        check_shard(LocalStore(tmp_path), entry)
     path.unlink()
     with pytest.raises(UserError, match="the shard is missing"):
-        check_shard(tmp_path, entry)
+        check_shard(LocalStore(tmp_path), entry)
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(65_536, np.uint16), (65_537, np.uint32)])

@@ -19,7 +19,7 @@ from preprocessing.execution.folder import claimed
 from preprocessing.execution.identity import Identity
 from preprocessing.execution.share import Share
 from preprocessing.pipeline import prepare, prepare_share
-from preprocessing.storage.store import store_at
+from preprocessing.storage.places import store_at
 from tests.preprocessing.corpora import digests, small_config
 
 # Makes the share that its command line names, of the recipe that stands before it.

@@ -10,6 +10,7 @@ from preprocessing.dataset.manifest import CARD, PICTURES, Manifest
 from preprocessing.inspection.data_card import card_text, frequent_tokens, write_card
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
+from preprocessing.storage.local_store import LocalStore
 from preprocessing.vocabulary.vocabulary import Vocabulary
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 
@@ -28,7 +29,7 @@ def manifest(folder: Path) -> Manifest:
 
 
 def test_a_card_and_its_pictures_lie_beside_an_unchanged_data_set(folder: Path, manifest: Manifest) -> None:
-    assert write_card(folder, manifest) == folder / CARD
+    assert write_card(folder, manifest) == str(folder / CARD)
     text = (folder / CARD).read_text()
     pictures = sorted(file.name for file in (folder / PICTURES).iterdir())
     assert pictures == ["drops.png", "duplicates.png", "labels.png", "lengths.png", "ranks.png", "tokens.png"]
@@ -43,7 +44,7 @@ def test_a_card_and_its_pictures_lie_beside_an_unchanged_data_set(folder: Path, 
 
 
 def test_what_it_says_is_what_the_manifest_says(folder: Path, manifest: Manifest) -> None:
-    text = card_text("dataset", manifest, Vocabulary.of_data_set(folder / "vocab.txt", manifest.vocabulary))
+    text = card_text("dataset", manifest, Vocabulary.of_data_set(LocalStore(folder), manifest.vocabulary))
     statistics = manifest.statistics
     rows = sum(statistics.length_histogram)
     first = manifest.select("train", 0)
@@ -58,7 +59,7 @@ def test_what_it_says_is_what_the_manifest_says(folder: Path, manifest: Manifest
 
 
 def test_the_most_frequent_token_comes_first(folder: Path, manifest: Manifest) -> None:
-    shares = frequent_tokens(manifest, Vocabulary.of_data_set(folder / "vocab.txt", manifest.vocabulary))
+    shares = frequent_tokens(manifest, Vocabulary.of_data_set(LocalStore(folder), manifest.vocabulary))
     assert len(shares) == 30
     assert next(iter(shares)) == "."
     assert list(shares.values()) == sorted(shares.values(), reverse=True)

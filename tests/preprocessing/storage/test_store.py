@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import sys
 from pathlib import Path
 
 import pytest
-from apache_beam.io.filesystem import BeamIOError
 
 from configs.errors import UserError
 from configs.schema import DataConfig
@@ -14,9 +13,14 @@ from preprocessing.dataset.manifest import MANIFEST
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.share import Share
 from preprocessing.pipeline import prepare, prepare_share
-from preprocessing.storage.store import BeamStore, LocalStore, Store, store_at
+from preprocessing.storage import file_systems
+from preprocessing.storage.file_systems import StoreError
+from preprocessing.storage.local_store import LocalStore
+from preprocessing.storage.places import store_at
+from preprocessing.storage.store import Store
+from preprocessing.storage.url_store import UrlStore
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
-from tests.preprocessing.not_local import SCHEME, ShelfFileSystem, Upload, local
+from tests.preprocessing.not_local import SCHEME, ShelfFileSystem
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def test_same_bytes_as_in_a_folder(remote: DataConfig, shelf: Path, whole: dict[
 def test_interrupted_it_goes_on_and_keeps_what_is_finished(
     remote: DataConfig, shelf: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BeamStore, "pace_s", 0.01)
+    monkeypatch.setattr(UrlStore, "pace_s", 0.01)
 
     def stop(progress: Progress) -> None:
         if progress.groups:
@@ -95,7 +99,7 @@ def test_objects_of_something_else_are_left_alone(remote: DataConfig, shelf: Pat
 
 
 def test_scheme_that_nobody_answers_to(remote: DataConfig) -> None:
-    with pytest.raises(UserError, match="nowhere") as raised:
+    with pytest.raises(UserError, match="no installed library reads nowhere://") as raised:
         prepare(remote.model_copy(update={"dataset": "nowhere://bucket/dataset"}))
     assert raised.value.place == "nowhere://bucket/dataset"
 
@@ -113,27 +117,26 @@ def test_what_is_there_already_is_not_touched_and_what_is_damaged_is_replaced(tm
 
 
 def test_failed_upload_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Upload) -> None:
-        io.BytesIO.close(self)
-        details = {str(self.path): OSError("no quota is left")}
-        raise BeamIOError("write failed", details)  # type: ignore[no-untyped-call]  # Beam is half typed
+    def fail(self: ShelfFileSystem, local: str, path: str) -> None:
+        Path(path).write_text("wh")
+        raise OSError("no quota is left")
 
     store = store_at(f"{SCHEME}://{tmp_path}")
     store.write_text("a", "damaged")
-    monkeypatch.setattr(Upload, "close", fail)
+    monkeypatch.setattr(ShelfFileSystem, "put_file", fail)
     with pytest.raises(UserError, match="cannot be used: no quota is left") as raised:
         store.write_text("a", "whole")
-    assert raised.value.place == f"{SCHEME}://{tmp_path}/a"
+    assert raised.value.place.startswith(f"{SCHEME}://{tmp_path}/.a.")
     assert store.names() == ["a"]
 
 
 def test_quicker_share_is_not_minded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rename_later(self: ShelfFileSystem, sources: list[str], destinations: list[str]) -> None:
-        local(destinations[0]).write_text("whole")
-        rename(self, sources, destinations)
+    def rename_later(self: ShelfFileSystem, source: str, destination: str) -> None:
+        Path(destination).write_text("whole")
+        rename(self, source, destination)
 
-    rename = ShelfFileSystem.rename
-    monkeypatch.setattr(ShelfFileSystem, "rename", rename_later)
+    rename = ShelfFileSystem.mv
+    monkeypatch.setattr(ShelfFileSystem, "mv", rename_later)
     store = store_at(f"{SCHEME}://{tmp_path}")
     store.write_text("a", "whole")
     assert (store.names(), store.read("a")) == (["a"], b"whole")
@@ -150,7 +153,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def test_both_stores_do_the_same(store: Store) -> None:
-    assert isinstance(store, LocalStore | BeamStore)
+    assert isinstance(store, LocalStore | UrlStore)
     assert (store.is_empty(), store.names(), store.read("a"), store.size("a"), store.sha256("a")) == (
         True, [], None, None, None,
     )  # fmt: skip
@@ -175,3 +178,31 @@ def test_both_stores_do_the_same(store: Store) -> None:
     assert not store.holds(f"{store.place}-other/a")
     store.clear()
     assert store.is_empty()
+
+
+def test_broken_connections_are_retried_and_refusals_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[OSError] = [ConnectionResetError("reset"), TimeoutError("slow"), PermissionError("not yours")]
+
+    def fail_first(self: ShelfFileSystem, path: str) -> bytes:
+        if errors:
+            raise errors.pop(0)
+        return Path(path).read_bytes()
+
+    store = store_at(f"{SCHEME}://{tmp_path}")
+    store.write_text("a", "whole")
+    monkeypatch.setattr(file_systems, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(ShelfFileSystem, "cat_file", fail_first)
+    with pytest.raises(UserError, match="access is denied: not yours") as raised:
+        store.read("a")
+    assert not isinstance(raised.value, StoreError)
+    assert (errors, store.read("a")) == ([], b"whole")
+    errors += [ConnectionResetError("reset")] * file_systems.ATTEMPTS
+    with pytest.raises(StoreError, match="cannot be used: reset"):
+        store.read("a")
+
+
+def test_the_extra_that_reads_a_scheme_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UserError, match="no installed library reads gs://") as raised:
+        store_at("gs://bucket/dataset")
+    assert raised.value.fix == 'pip install "bertrain[gcs]"'

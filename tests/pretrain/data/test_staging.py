@@ -17,6 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # comes without types
 
 from configs.errors import UserError
+from preprocessing.storage import file_systems
 from pretrain.data import staging
 from pretrain.data.staging import LOCKS, StagingArea, StoredFile
 
@@ -54,6 +55,7 @@ class FaultyStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no type
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyStore]]:
     fsspec.register_implementation("faulty", FaultyStore, clobber=True)
     monkeypatch.setattr(staging, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(file_systems, "FIRST_PAUSE_S", 0.001)
     yield FaultyStore
     FaultyStore.opened.clear()
     FaultyStore.faults.clear()
@@ -118,7 +120,7 @@ def test_failing_reads_are_tried_again(
 
 def test_reads_that_fail_for_good_are_told(store: type[FaultyStore], tmp_path: Path) -> None:
     file = put("a")
-    store.faults += [TimeoutError("no answer")] * staging.ATTEMPTS
+    store.faults += [TimeoutError("no answer")] * staging.ATTEMPTS * file_systems.ATTEMPTS
     with pytest.raises(UserError, match="cannot read the file: TimeoutError: no answer") as told:
         StagingArea(tmp_path, 5000).path(file)
     assert told.value.place == "faulty://a"

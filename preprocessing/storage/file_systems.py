@@ -1,0 +1,209 @@
+"""Files at URLs and on local disks. This is the only module that imports fsspec, which reaches the URLs.
+
+A URL's scheme names the file system: `s3://bucket/folder/file` is read by s3fs, `gs://` by gcsfs. fsspec has a library
+for each; its options come from fsspec's configuration and from the environment, as the library documents them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import IO, Any, TypeVar
+
+from configs.errors import UserError
+
+# Their libraries retry failed requests themselves, a file appears in them whole when its upload ends, and they have no
+# folders to make.
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
+ATTEMPTS = 4  # for other file systems, when a connection breaks or times out
+FIRST_PAUSE_S = 0.5  # before the second attempt; each pause is twice the one before
+READ_AHEAD_BYTES = 8 << 20  # s3fs's own 50 MiB are too many for each of several open files
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # of bertrain, which install the scheme's library
+_AWS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_GOOGLE = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
+_CREDENTIALS = {"s3": _AWS, "s3a": _AWS, "gs": _GOOGLE, "gcs": _GOOGLE}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+T = TypeVar("T")
+
+
+class StoreError(UserError):
+    """A file system failed, and may succeed at another time; `__cause__` is what its library raised."""
+
+
+def is_url(place: str) -> bool:
+    """Whether it is a URL; otherwise it is a local path."""
+    return bool(_SCHEME.match(place))
+
+
+def is_object_store(url: str) -> bool:
+    """Whether files appear whole when they are uploaded, so that they need no temporary name."""
+    return scheme_of(url) in OBJECT_STORES
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a URL, such as "s3"."""
+    match = _SCHEME.match(url)
+    return match[1].lower() if match else ""
+
+
+def file_bytes(place: str) -> int | None:
+    """The size of the file at a path or URL; None when there is none."""
+    if not is_url(place):
+        return os.path.getsize(place) if os.path.exists(place) and not os.path.isdir(place) else None
+    try:
+        found = attempt(place, lambda system, path: system.info(path))
+    except FileNotFoundError:
+        return None
+    return None if found["type"] == "directory" else int(found["size"])
+
+
+def open_file(place: str) -> IO[bytes]:
+    """Open the file at a path or URL for reading and seeking; `FileNotFoundError` when there is none.
+
+    Raises `StoreError`, also later while it is read.
+    """
+    if not is_url(place):
+        return open(place, "rb")  # the caller closes it
+    stream = attempt(place, lambda system, path: system.open(path, "rb", block_size=READ_AHEAD_BYTES))
+    return io.BufferedReader(_UrlStream(stream, place), 1 << 20)
+
+
+def files_below(folder: str, depth: int | None = None) -> list[tuple[str, int]]:
+    """Path or URL, and size, of each file below a folder; in the folder itself alone where `depth` is 1."""
+    if not is_url(folder):
+        return _local_files_below(folder, depth)
+    try:
+        return attempt(folder, lambda system, path: _url_files_below(folder, system, path, depth))
+    except FileNotFoundError:
+        return []
+
+
+def has_files(url: str) -> bool:
+    """Whether there is a file below a URL."""
+    try:
+        return attempt(url, lambda system, path: any(True for _ in _walk(system, path, None)))
+    except FileNotFoundError:
+        return False
+
+
+def attempt(url: str, operation: Callable[[Any, str], T]) -> T:
+    """What `operation` returns for the URL's file system and the path in it.
+
+    Raises `FileNotFoundError` as it is; `UserError` for a scheme that no installed library reaches and for missing
+    credentials or permissions; `StoreError` for anything else that fails, after bounded retries.
+    """
+    system, path = _resolved(url)
+    attempts = 1 if is_object_store(url) else ATTEMPTS
+    for number in range(1, attempts + 1):
+        try:
+            return operation(system, path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each file system raises what its own library raises
+            if number == attempts or not isinstance(error, ConnectionError | TimeoutError):
+                raise _explained(url, error) from error
+        time.sleep(FIRST_PAUSE_S * 2 ** (number - 1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _local_files_below(folder: str, depth: int | None) -> list[tuple[str, int]]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        if depth is not None and place.rstrip("/")[len(folder.rstrip("/")) :].count("/") + 1 >= depth:
+            folders.clear()
+        for path in (os.path.join(place, name) for name in names):
+            with suppress(OSError):  # it is gone by now, or a link that leads nowhere
+                found.append((path, os.path.getsize(path)))
+    return found
+
+
+def _url_files_below(folder: str, system: Any, path: str, depth: int | None) -> list[tuple[str, int]]:
+    if depth is None and is_object_store(folder):  # lists a thousand files a request, of all folders together
+        entries = system.find(path, detail=True).values()
+    else:
+        entries = _walk(system, path, depth)
+    prefix = f"{path.rstrip('/')}/"
+    # A name that ends in "/" is a folder's placeholder, which consoles of object stores make.
+    wanted = (entry for entry in entries if entry["name"].startswith(prefix) and not entry["name"].endswith("/"))
+    return [(f"{folder}/{entry['name'].removeprefix(prefix)}", int(entry["size"])) for entry in wanted]
+
+
+def _walk(system: Any, path: str, depth: int | None) -> Iterator[dict[str, Any]]:
+    """The entries of files below; fsspec's own `walk` leaves out folders that it cannot list."""
+    for entry in system.ls(path, detail=True):
+        if entry["name"].rstrip("/") == path.rstrip("/"):
+            continue  # `path` is a file, or this is its placeholder
+        if entry["type"] != "directory":
+            yield entry
+        elif depth is None or depth > 1:
+            yield from _walk(system, entry["name"], None if depth is None else depth - 1)
+
+
+def _resolved(url: str) -> tuple[Any, str]:
+    import fsspec  # type: ignore[import-untyped]  # here, for it is slow to import
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        extra = _EXTRAS.get(scheme_of(url))
+        fix = f'pip install "bertrain[{extra}]"' if extra else "install the fsspec library of this scheme"
+        raise UserError(f"no installed library reads {scheme_of(url)}:// ({error})", place=url, fix=fix) from error
+    except Exception as error:  # some connect at once
+        raise _explained(url, error) from error
+    system.dircache.use_listings_cache = False  # one process sees what another has written
+    return system, path
+
+
+def _explained(url: str, error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    credentials = _CREDENTIALS.get(scheme_of(url), "configure fsspec for this scheme")
+    if "Credential" in type(error).__name__:
+        return UserError(f"no credentials: {reason}", place=url, fix=credentials)
+    if isinstance(error, PermissionError):
+        fix = f"allow these credentials to read and write it, or use others: {credentials}"
+        return UserError(f"access is denied: {reason}", place=url, fix=fix)
+    fix = "check the URL and the connection, and run the same command again"
+    return StoreError(f"cannot be used: {reason}", place=url, fix=fix)
+
+
+class _UrlStream(io.RawIOBase):
+    """An open file at a URL, whose errors are explained."""
+
+    def __init__(self, stream: IO[bytes], url: str) -> None:
+        self._stream = stream
+        self._url = url
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._stream.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io hands over a memoryview
+        try:
+            data = self._stream.read(len(buffer))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each file system raises what its own library raises
+            raise _explained(self._url, error) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()

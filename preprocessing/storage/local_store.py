@@ -1,0 +1,86 @@
+"""A data set in a folder of a local or shared file system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from typing_extensions import override
+
+from configs.files import TEMPORARY_SUFFIX, atomic_write, explain_write_errors
+from preprocessing.storage.store import Store
+
+
+@dataclass(frozen=True)
+class LocalStore(Store):
+    """Files are synced and renamed into place."""
+
+    folder: Path
+    pace_s = 0.2
+
+    @property
+    @override
+    def place(self) -> str:
+        return str(self.folder)
+
+    @override
+    def below(self, name: str) -> LocalStore:
+        return LocalStore(self.folder / name)
+
+    @override
+    def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        return atomic_write(self.folder / name)
+
+    @override
+    def note(self, name: str, text: str) -> None:
+        fresh = self.folder / f".{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        fresh.write_text(text)
+        os.replace(fresh, self.folder / name)
+
+    @override
+    def open(self, name: str) -> IO[bytes]:
+        return (self.folder / name).open("rb")
+
+    @override
+    @contextmanager
+    def local_file(self, name: str) -> Iterator[Path]:
+        path = self.folder / name
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        yield path
+
+    @override
+    def size(self, name: str) -> int | None:
+        path = self.folder / name
+        return path.stat().st_size if path.is_file() else None
+
+    @override
+    def names(self) -> list[str]:
+        places = os.walk(self.folder)  # `rglob` fails when folders vanish meanwhile
+        return [os.path.relpath(Path(place, name), self.folder) for place, _, names in places for name in names]
+
+    @override
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+    @override
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @override
+    def is_empty(self) -> bool:
+        return not self.folder.is_dir() or not any(self.folder.iterdir())
+
+    @override
+    def holds(self, path: str) -> bool:
+        return Path(path).is_relative_to(self.folder)
+
+    @override
+    def explained(self) -> AbstractContextManager[None]:
+        return explain_write_errors(self.folder)

@@ -1,0 +1,164 @@
+"""A data set at a URL: in an object store, or in a file system that fsspec reaches."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from typing_extensions import override
+
+from configs.errors import UserError
+from configs.files import TEMPORARY_SUFFIX, explain_write_errors
+from preprocessing.storage.file_systems import (
+    READ_AHEAD_BYTES,
+    attempt,
+    file_bytes,
+    files_below,
+    has_files,
+    is_object_store,
+    open_file,
+)
+from preprocessing.storage.store import Store, sha256_of_stream
+
+
+@dataclass(frozen=True)
+class UrlStore(Store):
+    """A file is made on a local disk, then uploaded; where uploads do not appear whole, to another name first."""
+
+    url: str
+    pace_s = 5.0
+
+    @property
+    @override
+    def place(self) -> str:
+        return self.url
+
+    @override
+    def below(self, name: str) -> UrlStore:
+        return UrlStore(self._url_of(name))
+
+    @override
+    @contextmanager
+    def write(self, name: str) -> Iterator[IO[bytes]]:
+        with tempfile.NamedTemporaryFile() as local:
+            with explain_write_errors(Path(tempfile.gettempdir())):
+                yield local
+                local.flush()
+            if is_object_store(self.url):
+                self._upload(local.name, name)
+            else:
+                self._publish(local, name)
+
+    @override
+    def note(self, name: str, text: str) -> None:
+        def write(system: Any, path: str) -> None:
+            self._make_folder(system, path)
+            system.pipe_file(path, text.encode())
+
+        with self._explaining_missing_places(name):
+            attempt(self._url_of(name), write)
+
+    @override
+    def open(self, name: str) -> IO[bytes]:
+        return open_file(self._url_of(name))
+
+    @override
+    @contextmanager
+    def local_file(self, name: str) -> Iterator[Path]:
+        folder = Path(tempfile.gettempdir())
+        with tempfile.NamedTemporaryFile() as copy:
+            with self.open(name) as stored, explain_write_errors(folder):
+                shutil.copyfileobj(stored, copy, READ_AHEAD_BYTES)
+                copy.flush()
+            yield Path(copy.name)
+
+    @override
+    def read(self, name: str) -> bytes | None:
+        try:
+            return bytes(attempt(self._url_of(name), lambda system, path: system.cat_file(path)))
+        except FileNotFoundError:
+            return None
+
+    @override
+    def size(self, name: str) -> int | None:
+        return file_bytes(self._url_of(name))
+
+    @override
+    def names(self) -> list[str]:
+        return sorted(url.removeprefix(f"{self.url}/") for url, _ in files_below(self.url))
+
+    @override
+    def remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            attempt(self._url_of(name), lambda system, path: system.rm_file(path))
+
+    @override
+    def clear(self) -> None:
+        with suppress(FileNotFoundError):
+            attempt(self.url, lambda system, path: system.rm(path, recursive=True))
+
+    @override
+    def is_empty(self) -> bool:
+        return not has_files(self.url)
+
+    @override
+    def holds(self, path: str) -> bool:
+        return path.startswith(f"{self.url}/")
+
+    @override
+    def explained(self) -> AbstractContextManager[None]:
+        return nullcontext()  # each of its operations explains itself
+
+    def _url_of(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def _publish(self, local: IO[bytes], name: str) -> None:
+        """Unless it is there already: so a file that others read, or have just made, never vanishes."""
+        if self.size(name) is not None:
+            local.seek(0)
+            if self.sha256(name) == sha256_of_stream(local):
+                return
+        folder, slash, last = name.rpartition("/")
+        partial = f"{folder}{slash}.{last}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        try:
+            self._upload(local.name, partial)
+            self._rename(partial, name, last)
+        except BaseException:
+            with suppress(UserError):  # a part of it was made, or nothing
+                self.remove(partial)
+            raise
+
+    def _upload(self, local: str, name: str) -> None:
+        def put(system: Any, path: str) -> None:
+            self._make_folder(system, path)
+            system.put_file(local, path)
+
+        with self._explaining_missing_places(name):
+            attempt(self._url_of(name), put)
+
+    def _rename(self, partial: str, name: str, last: str) -> None:
+        self.remove(name)  # it is damaged; and not every file system renames onto a file
+        try:
+            attempt(self._url_of(partial), lambda system, path: system.mv(path, f"{path.rpartition('/')[0]}/{last}"))
+        except UserError:
+            if self.size(name) is None:
+                raise
+            self.remove(partial)  # another share was faster, with the same bytes
+
+    def _make_folder(self, system: Any, path: str) -> None:
+        if not is_object_store(self.url):
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+
+    @contextmanager
+    def _explaining_missing_places(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            fix = "check the URL, or create the bucket"
+            raise UserError(f"cannot be written: {error}", place=self._url_of(name), fix=fix) from error
