@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DataConfig
+from configs.schema import CleaningConfig
 from preprocessing.corpus.cleaning import Kept, split_of
 
 Hashes = NDArray[np.uint64]
@@ -32,7 +32,7 @@ def is_among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
     return np.asarray(known[places] == hashes)
 
 
-def without_boilerplate(document: Kept, boilerplate: Hashes, config: DataConfig) -> Kept | str:
+def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningConfig) -> Kept | str:
     """The document without those lines; or the cause to drop it, when what is left is too little."""
     is_boilerplate = is_among(line_hashes(document.text), boilerplate)
     if not is_boilerplate.any():

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from configs.schema import DataConfig
+from configs.schema import CleaningConfig, TextConfig
 from preprocessing.corpus.cleaning import Kept, batches, keep, split_of
 from preprocessing.corpus.fingerprints import Fingerprints, fingerprint, fingerprint_schema, fingerprints_of
 from preprocessing.dataset import ManifestEntry
@@ -43,7 +43,7 @@ def is_cleaned(item: WorkItem, work: Store) -> bool:
     return work.size(_entry_name(item)) is not None
 
 
-def write_cleaned(item: WorkItem, config: DataConfig, work: Store, monitor: Monitor) -> None:
+def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Monitor) -> None:
     """Write the item's files, unless that is done."""
     if is_cleaned(item, work):
         monitor.meter.bytes += item.size
@@ -76,7 +76,7 @@ def read_entry(item: WorkItem, work: Store) -> CleanedEntry:
     return CleanedEntry.model_validate_json(content)
 
 
-def read_cleaned(item: WorkItem, config: DataConfig, work: Store, monitor: Monitor) -> Iterator[Kept | str]:
+def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: Monitor) -> Iterator[Kept | str]:
     """The item's documents as they were cleaned, or why they are dropped; `monitor` counts them, and may stop it."""
     total = read_entry(item, work).documents
     seen = told = 0

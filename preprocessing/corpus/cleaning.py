@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mwparserfromhell.parser import ParserError
 
-from configs.schema import DataConfig
+from configs.schema import CleaningConfig
 from preprocessing.corpus.wikitext import plain_text
 from preprocessing.dataset import Split
 from preprocessing.documents import Document
@@ -44,7 +44,7 @@ class Kept:
         return self.copies if self.split == "train" else min(self.copies, 1)
 
 
-def keep(document: Document, config: DataConfig) -> Kept | str:
+def keep(document: Document, config: CleaningConfig) -> Kept | str:
     """The document cleaned, with its digest, split and copies; or the cause why it is dropped."""
     if document.drop:
         return document.drop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from configs.schema import DataConfig
+from configs.schema import TextConfig
 from preprocessing.corpus.boilerplate import without_boilerplate
 from preprocessing.corpus.cleaned_files import read_cleaned
 from preprocessing.corpus.cleaning import Kept, keep
@@ -20,7 +20,7 @@ def every_text(_text: str) -> bool:
 
 def read_corpus(
     item: WorkItem,
-    config: DataConfig,
+    config: TextConfig,
     work: Store,
     monitor: Monitor,
     is_wanted: Callable[[str], bool] = every_text,

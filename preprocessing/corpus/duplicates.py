@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DataConfig
+from configs.schema import CleaningConfig
 from preprocessing.corpus.boilerplate import Hashes, is_among
 from preprocessing.corpus.cleaned_files import CleanedEntry, read_entry, read_fingerprints
 from preprocessing.corpus.external_sort import ExternalSort, Numbers, begins, repetitions
@@ -40,7 +40,7 @@ def is_decided(work: Store) -> bool:
     return work.size(_BOILERPLATE) is not None
 
 
-def decide(plan: Plan, config: DataConfig, work: Store) -> None:
+def decide(plan: Plan, config: CleaningConfig, work: Store) -> None:
     """Look for them in a corpus whose items are all cleaned, and write down what is found."""
     comparison = _Comparison(plan, config, work)
     if config.duplicates != "none":
@@ -72,7 +72,7 @@ class _Comparison:
     """Documents go by their place among all that are compared."""
 
     plan: Plan
-    config: DataConfig
+    config: CleaningConfig
     work: Store
 
     @cached_property

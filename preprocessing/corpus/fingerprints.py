@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from configs.schema import DataConfig
+from configs.schema import CleaningConfig
 from preprocessing.corpus.boilerplate import Hashes, line_hashes
 from preprocessing.corpus.cleaning import Kept
 from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, signature
@@ -29,7 +29,7 @@ class Fingerprints:
         return len(self.numbers)
 
 
-def fingerprint_schema(config: DataConfig) -> pa.Schema:
+def fingerprint_schema(config: CleaningConfig) -> pa.Schema:
     """Of a file that holds them."""
     fields = [("number", pa.uint32()), ("high", pa.uint64()), ("low", pa.uint64())]
     if config.boilerplate_documents is not None:

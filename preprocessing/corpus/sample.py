@@ -10,7 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 
-from configs.schema import DataConfig
+from configs.schema import TextConfig
 from preprocessing.corpus.corpus import read_corpus
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Monitor, Plan, WorkItem
@@ -34,7 +34,7 @@ def is_sampled(item: WorkItem, work: Store) -> bool:
     return work.size(_names(item)[1]) is not None
 
 
-def write_sample(item: WorkItem, config: DataConfig, rate: float, work: Store, monitor: Monitor) -> None:
+def write_sample(item: WorkItem, config: TextConfig, rate: float, work: Store, monitor: Monitor) -> None:
     """Write the item's part, unless that is done."""
     text_name, entry_name = _names(item)
     if is_sampled(item, work):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
-from configs.schema import CorpusConfig, DataConfig, digest_of
+from configs.schema import CorpusConfig, ReadingConfig, digest_of
 from preprocessing.documents.compression import is_compressed
 from preprocessing.documents.input_files import SourceFile
 
@@ -67,7 +67,7 @@ class Plan:
     input_digest: str  # of the files' names and sizes, in order, and their formats; folders do not count
 
 
-def make_plan(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> Plan:
+def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> Plan:
     """Cut each corpus's files (sorted, empty ones are passed over) into work items, in order."""
     item_bytes = _item_bytes(files, config)
     spans = [
@@ -82,7 +82,7 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> Plan
     return Plan(items, input_bytes, digest_of({"corpora": described}))
 
 
-def _item_bytes(files: Sequence[Sequence[SourceFile]], config: DataConfig) -> int:
+def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> int:
     text_bytes = sum(
         file.size * _text_a_byte(corpus, file)
         for corpus, corpus_files in zip(config.corpora, files, strict=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from xml.etree import ElementTree  # it is given one <page> at a time, where no DTD or entity can stand
 
 from configs.errors import UserError
-from configs.schema import CorpusConfig, DataConfig
+from configs.schema import CorpusConfig, ReadingConfig
 from preprocessing.documents.boundaries import doc_blocks, file_blocks, line_blocks, page_blocks, text_blocks
 from preprocessing.documents.input_files import ReadCounter, open_source
 from preprocessing.documents.parquet import parquet_rows
@@ -43,7 +43,9 @@ class Document:
     drop: str = ""  # why it is no document of the corpus, a cause to count; empty: it is one
 
 
-def read_documents(span: FileSpan, corpus: CorpusConfig, config: DataConfig, meter: ReadCounter) -> Iterator[Document]:
+def read_documents(
+    span: FileSpan, corpus: CorpusConfig, config: ReadingConfig, meter: ReadCounter
+) -> Iterator[Document]:
     """The documents that begin in `span`, in order, those to drop included.
 
     Raises `UserError` for a file that is unreadable, damaged, truncated or not of the corpus's format, and for bytes
@@ -56,7 +58,7 @@ def read_documents(span: FileSpan, corpus: CorpusConfig, config: DataConfig, met
         yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
 
-def read_item(item: WorkItem, config: DataConfig, monitor: Monitor) -> Iterator[Document]:
+def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterator[Document]:
     """The documents of all spans of a work item; `monitor` counts them, and may stop the reading."""
     for span in item.spans:
         for document in read_documents(span, config.corpora[span.corpus], config, monitor.meter):
@@ -77,7 +79,7 @@ def _blocks(span: FileSpan, corpus: CorpusConfig, meter: ReadCounter) -> Iterato
             yield f"{span.path}, byte {offset}", block
 
 
-def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: DataConfig) -> Document:
+def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: ReadingConfig) -> Document:
     text, is_repaired = _decode(block or b"", place, config)
     drop = "no_text_field" if block is None else ""
     if corpus.format == "wikiextractor":
@@ -114,7 +116,7 @@ def _parts(document: Document, most_chars: int) -> Iterator[Document]:
         start = end
 
 
-def _decode(block: bytes, place: str, config: DataConfig) -> tuple[str, bool]:
+def _decode(block: bytes, place: str, config: ReadingConfig) -> tuple[str, bool]:
     """The text, and whether bytes had to be replaced."""
     try:
         return block.decode(), False
@@ -123,7 +125,7 @@ def _decode(block: bytes, place: str, config: DataConfig) -> tuple[str, bool]:
         return block.decode(errors="replace"), True
 
 
-def _without_surrogates(text: str, place: str, config: DataConfig) -> tuple[str, bool]:
+def _without_surrogates(text: str, place: str, config: ReadingConfig) -> tuple[str, bool]:
     """The text, and whether halves of surrogate pairs had to be replaced, which JSON can spell and UTF-8 cannot."""
     try:
         text.encode()
@@ -133,7 +135,7 @@ def _without_surrogates(text: str, place: str, config: DataConfig) -> tuple[str,
     return text, False
 
 
-def _refuse_or_replace(cause: str, place: str, config: DataConfig) -> None:
+def _refuse_or_replace(cause: str, place: str, config: ReadingConfig) -> None:
     if config.invalid_utf8 == "refuse":
         raise UserError(cause, place=place, fix='mend the file, or set data.invalid_utf8="replace"')
 

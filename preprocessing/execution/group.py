@@ -14,7 +14,7 @@ from itertools import count
 import numpy as np
 from pydantic import ValidationError
 
-from configs.schema import DataConfig
+from configs.schema import RowsConfig
 from preprocessing.dataset import (
     SHARDS,
     SPLITS,
@@ -90,7 +90,7 @@ class GroupWriter:
     """Writes the groups of one data set."""
 
     store: Store
-    config: DataConfig
+    config: RowsConfig
     vocabulary: Vocabulary
     digest: str  # of the data set
     visit: Callable[[], None]  # called between passes; what it raises stops the work
@@ -152,7 +152,7 @@ def add_statistics(one: Statistics, other: Statistics) -> Statistics:
 
 
 def _statistics(
-    documents: Sequence[EncodedDocument], pairs: Pairs, config: DataConfig, vocabulary: Vocabulary
+    documents: Sequence[EncodedDocument], pairs: Pairs, config: RowsConfig, vocabulary: Vocabulary
 ) -> Statistics:
     token_counts = np.bincount(pairs.input_ids, minlength=len(vocabulary))
     token_counts[[vocabulary.ids[CLS], vocabulary.ids[SEP]]] = 0  # the pairs' own, not the text's

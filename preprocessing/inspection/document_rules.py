@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DataConfig
+from configs.schema import CleaningConfig
 from preprocessing.dataset import SPLITS, Rows, ShardEntry
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure
 
@@ -26,7 +26,7 @@ class DocumentRules:
             both += [rows.provenance.b_document[rows.provenance.b_sentences > 0]]
             self._documents[shard.split, shard.group].append(np.unique(np.concatenate(both)))
 
-    def check(self, config: DataConfig) -> Iterator[Failure]:
+    def check(self, config: CleaningConfig) -> Iterator[Failure]:
         """No document in both splits; none in two groups where repeated documents are dropped."""
         train, held_out = (self._of_split(split) for split in SPLITS)
         yield from _failure("no document is in both splits", np.intersect1d(train, held_out))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DataConfig
+from configs.schema import MaskingConfig
 from preprocessing.dataset import Manifest, Rows
 from preprocessing.inspection.row_rules import (
     Bools,
@@ -26,7 +26,7 @@ from preprocessing.vocabulary import Vocabulary
 _HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
-def mask_rules(config: DataConfig, vocabulary: Vocabulary) -> tuple[Rule, ...]:
+def mask_rules(config: MaskingConfig, vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """All rules of masks for rows that were made with the recipe's `[data]` fields."""
     always = (
         masked_positions_ascend,
@@ -70,14 +70,14 @@ def a_masked_token_is_mask_kept_or_another_ordinary_one(rows: Rows, manifest: Ma
     return any_in_row(special_m & (inputs_m != rows.masked_lm_ids), rows.masked_offsets)
 
 
-def _wanted(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
+def _wanted(rows: Rows, config: MaskingConfig) -> NDArray[np.int64]:
     """How many tokens of each row are to be predicted."""
     lengths_r = np.diff(rows.input_offsets)
     ordinary_r = ordinary_tokens(lengths_r, rows.segment_a_length)
     return predictions(lengths_r, ordinary_r, config.masked_lm_prob, config.max_predictions_per_seq)
 
 
-def _count_rule(config: DataConfig) -> Rule:
+def _count_rule(config: MaskingConfig) -> Rule:
     is_exact = not (config.whole_word_masking or config.mask_word_once)  # these pass over words that do not fit
 
     @rule("masked_lm_positions")
@@ -89,7 +89,7 @@ def _count_rule(config: DataConfig) -> Rule:
     return as_many_tokens_are_masked_as_masked_lm_prob_says
 
 
-def _whole_words_rule(config: DataConfig, goes_on: Bools) -> Rule:
+def _whole_words_rule(config: MaskingConfig, goes_on: Bools) -> Rule:
     @rule("masked_lm_positions")
     def words_are_masked_whole(rows: Rows, manifest: Manifest) -> Bools:
         starts_r = rows.input_offsets[:-1]

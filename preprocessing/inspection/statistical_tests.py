@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DataConfig
+from configs.schema import MaskingConfig, RowsConfig
 from preprocessing.dataset import Rows
 from preprocessing.inspection.row_rules import inputs_at_masks
 from preprocessing.rows import ordinary_tokens
@@ -57,7 +57,7 @@ class Counts:
         return Counts(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
 
-def count(rows: Rows, config: DataConfig, mask_id: int, is_ordinary: NDArray[np.bool_], *, coins: bool) -> Counts:
+def count(rows: Rows, config: RowsConfig, mask_id: int, is_ordinary: NDArray[np.bool_], *, coins: bool) -> Counts:
     """Count a shard's rows; `coins`: the labels are drawn, each by a coin."""
     lengths_r = np.diff(rows.input_offsets)
     ordinary_r = ordinary_tokens(lengths_r, rows.segment_a_length)
@@ -81,7 +81,7 @@ def count(rows: Rows, config: DataConfig, mask_id: int, is_ordinary: NDArray[np.
     )
 
 
-def deviations(counts: Counts, config: DataConfig, ordinary_ids: int, tests: int) -> Iterator[Deviation]:
+def deviations(counts: Counts, config: RowsConfig, ordinary_ids: int, tests: int) -> Iterator[Deviation]:
     """What is not as chance would have it in one of so many sets of rows."""
     z = NormalDist().inv_cdf(1 - NormalDist().cdf(-SIGMAS) / tests)
     yield from _fates(counts, config, ordinary_ids, z)
@@ -105,7 +105,7 @@ def _bound(variance: float, z: float) -> float:
     return z * sqrt(variance) + z * z / 3 if variance > 0 else 1e-6
 
 
-def _fates(counts: Counts, config: DataConfig, ordinary_ids: int, z: float) -> Iterator[Deviation]:
+def _fates(counts: Counts, config: MaskingConfig, ordinary_ids: int, z: float) -> Iterator[Deviation]:
     if not counts.masked:
         return
     by_chance = config.random_token_prob * counts.could_be_drawn / counts.masked / max(1, ordinary_ids)
@@ -119,7 +119,7 @@ def _fates(counts: Counts, config: DataConfig, ordinary_ids: int, z: float) -> I
         yield from unlike(found, counts.masked, probability, z, f"masked positions hold {what} as often as asked for")
 
 
-def _positions(counts: Counts, config: DataConfig, z: float) -> Iterator[Deviation]:
+def _positions(counts: Counts, config: MaskingConfig, z: float) -> Iterator[Deviation]:
     """A row's masked positions are drawn without replacement: hypergeometric for each tenth of the row."""
     tokens, masked = np.arange(counts.rows_by_size.shape[0])[:, None], np.arange(counts.rows_by_size.shape[1])
     edges = -(-tokens * np.arange(TENTHS + 1) // TENTHS)  # of n tokens, tenth t begins at ceil(n·t / 10)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from configs.compiled import compiled
 from configs.errors import UserError
-from configs.schema import DataConfig
+from configs.schema import MaskingConfig
 from preprocessing.dataset import IntArray, Rows
 from preprocessing.rows.pairs import SPECIAL_TOKENS_OF_A_PAIR, SPECIAL_TOKENS_OF_ONE_SEGMENT, Pairs
 from preprocessing.rows.randomness import RandomState, absorb, draw_below, draw_fraction
@@ -22,7 +22,7 @@ from preprocessing.vocabulary import MASK, Vocabulary
 _MOST_TOKENS = 2**31 - 1  # a shard's offsets are int32
 
 
-def mask_pairs(pairs: Pairs, config: DataConfig, vocabulary: Vocabulary, pass_number: int) -> Rows:
+def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass_number: int) -> Rows:
     """The pairs with one pass's masks, as rows of a shard. Each row's masks hang on its key and the pass alone."""
     if len(pairs.input_ids) > _MOST_TOKENS:
         raise UserError(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.compiled import compiled
-from configs.schema import DataConfig
+from configs.schema import PairingConfig
 from preprocessing.dataset import IntArray, VocabularyEntry
 from preprocessing.rows.chunks import plan_chunks, plan_full_sentences, swap_segments
 from preprocessing.rows.negatives import exchange_segments
@@ -73,7 +73,7 @@ class Pairs:
 
 
 def make_pairs(
-    documents: TokenizedDocuments, config: DataConfig, vocabulary: VocabularyEntry, pass_number: int
+    documents: TokenizedDocuments, config: PairingConfig, vocabulary: VocabularyEntry, pass_number: int
 ) -> Pairs:
     """All rows of one pass over the documents, in the documents' order."""
     sentences = np.flatnonzero(np.diff(documents.sentence_offsets))
@@ -118,7 +118,7 @@ class _Source:
     copies: NDArray[np.int64]
 
 
-def _plan(source: _Source, config: DataConfig, pass_number: int) -> PlannedRows:
+def _plan(source: _Source, config: PairingConfig, pass_number: int) -> PlannedRows:
     where = (source.token_offsets, source.document_offsets, document_keys(config.seed, source.digests, source.copies))
     most_tokens = config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR
     how = (np.uint64(pass_number), most_tokens, config.short_seq_prob)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.schema import DataConfig
+from configs.schema import DataConfig, MaskingConfig, RowsConfig, VocabularyConfig
 from preprocessing.dataset import (
     SHARDS,
     VOCABULARY,
@@ -25,7 +25,6 @@ from preprocessing.dataset import (
 )
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary, read_vocabulary
 
-SPECIALS_OF_A_ROW = 3  # [CLS] A [SEP] B [SEP]
 SHORTEST = 8
 # How the rows are made, whatever the recipe says: the loss of noise is the same.
 MADE_SO: dict[str, object] = {
@@ -43,7 +42,7 @@ ROWS: dict[Split, int] = {"train": 2048, "held_out": 64}
 def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
     """Write a data set of one pass that fits `[data]`; the same bytes for the same fields. `folder` is made."""
     (folder / SHARDS).mkdir(parents=True)
-    vocabulary = _vocabulary(data)
+    vocabulary = _vocabulary(data.vocabulary)
     vocabulary.write(folder / VOCABULARY)
     generator = np.random.default_rng(data.seed)
     rows = {split: _rows(generator, count, data, vocabulary) for split, count in ROWS.items()}
@@ -53,16 +52,15 @@ def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
     return manifest
 
 
-def _vocabulary(data: DataConfig) -> Vocabulary:
+def _vocabulary(given: VocabularyConfig) -> Vocabulary:
     """The recipe's, if it names a file; else one of its size."""
-    given = data.vocabulary
     if given.file:
         return read_vocabulary(Path(given.file), given)
     words = (f"word{number}" for number in range(given.size - len(SPECIAL_TOKENS)))
     return Vocabulary((*SPECIAL_TOKENS, *words), given.lowercase)
 
 
-def _rows(generator: np.random.Generator, count: int, data: DataConfig, vocabulary: Vocabulary) -> Rows:
+def _rows(generator: np.random.Generator, count: int, data: RowsConfig, vocabulary: Vocabulary) -> Rows:
     entry = vocabulary.entry()
     lengths = np.full(count, data.max_seq_length)
     is_short = generator.random(count) < data.short_seq_prob
@@ -100,7 +98,7 @@ def _zipf(generator: np.random.Generator, count: int, ids: IntArray) -> IntArray
     return drawn
 
 
-def _masked_positions(generator: np.random.Generator, length: int, segment_a: int, data: DataConfig) -> IntArray:
+def _masked_positions(generator: np.random.Generator, length: int, segment_a: int, data: MaskingConfig) -> IntArray:
     ordinary = np.setdiff1d(np.arange(1, length - 1), [segment_a - 1])
     wanted = max(1, round(data.masked_lm_prob * length))
     count = min(wanted, data.max_predictions_per_seq, len(ordinary))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.schema import DataConfig, Recipe, digest_of
+from configs.schema import DataConfig, Recipe, VocabularyConfig, digest_of
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.data.dataset import Dataset, open_dataset
@@ -71,14 +71,14 @@ def check_fits(dataset: Dataset, data: DataConfig) -> None:
             f"the data set has rows of up to {manifest.max_seq_length} tokens, the recipe takes {data.max_seq_length}",
             "raise data.max_seq_length, or prepare the data set again",
         )
-    _check_vocabulary(dataset, data, refuse)
+    _check_vocabulary(dataset, data.vocabulary, refuse)
     for number in range(manifest.dupe_factor):
         if not sum(entry.rows for entry in manifest.select("train", number)):
             refuse(f"pass {number} of {manifest.dupe_factor} has no training rows", "prepare it from more text")
 
 
-def _check_vocabulary(dataset: Dataset, data: DataConfig, refuse: Callable[[str], None]) -> None:
-    ours, theirs = data.vocabulary, dataset.manifest.vocabulary
+def _check_vocabulary(dataset: Dataset, ours: VocabularyConfig, refuse: Callable[[str], None]) -> None:
+    theirs = dataset.manifest.vocabulary
     if theirs.lowercase != ours.lowercase:
         cased = {True: "lower-cased", False: "cased"}
         refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, the recipe's {cased[ours.lowercase]}")

@@ -6,7 +6,19 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from configs.schema import DataConfig, Recipe, Section, TrainConfig, digest_of
+from configs.schema import (
+    CleaningConfig,
+    DataConfig,
+    MaskingConfig,
+    PairingConfig,
+    ReadingConfig,
+    Recipe,
+    RowsConfig,
+    Section,
+    TextConfig,
+    TrainConfig,
+    digest_of,
+)
 
 
 def all_sections(section: type[Section] = Recipe) -> Iterator[type[Section]]:
@@ -77,6 +89,44 @@ def test_fields_that_do_not_fit_together(table: dict[str, Any], words: str) -> N
 def test_shares_may_add_up_to_one_in_spite_of_rounding() -> None:
     assert DataConfig(mask_token_prob=0.9, random_token_prob=0.1).random_token_prob == 0.1
     assert DataConfig(mask_token_prob=0.7, random_token_prob=0.3).random_token_prob == 0.3
+
+
+def test_each_part_of_data_has_keys_of_its_own_and_stands_alone() -> None:
+    keys = [set(part.model_fields) for part in (ReadingConfig, CleaningConfig, PairingConfig, MaskingConfig)]
+    assert len(set.union(*keys)) == sum(map(len, keys))
+    assert set(TextConfig.model_fields) == keys[0] | keys[1]
+    assert set(RowsConfig.model_fields) - keys[2] - keys[3] == {"language", "dupe_factor", "provenance"}
+    assert MaskingConfig(masked_lm_prob=0.2).masked_lm_prob == 0.2
+    with pytest.raises(ValidationError, match="lower one of them"):
+        MaskingConfig(mask_token_prob=0.9, random_token_prob=0.2)
+
+
+def test_keys_of_data_keep_the_order_that_manifests_have() -> None:
+    """The bytes of a manifest depend on it."""
+    assert list(DataConfig().byte_fields()) == [
+        "objective",
+        "nsp_mode",
+        "language",
+        "invalid_utf8",
+        "min_document_chars",
+        "duplicates",
+        "near_duplicate_threshold",
+        "boilerplate_documents",
+        "max_seq_length",
+        "short_seq_prob",
+        "masked_lm_prob",
+        "max_predictions_per_seq",
+        "mask_token_prob",
+        "random_token_prob",
+        "whole_word_masking",
+        "mask_word_once",
+        "dupe_factor",
+        "held_out_fraction",
+        "provenance",
+        "seed",
+        "group_bytes",
+        "vocabulary",
+    ]
 
 
 def test_a_recipe_is_frozen() -> None:

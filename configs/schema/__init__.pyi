@@ -1,0 +1,26 @@
+# The door of configs.schema: what other packages and rooms import from it.
+
+from .cluster import ClusterConfig as ClusterConfig
+from .data import DataConfig as DataConfig
+from .model import ModelConfig as ModelConfig
+from .recipe import Recipe as Recipe
+from .rows import (
+    MaskingConfig as MaskingConfig,
+    Objective as Objective,
+    PairingConfig as PairingConfig,
+    RowsConfig as RowsConfig,
+)
+from .section import Section as Section, digest_of as digest_of
+from .text import (
+    CleaningConfig as CleaningConfig,
+    CorpusConfig as CorpusConfig,
+    ReadingConfig as ReadingConfig,
+    TextConfig as TextConfig,
+    VocabularyConfig as VocabularyConfig,
+)
+from .training import (
+    CheckpointConfig as CheckpointConfig,
+    MixedDataset as MixedDataset,
+    OptimizerConfig as OptimizerConfig,
+    TrainConfig as TrainConfig,
+)

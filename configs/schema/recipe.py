@@ -1,0 +1,52 @@
+"""All sections of a recipe, and the rules between them."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from configs.schema.cluster import ClusterConfig
+from configs.schema.data import DataConfig
+from configs.schema.model import ModelConfig
+from configs.schema.section import Section
+from configs.schema.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+
+class Recipe(Section):
+    """All of it: raw text to a pretrained model."""
+
+    name: str = Field(
+        "bert", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The run's name: letters, digits, . _ -"
+    )
+    runs: str = Field("runs", description="Folder of all runs; this one lies in <runs>/<name>.")
+    data: DataConfig = Field(DataConfig(), description="The data set.")
+    model: ModelConfig = Field(ModelConfig(), description="BERT's shape.")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="The optimizer and its schedule.")
+    train: TrainConfig = Field(TrainConfig(), description="The training loop.")
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Checkpoints.")
+    cluster: ClusterConfig = Field(ClusterConfig(), description="Ranks, devices and the scheduler.")
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Recipe:
+        if self.data.max_seq_length > self.model.max_position_embeddings:
+            raise ValueError(
+                f"data.max_seq_length {self.data.max_seq_length} is above model.max_position_embeddings "
+                f"{self.model.max_position_embeddings}; raise the latter or lower the former"
+            )
+        if self.train.offload_optimizer and self.optimizer.name == "lamb":
+            raise ValueError(
+                'train.offload_optimizer is for optimizer.name "adamw": LAMB takes norms over ranks, which meet on GPUs'
+            )
+        if self.optimizer.decay == "constant":
+            if self.optimizer.decay_steps:
+                raise ValueError('optimizer.decay_steps is for a decay, but optimizer.decay is "constant"')
+        elif self.optimizer.warmup_steps >= self.train.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps {self.optimizer.warmup_steps} is not below train.steps {self.train.steps}; "
+                "lower the former"
+            )
+        elif self.optimizer.warmup_steps + self.optimizer.decay_steps > self.train.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps {self.optimizer.warmup_steps} and optimizer.decay_steps "
+                f"{self.optimizer.decay_steps} are together above train.steps {self.train.steps}; lower one of them"
+            )
+        return self

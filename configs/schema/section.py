@@ -1,0 +1,40 @@
+"""What all sections of a recipe have in common.
+
+One section a component; a component is given its own section only. What can be derived (vocabulary size, gradient
+accumulation, the DeepSpeed configuration) is not a setting. Fields marked `RUNTIME` do not change a data set's bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RUNTIME: dict[str, Any] = {"determines_bytes": False}
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A table of the recipe. Frozen. An unknown key is an error, and so is a value of another type ("5" for 5)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+    def byte_fields(self) -> dict[str, Any]:
+        """The fields that determine a data set's bytes (no paths, no workers), as plain JSON values."""
+        fields: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("determines_bytes") is False:
+                continue
+            value = getattr(self, name)
+            fields[name] = value.byte_fields() if isinstance(value, Section) else value
+        return fields
+
+
+def digest_of(fields: dict[str, Any]) -> str:
+    """SHA-256, hexadecimal, of plain JSON values in canonical form."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
