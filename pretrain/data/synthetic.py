@@ -25,7 +25,6 @@ from preprocessing.dataset import (
 )
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary, read_vocabulary
 
-SPECIALS_OF_A_ROW = 3  # [CLS] A [SEP] B [SEP]
 SHORTEST = 8
 # How the rows are made, whatever the recipe says: the loss of noise is the same.
 MADE_SO: dict[str, object] = {

@@ -83,7 +83,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> str:
 
 def _training(recipe: Recipe, manifest: Manifest, state: TrainingState) -> str:
     model, train = recipe.model, recipe.train
-    parameters = bert_parameters(model, manifest.vocabulary.size)
+    parameters = bert_parameters(model, manifest.vocabulary.size, manifest.objective)
     return _list(
         "Training",
         {

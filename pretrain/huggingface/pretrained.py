@@ -21,7 +21,7 @@ from pretrain.data import Dataset, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
 from pretrain.huggingface.folder import CONFIG, read_hugging_face
-from pretrain.model import BertForPreTraining
+from pretrain.model import BertForPreTraining, BertModel
 
 # What of the configuration is of training alone and may differ from one pretraining to the next.
 FREE_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
@@ -47,12 +47,16 @@ class Pretrained:
         """`none` for a model without a next-sentence head, as masked words alone leave it."""
         return "none" if "next_sentence" in self.missing_parts else "nsp"
 
-    def model(self, objective: Objective = "nsp", seed: int = 0) -> BertForPreTraining:
+    def model(self, objective: Objective, seed: int = 0) -> BertForPreTraining:
         """The whole model for an objective; what the source lacks of it is drawn at random from `seed`."""
         seed_everything(seed)
         model = BertForPreTraining(self.config, len(self.vocabulary), objective)
         _load(model, self.weights)
         return model
+
+    def encoder(self, seed: int = 0) -> BertModel:
+        """The encoder with its pooler; a pooler that the source lacks is drawn at random from `seed`."""
+        return self.model("nsp", seed).bert
 
     def with_dropout(self, probability: float | None) -> Pretrained:
         """The same with this dropout everywhere; with None as it is."""

@@ -147,7 +147,7 @@ class EncoderLayer(nn.Module):
 class BertModel(nn.Module):
     """Embeddings, encoder, and, unless nothing is learned of rows as wholes, a pooler: what a downstream task keeps."""
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective) -> None:
         super().__init__()
         self.embeddings = BertEmbeddings(config, vocabulary_size)
         self.encoder = nn.ModuleList(EncoderLayer(config, number) for number in range(config.num_hidden_layers))

@@ -14,7 +14,6 @@ from configs.schema import ModelConfig, Objective
 
 if TYPE_CHECKING:  # a login node plans without torch
     import torch
-    from torch import nn
 
 FORWARD_AND_BACKWARD = 3
 
@@ -37,12 +36,7 @@ PEAK_FLOPS = {
 }
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Weights of a model; a tied one counts once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> int:
+def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Objective) -> int:
     """Weights of `BertForPreTraining` by its formula: V·H of words, and L layers of 4·H² + 2·H·F, are nearly all.
 
     LayerNorms are as many in the pre as in the post form; without a sentence objective there is no pooler.
@@ -61,7 +55,7 @@ def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Object
 def training_flops(
     config: ModelConfig,
     vocabulary_size: int,
-    objective: Objective = "nsp",
+    objective: Objective,
     *,
     rows: int,
     tokens: int,
@@ -79,7 +73,7 @@ def training_flops(
 
 
 def row_flops(
-    config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp", *, length: int, masked_tokens: int
+    config: ModelConfig, vocabulary_size: int, objective: Objective, *, length: int, masked_tokens: int
 ) -> int:
     """FLOPs of training on one row."""
     return training_flops(

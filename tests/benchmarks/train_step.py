@@ -275,8 +275,8 @@ class Clock:
             name: sum(getattr(step, name) for step in steps)
             for name in ("rows", "tokens", "squared_lengths", "masked_tokens")
         }
-        vocabulary_size = read_manifest(Path(recipe.data.dataset)).vocabulary.size
-        work = flops.training_flops(recipe.model, vocabulary_size, **sums)
+        manifest = read_manifest(Path(recipe.data.dataset))
+        work = flops.training_flops(recipe.model, manifest.vocabulary.size, manifest.objective, **sums)
         return Turn(len(steps), sums["tokens"], places, work, seconds, cpu_s, peak_memory_gib(self.device), loss)
 
 

@@ -56,7 +56,7 @@ def peak_bytes(recipe: Recipe, world: Any) -> int:
     """The most bytes that are allocated at once while two steps of two micro-steps are made."""
     gc.collect()  # what an engine before this one has left would be freed within, and count against it
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        model = BertForPreTraining(recipe.model, VOCABULARY)
+        model = BertForPreTraining(recipe.model, VOCABULARY, "nsp")
         model.bert.checkpoint_activations = recipe.train.activation_checkpointing
         engine = Engine(model, recipe.optimizer, recipe.train, world)
         del model

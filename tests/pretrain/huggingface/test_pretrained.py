@@ -32,7 +32,7 @@ def test_a_run_gives_its_newest_checkpoint_and_a_checkpoint_itself(tmp_path: Pat
         read = load_pretrained(place)
         assert (read.step, read.vocabulary, read.missing_parts) == (step, VOCAB, [])
         assert all(torch.equal(read.weights[name], weight) for name, weight in model.named_parameters())
-        assert outputs(read.model()) == outputs(model)
+        assert outputs(read.model("nsp")) == outputs(model)
 
 
 def test_a_run_whose_data_set_is_gone_says_so(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def encoder(tmp_path: Path) -> Pretrained:
 
 def test_heads_that_are_missing_are_drawn_from_the_seed(encoder: Pretrained) -> None:
     assert encoder.missing_parts == ["masked_lm", "next_sentence"]
-    one, same, other = (encoder.model(seed=seed) for seed in (1, 1, 2))
+    one, same, other = (encoder.model("nsp", seed) for seed in (1, 1, 2))
     assert torch.equal(one.masked_lm.dense.weight, same.masked_lm.dense.weight)
     assert not torch.equal(one.masked_lm.dense.weight, other.masked_lm.dense.weight)
     assert torch.equal(one.state_dict()["bert.pooler.weight"], encoder.weights["bert.pooler.weight"])
@@ -73,7 +73,7 @@ def test_heads_that_are_missing_are_drawn_from_the_seed(encoder: Pretrained) -> 
 
 def test_dropout_may_be_another_than_that_of_pretraining(encoder: Pretrained) -> None:
     assert encoder.with_dropout(None) is encoder
-    none, much = (encoder.with_dropout(probability).model().train() for probability in (0.0, 0.5))
+    none, much = (encoder.with_dropout(probability).model("nsp").train() for probability in (0.0, 0.5))
     with torch.no_grad():
         assert torch.equal(none(BATCH)[0], none(BATCH)[0])
         assert not torch.equal(much(BATCH)[0], much(BATCH)[0])
@@ -93,7 +93,7 @@ def test_a_training_starts_from_the_weights_and_keeps_its_own_heads(encoder: Pre
 def test_word_pieces_that_are_added_start_as_the_mean_of_their_parts(encoder: Pretrained) -> None:
     wider = Vocabulary((*VOCAB.pieces, "riverbank", "##ed"), lowercase=True)
     config = ModelConfig(**MODEL)
-    model = BertForPreTraining(config, len(wider))
+    model = BertForPreTraining(config, len(wider), "nsp")
     encoder.initialise(model, config, wider)
     old, new = encoder.weights["bert.embeddings.word.weight"], model.bert.embeddings.word.weight.detach()
     assert torch.equal(new[: len(old)], old)
