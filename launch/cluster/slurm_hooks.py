@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, USER_ERROR
 from launch.cluster import starts
 
 PORTS = range(20_000, 32_000)  # below those that the kernel hands out to anyone
@@ -67,9 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         line = begin(given.run, given.nodes) if given.action == "begin" else end(given.run, given.number)
     except UserError as error:
         _say(f"error: {error}")
-        return 2
+        return USER_ERROR
     sys.stdout.write(line + "\n")
-    return 0
+    return DONE
 
 
 def _say(text: str) -> None:

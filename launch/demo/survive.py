@@ -19,13 +19,13 @@ from pathlib import Path
 import psutil
 
 from configs.errors import UserError
+from configs.exit_codes import STOPPED
 from configs.recipe import load_recipe
 from pretrain.telemetry import read_metrics
 
 RUN, UNDISTURBED = "survive", "undisturbed"
 KILL_AFTER, STOP_AFTER, END_AFTER = 35, 55, 75  # steps
 PATIENCE_S = 180
-STOPPED = 75  # the exit code of a run that was asked to stop, and saved
 
 
 def survive(recipe: str, beside: Path | None) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+from configs.exit_codes import STOPPED
 from configs.run_layout import LOGS, METRICS, RANK_LOGS
 from configs.schema import TrainConfig
 from launch.cluster import (
@@ -30,7 +31,7 @@ from launch.cluster import (
     read_verdict,
     silences_s,
 )
-from launch.ranks import STOPPED, TRACEBACK, find_run, holder, last_words
+from launch.ranks import TRACEBACK, find_run, holder, last_words
 from launch.terminal import console
 from pretrain.engine import is_over
 from pretrain.telemetry import duration

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.run_layout import TENSORBOARD
-from launch.ranks import dies_with, find_run, noted
+from launch.ranks import dies_with, find_run, note_signals
 from launch.terminal import console, needed
 
 PORTS_TO_TRY = 100
@@ -31,13 +31,14 @@ def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
             (Path(folder) / name).symlink_to((run / TENSORBOARD).absolute())
         free = free_port(port)
         host = f"{getpass.getuser()}@{socket.gethostname()}"
-        with noted((signal.SIGINT, signal.SIGTERM)) as received:
+        received: list[signal.Signals] = []
+        with note_signals((signal.SIGINT, signal.SIGTERM), received):
             console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
             console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
             return _run(command(Path(folder), free), received)
 
 
-def _run(argv: Sequence[str], received: Sequence[int]) -> int:
+def _run(argv: Sequence[str], received: Sequence[signal.Signals]) -> int:
     """Until it ends, or a signal is received: the usual end."""
     process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()))
     while not received:

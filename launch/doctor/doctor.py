@@ -20,11 +20,11 @@ from pathlib import Path
 from rich.table import Table
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, USER_ERROR
 from configs.schema import Recipe
 from launch.cluster import exported, resources
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
-from launch.ranks import USER_ERROR
 from launch.terminal import console
 
 COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
@@ -126,7 +126,7 @@ def show_findings(recipe: Recipe, *, on_nodes: bool) -> int:
     screen.print(f"{len(nodes)} nodes; this is {nodes[0].name}" if on_nodes else nodes[0].name, markup=False)
     screen.print(table(findings))
     levels = {finding.level for node in nodes for finding in (*node.findings, *findings)}
-    return USER_ERROR if ERROR in levels else 0
+    return USER_ERROR if ERROR in levels else DONE
 
 
 def table(findings: Sequence[Finding]) -> Table:

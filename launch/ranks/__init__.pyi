@@ -22,12 +22,8 @@ from .rank_address import (
 )
 from .rank_log import TRACEBACK as TRACEBACK, last_words as last_words
 from .run_folder import find_run as find_run, holder as holder, open_run as open_run
-from .signals import noted as noted
+from .signals import note_signals as note_signals
 from .supervisor import (
-    DONE as DONE,
-    FAILED as FAILED,
-    STOPPED as STOPPED,
-    USER_ERROR as USER_ERROR,
     RankCommand as RankCommand,
     Supervisor as Supervisor,
 )

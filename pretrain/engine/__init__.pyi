@@ -24,4 +24,9 @@ from .schedule import (
     rows_of_all_steps as rows_of_all_steps,
 )
 from .spikes import RunningLoss as RunningLoss
-from .watchdog import beat as beat, show_stacks_when_asked as show_stacks_when_asked, watch as watch
+from .watchdog import (
+    STACKS_SIGNAL as STACKS_SIGNAL,
+    beat as beat,
+    show_stacks_when_asked as show_stacks_when_asked,
+    watch as watch,
+)
