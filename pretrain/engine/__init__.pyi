@@ -1,5 +1,10 @@
 # The door of pretrain.engine: what other packages and rooms import from it.
 
+from .buffers import (
+    BUCKET_ELEMENTS as BUCKET_ELEMENTS,
+    KEPT_PARAMETERS as KEPT_PARAMETERS,
+    PREFETCHED_PARAMETERS as PREFETCHED_PARAMETERS,
+)
 from .distributed import (
     World as World,
     agree as agree,

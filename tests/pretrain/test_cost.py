@@ -8,7 +8,8 @@ import torch
 
 from configs.recipe import load_recipe
 from configs.schema import Recipe
-from pretrain.cost import GIB, HARDWARE, Cost, preparation
+from configs.units import GIB
+from pretrain.cost import HARDWARE, Cost, preparation
 from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 
