@@ -27,7 +27,7 @@ from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.terminal import console
 
-COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
+LEVEL_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 
 TIME_MIN = 5
 SKEW_S = 30.0  # between nodes, the time that srun takes to start them included
@@ -134,7 +134,7 @@ def table(findings: Sequence[Finding]) -> Table:
     result = Table("", "", "", "mend", box=None, pad_edge=False)
     for one in findings:
         found = " ".join(part for part in (one.found, one.measured) if part).replace("[", r"\[")
-        result.add_row(f"[{COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))
+        result.add_row(f"[{LEVEL_COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))
     return result
 
 

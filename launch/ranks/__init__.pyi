@@ -14,6 +14,7 @@ from .local import (
 from .rank_address import (
     ASK_NO_DISPLAY as ASK_NO_DISPLAY,
     RankAddress as RankAddress,
+    first_free_port as first_free_port,
     interface_towards as interface_towards,
     mpi_address as mpi_address,
     own_addresses as own_addresses,

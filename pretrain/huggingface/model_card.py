@@ -13,7 +13,7 @@ from configs.schema import ClusterConfig, Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState
 from pretrain.model import bert_parameters
-from pretrain.telemetry import draw_curves, read_metrics
+from pretrain.telemetry import LOSS, draw_curves, read_metrics
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 TABLE_ROWS = 20
@@ -134,7 +134,7 @@ def _curves(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> str:
     )
     if importlib.util.find_spec("matplotlib") is None:
         return f"## Curves\n\n{table}\n"
-    draw_curves(folder / CURVES, {name: records})
+    draw_curves(folder / CURVES, {name: records}, [LOSS])
     return f"## Curves\n\n![masked-LM loss over steps]({CURVES})\n\n{table}\n"
 
 
