@@ -1,18 +1,19 @@
 """The `bertrain` command. What is slow to import is imported inside the command that needs it.
 
-Exit codes: 0 done, 2 the user's input is wrong (one line on standard error), 75 stopped on request, with a
-checkpoint or finished groups, 130 interrupted, 1 anything else.
+Its exit codes are those of configs/exit_codes.py; an error of the user is one line on standard error.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import NoReturn
 
 import typer
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, USER_ERROR, ended_by
 from launch.commands import (
     add_curves_commands,
     add_data_commands,
@@ -20,8 +21,6 @@ from launch.commands import (
     add_training_commands,
     add_transfer_commands,
 )
-
-USER_ERROR, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="bertrain",
@@ -47,7 +46,7 @@ for add_commands in (
 
 
 def main() -> NoReturn:
-    """Run the command line; what the user can mend is told in one line."""
+    """Run the command line; an error that the user can fix is one line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app()
@@ -55,8 +54,8 @@ def main() -> NoReturn:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    sys.exit(0)  # typer has exited before
+        sys.exit(ended_by(signal.SIGINT))
+    sys.exit(DONE)  # typer has exited before
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One rank of a run: `python -m pretrain RUN [--resume auto|never|PATH] [--evaluate]`.
 
 Started by `bertrain train`, by torchrun, or by a cluster's launcher, each of which sets RANK, WORLD_SIZE and the rest.
-Exit codes: 0 done, 2 the user's input is wrong, 75 stopped on request with a checkpoint, 1 anything else.
+Its exit codes are those of configs/exit_codes.py.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, STOPPED, USER_ERROR
 from configs.files import atomic_write_text
 from configs.run_layout import EVALUATION, RECIPE
 from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest
-
-DONE, USER_ERROR, STOPPED = 0, 2, 75
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,15 +47,15 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from pretrain.telemetry import evaluation_line
     from pretrain.trainer import Trainer
 
-    cluster = load_recipe(parsed.run / RECIPE).cluster
-    watch(cluster.collective_timeout_s)
-    world = join_ranks(cluster)
+    recipe = load_recipe(parsed.run / RECIPE)
+    watch(recipe.cluster.collective_timeout_s)
+    world = join_ranks(recipe.cluster)
     beat()
     try:
         if parsed.resume == "never" and world.rank == 0:
             set_aside(parsed.run)
         gather(None)  # nobody reads the run before
-        trainer = Trainer(parsed.run, world, stop)
+        trainer = Trainer(parsed.run, recipe, world, stop)
         if parsed.evaluate:
             evaluation = trainer.evaluate()
             if world.rank == 0:

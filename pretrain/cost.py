@@ -20,18 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from configs.schema import Recipe
-from pretrain.engine import rows_of_all_steps
-from pretrain.model import FORWARD_AND_BACKWARD, bert_parameters, row_flops
+from configs.units import GIB
+from pretrain.engine import BUCKET_ELEMENTS, KEPT_PARAMETERS, PREFETCHED_PARAMETERS, rows_of_all_steps
+from pretrain.kernels import LOGITS_BYTES
+from pretrain.model import FORWARD_AND_BACKWARD, PEAK_FLOPS, bert_parameters, row_flops
 
-GIB = 2**30
 MATMUL_SHARE = 0.55  # of the peak, which BERT's matrix products reach
 RECOMPUTED = 4 / 3  # forward, forward again and backward, beside forward and backward
 PASSES_OVER_ACTIVATIONS = 3  # written once, read in the forward and in the backward
 OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, all but the gradient written
-BUCKET_ELEMENTS = 50_000_000  # of a reduction's buffer, as pretrain.engine.engine sets it
-KEPT_PARAMETERS = 1_000_000_000  # gathered at stage 3 and kept until their backward: DeepSpeed's own limit
-PREFETCHED_PARAMETERS = 50_000_000  # gathered ahead in one buffer at stage 3, then copied out: DeepSpeed's own limit
-LOGITS_BYTES = 1 << 28  # of a chunk of logits, as pretrain.kernels.masked_lm sets it
 MOST_ROWS = 1 << 20  # that are tried as a micro-batch
 RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
 
@@ -57,10 +54,10 @@ class Hardware:
 HARDWARE = {
     profile.name: profile
     for profile in (
-        Hardware("h200", 989e12, 131.0, 4800.0, 450.0, 50.0),
-        Hardware("h100", 989e12, 74.5, 3350.0, 450.0, 50.0),
-        Hardware("a100", 312e12, 74.5, 2039.0, 300.0, 25.0),
-        Hardware("v100", 125e12, 32.0, 900.0, 150.0, 12.5),
+        Hardware("h200", PEAK_FLOPS["H200"], 131.0, 4800.0, 450.0, 50.0),
+        Hardware("h100", PEAK_FLOPS["H100"], 74.5, 3350.0, 450.0, 50.0),
+        Hardware("a100", PEAK_FLOPS["A100"], 74.5, 2039.0, 300.0, 25.0),
+        Hardware("v100", PEAK_FLOPS["V100"], 32.0, 900.0, 150.0, 12.5),
         Hardware("cpu", 0.1e12, 8.0, 10.0, 2.0, 1.0, per_node=2),  # a core or two with 16-bit instructions
     )
 }

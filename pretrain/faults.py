@@ -1,8 +1,8 @@
-"""Steps that could not be used, and the way back when there are too many in a row.
+"""Steps that were skipped, and the rollback after too many in a row.
 
 A step is skipped on all ranks when a gradient is not finite on one of them, or, if the recipe says so, when the loss
-spikes. After `train.max_skipped_steps` of them in a row the training goes back to its newest valid checkpoint, and the
-cursor passes over the rows of those steps. Every rank counts the same, from numbers that all ranks have.
+spikes. After `train.max_skipped_steps` of them in a row training resumes from its newest valid checkpoint, and the
+cursor skips the rows of those steps. Every rank counts the same, from numbers that all ranks have.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ MOST_NAMES = 8  # of files, in a message
 log = logging.getLogger(__name__)
 
 
-class TooManySkippedSteps(Exception):  # noqa: N818 - it is no error: training goes back and on
-    """So many steps in a row could not be used that training has to go back. `rows`: theirs."""
+class TooManySkippedSteps(Exception):  # noqa: N818 - it is no error: training rolls back and resumes
+    """Too many steps in a row were skipped, and training rolls back. `rows` are those of the steps."""
 
     def __init__(self, step: int, in_a_row: int, rows: RowRange) -> None:
         super().__init__(f"{in_a_row} steps in a row were skipped, the last of them step {step}")
@@ -66,17 +66,18 @@ class Faults:
 def fault_of(result: StepResult, loss: float, losses: RunningLoss, *, spoiled: bool) -> Fault | None:
     """What was wrong with a step of this loss; `spoiled`: it was skipped for its loss alone."""
     if result.skipped and not spoiled:
-        # A smaller scale may mend a gradient, but not a loss that was not finite before it was scaled.
-        return "loss scale fell" if result.scale_fell and math.isfinite(loss) else "gradient not finite"
-    return "loss spike" if losses.is_spike(loss) else None
+        # A smaller scale may fix a gradient, but not a loss that was not finite before it was scaled.
+        is_recoverable = result.scale_fell and math.isfinite(loss)
+        return Fault.LOSS_SCALE_FELL if is_recoverable else Fault.GRADIENT_NOT_FINITE
+    return Fault.LOSS_SPIKE if losses.is_spike(loss) else None
 
 
 def explain(number: int, step: Step, fault: Fault, sums: LossSums, loader: Loader, losses: RunningLoss) -> None:
-    """Log on rank 0 what was wrong and which rows it came of, as far as that is known. Every rank calls it."""
+    """Log on rank 0 what was wrong and, as far as it is known, with which rows. Every rank calls it."""
     mine = [name for micro_step in sums.not_finite() for name in loader.names(step, micro_step)]
     named = [f"rank {rank}: {_shortened(names)}" for rank, names in enumerate(gather(mine)) if names]
     loss = sums.over_all_ranks(step.masked_tokens, step.rows).loss
-    if fault == "loss spike":
+    if fault is Fault.LOSS_SPIKE:
         details = f"{loss:.4f} is {losses.deviations(loss):.1f} deviations above the mean of {losses.mean:.4f}"
     else:
         details = f"losses not finite on {'; '.join(named)}" if named else "all losses are finite"

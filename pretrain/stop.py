@@ -1,15 +1,15 @@
-"""A wish to stop, from Ctrl-C, a scheduler or a supervisor: noticed at the next step, when a checkpoint is saved."""
+"""A request to stop, from Ctrl-C, a scheduler or a supervisor: the next step sees it and saves a checkpoint."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from configs.exit_codes import STOP_SIGNALS
 
 
 class StopRequest:
-    """Turns the stop signals into a flag, from its making on."""
+    """Turns the stop signals into a flag, as soon as it exists."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None

@@ -8,7 +8,6 @@ the checkpoint: the rows follow from the cursor, dropout from (seed, step, micro
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -16,8 +15,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
-from configs.recipe import load_recipe, resolved_toml
-from configs.run_layout import RECIPE
+from configs.recipe import resolved_toml
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState, find_checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
@@ -42,7 +40,16 @@ from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
 from pretrain.huggingface import load_pretrained
 from pretrain.model import BertForPreTraining
 from pretrain.stop import StopRequest
-from pretrain.telemetry import Evaluation, MetricsLog, Profiler, StepMetrics, Stragglers, Throughput, describe_run
+from pretrain.telemetry import (
+    Evaluation,
+    Fault,
+    MetricsLog,
+    Profiler,
+    StepMetrics,
+    Stragglers,
+    Throughput,
+    describe_run,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +57,11 @@ log = logging.getLogger(__name__)
 class Trainer:
     """One rank of one run: `train` it, or `evaluate` its newest checkpoint."""
 
-    def __init__(self, run: Path, world: World, stop: StopRequest) -> None:
+    def __init__(self, run: Path, recipe: Recipe, world: World, stop: StopRequest) -> None:
         self.run = run
+        self.recipe = recipe
         self.world = world
         self.stop = stop
-        self.recipe = load_recipe(run / RECIPE)
         self.data = open_data(self.recipe)
         self.manifest = self.data.main.manifest
         self.meter = Throughput(self.recipe.model, self.manifest, world)
@@ -91,7 +98,7 @@ class Trainer:
                 evaluation = self._evaluate_when_due(state)
                 if metrics_log:
                     metrics_log.write_step(metrics, evaluation)
-                self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault != "loss scale fell")
+                self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault is not Fault.LOSS_SCALE_FELL)
                 stopping = stop and not self._is_over(state)
                 saved = (stopping or self._is_save_due(state)) and self._save(state, metrics_log)
                 if stopping or self._is_over(state):
@@ -124,11 +131,11 @@ class Trainer:
             is_last = micro_step == len(step.batches) - 1
             if is_last and self.recipe.train.skip_loss_spikes:
                 spoiled = state.losses.is_spike(sums.over_all_ranks(step.masked_tokens, step.rows).loss)
-            self.engine.backward(loss * math.nan if spoiled else loss, last=is_last)  # NaN: it skips the step
+            self.engine.backward(loss, last=is_last)
         sums.send()  # before the update, so that its result is not waited for
         last_step = last_step_at(state.step, state.time_s, self.recipe.train)
         learning_rate = learning_rate_at(number, self.recipe.optimizer, last_step)
-        result = self.engine.step(learning_rate)
+        result = self.engine.skip_step() if spoiled else self.engine.step(learning_rate)
         means = sums.over_all_ranks(step.masked_tokens, step.rows)
         fault = fault_of(result, means.loss, state.losses, spoiled=spoiled)
         if fault:

@@ -23,12 +23,10 @@ from configs.run_layout import LOGS
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
+from configs.exit_codes import DONE, STOPPED, USER_ERROR  # noqa: E402
 from launch.cluster import heartbeat, starts  # noqa: E402
-from launch.ranks import (  # noqa: E402  # noqa: E402  # noqa: E402  # noqa: E402
-    DONE,
-    STOPPED,
+from launch.ranks import (  # noqa: E402
     TRACEBACK,
-    USER_ERROR,
     RankAddress,
     RankCommand,
     Supervisor,

@@ -17,12 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import STOP_SIGNALS
 from configs.schema import Recipe
 from launch.cluster import starts
 from launch.cluster.batch_script import ranks_per_node
-from launch.ranks import ASK_NO_DISPLAY, noted
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from launch.ranks import ASK_NO_DISPLAY, note_signals
 
 
 def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> list[str]:
@@ -70,7 +69,8 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
     nodes = recipe.cluster.hosts or [os.uname().nodename]
     ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
     is_first = True
-    with noted(STOP_SIGNALS) as received:
+    received: list[signal.Signals] = []
+    with note_signals(STOP_SIGNALS, received):
         while True:
             start = starts.begin_start(
                 run, f"mpirun of process {os.getpid()}", is_first=is_first, nodes=nodes, ranks=ranks
@@ -82,7 +82,7 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
             is_first = False
 
 
-def _run_once(argv: Sequence[str], received: list[int]) -> None:
+def _run_once(argv: Sequence[str], received: list[signal.Signals]) -> None:
     """mpirun passes SIGUSR1 on to every rank, and ends them at once after any other signal."""
     environment = {**ASK_NO_DISPLAY, **os.environ}
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, USER_ERROR
 from launch.cluster import starts
+from launch.ranks import first_free_port
 
 PORTS = range(20_000, 32_000)  # below those that the kernel hands out to anyone
 
@@ -26,7 +27,11 @@ def begin(run: Path, nodes: list[str]) -> str:
     ranks = int(os.environ["SLURM_NTASKS"])
     start = starts.begin_start(run, os.environ["SLURM_JOB_ID"], is_first=is_first, nodes=nodes, ranks=ranks)
     _say(f"start {start.number} of {run} on {' '.join(nodes)}, from step {start.step}")
-    return f"{start.number} {free_port()}"
+    # Should another job take the port first, the restart finds another.
+    first = os.getpid() % len(PORTS)
+    ports = [*PORTS[first:], *PORTS[:first]]
+    port = first_free_port(ports, host="", fix="exclude this node from the job: cluster.exclude")
+    return f"{start.number} {port}"
 
 
 def end(run: Path, number: int) -> str:
@@ -35,21 +40,6 @@ def end(run: Path, number: int) -> str:
     verdict = starts.end_start(run, start)
     _say(f"start {number}: {verdict.reason}")
     return f"{verdict.code} {'again' if verdict.comes_back else 'no'} {verdict.without_node}"
-
-
-def free_port() -> int:
-    """A port of this machine that is free now. Should another job take it first, the restart finds another."""
-    first = os.getpid() % len(PORTS)
-    for offset in range(len(PORTS)):
-        port = PORTS[(first + offset) % len(PORTS)]
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return port
-    raise UserError(f"no free port from {PORTS.start} to {PORTS.stop}", place=socket.gethostname())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,9 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         line = begin(given.run, given.nodes) if given.action == "begin" else end(given.run, given.number)
     except UserError as error:
         _say(f"error: {error}")
-        return 2
+        return USER_ERROR
     sys.stdout.write(line + "\n")
-    return 0
+    return DONE
 
 
 def _say(text: str) -> None:

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, is_ended_by_signal
 from configs.files import atomic_write_text, explain_write_errors
 from configs.recipe import load_recipe
 from configs.run_layout import CHECKPOINTS, RECIPE, STARTS, STOP
-from launch.ranks import DONE, FAILED, STOPPED, USER_ERROR
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _check_bound(run: Path) -> None:
 
 def _culprit(start: Start, ends: list[RankEnd]) -> RankEnd:
     """The rank that failed first by its own fault; one that vanished without a word before one that followed others."""
-    failed = [one for one in ends if one.code not in (DONE, STOPPED) and one.code < 128]
+    failed = [one for one in ends if one.code not in (DONE, STOPPED) and not is_ended_by_signal(one.code)]
     causes = [one for one in failed if one.guilt < 2]
     silent = sorted(set(range(start.ranks)) - {one.rank for one in ends})
     if causes or (failed and not silent):

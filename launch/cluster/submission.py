@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import DONE
 from configs.schema import Recipe
 from launch.cluster import mpi, slurm
 from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, render, write
@@ -99,7 +100,7 @@ def run_mpi(recipe: Recipe, *, dry_run: bool) -> int:
     """Run under mpirun, here and now; the exit code as `train` has it."""
     if dry_run:
         _print(mpi.mpirun_argv(recipe, _run_of(recipe), 1, as_root=os.getuid() == 0))
-        return 0
+        return DONE
     with open_run(recipe, "auto") as run:
         return mpi.run_under_mpi(recipe, run)
 
@@ -109,7 +110,7 @@ def run_local(recipe: Recipe, *, dry_run: bool) -> int:
     if dry_run:
         for command in plan_ranks(recipe, _run_of(recipe), ["--resume", "auto"], this_machine()):
             _print(command.argv)
-        return 0
+        return DONE
     return train_here(recipe, "auto")
 
 

@@ -29,9 +29,9 @@ def plot(
     from launch.terminal import console, needed
 
     if picture is not None:
-        from launch.display import draw_curves
+        from launch.display import draw_runs
 
-        draw_curves(runs, picture)
+        draw_runs(runs, picture)
         console().print(str(picture), markup=False)
         return
     needed("plotext", extra="demo")

@@ -1,4 +1,4 @@
-"""The demo's third act: what a run that went on from a pretrained encoder has ahead of one from random weights.
+"""The demo's third act: how far a run from a pretrained encoder is ahead of one from random weights.
 
     python -m launch.demo.continuing CONTINUED FRESH [--rows N]
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from launch.demo.story import print_line
 from preprocessing.vocabulary import MASK
 from pretrain.data import Dataset
 from pretrain.huggingface import dataset_of, load_pretrained, recipe_of
@@ -46,7 +47,7 @@ def show(continued: Path, fresh: Path, rows: int) -> None:
         right_pct = 100 * record["valid_mlm_accuracy"]
         print_line(f"    {run.name:<12} {record['valid_mlm_loss']:.2f}, {right_pct:.1f} % of the masked words right")
     ahead = records[fresh]["valid_mlm_loss"] - records[continued]["valid_mlm_loss"]
-    print_line(f"What the pretrained encoder brings along: {ahead:.2f} nats.")
+    print_line(f"The pretrained encoder is {ahead:.2f} nats ahead.")
     if ahead < AT_LEAST_NATS:
         raise UserError(f"less than {AT_LEAST_NATS} nats", place=str(continued), fix="see the logs of both runs")
 
@@ -95,12 +96,6 @@ def told(filling: Filling) -> str:
     """Word pieces with their probabilities."""
     pairs = zip(filling.pieces, filling.probabilities, strict=True)
     return ", ".join(f"{piece} {probability:.2f}" for piece, probability in pairs)
-
-
-def print_line(text: str) -> None:
-    """A line of the story, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,38 +19,39 @@ from pathlib import Path
 import psutil
 
 from configs.errors import UserError
+from configs.exit_codes import STOPPED
 from configs.recipe import load_recipe
+from launch.demo.story import announce
 from pretrain.telemetry import read_metrics
 
 RUN, UNDISTURBED = "survive", "undisturbed"
 KILL_AFTER, STOP_AFTER, END_AFTER = 35, 55, 75  # steps
 PATIENCE_S = 180
-STOPPED = 75  # the exit code of a run that was asked to stop, and saved
 
 
 def survive(recipe: str, beside: Path | None) -> None:
     """Play the act; raises `UserError` when the run does not come back as it should."""
     runs = Path(load_recipe(recipe).runs)
     run, beside = runs / RUN, beside or train_undisturbed(recipe, runs)
-    print_line(f"Training as run `{RUN}`; after step {KILL_AFTER} one of its ranks gets SIGKILL.")
+    announce(f"Training as run `{RUN}`; after step {KILL_AFTER} one of its ranks gets SIGKILL.")
     process = start(recipe, RUN)
     wait_for_step(run, KILL_AFTER, process)
     victim = ranks_of(process)[-1]
     victim.kill()
-    print_line(f"SIGKILL to rank process {victim.pid}; the launcher ended with code {process.wait(PATIENCE_S)}.")
+    announce(f"SIGKILL to rank process {victim.pid}; the launcher ended with code {process.wait(PATIENCE_S)}.")
 
-    print_line("The same command again: it resumes from the newest checkpoint.")
+    announce("The same command again: it resumes from the newest checkpoint.")
     stop_after(start(recipe, RUN), run, STOP_AFTER)
     resumed = compare(run, beside)
-    print_line(f"Steps 1 to {resumed.steps} beside the undisturbed run: {resumed.equal_rows} take the same rows,")
-    print_line(f"{resumed.equal_losses} have the same losses to the last bit.")
+    announce(f"Steps 1 to {resumed.steps} beside the undisturbed run: {resumed.equal_rows} take the same rows,")
+    announce(f"{resumed.equal_losses} have the same losses to the last bit.")
     expect(resumed.equal_losses == resumed.equal_rows == resumed.steps, "the resumed run differs")
 
-    print_line("Now with one rank instead of two, from the same checkpoint.")
+    announce("Now with one rank instead of two, from the same checkpoint.")
     stop_after(start(recipe, RUN, "cluster.ranks_per_node=1"), run, END_AFTER)
     smaller = compare(run, beside)
-    print_line(f"Steps 1 to {smaller.steps}: {smaller.equal_rows} take the same rows as with two ranks;")
-    print_line(f"the largest difference of a loss is {smaller.largest_difference:.4f}.")
+    announce(f"Steps 1 to {smaller.steps}: {smaller.equal_rows} take the same rows as with two ranks;")
+    announce(f"the largest difference of a loss is {smaller.largest_difference:.4f}.")
     expect(smaller.equal_rows == smaller.steps, "one rank took other rows than two")
 
 
@@ -67,7 +68,7 @@ class Comparison:
 
 def train_undisturbed(recipe: str, runs: Path) -> Path:
     """The run to compare with, as far as it is needed."""
-    print_line(f"First an undisturbed run, `{UNDISTURBED}`, to compare with.")
+    announce(f"First an undisturbed run, `{UNDISTURBED}`, to compare with.")
     stop_after(start(recipe, UNDISTURBED), runs / UNDISTURBED, END_AFTER)
     return runs / UNDISTURBED
 
@@ -110,12 +111,6 @@ def expect(condition: bool, otherwise: str) -> None:
     """The act fails in plain words."""
     if not condition:
         raise UserError(otherwise, place=RUN, fix=f"see the logs in runs/{RUN}/logs")
-
-
-def print_line(text: str) -> None:
-    """A line of the story, at once."""
-    sys.stdout.write(f"\n>> {text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # The door of launch.display: what other packages and rooms import from it.
 
-from .curves import draw_curves as draw_curves
+from .curves import draw_runs as draw_runs
 from .dry_run import run_smoke as run_smoke, show_dry_run as show_dry_run
 from .inspection import decoded_pairs as decoded_pairs, legend as legend, run_verify as run_verify, totals as totals
 from .logs import show_log as show_log

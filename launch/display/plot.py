@@ -7,7 +7,8 @@ from pathlib import Path
 
 import plotext
 
-from launch.display.curves import read_curves, smooth
+from launch.display.curves import read_curves
+from pretrain.telemetry import smooth
 
 POINTS = 80
 

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, STOPPED
 from configs.schema import DataConfig
-from launch.ranks import DONE, STOPPED
 from launch.terminal import console
 from preprocessing.dataset import Manifest
 from preprocessing.documents import Progress as State

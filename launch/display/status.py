@@ -16,6 +16,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+from configs.exit_codes import STOPPED
 from configs.run_layout import LOGS, METRICS, RANK_LOGS
 from configs.schema import TrainConfig
 from launch.cluster import (
@@ -30,7 +31,7 @@ from launch.cluster import (
     read_verdict,
     silences_s,
 )
-from launch.ranks import STOPPED, TRACEBACK, find_run, holder, last_words
+from launch.ranks import TRACEBACK, find_run, holder, last_words
 from launch.terminal import console
 from pretrain.engine import is_over
 from pretrain.telemetry import duration
@@ -40,7 +41,7 @@ SILENT_S = 120.0
 SLOW_STEPS = 40  # how long a slow rank that the trainer named is worth telling: it names one every twenty steps
 WATCH_S = 5.0
 WORK = {PREPARE.script: "prepares, job", EXPORT.script: "exports, job"}
-COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
+STATE_COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def table(statuses: Sequence[Status]) -> Table:
     columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "")
     result = Table(*columns, box=None, pad_edge=False)
     for one in statuses:
-        colour = COLOURS.get(one.state, "default")
+        colour = STATE_COLOURS.get(one.state, "default")
         result.add_row(
             one.run.name,
             f"[{colour}]{one.state}[/]",

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from configs.errors import UserError
 from configs.run_layout import TENSORBOARD
-from launch.ranks import dies_with, find_run, noted
+from launch.ranks import dies_with, find_run, first_free_port, note_signals
 from launch.terminal import console, needed
 
 PORTS_TO_TRY = 100
@@ -29,15 +28,17 @@ def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
         for name, run in named(runs).items():
             (Path(folder) / name).symlink_to((run / TENSORBOARD).absolute())
-        free = free_port(port)
+        ports = range(port, min(port + PORTS_TO_TRY, 65_536))
+        free = first_free_port(ports, fix="give another port with --port")
         host = f"{getpass.getuser()}@{socket.gethostname()}"
-        with noted((signal.SIGINT, signal.SIGTERM)) as received:
+        received: list[signal.Signals] = []
+        with note_signals((signal.SIGINT, signal.SIGTERM), received):
             console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
             console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
             return _run(command(Path(folder), free), received)
 
 
-def _run(argv: Sequence[str], received: Sequence[int]) -> int:
+def _run(argv: Sequence[str], received: Sequence[signal.Signals]) -> int:
     """Until it ends, or a signal is received: the usual end."""
     process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()))
     while not received:
@@ -62,16 +63,3 @@ def named(runs: Sequence[Path]) -> dict[str, Path]:
     return {
         path.name if names.count(path.name) == 1 else str(path).strip("/").replace("/", "_"): path for path in paths
     }
-
-
-def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on."""
-    for port in range(first, min(first + PORTS_TO_TRY, 65_536)):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise UserError(f"no free port from {first} on", fix="give another with --port")

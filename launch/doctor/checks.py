@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 import configs
+from configs.units import GIB
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import this_machine
 
@@ -84,13 +85,13 @@ def compiler() -> Finding:
 
 def memory() -> Finding:
     """Of the machine, and the cores that this process may use."""
-    gib = psutil.virtual_memory().total / 2**30
+    gib = psutil.virtual_memory().total / GIB
     return Finding("memory", OK, f"{gib:,.0f} GiB, {this_machine().cores} cores")
 
 
 def shared_memory() -> Finding:
     """NCCL and gloo pass what ranks of one machine send through it; a container's default is too little."""
-    gib = psutil.disk_usage("/dev/shm").total / 2**30  # noqa: S108 (looked at, not written to)
+    gib = psutil.disk_usage("/dev/shm").total / GIB  # noqa: S108 (looked at, not written to)
     if gib < SHARED_GIB:
         return Finding("shared memory", WARNING, f"{gib:.1f} GiB", "start the container with --shm-size=8g")
     return Finding("shared memory", OK, f"{gib:,.0f} GiB")
@@ -99,7 +100,7 @@ def shared_memory() -> Finding:
 def disk(folder: Path) -> Finding:
     """Free space and write speed, measured with a file that is removed again."""
     there = _existing(folder)
-    free_gib = shutil.disk_usage(there).free / 2**30
+    free_gib = shutil.disk_usage(there).free / GIB
     try:
         with _probe(there) as probe:
             began = time.perf_counter()

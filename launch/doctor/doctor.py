@@ -20,14 +20,14 @@ from pathlib import Path
 from rich.table import Table
 
 from configs.errors import UserError
+from configs.exit_codes import DONE, USER_ERROR
 from configs.schema import Recipe
 from launch.cluster import exported, resources
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
-from launch.ranks import USER_ERROR
 from launch.terminal import console
 
-COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
+LEVEL_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 
 TIME_MIN = 5
 SKEW_S = 30.0  # between nodes, the time that srun takes to start them included
@@ -126,7 +126,7 @@ def show_findings(recipe: Recipe, *, on_nodes: bool) -> int:
     screen.print(f"{len(nodes)} nodes; this is {nodes[0].name}" if on_nodes else nodes[0].name, markup=False)
     screen.print(table(findings))
     levels = {finding.level for node in nodes for finding in (*node.findings, *findings)}
-    return USER_ERROR if ERROR in levels else 0
+    return USER_ERROR if ERROR in levels else DONE
 
 
 def table(findings: Sequence[Finding]) -> Table:
@@ -134,7 +134,7 @@ def table(findings: Sequence[Finding]) -> Table:
     result = Table("", "", "", "mend", box=None, pad_edge=False)
     for one in findings:
         found = " ".join(part for part in (one.found, one.measured) if part).replace("[", r"\[")
-        result.add_row(f"[{COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))
+        result.add_row(f"[{LEVEL_COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))
     return result
 
 

@@ -14,6 +14,7 @@ from .local import (
 from .rank_address import (
     ASK_NO_DISPLAY as ASK_NO_DISPLAY,
     RankAddress as RankAddress,
+    first_free_port as first_free_port,
     interface_towards as interface_towards,
     mpi_address as mpi_address,
     own_addresses as own_addresses,
@@ -22,12 +23,8 @@ from .rank_address import (
 )
 from .rank_log import TRACEBACK as TRACEBACK, last_words as last_words
 from .run_folder import find_run as find_run, holder as holder, open_run as open_run
-from .signals import noted as noted
+from .signals import note_signals as note_signals
 from .supervisor import (
-    DONE as DONE,
-    FAILED as FAILED,
-    STOPPED as STOPPED,
-    USER_ERROR as USER_ERROR,
     RankCommand as RankCommand,
     Supervisor as Supervisor,
 )

@@ -101,6 +101,20 @@ def mpi_address() -> RankAddress:
     return place
 
 
+def first_free_port(ports: Sequence[int], *, host: str = LOOPBACK, fix: str) -> int:
+    """The first of these ports on which nobody listens. `UserError`, with this `fix`, where there is none."""
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    cause = f"none of the ports {min(ports)} to {max(ports)} is free"
+    raise UserError(cause, place=socket.gethostname(), fix=fix)
+
+
 def own_addresses() -> list[str]:
     """This machine's IPv4 addresses; loopback last, which is right when all ranks are here."""
     found = [entry.address for entries in psutil.net_if_addrs().values() for entry in entries if _is_ipv4(entry.family)]

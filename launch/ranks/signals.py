@@ -1,4 +1,4 @@
-"""Signals that are noted, where a KeyboardInterrupt could be lost: Python drops one that comes while it forks."""
+"""Signals that are noted, where a KeyboardInterrupt could be lost: Python drops one that arrives while it forks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def noted(numbers: Sequence[signal.Signals]) -> Iterator[list[int]]:
-    """Collect these signals within the block, instead of what they did before."""
-    received: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in numbers}
+def note_signals(numbers: Sequence[signal.Signals], received: list[signal.Signals]) -> Iterator[None]:
+    """Within the block, append these signals to `received` instead of handling them as before."""
+    before = {number: signal.signal(number, lambda n, _: received.append(signal.Signals(n))) for number in numbers}
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

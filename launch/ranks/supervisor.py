@@ -22,18 +22,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.exit_codes import DONE, FAILED, STOP_SIGNALS, STOPPED, USER_ERROR, ended_by
 from configs.files import explain_write_errors
 from launch.ranks.child import dies_with
 from launch.ranks.rank_log import TRACEBACK, LiveOutput, RankLog, last_words
-
-DONE, FAILED, USER_ERROR, STOPPED = 0, 1, 2, 75
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-STACKS_SIGNAL = signal.SIGUSR2  # see pretrain/engine/watchdog.py
+from launch.ranks.signals import note_signals
+from pretrain.engine import STACKS_SIGNAL
 
 POLL_S = 0.1
 SETTLE_S = 0.5  # after a failure: a rank that falls by itself tells more than one that is ended
@@ -153,7 +152,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Start, watch, and leave nothing running, whatever happens here."""
-        with _handling(STOP_SIGNALS, self.received.append), selectors.DefaultSelector() as selector:
+        with note_signals(STOP_SIGNALS, self.received), selectors.DefaultSelector() as selector:
             try:
                 for command in self.commands:
                     rank = Rank(command, self.env)
@@ -230,7 +229,7 @@ class Supervisor:
         culprit = min(failed, key=lambda rank: rank.guilt)
         if self.asked and (self.asked == signal.SIGINT or (culprit.was_told and _killed(culprit))):
             _say(f"stopped by {self.asked.name} before all ranks had saved; a resume takes the last checkpoint")
-            return 128 + self.asked
+            return ended_by(self.asked)
         _report(culprit, culprit.log.tail() if culprit is not self.ranks[0] else live.hidden())
         return USER_ERROR if culprit.code == USER_ERROR else FAILED
 
@@ -261,14 +260,3 @@ def _status(pid: int) -> dict[str, str]:
 
 def _killed(rank: Rank) -> bool:
     return rank.code is not None and rank.code < 0
-
-
-@contextmanager
-def _handling(numbers: Sequence[signal.Signals], note: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Note these signals instead of what they did before, within the block."""
-    before = {number: signal.signal(number, lambda n, _: note(signal.Signals(n))) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

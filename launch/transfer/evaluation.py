@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.exit_codes import DONE
 from configs.run_layout import RECIPE
 from configs.tasks import load_tasks
 from launch.ranks import find_run, plan_ranks, run_ranks, this_machine
-
-DONE = 0
 
 
 def run_evaluation(source: Path, tasks: Path | None, output: Path | None, overrides: Sequence[str] = ()) -> int:

@@ -1,5 +1,10 @@
 # The door of pretrain.engine: what other packages and rooms import from it.
 
+from .buffers import (
+    BUCKET_ELEMENTS as BUCKET_ELEMENTS,
+    KEPT_PARAMETERS as KEPT_PARAMETERS,
+    PREFETCHED_PARAMETERS as PREFETCHED_PARAMETERS,
+)
 from .distributed import (
     World as World,
     agree as agree,
@@ -24,4 +29,9 @@ from .schedule import (
     rows_of_all_steps as rows_of_all_steps,
 )
 from .spikes import RunningLoss as RunningLoss
-from .watchdog import beat as beat, show_stacks_when_asked as show_stacks_when_asked, watch as watch
+from .watchdog import (
+    STACKS_SIGNAL as STACKS_SIGNAL,
+    beat as beat,
+    show_stacks_when_asked as show_stacks_when_asked,
+    watch as watch,
+)

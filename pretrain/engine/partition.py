@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretrain.engine.distributed import World
-from pretrain.engine.optimizers import MOMENTS, ensure_moments
+from pretrain.engine.optimizers import MOMENTS, FlatSlice, ensure_moments
 
 KINDS = ("master", *MOMENTS)
 
@@ -44,19 +43,6 @@ class Fragment:
         return Fragment(self.name, self.offset + start, *parts)
 
 
-class FlatSlice(NamedTuple):
-    """Where a fragment lies: `length` elements of `weights`, which the optimizer steps on, from element `start` on.
-
-    They are the elements `offset`, `offset + 1` … of the flattened parameter `name`.
-    """
-
-    name: str
-    offset: int
-    weights: Tensor
-    start: int
-    length: int
-
-
 @dataclass(frozen=True)
 class Partition:
     """A rank's fragments with their places, those that it is to save, and how to bring the model's weights up to date.
@@ -71,18 +57,12 @@ class Partition:
     refresh: Callable[[], None]
 
 
-def replicated(model: nn.Module, optimizer: Optimizer, masters: dict[str, Tensor], world: World) -> Partition:
+def replicated(
+    masters: dict[str, Tensor], optimizer: Optimizer, refresh: Callable[[], None], world: World
+) -> Partition:
     """Stage 0. `masters` are the parameters themselves, or fp32 copies of them; each rank saves an even share."""
     places = [FlatSlice(name, 0, master, 0, master.numel()) for name, master in masters.items()]
     fragments = _fragments(places, optimizer)
-
-    @torch.no_grad()
-    def refresh() -> None:
-        parameters = dict(model.named_parameters())
-        apart = [name for name, parameter in parameters.items() if parameter is not masters[name]]
-        if apart:
-            torch._foreach_copy_([parameters[name] for name in apart], [masters[name] for name in apart])
-
     return Partition(places, fragments, list(_shares(fragments, world)), refresh)
 
 

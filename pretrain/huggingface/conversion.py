@@ -52,7 +52,6 @@ TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
-CONSTANTS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}  # not weights; in older files
 
 # Configuration fields with the same name in both.
 SHARED_FIELDS = [name for name in ModelConfig.model_fields if name not in ("decoder_bias_init", "norm")]
@@ -68,18 +67,6 @@ FIXED_FIELDS = {
 
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their state dict as ours, for `load_state_dict`. `UserError` names a weight too many or too few."""
-    _check_tied(state)
-    names = _names_of(state)
-    theirs = {name for sources in names.values() for name in sources}
-    for name in sorted(theirs ^ (state.keys() - TIED.keys() - CONSTANTS)):
-        cause = f"`{name}` is missing" if name in theirs else f"`{name}` is no weight of BERT for pretraining"
-        raise UserError(cause, fix="give the weights of a BertForPreTraining")
-    ours = {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
-    return ours | {"masked_lm.decoder.weight": ours["bert.embeddings.word.weight"]}
-
-
-def partly_from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our state dict, without the tied decoder's weight, of any Hugging Face model with BERT's encoder.
 
     Names can lack the `bert.` prefix, or use the old `gamma` and `beta`. Pooler, masked-LM head and next-sentence head

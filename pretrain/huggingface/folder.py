@@ -23,8 +23,8 @@ from configs.schema import ModelConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
 from pretrain.huggingface.conversion import (
+    from_hugging_face,
     from_hugging_face_config,
-    partly_from_hugging_face,
     to_hugging_face,
     to_hugging_face_config,
 )
@@ -64,7 +64,7 @@ def read_hugging_face(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, 
     """
     try:
         config, size = from_hugging_face_config(_read_json(folder / CONFIG))
-        weights = partly_from_hugging_face(_read_weights(folder))
+        weights = from_hugging_face(_read_weights(folder))
     except UserError as error:
         raise UserError(error.cause, place=error.place or str(folder), fix=error.fix) from error
     vocabulary = _read_vocabulary(folder)

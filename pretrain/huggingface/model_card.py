@@ -13,7 +13,7 @@ from configs.schema import ClusterConfig, Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState
 from pretrain.model import bert_parameters
-from pretrain.telemetry import draw_curves, read_metrics
+from pretrain.telemetry import LOSS, draw_curves, read_metrics
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 TABLE_ROWS = 20
@@ -83,7 +83,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> str:
 
 def _training(recipe: Recipe, manifest: Manifest, state: TrainingState) -> str:
     model, train = recipe.model, recipe.train
-    parameters = bert_parameters(model, manifest.vocabulary.size)
+    parameters = bert_parameters(model, manifest.vocabulary.size, manifest.objective)
     return _list(
         "Training",
         {
@@ -135,7 +135,7 @@ def _curves(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> str:
     )
     if importlib.util.find_spec("matplotlib") is None:
         return f"## Curves\n\n{table}\n"
-    draw_curves(folder / CURVES, {name: records})
+    draw_curves(folder / CURVES, {name: records}, [LOSS])
     return f"## Curves\n\n![masked-LM loss over steps]({CURVES})\n\n{table}\n"
 
 

@@ -21,7 +21,7 @@ from pretrain.data import Dataset, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
 from pretrain.huggingface.folder import CONFIG, read_hugging_face
-from pretrain.model import BertForPreTraining
+from pretrain.model import BertForPreTraining, BertModel
 
 # Configuration fields that affect training only and can differ between two pretrainings.
 FREE_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
@@ -47,12 +47,16 @@ class Pretrained:
         """`none` for a model without a next-sentence head, else `nsp`."""
         return "none" if "next_sentence" in self.missing_parts else "nsp"
 
-    def model(self, objective: Objective = "nsp", seed: int = 0) -> BertForPreTraining:
+    def model(self, objective: Objective, seed: int = 0) -> BertForPreTraining:
         """Return the complete model for an objective; parts missing in the source are initialised from `seed`."""
         seed_everything(seed)
         model = BertForPreTraining(self.config, len(self.vocabulary), objective)
         _load(model, self.weights)
         return model
+
+    def encoder(self, seed: int = 0) -> BertModel:
+        """Return the encoder with its pooler; a missing pooler is initialised from `seed`."""
+        return self.model("nsp", seed).bert
 
     def with_dropout(self, probability: float | None) -> Pretrained:
         """Return a copy with this probability for every dropout; with None, return it unchanged."""

@@ -29,7 +29,7 @@ _float_of, _bits_of = _bitcast(types.float32, types.uint32), _bitcast(types.uint
 
 
 @numba.njit(nogil=True, error_model="numpy", cache="NUMBA_CACHE_DIR" in os.environ)  # as in `pretrain/data/gather.py`
-def update(
+def adamw_update(
     gradient: NDArray[np.uint16],
     weight: NDArray[np.uint16],
     master: NDArray[np.float32],

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LOGITS_BYTES = 1 << 28  # per chunk: large enough for full-speed products, small compared with the encoder's activations
+from pretrain.kernels.logits import LOGITS_BYTES
+
 ALIGNMENT = 64  # columns of logits: 128 bytes in 16 bits
 CACHED_BYTES = 1 << 20  # of fp32 logits processed at once on a CPU, so that they stay in its second-level cache
 

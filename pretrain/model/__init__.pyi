@@ -4,6 +4,7 @@ from .batch import NO_LABEL as NO_LABEL, Batch as Batch, filler_batch as filler_
 from .encoder import TOKEN_TYPES as TOKEN_TYPES, BertModel as BertModel
 from .flops import (
     FORWARD_AND_BACKWARD as FORWARD_AND_BACKWARD,
+    PEAK_FLOPS as PEAK_FLOPS,
     bert_parameters as bert_parameters,
     mfu as mfu,
     peak_flops as peak_flops,

@@ -150,7 +150,7 @@ class EncoderLayer(nn.Module):
 class BertModel(nn.Module):
     """Embeddings, encoder and, unless the objective is `none`, a pooler: the parts that downstream tasks use."""
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective) -> None:
         super().__init__()
         self.embeddings = BertEmbeddings(config, vocabulary_size)
         self.encoder = nn.ModuleList(EncoderLayer(config, number) for number in range(config.num_hidden_layers))

@@ -14,7 +14,6 @@ from configs.schema import ModelConfig, Objective
 
 if TYPE_CHECKING:  # a login node plans without torch
     import torch
-    from torch import nn
 
 FORWARD_AND_BACKWARD = 3
 
@@ -38,12 +37,7 @@ PEAK_FLOPS = {
 }
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Weights of a model; a tied one counts once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> int:
+def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Objective) -> int:
     """Return the number of weights of `BertForPreTraining`.
 
     Most are the V·H of the word embeddings and 4·H² + 2·H·F in each layer. The pre- and post-LayerNorm forms have the
@@ -63,7 +57,7 @@ def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Object
 def training_flops(
     config: ModelConfig,
     vocabulary_size: int,
-    objective: Objective = "nsp",
+    objective: Objective,
     *,
     rows: int,
     tokens: int,
@@ -84,7 +78,7 @@ def training_flops(
 
 
 def row_flops(
-    config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp", *, length: int, masked_tokens: int
+    config: ModelConfig, vocabulary_size: int, objective: Objective, *, length: int, masked_tokens: int
 ) -> int:
     """Return the FLOPs of training on one row."""
     return training_flops(

@@ -54,7 +54,7 @@ class BertForPreTraining(nn.Module):
     for `sop` (Lan et al. 2020).
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective = "nsp") -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, objective: Objective) -> None:
         super().__init__()
         self.bert = BertModel(config, vocabulary_size, objective)
         self.masked_lm = MaskedLMHead(config, self.bert.embeddings.word)

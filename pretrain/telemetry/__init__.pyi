@@ -1,6 +1,6 @@
 # The door of pretrain.telemetry: what other packages and rooms import from it.
 
-from .curves import draw_curves as draw_curves
+from .curves import LOSS as LOSS, MetricRecords as MetricRecords, draw_curves as draw_curves, smooth as smooth
 from .metrics import (
     Evaluation as Evaluation,
     Fault as Fault,

@@ -1,37 +1,72 @@
-"""Loss curves of runs as a picture."""
+"""Curves of runs over their steps, as a picture: all runs in each panel. Needs matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MetricRecords = Sequence[dict[str, Any]]
-UNIGRAM = "valid_unigram_loss"
+
+POINTS = 400  # of a line, at most
 
 
-def draw_curves(path: Path, runs: dict[str, MetricRecords]) -> None:
-    """Masked-LM loss over the steps of each run, its held-out values, and the unigram baseline, as PNG.
+class Panel(NamedTuple):
+    """One plot: its title, the records' field, and the field of the held-out rows."""
 
-    Needs matplotlib.
+    title: str
+    field: str
+    held_out_field: str | None = None
+
+
+LOSS = Panel("masked-LM loss (nats)", "mlm_loss", "valid_mlm_loss")
+PANELS = (
+    LOSS,
+    Panel("masked-LM accuracy", "mlm_accuracy", "valid_mlm_accuracy"),
+    Panel("next-sentence accuracy", "nsp_accuracy", "valid_nsp_accuracy"),
+    Panel("gradient norm", "grad_norm"),
+    Panel("tokens per second", "tokens_per_s"),
+    Panel("learning rate", "learning_rate"),
+)
+
+
+def draw_curves(path: Path, runs: Mapping[str, MetricRecords], panels: Sequence[Panel] = PANELS) -> None:
+    """Draw the records of runs, by name, into a file: PNG, or what the file's name says. The loss comes first.
+
+    Dots are held-out values; a dashed line is the held-out rows' unigram loss.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name, records in runs.items():
-        (line,) = axes.plot(
-            [record["step"] for record in records], [record["mlm_loss"] for record in records], label=name, lw=0.8
-        )
-        valid = [record for record in records if "valid_mlm_loss" in record]
-        held_out = [record["valid_mlm_loss"] for record in valid]
-        axes.plot(
-            [record["step"] for record in valid], held_out, "o", color=line.get_color(), label=f"{name}, held out"
-        )
-    baselines = {record[UNIGRAM] for records in runs.values() for record in records if UNIGRAM in record}
-    for baseline in sorted(baselines):  # one a data set
-        axes.axhline(baseline, color="grey", ls="--", lw=0.8, label=f"unigram {baseline:.2f}")
-    axes.set_xlabel("step")
-    axes.set_ylabel("masked-LM loss (nats)")
-    axes.legend()
+    columns = min(3, len(panels))
+    figure = Figure(figsize=(14, 7) if columns > 1 else (8, 4.5), layout="constrained")
+    grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        _draw_panel(axes, panel, runs)
+    first = figure.axes[0]
+    first.plot([], [], "o", ms=4, color="grey", label="held out")
+    _draw_unigram_losses(first, runs.values())
+    first.legend()
     figure.savefig(path, dpi=120)
+
+
+def smooth(records: MetricRecords, field: str, points: int) -> tuple[list[float], list[float]]:
+    """Steps and values of the records that have the field: means over consecutive ones, at most `points` of them."""
+    found = [(record["step"], record[field]) for record in records if record.get(field) is not None]
+    size = max(1, -(-len(found) // points))
+    spans = [found[start : start + size] for start in range(0, len(found), size)]
+    return [span[-1][0] for span in spans], [sum(value for _, value in span) / len(span) for span in spans]
+
+
+def _draw_panel(axes: Any, panel: Panel, runs: Mapping[str, MetricRecords]) -> None:
+    for name, records in runs.items():
+        (line,) = axes.plot(*smooth(records, panel.field, POINTS), label=name, lw=1.0)
+        if panel.held_out_field:
+            axes.plot(*smooth(records, panel.held_out_field, POINTS), "o", ms=4, color=line.get_color())
+    axes.set(title=panel.title, xlabel="step")
+
+
+def _draw_unigram_losses(axes: Any, runs: Collection[MetricRecords]) -> None:
+    """One a data set: what a model without context reaches."""
+    found = {record["valid_unigram_loss"] for records in runs for record in records if "valid_unigram_loss" in record}
+    for loss in sorted(found):
+        axes.axhline(loss, color="grey", ls="--", lw=0.8, label=f"unigram {loss:.2f}")

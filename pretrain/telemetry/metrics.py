@@ -12,8 +12,9 @@ import math
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
@@ -50,7 +51,12 @@ TAGS = {
 }
 
 
-Fault = Literal["gradient not finite", "loss spike", "loss scale fell"]
+class Fault(StrEnum):
+    """What was wrong with a step, as metrics.jsonl and the console spell it."""
+
+    GRADIENT_NOT_FINITE = "gradient not finite"
+    LOSS_SPIKE = "loss spike"
+    LOSS_SCALE_FELL = "loss scale fell"  # in fp16, which tries a smaller one next
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from configs.schema import ModelConfig
+from configs.units import GIB
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState
 from pretrain.data import Step
@@ -17,8 +18,6 @@ from pretrain.engine import LossMeans, StepResult, World
 from pretrain.model import mfu, peak_flops, training_flops
 from pretrain.telemetry.metrics import Fault, StepMetrics
 from pretrain.telemetry.stragglers import SlowRank
-
-GIB = 1 << 30
 
 
 class Throughput:

@@ -95,7 +95,7 @@ class Features:
         self.layers = list(layers)
         self.pooling = pooling
         self.device = device
-        self.encoder: BertModel = source.model().bert.eval().to(device)
+        self.encoder: BertModel = source.encoder().eval().to(device)
         self.tokenizer = source.vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
 

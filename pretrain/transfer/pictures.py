@@ -14,7 +14,7 @@ from pretrain.transfer.senses import Separation
 from pretrain.transfer.task_report import PRETRAINED, STARTS, Worth
 from pretrain.transfer.trials import Spread
 
-COLOURS = dict(zip(STARTS, ("tab:blue", "tab:grey"), strict=True))
+START_COLOURS = dict(zip(STARTS, ("tab:blue", "tab:grey"), strict=True))
 BAR_WIDTH = 0.38
 SCATTER_LAYERS = 3  # number of layers for which vectors are plotted
 
@@ -92,7 +92,7 @@ def _draw_finetuned(axes: Axes, worths: Sequence[Worth]) -> None:
             [spread.mean for spread in spreads],
             BAR_WIDTH,
             yerr=[spread.deviation for spread in spreads],
-            color=COLOURS[start],
+            color=START_COLOURS[start],
             capsize=3,
             label=start,
         )
@@ -108,12 +108,12 @@ def _draw_probes(axes: Axes, worth: Worth) -> None:
             range(len(layers)),
             [spread.mean for spread in layers],
             [spread.deviation for spread in layers],
-            color=COLOURS[start],
+            color=START_COLOURS[start],
             marker="o",
             capsize=3,
             label=start,
         )
-    axes.axhline(worth.mixed(PRETRAINED).mean, color=COLOURS[PRETRAINED], ls="--", lw=0.8, label="learned mix")
+    axes.axhline(worth.mixed(PRETRAINED).mean, color=START_COLOURS[PRETRAINED], ls="--", lw=0.8, label="learned mix")
     axes.set_title(f"{worth.task.name}: probes, {worth.metric}", fontsize=9)
     axes.set_xlabel("layer")
     axes.legend(fontsize=8)

@@ -59,7 +59,7 @@ def make_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary
 
 def pretrained_start(source: Pretrained) -> StartingPoint:
     """Return a starting point with the same pretrained weights for every seed; a missing pooler depends on the seed."""
-    return lambda seed: source.model(seed=seed).bert
+    return lambda seed: source.encoder(seed)
 
 
 def random_start(config: ModelConfig, vocabulary_size: int) -> StartingPoint:
@@ -67,7 +67,7 @@ def random_start(config: ModelConfig, vocabulary_size: int) -> StartingPoint:
 
     def start(seed: int) -> BertModel:
         seed_everything(seed)
-        return BertForPreTraining(config, vocabulary_size).bert
+        return BertForPreTraining(config, vocabulary_size, "nsp").bert
 
     return start
 

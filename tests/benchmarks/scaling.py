@@ -110,7 +110,7 @@ def trainer_of(folder: str, stage: int) -> Trainer:
     run.mkdir(exist_ok=True)
     recipe = load_recipe(Path(folder) / "recipe.toml", [f"train.zero_stage={stage}"])
     write_recipe(recipe, run / "recipe.toml")
-    return Trainer(run, join_ranks(recipe.cluster), StopRequest())
+    return Trainer(run, recipe, join_ranks(recipe.cluster), StopRequest())
 
 
 @contextmanager

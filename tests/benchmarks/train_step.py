@@ -167,7 +167,7 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
     """A peer's process: so many steps when asked, until asked for none."""
     recipe = load_recipe(Path(run) / "recipe.toml")
     if peer == "ours":
-        turns = ours(Path(run), join_ranks(recipe.cluster))
+        turns = ours(Path(run), recipe, join_ranks(recipe.cluster))
     else:  # a process as their users have it: `start` tunes its memory
         torch.set_num_threads(recipe.cluster.cpu_threads or torch.get_num_threads())
         turns = theirs(recipe, torch.device("cuda" if CUDA else "cpu"), peer == "compiled")
@@ -178,9 +178,9 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
     leave_ranks()
 
 
-def ours(run: Path, world: World) -> Generator[Turn | None, int]:
+def ours(run: Path, recipe: Recipe, world: World) -> Generator[Turn | None, int]:
     """The trainer's own loop, without evaluations and checkpoints: a turn for each number of steps that is sent."""
-    trainer = Trainer(run, world, StopRequest())
+    trainer = Trainer(run, recipe, world, StopRequest())
     state, turn = trainer._restore("never"), None
     with closing(trainer._loader().steps(0, repeat(trainer.recipe.train.global_batch_size))) as steps:
         while True:
@@ -275,8 +275,8 @@ class Clock:
             name: sum(getattr(step, name) for step in steps)
             for name in ("rows", "tokens", "squared_lengths", "masked_tokens")
         }
-        vocabulary_size = read_manifest(Path(recipe.data.dataset)).vocabulary.size
-        work = flops.training_flops(recipe.model, vocabulary_size, **sums)
+        manifest = read_manifest(Path(recipe.data.dataset))
+        work = flops.training_flops(recipe.model, manifest.vocabulary.size, manifest.objective, **sums)
         return Turn(len(steps), sums["tokens"], places, work, seconds, cpu_s, peak_memory_gib(self.device), loss)
 
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from configs.exit_codes import STOP_SIGNALS
 from configs.recipe import load_recipe
-from launch.ranks import local, supervisor
+from launch.ranks import local
 from launch.ranks.local import Machine
 
 
@@ -51,7 +52,7 @@ def _become_rank(argv: Sequence[str], env: dict[str, str], output: IO[bytes]) ->
     os.setsid()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output.fileno(), stream.fileno())
-    for number in (*supervisor.STOP_SIGNALS, signal.SIGCHLD):
+    for number in (*STOP_SIGNALS, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(env)

@@ -110,8 +110,13 @@ def engine_of(world: World, stage: int, precision: str, dropout: float = 0.0) ->
     return engine
 
 
-def train_step(engine: Engine, step: int, micro_steps: int = 1, spoil: bool = False) -> tuple[float, StepResult]:
-    """One step of training: the global loss, and what the engine says. `spoil` makes this rank's gradient NaN."""
+def train_step(
+    engine: Engine, step: int, micro_steps: int = 1, *, spoil: bool = False, skip: bool = False
+) -> tuple[float, StepResult]:
+    """One step of training, or with `skip` a skipped one: the global loss, and what the engine says.
+
+    `spoil` makes this rank's gradient NaN.
+    """
     world, whole = engine.world, rows_of(step)
     total = torch.zeros(())
     for micro_step in range(micro_steps):
@@ -121,7 +126,7 @@ def train_step(engine: Engine, step: int, micro_steps: int = 1, spoil: bool = Fa
         total += share.detach()
         engine.backward(share * float("nan") if spoil else share, last=micro_step == micro_steps - 1)
     torch.distributed.all_reduce(total)
-    return total.item(), engine.step(learning_rate_at(step, OPTIMIZER, STEPS))
+    return total.item(), engine.skip_step() if skip else engine.step(learning_rate_at(step, OPTIMIZER, STEPS))
 
 
 def losses_of(engine: Engine, steps: range) -> list[float]:

@@ -27,7 +27,7 @@ def train() -> dict[str, list[float]]:
     for stage, precision in CASES:
         for checkpointing in (False, True):
             seed_everything(5)
-            model = BertForPreTraining(MODEL, 50)
+            model = BertForPreTraining(MODEL, 50, "nsp")
             model.bert.checkpoint_activations = checkpointing
             settings = {"zero_stage": stage, "precision": precision}
             engine = Engine(model, test_lamb.OPTIMIZER, TrainConfig.model_validate(settings), world)
@@ -55,7 +55,7 @@ def test_a_backward_pass_keeps_less() -> None:
 
 
 def _kept_bytes(*, checkpointing: bool) -> int:
-    model, kept = BertForPreTraining(MODEL, 50), 0
+    model, kept = BertForPreTraining(MODEL, 50, "nsp"), 0
     model.bert.checkpoint_activations = checkpointing
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

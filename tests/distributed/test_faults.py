@@ -62,7 +62,7 @@ def _train(
         run.mkdir()
         write_recipe(recipe, run / "recipe.toml")
     gather(None)
-    trainer = Trainer(run, world, stop.StopRequest())
+    trainer = Trainer(run, recipe, world, stop.StopRequest())
     forward, steps, cursor = trainer.engine.forward, trainer.loader.steps, 0
     rows, factor = spoiled
 

@@ -14,6 +14,7 @@ from configs.schema import TrainConfig
 from pretrain.checkpoint import checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine import engine
+from pretrain.engine.deepspeed_setup import import_deepspeed
 from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
 
@@ -24,7 +25,7 @@ def train(folder: str) -> dict[str, Any]:
     """Ten steps of each case in both precisions; in fp16 then one of too large a scale, and a resume."""
     world = small.join()
     engine._check_precision = lambda *_: None
-    engine._import_deepspeed(world)
+    import_deepspeed(world)
     from deepspeed.accelerator import get_accelerator
 
     type(get_accelerator()).is_fp16_supported = lambda _: True

@@ -130,7 +130,7 @@ def test_one_rank_of_another_stage_goes_on_from_two(trained: dict[int, Losses], 
 def build() -> BertForPreTraining:
     """The same model on every rank."""
     seed_everything(5)
-    return BertForPreTraining(MODEL, 50)
+    return BertForPreTraining(MODEL, 50, "nsp")
 
 
 def engine_of(world: World, stage: int, precision: str) -> Engine:

@@ -12,8 +12,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, Recipe
-from pretrain.cost import GIB, HARDWARE, Cost
+from configs.units import GIB
+from pretrain.cost import HARDWARE, Cost
 from pretrain.engine import engine as engine_module
+from pretrain.engine.deepspeed_setup import import_deepspeed
 from pretrain.engine.distributed import join_ranks
 from pretrain.engine.engine import Engine
 from pretrain.model.batch import Batch
@@ -45,7 +47,7 @@ def recipe_of(precision: str, optimizer: str, stage: int, recomputes: bool) -> R
 def peaks(cases: list[tuple[str, str, int, bool]]) -> list[int]:
     world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
     engine_module._check_precision = lambda *_: None  # a CPU multiplies fp16 numbers too, only slowly
-    engine_module._import_deepspeed(world)
+    import_deepspeed(world)
     from deepspeed.accelerator import get_accelerator
 
     type(get_accelerator()).is_fp16_supported = lambda _: True
@@ -56,7 +58,7 @@ def peak_bytes(recipe: Recipe, world: Any) -> int:
     """The most bytes that are allocated at once while two steps of two micro-steps are made."""
     gc.collect()  # what an engine before this one has left would be freed within, and count against it
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        model = BertForPreTraining(recipe.model, VOCABULARY)
+        model = BertForPreTraining(recipe.model, VOCABULARY, "nsp")
         model.bert.checkpoint_activations = recipe.train.activation_checkpointing
         engine = Engine(model, recipe.optimizer, recipe.train, world)
         del model

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
 from pretrain.cost import HARDWARE, Cost
-from pretrain.engine import engine
+from pretrain.engine import buffers
 from pretrain.engine.distributed import join_ranks
+from pretrain.engine.engine import Engine
 from tests.benchmarks.traffic import Traffic
 from tests.distributed import ranks
 
@@ -44,13 +45,13 @@ class Stack(nn.Module):
 
 def count_all() -> dict[str, dict[str, Any]]:
     world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
-    engine.BUCKET_ELEMENTS = WEIGHTS // 3
+    buffers.BUCKET_ELEMENTS = WEIGHTS // 3
     counted = {}
     for stage in STAGES:
         torch.manual_seed(0)
         model = Stack()
         train = TrainConfig.model_validate({"zero_stage": stage, "precision": "bf16", "global_batch_size": 2})
-        engine_of_stage = engine.Engine(model, OptimizerConfig(), train, world)
+        engine_of_stage = Engine(model, OptimizerConfig(), train, world)
         for micro_steps in (1, *MICRO_STEPS):  # the first step makes what the others only use
             with Traffic() as model.traffic:
                 for micro_step in range(micro_steps):

@@ -41,7 +41,9 @@ def train_all(folder: str) -> Results:
     for stage, precision in CASES:
         case = f"{stage} {precision}"
         results[f"parity {case}"] = small.losses_of(small.engine_of(world, stage, precision), range(1, STEPS + 1))
-        results[f"skip {case}"] = _skip_a_step(world, stage, precision)
+        is_last = world.rank == world.world_size - 1
+        results[f"skip {case}"] = _skip_a_step(world, stage, precision, spoil=is_last)
+        results[f"ask to skip {case}"] = _skip_a_step(world, stage, precision, skip=True, micro_steps=2)
         results[f"accumulate {case}"] = _accumulate(world, stage, precision)
         for dropout in (0.0, DROPOUT):
             engine = small.engine_of(world, stage, precision, dropout)
@@ -121,10 +123,11 @@ class TestEveryCase:
         losses = trained[world_size][f"parity {stage} {precision}"]
         assert losses == pytest.approx(reference, rel=TOLERANCE[precision])
 
-    def test_nan_on_one_rank_skips_the_step_on_all(
-        self, trained: dict[int, Results], world_size: int, stage: int, precision: str
+    @pytest.mark.parametrize("reason", ["skip", "ask to skip"])  # a NaN on one rank; by `skip_step`
+    def test_a_skipped_step_changes_nothing_on_any_rank(
+        self, trained: dict[int, Results], world_size: int, stage: int, precision: str, reason: str
     ) -> None:
-        result = trained[world_size][f"skip {stage} {precision}"]
+        result = trained[world_size][f"{reason} {stage} {precision}"]
         assert result["skipped"] is True
         assert math.isinf(result["grad_norm"])
         assert result["changed"] == []
@@ -167,12 +170,12 @@ def test_stage_1_to_3_and_back(trained: dict[int, Results], resumed: dict[int, R
     assert resumed[world_size]["there and back"] == pytest.approx(uninterrupted, rel=1e-5)
 
 
-def _skip_a_step(world: World, stage: int, precision: str) -> Results:
-    """Steps 1, 2, 3 with a NaN on the last rank, 4; and steps 1, 2, 4 alone."""
+def _skip_a_step(world: World, stage: int, precision: str, **skipping: Any) -> Results:
+    """Steps 1, 2, 3, which is skipped for the reason in `skipping`, 4 and 5; and steps 1, 2, 4, 5 alone."""
     engine = small.engine_of(world, stage, precision)
     losses = small.losses_of(engine, range(1, 3))
     before = _weights_of(engine)
-    _, result = small.train_step(engine, 3, spoil=world.rank == world.world_size - 1)
+    _, result = small.train_step(engine, 3, **skipping)
     changed = [name for name, weight in _weights_of(engine).items() if not torch.equal(weight, before[name])]
     losses += small.losses_of(engine, range(4, 6))
     other = small.engine_of(world, stage, precision)

@@ -52,7 +52,8 @@ def write_run(folder: Path, model: BertForPreTraining, *, step: int = 7, held_ou
     dataset, run = folder / "dataset", folder / "runs" / "small"
     manifest = write_dataset(dataset, [[60]], [held_out] if held_out else [], vocabulary_size=len(VOCAB))
     VOCAB.write(dataset / VOCABULARY)
-    write_manifest(dataset, manifest.model_copy(update={"vocabulary": VOCAB.entry()}))
+    objective: Objective = "none" if model.next_sentence is None else "nsp"
+    write_manifest(dataset, manifest.model_copy(update={"vocabulary": VOCAB.entry(), "objective": objective}))
     run.mkdir(parents=True)
     data = {"dataset": str(dataset), "max_seq_length": 32, "vocabulary": {"size": 100}}
     tables = {"name": "small", "runs": str(run.parent), "data": data, "model": MODEL | changes}

@@ -8,7 +8,8 @@ import torch
 
 from configs.recipe import load_recipe
 from configs.schema import Recipe
-from pretrain.cost import GIB, HARDWARE, Cost, preparation
+from configs.units import GIB
+from pretrain.cost import HARDWARE, Cost, preparation
 from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 
@@ -79,7 +80,8 @@ def test_activations_are_those_that_autograd_keeps(
 def kept_by_autograd(recipe: Recipe, rows: int) -> int:
     """Bytes of what one forward saves for its backward, weights aside."""
     length = recipe.data.max_seq_length
-    model = BertForPreTraining(recipe.model, 100).to(torch.bfloat16 if recipe.train.precision == "bf16" else None)
+    precision = torch.bfloat16 if recipe.train.precision == "bf16" else None
+    model = BertForPreTraining(recipe.model, 100, "nsp").to(precision)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved: dict[int, torch.Tensor] = {}
 

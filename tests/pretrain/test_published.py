@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from pretrain.huggingface.conversion import from_hugging_face_config, partly_from_hugging_face
+from pretrain.huggingface.conversion import from_hugging_face, from_hugging_face_config
 from pretrain.huggingface.folder import padded, read_hugging_face
 from pretrain.huggingface.pretrained import load_pretrained
 from pretrain.model.batch import Batch
@@ -27,8 +27,8 @@ TOLERANCE = 1e-5
 
 def ours_of(fields: dict[str, Any], state: dict[str, Tensor]) -> tuple[BertForPreTraining, int]:
     config, vocabulary_size = from_hugging_face_config(fields)
-    model = BertForPreTraining(config, vocabulary_size).eval()
-    weights = partly_from_hugging_face(state)
+    model = BertForPreTraining(config, vocabulary_size, "nsp").eval()
+    weights = from_hugging_face(state)
     missing = model.load_state_dict(weights, strict=False).missing_keys
     assert set(missing) <= set(model.state_dict().keys() - weights.keys())
     return model, vocabulary_size
@@ -82,7 +82,7 @@ def test_minilm_without_heads(minilm: Path) -> None:
     config, vocabulary, weights = read_hugging_face(minilm)
     assert (len(vocabulary), config.num_hidden_layers, config.hidden_size) == (30_522, 6, 384)
     assert not any(name.startswith(("masked_lm", "next_sentence")) for name in weights)
-    ours = BertForPreTraining(config, len(vocabulary)).eval()
+    ours = BertForPreTraining(config, len(vocabulary), "nsp").eval()
     ours.load_state_dict(weights, strict=False)
     theirs: Any = transformers.AutoModel.from_pretrained(minilm, attn_implementation="eager").eval()
     check_encoder(ours, theirs, random_batch(2, rows=5, vocabulary_size=len(vocabulary), max_seq_length=128))

@@ -27,7 +27,7 @@ READING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2
 def small_bert(**changes: Any) -> BertForPreTraining:
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
     torch.manual_seed(0)
-    return BertForPreTraining(ModelConfig.model_validate(sizes | changes), VOCABULARY)
+    return BertForPreTraining(ModelConfig.model_validate(sizes | changes), VOCABULARY, "nsp")
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])

@@ -76,11 +76,11 @@ def test_both_loops_take_the_same_steps_without_randomness(tmp_path: Path, kind:
     task = BudgetedTask(kind=kind, data="-", finetune=settings)
     items = TaskItems.of(make_task(task, settings, VOCAB, records), Splits(records, records, records))
     losses: list[float] = []
-    ours = finetune(source.model().bert, config, items, settings, 0, lambda _, figures: losses.append(figures["loss"]))
+    ours = finetune(source.encoder(), config, items, settings, 0, lambda _, figures: losses.append(figures["loss"]))
 
     plain = Plain(tmp_path, task, records)
     model, features, order = plain.model(), plain.features(records), np.random.default_rng(0)
-    encoder = source.model().bert
+    encoder = source.encoder()
     seed_everything(0)
     head = TransferModel(encoder, items.task, 0.0, config.initializer_range).classifier
     model.classifier.load_state_dict(head.state_dict())

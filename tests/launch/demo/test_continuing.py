@@ -25,7 +25,7 @@ def test_both_runs_are_compared_and_fill_the_same_masks(tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     assert "unigram      4.00" in said
     assert "2.00, 30.0 % of the masked words right" in said
-    assert "brings along: 1.50 nats" in said
+    assert "is 1.50 nats ahead" in said
     masked = list(spread_out(dataset_of(continued, recipe_of(continued)), 3))
     assert said.count("____") == sum(len(row.places) for row in masked) > 0
     first = Filler(load_pretrained(continued)).fill_row(masked[0].row, masked[0].places, 1)[0]

@@ -10,8 +10,9 @@ import pytest
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
-from launch.display.curves import draw_curves, read_curves, smooth
+from launch.display.curves import draw_runs, read_curves
 from launch.display.plot import draw_loss
+from pretrain.telemetry import smooth
 
 
 def make_run(folder: Path, steps: int) -> Path:
@@ -41,8 +42,8 @@ def test_the_terminal_shows_every_run_and_the_baseline(runs: list[Path]) -> None
 
 
 def test_the_picture_is_a_png_with_all_runs(runs: list[Path], tmp_path: Path) -> None:
-    draw_curves(runs[:1], tmp_path / "one.png")
-    draw_curves(runs, tmp_path / "two.png")
+    draw_runs(runs[:1], tmp_path / "one.png")
+    draw_runs(runs, tmp_path / "two.png")
     one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
     assert one.startswith(b"\x89PNG")
     assert two.startswith(b"\x89PNG")
@@ -55,7 +56,7 @@ def test_runs_of_different_objectives_share_a_picture(tmp_path: Path) -> None:
     metrics = runs[1] / "metrics.jsonl"
     alone = metrics.read_text().replace('"nsp_accuracy": 0.5', '"nsp_accuracy": null').replace("6.75", "6.25")
     metrics.write_text(alone)
-    draw_curves(runs, tmp_path / "runs.svg")
+    draw_runs(runs, tmp_path / "runs.svg")
     drawn = (tmp_path / "runs.svg").read_text()
     assert [drawn.count(f"<!-- {text} -->") for text in ("unigram 6.25", "unigram 6.75")] == [1, 1]
     (axes,) = re.findall(r'<g id="axes_3">(.*?)<g id="axes_4">', drawn, re.DOTALL)
@@ -79,6 +80,6 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run"):
         draw_loss([tmp_path])
     with pytest.raises(UserError, match="no steps recorded yet"):
-        draw_curves([make_run(tmp_path / "new", 0)], tmp_path / "new.png")
+        draw_runs([make_run(tmp_path / "new", 0)], tmp_path / "new.png")
     with pytest.raises(UserError, match="none"):
-        draw_curves([make_run(tmp_path / "run", 2)], tmp_path / "none" / "curves.png")
+        draw_runs([make_run(tmp_path / "run", 2)], tmp_path / "none" / "curves.png")

@@ -17,8 +17,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
-from launch.display.tensorboard import command, free_port, named
+from launch.display.tensorboard import command, named
+from launch.ranks import first_free_port
 from tests.processes import started_with, wait_until
 
 
@@ -50,7 +52,13 @@ def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path)
     odd = tmp_path / "runs" / "a, b:c"
     for run in (odd, tmp_path / "runs" / "plain", tmp_path / "runs" / "not-asked-for"):
         make_run(run)
-    arguments = ["tensorboard", str(odd), str(tmp_path / "runs/plain"), "--port", str(free_port(20_000))]
+    arguments = [
+        "tensorboard",
+        str(odd),
+        str(tmp_path / "runs/plain"),
+        "--port",
+        str(first_free_port(range(20_000, 20_100), fix="")),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "launch.cli", *arguments],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -73,7 +81,7 @@ def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path)
 
 def test_however_it_ends_tensorboard_ends_too(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
-    arguments = ["tensorboard", str(tmp_path / "run"), "--port", str(free_port(20_000))]
+    arguments = ["tensorboard", str(tmp_path / "run"), "--port", str(first_free_port(range(20_000, 20_100), fix=""))]
     process = subprocess.Popen(
         [sys.executable, "-m", "launch.cli", *arguments],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -105,7 +113,9 @@ def test_a_port_in_use_is_passed_over() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert port < free_port(port) <= port + 100
+        assert port < first_free_port(range(port, port + 100), fix="") < port + 100
+        with pytest.raises(UserError, match=f"none of the ports {port} to {port} is free. Give another."):
+            first_free_port([port], fix="Give another")
 
 
 @pytest.mark.parametrize("arguments", [["none"], ["none", "--port", "0"]])

@@ -15,7 +15,7 @@ import torch
 import launch.transfer.huggingface
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
-from configs.schema import TrainConfig
+from configs.schema import Objective, TrainConfig
 from launch.transfer.huggingface import export_run, import_model, new_pieces, real_rows
 from pretrain.data.dataset import open_dataset
 from pretrain.huggingface.conversion import to_hugging_face
@@ -52,7 +52,7 @@ def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_pa
     assert (batch.input_ids[batch.masked_positions] == VOCAB.ids["[MASK]"]).all()
     assert (batch.token_type_ids[batch.offsets[:-1]] == 0).all()
     assert (batch.token_type_ids[batch.offsets[1:] - 1] == 1).all()
-    losses = [load_pretrained(place).model().eval()(batch)[0] for place in (run, tmp_path / "out")]
+    losses = [load_pretrained(place).model("nsp").eval()(batch)[0] for place in (run, tmp_path / "out")]
     assert torch.equal(*losses)
 
 
@@ -99,6 +99,14 @@ def test_a_model_of_masked_words_alone_has_no_sentence_head(tmp_path: Path) -> N
     export_run(write_run(tmp_path, some_model(objective="none")), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
     assert load_pretrained(tmp_path / "out").missing_parts == ["bert.pooler", "next_sentence"]
+
+
+@pytest.mark.parametrize("objective", ["nsp", "none"])
+def test_the_card_counts_the_parameters_that_the_model_has(tmp_path: Path, objective: Objective) -> None:
+    model = some_model(objective=objective)
+    export_run(write_run(tmp_path, model), tmp_path / "out")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert f", {parameters:,} parameters" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
 def test_an_export_onto_something_is_refused(run: Path, tmp_path: Path) -> None:

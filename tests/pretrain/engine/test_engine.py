@@ -12,15 +12,17 @@ from torch import nn
 
 from configs.errors import UserError
 from configs.schema import OptimizerConfig, TrainConfig
+from pretrain.engine.buffers import BUCKET_ELEMENTS
+from pretrain.engine.deepspeed_setup import deepspeed_config
 from pretrain.engine.distributed import World
-from pretrain.engine.engine import BUCKET_ELEMENTS, Engine, deepspeed_config
+from pretrain.engine.engine import Engine
 from tests.distributed import small
 from tests.distributed.small import OPTIMIZER
 
 
-def config_of(stage: int, precision: str) -> dict[str, object]:
+def config_of(stage: int, precision: str, world_size: int = 1) -> dict[str, object]:
     train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "micro_batch_size": 7})
-    return deepspeed_config(small.build(), OPTIMIZER, train)
+    return deepspeed_config(small.build(), OPTIMIZER, train, world_size)
 
 
 def test_bf16_accumulates_in_fp32() -> None:
@@ -53,10 +55,9 @@ def test_fp16_is_for_gpus_and_for_zero(alone: World) -> None:
         TrainConfig(zero_stage=0, precision="fp16")
 
 
-def test_between_ranks_buckets_travel_beside_the_backward(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pretrain.engine.engine.rank_and_size", lambda: (0, 2))
+def test_between_ranks_buckets_travel_beside_the_backward() -> None:
     for stage, expected in ((0, (None, None)), (1, (None, None)), (2, (True, False)), (3, (None, None))):
-        zero = config_of(stage, "bf16")["zero_optimization"]
+        zero = config_of(stage, "bf16", world_size=2)["zero_optimization"]
         assert isinstance(zero, dict)
         assert (zero.get("overlap_comm"), zero.get("reduce_scatter")) == expected
 
@@ -64,7 +65,7 @@ def test_between_ranks_buckets_travel_beside_the_backward(monkeypatch: pytest.Mo
 def test_a_bucket_does_not_outgrow_its_bound() -> None:
     with torch.device("meta"):
         large = nn.Linear(BUCKET_ELEMENTS, 2)
-    config = deepspeed_config(large, OPTIMIZER, TrainConfig())
+    config = deepspeed_config(large, OPTIMIZER, TrainConfig(), 1)
     assert config["zero_optimization"]["reduce_bucket_size"] == BUCKET_ELEMENTS
 
 

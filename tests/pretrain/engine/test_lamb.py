@@ -11,9 +11,8 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from configs.schema import OptimizerConfig
-from pretrain.engine.lamb import Lamb
-from pretrain.engine.optimizers import adamw, ensure_moments
-from pretrain.engine.partition import FlatSlice
+from pretrain.engine.optimizers import FlatSlice, adamw, ensure_moments
+from pretrain.engine.optimizers.lamb import Lamb
 
 CONFIG = OptimizerConfig(name="lamb", beta1=0.9, beta2=0.99, eps=1e-6)
 SIZES = {"word.weight": 15, "attention.qkv.weight": 27, "feed_in.weight": 8}

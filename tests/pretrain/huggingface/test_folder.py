@@ -59,7 +59,7 @@ def test_transformers_computes_the_same_tokens_and_outputs(folder: Path) -> None
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (False, True), (False, False)])
 def test_case_and_accent_settings_round_trip(tmp_path: Path, lowercase: bool, strip_accents: bool) -> None:
     vocabulary = Vocabulary((*VOCAB.pieces, "é", "R", "##è"), lowercase, strip_accents)
-    model = BertForPreTraining(CONFIG, len(vocabulary))
+    model = BertForPreTraining(CONFIG, len(vocabulary), "nsp")
     write_hugging_face(tmp_path, CONFIG, vocabulary, dict(model.named_parameters()))
     assert read_hugging_face(tmp_path)[1] == vocabulary
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)

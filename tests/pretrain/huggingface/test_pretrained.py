@@ -32,7 +32,7 @@ def test_load_from_run_uses_newest_checkpoint(tmp_path: Path) -> None:
         read = load_pretrained(place)
         assert (read.step, read.vocabulary, read.missing_parts) == (step, VOCAB, [])
         assert all(torch.equal(read.weights[name], weight) for name, weight in model.named_parameters())
-        assert outputs(read.model()) == outputs(model)
+        assert outputs(read.model("nsp")) == outputs(model)
 
 
 def test_missing_data_set_raises(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def encoder(tmp_path: Path) -> Pretrained:
 
 def test_missing_heads_are_initialised_from_the_seed(encoder: Pretrained) -> None:
     assert encoder.missing_parts == ["masked_lm", "next_sentence"]
-    one, same, other = (encoder.model(seed=seed) for seed in (1, 1, 2))
+    one, same, other = (encoder.model("nsp", seed) for seed in (1, 1, 2))
     assert torch.equal(one.masked_lm.dense.weight, same.masked_lm.dense.weight)
     assert not torch.equal(one.masked_lm.dense.weight, other.masked_lm.dense.weight)
     assert torch.equal(one.state_dict()["bert.pooler.weight"], encoder.weights["bert.pooler.weight"])
@@ -73,7 +73,7 @@ def test_missing_heads_are_initialised_from_the_seed(encoder: Pretrained) -> Non
 
 def test_with_dropout_changes_every_dropout(encoder: Pretrained) -> None:
     assert encoder.with_dropout(None) is encoder
-    none, much = (encoder.with_dropout(probability).model().train() for probability in (0.0, 0.5))
+    none, much = (encoder.with_dropout(probability).model("nsp").train() for probability in (0.0, 0.5))
     with torch.no_grad():
         assert torch.equal(none(BATCH)[0], none(BATCH)[0])
         assert not torch.equal(much(BATCH)[0], much(BATCH)[0])
@@ -93,7 +93,7 @@ def test_initialise_copies_weights_and_keeps_missing_heads(encoder: Pretrained) 
 def test_added_word_pieces_start_as_the_mean_of_their_parts(encoder: Pretrained) -> None:
     wider = Vocabulary((*VOCAB.pieces, "riverbank", "##ed"), lowercase=True)
     config = ModelConfig(**MODEL)
-    model = BertForPreTraining(config, len(wider))
+    model = BertForPreTraining(config, len(wider), "nsp")
     encoder.initialise(model, config, wider)
     old, new = encoder.weights["bert.embeddings.word.weight"], model.bert.embeddings.word.weight.detach()
     assert torch.equal(new[: len(old)], old)

@@ -14,6 +14,7 @@ from configs.schema import TrainConfig
 from pretrain.telemetry import Evaluation
 from pretrain.telemetry.metrics import (
     TAGS,
+    Fault,
     MetricsLog,
     StepMetrics,
     console_line,
@@ -147,9 +148,9 @@ def test_console_lines_tell_the_figures() -> None:
 
 
 def test_console_lines_tell_what_went_wrong() -> None:
-    lost = replace(STEP, skipped=True, fault="gradient not finite")
+    lost = replace(STEP, skipped=True, fault=Fault.GRADIENT_NOT_FINITE)
     assert console_line(lost, TRAIN).endswith(" | SKIPPED: gradient not finite")
-    assert console_line(replace(STEP, fault="loss spike"), TRAIN).endswith(" | loss spike")
+    assert console_line(replace(STEP, fault=Fault.LOSS_SPIKE), TRAIN).endswith(" | loss spike")
     slow = replace(STEP, slow_rank=3, slow_rank_ratio=1.5)
     assert console_line(slow, TRAIN).endswith(" | rank 3 is slow: 1.50 times the median's own time")
     assert console_line(STEP, TRAIN).endswith("s")

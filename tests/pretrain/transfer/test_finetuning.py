@@ -63,7 +63,7 @@ def test_best_epoch_is_kept_and_training_stops_early() -> None:
     settings = SETTINGS.model_copy(update={"learning_rate": 3.0, "epochs": 50, "patience": 2})
     reported: list[float] = []
     found = finetune(
-        SOURCE.model().bert, CONFIG, data, settings, 0, lambda step, figures: reported.append(figures["accuracy"])
+        SOURCE.encoder(), CONFIG, data, settings, 0, lambda step, figures: reported.append(figures["accuracy"])
     )
     best = max(reported)
     assert len(found.epochs) == len(reported) == reported.index(best) + 3 < 50
@@ -73,7 +73,7 @@ def test_best_epoch_is_kept_and_training_stops_early() -> None:
 
 
 def test_only_unfrozen_layers_change() -> None:
-    encoder = SOURCE.model().bert
+    encoder = SOURCE.encoder()
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
     settings = SETTINGS.model_copy(update={"freeze_layers": 1, "epochs": 1})
     after = finetune(encoder, CONFIG, some_items(), settings, 0).model.bert.state_dict()
@@ -91,7 +91,7 @@ def test_finetuning_learns_in_bf16() -> None:
 
 def test_answers_do_not_depend_on_the_batch() -> None:
     data = some_items()
-    model = TransferModel(SOURCE.model().bert, data.task, 0.1, 0.2).eval()
+    model = TransferModel(SOURCE.encoder(), data.task, 0.1, 0.2).eval()
     together = predict(model, data.task, data.splits.test, data.test, SETTINGS).predictions
     with torch.no_grad():
         alone = [data.task.decode(model(joined([i])), joined([i]), [i])[0] for i in data.test]
@@ -112,7 +112,7 @@ def test_random_start_has_the_same_shape_and_depends_on_the_seed() -> None:
     one, same, other = (start(seed).embeddings.word.weight for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
-    assert one.shape == SOURCE.model().bert.embeddings.word.weight.shape
+    assert one.shape == SOURCE.encoder().embeddings.word.weight.shape
 
 
 def test_only_empty_texts_raise() -> None:
@@ -139,7 +139,7 @@ def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kin
         TaskConfig.model_validate({"kind": kind, "data": "-", "regression": kind == "pair"}), settings, VOCAB, data
     )
     torch.manual_seed(0)
-    model = TransferModel(SOURCE.model().bert, task, 0.1, 0.5).eval()
+    model = TransferModel(SOURCE.encoder(), task, 0.1, 0.5).eval()
     item = task.items(data, training=True)[0]
     batch = joined([item])
     write_model(tmp_path / "model", SOURCE, task, model)  # for a regression, this rescales the head

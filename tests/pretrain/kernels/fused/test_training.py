@@ -33,7 +33,7 @@ VOCABULARY = 1000 if ON_GPU else 50
 def losses(backend: Backend, dtype: torch.dtype, steps: int) -> list[float]:
     """Return the losses of AdamW steps on fp32 master weights, as in training, always on the same batch."""
     torch.manual_seed(0)
-    model = BertForPreTraining(ModelConfig.model_validate(SIZES), VOCABULARY).to(DEVICE)
+    model = BertForPreTraining(ModelConfig.model_validate(SIZES), VOCABULARY, "nsp").to(DEVICE)
     model.bert.backend = backend
     masters = [parameter.detach().clone() for parameter in model.parameters()]
     model.to(dtype)

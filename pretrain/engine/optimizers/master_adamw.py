@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from typing_extensions import override
 
-from pretrain.engine.optimizers import ensure_moments
+from configs.schema import OptimizerConfig
+from pretrain.engine.optimizers.groups import ensure_moments
+from pretrain.engine.optimizers.kind import Groups, OnePassOptimizer
 
 
 class Factors(NamedTuple):
@@ -50,22 +51,19 @@ class Update(NamedTuple):
 
     def run(self, part: int, parts: int) -> None:
         """An even share of the elements."""
-        from pretrain.kernels import update  # imports numba, which a GPU does not need
+        from pretrain.kernels import adamw_update  # imports numba, which a GPU does not need
 
         size = len(self.arrays[0])
         start, stop = (size * edge // parts for edge in (part, part + 1))
         gradient, weight, master, mean, square = (array[start:stop] for array in self.arrays)
-        update(gradient, weight, master, mean, square, self.factors)
+        adamw_update(gradient, weight, master, mean, square, self.factors)
 
 
-class MasterAdamW(torch.optim.AdamW):
-    """torch's AdamW for fp32 masters whose gradients are fp32, or all bf16: then in one pass over memory.
+class MasterAdamW(OnePassOptimizer, torch.optim.AdamW):
+    """torch's AdamW for fp32 masters whose gradients are fp32, or all bf16: then in one pass over memory."""
 
-    Gradients are multiplied by `scale`; `weights`, by their masters, become the masters rounded to bf16.
-    """
-
-    weights: dict[Tensor, Tensor]
-    scale = 1.0
+    def __init__(self, groups: Groups, optimizer: OptimizerConfig) -> None:
+        super().__init__(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
 
     @override
     @torch.no_grad()

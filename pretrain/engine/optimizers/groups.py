@@ -1,4 +1,4 @@
-"""BERT's two parameter groups, and AdamW over them."""
+"""BERT's two parameter groups, and the state that every optimizer keeps of a parameter."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from configs.schema import OptimizerConfig
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -28,15 +26,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def adamw(
-    groups: list[dict[str, Any]], optimizer: OptimizerConfig, kind: type[torch.optim.AdamW] = torch.optim.AdamW
-) -> torch.optim.AdamW:
-    """AdamW in one pass over memory, on CPU and GPU; its learning rate is 0 until a step sets it."""
-    return kind(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
-
-
 def ensure_moments(optimizer: torch.optim.Optimizer, weights: Tensor) -> dict[str, Tensor]:
-    """AdamW's state of `weights`, made now if the first step has not: what it would make, so that it can be loaded."""
+    """The state of `weights`, as AdamW has it: made here unless a step has made it, so that it can be loaded."""
     state: dict[str, Tensor] = optimizer.state[weights]
     if not state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)

@@ -23,8 +23,8 @@ import torch.distributed
 from torch import Tensor
 
 from configs.schema import OptimizerConfig
-from pretrain.engine.optimizers import MOMENTS
-from pretrain.engine.partition import FlatSlice
+from pretrain.engine.optimizers.groups import MOMENTS
+from pretrain.engine.optimizers.kind import FlatSlice, Groups, OptimizerKind
 from pretrain.kernels import Backend, LambState, LambStep, Segments, choose_kernels, trust_ratio
 
 FUSED = {"qkv.weight": 3}  # parameters that hold several tensors of equal size, by how their names end
@@ -44,7 +44,7 @@ class Lamb(torch.optim.Optimizer):
     in the groups; the state is AdamW's.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], optimizer: OptimizerConfig, backend: Backend = "auto") -> None:
+    def __init__(self, groups: Groups, optimizer: OptimizerConfig, backend: Backend = "auto") -> None:
         betas = (optimizer.beta1, optimizer.beta2)
         super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": optimizer.eps, "step": 0})
         self._backend = backend
@@ -125,3 +125,6 @@ class Lamb(torch.optim.Optimizer):
 def _numbers(group: dict[str, Any]) -> LambStep:
     beta1, beta2 = group["betas"]
     return LambStep(group["step"], group["lr"], beta1, beta2, group["eps"], group["weight_decay"])
+
+
+LAMB = OptimizerKind(make=Lamb, locate=Lamb.locate)
