@@ -16,11 +16,11 @@ MOST_FILES = 3
 
 @dataclass(frozen=True)
 class Edit:
-    """Lines to insert after a line of a file; the line stands there once."""
+    """A replacement in a file, which holds `old` once."""
 
     path: str
-    after: str
-    lines: str
+    old: str
+    new: str
 
 
 class Copy:
@@ -37,8 +37,8 @@ class Copy:
         for edit in edits:
             path = folder / edit.path
             text = path.read_text()
-            assert text.count(f"{edit.after}\n") == 1, f"{edit.path} holds {edit.after!r} not once"
-            path.write_text(text.replace(f"{edit.after}\n", f"{edit.after}\n{edit.lines}\n"))
+            assert text.count(edit.old) == 1, f"{edit.path} does not hold {edit.old!r} once: adapt the drill"
+            path.write_text(text.replace(edit.old, edit.new))
         assert broken_contracts(folder) == []
 
     def python(self, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

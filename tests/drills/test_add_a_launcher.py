@@ -10,9 +10,8 @@ from pathlib import Path
 from tests.drills.drill import Copy, Edit
 from tests.integration.test_earlier_versions import FIXTURES, records
 
-RECORD = '    "ssh": Launcher(_ssh_argvs, _train_over_ssh),'
+LAUNCHERS = "launch/cluster/launchers.py"
 FUNCTIONS = """
-
 def _ssh_argvs(recipe: Recipe, run: Path) -> Iterable[Sequence[str]]:
     from launch.cluster import ssh
 
@@ -22,12 +21,12 @@ def _ssh_argvs(recipe: Recipe, run: Path) -> Iterable[Sequence[str]]:
 def _train_over_ssh(recipe: Recipe) -> int:
     from launch.cluster import ssh
 
-    return ssh.train_over_ssh(recipe)"""
-LAUNCHERS = "launch/cluster/launchers.py"
-EDITS = [
-    Edit(LAUNCHERS, '    return train_here(recipe, "auto")', FUNCTIONS),
-    Edit(LAUNCHERS, "LAUNCHERS = {", RECORD),
-]
+    return ssh.train_over_ssh(recipe)
+
+
+LAUNCHERS = {
+    "ssh": Launcher(_ssh_argvs, _train_over_ssh),"""
+EDITS = [Edit(LAUNCHERS, "\nLAUNCHERS = {", FUNCTIONS)]
 
 # Stands for the real one: runs the command here, whatever the host.
 SSH = '#!/bin/sh\necho "$2" >>hosts\nexec sh -c "$3"\n'
