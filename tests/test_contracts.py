@@ -6,7 +6,6 @@ import ast
 import importlib
 import json
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -15,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-FLOORS = ("configs", "preprocessing", "pretrain", "launch")
-LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
+from tests.structure import FLOORS, ROOT, broken_contracts, copy_source
 
 # Packages below a floor that other rooms do not import from.
 NO_ROOMS = {
@@ -96,19 +93,7 @@ def rooms() -> list[str]:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source tree."""
-    folder = tmp_path_factory.mktemp("copy")
-    for floor in FLOORS:
-        shutil.copytree(ROOT / floor, folder / floor, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
-
-
-def broken_contracts(folder: Path) -> list[str]:
-    """The names of the contracts that `lint-imports` finds broken in a source tree."""
-    argv = [str(LINT_IMPORTS), "--no-cache"]
-    ended = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
-    assert "Contracts: " in ended.stdout, ended.stdout + ended.stderr
-    return [line.removesuffix(" BROKEN") for line in ended.stdout.splitlines() if line.endswith(" BROKEN")]
+    return copy_source(tmp_path_factory.mktemp("copy"))
 
 
 def test_the_source_tree_keeps_every_contract(copy: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.small import environment
-from tests.test_contracts import FLOORS, ROOT, broken_contracts
+from tests.structure import broken_contracts, copy_source
 
 MOST_FILES = 3
 
@@ -28,9 +28,7 @@ class Copy:
 
     def __init__(self, folder: Path, new: dict[str, Path], edits: list[Edit]) -> None:
         self.folder = folder
-        for floor in FLOORS:
-            shutil.copytree(ROOT / floor, folder / floor, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
+        copy_source(folder)
         assert len({*new, *(edit.path for edit in edits)}) <= MOST_FILES
         for name, source in new.items():
             shutil.copy(source, folder / name)
