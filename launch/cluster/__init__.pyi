@@ -2,6 +2,12 @@
 
 from .batch_script import EXPORT as EXPORT, PREPARE as PREPARE, exported as exported, resources as resources
 from .heartbeat import silences_s as silences_s
+from .launchers import (
+    SLURM as SLURM,
+    TARGETS as TARGETS,
+    describe_launch as describe_launch,
+    find_launcher as find_launcher,
+)
 from .slurm import QueuedJob as QueuedJob, jobs_of as jobs_of, queued_jobs as queued_jobs
 from .starts import (
     newest_step as newest_step,
@@ -13,7 +19,5 @@ from .stopping import stop_run as stop_run
 from .submission import (
     describe_chain as describe_chain,
     plan_chain as plan_chain,
-    run_local as run_local,
-    run_mpi as run_mpi,
     submit_chain as submit_chain,
 )

@@ -1,4 +1,4 @@
-"""`bertrain submit`: the same recipe as a chain of Slurm jobs, under MPI, or on this machine.
+"""`bertrain submit --to slurm`: recipes as a chain of Slurm jobs.
 
 Each run's folder gets its resolved recipe and scripts before anything is queued; a dry run touches nothing.
 """
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.exit_codes import DONE
 from configs.schema import Recipe
-from launch.cluster import mpi, slurm
+from launch.cluster import slurm
 from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, render, write
-from launch.ranks import open_run, plan_ranks, this_machine, train_here
+from launch.ranks import open_run
 
 
 @dataclass(frozen=True)
@@ -94,28 +93,6 @@ def describe_chain(links: Sequence[Link]) -> Iterator[str]:
         yield link.text
     for link in links:
         yield shlex.join(slurm.submit_argv(link.path, [f"JOB{place + 1}" for place in link.after]))
-
-
-def run_mpi(recipe: Recipe, *, dry_run: bool) -> int:
-    """Run under mpirun, here and now; the exit code as `train` has it."""
-    if dry_run:
-        _print(mpi.mpirun_argv(recipe, _run_of(recipe), 1, as_root=os.getuid() == 0))
-        return DONE
-    with open_run(recipe, "auto") as run:
-        return mpi.run_under_mpi(recipe, run)
-
-
-def run_local(recipe: Recipe, *, dry_run: bool) -> int:
-    """Run on this machine, as `train` does."""
-    if dry_run:
-        for command in plan_ranks(recipe, _run_of(recipe), ["--resume", "auto"], this_machine()):
-            _print(command.argv)
-        return DONE
-    return train_here(recipe, "auto")
-
-
-def _print(argv: Sequence[str]) -> None:
-    sys.stdout.write(shlex.join(argv) + "\n")
 
 
 def _write(link: Link) -> None:

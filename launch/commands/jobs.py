@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from configs.errors import UserError
+from launch.cluster import SLURM, TARGETS
 from launch.commands.arguments import (
     OverridesArgument,
     RecipeArgument,
@@ -20,18 +21,19 @@ from launch.commands.arguments import (
 CLUSTER = "Cluster"
 
 
-class Target(StrEnum):
-    """Where `submit` sends a run."""
+class Checked(StrEnum):
+    """What `doctor` checks."""
 
     slurm = "slurm"
-    mpi = "mpi"
     local = "local"
 
 
 def submit(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    to: Annotated[Target, typer.Option("--to", help="Slurm's queue, mpirun, or this machine.")] = Target.slurm,
+    to: Annotated[
+        str, typer.Option("--to", metavar="|".join(TARGETS), help="Slurm's queue, mpirun, or this machine.")
+    ] = SLURM,
     then: Annotated[
         list[str] | None, typer.Option("--then", metavar="RECIPE", help="A run to queue after it has succeeded.")
     ] = None,
@@ -49,17 +51,19 @@ def submit(
     [dim]bertrain submit mine.toml cluster.nodes=4 --prepare --shares 16 --then phase2.toml --export my-bert[/]
     """
     from configs.recipe import load_recipe
-    from launch.cluster import describe_chain, plan_chain, run_local, run_mpi, submit_chain
+    from launch.cluster import describe_chain, describe_launch, find_launcher, plan_chain, submit_chain
 
     first = load_recipe(recipe, overrides or ())
-    if to is not Target.slurm and (then or with_prepare or export_to):
-        raise UserError("only Slurm chains jobs", place=f"--to {to.value}", fix="run the commands one after the other")
+    if to != SLURM and (then or with_prepare or export_to):
+        raise UserError("only Slurm chains jobs", place=f"--to {to}", fix="run the commands one after the other")
     if shares > 1 and not with_prepare:
         raise UserError("nothing is prepared", place="--shares", fix="add --prepare")
-    if to is Target.local:
-        raise typer.Exit(run_local(first, dry_run=dry_run))
-    if to is Target.mpi:
-        raise typer.Exit(run_mpi(first, dry_run=dry_run))
+    if to != SLURM:
+        launcher = find_launcher(to)
+        if not dry_run:
+            raise typer.Exit(launcher.train(first))
+        sys.stdout.write(describe_launch(launcher, first))
+        return
     recipes = [first, *(load_recipe(name) for name in then or ())]
     links = plan_chain(recipes, prepares=with_prepare, shares=shares, export_to=export_to)
     for line in describe_chain(links) if dry_run else submit_chain(links):
@@ -107,7 +111,7 @@ def stop(run: RunArgument) -> None:
 def doctor(
     recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Whose [cluster] and folder of runs.")] = "demo",
     overrides: OverridesArgument = None,
-    to: Annotated[Target, typer.Option("--to", help="This machine, or every node of a Slurm job.")] = Target.local,
+    to: Annotated[Checked, typer.Option("--to", help="This machine, or every node of a Slurm job.")] = Checked.local,
 ) -> None:
     """Look for what would spoil a run, here or on every node of a job, and say how to mend it.
 
@@ -118,9 +122,7 @@ def doctor(
     from configs.recipe import load_recipe
     from launch.doctor import show_findings
 
-    if to is Target.mpi:
-        raise UserError("not a place to look at", place="--to mpi", fix="take --to local or --to slurm")
-    raise typer.Exit(show_findings(load_recipe(recipe, overrides or ()), on_nodes=to is Target.slurm))
+    raise typer.Exit(show_findings(load_recipe(recipe, overrides or ()), on_nodes=to is Checked.slurm))
 
 
 def add_jobs_commands(app: typer.Typer) -> None:

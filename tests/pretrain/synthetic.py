@@ -66,7 +66,7 @@ def write_dataset(
 ) -> Manifest:
     """Write a data set; `train[p][s]` and `held_out[s]` are the rows of the s-th shard (of pass p, of pass 0).
 
-    Its provenance columns, if any, are all 0.
+    Its provenance columns, if any, are all 0. The function is long because it names every field of a manifest.
     """
     (folder / SHARDS).mkdir(parents=True)
     vocabulary = "".join(f"piece{number}\n" for number in range(vocabulary_size)).encode()
