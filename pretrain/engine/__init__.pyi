@@ -18,7 +18,7 @@ from .distributed import (
 )
 from .engine import Engine as Engine, StepResult as StepResult
 from .losses import LossMeans as LossMeans, LossSums as LossSums
-from .optimizers import adamw as adamw, parameter_groups as parameter_groups
+from .optimizers import make_adamw as make_adamw, parameter_groups as parameter_groups
 from .partition import KINDS as KINDS, Fragment as Fragment
 from .schedule import (
     batch_sizes as batch_sizes,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.schema import ModelConfig, OptimizerConfig
 from configs.transfer import Device, FinetuneConfig
-from pretrain.engine import adamw, learning_rate_at, parameter_groups, seed_everything
+from pretrain.engine import learning_rate_at, make_adamw, parameter_groups, seed_everything
 from pretrain.model import BertModel
 from pretrain.transfer.tasks import Answers, Item, Records, Splits, Task, TransferModel, joined
 
@@ -112,7 +112,7 @@ class _Trainer:
             weight_decay=settings.weight_decay,
             warmup_steps=int(settings.warmup_fraction * self.steps),
         )
-        self.adam = adamw(parameter_groups(model, settings.weight_decay), self.optimizer)
+        self.adam = make_adamw(parameter_groups(model, settings.weight_decay), self.optimizer)
         self.step = 0
 
     def epoch(self, items: Sequence[Item]) -> float:

@@ -9,13 +9,13 @@ from pretrain.engine.optimizers.kind import Groups, OptimizerKind
 from pretrain.engine.optimizers.master_adamw import MasterAdamW
 
 
-def adamw(groups: Groups, optimizer: OptimizerConfig) -> torch.optim.AdamW:
+def make_adamw(groups: Groups, optimizer: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW in one pass over memory, on CPU and GPU; its learning rate is 0 until a step sets it."""
     return torch.optim.AdamW(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
 
 
 ADAMW = OptimizerKind(
-    make=lambda groups, optimizer, _: adamw(groups, optimizer),
+    make=lambda groups, optimizer, _: make_adamw(groups, optimizer),
     make_one_pass=MasterAdamW,
     is_known_to_deepspeed=True,
 )

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from configs.schema import OptimizerConfig
-from pretrain.engine.optimizers import FlatSlice, adamw, ensure_moments
+from pretrain.engine.optimizers import FlatSlice, ensure_moments, make_adamw
 from pretrain.engine.optimizers.lamb import Lamb
 
 CONFIG = OptimizerConfig(name="lamb", beta1=0.9, beta2=0.99, eps=1e-6)
@@ -72,7 +72,7 @@ def test_all_zero_weights_or_updates_have_no_trust_ratio(start: float) -> None:
 def test_what_is_not_adapted_is_trained_by_adam() -> None:
     ours, theirs = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.0])
     optimizer = lamb_over({"bias": ours}, adapted=False)
-    adam = adamw([{"params": [theirs], "weight_decay": 0.0}], CONFIG)
+    adam = make_adamw([{"params": [theirs], "weight_decay": 0.0}], CONFIG)
     for number in (1, 2, 3):
         gradient = torch.tensor([0.5, -2.0]) * number
         step(optimizer, number, {ours: gradient})

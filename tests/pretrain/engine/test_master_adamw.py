@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from configs.schema import OptimizerConfig
-from pretrain.engine.optimizers import MOMENTS, adamw
+from pretrain.engine.optimizers import MOMENTS, make_adamw
 from pretrain.engine.optimizers.master_adamw import MasterAdamW
 
 OPTIMIZER = OptimizerConfig()
@@ -32,7 +32,7 @@ def masters_of(seed: int) -> list[Tensor]:
 @given(seed=st.integers(0, 1 << 16), scale=st.sampled_from([1.0, 0.03]), threads=st.sampled_from([1, 3]))
 def test_steps_are_those_of_torch(seed: int, scale: float, threads: int) -> None:
     ours, theirs = masters_of(seed), masters_of(seed)
-    adam, reference = MasterAdamW(groups_of(ours), OPTIMIZER), adamw(groups_of(theirs), OPTIMIZER)
+    adam, reference = MasterAdamW(groups_of(ours), OPTIMIZER), make_adamw(groups_of(theirs), OPTIMIZER)
     adam.weights = {master: master.detach().bfloat16() for master in ours}
     adam.scale = scale
     before = torch.get_num_threads()
@@ -57,7 +57,7 @@ def test_steps_are_those_of_torch(seed: int, scale: float, threads: int) -> None
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 def test_wide_gradients_are_torchs_affair(scale: float) -> None:
     ours, theirs = masters_of(1), masters_of(1)
-    adam, reference = MasterAdamW(groups_of(ours), OPTIMIZER), adamw(groups_of(theirs), OPTIMIZER)
+    adam, reference = MasterAdamW(groups_of(ours), OPTIMIZER), make_adamw(groups_of(theirs), OPTIMIZER)
     adam.weights = {master: master.detach().bfloat16() for master in ours}
     adam.scale = scale
     for mine, other in zip(ours, theirs, strict=True):

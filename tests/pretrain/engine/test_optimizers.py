@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from configs.schema import OptimizerConfig
-from pretrain.engine.optimizers import MOMENTS, adamw, ensure_moments, parameter_groups
+from pretrain.engine.optimizers import MOMENTS, ensure_moments, make_adamw, parameter_groups
 from tests.distributed import small
 
 OPTIMIZER = OptimizerConfig()
@@ -31,7 +31,7 @@ def test_a_group_that_would_be_empty_is_left_out() -> None:
 
 def test_moments_made_beforehand_are_those_that_a_step_would_make() -> None:
     ours, theirs = nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(5))
-    prepared, fresh = adamw([{"params": [ours]}], OPTIMIZER), adamw([{"params": [theirs]}], OPTIMIZER)
+    prepared, fresh = make_adamw([{"params": [ours]}], OPTIMIZER), make_adamw([{"params": [theirs]}], OPTIMIZER)
     state = ensure_moments(prepared, ours)
     assert state is ensure_moments(prepared, ours)
     for adam, parameter in ((prepared, ours), (fresh, theirs)):
@@ -47,7 +47,7 @@ def test_moments_made_beforehand_are_those_that_a_step_would_make() -> None:
 
 def test_nothing_moves_before_a_learning_rate_is_set() -> None:
     weights = nn.Parameter(torch.ones(3))
-    adam = adamw([{"params": [weights], "weight_decay": 0.5}], OPTIMIZER)
+    adam = make_adamw([{"params": [weights], "weight_decay": 0.5}], OPTIMIZER)
     weights.grad = torch.ones(3)
     adam.step()
     assert torch.equal(weights, torch.ones(3))

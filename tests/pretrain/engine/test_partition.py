@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from torch import nn
 
 from pretrain.engine.distributed import World
-from pretrain.engine.optimizers import adamw
+from pretrain.engine.optimizers import make_adamw
 from pretrain.engine.partition import KINDS, Fragment, replicated
 from tests.distributed import small
 from tests.distributed.small import OPTIMIZER
@@ -26,7 +26,7 @@ def test_a_narrowed_fragment_is_a_view_that_knows_its_place() -> None:
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(1, 9))
 def test_at_stage_0_every_element_is_saved_once(sizes: list[int], world_size: int) -> None:
     model = nn.ParameterDict({f"p{index}": nn.Parameter(torch.zeros(size)) for index, size in enumerate(sizes)})
-    adam = adamw([{"params": list(model.values())}], OPTIMIZER)
+    adam = make_adamw([{"params": list(model.values())}], OPTIMIZER)
     saved: dict[str, list[int]] = {name: [] for name in model}
     for rank in range(world_size):
         partition = replicated(dict(model), adam, lambda: None, World(rank=rank, world_size=world_size))
