@@ -35,8 +35,8 @@ LOGITS_BYTES = 1 << 28  # of a chunk of logits, as pretrain.kernels.masked_lm se
 MOST_ROWS = 1 << 20  # that are tried as a micro-batch
 RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
 
-# Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia. How fast text is read, cleaned,
-# and cut into word pieces depends on the corpus's format, and stands there (`FORMATS` in preprocessing.documents).
+# Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia. How fast text is read and
+# cut into word pieces depends on the corpus's format and stands there (`FORMATS` in preprocessing.documents).
 PASS_MB_S = 85.0  # pairs and masks of one pass, per MB of text
 SHARD_BYTES = 0.69  # bytes of shards a byte of text and pass
 
