@@ -32,8 +32,8 @@ OPTIMIZER_BYTES = 28  # a weight: fp32 gradient, master and both moments read, a
 MOST_ROWS = 1 << 20  # that are tried as a micro-batch
 RESERVED_SHARE = 0.1  # of a device's memory, for its context and what the allocator cannot fill
 
-# Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia.
-TEXT_MB_S = {"text": 17.0, "jsonl": 17.0, "wikipedia": 0.8}  # reading, cleaning, tokens; wikitext is slow to clean
+# Preparation, English, 128 tokens, one core at some 3 GHz: measured on 64 MB of Wikipedia. How fast text is read and
+# cut into word pieces depends on the corpus's format and stands there (`FORMATS` in preprocessing.documents).
 PASS_MB_S = 85.0  # pairs and masks of one pass, per MB of text
 SHARD_BYTES = 0.69  # bytes of shards a byte of text and pass
 
@@ -305,7 +305,7 @@ class Cost:
         return owned * OPTIMIZER_BYTES / (self.hardware.memory_gb_s * 1e9)
 
 
-def preparation(text_gb: float, passes: int, corpus_format: str) -> PreparationCost:
-    """Making the data set of so much text; linear in all of it."""
-    core_s = text_gb * 1e3 * (1 / TEXT_MB_S[corpus_format] + passes / PASS_MB_S)
+def preparation(text_gb: float, passes: int, text_mb_s: float) -> PreparationCost:
+    """Making the data set of so much text; linear in all of it. `text_mb_s`: before the passes, a core."""
+    core_s = text_gb * 1e3 * (1 / text_mb_s + passes / PASS_MB_S)
     return PreparationCost(text_gb, core_s / 3600, text_gb * passes * SHARD_BYTES)

@@ -13,7 +13,8 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import Recipe
-from pretrain.cost import HARDWARE, TEXT_MB_S, Cost, Hardware, StepCost, preparation
+from preprocessing.documents import FORMATS
+from pretrain.cost import HARDWARE, Cost, Hardware, StepCost, preparation
 from pretrain.telemetry import duration
 
 TEXT_GB = (1, 10, 100, 1_000, 10_000)
@@ -89,12 +90,11 @@ def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
 
 def preparation_table(passes: int, corpus_format: str, hours: float) -> Table:
     """One line an amount of text: what it costs, and the cores that prepare it in so many hours."""
+    text_mb_s = FORMATS[corpus_format].text_mb_s
     titles = ("text", "core-hours", "shards", f"cores for {hours:g} h")
-    table = _table(
-        f"Preparation: {passes} pass(es) over {corpus_format}, {TEXT_MB_S[corpus_format]:g} MB/s a core", titles
-    )
+    table = _table(f"Preparation: {passes} pass(es) over {corpus_format}, {text_mb_s:g} MB/s a core", titles)
     for text_gb in TEXT_GB:
-        cost = preparation(text_gb, passes, corpus_format)
+        cost = preparation(text_gb, passes, text_mb_s)
         workers = cost.workers_for(hours)
         table.add_row(f"{text_gb:,} GB", f"{cost.core_hours:,.1f}", f"{cost.shards_gb:,.1f} GB", f"{workers:,}")
     return table

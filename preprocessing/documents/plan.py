@@ -16,6 +16,7 @@ from typing import Any
 
 from configs.schema import CorpusConfig, ReadingConfig, digest_of
 from preprocessing.documents.compression import is_compressed
+from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
 
 _COMPRESSION_RATIO = 4  # of text, roughly: only how many small files share a work item hangs on it
@@ -93,14 +94,14 @@ def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) ->
 
 def _text_a_byte(corpus: CorpusConfig, file: SourceFile) -> float:
     """Bytes of text to expect of a stored byte, as often as they are taken."""
-    is_packed = is_compressed(file.path) or corpus.format == "parquet"
+    is_packed = is_compressed(file.path) or FORMATS[corpus.format].is_compressed
     return corpus.weight * (_COMPRESSION_RATIO if is_packed else 1)
 
 
 def _cut(number: int, corpus: CorpusConfig, file: SourceFile, item_bytes: int) -> Iterator[FileSpan]:
     """None of an empty file, one span, or as many even ones as make about `item_bytes` each."""
     ratio = _text_a_byte(corpus, file)
-    if is_compressed(file.path) or corpus.format == "files":
+    if is_compressed(file.path) or not FORMATS[corpus.format].is_splittable:
         if file.size:
             yield FileSpan(number, file.path, 0, None, file.size, round(file.size * ratio))
         return

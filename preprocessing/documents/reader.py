@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from xml.etree import ElementTree  # it is given one <page> at a time, where no DTD or entity can stand
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, ReadingConfig
-from preprocessing.documents.boundaries import doc_blocks, file_blocks, line_blocks, page_blocks, text_blocks
-from preprocessing.documents.input_files import ReadCounter, open_source
-from preprocessing.documents.parquet import parquet_rows
+from preprocessing.documents.formats import FORMATS
+from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import FileSpan, WorkItem
 from preprocessing.documents.progress import Monitor
 
-_BLOCKS = {
-    "text": text_blocks,
-    "sentences": text_blocks,
-    "files": file_blocks,
-    "jsonl": line_blocks,
-    "wikipedia": page_blocks,
-    "wikiextractor": doc_blocks,
-}
 MOST_CHARS = 1 << 22  # of a document; a longer one is parted, so that no step after this holds more of it
 MOST_WIKITEXT_CHARS = 1 << 21  # of a page: MediaWiki saves none longer, and parsing takes 160 bytes a character
 _COPIES_OF_THE_LONGEST = 8  # stand in one group: what is taken more often is parted sooner
@@ -51,9 +40,10 @@ def read_documents(
     Raises `UserError` for a file that is unreadable, damaged, truncated or not of the corpus's format, and for bytes
     that are no UTF-8 where the recipe refuses them.
     """
-    most_chars = MOST_WIKITEXT_CHARS if corpus.format == "wikipedia" else MOST_CHARS
+    most_chars = MOST_WIKITEXT_CHARS if FORMATS[corpus.format].is_wikitext else MOST_CHARS
     most_chars //= max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
-    for place, block in _blocks(span, corpus, meter):
+    end = sys.maxsize if span.end is None else span.end
+    for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus.text_field, meter):
         document = _parse(block, place, corpus, config)
         yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
@@ -67,37 +57,21 @@ def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterat
             yield document
 
 
-def _blocks(span: FileSpan, corpus: CorpusConfig, meter: ReadCounter) -> Iterator[tuple[str, bytes | None]]:
-    """The bytes of each document and its place; None for a row without text."""
-    end = sys.maxsize if span.end is None else span.end
-    if corpus.format == "parquet":
-        for row, block in parquet_rows(span.path, span.start, end, corpus.text_field, meter):
-            yield f"{span.path}, row {row}", block
-        return
-    with open_source(span.path, max(0, span.start - 1), meter) as stream:
-        for offset, block in _BLOCKS[corpus.format](stream, span.start, end, span.path):
-            yield f"{span.path}, byte {offset}", block
-
-
 def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: ReadingConfig) -> Document:
-    text, is_repaired = _decode(block or b"", place, config)
-    drop = "no_text_field" if block is None else ""
-    if corpus.format == "wikiextractor":
-        text = text[text.find("\n") : text.rfind("\n")]
-    elif corpus.format == "wikipedia":
-        text, drop = _text_of_page(text, place)
-    elif corpus.format == "jsonl":
-        text, drop = _text_of_object(text, corpus.text_field)
+    form = FORMATS[corpus.format]
+    decoded, is_repaired = _decode(block or b"", place, config)
+    text, drop = form.text_of(decoded, corpus.text_field, place)
+    if form.may_hold_surrogates:
         text, is_repaired_again = _without_surrogates(text, place, config)
         is_repaired |= is_repaired_again
     return Document(
         text,
         place,
-        is_wikitext=corpus.format == "wikipedia",
-        is_split=corpus.format == "sentences",
+        is_wikitext=form.is_wikitext,
+        is_split=form.lines_are_sentences,
         weight=corpus.weight,
         repairs=("invalid_utf8_replaced",) if is_repaired else (),
-        drop=drop,
+        drop="no_text_field" if block is None else drop,
     )
 
 
@@ -138,30 +112,3 @@ def _without_surrogates(text: str, place: str, config: ReadingConfig) -> tuple[s
 def _refuse_or_replace(cause: str, place: str, config: ReadingConfig) -> None:
     if config.invalid_utf8 == "refuse":
         raise UserError(cause, place=place, fix='mend the file, or set data.invalid_utf8="replace"')
-
-
-def _text_of_object(line: str, field: str) -> tuple[str, str]:
-    """The text in a JSON object, and the cause to drop it."""
-    try:
-        value = json.loads(line, strict=False)
-    except (ValueError, RecursionError):
-        return "", "broken_json"
-    text = value.get(field) if isinstance(value, dict) else None
-    return (text, "") if isinstance(text, str) else ("", "no_text_field")
-
-
-def _text_of_page(xml: str, place: str) -> tuple[str, str]:
-    """The wikitext of a page's last revision, and the cause to drop it."""
-    try:
-        page = ElementTree.fromstring(xml)  # noqa: S314  # no DTD or entity can stand inside <page>
-    except ElementTree.ParseError as error:
-        raise UserError(f"not well-formed XML: {error}", place=place, fix="fetch the dump again") from error
-    revisions = page.findall("revision")
-    text = (revisions[-1].findtext("text") or "") if revisions else ""
-    if page.find("redirect") is not None or text[:9].upper() == "#REDIRECT":
-        return "", "redirect"
-    if page.findtext("ns", "0").strip() != "0":
-        return "", "not_an_article"
-    if revisions and revisions[-1].findtext("model", "wikitext") != "wikitext":
-        return "", "not_wikitext"
-    return text, ""

@@ -179,7 +179,7 @@ def test_scaling_ends_where_a_rank_has_no_row() -> None:
 
 
 def test_preparation_is_linear() -> None:
-    small, large_one = preparation(1, 10, "text"), preparation(10_000, 10, "text")
+    small, large_one = preparation(1, 10, 17.0), preparation(10_000, 10, 17.0)
     assert large_one.core_hours == pytest.approx(10_000 * small.core_hours)
     assert small.core_hours == pytest.approx((1000 / 17 + 10_000 / 85) / 3600)
     assert small.shards_gb == pytest.approx(6.9)

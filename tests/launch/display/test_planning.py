@@ -11,7 +11,9 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.recipe import load_recipe
+from configs.schema import DataConfig
 from launch.display.planning import efficiency, find_hardware, memory_table, preparation_table, show_plan
+from preprocessing.documents.formats import FORMATS
 from pretrain.cost import HARDWARE, Cost
 
 RECIPE = load_recipe("demo", ["train.global_batch_size=4096", "train.steps=1000", "train.zero_stage=2"])
@@ -32,6 +34,15 @@ def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path
     assert first_words(scaling)[-11:] == [f"{2**power:,}" for power in range(11)]
     assert first_words(text)[-6:-1] == ["1", "10", "100", "1,000", "10,000"]
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_plan_of_every_corpus_format(screen: Console, name: str) -> None:
+    recipe = RECIPE.model_copy(
+        update={"data": DataConfig.model_validate({"corpora": [{"paths": ["corpus"], "format": name}]})}
+    )
+    show_plan(screen, recipe, HARDWARE["h100"], 8, 24.0, None)
+    assert f"over {name}, {FORMATS[name].text_mb_s:g} MB/s a core" in " ".join(screen.export_text().split())
 
 
 def test_one_rank_has_the_memory_of_the_stage_that_it_trains_at(screen: Console) -> None:

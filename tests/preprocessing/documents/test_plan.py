@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from configs.schema import CorpusConfig, DataConfig
+from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
 from preprocessing.documents.plan import FileSpan, Plan, make_plan
 
@@ -140,7 +141,7 @@ def test_small_corpus_is_cut_finer_so_that_several_workers_end_together(megabyte
 
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b.gz"]), st.integers(0, 50_000)), max_size=12),
-    st.sampled_from(["text", "sentences", "files", "jsonl", "parquet", "wikipedia", "wikiextractor"]),
+    st.sampled_from(sorted(FORMATS)),
     st.integers(1_000, 60_000),
     st.floats(0.1, 10.0),
 )
