@@ -85,7 +85,7 @@ def modules(*folders: str) -> Iterator[Path]:
 
 def rooms() -> list[str]:
     """Every package below a floor that has a door."""
-    doors = [path for floor in FLOORS[1:] for path in (ROOT / floor).rglob("*/__init__.py")]
+    doors = [path for floor in FLOORS for path in (ROOT / floor).rglob("*/__init__.py")]
     packages = {".".join(path.parent.relative_to(ROOT).parts) for path in doors}
     return sorted(packages - set(NO_ROOMS))
 
