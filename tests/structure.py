@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ def copy_source(folder: Path) -> Path:
 def broken_contracts(folder: Path) -> list[str]:
     """The names of the contracts that `lint-imports` finds broken in a source tree."""
     argv = [str(LINT_IMPORTS), "--no-cache"]
-    ended = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    env = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{folder / 'launch'}"}  # launch holds the package bertrain
+    ended = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert "Contracts: " in ended.stdout, ended.stdout + ended.stderr
-    return [line.removesuffix(" BROKEN") for line in ended.stdout.splitlines() if line.endswith(" BROKEN")]
+    return re.findall(r"^(.*) BROKEN(?: \(.*\))?$", ended.stdout, re.MULTILINE)

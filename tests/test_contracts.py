@@ -18,11 +18,12 @@ from tests.structure import FLOORS, ROOT, broken_contracts, copy_source
 
 # Packages below a floor that other rooms do not import from.
 NO_ROOMS = {
+    "launch.bertrain": "the public API, which users import as bertrain",
     "launch.demo": "programs that demo.sh runs",
     "pretrain.kernels.fused": "the Triton half of kernels, which alone loads it",
 }
 
-# Each breach: a file, an import that is added to it, and the contract that it breaks.
+# Each breach: a file, an import that is added to it, and how the name of the contract that it breaks begins.
 BREACHES = {
     "a file behind a door": (
         "pretrain/evaluation.py",
@@ -37,7 +38,7 @@ BREACHES = {
     "a lower floor imports an upper one": (
         "configs/files.py",
         "from preprocessing.dataset import MANIFEST",
-        "floors: launch > pretrain > preprocessing > configs",
+        "floors: ",
     ),
     "a lower room imports an upper one": (
         "preprocessing/vocabulary/wordpiece.py",
@@ -107,7 +108,7 @@ def test_lint_imports_names_the_broken_contract(copy: Path, breach: str) -> None
     before = path.read_text()
     path.write_text(f"{before}\n{line}\n")
     try:
-        assert contract in broken_contracts(copy)
+        assert [name for name in broken_contracts(copy) if name.startswith(contract)]
     finally:
         path.write_text(before)
 
