@@ -52,7 +52,7 @@ def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path)
         make_run(run)
     arguments = ["tensorboard", str(odd), str(tmp_path / "runs/plain"), "--port", str(free_port(20_000))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-P", "-m", "launch.cli", *arguments],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -75,7 +75,7 @@ def test_however_it_ends_tensorboard_ends_too(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     arguments = ["tensorboard", str(tmp_path / "run"), "--port", str(free_port(20_000))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-P", "-m", "launch.cli", *arguments],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -111,6 +111,9 @@ def test_a_port_in_use_is_passed_over() -> None:
 @pytest.mark.parametrize("arguments", [["none"], ["none", "--port", "0"]])
 def test_what_cannot_be_served(tmp_path: Path, arguments: list[str]) -> None:
     refused = subprocess.run(
-        [sys.executable, "-m", "launch.cli", "tensorboard", *arguments], cwd=tmp_path, capture_output=True, check=False
+        [sys.executable, "-P", "-m", "launch.cli", "tensorboard", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
     )
     assert refused.returncode == 2
