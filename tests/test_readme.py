@@ -90,6 +90,17 @@ def test_every_command_does_what_the_readme_says(folder: Path) -> None:
     assert (folder / "runs/news/checkpoints/step_00000004").is_dir()
 
 
+def test_the_python_block_does_what_the_readme_says(folder: Path) -> None:
+    (block,) = blocks("python")
+    program = f"{block}\nprint(failures, hours > 0, training.finished, len(rows) == len(table))\n"
+    ended = subprocess.run(
+        [sys.executable, "-"], input=program, cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1] == "[] True True True"
+    assert (folder / "news-bert/model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()

@@ -31,9 +31,9 @@ def export(
 
     [dim]bertrain export runs/demo --output demo-bert[/]
     """
-    from launch.transfer import export_run
+    from launch.transfer import run_export
 
-    export_run(run, output)
+    run_export(run, output)
 
 
 def import_(

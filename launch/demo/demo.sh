@@ -66,7 +66,7 @@ show bertrain train demo "${ranks[@]}"
 show bertrain plot runs/demo
 
 act 'Act 2, Survive: a rank is killed, the run comes back, and goes on with one rank instead of two'
-show python -m launch.demo.survive demo "${undisturbed[@]}"
+show python -P -m launch.demo.survive demo "${undisturbed[@]}"
 
 act 'Act 3, Continue: a published encoder goes on with the same text, beside the same shape from random weights'
 cat <<'END'
@@ -80,7 +80,7 @@ show bertrain train runs/continued
 show bertrain train demo_continue "${ranks[@]}"
 show bertrain plot runs/continued runs/from-random
 show bertrain plot runs/continued runs/from-random --picture continue.png
-show python -m launch.demo.continuing runs/continued runs/from-random
+show python -P -m launch.demo.continuing runs/continued runs/from-random
 show bertrain export runs/continued --output continued-bert
 
 act 'The end'

@@ -76,7 +76,7 @@ def train_undisturbed(recipe: str, runs: Path) -> Path:
 def start(recipe: str, name: str, *overrides: str) -> subprocess.Popen[bytes]:
     """`bertrain train` on the CPU, as a process of its own."""
     arguments = ["train", recipe, f"name={name}", "cluster.device=cpu", "train.log_every_steps=5", *overrides]
-    return subprocess.Popen([sys.executable, "-m", "launch.cli", *arguments])
+    return subprocess.Popen([sys.executable, "-P", "-m", "launch.cli", *arguments])
 
 
 def ranks_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ from rich.text import Text
 from configs.errors import UserError
 from configs.schema import Objective
 from launch.terminal import console
-from preprocessing.dataset import Manifest, Rows, Split, local_shard, read_manifest, read_shard
-from preprocessing.inspection import verify
-from preprocessing.storage import store_at
-from preprocessing.vocabulary import CONTINUATION, MASK, Vocabulary
+from preprocessing.dataset import Manifest, Split, read_manifest
+from preprocessing.inspection import DecodedPair, DecodedToken, Origin, decode_pairs, verify
+from preprocessing.vocabulary import CONTINUATION
 
 STYLES = {"masked": "cyan", "kept": "green", "replaced": "red", "special": "dim"}
 LABELS = {
@@ -39,43 +37,20 @@ def legend() -> Text:
 
 def decoded_pairs(place: str | Path, split: Split, pass_number: int, count: int) -> Iterator[Text]:
     """The first `count` pairs of a split and pass. `UserError` when there is no such pass, or a shard is damaged."""
-    manifest = read_manifest(place)
-    store = store_at(place)
-    vocabulary = Vocabulary.of_data_set(store, manifest.vocabulary)
-    shards = manifest.select(split, pass_number)
-    if not shards:
-        fix = f"it has passes 0 to {manifest.dupe_factor - 1}; held_out is empty where held_out_fraction is 0"
-        raise UserError(f"no {split} rows in pass {pass_number}", place=str(place), fix=fix)
-
-    def pairs() -> Iterator[Text]:
-        for shard in shards:
-            with local_shard(store, shard) as path:
-                rows = read_shard(path)
-            for row in range(len(rows)):
-                yield Text.assemble(
-                    (f"{shard.name} row {row}: ", "bold"), decoded(rows, row, vocabulary, manifest.objective)
-                )
-
-    return islice(pairs(), count)
+    objective = read_manifest(place).objective
+    for pair in decode_pairs(place, split, pass_number, count):
+        yield Text.assemble((f"{pair.shard} row {pair.row}: ", "bold"), pair_text(pair, objective))
 
 
-def decoded(rows: Rows, row: int, vocabulary: Vocabulary, objective: Objective) -> Text:
+def pair_text(pair: DecodedPair, objective: Objective) -> Text:
     """One row: length and label, then segment A and segment B, if there is one, on a line each."""
-    ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
-    masked = slice(rows.masked_offsets[row], rows.masked_offsets[row + 1])
-    truth = dict(zip(rows.masked_lm_positions[masked].tolist(), rows.masked_lm_ids[masked].tolist(), strict=True))
-    tokens = [
-        _token(vocabulary.pieces[seen], vocabulary.pieces[truth[place]] if place in truth else None)
-        for place, seen in enumerate(ids.tolist())
-    ]
-    border = int(rows.segment_a_length[row])
-    head = f"{len(ids)} tokens, {len(truth)} masked"
-    if objective == "none":
-        return Text("\n").join([Text(head + _origin(rows, row, "a")), _joined("  ", tokens)])
-    label = int(rows.next_sentence_label[row])
-    head += f", next_sentence_label {label}: {LABELS[objective][label]}"
-    head += _origin(rows, row, "a") + _origin(rows, row, "b")
-    return Text("\n").join([Text(head), _joined("  A ", tokens[:border]), _joined("  B ", tokens[border:])])
+    masked = sum(token.original is not None for token in pair.tokens)
+    head = f"{len(pair.tokens)} tokens, {masked} masked"
+    origins = _origin_line("A", pair.origin_a) + _origin_line("B", pair.origin_b)
+    if pair.next_sentence_label is None:
+        return Text("\n").join([Text(head + origins), _joined("  ", pair.segment_a)])
+    head += f", next_sentence_label {pair.next_sentence_label}: {LABELS[objective][pair.next_sentence_label]}"
+    return Text("\n").join([Text(head + origins), _joined("  A ", pair.segment_a), _joined("  B ", pair.segment_b)])
 
 
 def run_verify(place: str | Path) -> None:
@@ -110,27 +85,24 @@ def totals(manifest: Manifest) -> Table:
     return table
 
 
-def _origin(rows: Rows, row: int, segment: str) -> str:
+def _origin_line(segment: str, origin: Origin | None) -> str:
     """Where a segment comes from, if the data set says so: document and sentences, the last one included."""
-    if rows.provenance is None:
+    if origin is None:
         return ""
-    names = (f"{segment}_document", f"{segment}_first_sentence", f"{segment}_sentences")
-    document, first, count = (int(getattr(rows.provenance, name)[row]) for name in names)
-    return f"\n  {segment.upper()} is from document {document:016x}, sentences {first} to {first + count - 1}"
+    first, last = origin.first_sentence, origin.first_sentence + origin.sentences - 1
+    return f"\n  {segment} is from document {origin.document:016x}, sentences {first} to {last}"
 
 
-def _token(seen: str, truth: str | None) -> Text:
-    if truth is None:
-        return Text(seen, style=STYLES["special"] if seen.startswith("[") and seen.endswith("]") else "")
-    kind = "masked" if seen == MASK else "kept" if seen == truth else "replaced"
-    return Text(f"[{seen}←{truth}]", style=STYLES[kind])
+def _token_text(token: DecodedToken) -> Text:
+    is_special = token.piece.startswith("[") and token.piece.endswith("]")
+    return Text(str(token), style=STYLES[token.change or "special"] if token.change or is_special else "")
 
 
-def _joined(indent: str, tokens: list[Text]) -> Text:
+def _joined(indent: str, tokens: Sequence[DecodedToken]) -> Text:
     """Word pieces of one word together, where none of them is marked."""
     line = Text(indent)
     after_word = False
-    for token in tokens:
+    for token in map(_token_text, tokens):
         marked = token.plain.startswith("[")
         glued = after_word and not marked and token.plain.startswith(CONTINUATION)
         line.append_text(token[len(CONTINUATION) :] if glued else Text(" ") + token)

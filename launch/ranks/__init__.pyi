@@ -21,8 +21,13 @@ from .rank_address import (
     reaches as reaches,
     slurm_address as slurm_address,
 )
-from .rank_log import TRACEBACK as TRACEBACK, last_words as last_words
-from .run_folder import find_run as find_run, holder as holder, open_run as open_run
+from .rank_log import TRACEBACK as TRACEBACK, Screen as Screen, last_words as last_words
+from .run_folder import (
+    find_run as find_run,
+    holder as holder,
+    open_run as open_run,
+    run_folder_of as run_folder_of,
+)
 from .signals import note_signals as note_signals
 from .supervisor import (
     RankCommand as RankCommand,

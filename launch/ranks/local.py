@@ -25,6 +25,7 @@ from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
 from launch.ranks.rank_address import LOOPBACK, interface_towards
+from launch.ranks.rank_log import TERMINAL, Screen
 from launch.ranks.supervisor import RankCommand, Supervisor
 
 
@@ -115,18 +116,18 @@ def rank_argv(run: Path, arguments: Sequence[str]) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "pretrain", str(run), *arguments)
 
 
-def run_ranks(commands: Sequence[RankCommand]) -> int:
+def run_ranks(commands: Sequence[RankCommand], screen: Screen = TERMINAL) -> int:
     """Start the ranks and watch them; returns the exit code of the whole (see `Supervisor`)."""
     for folder in {command.log.parent for command in commands}:
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     if "MASTER_PORT" in commands[0].env:
-        return Supervisor(commands, {}).run()
+        return Supervisor(commands, {}, screen).run()
     with _held_port() as port:
-        return Supervisor(commands, {"MASTER_PORT": str(port)}).run()
+        return Supervisor(commands, {"MASTER_PORT": str(port)}, screen).run()
 
 
-def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE) -> int:
+def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE, screen: Screen = TERMINAL) -> int:
     """Train on this machine, with others where there are several `nodes`; returns the exit code.
 
     The first machine opens the run's folder, which all of them share; the others wait for its recipe.
@@ -135,9 +136,9 @@ def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE) -> int:
     commands = plan_ranks(recipe, run_folder.run_folder_of(recipe), arguments, machine, nodes=nodes)
     if nodes.number:
         run_folder.await_recipe(recipe)
-        return run_ranks(commands)
+        return run_ranks(commands, screen)
     with run_folder.open_run(recipe, resume):
-        return run_ranks(commands)
+        return run_ranks(commands, screen)
 
 
 def become_rank(recipe: Recipe, resume: str) -> NoReturn:

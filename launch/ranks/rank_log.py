@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 TAIL_BYTES = 1 << 16
@@ -36,15 +39,24 @@ class RankLog:
         return self.path.stat().st_size if self.path.exists() else 0
 
 
+@dataclass(frozen=True)
+class Screen:
+    """Where a supervisor shows what rank 0 prints, and where it says what failed."""
+
+    show: Callable[[bytes], None]
+    say: Callable[[str], None]
+
+
 class LiveOutput:
-    """Shows a log on standard output as it grows, half a second late, and from a traceback on ten seconds late.
+    """Shows a log as it grows, half a second late, and from a traceback on ten seconds late.
 
     The delay keeps the traceback of a lost connection off the screen when another rank's failure was its cause: the
     supervisor stops showing as soon as it learns of that one. A console that is gone does not disturb the run.
     """
 
-    def __init__(self, log: RankLog) -> None:
+    def __init__(self, log: RankLog, write: Callable[[bytes], None]) -> None:
         self.log = log
+        self.write = write
         self.read_to = log.start
         self.waiting: deque[tuple[float, bytes]] = deque()  # when to show it, and what
 
@@ -57,7 +69,7 @@ class LiveOutput:
             self._await(before, now + LAG_S)
             self._await(traceback, now + HOLD_S)
         while self.waiting and (everything or self.waiting[0][0] <= now):
-            _write_to_stdout(self.waiting.popleft()[1])
+            self.write(self.waiting.popleft()[1])
 
     def _await(self, text: bytes, due: float) -> None:
         if text:
@@ -89,3 +101,10 @@ def _write_to_stdout(text: bytes) -> None:
             text = text[os.write(1, text) :]
     except OSError:  # a closed pipe or a lost terminal; the log has it all
         return
+
+
+def _write_to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n" if text else "")
+
+
+TERMINAL = Screen(_write_to_stdout, _write_to_stderr)

@@ -20,9 +20,8 @@ import re
 import selectors
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from pathlib import Path
 from configs.exit_codes import DONE, FAILED, STOP_SIGNALS, STOPPED, USER_ERROR, ended_by
 from configs.files import explain_write_errors
 from launch.ranks.child import dies_with
-from launch.ranks.rank_log import TRACEBACK, LiveOutput, RankLog, last_words
+from launch.ranks.rank_log import TERMINAL, TRACEBACK, LiveOutput, RankLog, Screen, last_words
 from launch.ranks.signals import note_signals
 from pretrain.engine import STACKS_SIGNAL
 
@@ -140,9 +139,10 @@ class Supervisor:
     wrong; 128 + signal when they were asked to stop and had not saved; 1 otherwise.
     """
 
-    def __init__(self, commands: Sequence[RankCommand], env: Mapping[str, str]) -> None:
+    def __init__(self, commands: Sequence[RankCommand], env: Mapping[str, str], screen: Screen = TERMINAL) -> None:
         self.commands = commands
         self.env = env
+        self.screen = screen
         self.ranks: list[Rank] = []
         self.received: list[signal.Signals] = []  # not yet passed on
         self.asked: signal.Signals | None = None  # the first of them
@@ -158,7 +158,7 @@ class Supervisor:
                     rank = Rank(command, self.env)
                     self.ranks.append(rank)
                     selector.register(rank.descriptor, selectors.EVENT_READ, rank)
-                live = LiveOutput(self.ranks[0].log)
+                live = LiveOutput(self.ranks[0].log, self.screen.show)
                 self._watch(selector, live)
             finally:
                 for rank in self._alive():
@@ -228,28 +228,26 @@ class Supervisor:
             return STOPPED if any(rank.code == STOPPED for rank in self.ranks) else DONE
         culprit = min(failed, key=lambda rank: rank.guilt)
         if self.asked and (self.asked == signal.SIGINT or (culprit.was_told and _killed(culprit))):
-            _say(f"stopped by {self.asked.name} before all ranks had saved; a resume takes the last checkpoint")
+            self.screen.say(
+                f"stopped by {self.asked.name} before all ranks had saved; a resume takes the last checkpoint"
+            )
             return ended_by(self.asked)
-        _report(culprit, culprit.log.tail() if culprit is not self.ranks[0] else live.hidden())
+        _report(culprit, culprit.log.tail() if culprit is not self.ranks[0] else live.hidden(), self.screen.say)
         return USER_ERROR if culprit.code == USER_ERROR else FAILED
 
 
-def _report(rank: Rank, output: str) -> None:
-    """Say once, on standard error, what failed and why."""
+def _report(rank: Rank, output: str, say: Callable[[str], None]) -> None:
+    """Say once what failed and why."""
     errors = [line for line in rank.log.tail().splitlines() if line.startswith("error: ")]
     if rank.code == USER_ERROR and errors:
-        _say(errors[-1])
+        say(errors[-1])
         return
     assert rank.code is not None
     how = f"was killed by {signal.Signals(-rank.code).name}" if rank.code < 0 else f"failed with exit code {rank.code}"
     if rank.hung_for_s:
         how = f"was stopped by somebody, and ended after {rank.hung_for_s:.0f} s"
-    _say(last_words(output))
-    _say(f"rank {rank.command.rank} {how}; its log: {rank.command.log}")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n" if text else "")
+    say(last_words(output))
+    say(f"rank {rank.command.rank} {how}; its log: {rank.command.log}")
 
 
 def _status(pid: int) -> dict[str, str]:

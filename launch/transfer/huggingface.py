@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,21 @@ TOLERANCE = 1e-5
 INITIAL = "initial"  # in a run's folder: the model that an import starts it from
 
 
-def export_run(place: Path, output: Path) -> None:
+@dataclass(frozen=True)
+class Export:
+    """A run's model, written for Hugging Face transformers and read back from there.
+
+    `rows` rows were compared; the largest difference of transformers' outputs, in double precision, is None where
+    transformers is not installed.
+    """
+
+    checkpoint: Path
+    folder: Path
+    rows: int
+    largest_difference: float | None
+
+
+def export_run(place: Path, output: Path) -> Export:
     """Write a run's model as a Hugging Face folder, compare it with the original, and only then name it `output`.
 
     `place` is the run, or one of its checkpoints. Raises `UserError` when outputs differ by more than 1e-5.
@@ -50,27 +64,40 @@ def export_run(place: Path, output: Path) -> None:
     dataset = dataset_of(run, recipe)
     folder = find_checkpoint(place)
     assert folder is not None  # load_pretrained has read it
+    batch = real_rows(dataset)
     with atomic_folder(output) as partial:
         write_hugging_face(partial, source.config, source.vocabulary, source.weights)
         write_model_card(partial, run, recipe, dataset.manifest, read_state(folder))
-        compared = _compare(partial, source, real_rows(dataset))
+        difference = _compare(partial, source, batch)
+    return Export(folder, output, len(batch), difference)
+
+
+def run_export(place: Path, output: Path) -> None:
+    """Export a run's model, and print what was written and compared."""
+    exported = export_run(place, output)
+    compared = "read back, bit for bit the same; transformers is not installed, so its outputs were not compared"
+    if exported.largest_difference is not None:
+        compared = (
+            f"read back, bit for bit the same; transformers' outputs on {exported.rows} real rows differ by at most "
+            f"{exported.largest_difference:.1e} (hidden states, word and sentence scores; in double precision)"
+        )
     say = console().print
-    say(f"{folder} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
+    say(f"{exported.checkpoint} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
     say(compared, markup=False)
 
 
-def _compare(folder: Path, source: Pretrained, batch: Batch) -> str:
-    """Read the written folder back, by our own reader and by transformers; `UserError` where something differs."""
+def _compare(folder: Path, source: Pretrained, batch: Batch) -> float | None:
+    """Read the written folder back, by our own reader and by transformers; `UserError` where something differs.
+
+    Returns the largest difference of transformers' outputs, or None where it is not installed.
+    """
     _check_read_back(load_pretrained(folder), source)
     if importlib.util.find_spec("transformers") is None:
-        return "read back, bit for bit the same; transformers is not installed, so its outputs were not compared"
+        return None
     difference = largest_difference(folder, source.model(source.objective), batch)
     if not difference <= TOLERANCE:
         raise _unfaithful(f"transformers' outputs differ by {difference:.2e}, more than {TOLERANCE:.0e}", source)
-    return (
-        f"read back, bit for bit the same; transformers' outputs on {len(batch)} real rows differ by at most "
-        f"{difference:.1e} (hidden states, word and sentence scores; in double precision)"
-    )
+    return difference
 
 
 def _check_read_back(read: Pretrained, source: Pretrained) -> None:

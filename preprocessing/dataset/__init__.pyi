@@ -13,6 +13,7 @@ from .manifest import (
     Split as Split,
     Statistics as Statistics,
     VocabularyEntry as VocabularyEntry,
+    existing_shards as existing_shards,
     manifest_text as manifest_text,
     parse_manifest as parse_manifest,
     read_manifest as read_manifest,

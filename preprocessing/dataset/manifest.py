@@ -127,6 +127,16 @@ def read_manifest(place: str | Path) -> Manifest:
     return parse_manifest(content, f"{store.place}/{MANIFEST}")
 
 
+def existing_shards(manifest: Manifest, place: str, split: Split, pass_number: int) -> list[ShardEntry]:
+    """The shards of a split and pass of the data set at `place`; `UserError` where it has none."""
+    shards = manifest.select(split, pass_number)
+    if not shards:
+        passes = manifest.dupe_factor if split == "train" else 1
+        fix = f"take one of the passes 0 to {passes - 1}; held_out is empty where held_out_fraction is 0"
+        raise UserError(f"no {split} rows in pass {pass_number}", place=place, fix=fix)
+    return shards
+
+
 def parse_manifest(content: bytes, place: str) -> Manifest:
     """The manifest in a file's bytes; `UserError`, naming its place, when it is not one of ours."""
     try:

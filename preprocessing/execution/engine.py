@@ -66,7 +66,7 @@ def _on_this_machine(workers: int, options: tuple[str, ...]) -> beam.Pipeline:
     environment = None
     if workers > 1:
         # Beam hands this line to a shell; `exec` leaves no shell between the worker and its driver.
-        command = shlex.join([sys.executable, "-m", WORKER_MODULE, str(os.getpid())])
+        command = shlex.join([sys.executable, "-P", "-m", WORKER_MODULE, str(os.getpid())])
         environment = SubprocessSDKEnvironment.from_command_string(f"exec {command}")
     settings = PipelineOptions(
         [], direct_num_workers=workers, default_sdk_harness_log_level="CRITICAL", save_main_session=False

@@ -107,7 +107,7 @@ def train_ours(recipe: Recipe) -> tuple[list[float], float]:
     """Losses of `bertrain train`, step by step, and its seconds of training."""
     with tempfile.TemporaryDirectory() as folder:
         write_recipe(recipe, Path(folder, "parity.toml"))
-        argv = [sys.executable, "-m", "launch.cli", "train", "parity.toml"]
+        argv = [sys.executable, "-P", "-m", "launch.cli", "train", "parity.toml"]
         subprocess.run(argv, cwd=folder, check=True, stdout=sys.stderr)
         records = read_metrics(Path(folder, "runs/parity"))
     return [record["loss"] for record in records], records[-1]["time_s"]

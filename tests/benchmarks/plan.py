@@ -110,7 +110,9 @@ def train(recipe: Recipe, ranks: int, steps: int) -> tuple[float, float]:
     limited = recipe.train.model_copy(update={"steps": steps})
     write_recipe(recipe.model_copy(update={"name": run.name, "cluster": cluster, "train": limited}), file)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "launch.cli", "train", str(file)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "launch.cli", "train", str(file)], check=True, stdout=subprocess.DEVNULL
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     times = [record["time_s"] for record in read_metrics(run)]
     step_s = statistics.median(later - earlier for earlier, later in pairwise(times))

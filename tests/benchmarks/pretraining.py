@@ -105,7 +105,7 @@ def recipe_of(arguments: argparse.Namespace, dataset: Path, manifest: Manifest) 
 def train_ours(recipe: Recipe, folder: Path) -> Curve:
     """`bertrain train`: its held-out losses."""
     write_recipe(recipe, folder / "pretraining.toml")
-    argv = [sys.executable, "-m", "launch.cli", "train", "pretraining.toml"]
+    argv = [sys.executable, "-P", "-m", "launch.cli", "train", "pretraining.toml"]
     subprocess.run(argv, cwd=folder, check=True, stdout=sys.stderr)
     records = read_metrics(folder / "runs" / "pretraining")
     return [(record["time_s"], record["valid_mlm_loss"]) for record in records if "valid_mlm_loss" in record]

@@ -171,8 +171,9 @@ def test_time_limits_that_are_too_short_change_no_bit(work: Path, cluster: Slurm
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun; install it with: apt-get install openmpi-bin")
 @pytest.mark.skipif(not PMIX, reason="no libpmix.so, which Slurm loads; install it with: apt-get install libpmix-dev")
 def test_mpirun_and_srun_with_pmix_train_as_torchrun_does(work: Path, cluster: SlurmCluster) -> None:
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
-    succeed(work, {}, *torchrun, "-m", "launch.cli", "train", "recipe.toml", "name=torchrun", *ONE_NODE)
+    torchrun = (sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+    bertrain_here = ("--no-python", str(Path(sys.executable).with_name("bertrain")))
+    succeed(work, {}, *torchrun, *bertrain_here, "train", "recipe.toml", "name=torchrun", *ONE_NODE)
 
     bertrain(work, {}, "submit", "recipe.toml", "--to", "mpi", "name=mpirun", *ONE_NODE)
 

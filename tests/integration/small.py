@@ -87,7 +87,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def command(*arguments: str) -> Sequence[str]:
     """The argument list behind `bertrain`."""
-    return [sys.executable, "-m", "launch.cli", *arguments]
+    return [sys.executable, "-P", "-m", "launch.cli", *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -147,7 +147,8 @@ def test_ctrl_c_at_any_time_ends_everything_within_five_seconds(
 
 
 def test_it_runs_inside_torchrun(prepared: Path) -> None:
-    argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "launch.cli"]
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    argv = [*torchrun, "--no-python", str(Path(sys.executable).with_name("bertrain"))]
     environ = environment() | {"OMP_NUM_THREADS": "1"}
     trained = subprocess.run(
         [*argv, "train", "recipe.toml", "name=torchrun"],

@@ -70,7 +70,7 @@ def bertrain(
     *arguments: str, folder: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-P", "-m", "launch.cli", *arguments],
         cwd=folder,
         env={**os.environ, "COLUMNS": "100", **(env or {})},
         capture_output=True,
@@ -212,7 +212,7 @@ class TestTrain:
         assert result.returncode == exit_code
 
     def test_inside_torchrun_it_is_one_rank(self, trainer: Path) -> None:
-        arguments = [sys.executable, "-m", "launch.cli", "train", "mine.toml"]
+        arguments = [sys.executable, "-P", "-m", "launch.cli", "train", "mine.toml"]
         env = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
         rank = subprocess.Popen(arguments, cwd=trainer, env=env, stdout=subprocess.PIPE, text=True)
         told = json.loads(rank.communicate(timeout=60)[0])
@@ -245,7 +245,7 @@ class TestTrain:
 
     def test_ctrl_c_before_the_ranks_are_there_shows_no_traceback(self, trainer: Path) -> None:
         (trainer.parent / "packages/pretrain/__main__.py").write_text("import time; time.sleep(600)")
-        arguments = [sys.executable, "-m", "launch.cli", "train", "mine.toml"]
+        arguments = [sys.executable, "-P", "-m", "launch.cli", "train", "mine.toml"]
         command = subprocess.Popen(arguments, cwd=trainer, stderr=subprocess.PIPE, text=True)
         while not (trainer / "runs/demo/logs").exists():
             time.sleep(0.01)

@@ -17,7 +17,7 @@ HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
 
 def bertrain(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "COLUMNS": "200"}
-    argv = [sys.executable, "-m", "launch.cli", *arguments]
+    argv = [sys.executable, "-P", "-m", "launch.cli", *arguments]
     return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from rich.text import Text
 
-from launch.display.inspection import STYLES, decoded
+from configs.schema import Objective
+from launch.display.inspection import STYLES, pair_text
 from preprocessing.dataset.shard import Provenance, Rows
+from preprocessing.inspection.decoding import decode_row
 from preprocessing.vocabulary.vocabulary import Vocabulary
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat", "[", "dog")
@@ -25,11 +28,15 @@ def pair(words: str, masked: dict[int, str], segment_a: int, label: int) -> Rows
     )
 
 
+def decoded(rows: Rows, objective: Objective) -> Text:
+    return pair_text(decode_row(rows, 0, VOCABULARY, objective), objective)
+
+
 def test_a_pair_is_two_lines_with_its_masks_marked() -> None:
     rows = pair(
         "[CLS] the cat ##s sat [SEP] [MASK] ##s [ dog the [SEP]", {2: "cat", 6: "cat", 9: "sat", 10: "the"}, 6, 1
     )
-    text = decoded(rows, 0, VOCABULARY, "nsp")
+    text = decoded(rows, "nsp")
     assert text.plain.splitlines() == [
         "12 tokens, 4 masked, next_sentence_label 1: B comes from another document",
         "  A  [CLS] the [cat←cat] ##s sat [SEP]",
@@ -42,15 +49,15 @@ def test_a_pair_is_two_lines_with_its_masks_marked() -> None:
 
 
 def test_word_pieces_join_where_nothing_is_masked() -> None:
-    text = decoded(pair("[CLS] the cat ##s [SEP] sat [SEP]", {1: "the"}, 5, 0), 0, VOCABULARY, "nsp")
+    text = decoded(pair("[CLS] the cat ##s [SEP] sat [SEP]", {1: "the"}, 5, 0), "nsp")
     assert text.plain.splitlines()[0].endswith("next_sentence_label 0: B follows A")
     assert text.plain.splitlines()[1] == "  A  [CLS] [the←the] cats [SEP]"
 
 
 def test_labels_are_those_of_the_objective() -> None:
     rows = pair("[CLS] the cat [SEP] sat [SEP]", {1: "the"}, 4, 1)
-    assert decoded(rows, 0, VOCABULARY, "sop").plain.splitlines()[0].endswith("A and B are swapped")
-    alone = decoded(pair("[CLS] the cat sat [SEP]", {1: "the"}, 5, 0), 0, VOCABULARY, "none")
+    assert decoded(rows, "sop").plain.splitlines()[0].endswith("A and B are swapped")
+    alone = decoded(pair("[CLS] the cat sat [SEP]", {1: "the"}, 5, 0), "none")
     assert alone.plain.splitlines() == ["5 tokens, 1 masked", "   [CLS] [the←the] cat sat [SEP]"]
 
 
@@ -60,7 +67,7 @@ def test_provenance_is_told() -> None:
         np.array([16], np.uint64), np.array([0], np.uint32), np.array([1], np.uint16),
     )  # fmt: skip
     rows = replace(pair("[CLS] the cat [SEP] sat [SEP]", {1: "the"}, 4, 1), provenance=origin)
-    assert decoded(rows, 0, VOCABULARY, "nsp").plain.splitlines()[1:3] == [
+    assert decoded(rows, "nsp").plain.splitlines()[1:3] == [
         "  A is from document 00000000000000ff, sentences 3 to 4",
         "  B is from document 0000000000000010, sentences 0 to 0",
     ]

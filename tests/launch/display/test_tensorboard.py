@@ -60,7 +60,7 @@ def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path)
         str(first_free_port(range(20_000, 20_100), fix="")),
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-P", "-m", "launch.cli", *arguments],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ def test_however_it_ends_tensorboard_ends_too(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     arguments = ["tensorboard", str(tmp_path / "run"), "--port", str(first_free_port(range(20_000, 20_100), fix=""))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-P", "-m", "launch.cli", *arguments],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -121,6 +121,9 @@ def test_a_port_in_use_is_passed_over() -> None:
 @pytest.mark.parametrize("arguments", [["none"], ["none", "--port", "0"]])
 def test_what_cannot_be_served(tmp_path: Path, arguments: list[str]) -> None:
     refused = subprocess.run(
-        [sys.executable, "-m", "launch.cli", "tensorboard", *arguments], cwd=tmp_path, capture_output=True, check=False
+        [sys.executable, "-P", "-m", "launch.cli", "tensorboard", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
     )
     assert refused.returncode == 2

@@ -16,7 +16,7 @@ import launch.transfer.huggingface
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import Objective, TrainConfig
-from launch.transfer.huggingface import export_run, import_model, new_pieces, real_rows
+from launch.transfer.huggingface import export_run, import_model, new_pieces, real_rows, run_export
 from pretrain.data.dataset import open_dataset
 from pretrain.huggingface.conversion import to_hugging_face
 from pretrain.huggingface.pretrained import load_pretrained
@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export_run(run, tmp_path / "out")
+    run_export(run, tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == [*FILES, "vocab.txt"]
     said = capsys.readouterr().out
     assert "on 16 real rows differ by at most" in said

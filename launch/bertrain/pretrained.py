@@ -1,0 +1,48 @@
+"""Pretrained models: reading them, and writing them for Hugging Face transformers. Needs the extra `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pretrain.huggingface
+from launch.transfer import Export, export_run
+from pretrain.huggingface import Pretrained
+
+
+def load_pretrained(place: str | Path) -> Pretrained:
+    """Read a pretrained model.
+
+    Args:
+        place: a run (its newest valid checkpoint), the folder of a checkpoint, or a Hugging Face folder with a BERT.
+
+    Returns:
+        `weights` (fp32, by name), `config`, `vocabulary`, and `model()`, which builds the torch module.
+
+    Raises:
+        UserError: there is no model, or the data set of the run, which holds its vocabulary, is gone.
+
+    Example:
+        >>> model = bertrain.load_pretrained("runs/demo").model().eval()
+    """
+    return pretrain.huggingface.load_pretrained(Path(place))
+
+
+def export(run: str | Path, output: str | Path) -> Export:
+    """Write the model of a run for Hugging Face transformers, and compare its outputs with those of the original.
+
+    Args:
+        run: the folder of a run, or of one of its checkpoints.
+        output: the folder to write; it must not exist.
+
+    Returns:
+        `folder`, and `largest_difference` between the outputs of transformers and ours on real rows, or None where
+        transformers is not installed.
+
+    Raises:
+        UserError: there is no checkpoint, `output` exists, or outputs differ by more than 1e-5.
+
+    Example:
+        >>> bertrain.export("runs/demo", "demo-bert")
+        >>> transformers.AutoModelForPreTraining.from_pretrained("demo-bert")
+    """
+    return export_run(Path(run), Path(output))
