@@ -45,7 +45,7 @@ def discover() -> World:
     """This process's place among the ranks, as its launcher tells in the environment: torchrun's variables.
 
     A world of one without a launcher. `UserError` when only some of the variables are there, or they contradict one
-    another. The device is the CPU until `start` chooses it.
+    another. The device is the CPU until `join_process_group` chooses it.
     """
     missing = [name for name in TORCHRUN if name not in os.environ]
     if {"RANK", "WORLD_SIZE"} <= set(missing):
