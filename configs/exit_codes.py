@@ -1,4 +1,4 @@
-"""The exit codes of every command and rank, and the signals that ask one of them to stop."""
+"""The exit codes of every command and rank, and the signals that they understand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ STOPPED = 75  # ended early, with something new saved: the same command resumes 
 
 # Each asks for a checkpoint and an end: Ctrl-C, a scheduler or `kill`, and Slurm before a time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STACKS_SIGNAL = signal.SIGUSR2  # a rank writes the stacks of its threads to standard error and continues
 
 
 def ended_by(number: int) -> int:

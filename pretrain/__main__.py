@@ -43,13 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from configs.recipe import load_recipe
     from pretrain.checkpoint import set_aside
-    from pretrain.engine import gather, join_ranks, leave_ranks
+    from pretrain.engine import gather, join_process_group, leave_process_group
     from pretrain.telemetry import evaluation_line
     from pretrain.trainer import Trainer
 
     recipe = load_recipe(parsed.run / RECIPE)
     watch(recipe.cluster.collective_timeout_s)
-    world = join_ranks(recipe.cluster)
+    world = join_process_group(recipe.cluster)
     beat()
     try:
         if parsed.resume == "never" and world.rank == 0:
@@ -64,7 +64,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
             return DONE
         return DONE if trainer.train(parsed.resume) else STOPPED
     finally:
-        leave_ranks()
+        leave_process_group()
 
 
 if __name__ == "__main__":

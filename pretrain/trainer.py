@@ -24,12 +24,12 @@ from pretrain.engine import (
     Engine,
     LossSums,
     World,
-    agree,
-    any_rank,
+    any_flag_and_first_value,
     batch_sizes,
     beat,
     bend_of_decay,
     is_over,
+    is_true_on_any_rank,
     last_step_at,
     learning_rate_at,
     seed_everything,
@@ -64,7 +64,7 @@ class Trainer:
         self.stop = stop
         self.data = open_data(self.recipe)
         self.manifest = self.data.main.manifest
-        self.meter = Throughput(self.recipe.model, self.manifest, world)
+        self.throughput = Throughput(self.recipe.model, self.manifest, world)
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
         beat()
         train = self.recipe.train.model_copy(update={"zero_stage": self.recipe.train.stage_on(world.world_size)})
@@ -72,7 +72,7 @@ class Trainer:
         beat()
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
         self.loader = self._loader()
-        self.pace = Stragglers(world.device)
+        self.stragglers = Stragglers(world.device)
         self.faults = Faults(self.recipe.train.max_skipped_steps)
 
     def train(self, resume: str) -> bool:
@@ -88,12 +88,12 @@ class Trainer:
         steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
         with self._open_metrics(state) as metrics_log, closing(steps):
             self._greet(metrics_log, state)
-            self.meter.start(state.time_s)
+            self.throughput.start(state.time_s)
             for step in steps:
-                self.meter.rows_arrived()
-                with self.profiler.step(state.step + 1, self.meter):
+                self.throughput.rows_arrived()
+                with self.profiler.step(state.step + 1, self.throughput):
                     state, metrics = self._train_step(state, step)
-                stop, time_s = agree(bool(self.stop), metrics.time_s)  # what all ranks decide by
+                stop, time_s = any_flag_and_first_value(bool(self.stop), metrics.time_s)  # what all ranks decide by
                 state = state.model_copy(update={"time_s": time_s})
                 evaluation = self._evaluate_when_due(state)
                 if metrics_log:
@@ -123,7 +123,7 @@ class Trainer:
         for micro_step, host_batch in enumerate(step.batches):
             beat()
             torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
-            with self.pace.own_time():
+            with self.stragglers.own_time():
                 outputs = self.engine.forward(host_batch.to(self.world.device))
             mlm_loss, nsp_loss, *_ = outputs
             loss = mlm_loss / step.masked_tokens + nsp_loss / step.rows
@@ -140,8 +140,8 @@ class Trainer:
         fault = fault_of(result, means.loss, state.losses, spoiled=spoiled)
         if fault:
             explain(number, step, fault, sums, self.loader, state.losses)
-        slow = self.pace.step_ended(self.meter.data_wait_s)
-        metrics = self.meter.step_metrics(state, step, means, result, learning_rate, fault, slow)
+        slow = self.stragglers.step_ended(self.throughput.data_wait_s)
+        metrics = self.throughput.step_metrics(state, step, means, result, learning_rate, fault, slow)
         next_state = state.model_copy(
             update={
                 "step": number,
@@ -238,7 +238,7 @@ class Trainer:
         every = self.recipe.train.evaluate_every_steps
         if not self._is_over(state) and not (every and state.step % every == 0):
             return None
-        with self.meter.pause():
+        with self.throughput.pause():
             return self.evaluator.evaluate(state.step)
 
     def _is_save_due(self, state: TrainingState) -> bool:
@@ -250,15 +250,17 @@ class Trainer:
         """Save a checkpoint; False, and said in the log, when that cannot be. None is ever ahead of the records."""
         beat()
         keep = self.recipe.checkpoint
-        with self.meter.save():
-            if any_rank(metrics_log is not None and not metrics_log.flush()):
+        with self.throughput.save():
+            if is_true_on_any_rank(metrics_log is not None and not metrics_log.flush()):
                 if metrics_log:
                     log.error("the checkpoint of step %d was NOT saved: its records could not be written", state.step)
                 return False
             folder = save_checkpoint(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
         beat()
         if metrics_log and folder:
-            stood_still = f"{self.meter.save_s:.2f} s, {self.meter.save_pct:.2g} % of the time since the last save"
+            stood_still = (
+                f"{self.throughput.save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
+            )
             metrics_log.say(f"saved {folder} in {stood_still}")
         return folder is not None
 

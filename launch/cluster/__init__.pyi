@@ -1,6 +1,11 @@
 # The door of launch.cluster: what other packages and rooms import from it.
 
-from .batch_script import EXPORT as EXPORT, PREPARE as PREPARE, exported as exported, resources as resources
+from .batch_script import (
+    EXPORT as EXPORT,
+    PREPARE as PREPARE,
+    exported_variables as exported_variables,
+    resource_options as resource_options,
+)
 from .heartbeat import silences_s as silences_s
 from .launchers import (
     SLURM as SLURM,

@@ -67,8 +67,8 @@ def render(
             cluster=cluster,
             ranks_per_node=ranks_per_node(cluster),
             size=_size(cluster, stage, shares),
-            resources=list(resources(cluster, whole_nodes=stage.uses_nodes)),
-            environment=exported(cluster),
+            resources=list(resource_options(cluster, whole_nodes=stage.uses_nodes)),
+            environment=exported_variables(cluster),
             run=run,
             folder=folder,
             shares=shares,
@@ -93,12 +93,12 @@ def ranks_per_node(cluster: ClusterConfig) -> int:
     return cluster.ranks_per_node or cluster.gpus_per_node or 1
 
 
-def exported(cluster: ClusterConfig) -> str:
+def exported_variables(cluster: ClusterConfig) -> str:
     """The value of --export: names of the variables that a job may see."""
     return ",".join((*ENVIRONMENT, *cluster.environment))
 
 
-def resources(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Iterator[str]:
+def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Iterator[str]:
     """Options of sbatch and srun for what the recipe asks for, as words of an argv.
 
     Unless a job uses `whole_nodes`, it is one process, which has the cores of all ranks of a node and no GPU.

@@ -2,7 +2,7 @@
 
 mpirun only starts the processes: each asks MPI for its rank, and together they choose an address to meet at (see
 launch/ranks/rank_address.py). In a Slurm allocation `srun --mpi=pmix` starts the same processes, with the command that
-`rank_argv` gives. Its slurmd also asks X displays (see `rank_address.ASK_NO_DISPLAY`): on a node where TensorBoard
+`pmix_rank_argv` gives. Its slurmd also asks X displays (see `rank_address.ASK_NO_DISPLAY`): on a node where TensorBoard
 runs, slurmd needs that setting itself.
 """
 
@@ -39,11 +39,11 @@ def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> lis
         *("--map-by", f"ppr:{ranks}:node"),
         *hosts,
         *passed,
-        *rank_argv(recipe, run, number),
+        *pmix_rank_argv(recipe, run, number),
     ]
 
 
-def rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
+def pmix_rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
     """One rank's argv, for whichever launcher speaks PMIx."""
     python = recipe.cluster.python or sys.executable
     return [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from launch.cluster import slurm
-from launch.ranks import find_run, holder
+from launch.ranks import find_run, process_training_in
 
 
 def stop_run(run: Path) -> str:
@@ -18,7 +18,7 @@ def stop_run(run: Path) -> str:
     if jobs := slurm.jobs_of(run, slurm.queued_jobs()):
         slurm.stop_jobs(run, jobs)
         return f"asked job {', '.join(job.id for job in jobs)} to save and end"
-    process = holder(run)
+    process = process_training_in(run)
     if process is None:
         raise UserError("nobody trains here", place=str(run), fix="see `bertrain status`")
     number, machine = process

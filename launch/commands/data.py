@@ -85,16 +85,16 @@ def inspect(
 
     [dim]bertrain inspect datasets/demo --rows 3 --split held_out[/]
     """
-    from launch.display import decoded_pairs, legend, totals
+    from launch.display import decoded_pairs, pair_legend, totals_table
     from launch.terminal import console
     from preprocessing.dataset import read_manifest
 
     screen = console()
-    screen.print(legend())
+    screen.print(pair_legend())
     for pair in decoded_pairs(dataset, split.value, pass_number, rows):
         screen.print(pair)
     manifest = read_manifest(dataset)
-    screen.print(totals(manifest))
+    screen.print(totals_table(manifest))
     if card:
         from preprocessing.inspection import write_card
 

@@ -38,9 +38,9 @@ class MaskedRow:
     true_ids: list[int]
 
 
-def show(continued: Path, fresh: Path, rows: int) -> None:
+def show_comparison(continued: Path, fresh: Path, rows: int) -> None:
     """Print both comparisons; `UserError` when the continued run is less than `AT_LEAST_NATS` ahead."""
-    records = {run: last(run) for run in (continued, fresh)}
+    records = {run: last_evaluation(run) for run in (continued, fresh)}
     print_line("Held-out masked-LM loss after the same rows, in nats:")
     print_line(f"    {'unigram':<12} {records[fresh]['valid_unigram_loss']:.2f}")
     for run, record in records.items():
@@ -53,12 +53,12 @@ def show(continued: Path, fresh: Path, rows: int) -> None:
 
     fillers = {run.name: Filler(load_pretrained(run)) for run in (continued, fresh)}
     print_line("Masks of held-out sentences, the true word first:")
-    for masked in spread_out(dataset_of(continued, recipe_of(continued)), rows):
-        for line in story(fillers, masked):
+    for masked in masked_rows(dataset_of(continued, recipe_of(continued)), rows):
+        for line in describe_masks(fillers, masked):
             print_line(line)
 
 
-def last(run: Path) -> dict[str, Any]:
+def last_evaluation(run: Path) -> dict[str, Any]:
     """The record of the run's last evaluation."""
     evaluated = [record for record in read_metrics(run) if "valid_mlm_loss" in record]
     if not evaluated:
@@ -66,7 +66,7 @@ def last(run: Path) -> dict[str, Any]:
     return evaluated[-1]
 
 
-def spread_out(dataset: Dataset, count: int) -> Iterator[MaskedRow]:
+def masked_rows(dataset: Dataset, count: int) -> Iterator[MaskedRow]:
     """Rows with a [MASK], evenly over the first held-out shard."""
     shard = next(entry for entry in dataset.manifest.select("held_out", 0) if entry.rows)
     rows = dataset.open_shard(shard, checked=False)
@@ -81,18 +81,18 @@ def spread_out(dataset: Dataset, count: int) -> Iterator[MaskedRow]:
             yield MaskedRow(row, positions[hidden].tolist(), true_ids[hidden].tolist())
 
 
-def story(fillers: dict[str, Filler], masked: MaskedRow) -> Iterator[str]:
+def describe_masks(fillers: dict[str, Filler], masked: MaskedRow) -> Iterator[str]:
     """The sentence, then for each mask the true word piece and what each model would put there."""
     vocabulary = next(iter(fillers.values())).vocabulary
     text = vocabulary.tokenizer().decode(list(masked.row.input_ids[1:-1]), skip_special_tokens=False)
     yield f"\n    {text.replace(MASK, '____')}"
     fillings = {name: filler.fill_row(masked.row, masked.places, TOP) for name, filler in fillers.items()}
     for number, true_id in enumerate(masked.true_ids):
-        guesses = "   ".join(f"{name}: {told(of_model[number])}" for name, of_model in fillings.items())
+        guesses = "   ".join(f"{name}: {describe_filling(of_model[number])}" for name, of_model in fillings.items())
         yield f"        {vocabulary.pieces[true_id]:<14} {guesses}"
 
 
-def told(filling: Filling) -> str:
+def describe_filling(filling: Filling) -> str:
     """Word pieces with their probabilities."""
     pairs = zip(filling.pieces, filling.probabilities, strict=True)
     return ", ".join(f"{piece} {probability:.2f}" for piece, probability in pairs)
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=4, help="held-out rows whose masks to fill")
     given = parser.parse_args(arguments)
     try:
-        show(given.continued, given.fresh, given.rows)
+        show_comparison(given.continued, given.fresh, given.rows)
     except UserError as failure:
         sys.exit(f"error: {failure}")
 

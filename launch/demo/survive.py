@@ -34,21 +34,21 @@ def survive(recipe: str, beside: Path | None) -> None:
     runs = Path(load_recipe(recipe).runs)
     run, beside = runs / RUN, beside or train_undisturbed(recipe, runs)
     announce(f"Training as run `{RUN}`; after step {KILL_AFTER} one of its ranks gets SIGKILL.")
-    process = start(recipe, RUN)
+    process = start_training(recipe, RUN)
     wait_for_step(run, KILL_AFTER, process)
     victim = ranks_of(process)[-1]
     victim.kill()
     announce(f"SIGKILL to rank process {victim.pid}; the launcher ended with code {process.wait(PATIENCE_S)}.")
 
     announce("The same command again: it resumes from the newest checkpoint.")
-    stop_after(start(recipe, RUN), run, STOP_AFTER)
+    stop_after(start_training(recipe, RUN), run, STOP_AFTER)
     resumed = compare(run, beside)
     announce(f"Steps 1 to {resumed.steps} beside the undisturbed run: {resumed.equal_rows} take the same rows,")
     announce(f"{resumed.equal_losses} have the same losses to the last bit.")
     expect(resumed.equal_losses == resumed.equal_rows == resumed.steps, "the resumed run differs")
 
     announce("Now with one rank instead of two, from the same checkpoint.")
-    stop_after(start(recipe, RUN, "cluster.ranks_per_node=1"), run, END_AFTER)
+    stop_after(start_training(recipe, RUN, "cluster.ranks_per_node=1"), run, END_AFTER)
     smaller = compare(run, beside)
     announce(f"Steps 1 to {smaller.steps}: {smaller.equal_rows} take the same rows as with two ranks;")
     announce(f"the largest difference of a loss is {smaller.largest_difference:.4f}.")
@@ -69,11 +69,11 @@ class Comparison:
 def train_undisturbed(recipe: str, runs: Path) -> Path:
     """The run to compare with, as far as it is needed."""
     announce(f"First an undisturbed run, `{UNDISTURBED}`, to compare with.")
-    stop_after(start(recipe, UNDISTURBED), runs / UNDISTURBED, END_AFTER)
+    stop_after(start_training(recipe, UNDISTURBED), runs / UNDISTURBED, END_AFTER)
     return runs / UNDISTURBED
 
 
-def start(recipe: str, name: str, *overrides: str) -> subprocess.Popen[bytes]:
+def start_training(recipe: str, name: str, *overrides: str) -> subprocess.Popen[bytes]:
     """`bertrain train` on the CPU, as a process of its own."""
     arguments = ["train", recipe, f"name={name}", "cluster.device=cpu", "train.log_every_steps=5", *overrides]
     return subprocess.Popen([sys.executable, "-P", "-m", "launch.cli", *arguments])

@@ -2,7 +2,12 @@
 
 from .curves import draw_runs as draw_runs
 from .dry_run import run_smoke as run_smoke, show_dry_run as show_dry_run
-from .inspection import decoded_pairs as decoded_pairs, legend as legend, run_verify as run_verify, totals as totals
+from .inspection import (
+    decoded_pairs as decoded_pairs,
+    pair_legend as pair_legend,
+    run_verify as run_verify,
+    totals_table as totals_table,
+)
 from .logs import show_log as show_log
 from .planning import find_hardware as find_hardware, show_plan as show_plan
 from .plot import draw_loss as draw_loss

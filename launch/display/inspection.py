@@ -23,7 +23,7 @@ LABELS = {
 }
 
 
-def legend() -> Text:
+def pair_legend() -> Text:
     """How to read a decoded pair."""
     return Text.assemble(
         "[seen←true]: ",
@@ -71,7 +71,7 @@ def run_verify(place: str | Path) -> None:
     )
 
 
-def totals(manifest: Manifest) -> Table:
+def totals_table(manifest: Manifest) -> Table:
     """Rows, tokens and bytes by split and pass."""
     table = Table("split", "pass", "shards", "pairs", "tokens", "tokens a pair", "masked", "MB", box=None)
     for column in table.columns[1:]:

@@ -31,7 +31,7 @@ from launch.cluster import (
     read_verdict,
     silences_s,
 )
-from launch.ranks import TRACEBACK, find_run, holder, last_words
+from launch.ranks import TRACEBACK, find_run, last_words, process_training_in
 from launch.terminal import console
 from pretrain.engine import is_over
 from pretrain.telemetry import duration
@@ -89,7 +89,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
     )
 
 
-def table(statuses: Sequence[Status]) -> Table:
+def status_table(statuses: Sequence[Status]) -> Table:
     """The runs, one a line, for a terminal."""
     columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "")
     result = Table(*columns, box=None, pad_edge=False)
@@ -149,7 +149,7 @@ def last_error(run: Path) -> str:
 
 def _read_table(runs: Sequence[Path]) -> Table:
     jobs = queued_jobs()
-    return table([read_status(run, jobs) for run in runs])
+    return status_table([read_status(run, jobs) for run in runs])
 
 
 def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, str]:
@@ -158,7 +158,7 @@ def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, st
         if job.state == "RUNNING":
             return "running", f"{what} {job.id} on {job.nodes}, {job.elapsed}"
         return "waiting", f"{what} {job.id}: {job.state.lower()}, {job.reason}"
-    if process := holder(run):
+    if process := process_training_in(run):
         return "running", f"process {process[0]} on {process[1]}"
     if is_done:
         return "done", ""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.files import atomic_write_text
-from launch.ranks import interface_towards, own_addresses, reaches
+from launch.ranks import can_connect, interface_towards, own_addresses
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch names it in no __all__
@@ -36,16 +36,16 @@ def measure_here(ranks: int, device: str) -> float:
     """GB/s between ranks of this machine, one a GPU or all on the CPU. `OSError` with the cause where they fail."""
     with tempfile.TemporaryDirectory(prefix="bertrain-doctor-") as folder:
         devices = [str(rank) if device == "cuda" else "cpu" for rank in range(ranks)]
-        return _result([start(Path(folder, "meeting"), rank, ranks, name) for rank, name in enumerate(devices)])
+        return _result([start_rank(Path(folder, "meeting"), rank, ranks, name) for rank, name in enumerate(devices)])
 
 
 def measure_with(meeting: Path, rank: int, ranks: int, device: str) -> float | None:
     """GB/s between machines, one rank on each, of which this is one; None on all but the first."""
-    result = _result([start(meeting, rank, ranks, "0" if device == "cuda" else "cpu")])
+    result = _result([start_rank(meeting, rank, ranks, "0" if device == "cuda" else "cpu")])
     return result if rank == 0 else None
 
 
-def start(meeting: Path, rank: int, ranks: int, device: str) -> subprocess.Popen[str]:
+def start_rank(meeting: Path, rank: int, ranks: int, device: str) -> subprocess.Popen[str]:
     """A rank's process."""
     argv = [sys.executable, "-P", "-m", "launch.doctor.bandwidth", str(meeting), str(rank), str(ranks), device]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -113,7 +113,7 @@ def _await_address(meeting: Path) -> tuple[str, int]:
         with suppress(FileNotFoundError):
             addresses, port = json.loads(meeting.read_text(encoding="utf-8"))
             for address in addresses:
-                if reaches(address, port):
+                if can_connect(address, port):
                     return address, port
         time.sleep(0.1)
     if not meeting.exists():

@@ -22,7 +22,7 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.exit_codes import DONE, USER_ERROR
 from configs.schema import Recipe
-from launch.cluster import exported, resources
+from launch.cluster import exported_variables, resource_options
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.terminal import console
@@ -55,7 +55,7 @@ def examine(folder: Path, device: str) -> Node:
         lambda: checks.clock(folder),
         lambda: checks.program("Slurm", ["sinfo", "--version"]),
         lambda: checks.program("MPI", ["mpirun", "--version"]),
-        lambda: network_check.ranks(device),
+        lambda: network_check.between_ranks(device),
     ]
     name = os.environ.get("SLURMD_NODENAME", platform.node())
     return Node(name, time.time(), [look() for look in looks])
@@ -68,7 +68,7 @@ def examine_as_task(folder: Path, device: str, env: Mapping[str, str]) -> Node:
     if ranks > 1:
         meeting = folder / f".bertrain-doctor-{env['SLURM_JOB_ID']}.{env['SLURM_STEP_ID']}"
         try:
-            node.findings.append(network_check.network(meeting, rank, ranks, device))
+            node.findings.append(network_check.between_nodes(meeting, rank, ranks, device))
         finally:
             if rank == 0:
                 meeting.unlink(missing_ok=True)
@@ -83,8 +83,8 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         f"--nodes={cluster.nodes}",
         "--ntasks-per-node=1",
         f"--time={TIME_MIN}",
-        f"--export={exported(cluster)}",
-        *resources(cluster),
+        f"--export={exported_variables(cluster)}",
+        *resource_options(cluster),
         *cluster.srun_options,
         *cluster.container,
         cluster.python or sys.executable,
@@ -124,12 +124,12 @@ def show_findings(recipe: Recipe, *, on_nodes: bool) -> int:
     findings = [*nodes[0].findings, *odd_ones(nodes)]
     screen = console()
     screen.print(f"{len(nodes)} nodes; this is {nodes[0].name}" if on_nodes else nodes[0].name, markup=False)
-    screen.print(table(findings))
+    screen.print(findings_table(findings))
     levels = {finding.level for node in nodes for finding in (*node.findings, *findings)}
     return USER_ERROR if ERROR in levels else DONE
 
 
-def table(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Finding]) -> Table:
     """Findings for a terminal, each with its mend."""
     result = Table("", "", "", "mend", box=None, pad_edge=False)
     for one in findings:

@@ -13,7 +13,7 @@ from launch.ranks import this_machine
 SENT_GB_S = 0.1  # less is worth a warning
 
 
-def ranks(device: str) -> Finding:
+def between_ranks(device: str) -> Finding:
     """What ranks of this machine send one another: its GPUs, or two on the CPU."""
     gpus = this_machine().gpus if device != "cpu" else 0
     if gpus == 1:
@@ -22,7 +22,7 @@ def ranks(device: str) -> Finding:
     return _sending("ranks", f"{count} on {'GPUs' if gpus else 'the CPU'}", lambda: measure_here(count, kind))
 
 
-def network(meeting: Path, rank: int, nodes: int, device: str) -> Finding:
+def between_nodes(meeting: Path, rank: int, nodes: int, device: str) -> Finding:
     """What nodes send one another, one rank on each; they meet through a file in a folder that they share."""
     kind = "cuda" if device != "cpu" and this_machine().gpus else "cpu"
     return _sending("network", f"{nodes} nodes", lambda: measure_with(meeting, rank, nodes, kind))

@@ -14,18 +14,18 @@ from .local import (
 from .rank_address import (
     ASK_NO_DISPLAY as ASK_NO_DISPLAY,
     RankAddress as RankAddress,
+    can_connect as can_connect,
     first_free_port as first_free_port,
     interface_towards as interface_towards,
     mpi_address as mpi_address,
     own_addresses as own_addresses,
-    reaches as reaches,
     slurm_address as slurm_address,
 )
 from .rank_log import TRACEBACK as TRACEBACK, Screen as Screen, last_words as last_words
 from .run_folder import (
     find_run as find_run,
-    holder as holder,
     open_run as open_run,
+    process_training_in as process_training_in,
     run_folder_of as run_folder_of,
 )
 from .signals import note_signals as note_signals

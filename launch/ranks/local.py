@@ -1,9 +1,9 @@
-"""Ranks on this machine: `plan` says which commands they are, `run` starts them and stays until the last has ended.
+"""Ranks on this machine: `plan_ranks` says which commands they are, `run_ranks` runs them until the last has ended.
 
     RUN/logs/rank_NNNNN.log    what each rank printed, appended at every start; rank 0's is shown on the console too
 
-Alone, all ranks meet at one port of the loopback address, which `run` holds for them. Several machines, each with a
-command of its own, meet at the address and port that the user gives.
+Alone, all ranks meet at one port of the loopback address, which `run_ranks` holds for them. Several machines, each
+with a command of its own, meet at the address and port that the user gives.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Nodes:
     count: int = 1
     number: int = 0
     address: str = LOOPBACK
-    port: int | None = None  # None: `run` finds one
+    port: int | None = None  # None: `run_ranks` finds one
     interface: str = "lo"  # for gloo, which would ask for the machine's name otherwise; that need not resolve
 
 

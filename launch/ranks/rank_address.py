@@ -95,7 +95,7 @@ def mpi_address() -> RankAddress:
             listener.listen(world.size)
         offered = world.bcast((own_addresses(), listener.getsockname()[1]) if world.rank == 0 else None)
         addresses, port = offered
-        reached = world.allgather([reaches(address, port) for address in addresses])
+        reached = world.allgather([can_connect(address, port) for address in addresses])
     place = RankAddress(world.rank, node.rank, world.size, node.size, _first_reached(addresses, reached), port)
     MPI.Finalize()  # before the rank's process is forked
     return place
@@ -121,7 +121,7 @@ def own_addresses() -> list[str]:
     return sorted(set(found), key=lambda address: (address.startswith("127."), address))
 
 
-def reaches(address: str, port: int) -> bool:
+def can_connect(address: str, port: int) -> bool:
     """Whether a listener answers there."""
     with suppress(OSError), socket.create_connection((address, port), timeout=REACH_S):
         return True

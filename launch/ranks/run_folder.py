@@ -107,7 +107,7 @@ def find_run(run: Path) -> Recipe:
     return load_recipe(run / RECIPE)
 
 
-def holder(run: Path) -> tuple[int, str] | None:
+def process_training_in(run: Path) -> tuple[int, str] | None:
     """The process and machine that train in a run's folder on this machine's file systems; None when nobody does."""
     file = run / LOCK
     if not file.exists():

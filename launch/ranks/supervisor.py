@@ -26,12 +26,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.exit_codes import DONE, FAILED, STOP_SIGNALS, STOPPED, USER_ERROR, ended_by
+from configs.exit_codes import DONE, FAILED, STACKS_SIGNAL, STOP_SIGNALS, STOPPED, USER_ERROR, ended_by
 from configs.files import explain_write_errors
 from launch.ranks.child import dies_with
 from launch.ranks.rank_log import TERMINAL, TRACEBACK, LiveOutput, RankLog, Screen, last_words
 from launch.ranks.signals import note_signals
-from pretrain.engine import STACKS_SIGNAL
 
 POLL_S = 0.1
 SETTLE_S = 0.5  # after a failure: a rank that falls by itself tells more than one that is ended

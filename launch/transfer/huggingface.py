@@ -28,7 +28,7 @@ from pretrain.huggingface import (
     load_pretrained,
     recipe_of,
     run_of,
-    write_hugging_face,
+    write_hugging_face_folder,
     write_model_card,
 )
 from pretrain.model import Batch
@@ -66,7 +66,7 @@ def export_run(place: Path, output: Path) -> Export:
     assert folder is not None  # load_pretrained has read it
     batch = real_rows(dataset)
     with atomic_folder(output) as partial:
-        write_hugging_face(partial, source.config, source.vocabulary, source.weights)
+        write_hugging_face_folder(partial, source.config, source.vocabulary, source.weights)
         write_model_card(partial, run, recipe, dataset.manifest, read_state(folder))
         difference = _compare(partial, source, batch)
     return Export(folder, output, len(batch), difference)
@@ -140,7 +140,7 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
         initial = partial / INITIAL
         initial.mkdir()
         origin = source.absolute().name
-        write_hugging_face(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
+        write_hugging_face_folder(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
         vocabulary.write(partial / VOCABULARY)
         write_recipe(_fitted(wanted, model, run.absolute()), partial / RECIPE)
     _tell(run, model, len(added))

@@ -22,7 +22,7 @@ from torch import Tensor
 from configs.errors import UserError
 from pretrain.engine import KINDS, Fragment
 
-MEND = "choose another checkpoint"
+FIX = "choose another checkpoint"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def open_fragments(paths: Sequence[Path], sizes: dict[str, int]) -> Iterator[Sav
             try:
                 file = stack.enter_context(safe_open(path, framework="pt"))
             except (OSError, SafetensorError) as error:
-                raise UserError(f"cannot read: {error}", place=str(path), fix=MEND) from error
+                raise UserError(f"cannot read: {error}", place=str(path), fix=FIX) from error
             for piece in _pieces_of(file):
                 pieces[piece.name].append(piece)
         for name, size in sizes.items():
@@ -93,10 +93,10 @@ def _check_cover(name: str, size: int, pieces: list[Piece], place: str) -> None:
     for piece in pieces:
         if piece.offset != covered:
             element, count = (piece.offset, "twice") if piece.offset < covered else (covered, "not at all")
-            raise UserError(f"parameter {name}: element {element} is there {count}", place=place, fix=MEND)
+            raise UserError(f"parameter {name}: element {element} is there {count}", place=place, fix=FIX)
         covered += piece.numel
     if covered != size:
-        raise UserError(f"parameter {name}: {covered} elements are there, not {size}", place=place, fix=MEND)
+        raise UserError(f"parameter {name}: {covered} elements are there, not {size}", place=place, fix=FIX)
 
 
 def _key(kind: str, name: str, offset: int) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from configs.errors import UserError
 from pretrain.data import RowRange
 from pretrain.engine import RunningLoss
 
 FORMAT_VERSION = 1
+STATE = "state.json"
+RESUME_FIX = "resume from another checkpoint with --resume PATH, or start anew with --resume never"
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -29,15 +33,15 @@ class FileEntry(StateEntry):
 
 
 class TrainingState(StateEntry):
-    """Where training is. The trainer fills in the first part, `save` the second."""
+    """Where training is. The trainer fills in the first part, `save_checkpoint` the second."""
 
     step: int  # optimizer steps taken, skipped ones included
-    cursor: int  # training rows consumed or passed over since the start
+    cursor: int  # training rows consumed or skipped since the start
     skipped_steps: int = 0
     samples: int = 0  # rows trained on
     tokens: int = 0  # tokens trained on
     time_s: float = 0.0  # seconds of training, over all starts
-    skipped: list[RowRange] = []  # rows passed over after a fault: the first, and the first after them
+    skipped: list[RowRange] = []  # rows skipped after a fault: the first, and the first after them
     losses: RunningLoss = RunningLoss()  # what a spike is measured by
     dataset: str = ""  # digest of the data set in which the cursor counts
     recipe: dict[str, Any] = {}
@@ -49,3 +53,18 @@ class TrainingState(StateEntry):
     zero_stage: int = 0
     parameters: Shapes = {}
     files: list[FileEntry] = []
+
+
+def read_state(folder: Path) -> TrainingState:
+    """A checkpoint's state.json; `UserError` when there is none, or it is not of this version."""
+    path = folder / STATE
+    try:
+        state = TrainingState.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"no checkpoint: {STATE}: {error.strerror}", place=str(folder), fix=RESUME_FIX) from error
+    except ValidationError as error:
+        raise UserError(f"{STATE} is damaged, or of another version", place=str(folder), fix=RESUME_FIX) from error
+    if state.format_version != FORMAT_VERSION:
+        cause = f"format version {state.format_version}, but this bertrain reads {FORMAT_VERSION}"
+        raise UserError(cause, place=str(path), fix=RESUME_FIX)
+    return state

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from configs.schema import TrainConfig
+from configs.units import GIB
 from preprocessing.dataset import (
     VOCABULARY,
     Manifest,
@@ -21,7 +22,7 @@ from preprocessing.dataset import (
 )
 from preprocessing.storage import Store, is_url, store_at
 from preprocessing.vocabulary import Vocabulary
-from pretrain.data.staging import GIB, StagingArea, StoredFile
+from pretrain.data.staging import StagingArea, StoredFile
 
 
 @dataclass(frozen=True)

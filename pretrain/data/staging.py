@@ -26,6 +26,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, explain_write_errors, sha256_of_file
+from configs.units import GIB
 from preprocessing.storage import StoreError, open_file
 
 CHECKED_SUFFIX = ".checked"
@@ -35,7 +36,6 @@ FIRST_PAUSE_S = 1.0  # before the second attempt; each pause is twice the one be
 CHUNK_BYTES = 8 << 20
 FETCHERS = 4  # files that a rank copies ahead at once
 SLOW_S = 10.0  # a wait for a file that is worth a warning
-GIB = 1 << 30
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from .buffers import (
 )
 from .distributed import (
     World as World,
-    agree as agree,
-    any_rank as any_rank,
+    any_flag_and_first_value as any_flag_and_first_value,
     gather as gather,
-    join_ranks as join_ranks,
-    leave_ranks as leave_ranks,
+    is_true_on_any_rank as is_true_on_any_rank,
+    join_process_group as join_process_group,
+    leave_process_group as leave_process_group,
     rank_and_size as rank_and_size,
     seed_everything as seed_everything,
     seed_for as seed_for,
@@ -30,7 +30,6 @@ from .schedule import (
 )
 from .spikes import RunningLoss as RunningLoss
 from .watchdog import (
-    STACKS_SIGNAL as STACKS_SIGNAL,
     beat as beat,
     show_stacks_when_asked as show_stacks_when_asked,
     watch as watch,

@@ -45,7 +45,7 @@ def discover() -> World:
     """This process's place among the ranks, as its launcher tells in the environment: torchrun's variables.
 
     A world of one without a launcher. `UserError` when only some of the variables are there, or they contradict one
-    another. The device is the CPU until `start` chooses it.
+    another. The device is the CPU until `join_process_group` chooses it.
     """
     missing = [name for name in TORCHRUN if name not in os.environ]
     if {"RANK", "WORLD_SIZE"} <= set(missing):
@@ -61,7 +61,7 @@ def discover() -> World:
     return World(rank, local_rank, world_size, local_world_size)
 
 
-def join_ranks(cluster: ClusterConfig) -> World:
+def join_process_group(cluster: ClusterConfig) -> World:
     """Join the other ranks: choose the device, share out the cores, set up the process group.
 
     A collective that waits longer than `cluster.collective_timeout_s` for another rank fails. `UserError` when the
@@ -89,7 +89,7 @@ def join_ranks(cluster: ClusterConfig) -> World:
     return world
 
 
-def leave_ranks() -> None:
+def leave_process_group() -> None:
     """Leave the process group, if there is one."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -105,7 +105,7 @@ def rank_and_size() -> tuple[int, int]:
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def any_rank(flag: bool) -> bool:
+def is_true_on_any_rank(flag: bool) -> bool:
     """Whether `flag` is true on at least one rank: the same answer on all of them."""
     if not torch.distributed.is_initialized():
         return flag
@@ -114,7 +114,7 @@ def any_rank(flag: bool) -> bool:
     return bool(raised.item())
 
 
-def agree(flag: bool, value: float) -> tuple[bool, float]:
+def any_flag_and_first_value(flag: bool, value: float) -> tuple[bool, float]:
     """Whether `flag` is true on at least one rank, and rank 0's `value`, which is at least 0: the same on all ranks."""
     if not torch.distributed.is_initialized():
         return flag, value

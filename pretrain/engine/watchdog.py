@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import faulthandler
 import math
-import signal
 import time
 
-STACKS_SIGNAL = signal.SIGUSR2
+from configs.exit_codes import STACKS_SIGNAL
+
 REARM_SHARE = 0.05  # of the limit: arming starts a thread, too dear for each micro-step
 
 _limit_s = math.inf

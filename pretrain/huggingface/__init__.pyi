@@ -1,6 +1,6 @@
 # The door of pretrain.huggingface: what other packages and rooms import from it.
 
-from .folder import largest_difference as largest_difference, write_hugging_face as write_hugging_face
+from .folder import largest_difference as largest_difference, write_hugging_face_folder as write_hugging_face_folder
 from .model_card import write_model_card as write_model_card
 from .pretrained import (
     FREE_FIELDS as FREE_FIELDS,

@@ -34,7 +34,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
-def write_hugging_face(
+def write_hugging_face_folder(
     folder: Path,
     config: ModelConfig,
     vocabulary: Vocabulary,
@@ -57,7 +57,7 @@ def write_hugging_face(
     _write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(vocabulary, config.max_position_embeddings))
 
 
-def read_hugging_face(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, Tensor]]:
+def read_hugging_face_folder(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, Tensor]]:
     """Read configuration, vocabulary and fp32 weights, by our names, of any model that has BERT's encoder.
 
     Pretraining heads can be missing; task heads are skipped. Raises `UserError` when the folder cannot be used.

@@ -20,7 +20,7 @@ from pretrain.checkpoint import find_checkpoint, load_weights, read_state
 from pretrain.data import Dataset, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
-from pretrain.huggingface.folder import CONFIG, read_hugging_face
+from pretrain.huggingface.folder import CONFIG, read_hugging_face_folder
 from pretrain.model import BertForPreTraining, BertModel
 
 # Configuration fields that affect training only and can differ between two pretrainings.
@@ -110,7 +110,7 @@ def load_pretrained(place: Path) -> Pretrained:
     Raises `UserError` when it is none of these, or a run whose data set, which holds the vocabulary, is missing.
     """
     if (place / CONFIG).is_file():
-        return Pretrained(place, *read_hugging_face(place))
+        return Pretrained(place, *read_hugging_face_folder(place))
     run = run_of(place)
     recipe = recipe_of(run)
     dataset = dataset_of(run, recipe)

@@ -22,7 +22,7 @@ from configs.files import atomic_write
 from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
-from pretrain.telemetry.line_log import LineLog
+from pretrain.telemetry.appended_lines import AppendedLines
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,9 @@ class MetricsLog:
     def __init__(self, run: Path, train: TrainConfig, *, resumed_step: int, recipe_toml: str) -> None:
         self.train = train
         cut_back(run / METRICS, resumed_step)
-        self.records = LineLog(run / METRICS)
-        self.board = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
-        self.board.text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
+        self.lines = AppendedLines(run / METRICS)
+        self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
+        self.tensorboard.text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> MetricsLog:
@@ -124,8 +124,8 @@ class MetricsLog:
 
     def __exit__(self, *_: object) -> None:
         self.flush()
-        self.records.close()
-        self.board.close()
+        self.lines.close()
+        self.tensorboard.close()
 
     def say(self, text: str) -> None:
         """A line for the reader of the console and of the log."""
@@ -140,8 +140,8 @@ class MetricsLog:
             valid = {name: value for name, value in asdict(evaluation).items() if name != "step" and value is not None}
             record.update({f"valid_{name}": value for name, value in valid.items()})
             scalars |= {f"valid/{name}": value for name, value in valid.items()}
-        self.board.scalars(scalars, metrics.step)
-        self.records.add(json.dumps(record, allow_nan=False))
+        self.tensorboard.scalars(scalars, metrics.step)
+        self.lines.add(json.dumps(record, allow_nan=False))
         if self._is_due(metrics):
             self._write_records()
             self.say(console_line(metrics, self.train))
@@ -152,12 +152,12 @@ class MetricsLog:
         """Make all that was recorded durable, before each checkpoint; False when that cannot be."""
         if not self._write_records(durably=True):
             return False
-        self.board.flush()
+        self.tensorboard.flush()
         return True
 
     def _write_records(self, *, durably: bool = False) -> bool:
         try:
-            self.records.write(durably=durably)
+            self.lines.write(durably=durably)
         except OSError as error:
             log.error("%s: %s; its last records wait in memory", METRICS, error)
             return False

@@ -28,13 +28,13 @@ class Profiler:
             self._activities.append(ProfilerActivity.CUDA)
 
     @contextmanager
-    def step(self, number: int, meter: Throughput) -> Iterator[None]:
+    def step(self, number: int, throughput: Throughput) -> Iterator[None]:
         """Trace what happens inside, if it is to be; writing the trace is not training time."""
         if number not in self._steps:
             yield
             return
         with torch.profiler.profile(activities=self._activities, record_shapes=True) as profile:
             yield
-        with meter.pause():
+        with throughput.pause():
             self._folder.mkdir(exist_ok=True)
             profile.export_chrome_trace(str(self._folder / f"step_{number:08d}.pt.trace.json.gz"))

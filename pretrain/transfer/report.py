@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.files import atomic_write_text
-from pretrain.huggingface import Pretrained, write_hugging_face
+from pretrain.huggingface import Pretrained, write_hugging_face_folder
 from pretrain.transfer.finetuning import ReportEpoch, TaskItems
 from pretrain.transfer.tasks import Answers, Records, Regression, Task, TransferModel
 from pretrain.transfer.trials import Spread
@@ -69,7 +69,7 @@ def write_model(folder: Path, source: Pretrained, task: Task, model: TransferMod
     }
     theirs = {f"{head}.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
     folder.mkdir(parents=True)
-    write_hugging_face(folder, source.config, source.vocabulary, ours, theirs, **fields)
+    write_hugging_face_folder(folder, source.config, source.vocabulary, ours, theirs, **fields)
 
 
 def sizes(data: TaskItems) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from configs.schema import Recipe
 from pretrain.cost import HARDWARE, Cost
 from pretrain.data.step import Step
 from pretrain.data.synthetic import write_synthetic
-from pretrain.engine.distributed import join_ranks
+from pretrain.engine.distributed import join_process_group
 from pretrain.stop import StopRequest
 from pretrain.trainer import Trainer
 from tests.benchmarks.small_bert import add_shape, recipe_of
@@ -110,7 +110,7 @@ def trainer_of(folder: str, stage: int) -> Trainer:
     run.mkdir(exist_ok=True)
     recipe = load_recipe(Path(folder) / "recipe.toml", [f"train.zero_stage={stage}"])
     write_recipe(recipe, run / "recipe.toml")
-    return Trainer(run, recipe, join_ranks(recipe.cluster), StopRequest())
+    return Trainer(run, recipe, join_process_group(recipe.cluster), StopRequest())
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def trained(trainer: Trainer, batch_sizes: list[int]) -> Generator[Generator[Ste
     def made() -> Generator[Step]:
         state = trainer._restore("never")
         for step in steps:
-            trainer.meter.rows_arrived()
+            trainer.throughput.rows_arrived()
             state, _ = trainer._train_step(state, step)
             yield step
 

@@ -44,7 +44,7 @@ from pretrain.data.dataset import Dataset
 from pretrain.data.loader import Loader
 from pretrain.data.step import Step
 from pretrain.data.synthetic import write_synthetic
-from pretrain.engine.distributed import World, join_ranks, leave_ranks
+from pretrain.engine.distributed import World, join_process_group, leave_process_group
 from pretrain.huggingface.conversion import to_hugging_face_config
 from pretrain.model import flops
 from pretrain.stop import StopRequest
@@ -167,7 +167,7 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
     """A peer's process: so many steps when asked, until asked for none."""
     recipe = load_recipe(Path(run) / "recipe.toml")
     if peer == "ours":
-        turns = ours(Path(run), recipe, join_ranks(recipe.cluster))
+        turns = ours(Path(run), recipe, join_process_group(recipe.cluster))
     else:  # a process as their users have it: `start` tunes its memory
         torch.set_num_threads(recipe.cluster.cpu_threads or torch.get_num_threads())
         turns = theirs(recipe, torch.device("cuda" if CUDA else "cpu"), peer == "compiled")
@@ -175,7 +175,7 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
         next(turns)
         while count := pipe.recv():
             pipe.send(turns.send(count))
-    leave_ranks()
+    leave_process_group()
 
 
 def ours(run: Path, recipe: Recipe, world: World) -> Generator[Turn | None, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.telemetry.metrics import read_metrics
 from tests.chaos import disk, faults
 from tests.chaos.training import GLOBAL_BATCH_SIZE, ROWS, STEPS, Training, Zygote, loader_of

@@ -107,9 +107,9 @@ def _be_a_rank(module: str, function: str, arguments: str, result: str) -> None:
         Path(result).write_text(json.dumps(value))
     finally:
         if "torch" in sys.modules:  # else there is no process group, nor a wish to import all that
-            from pretrain.engine.distributed import leave_ranks
+            from pretrain.engine.distributed import leave_process_group
 
-            leave_ranks()
+            leave_process_group()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
-from pretrain.engine.distributed import World, join_ranks, seed_everything, seed_for
+from pretrain.engine.distributed import World, join_process_group, seed_everything, seed_for
 from pretrain.engine.engine import Engine, StepResult
 from pretrain.engine.schedule import learning_rate_at
 
@@ -99,7 +99,7 @@ def share_of_loss(outputs: tuple[Tensor, ...], whole: Batch) -> Tensor:
 
 def join(collective_timeout_s: int = 60) -> World:
     """The world of a test's ranks."""
-    return join_ranks(ClusterConfig(device="cpu", cpu_threads=1, collective_timeout_s=collective_timeout_s))
+    return join_process_group(ClusterConfig(device="cpu", cpu_threads=1, collective_timeout_s=collective_timeout_s))
 
 
 def engine_of(world: World, stage: int, precision: str, dropout: float = 0.0) -> Engine:

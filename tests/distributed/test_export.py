@@ -10,7 +10,7 @@ import pytest
 from configs.run_layout import CHECKPOINTS
 from configs.schema import TrainConfig
 from launch.transfer.huggingface import export_run
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small

@@ -14,8 +14,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.recipe import write_recipe
-from pretrain import stop
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints, stop
 from pretrain.engine.distributed import World, gather
 from pretrain.telemetry.metrics import read_metrics
 from pretrain.trainer import Trainer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from configs.schema import TrainConfig
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine import engine
 from pretrain.engine.deepspeed_setup import import_deepspeed

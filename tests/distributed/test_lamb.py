@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from configs.schema import ModelConfig, OptimizerConfig, TrainConfig
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.distributed import World, seed_everything
 from pretrain.engine.engine import Engine

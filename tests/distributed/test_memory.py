@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
 from pretrain.cost import HARDWARE, Cost
-from pretrain.engine.distributed import join_ranks
+from pretrain.engine.distributed import join_process_group
 from pretrain.engine.engine import Engine
 from tests.distributed import ranks
 
@@ -33,7 +33,7 @@ class Stack(nn.Module):
 
 
 def peak_bytes_a_weight(stage: int, precision: str) -> float:
-    world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
+    world = join_process_group(ClusterConfig(device="cpu", cpu_threads=1))
     model = Stack()
     weights = sum(parameter.numel() for parameter in model.parameters())
     train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "global_batch_size": 2})

@@ -79,7 +79,7 @@ def test_what_listens_where_an_x_display_would_be_holds_up_nothing(tmp_path: Pat
 @pytest.mark.skipif(not PMIX, reason="no libpmix.so, which Slurm loads; install it with: apt-get install libpmix-dev")
 def test_srun_with_pmix_starts_the_same_ranks(tmp_path: Path) -> None:
     run = make_run(tmp_path, 3, 0.01, "cluster.nodes=2", "cluster.ranks_per_node=1")
-    argv = mpi.rank_argv(load_recipe(run), run, 1)
+    argv = mpi.pmix_rank_argv(load_recipe(run), run, 1)
     with SlurmCluster(2) as cluster:
         cluster.env["PYTHONPATH"] = str(STAND_IN)
         starts.begin_start(run, "by hand", is_first=True, nodes=cluster.nodes, ranks=2)

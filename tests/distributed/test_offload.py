@@ -13,7 +13,7 @@ import pytest
 from configs.errors import UserError
 from configs.recipe import load_recipe
 from configs.schema import TrainConfig
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.distributed import World
 from pretrain.engine.engine import Engine

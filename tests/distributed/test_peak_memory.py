@@ -16,7 +16,7 @@ from configs.units import GIB
 from pretrain.cost import HARDWARE, Cost
 from pretrain.engine import engine as engine_module
 from pretrain.engine.deepspeed_setup import import_deepspeed
-from pretrain.engine.distributed import join_ranks
+from pretrain.engine.distributed import join_process_group
 from pretrain.engine.engine import Engine
 from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
@@ -45,7 +45,7 @@ def recipe_of(precision: str, optimizer: str, stage: int, recomputes: bool) -> R
 
 
 def peaks(cases: list[tuple[str, str, int, bool]]) -> list[int]:
-    world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
+    world = join_process_group(ClusterConfig(device="cpu", cpu_threads=1))
     engine_module._check_precision = lambda *_: None  # a CPU multiplies fp16 numbers too, only slowly
     import_deepspeed(world)
     from deepspeed.accelerator import get_accelerator

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
+from pretrain.checkpoint import saving
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.engine import Engine
 from tests.distributed import ranks, small
@@ -100,4 +101,4 @@ def _contents(run: Path) -> list[str]:
 
 def _die_at(name: str) -> None:
     """Be killed where `checkpoint` next calls a function of this name."""
-    setattr(checkpoints, name, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    setattr(saving, name, lambda _: os.kill(os.getpid(), signal.SIGKILL))

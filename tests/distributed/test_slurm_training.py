@@ -182,7 +182,7 @@ def test_mpirun_and_srun_with_pmix_train_as_torchrun_does(work: Path, cluster: S
     )
     with run_folder.open_run(recipe, "auto") as run:
         starts.begin_start(run, "by hand", is_first=True, nodes=cluster.nodes[:2], ranks=2)
-        argv = ["srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *mpi.rank_argv(recipe, run, 1)]
+        argv = ["srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *mpi.pmix_rank_argv(recipe, run, 1)]
         succeed(work, cluster.env, *argv)
     expected = losses(work / "runs/torchrun")
     assert expected[-1][0] == STEPS

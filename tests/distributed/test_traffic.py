@@ -12,7 +12,7 @@ from configs.recipe import load_recipe
 from configs.schema import ClusterConfig, OptimizerConfig, TrainConfig
 from pretrain.cost import HARDWARE, Cost
 from pretrain.engine import buffers
-from pretrain.engine.distributed import join_ranks
+from pretrain.engine.distributed import join_process_group
 from pretrain.engine.engine import Engine
 from tests.benchmarks.traffic import Traffic
 from tests.distributed import ranks
@@ -44,7 +44,7 @@ class Stack(nn.Module):
 
 
 def count_all() -> dict[str, dict[str, Any]]:
-    world = join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
+    world = join_process_group(ClusterConfig(device="cpu", cpu_threads=1))
     buffers.BUCKET_ELEMENTS = WEIGHTS // 3
     counted = {}
     for stage in STAGES:

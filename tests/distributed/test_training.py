@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.fragment_files import open_fragments
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.distributed import World

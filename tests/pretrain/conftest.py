@@ -22,7 +22,7 @@ def alone() -> Iterator[World]:
     try:
         yield small.join()
     finally:
-        distributed.leave_ranks()
+        distributed.leave_process_group()
         os.environ.clear()
         os.environ.update(environment)
         torch.set_num_threads(threads)

@@ -10,9 +10,9 @@ PRODUCTS = """
 import os, pathlib
 import torch
 from configs.schema import ClusterConfig
-from pretrain.engine.distributed import join_ranks
+from pretrain.engine.distributed import join_process_group
 
-join_ranks(ClusterConfig(device="cpu", cpu_threads=1))
+join_process_group(ClusterConfig(device="cpu", cpu_threads=1))
 
 def resident_mib():
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])

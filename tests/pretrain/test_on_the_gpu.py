@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 @pytest.fixture(scope="module")
 def on_gpu() -> Iterator[World]:
-    yield distributed.join_ranks(ClusterConfig(device="cuda"))
-    distributed.leave_ranks()
+    yield distributed.join_process_group(ClusterConfig(device="cuda"))
+    distributed.leave_process_group()
 
 
 @pytest.fixture(autouse=True)

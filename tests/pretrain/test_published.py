@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 from pretrain.huggingface.conversion import from_hugging_face, from_hugging_face_config
-from pretrain.huggingface.folder import padded, read_hugging_face
+from pretrain.huggingface.folder import padded, read_hugging_face_folder
 from pretrain.huggingface.pretrained import load_pretrained
 from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
@@ -79,7 +79,7 @@ def test_the_senses_of_bank_lie_apart_in_minilm(minilm: Path) -> None:
 
 
 def test_minilm_without_heads(minilm: Path) -> None:
-    config, vocabulary, weights = read_hugging_face(minilm)
+    config, vocabulary, weights = read_hugging_face_folder(minilm)
     assert (len(vocabulary), config.num_hidden_layers, config.hidden_size) == (30_522, 6, 384)
     assert not any(name.startswith(("masked_lm", "next_sentence")) for name in weights)
     ours = BertForPreTraining(config, len(vocabulary), "nsp").eval()

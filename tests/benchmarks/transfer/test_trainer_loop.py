@@ -16,7 +16,7 @@ from configs.tasks import BudgetedTask
 from configs.transfer import Kind
 from pretrain.engine.distributed import seed_everything
 from pretrain.engine.schedule import learning_rate_at
-from pretrain.huggingface.folder import write_hugging_face
+from pretrain.huggingface.folder import write_hugging_face_folder
 from pretrain.huggingface.pretrained import Pretrained
 from pretrain.transfer.finetuning import TaskItems, batches_of, finetune
 from pretrain.transfer.tasks.readers import Records
@@ -31,7 +31,7 @@ from tests.pretrain.transfer.test_finetuning import CONFIG, SETTINGS, SOURCE, so
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "model").mkdir()
-    write_hugging_face(tmp_path / "model", CONFIG, VOCAB, encoder_weights())
+    write_hugging_face_folder(tmp_path / "model", CONFIG, VOCAB, encoder_weights())
     return tmp_path / "model"
 
 
@@ -72,7 +72,7 @@ def test_both_loops_take_the_same_steps_without_randomness(tmp_path: Path, kind:
     config = CONFIG.model_copy(update={"hidden_dropout_prob": 0.0})
     settings = SETTINGS.model_copy(update={"epochs": 2, "batch_size": 4, "weight_decay": 0.1})
     source, records = Pretrained(tmp_path, config, VOCAB, SOURCE.weights), task_records(kind, 20)
-    write_hugging_face(tmp_path, config, VOCAB, encoder_weights())
+    write_hugging_face_folder(tmp_path, config, VOCAB, encoder_weights())
     task = BudgetedTask(kind=kind, data="-", finetune=settings)
     items = TaskItems.of(make_task(task, settings, VOCAB, records), Splits(records, records, records))
     losses: list[float] = []

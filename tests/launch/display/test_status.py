@@ -19,8 +19,8 @@ from launch.cluster.slurm import QueuedJob
 from launch.cluster.starts import RankEnd
 from launch.cluster.stopping import stop_run
 from launch.display.logs import show_log
-from launch.display.status import read_status, table, tail_of_metrics
-from launch.ranks import holder, run_folder
+from launch.display.status import read_status, status_table, tail_of_metrics
+from launch.ranks import process_training_in, run_folder
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_running_job(run: Path) -> None:
     assert (status.step, status.steps, status.loss, status.restarts) == (10, 100, 6.9, 1)
     assert status.eta_s == 180.0
     console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
-    console.print(table([status]))
+    console.print(status_table([status]))
     assert "demo  running  10/100  6.9000  50,000    50.0%  3 m 00 s  1         none        job 7 on n[1-2], 3:10" in (
         console.export_text()
     )
@@ -150,11 +150,11 @@ def test_a_run_that_trains_here_is_found_and_stopped(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"open\n"
     run = tmp_path / "runs" / "demo"
-    assert holder(run) == (process.pid, socket.gethostname())
+    assert process_training_in(run) == (process.pid, socket.gethostname())
     assert read_status(run, []).state == "running"
     assert stop_run(run) == f"asked process {process.pid} to save and end"
     assert process.wait(10) == 75
-    assert holder(run) is None
+    assert process_training_in(run) is None
     with pytest.raises(UserError, match="nobody trains here"):
         stop_run(run)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from launch.doctor import bandwidth, checks, network_check
 from launch.doctor.checks import tried_versions
-from launch.doctor.doctor import Node, examine, lines, odd_ones, parse, table
+from launch.doctor.doctor import Node, examine, findings_table, lines, odd_ones, parse
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks.local import Machine
 
@@ -103,13 +103,13 @@ class TestSending:
     )
     def test_who_sends(self, machine: Machine, device: str, expected: Finding, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_check, "this_machine", lambda: machine)
-        assert network_check.ranks(device) == expected
+        assert network_check.between_ranks(device) == expected
 
     def test_slow_ranks_are_a_warning_and_silent_ones_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_check, "measure_here", lambda ranks, kind: 0.01)
-        assert network_check.ranks("cpu").level == WARNING
+        assert network_check.between_ranks("cpu").level == WARNING
         monkeypatch.setattr(network_check, "measure_here", fail)
-        found = network_check.ranks("cpu")
+        found = network_check.between_ranks("cpu")
         assert (found.level, found.found) == (ERROR, "2 on the CPU do not reach each other: NCCL error")
 
     def test_two_real_ranks(self) -> None:
@@ -148,5 +148,5 @@ def test_nodes_survive_the_way_through_srun() -> None:
 
 def test_findings_are_shown_with_their_mend() -> None:
     screen = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
-    screen.print(table([Finding("compiler", WARNING, "[none]", "apt-get install g++")]))
+    screen.print(findings_table([Finding("compiler", WARNING, "[none]", "apt-get install g++")]))
     assert "warning  compiler  [none]  apt-get install g++" in screen.export_text()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from configs.errors import UserError
-from launch.ranks.rank_address import RankAddress, expand_counts, own_addresses, reaches, slurm_address
+from launch.ranks.rank_address import RankAddress, can_connect, expand_counts, own_addresses, slurm_address
 
 TASK = {
     "SLURM_PROCID": "5",
@@ -39,4 +39,4 @@ def test_counts_of_tasks(text: str, counts: list[int]) -> None:
 def test_loopback_is_the_last_resort() -> None:
     addresses = own_addresses()
     assert addresses[-1].startswith("127.")
-    assert not reaches("127.0.0.1", 1)
+    assert not can_connect("127.0.0.1", 1)

@@ -16,7 +16,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.files import sha256_of_file
 from configs.schema import TrainConfig
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.distributed import World
 from pretrain.engine.engine import Engine
@@ -148,13 +148,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_loudly(run: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
+    run: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     spoil, cause = DAMAGES[damage]
     spoil(folder_of(run, 2))
     assert checkpoints.find_checkpoint(run) == folder_of(run, 1)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert re.search(f"step_00000002 is passed over: .*{cause}", record.getMessage())
+    assert re.search(f"step_00000002 is skipped: .*{cause}", record.getMessage())
     with pytest.raises(UserError, match=cause):
         checkpoints.find_checkpoint(folder_of(run, 2))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.checkpoint import checkpoints
+from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.history import set_aside
 
 

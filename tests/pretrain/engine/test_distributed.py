@@ -10,7 +10,16 @@ from hypothesis import given, strategies as st
 from configs.errors import UserError
 from configs.schema import ClusterConfig
 from pretrain.engine import distributed
-from pretrain.engine.distributed import TORCHRUN, World, agree, any_rank, discover, gather, rank_and_size, seed_for
+from pretrain.engine.distributed import (
+    TORCHRUN,
+    World,
+    any_flag_and_first_value,
+    discover,
+    gather,
+    is_true_on_any_rank,
+    rank_and_size,
+    seed_for,
+)
 from tests.distributed import ranks, small
 
 ENVIRONMENT = {
@@ -63,16 +72,16 @@ def test_half_an_environment_is_refused(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that must not be there")
 def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"cluster\.device: no GPU"):
-        distributed.join_ranks(ClusterConfig(device="cuda"))
+        distributed.join_process_group(ClusterConfig(device="cuda"))
 
 
 def test_without_a_process_group_a_rank_agrees_with_itself() -> None:
-    assert any_rank(True) is True
-    assert any_rank(False) is False
-    assert agree(True, 2.5) == (True, 2.5)
+    assert is_true_on_any_rank(True) is True
+    assert is_true_on_any_rank(False) is False
+    assert any_flag_and_first_value(True, 2.5) == (True, 2.5)
     assert gather("a") == ["a"]
     assert rank_and_size() == (0, 1)
-    distributed.leave_ranks()  # nothing to leave
+    distributed.leave_process_group()  # nothing to leave
 
 
 @given(st.tuples(*[st.integers(0, 40)] * 4), st.tuples(*[st.integers(0, 40)] * 4))
@@ -88,12 +97,12 @@ def test_a_seed_is_the_same_in_every_process_and_version() -> None:
 
 
 def _agree() -> list[object]:
-    world = distributed.join_ranks(ClusterConfig(device="cpu", cpu_threads=0))
+    world = distributed.join_process_group(ClusterConfig(device="cpu", cpu_threads=0))
     return [
-        any_rank(world.rank == 1),
-        any_rank(False),
-        agree(world.rank == 1, 0.5 + world.rank),
-        agree(False, 0.0),
+        is_true_on_any_rank(world.rank == 1),
+        is_true_on_any_rank(False),
+        any_flag_and_first_value(world.rank == 1, 0.5 + world.rank),
+        any_flag_and_first_value(False, 0.0),
         gather(world.rank * 10),
         rank_and_size(),
         torch.get_num_threads(),

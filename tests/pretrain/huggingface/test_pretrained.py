@@ -9,7 +9,7 @@ import torch
 from configs.errors import UserError
 from configs.schema import ModelConfig
 from preprocessing.vocabulary.vocabulary import Vocabulary
-from pretrain.huggingface.folder import write_hugging_face
+from pretrain.huggingface.folder import write_hugging_face_folder
 from pretrain.huggingface.pretrained import Pretrained, load_pretrained
 from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch
@@ -58,7 +58,7 @@ def encoder(tmp_path: Path) -> Pretrained:
     """A model without heads, loaded from a folder."""
     weights = dict(some_model().named_parameters())
     alone = {name: weight.detach() for name, weight in weights.items() if name.startswith("bert.")}
-    write_hugging_face(tmp_path, ModelConfig(**MODEL), VOCAB, alone)
+    write_hugging_face_folder(tmp_path, ModelConfig(**MODEL), VOCAB, alone)
     return load_pretrained(tmp_path)
 
 

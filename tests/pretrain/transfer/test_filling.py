@@ -7,7 +7,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.huggingface.folder import write_hugging_face
+from pretrain.huggingface.folder import write_hugging_face_folder
 from pretrain.huggingface.pretrained import Pretrained, load_pretrained
 from pretrain.transfer.filling import Filler
 from tests.pretrain.runs import MODEL, VOCAB, some_model
@@ -48,6 +48,8 @@ def test_text_without_mask_or_too_long_raises(text: str, words: str) -> None:
 
 def test_encoder_without_head_raises(tmp_path: Path) -> None:
     alone = {name: weight for name, weight in some_model().named_parameters() if name.startswith("bert.")}
-    write_hugging_face(tmp_path, ModelConfig(**MODEL), VOCAB, {name: weight.detach() for name, weight in alone.items()})
+    write_hugging_face_folder(
+        tmp_path, ModelConfig(**MODEL), VOCAB, {name: weight.detach() for name, weight in alone.items()}
+    )
     with pytest.raises(UserError, match="no masked-LM head"):
         Filler(load_pretrained(tmp_path))

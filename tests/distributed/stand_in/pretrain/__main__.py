@@ -37,7 +37,7 @@ def meet() -> list[socket.socket]:
     raise TimeoutError(meeting)
 
 
-def any_rank(flag: bool, others: list[socket.socket]) -> bool:
+def is_true_on_any_rank(flag: bool, others: list[socket.socket]) -> bool:
     if rank == 0:
         flags = [flag, *(read(other) for other in others)]
         for other in others:
@@ -83,7 +83,7 @@ step = max(saved, default=0)
 others = meet()
 while step < steps:
     fault(step)
-    stopping = any_rank(bool(asked), others)
+    stopping = is_true_on_any_rank(bool(asked), others)
     time.sleep(step_s)
     step += 1
     if rank == 0:

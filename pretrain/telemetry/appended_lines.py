@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-class LineLog:
+class AppendedLines:
     """Appends lines to a file."""
 
     def __init__(self, path: Path) -> None:

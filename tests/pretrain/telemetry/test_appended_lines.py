@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs.run_layout import METRICS
 from configs.schema import TrainConfig
-from pretrain.telemetry.line_log import LineLog
+from pretrain.telemetry.appended_lines import AppendedLines
 from pretrain.telemetry.metrics import MetricsLog
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 from tests.limits import no_file_above
@@ -20,7 +20,7 @@ QUIETLY = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExcept
 
 
 def test_what_finds_no_room_is_written_later_to_the_byte(tmp_path: Path) -> None:
-    records = LineLog(tmp_path / "lines")
+    records = AppendedLines(tmp_path / "lines")
     lines = [f"line {number} " + "x" * number for number in range(100)]
     with no_file_above(1_000):
         for line in lines[:60]:

@@ -1,0 +1,127 @@
+"""Checkpoints: written by all ranks together, whole or not at all; read at any ZeRO stage and world size.
+
+    RUN/checkpoints/step_00001000/state.json               where training is, and the digests of the files beside it
+    RUN/checkpoints/step_00001000/rank_00000.safetensors   what rank 0 saved: fp32 tensors of one dimension, named
+                                                           master/<parameter>@<offset>, exp_avg/…, exp_avg_sq/…
+    RUN/latest                                             the newest one's name
+
+A checkpoint comes to be when a hidden folder, its files synced to disk, is renamed. A save that is killed leaves that
+folder, which counts for nothing and which the next save removes. There is no low-precision copy in it (it follows from
+the master weights), no generator's state (see `seed_for`) and no pickle.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+
+from configs.files import TEMPORARY_SUFFIX, atomic_write_text, sha256_of_file, sync_folder
+from configs.run_layout import CHECKPOINTS, LATEST
+from pretrain.checkpoint.finding import checkpoint_names
+from pretrain.checkpoint.fragment_files import write_fragments
+from pretrain.checkpoint.state import STATE, FileEntry, TrainingState
+from pretrain.engine import Engine, gather
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def save_checkpoint(
+    run: Path, engine: Engine, state: TrainingState, keep: int, keep_every_steps: int = 0
+) -> Path | None:
+    """Save a checkpoint of `state.step`. Every rank calls it.
+
+    The newest `keep` stay, and for good those whose step is a multiple of `keep_every_steps`, if that is not 0.
+    Returns its folder; or None on every rank, after an error in the log, when some rank could not write (a full disk):
+    then all that was there before is there, and nothing else. A checkpoint of a later step is of a history that was
+    given up, and goes.
+    """
+    folder = run / CHECKPOINTS / f"step_{state.step:08d}"
+    partial = folder.with_name(f".{folder.name}{TEMPORARY_SUFFIX}")
+    first = engine.world.rank == 0
+    made = _attempt(lambda: _make_anew(partial) if first else None)
+    files = _attempt(lambda: _write(partial, engine)) if made else None
+    state = state.model_copy(update=_description(engine) | {"files": files})
+    if not files or not _attempt(lambda: _commit(partial, folder, state) if first else None):
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
+            log.error("the checkpoint of step %d was NOT saved; training goes on without it", state.step)
+        return None
+    if first:
+        _retain(run, keep, keep_every_steps)
+    return folder
+
+
+def remove_unfinished(run: Path) -> None:
+    """Remove what killed processes have left in a run that nobody is training now."""
+    for folder in (run / CHECKPOINTS).glob(f".step_*{TEMPORARY_SUFFIX}"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in run.glob(f".*{TEMPORARY_SUFFIX}"):  # of an atomic write: `latest`, metrics.jsonl
+        file.unlink(missing_ok=True)
+
+
+def _attempt(action: Callable[[], T]) -> list[T] | None:
+    """Do something on every rank: what came of it, by rank; or None on all when a file could not be written on one."""
+    try:
+        outcome: tuple[bool, T | None] = True, action()
+    except (OSError, SafetensorError) as error:
+        log.error("cannot write the checkpoint: %s", error)
+        outcome = False, None
+    outcomes: list[Any] = gather(outcome)
+    return [value for _, value in outcomes] if all(done for done, _ in outcomes) else None
+
+
+def _write(partial: Path, engine: Engine) -> FileEntry:
+    path = partial / f"rank_{engine.world.rank:05d}.safetensors"
+    write_fragments(path, engine.partition.saved)
+    return FileEntry(name=path.name, bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+
+def _make_anew(partial: Path) -> None:
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(partial.parent.parent)
+    partial.mkdir()
+
+
+def _description(engine: Engine) -> dict[str, Any]:
+    return {
+        "optimizer_steps": engine.optimizer_steps,
+        "loss_scale": engine.loss_scale,
+        "world_size": engine.world.world_size,
+        "zero_stage": engine.zero_stage,
+        "parameters": engine.shapes,
+    }
+
+
+def _commit(partial: Path, folder: Path, state: TrainingState) -> None:
+    """Declare the checkpoint whole. What it supersedes is hidden before, so that it is never taken for the newest."""
+    atomic_write_text(partial / STATE, state.model_dump_json(indent=1) + "\n")
+    for name in checkpoint_names(folder.parent):
+        if name >= folder.name:
+            _hide(folder.parent / name)
+    os.replace(partial, folder)
+    sync_folder(folder.parent)
+
+
+def _retain(run: Path, keep: int, keep_every_steps: int) -> None:
+    """Point `latest` at the newest checkpoint and remove the old. The checkpoint stands even if this fails."""
+    try:
+        names = checkpoint_names(run / CHECKPOINTS)
+        atomic_write_text(run / LATEST, names[-1] + "\n")
+        for name in names[:-keep]:
+            if not (keep_every_steps and int(name.removeprefix("step_")) % keep_every_steps == 0):
+                _hide(run / CHECKPOINTS / name)
+    except OSError as error:
+        log.warning("cannot put the checkpoints in order: %s", error)
+    remove_unfinished(run)
+
+
+def _hide(folder: Path) -> None:
+    """Out of every reader's sight at once, whereas a removal takes its time and may be killed in the middle."""
+    os.replace(folder, folder.with_name(f".{folder.name}.old{TEMPORARY_SUFFIX}"))
