@@ -11,23 +11,14 @@ never change after, so what was cut short is run again, and neither the number o
 leaves a trace in the bytes.
 """
 
-# mypy: allow-untyped-calls
-# Beam is half typed.
-
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.schema import DataConfig
+from configs.schema import DataConfig, TextConfig
 from preprocessing.corpus import (
     decide,
     is_cleaned,
@@ -37,43 +28,35 @@ from preprocessing.corpus import (
     require_datasketch,
     sampled_lines,
     sampling_rate,
+    write_cleaned,
+    write_sample,
 )
-from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest, manifest_text
-from preprocessing.documents import Plan, Progress, WorkItem, find_files, forget, make_plan, sum_up
+from preprocessing.dataset import MANIFEST, Manifest, manifest_text
+from preprocessing.documents import Plan, find_files, make_plan
 from preprocessing.execution import (
-    GROUPS,
     THIS_MACHINE,
     WHOLE,
     WORK,
     BeamEngine,
-    CleanText,
+    GroupSums,
     Identity,
-    SampleText,
+    ReportProgress,
     Share,
+    Stages,
     WriteGroups,
-    beam,
     build_manifest,
-    check_ownership,
+    check_manifest,
     claimed,
-    damage,
     discard,
-    finished_data_set,
+    find_finished,
+    find_vocabulary,
+    keep_vocabulary,
     refuse_few_documents,
     release,
-    run_folder,
-    run_pipeline,
-    unfinished,
-    withdraw,
+    sum_groups,
 )
 from preprocessing.storage import Store, store_at
 from preprocessing.vocabulary import Vocabulary, read_vocabulary, train_vocabulary
-
-_BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
-_VOCABULARY_RECORD = f"{GROUPS}/vocabulary.json"  # beside the groups' side files: whose the trained vocabulary is
-
-logger = logging.getLogger(__name__)
-
-ReportProgress = Callable[[Progress], None]
 
 
 def prepare(
@@ -112,145 +95,29 @@ def _prepare(
         require_datasketch()
     store = store_at(config.dataset)
     plan = _plan(config, store)
-    given = _given_vocabulary(config)
-    job = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
-    check_ownership(store)
-    finished = None if overwrite else finished_data_set(store, job)
-    damaged = damage(store, finished) if finished else {}
-    if finished and not damaged:
+    file = config.vocabulary.file
+    given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
+    identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
+    finished = find_finished(store, identity, overwrite=overwrite)
+    if finished.manifest and not finished.damage:
         release(store)
-        return finished
-    with claimed(store, job, share, overwrite=overwrite):
-        if finished:
-            for message in damaged.values():
-                logger.warning("%s; it is made again", message)
-            withdraw(store, finished, damaged)
-        report = progress or (lambda _: None)
-        preparation = _Preparation(store, config, plan, job, share, engine, report, time.monotonic())
-        preparation.find_duplicates()
-        vocabulary = preparation.provide_vocabulary(given)
-        missing = preparation.write_groups(vocabulary)
-        if missing:
-            return share.holders(plan, missing)
-        manifest = preparation.collect(vocabulary)
+        return finished.manifest
+    with claimed(store, identity, share, overwrite=overwrite):
+        finished.reopen()
+        stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None))
+        _find_duplicates(stages, config)
+        vocabulary = None if given else find_vocabulary(store, identity, config.vocabulary)
+        if vocabulary is None:
+            vocabulary = given or _train_vocabulary(stages, config)
+            keep_vocabulary(store, identity, vocabulary)
+        sums = _write_groups(stages, config, identity.data_set_digest(vocabulary.entry().sha256))
+        if sums.unfinished:
+            return share.holders(plan, sums.unfinished)
+        manifest = build_manifest(sums, identity, config, vocabulary.entry())
+        _check(manifest, config, stages)
+        store.write_text(MANIFEST, manifest_text(manifest))  # two shares may do so at once: they write the same
     release(store)
     return manifest
-
-
-@dataclass(frozen=True)
-class _Preparation:
-    """The stages of one run."""
-
-    store: Store
-    config: DataConfig
-    plan: Plan
-    job: Identity
-    share: Share
-    engine: BeamEngine
-    progress: ReportProgress
-    start_s: float
-
-    def find_duplicates(self) -> None:
-        """Clean the corpus, and decide which of its documents and lines to drop, where the recipe asks for it."""
-        work = self.store.below(WORK)
-        if not self.config.compares_documents or is_decided(work):
-            return
-        self._run_everywhere(
-            "duplicates", CleanText(self.store, self._run_folder, self.config), lambda item: is_cleaned(item, work)
-        )
-        decide(self.plan, self.config, work)
-
-    def provide_vocabulary(self, given: Vocabulary | None) -> Vocabulary:
-        """Put the vocabulary in its place: the given one, the one an earlier run trained, or a new one."""
-        record, casing = self.store.read(_VOCABULARY_RECORD), self.config.vocabulary
-        content = self.store.read(VOCABULARY)
-        if given is None and content is not None and record == self._vocabulary_record(content):
-            return Vocabulary.parse(content, Path(VOCABULARY), casing.lowercase, casing.strip_accents)
-        vocabulary = given or self.train_vocabulary()
-        for name, made in (
-            (VOCABULARY, vocabulary.content()),
-            (_VOCABULARY_RECORD, self._vocabulary_record(vocabulary.content())),
-        ):
-            with self.store.write(name) as stream:
-                stream.write(made)
-        return vocabulary
-
-    def _vocabulary_record(self, content: bytes) -> bytes:
-        return json.dumps({"job": self.job.digest, "sha256": hashlib.sha256(content).hexdigest()}).encode()
-
-    def train_vocabulary(self) -> Vocabulary:
-        """Sample the corpus, and train on the sample."""
-        work = self.store.below(WORK)
-        rate = sampling_rate(self.plan, self.config.vocabulary.sample_bytes)
-        step = SampleText(self.store, self._run_folder, self.config, rate)
-        self._run_everywhere("vocabulary", step, lambda item: is_sampled(item, work))
-        entries = list(read_entries(self.plan, work))
-        documents = sum(entry.documents for entry in entries)
-        if rate == 1.0 or documents == 0:
-            drops: Counter[str] = sum((Counter(entry.drops) for entry in entries), Counter())
-            refuse_few_documents(documents, drops, self.config)
-        return train_vocabulary(sampled_lines(self.plan, work), self.config.vocabulary)
-
-    def write_groups(self, vocabulary: Vocabulary) -> list[WorkItem]:
-        """Make all groups of the share that are not finished; returns the items of others that are not."""
-        digest = self.job.data_set_digest(vocabulary.entry().sha256)
-        own = self.share.own(self.plan)
-        self._run("groups", WriteGroups(self.store, self._run_folder, self.config, digest), own)
-        missing = unfinished(self.store, self.plan, digest)
-        self._refuse_missing(set(own).intersection(missing))
-        return missing
-
-    def collect(self, vocabulary: Vocabulary) -> Manifest:
-        """All groups are finished: write the manifest. Two shares may do so at once: they write the same."""
-        try:
-            manifest = build_manifest(self.store, self.config, self.job, self.plan, vocabulary.entry())
-        except UserError:
-            if self.share == WHOLE:
-                discard(self.store)  # finished, but of no use
-            raise
-        self.store.write_text(MANIFEST, manifest_text(manifest))
-        return manifest
-
-    def _run_everywhere(self, stage: str, step: beam.DoFn, is_done: Callable[[WorkItem], bool]) -> None:
-        """Do the share's part of what has to be done for all items first, then what is still missing of the others'."""
-        self._run(stage, step, self.share.own(self.plan))
-        self._run(stage, step, [item for item in self.share.others(self.plan) if not is_done(item)])
-        self._refuse_missing([item for item in self.plan.items if not is_done(item)])
-
-    def _refuse_missing(self, items: Collection[WorkItem]) -> None:
-        """A runner said that all is well, but nothing came of it here: most often its workers have other disks."""
-        if items:
-            cause = f"the runner has ended, but {len(items)} of {len(self.plan.items)} work items are not done"
-            fix = "its workers must reach this folder under the same name: take a shared file system or a URL"
-            raise UserError(cause, place=self.store.place, fix=fix)
-
-    @property
-    def _run_folder(self) -> Store:
-        return run_folder(self.store, self.share)
-
-    def _run(self, stage: str, step: beam.DoFn, items: Sequence[WorkItem]) -> None:
-        """A Beam pipeline: each of the work items through one step."""
-        if not items:
-            return
-        workers = min(self.config.workers or self._default_workers(items), len(items))
-        total = sum(item.size for item in items)
-
-        def build(pipeline: beam.Pipeline) -> None:
-            _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
-
-        def tick() -> None:
-            read, documents, groups = sum_up(self._run_folder)
-            seconds = time.monotonic() - self.start_s
-            self.progress(Progress(stage, min(read, total), total, documents, groups, seconds))
-
-        forget(self._run_folder)
-        run_pipeline(build, self.engine, workers, self._run_folder, tick)
-
-    @staticmethod
-    def _default_workers(items: Sequence[WorkItem]) -> int:
-        """One a CPU core, unless there is so little to do that starting them would take longer than the work."""
-        worth_starting = sum(item.weight for item in items) // _BYTES_WORTH_A_WORKER
-        return max(1, min(len(os.sched_getaffinity(0)), worth_starting))
 
 
 def _plan(config: DataConfig, store: Store) -> Plan:
@@ -264,10 +131,45 @@ def _plan(config: DataConfig, store: Store) -> Plan:
         raise UserError("an input file lies in the data set's own folder", place=inside[0], fix=fix)
     plan = make_plan(files, config)
     if not plan.items:
-        refuse_few_documents(0, {}, config)
+        refuse_few_documents(0, {}, config, config.objective)
     return plan
 
 
-def _given_vocabulary(config: DataConfig) -> Vocabulary | None:
-    file = config.vocabulary.file
-    return read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
+def _find_duplicates(stages: Stages, config: TextConfig) -> None:
+    """Clean the corpus, and decide which of its documents and lines to drop, where the recipe asks for it."""
+    work = stages.store.below(WORK)
+    if config.compares_documents and not is_decided(work):
+        clean = partial(write_cleaned, config=config, work=work)
+        stages.run_all("duplicates", clean, lambda item: is_cleaned(item, work))
+        decide(stages.plan, config, work)
+
+
+def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
+    """Sample the corpus, and train on the sample."""
+    work = stages.store.below(WORK)
+    rate = sampling_rate(stages.plan, config.vocabulary.sample_bytes)
+    sample = partial(write_sample, config=config, rate=rate, work=work)
+    stages.run_all("vocabulary", sample, lambda item: is_sampled(item, work))
+    entries = list(read_entries(stages.plan, work))
+    documents = sum(entry.documents for entry in entries)
+    if rate == 1.0 or documents == 0:
+        drops: Counter[str] = sum((Counter(entry.drops) for entry in entries), Counter())
+        refuse_few_documents(documents, drops, config, config.objective)
+    return train_vocabulary(sampled_lines(stages.plan, work), config.vocabulary)
+
+
+def _write_groups(stages: Stages, config: DataConfig, digest: str) -> GroupSums:
+    """Make the share's groups that are not finished, then add up all groups."""
+    stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary, digest))
+    sums = sum_groups(stages.store, stages.plan, digest)
+    stages.refuse_undone(set(stages.share.own(stages.plan)).intersection(sums.unfinished))
+    return sums
+
+
+def _check(manifest: Manifest, config: DataConfig, stages: Stages) -> None:
+    try:
+        check_manifest(manifest, config, config.nsp_mode, config.dataset)
+    except UserError:
+        if stages.share == WHOLE:
+            discard(stages.store)  # it is finished, but of no use
+        raise

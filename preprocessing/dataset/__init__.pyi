@@ -25,6 +25,7 @@ from .shard import (
     IntArray as IntArray,
     Provenance as Provenance,
     Rows as Rows,
+    add_shard as add_shard,
     check_shard as check_shard,
     local_shard as local_shard,
     read_shard as read_shard,

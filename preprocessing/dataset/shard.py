@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
-from preprocessing.dataset.manifest import ShardEntry
+from preprocessing.dataset.manifest import SHARDS, ShardEntry, Split
 from preprocessing.storage import Store
 
 _VOCABULARY_KEY = b"vocabulary_sha256"  # in a shard's schema
@@ -80,6 +80,26 @@ def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return hashing.size, hashing.hash.hexdigest()
+
+
+def add_shard(
+    store: Store, group: str, split: Split, pass_number: int, rows: Rows, vocabulary_sha256: str
+) -> ShardEntry:
+    """Write `rows` as the shard of a group, split, and pass of the data set in `store`; returns its manifest entry."""
+    name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
+    with store.write(name) as stream:
+        size, sha256 = write_shard(stream, rows, vocabulary_sha256)
+    return ShardEntry(
+        name=name,
+        group=group,
+        split=split,
+        pass_number=pass_number,
+        rows=len(rows),
+        tokens=len(rows.input_ids),
+        masked_tokens=len(rows.masked_lm_ids),
+        bytes=size,
+        sha256=sha256,
+    )
 
 
 def read_shard(path: Path) -> Rows:

@@ -1,28 +1,21 @@
 # The door of preprocessing.execution: what other packages and rooms import from it.
 
-from .beam_api import beam as beam
+from .corpus_checks import check_manifest as check_manifest, refuse_few_documents as refuse_few_documents
 from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine
+from .finished import (
+    find_finished as find_finished,
+    find_vocabulary as find_vocabulary,
+    keep_vocabulary as keep_vocabulary,
+)
 from .folder import (
     WORK as WORK,
-    check_ownership as check_ownership,
     claimed as claimed,
     discard as discard,
     finished_parts as finished_parts,
     release as release,
-    run_folder as run_folder,
 )
-from .group import GROUPS as GROUPS
-from .identity import (
-    Identity as Identity,
-    damage as damage,
-    finished_data_set as finished_data_set,
-    withdraw as withdraw,
-)
-from .manifest_assembly import (
-    build_manifest as build_manifest,
-    refuse_few_documents as refuse_few_documents,
-    unfinished as unfinished,
-)
-from .runner import run_pipeline as run_pipeline
+from .identity import Identity as Identity
+from .manifest_assembly import GroupSums as GroupSums, build_manifest as build_manifest, sum_groups as sum_groups
 from .share import WHOLE as WHOLE, Share as Share
-from .steps import CleanText as CleanText, SampleText as SampleText, WriteGroups as WriteGroups
+from .stages import ReportProgress as ReportProgress, Stages as Stages
+from .steps import WriteGroups as WriteGroups

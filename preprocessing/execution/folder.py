@@ -23,7 +23,7 @@ from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
 from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY
 from preprocessing.execution.group import GROUPS
-from preprocessing.execution.identity import Identity, refuse_other
+from preprocessing.execution.identity import Identity, other_data_set
 from preprocessing.execution.share import WHOLE, Share
 from preprocessing.storage import LocalStore, Store
 
@@ -41,14 +41,6 @@ def run_folder(store: Store, share: Share) -> Store:
 
 def _run_name(share: Share) -> str:
     return f"{WORK}/share-{share.number}-of-{share.count}"
-
-
-def check_ownership(store: Store) -> None:
-    """Raise `UserError` unless the place is missing, empty, or holds a data set of ours, finished or not."""
-    if store.is_empty() or not store.below(WORK).is_empty() or _is_manifest(store.read(MANIFEST)):
-        return
-    fix = "choose an empty or new folder for data.dataset"
-    raise UserError("the folder holds other files, and no data set", place=store.place, fix=fix)
 
 
 @contextmanager
@@ -103,14 +95,6 @@ def _finished_groups(store: Store) -> int:
     return sum(PurePosixPath(name).match("*.*.json") for name in store.below(GROUPS).names())
 
 
-def _is_manifest(content: bytes | None) -> bool:
-    """Whether it looks like one of ours, of any version."""
-    try:
-        return content is not None and "format_version" in json.loads(content)
-    except (ValueError, TypeError):
-        return False
-
-
 @contextmanager
 def _locked(store: LocalStore, share: Share) -> Iterator[None]:
     """Nobody else is in the folder; or, for a share, only others."""
@@ -161,7 +145,9 @@ def _refuse_other_job(store: Store, job: Identity) -> None:
     content = store.read(f"{WORK}/{_JOB}")
     if content is not None:
         other = json.loads(content)
-        refuse_other(store, other["digest"], other["recipe"], job)
+        if other["digest"] != job.digest:
+            differing = job.differences(other["recipe"]) or ["the input files or the vocabulary"]
+            raise other_data_set(store.place, other["digest"], job.digest, differing)
 
 
 def _remove_contents(store: Store) -> None:

@@ -16,16 +16,14 @@ from pydantic import ValidationError
 
 from configs.schema import RowsConfig
 from preprocessing.dataset import (
-    SHARDS,
     SPLITS,
     DamagedShardError,
     ManifestEntry,
-    Rows,
     ShardEntry,
     Split,
     Statistics,
+    add_shard,
     check_shard,
-    write_shard,
 )
 from preprocessing.documents import WorkItem
 from preprocessing.rows import EncodedDocument, Outcome, Pairs, make_pairs, mask_pairs, provenance_of, tokenized
@@ -52,32 +50,33 @@ def group_name(item: WorkItem, number: int) -> str:
     return f"{item.name}.{number:04}"
 
 
-def read_group(store: Store, name: str) -> GroupEntry | None:
-    """The group's side file, or None when there is none that can be read."""
+def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
+    """The group's side file, or None when there is none of the data set of this digest."""
     content = store.read(f"{GROUPS}/{name}.json")
     try:
-        return GroupEntry.model_validate_json(content) if content is not None else None
+        entry = GroupEntry.model_validate_json(content) if content is not None else None
     except ValidationError:
         return None
+    return entry if entry is not None and entry.digest == digest else None
 
 
-def finished_group(store: Store, name: str, digest: str) -> GroupEntry | None:
-    """The group's side file, if it belongs to the data set of this digest and its shards are whole."""
-    entry = read_group(store, name)
-    if entry is None or entry.digest != digest:
-        return None
+def read_whole_group(store: Store, name: str, digest: str) -> GroupEntry | None:
+    """The same, but None also when one of the group's shards is missing or damaged."""
+    entry = read_group(store, name, digest)
     try:
-        for shard in entry.shards:
+        for shard in entry.shards if entry else ():
             check_shard(store, shard)
     except DamagedShardError:
         return None
     return entry
 
 
-def finished_groups(store: Store, item: WorkItem, digest: str) -> Iterator[GroupEntry]:
-    """The work item's first groups, up to one that is not finished."""
+def finished_groups(
+    store: Store, item: WorkItem, digest: str, read: Callable[[Store, str, str], GroupEntry | None]
+) -> Iterator[GroupEntry]:
+    """The work item's first groups that `read` finds. The item is finished if the last of them is its last group."""
     for number in count():
-        entry = finished_group(store, group_name(item, number), digest)
+        entry = read(store, group_name(item, number), digest)
         if entry is None:
             return
         yield entry
@@ -113,7 +112,7 @@ class GroupWriter:
                     rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
                     if self.config.provenance:
                         rows = replace(rows, provenance=provenance_of(pairs, of_split))
-                    shards.append(self._write_shard(name, split, pass_number, rows))
+                    shards.append(add_shard(self.store, name, split, pass_number, rows, self.vocabulary.entry().sha256))
         for pairs in first_pass.values():
             drops.update(pairs.drops)
         entry = GroupEntry(
@@ -127,22 +126,6 @@ class GroupWriter:
         )
         self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry
-
-    def _write_shard(self, group: str, split: Split, pass_number: int, rows: Rows) -> ShardEntry:
-        name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
-        with self.store.write(name) as stream:
-            size, sha256 = write_shard(stream, rows, self.vocabulary.entry().sha256)
-        return ShardEntry(
-            name=name,
-            group=group,
-            split=split,
-            pass_number=pass_number,
-            rows=len(rows),
-            tokens=len(rows.input_ids),
-            masked_tokens=len(rows.masked_lm_ids),
-            bytes=size,
-            sha256=sha256,
-        )
 
 
 def add_statistics(one: Statistics, other: Statistics) -> Statistics:

@@ -1,4 +1,7 @@
-"""A given vocabulary: a `vocab.txt`, or the `tokenizer.json` of a Hugging Face tokenizer that does as BERT's does."""
+"""Vocabularies in files, with the recipe's casing: a data set's own, or a given one.
+
+A given one is a `vocab.txt`, or the `tokenizer.json` of a Hugging Face tokenizer that cuts text as BERT's does.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import VocabularyConfig
+from preprocessing.dataset import VOCABULARY
+from preprocessing.storage import Store
 from preprocessing.vocabulary.vocabulary import (
     CONTINUATION,
     MAX_WORD_CHARS,
@@ -44,6 +49,14 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
     check_pieces(vocabulary.pieces, path)
     warn_of_unreachable(vocabulary, path)
     return vocabulary
+
+
+def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | None:
+    """The vocabulary of the data set in `store`, finished or not; None when there is none yet."""
+    content = store.read(VOCABULARY)
+    if content is None:
+        return None
+    return Vocabulary.parse(content, f"{store.place}/{VOCABULARY}", config.lowercase, config.strip_accents)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from preprocessing.dataset import (
     Split,
     Statistics,
     VocabularyEntry,
+    add_shard,
     write_manifest,
-    write_shard,
 )
+from preprocessing.storage import store_at
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary, read_vocabulary
 
 SHORTEST = 8
@@ -46,7 +47,8 @@ def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
     vocabulary.write(folder / VOCABULARY)
     generator = np.random.default_rng(data.seed)
     rows = {split: _rows(generator, count, data, vocabulary) for split, count in ROWS.items()}
-    shards = [_write(folder, split, of_split, vocabulary) for split, of_split in rows.items()]
+    sha256 = vocabulary.entry().sha256
+    shards = [add_shard(store_at(folder), "synthetic", split, 0, of_split, sha256) for split, of_split in rows.items()]
     manifest = _manifest(data, vocabulary.entry(), shards, _statistics(rows["train"], vocabulary))
     write_manifest(folder, manifest)
     return manifest
@@ -104,23 +106,6 @@ def _masked_positions(generator: np.random.Generator, length: int, segment_a: in
     count = min(wanted, data.max_predictions_per_seq, len(ordinary))
     chosen: IntArray = np.sort(generator.choice(ordinary, count, replace=False))
     return chosen
-
-
-def _write(folder: Path, split: Split, rows: Rows, vocabulary: Vocabulary) -> ShardEntry:
-    name = f"{SHARDS}/synthetic-p00-{split}.arrow"
-    with (folder / name).open("wb") as stream:
-        size, sha256 = write_shard(stream, rows, vocabulary.entry().sha256)
-    return ShardEntry(
-        name=name,
-        group="synthetic",
-        split=split,
-        pass_number=0,
-        rows=len(rows),
-        tokens=len(rows.input_ids),
-        masked_tokens=len(rows.masked_lm_ids),
-        bytes=size,
-        sha256=sha256,
-    )
 
 
 def _statistics(rows: Rows, vocabulary: Vocabulary) -> Statistics:

@@ -23,6 +23,7 @@ import numpy as np
 
 from configs.schema import DataConfig
 from preprocessing import pipeline
+from preprocessing.corpus import cleaned_files
 from preprocessing.corpus.cleaning import Kept, keep
 from preprocessing.dataset.manifest import Manifest
 from preprocessing.documents.input_files import ReadCounter, find_files
@@ -111,14 +112,15 @@ class Stages:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._replaced: list[tuple[Any, str, Any]] = []
         self._replace(steps, "read_corpus", lambda function: self._around_each("read", function))
-        self._replace(steps, "write_cleaned", lambda function: self._around("read", function))
+        self._replace(cleaned_files, "batches", lambda function: self._around_each("read", function))
+        self._replace(cleaned_files, "fingerprint", lambda function: self._around("read", function))
         self._replace(pipeline, "decide", lambda function: self._around("read", function))
         self._replace(encoding, "split_sentences", lambda function: self._around("sentences", function))
         self._replace(Encoder, "encode", lambda function: self._around("tokens", function))
         self._replace(group, "tokenized", lambda function: self._around("pairs", function))
         self._replace(group, "make_pairs", lambda function: self._around("pairs", function))
         self._replace(group, "mask_pairs", lambda function: self._around("masks", function))
-        self._replace(group, "write_shard", lambda function: self._around("write", function))
+        self._replace(group, "add_shard", lambda function: self._around("write", function))
 
     def rest(self, cpu_s: float) -> dict[str, float]:
         """All stages, and what is left of `cpu_s` for Beam, statistics and all between."""

@@ -1,0 +1,107 @@
+"""What earlier runs have finished of a data set: all of it, all but damaged files, its vocabulary, or nothing.
+
+It is determined once, before anything is made. The stages then do what is left, and know that by their files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+
+from configs.errors import UserError
+from configs.schema import VocabularyConfig
+from preprocessing.dataset import MANIFEST, VOCABULARY, DamagedShardError, Manifest, check_shard, parse_manifest
+from preprocessing.execution.folder import WORK
+from preprocessing.execution.group import GROUPS
+from preprocessing.execution.identity import Identity, other_data_set
+from preprocessing.storage import Store
+from preprocessing.vocabulary import Vocabulary, stored_vocabulary
+
+_VOCABULARY_RECORD = f"{GROUPS}/vocabulary.json"  # which preparation the vocabulary was made by, and its digest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A data set that an earlier run has finished, if there is one."""
+
+    store: Store
+    manifest: Manifest | None = None
+    damage: dict[str, str] = field(default_factory=dict)  # a message for each missing or damaged file, by its name
+
+    def reopen(self) -> None:
+        """Make a damaged data set unfinished: remove its manifest and the side files of groups to make again."""
+        if self.manifest is None:
+            return
+        for message in self.damage.values():
+            logger.warning("%s; it is made again", message)
+        self.store.remove(MANIFEST)
+        for shard in self.manifest.shards:
+            if shard.name in self.damage:
+                self.store.remove(f"{GROUPS}/{shard.group}.json")
+
+
+def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) -> Finished:
+    """What stands in the data set's folder. Reads and checks all of a finished data set.
+
+    Raises `UserError` for a folder that holds other files and no data set, and, unless `overwrite`, for a finished data
+    set of another identity. With `overwrite`, nothing counts as finished.
+    """
+    content = store.read(MANIFEST)
+    if not store.is_empty() and store.below(WORK).is_empty() and not _is_manifest(content):
+        fix = "choose an empty or new folder for data.dataset"
+        raise UserError("the folder holds other files, and no data set", place=store.place, fix=fix)
+    if overwrite or content is None:
+        return Finished(store)
+    manifest = parse_manifest(content, f"{store.place}/{MANIFEST}")
+    expected = identity.data_set_digest(identity.given_vocabulary or manifest.vocabulary.sha256)
+    if manifest.digest != expected:
+        differing = identity.differences(manifest.recipe)
+        if manifest.input_digest != identity.input_digest:
+            differing.append("the input files")
+        raise other_data_set(store.place, manifest.digest, expected, differing or ["the vocabulary"])
+    return Finished(store, manifest, _damage(store, manifest))
+
+
+def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:
+    """The vocabulary that an earlier run of the same identity has put in its place, or None."""
+    sha256 = store.sha256(VOCABULARY)
+    if sha256 is None or store.read(_VOCABULARY_RECORD) != _record(identity, sha256):
+        return None
+    return stored_vocabulary(store, config)
+
+
+def keep_vocabulary(store: Store, identity: Identity, vocabulary: Vocabulary) -> None:
+    """Put the vocabulary in its place, for this run and later ones."""
+    for name, content in (
+        (VOCABULARY, vocabulary.content()),
+        (_VOCABULARY_RECORD, _record(identity, vocabulary.entry().sha256)),
+    ):
+        with store.write(name) as stream:
+            stream.write(content)
+
+
+def _record(identity: Identity, sha256: str) -> bytes:
+    return json.dumps({"job": identity.digest, "sha256": sha256}).encode()
+
+
+def _damage(store: Store, manifest: Manifest) -> dict[str, str]:
+    found = {}
+    for shard in manifest.shards:
+        try:
+            check_shard(store, shard)
+        except DamagedShardError as error:
+            found[shard.name] = f"{error.place}: {error.cause}"
+    if store.sha256(VOCABULARY) != manifest.vocabulary.sha256:
+        found[VOCABULARY] = f"{store.place}/{VOCABULARY}: missing or damaged"
+    return found
+
+
+def _is_manifest(content: bytes | None) -> bool:
+    """Whether it looks like one of ours, of any version."""
+    try:
+        return content is not None and "format_version" in json.loads(content)
+    except (ValueError, TypeError):
+        return False

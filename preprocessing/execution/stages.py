@@ -1,0 +1,79 @@
+"""The stages of a preparation: each puts work items through one step, in a Beam pipeline."""
+
+# mypy: allow-untyped-calls
+# Beam is half typed.
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from configs.errors import UserError
+from preprocessing.documents import Plan, Progress, WorkItem, forget, sum_up
+from preprocessing.execution.beam_api import beam
+from preprocessing.execution.engine import BeamEngine
+from preprocessing.execution.folder import run_folder
+from preprocessing.execution.runner import run_pipeline
+from preprocessing.execution.share import Share
+from preprocessing.execution.steps import Step, Work
+from preprocessing.storage import Store
+
+_BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
+
+ReportProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Runs the stages of one preparation, or of a share of it, in the data set's folder."""
+
+    store: Store
+    plan: Plan
+    share: Share
+    engine: BeamEngine
+    workers: int  # on this machine; 0: as many as are worth starting
+    progress: ReportProgress
+    start_s: float = field(default_factory=time.monotonic)
+
+    def run_own(self, stage: str, work: Work) -> None:
+        """Do the share's part of the work."""
+        self._run(stage, work, self.share.own(self.plan))
+
+    def run_all(self, stage: str, work: Work, is_done: Callable[[WorkItem], bool]) -> None:
+        """Do the share's part of work that all items need first, then what is still missing of the others' parts."""
+        self.run_own(stage, work)
+        self._run(stage, work, [item for item in self.share.others(self.plan) if not is_done(item)])
+        self.refuse_undone([item for item in self.plan.items if not is_done(item)])
+
+    def refuse_undone(self, items: Collection[WorkItem]) -> None:
+        """Raise `UserError` for work that the runner says is done, and is not: often its workers have other disks."""
+        if items:
+            cause = f"the runner has ended, but {len(items)} of {len(self.plan.items)} work items are not done"
+            fix = "its workers must reach this folder under the same name: take a shared file system or a URL"
+            raise UserError(cause, place=self.store.place, fix=fix)
+
+    def _run(self, stage: str, work: Work, items: Sequence[WorkItem]) -> None:
+        if not items:
+            return
+        run = run_folder(self.store, self.share)
+        step = Step(self.store, run, work)
+        workers = min(self.workers or _worth_starting(items), len(items))
+        total = sum(item.size for item in items)
+
+        def build(pipeline: beam.Pipeline) -> None:
+            _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
+
+        def tick() -> None:
+            read, documents, groups = sum_up(run)
+            seconds = time.monotonic() - self.start_s
+            self.progress(Progress(stage, min(read, total), total, documents, groups, seconds))
+
+        forget(run)
+        run_pipeline(build, self.engine, workers, run, tick)
+
+
+def _worth_starting(items: Sequence[WorkItem]) -> int:
+    """One worker a CPU core, unless there is so little to do that starting them would take longer than the work."""
+    return max(1, min(len(os.sched_getaffinity(0)), sum(item.weight for item in items) // _BYTES_WORTH_A_WORKER))
