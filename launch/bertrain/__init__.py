@@ -13,6 +13,7 @@ values and print nothing. They raise `UserError`, which names cause, place, and 
 """
 
 import lazy_loader
+
 from bertrain.own_packages import check_own_packages
 
 check_own_packages()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertrain.dataset import Dataset
-
 import preprocessing.inspection
+from bertrain.dataset import Dataset
 from preprocessing.dataset import Split
 from preprocessing.inspection import DecodedPair, Failure, decode_pairs
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bertrain.recipes import Recipe, resolved
 from bertrain.rows import RowSequence
-
 from preprocessing.dataset import (
     Manifest,
     Rows,
@@ -25,8 +24,8 @@ from preprocessing.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import datasets
-    from bertrain.torch_rows import TorchRows
 
+    from bertrain.torch_rows import TorchRows
     from preprocessing.documents import Progress
 
 

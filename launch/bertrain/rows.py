@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from preprocessing.dataset import IntArray, Rows, ShardEntry, local_shard, read_shard
-from preprocessing.storage import Store
+from preprocessing.storage import LocalStore, Store
 
 IGNORED = -100  # what torch's cross entropy and transformers ignore as a label
 MOST_OPEN = 256  # mappings that are kept; each holds a file descriptor
@@ -49,6 +49,8 @@ class Row:
 class RowSequence(Sequence[Row]):
     """The rows of some shards, by number. A shard is opened, and its SHA-256 checked, when a row of it is first read.
 
+    The last 256 shards opened stay mapped; those at a URL are downloaded again after that.
+
     Raises `UserError`, which names the file, when a shard is missing or damaged. It can be pickled, for worker
     processes; each of them opens the shards itself.
     """
@@ -58,6 +60,7 @@ class RowSequence(Sequence[Row]):
         self.shards = tuple(shards)
         self._ends = list(accumulate(shard.rows for shard in shards))
         self._open: dict[int, Rows] = {}  # the first opened first
+        self._checked: set[int] = set()
 
     @override
     def __len__(self) -> int:
@@ -82,8 +85,11 @@ class RowSequence(Sequence[Row]):
         if number not in self._open:
             if len(self._open) == MOST_OPEN:
                 del self._open[next(iter(self._open))]
-            with local_shard(self.store, self.shards[number]) as path:
+            shard = self.shards[number]
+            is_known = number in self._checked and isinstance(self.store, LocalStore)  # a copy from a URL is a new one
+            with self.store.local_file(shard.name) if is_known else local_shard(self.store, shard) as path:
                 self._open[number] = read_shard(path)
+            self._checked.add(number)
         return self._open[number]
 
 

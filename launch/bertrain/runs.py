@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertrain.recipes import Recipe, UserError, resolved
-
 from configs.exit_codes import STOPPED, USER_ERROR
 from launch.display import find_hardware
 from launch.ranks import Screen, run_folder_of, train_here

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from bertrain.rows import IGNORED, RowSequence
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from typing_extensions import override
+
+from bertrain.rows import IGNORED, RowSequence
 
 
 class TorchRows(Dataset[dict[str, Tensor]]):

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bertrain
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import bertrain
+from preprocessing.storage import store_at
 from tests.integration.small import write_small
+from tests.object_store import object_store, upload
 
 DOOR = Path(bertrain.__file__).with_name("__init__.pyi")
 
@@ -104,7 +106,7 @@ class TestDataset:
         seen: list[object] = []
         again = bertrain.prepare(recipe, progress=seen.append)
         assert again.manifest == dataset.manifest
-        assert again.place == dataset.place == Path(recipe.data.dataset)
+        assert again.place == dataset.place == recipe.data.dataset
 
     def test_rows_are_views_on_the_shards(self, dataset: bertrain.Dataset) -> None:
         for split, pass_number in (("train", 0), ("train", 1), ("held_out", 0)):
@@ -164,6 +166,30 @@ class TestDataset:
         lengths = table.map(lambda row: {"length": len(row["input_ids"])})["length"]
         assert list(lengths) == [len(row.input_ids) for row in rows]
 
+    def test_shards_that_are_mapped_again_give_the_same_rows(
+        self, dataset: bertrain.Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shards = [*dataset.shards("train", 0), *dataset.shards("train", 1)]
+        rows = bertrain.RowSequence(store_at(dataset.place), shards)
+        far = len(rows) - 1
+        first, last = rows[0].input_ids.copy(), rows[far].input_ids.copy()
+        monkeypatch.setattr("bertrain.rows.MOST_OPEN", 1)
+        rows = bertrain.RowSequence(store_at(dataset.place), shards)
+        for _ in range(2):
+            assert np.array_equal(rows[0].input_ids, first)
+            assert np.array_equal(rows[far].input_ids, last)
+
+    def test_a_url_is_read_as_a_folder_is(self, dataset: bertrain.Dataset) -> None:
+        with object_store() as bucket:
+            upload(Path(dataset.place), f"{bucket}/dataset")
+            far = bertrain.Dataset(f"{bucket}/dataset")
+            assert far.vocabulary == dataset.vocabulary
+            rows = pickle.loads(pickle.dumps(far.rows()))  # noqa: S301  # ours, for a spawned worker
+            assert [row.labels.tolist() for row in rows] == [row.labels.tolist() for row in dataset.rows()]
+            assert far.to_hugging_face()[5] == dataset.to_hugging_face()[5]
+            assert bertrain.inspect(far) == bertrain.inspect(dataset)
+            assert bertrain.verify(far) == []
+
     def test_what_is_no_data_set_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(bertrain.UserError, match="no such data set"):
             bertrain.Dataset(tmp_path / "nowhere")
@@ -176,8 +202,8 @@ class TestDataset:
 
 class TestChecks:
     def test_a_good_data_set_has_no_failures_and_a_damaged_one_has(self, dataset: bertrain.Dataset) -> None:
-        assert bertrain.verify(dataset) == bertrain.verify(str(dataset.place)) == []
-        file = dataset.place / dataset.shards()[0].name
+        assert bertrain.verify(dataset) == bertrain.verify(Path(dataset.place)) == []
+        file = Path(dataset.place) / dataset.shards()[0].name
         content = file.read_bytes()
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         try:

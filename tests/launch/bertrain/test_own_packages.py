@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bertrain.own_packages import OWN_PACKAGES, check_own_packages
 
 
