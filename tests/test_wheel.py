@@ -22,7 +22,7 @@ from tests.pypi import UNREACHABLE
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
-NOT_INSTALLED = re.compile(r"\.md$|^launch/docs/")
+NOT_INSTALLED = re.compile(r"\.md$|^launch/docs/|^launch/mkdocs\.yml$")
 HEAVY = ("torch", "apache_beam", "deepspeed", "pyarrow")
 
 
