@@ -66,9 +66,9 @@ def prepare(
     progress: ReportProgress | None = None,
     engine: BeamEngine = THIS_MACHINE,
 ) -> Manifest:
-    """Make the data set that `config` describes; or finish one, or find it whole.
+    """Make the data set that `config` describes, or finish it if an earlier run was cut short; returns its manifest.
 
-    What an earlier run has finished is kept if its digests still fit. `progress` is called a few times a second.
+    What an earlier run has finished is kept if its digests still match. `progress` is called a few times a second.
     Raises `UserError` for input that cannot be used and for a folder that holds something else; with `overwrite` a
     data set of another recipe is replaced.
     """
@@ -82,8 +82,8 @@ def prepare_share(
 ) -> Manifest | list[int]:
     """Make one share of the data set's groups; other shares may be at work in the folder at the same time.
 
-    Returns the manifest when this was the last one, or else the numbers of the shares that are not finished. A data set
-    is finished by whichever share ends last, by a later run of any share, or by `prepare`.
+    Returns the manifest when this was the last share, or else the numbers of the unfinished shares. The share that ends
+    last finishes the data set; so does a later run of any share, or of `prepare`.
     """
     return _prepare(config, share, False, progress, engine)
 

@@ -1,4 +1,4 @@
-"""Corpora that no data set can be made of, and those that make a poor one."""
+"""Refuse a corpus that no data set can be made of; warn of one that makes a poor data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def refuse_few_documents(documents: int, drops: Mapping[str, int], config: Readi
     counts = ", ".join(f"{count} {cause}" for cause, count in sorted(drops.items()))
     suffix = f" (dropped: {counts})" if counts else ""
     if documents == 0:
-        fix = "mend data.corpora (paths, format, text_field), or lower min_document_chars or held_out_fraction"
+        fix = "check data.corpora (paths, format, text_field), or lower min_document_chars or held_out_fraction"
         raise UserError(f"the corpus holds no document to train on{suffix}", place=place, fix=fix)
     cause = f"the corpus holds a single document to train on{suffix}, and next-sentence pairs take B from another one"
     separators = sorted({FORMATS[corpus.format].separator for corpus in config.corpora} - {""})

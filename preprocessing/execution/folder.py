@@ -1,12 +1,12 @@
-"""The data set's place while it is being made: whose it is, what stays in it, and how it is left.
+"""The data set's folder while it is made: which preparation it belongs to, and what a preparation leaves in it.
 
-DATASET/.prepare/     while a preparation is unfinished: job.json, the lock, the vocabulary's sample, and of each share
-                      a folder with its lock, progress and errors
-DATASET/groups/       a side file a finished group: what a rerun need not make again
-DATASET/shards/  vocab.txt  manifest.json         the contract; the manifest comes last
+DATASET/.prepare/     until the data set is finished: job.json, the lock, the sample for the vocabulary, and for each
+                      share a folder with its lock, progress, and errors
+DATASET/groups/       a side file for each finished group, so that a rerun skips it
+DATASET/shards/  vocab.txt  manifest.json         the data set; the manifest is written last
 
-Locks keep out a second preparation where there are any. Without them (object stores, some shared file systems) two of
-the same recipe write the same bytes, and nothing but time is lost.
+A lock keeps out a second preparation. Object stores and some shared file systems have no locks: there, two preparations
+of the same recipe write the same bytes, and only time is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_folder(store: Store, share: Share) -> Store:
-    """Where the workers of one run tell their progress and errors."""
+    """The folder through which the workers of one run report progress and errors to the driver."""
     return store.below(_run_name(share))
 
 
@@ -44,27 +44,27 @@ def _run_name(share: Share) -> str:
 
 
 @contextmanager
-def claimed(store: Store, job: Identity, share: Share = WHOLE, *, overwrite: bool = False) -> Iterator[None]:
-    """The place, ready for `job` to begin or go on, and nobody else in it but its other shares.
+def claimed(store: Store, identity: Identity, share: Share = WHOLE, *, overwrite: bool = False) -> Iterator[None]:
+    """Hold the folder for a data set of this identity, for the block; only its other shares may use it meanwhile.
 
-    Raises `UserError` when it holds an unfinished data set of another job, or cannot be written. A job that ends in a
-    `UserError` before any group is finished leaves nothing behind; otherwise what is finished stays for a rerun. A
-    share leaves all as it is, since others may be at work.
+    Raises `UserError` when it holds an unfinished data set of another identity, or cannot be written. A preparation
+    that ends in a `UserError` before any group is finished removes what it made; otherwise finished work stays for a
+    rerun. A share never removes anything, since others may be at work.
     """
     with store.explained(), _locked(store, share) if isinstance(store, LocalStore) else nullcontext():
         if overwrite:
             _remove_contents(store)
-        _refuse_other_job(store, job)
+        _refuse_other(store, identity)
         with _left_clean(store) if share == WHOLE else nullcontext(), store.explained():
             if isinstance(store, LocalStore):
                 for name in (GROUPS, SHARDS):
                     store.below(name).folder.mkdir(exist_ok=True)
-            store.write_text(f"{WORK}/{_JOB}", json.dumps({"digest": job.digest, "recipe": job.recipe}))
+            store.write_text(f"{WORK}/{_JOB}", json.dumps({"digest": identity.digest, "recipe": identity.recipe}))
             yield
 
 
 def release(store: Store) -> None:
-    """The data set is whole: remove what only its making needed. Where other shares are about it, one of them will."""
+    """Remove what only an unfinished data set needs; while other shares run, the last of them removes it."""
     work = store.below(WORK)
     if not isinstance(work, LocalStore):
         work.clear()
@@ -76,13 +76,13 @@ def release(store: Store) -> None:
 
 
 def finished_parts(store: Store) -> int:
-    """Of a data set in the making: how many parts need not be made again, samples of work items and groups."""
+    """How many parts of an unfinished data set a rerun skips: work items that are sampled, and groups."""
     sampled = sum(PurePosixPath(name).match("sample-*.json") for name in store.below(WORK).names())
     return sampled + _finished_groups(store)
 
 
 def discard(store: Store) -> None:
-    """Remove everything of ours, and the folder with it when nothing else is in it; nothing when that is done."""
+    """Remove all that preparations have made, and the folder if it is then empty. A second call does nothing."""
     if store.below(WORK).is_empty():
         return
     _remove_contents(store)
@@ -97,7 +97,7 @@ def _finished_groups(store: Store) -> int:
 
 @contextmanager
 def _locked(store: LocalStore, share: Share) -> Iterator[None]:
-    """Nobody else is in the folder; or, for a share, only others."""
+    """Keep other preparations out of the folder, for the block. A share lets other shares in."""
     run = store.folder / _run_name(share)
     run.mkdir(parents=True, exist_ok=True)
     with (store.folder / WORK / _LOCK).open("a+") as lock, (run / _LOCK).open("a+") as own:
@@ -135,23 +135,23 @@ def _left_clean(store: Store) -> Iterator[None]:
 
 
 def _sweep(store: Store) -> None:
-    """Remove what workers that were ended left half written."""
+    """Remove the partial files of workers that were stopped."""
     for name in store.names():
         if PurePosixPath(name).match(f".*{TEMPORARY_SUFFIX}"):
             store.remove(name)
 
 
-def _refuse_other_job(store: Store, job: Identity) -> None:
+def _refuse_other(store: Store, identity: Identity) -> None:
     content = store.read(f"{WORK}/{_JOB}")
     if content is not None:
         other = json.loads(content)
-        if other["digest"] != job.digest:
-            differing = job.differences(other["recipe"]) or ["the input files or the vocabulary"]
-            raise other_data_set(store.place, other["digest"], job.digest, differing)
+        if other["digest"] != identity.digest:
+            differing = identity.differences(other["recipe"]) or ["the input files or the vocabulary"]
+            raise other_data_set(store.place, other["digest"], identity.digest, differing)
 
 
 def _remove_contents(store: Store) -> None:
-    """All of a data set but the locks; the manifest goes first."""
+    """Remove the whole data set but the locks, the manifest first."""
     for name in (MANIFEST, VOCABULARY, CARD):
         store.remove(name)
     for part in (GROUPS, SHARDS, PICTURES):

@@ -1,7 +1,7 @@
 """A group on disk: its shards, one a split and pass, and its side file.
 
-The shards are renamed into place first and the side file last: where that stands, the group is finished. A rerun
-passes over a finished group whose shards still have their digests, and so makes only what is missing or damaged.
+The shards are renamed into place first and the side file last: its presence says that the group is finished. A rerun
+skips a finished group whose shards still have their digests, and so makes only what is missing or damaged.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ GROUPS = "groups"  # the side files' folder
 
 
 class GroupEntry(ManifestEntry):
-    """A side file."""
+    """A group's side file."""
 
     digest: str  # of the data set that the group belongs to
     name: str
     is_last: bool  # of its work item
-    sources: int  # documents of the input that it took up, dropped ones included
+    sources: int  # documents of the input that it holds, dropped ones included
     shards: list[ShardEntry]
     drops: dict[str, int]
     statistics: Statistics

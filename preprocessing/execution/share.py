@@ -1,8 +1,8 @@
-"""A share of the work: what one job of an array does, where several prepare one data set side by side.
+"""A share of the work: what one job of an array does, where several jobs prepare one data set side by side.
 
-Shares meet in the data set's folder alone. Each makes its own groups; what all of them need first (the vocabulary's
-sample) each begins with its own part, then does what is still missing of the others': so none ever waits for another,
-which may be queued, or dead. Work done twice gives the same bytes, and every file is renamed into place.
+Shares communicate through the data set's folder only. Each makes its own groups. Work that all of them need first, such
+as the sample for the vocabulary, each begins with its own part and then does what the others have not done: so no share
+waits for another, which may be queued or dead. Work done twice gives the same bytes, and files are renamed into place.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ class Share:
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         share = cls(int(match[1]), int(match[2])) if match else None
         if share is None or not 1 <= share.number <= share.count:
-            raise UserError(f"`{text}` is no share", place="--share", fix="write I/N with I from 1 to N, such as 3/8")
+            raise UserError(
+                f"`{text}` is not a share", place="--share", fix="write I/N with I from 1 to N, such as 3/8"
+            )
         return share
 
     def own(self, plan: Plan) -> list[WorkItem]:
-        """What the share has to do, the longest first, so that its workers end together."""
+        """The share's work items, the largest first, so that its workers end together."""
         return _deal(plan, self.count)[self.number - 1]
 
     def others(self, plan: Plan) -> list[WorkItem]:
-        """What it has not, from the next share's on: those that help out do not all begin at the same place."""
+        """The other shares' work items, the next share's first: shares that help out begin in different places."""
         hands = _deal(plan, self.count)
         return [item for hand in hands[self.number :] + hands[: self.number - 1] for item in hand]
 
     def holders(self, plan: Plan, items: Collection[WorkItem]) -> list[int]:
-        """The numbers of the shares that have any of the items to do."""
+        """The numbers of the shares to which any of the items belong."""
         hands = _deal(plan, self.count)
         return [number for number, hand in enumerate(hands, start=1) if not set(items).isdisjoint(hand)]
 
@@ -50,7 +52,7 @@ WHOLE = Share(1, 1)
 
 
 def _deal(plan: Plan, count: int) -> list[list[WorkItem]]:
-    """The plan's items in so many hands, evenly by weight: the same wherever they are dealt."""
+    """The plan's items dealt evenly by weight to `count` shares; every process deals them alike."""
     hands: list[list[WorkItem]] = [[] for _ in range(count)]
     weights = [0] * count
     for item in sorted(plan.items, key=lambda item: -item.weight):

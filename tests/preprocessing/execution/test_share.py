@@ -40,7 +40,7 @@ def config(tmp_path: Path, corpus: Path) -> DataConfig:
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1/0", "1", "a/b", "1/3/4", "-1/3", "²/3"])
 def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="is no share"):
+    with pytest.raises(UserError, match="is not a share"):
         Share.parse(text)
 
 
