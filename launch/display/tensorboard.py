@@ -15,14 +15,14 @@ from pathlib import Path
 
 from configs.run_layout import TENSORBOARD
 from launch.ranks import dies_with, find_run, first_free_port, note_signals
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 
 PORTS_TO_TRY = 100
 
 
 def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
     """Serve until Ctrl-C; returns TensorBoard's exit code. `port` is the first one to try."""
-    needed("tensorboard", extra="train")
+    require_package("tensorboard", extra="train")
     for run in runs:
         find_run(run)
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:

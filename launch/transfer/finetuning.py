@@ -14,7 +14,7 @@ from configs.files import atomic_write_text, explain_write_errors
 from configs.run_layout import TENSORBOARD
 from configs.tasks import TaskRecipe
 from configs.transfer import FinetuneConfig, TaskConfig
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
     Spread,
@@ -41,7 +41,7 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
     """Fine-tune the model at `place` once for each seed; print metrics and write the rest to `output`, a new folder."""
     task, settings = recipe.task, recipe.finetune
     for package in EXTRA_PACKAGES:
-        needed(package, extra="transfer")
+        require_package(package, extra="transfer")
     source = load_pretrained(place).with_dropout(settings.dropout)
     check_length(source, settings)
     data = open_task(task, settings, source)

@@ -10,14 +10,14 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import SHIPPED, Separation, draw_senses, read_contexts, separation, word_vectors
 
 
 def run_senses(place: Path, word: str, file: Path | None, picture: Path | None) -> None:
     """Compare the contexts of `word` in `file`, or in those that come with the package, in each layer of a model."""
-    needed("sklearn", extra="transfer")
+    require_package("sklearn", extra="transfer")
     contexts = read_contexts(file or _shipped(word), word)
     vectors_LNH = word_vectors(load_pretrained(place), contexts)
     senses = [context.sense for context in contexts]

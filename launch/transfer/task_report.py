@@ -18,7 +18,7 @@ from rich.table import Table
 from configs.files import atomic_write_text
 from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
@@ -40,7 +40,7 @@ from pretrain.transfer import (
 def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> None:
     """Fine-tune and probe on all tasks, from the model at `place` and from random weights; write into `output`."""
     for package in EXTRA_PACKAGES:
-        needed(package, extra="transfer")
+        require_package(package, extra="transfer")
     source = load_pretrained(place)
     for task in tasks:
         check_length(source, task.finetune)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.cli import app
-from launch.display.preparation import Display, prepare_with_progress, summary, waiting_for
+from launch.display.preparation import Display, prepare_with_progress, summary, unfinished_shares
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.share import Share
@@ -100,7 +100,7 @@ def test_the_closing_table(dataset: Path) -> None:
     ],
 )
 def test_who_is_missing_is_told(missing: list[int], message: str) -> None:
-    assert waiting_for(missing, Share(1, 8)) == message
+    assert unfinished_shares(missing, Share(1, 8)) == message
 
 
 @pytest.fixture
