@@ -42,7 +42,9 @@ def plot(
 
 def tensorboard(
     runs: RunsArgument,
-    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="First port to try; the next free one is used.")] = 6006,
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65_535, help="First port to try; the next free one is used.")
+    ] = 6006,
 ) -> None:
     """Serve runs in TensorBoard on localhost, and print the SSH command that reaches it from another machine.
 

@@ -43,7 +43,9 @@ def config(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
 def prepare(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that another recipe made.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a data set that another recipe made.")
+    ] = False,
     share: Annotated[
         str,
         typer.Option(
@@ -53,7 +55,7 @@ def prepare(
         ),
     ] = "1/1",
     runner: Annotated[
-        str, typer.Option("--runner", help="Beam runner, by name or class. Default: data.workers processes here.")
+        str, typer.Option("--runner", help="Beam runner, by name or class. Default: data.workers local processes.")
     ] = "",
 ) -> None:
     """Prepare the data set: read raw text and write shards of masked sentence pairs.
@@ -81,7 +83,9 @@ def inspect(
     rows: Annotated[int, typer.Option("--rows", min=0, help="Number of pairs to show.")] = 5,
     split: Annotated[SplitOption, typer.Option("--split", help="Split to show pairs from.")] = SplitOption.train,
     pass_number: Annotated[int, typer.Option("--pass", min=0, help="Pass over the corpus to show pairs from.")] = 0,
-    card: Annotated[bool, typer.Option("--card/--no-card", help="Whether to write DATA_CARD.md into the data set.")] = True,
+    card: Annotated[
+        bool, typer.Option("--card/--no-card", help="Write DATA_CARD.md into the data set, or do not.")
+    ] = True,
 ) -> None:
     """Print decoded pairs with their masked, kept and replaced tokens, and totals; write DATA_CARD.md.
 

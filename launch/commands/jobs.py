@@ -32,17 +32,28 @@ def submit(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     to: Annotated[
-        str, typer.Option("--to", metavar="|".join(TARGETS), help="Queue a Slurm job, or start mpirun or local ranks now.")
+        str,
+        typer.Option("--to", metavar="|".join(TARGETS), help="Queue a Slurm job, or start mpirun or local ranks now."),
     ] = SLURM,
     then: Annotated[
-        list[str] | None, typer.Option("--then", metavar="RECIPE", help="Queue this recipe's run after the previous one succeeds. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--then", metavar="RECIPE", help="Queue this recipe's run after the previous one succeeds. Repeatable."
+        ),
     ] = None,
-    with_prepare: Annotated[bool, typer.Option("--prepare", help="Queue jobs that prepare the data sets first.")] = False,
+    with_prepare: Annotated[
+        bool, typer.Option("--prepare", help="Queue jobs that prepare the data sets first.")
+    ] = False,
     shares: Annotated[int, typer.Option("--shares", min=1, help="With --prepare: number of jobs in the array.")] = 1,
     export_to: Annotated[
-        Path | None, typer.Option("--export", metavar="DIR", help="Queue a job that exports the last run to this Hugging Face folder.")
+        Path | None,
+        typer.Option(
+            "--export", metavar="DIR", help="Queue a job that exports the last run to this Hugging Face folder."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the scripts and commands; write and run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the scripts and commands; write and run nothing.")
+    ] = False,
 ) -> None:
     """Train in a job that is requeued automatically after a time limit, a preemption, or a failed node or rank.
 
@@ -111,9 +122,13 @@ def stop(run: RunArgument) -> None:
 
 
 def doctor(
-    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Recipe that gives [cluster] and the folder of runs.")] = "demo",
+    recipe: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="Recipe that gives \\[cluster] and the folder of runs.")
+    ] = "demo",
     overrides: OverridesArgument = None,
-    to: Annotated[Checked, typer.Option("--to", help="Check this machine, or every node of a Slurm job.")] = Checked.local,
+    to: Annotated[
+        Checked, typer.Option("--to", help="Check this machine, or every node of a Slurm job.")
+    ] = Checked.local,
 ) -> None:
     """Check this machine, or every node of a Slurm job, for problems that would break a run, and print fixes.
 

@@ -30,11 +30,16 @@ def train(
         ),
     ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes, memory and time; write nothing.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Train 20 steps on synthetic rows in a temporary folder.")] = False,
-    nnodes: Annotated[int, typer.Option("--nnodes", min=1, help="Number of machines. Run the same command on each.")] = 1,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Train 20 steps on synthetic rows in a temporary folder.")
+    ] = False,
+    nnodes: Annotated[
+        int, typer.Option("--nnodes", min=1, help="Number of machines. Run the same command on each.")
+    ] = 1,
     node_rank: Annotated[int, typer.Option("--node-rank", min=0, help="Number of this machine, from 0.")] = 0,
     rendezvous: Annotated[
-        str | None, typer.Option("--rendezvous", metavar="HOST:PORT", help="Address of machine 0, and a free port there.")
+        str | None,
+        typer.Option("--rendezvous", metavar="HOST:PORT", help="Address of machine 0, and a free port there."),
     ] = None,
 ) -> None:
     """Train the recipe's model in runs/<name>, on all GPUs of this machine, or on its CPU if it has none.
@@ -75,15 +80,19 @@ def evaluate(
         Path | None, typer.Option("--tasks", metavar="TASKS.toml", help="Also fine-tune and probe on these tasks.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="With --tasks: folder for the report; it must not exist.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="With --tasks: folder for the report; it must not exist."),
     ] = None,
 ) -> None:
     """Evaluate a run's newest checkpoint on the held-out documents.
 
-    With --tasks, also fine-tune and probe the checkpoint and a model with random weights, which both get the same
-    budget and seeds. The report gives the difference in score with its standard deviation over seeds.
+    With --tasks, also fine-tune and probe it on tasks, and do the same with random weights, budget and seeds equal.
+
+    The report gives the difference in score with its standard deviation over seeds.
 
     TASKS.toml is a task recipe as `finetune` takes it, or one with several \\[\\[tasks]].
+
+    A Hugging Face folder can be evaluated on tasks only.
 
     [dim]bertrain evaluate runs/demo[/]
 
@@ -97,14 +106,15 @@ def evaluate(
 def plan(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    ranks: Annotated[int, typer.Option("--gpus", min=1, help="Number of devices to compute the memory per device for.")] = 8,
-    hardware: Annotated[str, typer.Option("--hardware", help="Hardware profile: h200, h100, a100, v100 or cpu.")] = "h100",
+    ranks: Annotated[int, typer.Option("--gpus", min=1, help="Number of devices that the memory table assumes.")] = 8,
+    hardware: Annotated[
+        str, typer.Option("--hardware", help="Hardware profile: h200, h100, a100, v100 or cpu.")
+    ] = "h100",
     tflops: Annotated[
-        float | None, typer.Option("--tflops", min=0.001, help="Peak rate of 16-bit matrix products, TFLOP/s per device.")
+        float | None,
+        typer.Option("--tflops", min=0.001, help="Peak rate of 16-bit matrix products, TFLOP/s per device."),
     ] = None,
-    memory_gb_s: Annotated[
-        float | None, typer.Option("--memory-gb-s", min=0.1, help="Memory bandwidth, GB/s.")
-    ] = None,
+    memory_gb_s: Annotated[float | None, typer.Option("--memory-gb-s", min=0.1, help="Memory bandwidth, GB/s.")] = None,
     node_gb_s: Annotated[
         float | None, typer.Option("--node-gb-s", min=0.01, help="Bandwidth per device inside a node, GB/s.")
     ] = None,
@@ -116,8 +126,7 @@ def plan(
 ) -> None:
     """Estimate what a run costs: memory by ZeRO stage, communication, time up to 1,024 GPUs, and preparation.
 
-    Replace figures of the hardware profile by measured ones with --tflops, --memory-gb-s, --node-gb-s and
-    --network-gb-s.
+    --tflops, --memory-gb-s, --node-gb-s and --network-gb-s replace figures of the profile by measured ones.
 
     [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --network-gb-s 25 --picture scaling.png[/]
     """

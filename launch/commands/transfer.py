@@ -39,14 +39,20 @@ def export(
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="HF_FOLDER", help="BERT model folder in Hugging Face format.")],
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Recipe for data and training. The model gives shape and vocabulary.")
+        str,
+        typer.Argument(metavar="RECIPE", help="Recipe for data and training. The model gives shape and vocabulary."),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings that override the recipe's, e.g. name=mine", show_default=False),
+        typer.Argument(
+            metavar="SECTION.KEY=VALUE", help="Settings that override the recipe's, e.g. name=mine", show_default=False
+        ),
     ] = None,
     add_pieces: Annotated[
-        Path | None, typer.Option("--add-pieces", metavar="FILE", help="File of word pieces to add to the vocabulary, one per line.")
+        Path | None,
+        typer.Option(
+            "--add-pieces", metavar="FILE", help="File of word pieces to add to the vocabulary, one per line."
+        ),
     ] = None,
 ) -> None:
     """Create a run that continues pretraining a Hugging Face model, for example on text of your domain.
@@ -80,12 +86,15 @@ def senses(
     contexts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Lines of SENSE<tab>SENTENCE. Default: sentences for `bank`.")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write a plot of the vectors and of all layers to this PNG file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a plot of the vectors and of all layers to this PNG file.")
+    ] = None,
 ) -> None:
     """Measure how well each layer separates the senses of one word.
 
-    For each layer, compares the word's vectors by cosine. Prints the silhouette score, and the accuracy of a
-    nearest-centroid classifier that leaves out the sentence it classifies.
+    For each layer, print the silhouette score of the word's vectors (cosine distance), and a classifier's accuracy.
+
+    The classifier chooses the nearest centroid, and leaves out the sentence that it classifies.
 
     [dim]bertrain senses runs/demo --word bank --picture bank.png[/]
     """
@@ -105,22 +114,25 @@ def finetune(
     kind: Annotated[
         str,
         typer.Option(
-            metavar="classify|pair|qa|tag|choice",
-            help="Kind of task; short for task.kind=KIND. Default: qa for .json files, tag for .conll files.",
+            metavar="KIND",
+            help="classify|pair|qa|tag|choice; short for task.kind=KIND. Default: qa for .json, tag for .conll files.",
             show_default=False,
         ),
     ] = "",
     learning_curve: Annotated[
         str,
         typer.Option(
-            metavar="N,N,…", help="Also train on subsets with these numbers of labels, e.g. 10,100,1000", show_default=False
+            metavar="N,N,…",
+            help="Also train on subsets with these numbers of labels, e.g. 10,100,1000",
+            show_default=False,
         ),
     ] = "",
 ) -> None:
     """Fine-tune a pretrained model on a task. Write metrics over seeds, predictions, errors and the model.
 
-    TASK.toml has a section \\[task], e.g. kind = "pair", data = "sts.csv", regression = true, and an optional section
-    \\[finetune], e.g. epochs = 3. Paths in it are relative to its folder.
+    TASK.toml has a section \\[task], e.g. kind = "pair", data = "sts.csv", regression = true.
+
+    It can have a section \\[finetune], e.g. epochs = 3. Paths in it are relative to its folder.
 
     `bertrain config TASK.toml` lists every key. Each can be overridden on the command line.
 
@@ -143,12 +155,24 @@ def embed(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, .arrow or .npz.")],
     text: Annotated[str, typer.Option(help="Field of a .jsonl record that holds the text.")] = "text",
     layers: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Layers to write. 0 is the embeddings, -1 the last layer; `all` writes all.")
+        str,
+        typer.Option(
+            metavar="N,N,…", help="Layers to write. 0 is the embeddings, -1 the last layer; `all` writes all."
+        ),
     ] = "-1",
     pool: Annotated[Pool, typer.Option(help="One vector per text, or one per token.")] = Pool.mean,
-    mix: Annotated[str, typer.Option(metavar="mean|FILE", help="Average the layers, or weight them as a mix.json does.")] = "",
-    max_length: Annotated[int, typer.Option(min=2, help="Maximum number of tokens per text; longer texts are cut.")] = 128,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="`auto` uses the GPU if there is one.")] = "auto",
+    mix: Annotated[
+        str,
+        typer.Option(
+            metavar="mean|FILE", help="Combine the layers: `mean`, or weights from a mix.json of `evaluate --tasks`."
+        ),
+    ] = "",
+    max_length: Annotated[
+        int, typer.Option(min=2, help="Maximum number of tokens per text; longer texts are cut.")
+    ] = 128,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="`auto` uses the GPU if there is one.")
+    ] = "auto",
 ) -> None:
     """Write the vectors of texts, or of their tokens, from the chosen layers to an Arrow or NumPy file.
 
@@ -177,7 +201,9 @@ def layer_numbers(text: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{text!r} is not a list of layers", place="--layers", fix="write e.g. 1,2,-1, or all") from None
+        raise UserError(
+            f"{text!r} is not a list of layers", place="--layers", fix="write e.g. 1,2,-1, or all"
+        ) from None
 
 
 def label_counts(text: str) -> list[int]:

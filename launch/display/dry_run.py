@@ -61,7 +61,10 @@ def run_smoke(recipe: Recipe) -> int:
 
 
 def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
-    """Return a reduced copy of the recipe, with its run and a synthetic data set in `folder`, which must be empty or new."""
+    """Return a reduced copy of the recipe, with its run and a synthetic data set in `folder`.
+
+    `folder` must be new or empty.
+    """
     from pretrain.data import write_synthetic
 
     vocabulary = recipe.data.vocabulary

@@ -17,7 +17,7 @@ BLOCK_BYTES = 1 << 16
 
 
 def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
-    """Print the last `lines` lines of a rank's log; with `follow`, also new ones. Raise `UserError` if it is missing."""
+    """Print the last `lines` lines of a log; with `follow`, also new ones. Raise `UserError` if there is none."""
     find_run(run)
     log = rank_log(run, rank)
     if not log.is_file():

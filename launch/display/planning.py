@@ -31,7 +31,7 @@ def find_hardware(name: str, **measured: float | None) -> Hardware:
 def show_plan(
     screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours: float, picture: Path | None
 ) -> None:
-    """Print the plan for `ranks` devices and a preparation in `hours`. If `picture` is given, plot the scaling curve."""
+    """Print the plan for `ranks` devices and a preparation in `hours`. Plot the scaling to `picture`, if given."""
     cost = Cost(recipe, hardware, recipe.data.vocabulary.size)
     data = recipe.data
     screen.print(
@@ -56,7 +56,13 @@ def show_plan(
 def memory_table(cost: Cost, ranks: int) -> Table:
     """Return GiB per rank and the largest micro-batch at each ZeRO stage; for one rank, only at the stage it uses."""
     train, micro_batch = cost.recipe.train, cost.recipe.train.micro_batch_size
-    titles = ("ZeRO", "weights and optimizer", f"activations of {micro_batch} rows", "GiB per rank", "most rows that fit")
+    titles = (
+        "ZeRO",
+        "weights and optimizer",
+        f"activations of {micro_batch} rows",
+        "GiB per rank",
+        "most rows that fit",
+    )
     table = _table(f"Memory on {ranks} rank(s)", titles)
     for stage in (0, 1, 2, 3) if ranks > 1 else (train.stage_on(1),):
         memory = cost.memory(ranks, micro_batch, stage)
@@ -71,7 +77,8 @@ def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
     """Return the scaling table, one row per number of ranks."""
     titles = ("ranks", "micro", "accum.", "GB sent", "compute", "send", "rows/s", "linear", "time")
     table = _table(
-        "Scaling (micro: rows per micro-batch; accum.: micro-batches per step; linear: rows/s relative to linear)", titles
+        "Scaling (micro: rows per micro-batch; accum.: micro-batches per step; linear: rows/s relative to linear)",
+        titles,
     )
     for one in costs:
         table.add_row(
