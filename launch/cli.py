@@ -1,6 +1,6 @@
-"""The `bertrain` command. What is slow to import is imported inside the command that needs it.
+"""The `bertrain` command. Slow imports are inside the commands that need them.
 
-Its exit codes are those of configs/exit_codes.py; an error of the user is one line on standard error.
+configs/exit_codes.py defines the exit codes. A user's error is printed as one line on standard error.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Pretrain BERT: raw text in at one end, a pretrained, evaluated encoder out at the other.",
-    epilog="Everything is a recipe: [cyan]bertrain config demo[/] shows one, with each setting explained. "
-    "A command takes a recipe's file or shipped name, then any settings to change: "
+    help="Pretrain BERT-style encoders on your own text: prepare a data set, train, evaluate, export.",
+    epilog="A recipe is a TOML file with all settings of a data set and a run. "
+    "[cyan]bertrain config demo[/] prints the recipe `demo` and explains each setting. "
+    "Commands take the path of a recipe or the name of a shipped one, followed by settings to change: "
     "[cyan]bertrain train demo train.steps=100 name=short[/]",
 )
 
@@ -46,7 +47,7 @@ for add_commands in (
 
 
 def main() -> NoReturn:
-    """Run the command line; an error that the user can fix is one line."""
+    """Run the command line. Print an error that the user can fix as one line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app()
@@ -55,7 +56,7 @@ def main() -> NoReturn:
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         sys.exit(ended_by(signal.SIGINT))
-    sys.exit(DONE)  # typer has exited before
+    sys.exit(DONE)  # not reached: typer exits by itself
 
 
 if __name__ == "__main__":

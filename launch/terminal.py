@@ -1,4 +1,4 @@
-"""The terminal: text in colour where it is one, plain lines where it is not."""
+"""Console output: colours on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from configs.errors import UserError
 
 
 def console() -> Console:
-    """Standard output; long lines are never cut."""
+    """Return a console on standard output that never cuts long lines."""
     return Console(highlight=False, soft_wrap=True)
 
 
 def show_toml(text: str) -> None:
-    """TOML, coloured on a terminal."""
+    """Print TOML, with syntax colours on a terminal."""
     if not console().is_terminal:
         sys.stdout.write(text)
         return
@@ -25,7 +25,7 @@ def show_toml(text: str) -> None:
     console().print(Syntax("", "toml", theme="ansi_dark", background_color="default").highlight(text), end="")
 
 
-def needed(package: str, *, extra: str) -> None:
-    """`UserError` unless a package is there that one of bertrain's extras brings."""
+def require_package(package: str, *, extra: str) -> None:
+    """Raise `UserError` unless `package`, which bertrain's `extra` installs, can be imported."""
     if importlib.util.find_spec(package) is None:
         raise UserError(f"{package} is not installed", fix=f"install it with: pip install 'bertrain[{extra}]'")

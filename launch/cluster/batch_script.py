@@ -1,7 +1,7 @@
-"""The batch scripts of a run's jobs, as text: prepare, train, export. `render` is a pure function.
+"""Render the batch scripts of a run's jobs: prepare, train, export. `render` is a pure function.
 
-Each script lies in the run folder beside the resolved recipe, so that a job is started again by `sbatch` of it alone.
-Values were checked when the recipe was read; here they are quoted, each for its reader: bash, or sbatch.
+Each script is in the run folder, next to the resolved recipe, so that `sbatch SCRIPT` starts the job again. The
+recipe's schema validates values; this module quotes them for bash or for sbatch.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from configs.schema import ClusterConfig, Recipe
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# What a job sees of the submitting shell; the rest, secrets with it, stays behind.
+# Variables that a job inherits from the submitting shell. Others, which can hold secrets, are not passed.
 ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "PATH", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
 class JobStage:
-    """What a job of a run does. `name` is that of its template, and ends the job's name unless it trains."""
+    """One kind of job of a run. `name` selects the template, and is the suffix of the job's name unless it trains."""
 
     name: str
-    script: str  # in the run's folder
+    script: str  # in the run folder
     log: str  # in its logs/
-    uses_nodes: bool = False  # all of them, with their GPUs; else one process on one node, without
+    uses_nodes: bool = False  # all nodes, with their GPUs; otherwise one process on one node without GPUs
 
 
 TRAIN = JobStage("train", "submit.sbatch", "slurm.log", uses_nodes=True)
@@ -43,7 +43,7 @@ JOB_STAGES = (PREPARE, TRAIN, EXPORT)
 
 @dataclass(frozen=True)
 class Site:
-    """Where the submitting command stands: the folder that relative paths start from, and its Python. Absolute."""
+    """Working directory and Python of the submitting command, both absolute. Relative paths start from `folder`."""
 
     folder: Path
     python: str
@@ -52,10 +52,10 @@ class Site:
 def render(
     recipe: Recipe, run: Path, site: Site, stage: JobStage = TRAIN, *, shares: int = 1, output: Path | None = None
 ) -> str:
-    """The script of one stage of a run. `run` is its folder, absolute; the site's Python is for recipes that name none.
+    """Return the script of one stage of a run. `run` is the absolute run folder.
 
-    A preparation in several `shares` is an array of jobs, each of which makes one; an export goes to the folder
-    `output`. Raises `UserError` for a path that no script can name.
+    The site's Python is the default for recipes that name none. A preparation in several `shares` is a job array with
+    one job per share. An export writes to the folder `output`. Raises `UserError` for a path that a script cannot hold.
     """
     run, folder, cluster = _one_line(run), _one_line(site.folder), recipe.cluster
     return (
@@ -82,26 +82,26 @@ def render(
 
 
 def write(text: str, run: Path, stage: JobStage = TRAIN) -> Path:
-    """Put a script into its run's folder."""
+    """Write a script to its run folder, and return its path."""
     (run / LOGS).mkdir(parents=True, exist_ok=True)
     atomic_write_text(run / stage.script, text)
     return run / stage.script
 
 
 def ranks_per_node(cluster: ClusterConfig) -> int:
-    """Ranks a node of a job: as the recipe says, or one a GPU."""
+    """Return the number of ranks per node: the recipe's, or one per GPU."""
     return cluster.ranks_per_node or cluster.gpus_per_node or 1
 
 
 def exported_variables(cluster: ClusterConfig) -> str:
-    """The value of --export: names of the variables that a job may see."""
+    """Return the value of --export: the names of the variables that a job inherits."""
     return ",".join((*ENVIRONMENT, *cluster.environment))
 
 
 def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Iterator[str]:
-    """Options of sbatch and srun for what the recipe asks for, as words of an argv.
+    """Yield the options of sbatch and srun that request the recipe's resources, as words of an argv.
 
-    Unless a job uses `whole_nodes`, it is one process, which has the cores of all ranks of a node and no GPU.
+    Without `whole_nodes`, the job is one process with the cores of all ranks of a node, and no GPU.
     """
     named = {
         "partition": cluster.partition,
@@ -125,7 +125,7 @@ def _size(cluster: ClusterConfig, stage: JobStage, shares: int) -> list[str]:
 
 
 def _log(run: Path, stage: JobStage, shares: int) -> str:
-    """As sbatch reads it: % begins a pattern, and %a is the number in the array."""
+    """Return the log's path for sbatch, where % starts a pattern and %a is the job's number in the array."""
     name = stage.log.replace(".", "_%a.") if shares > 1 else stage.log
     return _sbatch_quoted(str(run / LOGS).replace("%", "%%") + f"/{name}")
 
@@ -134,7 +134,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 (the output is a shell script: the filters below quote, each for its reader)
+        autoescape=False,  # noqa: S701 (the output is a shell script: the filters below quote for bash and sbatch)
         keep_trailing_newline=True,
     )
     environment.filters["shell"] = lambda value: shlex.quote(str(value or ""))
@@ -148,7 +148,7 @@ def _sbatch_option(option: str) -> str:
 
 
 def _sbatch_quoted(text: str) -> str:
-    """As sbatch reads an option's value: in double quotes, backslash before a quote or a backslash."""
+    """Quote an option's value for sbatch: in double quotes, with a backslash before quotes and backslashes."""
     if re.fullmatch(r"[\w.,:/=+@-]*", text, re.ASCII):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -156,9 +156,14 @@ def _sbatch_quoted(text: str) -> str:
 
 
 def _one_line(path: Path) -> Path:
-    """sbatch's option and a script's comment each hold one line; a backslash would end `%` patterns in a log's name."""
+    """Return the path. Raise `UserError` if it is relative, or contains a line break or a backslash.
+
+    sbatch's option and a script's comment hold one line each; a backslash would disable the `%` patterns of a log.
+    """
     if not path.is_absolute():
-        raise UserError("not an absolute path", place=str(path))
+        raise UserError("the path is not absolute", place=str(path))
     if any(ord(character) < 32 or character in "\\\x7f" for character in str(path)):
-        raise UserError("a line break or backslash in the path", place=repr(str(path)), fix="choose another folder")
+        raise UserError(
+            "the path contains a line break or backslash", place=repr(str(path)), fix="choose another folder"
+        )
     return path

@@ -1,9 +1,9 @@
 """One rank of a job: `python -m launch.cluster.cluster_rank RUN START`, a task of srun or a process of mpirun.
 
-It finds its place, gives the rank compile caches on the node that are this start's own (on a shared file system they
-crash, and a build that was killed midway would hang the next start), watches it with the same supervisor as on one
-machine, and leaves word of how it ended. To the scheduler, "stopped with a checkpoint" is a success: it would end the
-other ranks at once otherwise.
+Finds the rank's address, creates compile caches on the node for this start only, runs the rank under the same
+supervisor as on one machine, and records how it ended. Compile caches on a shared file system crash, and a build that
+was killed would make the next start hang. "Stopped with a checkpoint" exits with 0, because the scheduler would
+otherwise kill the other ranks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pathlib import Path
 
 from configs.run_layout import LOGS
 
-signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the supervisor listens; any other rank's wish to stop will do
+signal.signal(
+    signal.SIGUSR1, signal.SIG_IGN
+)  # until the supervisor handles it; a stop request that reaches any rank is enough
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from configs.exit_codes import DONE, STOPPED, USER_ERROR  # noqa: E402
@@ -42,8 +44,8 @@ CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "
 
 
 def run_rank(run: Path, number: int, place: RankAddress) -> int:
-    """Run one rank to its end; its exit code, but 0 for a rank that stopped with a checkpoint."""
-    if place.rank != 0:  # the job's log shows rank 0; each rank's own has all
+    """Run one rank to its end, and return its exit code; 0 if it stopped with a checkpoint."""
+    if place.rank != 0:  # the job's log shows rank 0 only; each rank has its own complete log
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     caches = make_caches(run, number)
     patience_s = find_run(run).cluster.collective_timeout_s
@@ -58,12 +60,12 @@ def run_rank(run: Path, number: int, place: RankAddress) -> int:
             shutil.rmtree(caches, ignore_errors=True)
     rank = supervisor.ranks[0]
     guilt = rank.guilt[0] if rank.failed else 0
-    starts.note_end(run, number, starts.RankEnd(place.rank, _node(), code, guilt, _last_line(rank.log.tail())))
+    starts.record_end(run, number, starts.RankEnd(place.rank, _node(), code, guilt, _last_line(rank.log.tail())))
     return DONE if code == STOPPED else code
 
 
 def rank_command(run: Path, place: RankAddress, caches: Path) -> RankCommand:
-    """`python -m pretrain RUN --resume auto` at its place."""
+    """Return the command `python -m pretrain RUN --resume auto` with the rank's environment."""
     logs = run / LOGS
     env = {
         **place.variables(),
@@ -75,11 +77,12 @@ def rank_command(run: Path, place: RankAddress, caches: Path) -> RankCommand:
 
 
 def make_caches(run: Path, number: int) -> Path:
-    """A folder on this node, shared by the start's ranks here, whose name nobody else can take beforehand unnoticed.
+    """Create a private folder on this node, which the start's ranks here share.
 
-    What earlier starts of the same job had no time to remove goes.
+    Removes the folders of earlier starts of the same job.
+    Raises `UserError` if another user has created a folder or link of this name, or can access it.
     """
-    # @ is in no run's name: the folders of run a, job 1 are told from those of run a-1.
+    # Run names contain no @, so the names of different runs and jobs never coincide.
     job = f"bertrain@{os.getuid()}@{run.name}@{os.environ.get('SLURM_JOB_ID', os.getppid())}"
     folder = Path(tempfile.gettempdir()) / f"{job}@{number}"
     for earlier in folder.parent.glob(f"{job}@*"):
@@ -89,15 +92,19 @@ def make_caches(run: Path, number: int) -> Path:
         folder.mkdir(mode=0o700)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise UserError("somebody else made this folder", place=str(folder), fix="set TMPDIR to a folder of your own")
+        raise UserError(
+            "another user created this folder or can access it",
+            place=str(folder),
+            fix="set TMPDIR to a folder of yours",
+        )
     return folder
 
 
 def _last_line(output: str) -> str:
-    """What a rank died of, in one line; empty for one that said nothing of the kind."""
+    """Return the last line of a rank's error; empty if it printed none."""
     lines = last_words(output).splitlines()
-    told = [line for line in lines if line.startswith("error: ")]
-    return (told or (lines if TRACEBACK in output else []) or [""])[-1][:500]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or (lines if TRACEBACK in output else []) or [""])[-1][:500]
 
 
 def _node() -> str:
@@ -105,11 +112,11 @@ def _node() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments, find the place, run the rank; returns the exit code for the scheduler."""
+    """Parse the arguments, run the rank, and return the exit code for the scheduler."""
     parser = argparse.ArgumentParser(prog="python -m launch.cluster.cluster_rank", description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("start", type=int)
-    parser.add_argument("--mpi", action="store_true", help="ask MPI for the place, not Slurm")
+    parser.add_argument("--mpi", action="store_true", help="read the rank's address from MPI instead of Slurm")
     given = parser.parse_args(arguments)
     try:
         place = mpi_address() if given.mpi else slurm_address(os.environ)

@@ -1,4 +1,4 @@
-"""Signs of life: each node of a start touches RUN/starts/NNNN/alive/NODE now and then, as long as its ranks run."""
+"""Heartbeats: while its ranks run, each node of a start touches RUN/starts/NNNN/alive/NODE every `BEAT_S` seconds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BEAT_S = 15.0
 
 @contextmanager
 def beating(run: Path, number: int, node: str) -> Iterator[None]:
-    """Within the block, this node shows that it is there, every `BEAT_S`."""
+    """Within the block, send a heartbeat from this node every `BEAT_S` seconds."""
     file, ended = start_folder_of(run, number) / ALIVE / node, threading.Event()
 
     def beat() -> None:
         while not ended.is_set():
-            with suppress(OSError):  # a full disk ends no training
+            with suppress(OSError):  # a full disk must not end training
                 file.parent.mkdir(exist_ok=True)
                 file.touch()
             ended.wait(BEAT_S)
@@ -33,5 +33,5 @@ def beating(run: Path, number: int, node: str) -> Iterator[None]:
 
 
 def silences_s(run: Path, number: int, now: float) -> dict[str, float]:
-    """Seconds since each node of a start that was ever there last showed itself."""
+    """Return the seconds since the last heartbeat of each node that has sent one in a start."""
     return {file.name: now - file.stat().st_mtime for file in sorted((start_folder_of(run, number) / ALIVE).glob("*"))}

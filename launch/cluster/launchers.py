@@ -1,7 +1,7 @@
-"""The launchers that `bertrain submit --to NAME` starts ranks with, now and to their end.
+"""The launchers with which `bertrain submit --to NAME` starts ranks immediately and waits for their end.
 
-To add one, write its module and add its record to `LAUNCHERS`. Slurm is not among them: it queues a chain of jobs (see
-submission.py). `bertrain --help` reads the names here, so modules are imported by the functions that need them.
+To add one, write its module and add its record to `LAUNCHERS`. Slurm is not in this table, because it queues a chain of
+jobs (see submission.py). `bertrain --help` reads the names here, so functions import the modules that they need.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Launcher:
     """One way to start the ranks of a run."""
 
-    argvs: Callable[[Recipe, Path], Iterable[Sequence[str]]]  # what it runs for a run's folder; writes nothing
+    argvs: Callable[[Recipe, Path], Iterable[Sequence[str]]]  # its commands for a run folder; writes nothing
     train: Callable[[Recipe], int]  # opens the run and trains; returns the exit code of `bertrain train`
 
 
@@ -62,13 +62,13 @@ TARGETS = (SLURM, *LAUNCHERS)  # the values of --to
 
 
 def find_launcher(name: str) -> Launcher:
-    """The launcher of this name; `UserError` lists the names when there is none."""
+    """Return the launcher of this name. Raise `UserError` with the known names if there is none."""
     if name not in LAUNCHERS:
         raise UserError(f"there is no launcher {name!r}", place="--to", fix=f"choose one of {', '.join(TARGETS)}")
     return LAUNCHERS[name]
 
 
 def describe_launch(launcher: Launcher, recipe: Recipe) -> str:
-    """The commands that a launcher runs, one a line."""
+    """Return the commands that a launcher runs, one per line."""
     run = (Path(recipe.runs) / recipe.name).absolute()
     return "".join(f"{shlex.join(argv)}\n" for argv in launcher.argvs(recipe, run))

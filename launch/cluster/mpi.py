@@ -1,9 +1,9 @@
-"""Runs under MPI: `mpirun_argv` is its command, `run_under_mpi` starts it and restarts it until it is done (Open MPI).
+"""Runs under Open MPI: `mpirun_argv` returns the command, `run_under_mpi` starts and restarts it until the run is done.
 
-mpirun only starts the processes: each asks MPI for its rank, and together they choose an address to meet at (see
-launch/ranks/rank_address.py). In a Slurm allocation `srun --mpi=pmix` starts the same processes, with the command that
-`pmix_rank_argv` gives. Its slurmd also asks X displays (see `rank_address.ASK_NO_DISPLAY`): on a node where TensorBoard
-runs, slurmd needs that setting itself.
+mpirun only starts the processes. Each asks MPI for its rank, and together they choose the rendezvous (see
+launch/ranks/rank_address.py). In a Slurm allocation, `srun --mpi=pmix` starts the same processes with the command that
+`pmix_rank_argv` returns. slurmd also looks for X displays (see `rank_address.ASK_NO_DISPLAY`): on a node where
+TensorBoard runs, set that variable for slurmd, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from launch.ranks import ASK_NO_DISPLAY, note_signals
 
 
 def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> list[str]:
-    """The argv that starts all ranks. A pure function. `number` is the start's; `as_root` is nothing Open MPI likes."""
+    """Return the argv that starts all ranks of start `number`. A pure function.
+
+    `as_root` adds the option without which Open MPI refuses to run as root.
+    """
     cluster = recipe.cluster
     ranks = ranks_per_node(cluster)
     hosts = ["--host", ",".join(f"{host}:{ranks}" for host in cluster.hosts)] if cluster.hosts else []
@@ -33,8 +36,8 @@ def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> lis
     return [
         "mpirun",
         *(["--allow-run-as-root"] if as_root else []),
-        "--oversubscribe",  # it counts cores; ranks are counted by the recipe
-        *("--bind-to", "none"),  # else all threads of a rank share a core or two
+        "--oversubscribe",  # mpirun limits ranks to the number of cores; the recipe sets the number of ranks
+        *("--bind-to", "none"),  # mpirun would bind all threads of a rank to one or two cores
         *("-np", str(cluster.nodes * ranks)),
         *("--map-by", f"ppr:{ranks}:node"),
         *hosts,
@@ -44,7 +47,7 @@ def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> lis
 
 
 def pmix_rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
-    """One rank's argv, for whichever launcher speaks PMIx."""
+    """Return the argv of one rank, for any launcher that supports PMIx."""
     python = recipe.cluster.python or sys.executable
     return [
         *recipe.cluster.container,
@@ -59,13 +62,13 @@ def pmix_rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
 
 
 def run_under_mpi(recipe: Recipe, run: Path) -> int:
-    """Run to the end, restarting after failures within the recipe's bound; the exit code as `train` has it.
+    """Run to the end, and return the exit code of `bertrain train`. Restart after failures, within the recipe's limit.
 
-    A stop signal is passed on: the ranks save, and the run ends with 75.
+    A stop signal is forwarded: the ranks save, and the run ends with 75.
     """
     if shutil.which("mpirun") is None:
         fix = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
-        raise UserError("no mpirun here", place="PATH", fix=fix)
+        raise UserError("mpirun is not installed", place="PATH", fix=fix)
     nodes = recipe.cluster.hosts or [os.uname().nodename]
     ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
     is_first = True
@@ -83,14 +86,14 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
 
 
 def _run_once(argv: Sequence[str], received: list[signal.Signals]) -> None:
-    """mpirun passes SIGUSR1 on to every rank, and ends them at once after any other signal."""
+    """Run mpirun. Forward stop signals as SIGUSR1, because mpirun kills the ranks after any other signal."""
     environment = {**ASK_NO_DISPLAY, **os.environ}
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
-    told = 0
+    forwarded = 0
     try:
         while process.poll() is None:
-            if len(received) > told:
-                told = len(received)
+            if len(received) > forwarded:
+                forwarded = len(received)
                 process.send_signal(signal.SIGUSR1)
             try:
                 process.wait(0.2)

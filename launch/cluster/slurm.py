@@ -1,8 +1,8 @@
-"""Slurm's queue: `submit` hands it a script, `jobs_of` and `stop` find a run's jobs again.
+"""Slurm's queue: submit scripts, find a run's jobs, and stop them.
 
-A job that trains comes back by itself after a time limit, a preemption, a node that failed or a rank that crashed,
-within the bound of `cluster.max_restarts` (see launch/cluster/starts.py). launch/cluster/batch_script.py writes
-the scripts.
+A training job is requeued automatically after a time limit, a preemption, or a failed node or rank, up to
+`cluster.max_restarts` times without a new checkpoint (see launch/cluster/starts.py). launch/cluster/batch_script.py
+renders the scripts.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ class QueuedJob:
 
 
 def submit_argv(script: Path, after: Sequence[str] = ()) -> list[str]:
-    """The command that submits a script; `after` names the jobs that must have succeeded before."""
+    """Return the command that submits a script. It starts after the jobs `after` have succeeded."""
     chained = [f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
     return ["sbatch", "--parsable", *chained, str(script)]
 
 
 def submit_script(script: Path, after: Sequence[str] = ()) -> str:
-    """Submit a script; returns the job's id. `UserError` when Slurm refuses it."""
-    return _ask(*submit_argv(script, after)).partition(";")[0]  # `id;cluster` where there are several clusters
+    """Submit a script, and return the job's id. Raise `UserError` if Slurm refuses it."""
+    return _ask(*submit_argv(script, after)).partition(";")[0]  # Slurm prints `id;cluster` if it has several clusters
 
 
 def queued_jobs() -> list[QueuedJob]:
-    """The user's jobs that wait or run; none where there is no Slurm, or none that answers."""
+    """Return the user's waiting and running jobs; an empty list if Slurm is missing or does not answer."""
     if shutil.which("squeue") is None:
         return []
     try:
         rows = _ask("squeue", "--me", "--noheader", "--format=%i|%T|%r|%N|%M|%o").splitlines()
     except UserError as error:
-        logger.warning("Slurm's queue is not looked at: %s", error)
+        logger.warning("could not read Slurm's queue: %s", error)
         return []
     return [
         QueuedJob(row[0], row[1], row[2], row[3], row[4], Path(row[5])) for row in (row.split("|", 5) for row in rows)
@@ -61,12 +61,12 @@ def queued_jobs() -> list[QueuedJob]:
 
 
 def jobs_of(run: Path, jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
-    """Those that run a script of this run. A job's id would not tell: another cluster counts anew."""
+    """Return the jobs that run a script of this run. Job ids are not unique, because each cluster has its own."""
     return [job for job in jobs if job.script.parent == run.absolute() and job.script.name in SCRIPTS]
 
 
 def stop_jobs(run: Path, jobs: Sequence[QueuedJob]) -> None:
-    """Ask a run's jobs to save and end for good; what only waits, or prepares, is cancelled."""
+    """Stop a run's jobs: training jobs save and end without a requeue; waiting and other jobs are cancelled."""
     for job in jobs:
         trains = job.state == "RUNNING" and job.script.name == TRAIN.script
         if trains:
@@ -75,15 +75,15 @@ def stop_jobs(run: Path, jobs: Sequence[QueuedJob]) -> None:
 
 
 def _ask(*argv: str) -> str:
-    """One of Slurm's commands, without a shell: what it printed."""
+    """Run one of Slurm's commands without a shell, and return its output."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
         fix = "log in to a node of the cluster, or use --to local"
-        raise UserError(f"no {argv[0]} here: this machine has no Slurm", place=argv[0], fix=fix) from None
+        raise UserError(f"{argv[0]} is not installed: this machine has no Slurm", place=argv[0], fix=fix) from None
     except subprocess.TimeoutExpired:
-        raise UserError("Slurm does not answer", place=argv[0], fix="see `scontrol ping`") from None
+        raise UserError("Slurm does not answer", place=argv[0], fix="check `scontrol ping`") from None
     if done.returncode:
-        words = " ".join(line.removeprefix(f"{argv[0]}: ") for line in done.stderr.strip().splitlines())
-        raise UserError(words.removeprefix("error: "), place=argv[0], fix="see `sinfo`, and the recipe's [cluster]")
+        message = " ".join(line.removeprefix(f"{argv[0]}: ") for line in done.stderr.strip().splitlines())
+        raise UserError(message.removeprefix("error: "), place=argv[0], fix="check `sinfo` and the recipe's [cluster]")
     return done.stdout.strip()

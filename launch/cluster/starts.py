@@ -1,12 +1,12 @@
-"""The starts of a run on a cluster, and what follows from the end of each: done, come back, or give up.
+"""The starts of a run on a cluster, and the verdict on each: done, requeue, or give up.
 
-    RUN/starts/0001/start.json          job, nodes, newest checkpoint's step at that moment
-                    rank_00000.json     how each rank ended (a rank that had no time to say so has none)
-                    alive/NODE          each node's sign of life (launch/cluster/heartbeat.py)
-                    end.json            what followed
-    RUN/stop                            `bertrain stop` was here: save, and do not come back
+    RUN/starts/0001/start.json          job, nodes, and the step of the newest checkpoint at the start
+                    rank_00000.json     how each rank ended (missing if the rank had no time to write it)
+                    alive/NODE          heartbeat of each node (launch/cluster/heartbeat.py)
+                    end.json            the verdict
+    RUN/stop                            written by `bertrain stop`: save, and do not requeue
 
-A scheduler's own exit codes cannot be trusted here: they tell of the signal that came first, not of its cause.
+The verdict does not use the scheduler's exit codes, because they report the signal that came first, not its cause.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from configs.run_layout import CHECKPOINTS, RECIPE, STARTS, STOP
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a run, as it began."""
+    """One start of a run, as recorded when it begins."""
 
     number: int
     job: str
-    is_first: bool  # by a human's hand; the restarts that follow are the scheduler's
+    is_first: bool  # started by the user; the scheduler starts those that follow
     nodes: list[str]
     ranks: int
-    step: int  # of the newest checkpoint then; 0 where there was none
+    step: int  # of the newest checkpoint at the start; 0 if there was none
     time: float  # seconds since 1970
 
 
 @dataclass(frozen=True)
 class RankEnd:
-    """How a rank ended. `guilt` as `launch.ranks.supervisor.Rank.guilt` has it: 0 or 1 for a cause, 2 for an effect."""
+    """How a rank ended. `guilt` is that of `launch.ranks.supervisor.Rank`: 0 or 1 for a cause, 2 for a consequence."""
 
     rank: int
     node: str
@@ -51,7 +51,7 @@ class RankEnd:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What follows from a start: the job's exit code, whether it comes back, without which node, and why."""
+    """The result of a start: the job's exit code, whether to requeue it, the reason, and the node to exclude."""
 
     code: int
     comes_back: bool
@@ -60,11 +60,11 @@ class Verdict:
 
 
 def begin_start(run: Path, job: str, *, is_first: bool, nodes: list[str], ranks: int) -> Start:
-    """Record a new start. Raises `UserError` when too many have brought no checkpoint."""
+    """Record a new start. Raise `UserError` if too many starts in a row brought no new checkpoint."""
     if is_first:
         (run / STOP).unlink(missing_ok=True)
     else:
-        _check_bound(run)
+        _check_restart_limit(run)
     number = max((start.number for start in read_starts(run)), default=0) + 1
     start = Start(number, job, is_first, nodes, ranks, newest_step(run), time.time())
     with explain_write_errors(run):
@@ -74,11 +74,11 @@ def begin_start(run: Path, job: str, *, is_first: bool, nodes: list[str], ranks:
 
 
 def end_start(run: Path, start: Start) -> Verdict:
-    """Judge how the start ended, record the verdict, and return it."""
+    """Determine how the start ended, record the verdict, and return it."""
     verdict = judge(start, read_ends(run, start.number), was_stopped=(run / STOP).exists())
     if verdict.comes_back:
         try:
-            _check_bound(run)
+            _check_restart_limit(run)
         except UserError as error:
             verdict = Verdict(verdict.code, False, str(error))
     atomic_write_text(start_folder_of(run, start.number) / "end.json", json.dumps(asdict(verdict)))
@@ -86,7 +86,7 @@ def end_start(run: Path, start: Start) -> Verdict:
 
 
 def judge(start: Start, ends: list[RankEnd], *, was_stopped: bool) -> Verdict:
-    """What follows from how the ranks ended, the bound on restarts aside. A pure function."""
+    """Return the verdict for the ends of the ranks, without the limit on restarts. A pure function."""
     codes = {one.code for one in ends}
     is_complete = len(ends) == start.ranks
     if is_complete and codes == {DONE}:
@@ -94,7 +94,7 @@ def judge(start: Start, ends: list[RankEnd], *, was_stopped: bool) -> Verdict:
     if USER_ERROR in codes:
         return Verdict(USER_ERROR, False, next(one.error for one in ends if one.code == USER_ERROR))
     if was_stopped:
-        return Verdict(STOPPED, False, "stopped on request; submit it again to continue")
+        return Verdict(STOPPED, False, "stopped on request; submit it again to resume")
     if is_complete and codes <= {DONE, STOPPED}:
         return Verdict(STOPPED, True, "stopped with a checkpoint")
     culprit = _culprit(start, ends)
@@ -102,51 +102,51 @@ def judge(start: Start, ends: list[RankEnd], *, was_stopped: bool) -> Verdict:
 
 
 def read_starts(run: Path) -> list[Start]:
-    """All starts of a run, in their order."""
+    """Return all starts of a run, in order."""
     files = sorted((run / STARTS).glob("*/start.json"))
     return [Start(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def read_ends(run: Path, number: int) -> list[RankEnd]:
-    """How the ranks of a start ended, as far as they said."""
+    """Return how the ranks of a start ended, for ranks that recorded it."""
     files = sorted(start_folder_of(run, number).glob("rank_*.json"))
     return [RankEnd(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def read_verdict(run: Path, number: int) -> Verdict | None:
-    """What followed from a start; None while it runs, or when its node died with it."""
+    """Return the verdict on a start; None while it runs, or if its first node failed."""
     file = start_folder_of(run, number) / "end.json"
     return Verdict(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
-def note_end(run: Path, number: int, one: RankEnd) -> None:
-    """Leave word of how a rank ended."""
+def record_end(run: Path, number: int, one: RankEnd) -> None:
+    """Record how a rank ended."""
     atomic_write_text(start_folder_of(run, number) / f"rank_{one.rank:05}.json", json.dumps(asdict(one)))
 
 
 def start_folder_of(run: Path, number: int) -> Path:
-    """The folder of a start."""
+    """Return the folder of a start."""
     return run / STARTS / f"{number:04}"
 
 
 def node_of(start: Start, rank: int) -> str:
-    """Where a rank runs: ranks are dealt to the nodes in their order, equally many to each."""
+    """Return the node of a rank. Nodes hold equal numbers of consecutive ranks."""
     ranks_per_node = max(1, start.ranks // len(start.nodes))
     return start.nodes[min(rank // ranks_per_node, len(start.nodes) - 1)]
 
 
 def newest_step(run: Path) -> int:
-    """The step of the newest whole checkpoint; 0 where there is none."""
+    """Return the step of the newest complete checkpoint; 0 if there is none."""
     states = (run / CHECKPOINTS).glob("step_*/state.json")
     return max((int(state.parent.name.removeprefix("step_")) for state in states), default=0)
 
 
-def barren_starts(run: Path) -> int:
-    """The last starts in a row, back to the one by hand, that brought no new checkpoint."""
-    return sum(1 for _ in _barren(run))
+def starts_without_checkpoint(run: Path) -> int:
+    """Return the number of latest starts, back to the user's, that brought no new checkpoint."""
+    return sum(1 for _ in _latest_without_checkpoint(run))
 
 
-def _barren(run: Path) -> Iterator[Start]:
+def _latest_without_checkpoint(run: Path) -> Iterator[Start]:
     step = newest_step(run)
     for start in reversed(read_starts(run)):
         if start.step < step:
@@ -156,24 +156,25 @@ def _barren(run: Path) -> Iterator[Start]:
             return
 
 
-def _check_bound(run: Path) -> None:
-    bound = load_recipe(run / RECIPE).cluster.max_restarts
-    barren = barren_starts(run)
-    if barren > bound:
+def _check_restart_limit(run: Path) -> None:
+    limit = load_recipe(run / RECIPE).cluster.max_restarts
+    count = starts_without_checkpoint(run)
+    if count > limit:
         raise UserError(
-            f"{barren} starts in a row brought no new checkpoint (the newest is of step {newest_step(run)}): giving up",
+            f"{count} starts in a row saved no new checkpoint (the newest is step {newest_step(run)}): giving up",
             place=str(run),
-            fix=f"see {run / 'logs'}; cluster.max_restarts is {bound}",
+            fix=f"see {run / 'logs'}; cluster.max_restarts is {limit}",
         )
 
 
 def _culprit(start: Start, ends: list[RankEnd]) -> RankEnd:
-    """The rank that failed first by its own fault; one that vanished without a word before one that followed others."""
+    """Return the rank that caused the failure: the first with its own error, else one without a record."""
     failed = [one for one in ends if one.code not in (DONE, STOPPED) and not is_ended_by_signal(one.code)]
     causes = [one for one in failed if one.guilt < 2]
-    silent = sorted(set(range(start.ranks)) - {one.rank for one in ends})
-    if causes or (failed and not silent):
+    without_record = sorted(set(range(start.ranks)) - {one.rank for one in ends})
+    if causes or (failed and not without_record):
         return min(causes or failed, key=lambda one: one.time)
-    if silent:
-        return RankEnd(silent[0], node_of(start, silent[0]), FAILED, error="vanished without a word")
+    if without_record:
+        rank = without_record[0]
+        return RankEnd(rank, node_of(start, rank), FAILED, error="ended without an error message")
     return min(ends, key=lambda one: one.time)

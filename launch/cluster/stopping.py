@@ -1,4 +1,4 @@
-"""`bertrain stop`: ask a run to save and end, wherever it runs."""
+"""`bertrain stop`: ask a run to save a checkpoint and exit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from launch.ranks import find_run, process_training_in
 
 
 def stop_run(run: Path) -> str:
-    """Ask; returns what was asked. `UserError` when the run does not run, or does so where we cannot reach it."""
+    """Stop a run, and return a message. Raise `UserError` if it is not running, or runs on another machine."""
     find_run(run)
     if jobs := slurm.jobs_of(run, slurm.queued_jobs()):
         slurm.stop_jobs(run, jobs)
-        return f"asked job {', '.join(job.id for job in jobs)} to save and end"
+        return f"asked job {', '.join(job.id for job in jobs)} to save a checkpoint and exit"
     process = process_training_in(run)
     if process is None:
-        raise UserError("nobody trains here", place=str(run), fix="see `bertrain status`")
+        raise UserError("the run is not running", place=str(run), fix="check `bertrain status`")
     number, machine = process
     if machine != socket.gethostname():
-        raise UserError(f"it trains on {machine}", place=str(run), fix=f"run the same command on {machine}")
+        raise UserError(f"the run is on {machine}", place=str(run), fix=f"run the same command on {machine}")
     os.kill(number, signal.SIGTERM)
-    return f"asked process {number} to save and end"
+    return f"asked process {number} to save a checkpoint and exit"

@@ -1,6 +1,6 @@
-"""`bertrain submit --to slurm`: recipes as a chain of Slurm jobs.
+"""`bertrain submit --to slurm`: submit recipes as a chain of Slurm jobs.
 
-Each run's folder gets its resolved recipe and scripts before anything is queued; a dry run touches nothing.
+Writes the resolved recipes and scripts to the run folders before it queues any job. A dry run writes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from launch.ranks import open_run
 
 @dataclass(frozen=True)
 class Link:
-    """One job of a chain: a stage of a run, its script's text, and the places in the chain of those it waits for."""
+    """One job of a chain: a stage of a run, the text of its script, and the indices of the jobs it waits for."""
 
     recipe: Recipe
     run: Path
@@ -31,25 +31,25 @@ class Link:
 
     @property
     def path(self) -> Path:
-        """Where the script lies."""
+        """Path of the script."""
         return self.run / self.stage.script
 
 
 def plan_chain(
     recipes: Sequence[Recipe], *, prepares: bool = False, shares: int = 1, export_to: Path | None = None
 ) -> list[Link]:
-    """The jobs of these runs: each trains after the one before, the last is exported if `export_to` names a folder.
+    """Return the jobs of these runs. Each run trains after the previous one; `export_to` receives the last one.
 
-    If it `prepares`, each run has its data set made first, in so many `shares`; these jobs follow one another (a later
-    one may need an earlier one's vocabulary), beside the training. Raises `UserError` for two runs of one name, and for
-    what no script can say.
+    With `prepares`, a job prepares each run's data set first, in `shares` shares. The preparations run one after the
+    other, because a later one can need an earlier one's vocabulary, and in parallel to training. Raises `UserError` if
+    two runs have the same name, or for a path that a script cannot hold.
     """
     names = [recipe.name for recipe in recipes]
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled:
-        raise UserError(f"two runs are called {doubled!r}", place="--then", fix="give each recipe a name of its own")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate:
+        raise UserError(f"two runs have the name {duplicate!r}", place="--then", fix="give each recipe another name")
     links: list[Link] = []
-    last: dict[JobStage, int] = {}  # the newest job of each stage, which those that follow may wait for
+    last: dict[JobStage, int] = {}  # the latest job of each stage, for which later jobs can wait
 
     def add(recipe: Recipe, stage: JobStage, *waits_for: JobStage, shares: int = 1) -> None:
         run, site = _run_of(recipe), Site(Path.cwd(), sys.executable)
@@ -68,15 +68,15 @@ def plan_chain(
 
 
 def submit_chain(links: Sequence[Link]) -> Iterator[str]:
-    """Queue the chain, each job after those that it waits for have succeeded; tells of each.
+    """Queue the chain, each job with its dependencies, and yield a line for each.
 
-    `UserError` when one of the runs is in the queue or trains already: two jobs would overwrite each other.
+    Raises `UserError` if one of the runs is queued or running already, because two jobs would overwrite each other.
     """
     queued = slurm.queued_jobs()
     for link in links:
         if active := slurm.jobs_of(link.run, queued):
             cause = f"job {active[0].id} of this run is {active[0].state.lower()}"
-            raise UserError(cause, place=str(link.run), fix="`bertrain stop` it, or wait for its end")
+            raise UserError(cause, place=str(link.run), fix="stop it with `bertrain stop`, or wait until it ends")
     for link in links:
         _write(link)
     jobs: list[str] = []
@@ -87,7 +87,7 @@ def submit_chain(links: Sequence[Link]) -> Iterator[str]:
 
 
 def describe_chain(links: Sequence[Link]) -> Iterator[str]:
-    """What `submit` would write and run, line by line."""
+    """Yield the scripts and commands of `submit`, line by line."""
     for link in links:
         yield f"==> {link.path}"
         yield link.text

@@ -1,4 +1,4 @@
-"""Commands that show the curves of runs. What is slow to import is imported inside the command that needs it."""
+"""Commands that plot the metrics of runs. Slow imports are inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from launch.commands.arguments import (
     RunsArgument,
 )
 
-LOOKING = "Looking"
+PLOTS = "Plots"
 
 
 def plot(
     runs: RunsArgument,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draw loss, accuracy, speed and learning rate into this PNG.")
+        Path | None, typer.Option("--picture", help="Write loss, accuracy, speed and learning rate to this PNG file.")
     ] = None,
 ) -> None:
-    """Draw the loss of runs in the terminal, or all their curves into a picture, one over the other.
+    """Plot the loss of one or more runs in the terminal, or all their metrics in a picture.
 
     [dim]bertrain plot runs/demo[/]
 
     [dim]bertrain plot runs/* --picture runs.png[/]
     """
-    from launch.terminal import console, needed
+    from launch.terminal import console, require_package
 
     if picture is not None:
         from launch.display import draw_runs
@@ -34,7 +34,7 @@ def plot(
         draw_runs(runs, picture)
         console().print(str(picture), markup=False)
         return
-    needed("plotext", extra="demo")
+    require_package("plotext", extra="demo")
     from launch.display import draw_loss
 
     console().print(draw_loss(runs), markup=False)
@@ -42,9 +42,11 @@ def plot(
 
 def tensorboard(
     runs: RunsArgument,
-    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="First port to try.")] = 6006,
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65_535, help="First port to try; the next free one is used.")
+    ] = 6006,
 ) -> None:
-    """Show runs in TensorBoard, reachable from this machine only; prints how to reach it from another.
+    """Serve runs in TensorBoard on localhost, and print the SSH command that reaches it from another machine.
 
     [dim]bertrain tensorboard runs/*[/]
     """
@@ -54,9 +56,9 @@ def tensorboard(
 
 
 def add_curves_commands(app: typer.Typer) -> None:
-    """Add them to `app`."""
+    """Add this file's commands to `app`."""
     for command in (
         plot,
         tensorboard,
     ):
-        app.command(rich_help_panel=LOOKING)(command)
+        app.command(rich_help_panel=PLOTS)(command)

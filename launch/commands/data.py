@@ -1,4 +1,4 @@
-"""Commands on data sets. What is slow to import is imported inside the command that needs it."""
+"""Commands on data sets. Slow imports are inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DATA = "Data"
 
 
 class SplitOption(StrEnum):
-    """The two halves of a data set."""
+    """The splits of a data set."""
 
     train = "train"
     held_out = "held_out"
 
 
 def config(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
-    """Print the resolved recipe: each setting, its meaning, its range, and whether it differs from the default.
+    """Print the resolved recipe, with the meaning, range and default of each setting.
 
-    RECIPE may also be a task recipe of `finetune` or `evaluate`.
+    RECIPE can also be a task recipe of `finetune` or `evaluate`.
 
     [dim]bertrain config mine.toml train.zero_stage=2[/]
 
@@ -43,22 +43,26 @@ def config(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
 def prepare(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of another recipe.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a data set that another recipe made.")
+    ] = False,
     share: Annotated[
         str,
         typer.Option(
-            "--share", metavar="I/N", help="Only the I-th of N shares; the last to end completes the data set."
+            "--share",
+            metavar="I/N",
+            help="Prepare only share I of N, counted from 1. The share that finishes last completes the data set.",
         ),
     ] = "1/1",
     runner: Annotated[
-        str, typer.Option("--runner", help="Beam's name of a runner, or its class; unset: data.workers, here.")
+        str, typer.Option("--runner", help="Beam runner, by name or class. Default: data.workers local processes.")
     ] = "",
 ) -> None:
-    """Make the data set: raw text to shards of masked sentence pairs.
+    """Prepare the data set: read raw text and write shards of masked sentence pairs.
 
-    Interrupted, it goes on where it was when the same command is run again.
+    To resume an interrupted preparation, run the same command again.
 
-    What stands behind [bold]--[/] are Beam's options for the runner.
+    Arguments after [bold]--[/] are passed to Beam as pipeline options.
 
     [dim]bertrain prepare mine.toml data.workers=8[/]
 
@@ -76,12 +80,14 @@ def prepare(
 
 def inspect(
     dataset: DatasetArgument,
-    rows: Annotated[int, typer.Option("--rows", min=0, help="Pairs to show.")] = 5,
-    split: Annotated[SplitOption, typer.Option("--split", help="Which documents' pairs.")] = SplitOption.train,
-    pass_number: Annotated[int, typer.Option("--pass", min=0, help="Which pass over the corpus.")] = 0,
-    card: Annotated[bool, typer.Option("--card/--no-card", help="Write DATA_CARD.md into the data set.")] = True,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Number of pairs to show.")] = 5,
+    split: Annotated[SplitOption, typer.Option("--split", help="Split to show pairs from.")] = SplitOption.train,
+    pass_number: Annotated[int, typer.Option("--pass", min=0, help="Pass over the corpus to show pairs from.")] = 0,
+    card: Annotated[
+        bool, typer.Option("--card/--no-card", help="Write DATA_CARD.md into the data set, or do not.")
+    ] = True,
 ) -> None:
-    """Show pairs decoded, with their masked, kept and replaced tokens, and the totals; write DATA_CARD.md.
+    """Print decoded pairs with their masked, kept and replaced tokens, and totals; write DATA_CARD.md.
 
     [dim]bertrain inspect datasets/demo --rows 3 --split held_out[/]
     """
@@ -98,11 +104,11 @@ def inspect(
     if card:
         from preprocessing.inspection import write_card
 
-        screen.print(f"what it is, in tables and pictures: {write_card(dataset, manifest)}", markup=False)
+        screen.print(f"data card with tables and plots: {write_card(dataset, manifest)}", markup=False)
 
 
 def verify(dataset: DatasetArgument) -> None:
-    """Check a data set against the contract: digests, counts, every rule on every row, and what chance made of them.
+    """Check a data set: digests, counts, the format's rules on every row, and statistical tests of the sampling.
 
     [dim]bertrain verify datasets/demo[/]
     """
@@ -112,7 +118,7 @@ def verify(dataset: DatasetArgument) -> None:
 
 
 def add_data_commands(app: typer.Typer) -> None:
-    """Add them to `app`."""
+    """Add this file's commands to `app`."""
     for command in (
         config,
         prepare,

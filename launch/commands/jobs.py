@@ -1,4 +1,4 @@
-"""Commands on jobs and their machines. What is slow to import is imported inside the command that needs it."""
+"""Commands on jobs and machines. Slow imports are inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLUSTER = "Cluster"
 
 
 class Checked(StrEnum):
-    """What `doctor` checks."""
+    """The machines that `doctor` checks."""
 
     slurm = "slurm"
     local = "local"
@@ -32,21 +32,32 @@ def submit(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     to: Annotated[
-        str, typer.Option("--to", metavar="|".join(TARGETS), help="Slurm's queue, mpirun, or this machine.")
+        str,
+        typer.Option("--to", metavar="|".join(TARGETS), help="Queue a Slurm job, or start mpirun or local ranks now."),
     ] = SLURM,
     then: Annotated[
-        list[str] | None, typer.Option("--then", metavar="RECIPE", help="A run to queue after it has succeeded.")
+        list[str] | None,
+        typer.Option(
+            "--then", metavar="RECIPE", help="Queue this recipe's run after the previous one succeeds. Repeatable."
+        ),
     ] = None,
-    with_prepare: Annotated[bool, typer.Option("--prepare", help="Make the data sets first, as jobs.")] = False,
-    shares: Annotated[int, typer.Option("--shares", min=1, help="With --prepare: an array of so many jobs.")] = 1,
+    with_prepare: Annotated[
+        bool, typer.Option("--prepare", help="Queue jobs that prepare the data sets first.")
+    ] = False,
+    shares: Annotated[int, typer.Option("--shares", min=1, help="With --prepare: number of jobs in the array.")] = 1,
     export_to: Annotated[
-        Path | None, typer.Option("--export", metavar="DIR", help="Export the last run for Hugging Face, as a job.")
+        Path | None,
+        typer.Option(
+            "--export", metavar="DIR", help="Queue a job that exports the last run to this Hugging Face folder."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written and run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the scripts and commands; write and run nothing.")
+    ] = False,
 ) -> None:
-    """Train as a job that comes back by itself: after its time limit, a preemption, a failed node or rank.
+    """Train in a job that is requeued automatically after a time limit, a preemption, or a failed node or rank.
 
-    The job's script lies in the run's folder; `sbatch` of it alone starts the run again.
+    The batch script is written to the run folder as submit.sbatch. To restart the run, submit it with sbatch.
 
     [dim]bertrain submit mine.toml cluster.nodes=4 --prepare --shares 16 --then phase2.toml --export my-bert[/]
     """
@@ -72,9 +83,9 @@ def submit(
 
 def status(
     runs: RunsArgument,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh the table every five seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Tell how runs fare: state, step, loss, speed, time to go, restarts, newest checkpoint, and what went wrong.
+    """Show the state of runs: step, loss, speed, remaining time, restarts, newest checkpoint, and errors.
 
     [dim]bertrain status runs/* --watch[/]
     """
@@ -85,11 +96,11 @@ def status(
 
 def logs(
     run: RunArgument,
-    rank: Annotated[int, typer.Option("--rank", min=0, help="Whose log.")] = 0,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of its last lines.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    rank: Annotated[int, typer.Option("--rank", min=0, help="Rank whose log to print.")] = 0,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of lines to print from the end.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing lines as they are appended.")] = False,
 ) -> None:
-    """Show what a rank has printed.
+    """Print the end of a rank's log.
 
     [dim]bertrain logs runs/demo --rank 3 --follow[/]
     """
@@ -99,7 +110,9 @@ def logs(
 
 
 def stop(run: RunArgument) -> None:
-    """Ask a run to save a checkpoint and end, wherever it runs; it does not come back by itself.
+    """Stop a run after it saves a checkpoint. Its job is not requeued.
+
+    Stops a Slurm job from any node; a run outside Slurm must be stopped on its own machine.
 
     [dim]bertrain stop runs/demo[/]
     """
@@ -109,13 +122,17 @@ def stop(run: RunArgument) -> None:
 
 
 def doctor(
-    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Whose [cluster] and folder of runs.")] = "demo",
+    recipe: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="Recipe that gives \\[cluster] and the folder of runs.")
+    ] = "demo",
     overrides: OverridesArgument = None,
-    to: Annotated[Checked, typer.Option("--to", help="This machine, or every node of a Slurm job.")] = Checked.local,
+    to: Annotated[
+        Checked, typer.Option("--to", help="Check this machine, or every node of a Slurm job.")
+    ] = Checked.local,
 ) -> None:
-    """Look for what would spoil a run, here or on every node of a job, and say how to mend it.
+    """Check this machine, or every node of a Slurm job, for problems that would break a run, and print fixes.
 
-    Ends with 2 when something is wrong.
+    Exits with code 2 if a check fails.
 
     [dim]bertrain doctor mine.toml --to slurm[/]
     """
@@ -126,7 +143,7 @@ def doctor(
 
 
 def add_jobs_commands(app: typer.Typer) -> None:
-    """Add them to `app`."""
+    """Add this file's commands to `app`."""
     for command in (
         submit,
         status,

@@ -1,4 +1,4 @@
-"""Commands that train and evaluate. What is slow to import is imported inside the command that needs it."""
+"""Commands that train, evaluate and plan. Slow imports are inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,29 @@ def train(
     resume: Annotated[
         str,
         typer.Option(
-            "--resume", metavar="auto|never|PATH", help="Go on from the newest checkpoint, none, or this one."
+            "--resume",
+            metavar="auto|never|PATH",
+            help="Resume from the newest checkpoint, from none, or from this checkpoint folder.",
         ),
     ] = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would be, and touch nothing.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Try 20 steps on synthetic rows; nothing is kept.")] = False,
-    nnodes: Annotated[int, typer.Option("--nnodes", min=1, help="Machines, the same command on each.")] = 1,
-    node_rank: Annotated[int, typer.Option("--node-rank", min=0, help="Which of them this is, from 0.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes, memory and time; write nothing.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Train 20 steps on synthetic rows in a temporary folder.")
+    ] = False,
+    nnodes: Annotated[
+        int, typer.Option("--nnodes", min=1, help="Number of machines. Run the same command on each.")
+    ] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", min=0, help="Number of this machine, from 0.")] = 0,
     rendezvous: Annotated[
-        str | None, typer.Option("--rendezvous", metavar="HOST:PORT", help="Address of the first, and a free port.")
+        str | None,
+        typer.Option("--rendezvous", metavar="HOST:PORT", help="Address of machine 0, and a free port there."),
     ] = None,
 ) -> None:
-    """Train in runs/<name>, on all GPUs of this machine or on its CPU, with others, or as one rank of torchrun.
+    """Train the recipe's model in runs/<name>, on all GPUs of this machine, or on its CPU if it has none.
 
-    Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint first; the same command goes on from there.
+    Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit. To resume from it, run the same command again.
+
+    To train on several machines, use --nnodes, --node-rank and --rendezvous, or start the command with torchrun.
 
     [dim]bertrain train demo[/]
 
@@ -58,7 +67,7 @@ def train(
         return
     if smoke:
         raise typer.Exit(run_smoke(resolved))
-    open_data(resolved)  # what does not fit is told now, once
+    open_data(resolved)  # report a data set that does not fit the recipe once, before the ranks start
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         become_rank(resolved, resume)
     raise typer.Exit(train_here(resolved, resume, nodes))
@@ -68,19 +77,22 @@ def evaluate(
     source: SourceArgument,
     overrides: TaskOverridesArgument = None,
     tasks: Annotated[
-        Path | None, typer.Option("--tasks", metavar="TASKS.toml", help="Fine-tune and probe on these tasks as well.")
+        Path | None, typer.Option("--tasks", metavar="TASKS.toml", help="Also fine-tune and probe on these tasks.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="With --tasks: new folder for the report.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="With --tasks: folder for the report; it must not exist."),
     ] = None,
 ) -> None:
     """Evaluate a run's newest checkpoint on the held-out documents.
 
-    With --tasks, also fine-tune and probe, from the checkpoint and from random weights.
+    With --tasks, also fine-tune and probe it on tasks, and do the same with random weights, budget and seeds equal.
 
-    Both have the same budget and seeds; the report shows the difference with its spread.
+    The report gives the difference in score with its standard deviation over seeds.
 
-    TASKS.toml is a task recipe of `finetune`, or one with several \\[\\[tasks]].
+    TASKS.toml is a task recipe as `finetune` takes it, or one with several \\[\\[tasks]].
+
+    A Hugging Face folder can be evaluated on tasks only.
 
     [dim]bertrain evaluate runs/demo[/]
 
@@ -94,26 +106,27 @@ def evaluate(
 def plan(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    ranks: Annotated[int, typer.Option("--gpus", min=1, help="Devices, for the memory of each.")] = 8,
-    hardware: Annotated[str, typer.Option("--hardware", help="h200, h100, a100, v100 or cpu.")] = "h100",
+    ranks: Annotated[int, typer.Option("--gpus", min=1, help="Number of devices that the memory table assumes.")] = 8,
+    hardware: Annotated[
+        str, typer.Option("--hardware", help="Hardware profile: h200, h100, a100, v100 or cpu.")
+    ] = "h100",
     tflops: Annotated[
-        float | None, typer.Option("--tflops", min=0.001, help="Peak of its 16-bit matrix products, 10¹² a second.")
+        float | None,
+        typer.Option("--tflops", min=0.001, help="Peak rate of 16-bit matrix products, TFLOP/s per device."),
     ] = None,
-    memory_gb_s: Annotated[
-        float | None, typer.Option("--memory-gb-s", min=0.1, help="Bandwidth of its memory.")
-    ] = None,
+    memory_gb_s: Annotated[float | None, typer.Option("--memory-gb-s", min=0.1, help="Memory bandwidth, GB/s.")] = None,
     node_gb_s: Annotated[
-        float | None, typer.Option("--node-gb-s", min=0.01, help="Bandwidth of a device to others of its node.")
+        float | None, typer.Option("--node-gb-s", min=0.01, help="Bandwidth per device inside a node, GB/s.")
     ] = None,
     network_gb_s: Annotated[
-        float | None, typer.Option("--network-gb-s", min=0.01, help="Bandwidth of a device to other nodes.")
+        float | None, typer.Option("--network-gb-s", min=0.01, help="Bandwidth per device between nodes, GB/s.")
     ] = None,
-    hours: Annotated[float, typer.Option("--hours", min=0.01, help="To prepare the data set in.")] = 24.0,
-    picture: Annotated[Path | None, typer.Option("--picture", help="Draw the scaling curve into this PNG.")] = None,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, help="Hours to prepare the data set in.")] = 24.0,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Write the scaling curve to this PNG file.")] = None,
 ) -> None:
-    """Tell what a run will cost: memory by ZeRO stage, communication, time, scaling to 1,024 GPUs, preparation.
+    """Estimate what a run costs: memory by ZeRO stage, communication, time up to 1,024 GPUs, and preparation.
 
-    The hardware's figures can be replaced by measured ones.
+    --tflops, --memory-gb-s, --node-gb-s and --network-gb-s replace figures of the profile by measured ones.
 
     [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --network-gb-s 25 --picture scaling.png[/]
     """
@@ -132,7 +145,7 @@ def plan(
 
 
 def add_training_commands(app: typer.Typer) -> None:
-    """Add them to `app`."""
+    """Add this file's commands to `app`."""
     for command in (
         train,
         evaluate,

@@ -1,4 +1,4 @@
-"""The commands of the second stage. As in cli.py, what is slow to import is imported inside the command."""
+"""Commands that use pretrained models. Slow imports are inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRANSFER = "Transfer"
 
 
 class Pool(StrEnum):
-    """What a vector of `embed` is of."""
+    """How `embed` pools the vectors of a text's tokens."""
 
     mean = "mean"
     cls = "cls"
@@ -24,10 +24,10 @@ class Pool(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or one of its checkpoints.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; it must not exist.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or one of its checkpoint folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write. It must not exist.")],
 ) -> None:
-    """Write a run's model for Hugging Face transformers, and prove on real rows that it gives the same outputs.
+    """Export a run's model as a Hugging Face folder, and check that transformers computes the same outputs.
 
     [dim]bertrain export runs/demo --output demo-bert[/]
     """
@@ -37,19 +37,25 @@ def export(
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="HF_FOLDER", help="A BERT in Hugging Face's form.")],
+    folder: Annotated[Path, typer.Argument(metavar="HF_FOLDER", help="BERT model folder in Hugging Face format.")],
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Data and training; shape and vocabulary are the model's.")
+        str,
+        typer.Argument(metavar="RECIPE", help="Recipe for data and training. The model gives shape and vocabulary."),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings to change, e.g. name=mine", show_default=False),
+        typer.Argument(
+            metavar="SECTION.KEY=VALUE", help="Settings that override the recipe's, e.g. name=mine", show_default=False
+        ),
     ] = None,
     add_pieces: Annotated[
-        Path | None, typer.Option("--add-pieces", metavar="FILE", help="Word pieces of your domain to add, one a line.")
+        Path | None,
+        typer.Option(
+            "--add-pieces", metavar="FILE", help="File of word pieces to add to the vocabulary, one per line."
+        ),
     ] = None,
 ) -> None:
-    """Make a run that goes on from a model of Hugging Face's: for a domain's text, or a longer training.
+    """Create a run that continues pretraining a Hugging Face model, for example on text of your domain.
 
     [dim]bertrain import bert-base-uncased/ mine.toml name=domain[/]
 
@@ -62,10 +68,10 @@ def import_(
 
 def fill(
     source: SourceArgument,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Text with [MASK] in it, once or several times.")],
-    top: Annotated[int, typer.Option("--top", min=1, help="Word pieces to show for each mask.")] = 5,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Text with one or more [MASK] tokens.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of word pieces to print for each mask.")] = 5,
 ) -> None:
-    """Show what the model would put in the place of each \\[MASK], with probabilities.
+    """Print the most probable word pieces for each \\[MASK] of a text.
 
     [dim]bertrain fill runs/demo "The capital of France is \\[MASK]."[/]
     """
@@ -76,16 +82,19 @@ def fill(
 
 def senses(
     source: SourceArgument,
-    word: Annotated[str, typer.Option(help="The word to look at.")] = "bank",
+    word: Annotated[str, typer.Option(help="Word whose senses to compare.")] = "bank",
     contexts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A sense, a tab, a sentence a line; unset: those of `bank`.")
+        Path | None, typer.Option(metavar="FILE", help="Lines of SENSE<tab>SENTENCE. Default: sentences for `bank`.")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the vectors, and all layers, into this PNG.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a plot of the vectors and of all layers to this PNG file.")
+    ] = None,
 ) -> None:
-    """Show how far apart the senses of one word lie in each layer's space.
+    """Measure how well each layer separates the senses of one word.
 
-    The word's vectors are compared by their directions: the silhouette, and how many senses are named right by the
-    nearest centroid of all other sentences.
+    For each layer, print the silhouette score of the word's vectors (cosine distance), and a classifier's accuracy.
+
+    The classifier chooses the nearest centroid, and leaves out the sentence that it classifies.
 
     [dim]bertrain senses runs/demo --word bank --picture bank.png[/]
     """
@@ -98,31 +107,34 @@ def finetune(
     model: SourceArgument,
     task: Annotated[
         Path,
-        typer.Argument(metavar="TASK.toml|DATA", help="A task recipe, or only its training file, e.g. reviews.csv"),
+        typer.Argument(metavar="TASK.toml|DATA", help="Task recipe, or a training file, e.g. reviews.csv"),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; it must not exist.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write. It must not exist.")],
     overrides: TaskOverridesArgument = None,
     kind: Annotated[
         str,
         typer.Option(
-            metavar="classify|pair|qa|tag|choice",
-            help="Kind of task, like task.kind=KIND; a .json file is qa and a .conll file is tag by default.",
+            metavar="KIND",
+            help="classify|pair|qa|tag|choice; short for task.kind=KIND. Default: qa for .json, tag for .conll files.",
             show_default=False,
         ),
     ] = "",
     learning_curve: Annotated[
         str,
         typer.Option(
-            metavar="N,N,…", help="Train on these numbers of labels, too, e.g. 10,100,1000", show_default=False
+            metavar="N,N,…",
+            help="Also train on subsets with these numbers of labels, e.g. 10,100,1000",
+            show_default=False,
         ),
     ] = "",
 ) -> None:
-    """Fine-tune a pretrained model on a task; write metrics with their spread, predictions, errors and the model.
+    """Fine-tune a pretrained model on a task. Write metrics over seeds, predictions, errors and the model.
 
-    TASK.toml has a section \\[task], e.g. kind = "pair", data = "sts.csv", regression = true, and may have one
-    \\[finetune], e.g. epochs = 3. The files that it names are relative to it.
+    TASK.toml has a section \\[task], e.g. kind = "pair", data = "sts.csv", regression = true.
 
-    `bertrain config TASK.toml` lists every key; each can be set on the command line, too.
+    It can have a section \\[finetune], e.g. epochs = 3. Paths in it are relative to its folder.
+
+    `bertrain config TASK.toml` lists every key. Each can be overridden on the command line.
 
     [dim]bertrain finetune runs/demo reviews.csv --kind classify -o reviews finetune.seeds=5[/]
 
@@ -139,18 +151,30 @@ def finetune(
 
 def embed(
     source: SourceArgument,
-    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="A text a line, or .jsonl.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .arrow or .npz.")],
-    text: Annotated[str, typer.Option(help=".jsonl: the text's field.")] = "text",
+    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="Text file with one text per line, or a .jsonl file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, .arrow or .npz.")],
+    text: Annotated[str, typer.Option(help="Field of a .jsonl record that holds the text.")] = "text",
     layers: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Layers: 0 the embeddings, -1 the last one, all for all of them.")
+        str,
+        typer.Option(
+            metavar="N,N,…", help="Layers to write. 0 is the embeddings, -1 the last layer; `all` writes all."
+        ),
     ] = "-1",
-    pool: Annotated[Pool, typer.Option(help="A vector a text, or of each of its tokens.")] = Pool.mean,
-    mix: Annotated[str, typer.Option(metavar="mean|FILE", help="Mix the layers to one, evenly or by a file.")] = "",
-    max_length: Annotated[int, typer.Option(min=2, help="Most tokens of a text; the rest is cut.")] = 128,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: the GPU where there is one.")] = "auto",
+    pool: Annotated[Pool, typer.Option(help="One vector per text, or one per token.")] = Pool.mean,
+    mix: Annotated[
+        str,
+        typer.Option(
+            metavar="mean|FILE", help="Combine the layers: `mean`, or weights from a mix.json of `evaluate --tasks`."
+        ),
+    ] = "",
+    max_length: Annotated[
+        int, typer.Option(min=2, help="Maximum number of tokens per text; longer texts are cut.")
+    ] = 128,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="`auto` uses the GPU if there is one.")
+    ] = "auto",
 ) -> None:
-    """Write vectors of texts or their tokens, from chosen layers, to Arrow or NumPy.
+    """Write the vectors of texts, or of their tokens, from the chosen layers to an Arrow or NumPy file.
 
     [dim]bertrain embed runs/demo sentences.txt --layers 2,3 --pool mean -o vectors.arrow[/]
     """
@@ -171,17 +195,19 @@ def embed(
 
 
 def layer_numbers(text: str) -> list[int] | None:
-    """`1,2,-1` as numbers, `all` as None; `UserError` for anything else."""
+    """Parse `1,2,-1` to numbers and `all` to None. Raise `UserError` for anything else."""
     if text == "all":
         return None
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{text!r} are no layers", place="--layers", fix="write e.g. 1,2,-1, or all") from None
+        raise UserError(
+            f"{text!r} is not a list of layers", place="--layers", fix="write e.g. 1,2,-1, or all"
+        ) from None
 
 
 def label_counts(text: str) -> list[int]:
-    """`10,100,1000` as numbers; `UserError` for anything else."""
+    """Parse `10,100,1000`. Raise `UserError` for anything else."""
     try:
         counts = [int(part) for part in text.split(",") if part]
     except ValueError:
@@ -193,7 +219,7 @@ def label_counts(text: str) -> list[int]:
 
 
 def add_transfer_commands(app: typer.Typer) -> None:
-    """Add them to `app`."""
+    """Add this file's commands to `app`."""
     app.command(rich_help_panel=TRANSFER)(export)
     app.command("import", rich_help_panel=TRANSFER)(import_)
     app.command(rich_help_panel=TRANSFER)(fill)

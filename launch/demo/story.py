@@ -1,4 +1,4 @@
-"""Lines that the demo's acts print."""
+"""Print the lines of the demo's acts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def announce(text: str) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -2,9 +2,10 @@
 
     python -m launch.demo.survive RECIPE [--beside RUN]
 
-trains RECIPE on the CPU as run `survive`: one of its ranks is ended by SIGKILL, the run is resumed, stopped on request,
-and goes on with one rank instead of two. RUN trained the same recipe undisturbed on the CPU, so each step must show the
-same rows, and at the same world size the same losses to the last bit. Without RUN, such a run is made first.
+Trains RECIPE on the CPU as run `survive`. Kills one of its ranks with SIGKILL, resumes the run, stops it with SIGTERM,
+and resumes it with one rank instead of two. RUN trained the same recipe on the CPU without interruption. Each step of
+both runs must use the same rows and, at the same world size, have the same loss to the last bit. Without RUN, the act
+trains that run first.
 """
 
 from __future__ import annotations
@@ -30,33 +31,33 @@ PATIENCE_S = 180
 
 
 def survive(recipe: str, beside: Path | None) -> None:
-    """Play the act; raises `UserError` when the run does not come back as it should."""
+    """Run the act. Raise `UserError` if the run does not resume correctly."""
     runs = Path(load_recipe(recipe).runs)
     run, beside = runs / RUN, beside or train_undisturbed(recipe, runs)
-    announce(f"Training as run `{RUN}`; after step {KILL_AFTER} one of its ranks gets SIGKILL.")
+    announce(f"Training as run `{RUN}`. After step {KILL_AFTER}, one of its ranks is killed with SIGKILL.")
     process = start_training(recipe, RUN)
     wait_for_step(run, KILL_AFTER, process)
     victim = ranks_of(process)[-1]
     victim.kill()
-    announce(f"SIGKILL to rank process {victim.pid}; the launcher ended with code {process.wait(PATIENCE_S)}.")
+    announce(f"Killed rank process {victim.pid}. The launcher exited with code {process.wait(PATIENCE_S)}.")
 
-    announce("The same command again: it resumes from the newest checkpoint.")
+    announce("Running the same command again. It resumes from the newest checkpoint.")
     stop_after(start_training(recipe, RUN), run, STOP_AFTER)
     resumed = compare(run, beside)
-    announce(f"Steps 1 to {resumed.steps} beside the undisturbed run: {resumed.equal_rows} take the same rows,")
-    announce(f"{resumed.equal_losses} have the same losses to the last bit.")
+    announce(f"Of steps 1 to {resumed.steps}, {resumed.equal_rows} use the same rows as in the undisturbed run,")
+    announce(f"and {resumed.equal_losses} have the same loss to the last bit.")
     expect(resumed.equal_losses == resumed.equal_rows == resumed.steps, "the resumed run differs")
 
-    announce("Now with one rank instead of two, from the same checkpoint.")
+    announce("Resuming from the same checkpoint with one rank instead of two.")
     stop_after(start_training(recipe, RUN, "cluster.ranks_per_node=1"), run, END_AFTER)
     smaller = compare(run, beside)
-    announce(f"Steps 1 to {smaller.steps}: {smaller.equal_rows} take the same rows as with two ranks;")
-    announce(f"the largest difference of a loss is {smaller.largest_difference:.4f}.")
-    expect(smaller.equal_rows == smaller.steps, "one rank took other rows than two")
+    announce(f"Of steps 1 to {smaller.steps}, {smaller.equal_rows} use the same rows as with two ranks.")
+    announce(f"The largest difference between losses is {smaller.largest_difference:.4f}.")
+    expect(smaller.equal_rows == smaller.steps, "one rank used other rows than two ranks")
 
 
 class Comparison:
-    """Two runs side by side, over the steps that both have recorded."""
+    """Compare two runs over the steps that both have recorded."""
 
     def __init__(self, mine: list[dict[str, float]], other: list[dict[str, float]]) -> None:
         pairs = list(zip(mine, other, strict=False))
@@ -67,26 +68,26 @@ class Comparison:
 
 
 def train_undisturbed(recipe: str, runs: Path) -> Path:
-    """The run to compare with, as far as it is needed."""
-    announce(f"First an undisturbed run, `{UNDISTURBED}`, to compare with.")
+    """Train the run to compare with, up to the last step that the comparison needs."""
+    announce(f"Training the undisturbed run `{UNDISTURBED}` to compare with.")
     stop_after(start_training(recipe, UNDISTURBED), runs / UNDISTURBED, END_AFTER)
     return runs / UNDISTURBED
 
 
 def start_training(recipe: str, name: str, *overrides: str) -> subprocess.Popen[bytes]:
-    """`bertrain train` on the CPU, as a process of its own."""
+    """Start `bertrain train` on the CPU."""
     arguments = ["train", recipe, f"name={name}", "cluster.device=cpu", "train.log_every_steps=5", *overrides]
     return subprocess.Popen([sys.executable, "-P", "-m", "launch.cli", *arguments])
 
 
 def ranks_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The rank processes of a launcher, in the order of their start."""
+    """Return the rank processes of a launcher, in start order."""
     children = psutil.Process(process.pid).children(recursive=True)
     return [child for child in children if "pretrain" in child.cmdline()]
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when the run has recorded `step`; `UserError` when it ends or takes too long before."""
+    """Wait until the run has recorded `step`. Raise `UserError` if it ends or times out before."""
     deadline = time.monotonic() + PATIENCE_S
     while not any(record["step"] >= step for record in read_metrics(run)):
         expect(process.poll() is None, f"the run ended before step {step}")
@@ -95,7 +96,7 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> Non
 
 
 def stop_after(process: subprocess.Popen[bytes], run: Path, step: int) -> None:
-    """Ask the run to stop after `step`, and wait until it has saved a checkpoint and gone."""
+    """Send SIGTERM after `step`, and wait until the run has saved a checkpoint and exited."""
     wait_for_step(run, step, process)
     process.send_signal(signal.SIGTERM)
     code = process.wait(PATIENCE_S)
@@ -103,14 +104,14 @@ def stop_after(process: subprocess.Popen[bytes], run: Path, step: int) -> None:
 
 
 def compare(run: Path, beside: Path) -> Comparison:
-    """The two runs' records, step by step."""
+    """Compare the metrics of the two runs."""
     return Comparison(read_metrics(run), read_metrics(beside))
 
 
-def expect(condition: bool, otherwise: str) -> None:
-    """The act fails in plain words."""
+def expect(condition: bool, failure: str) -> None:
+    """Raise `UserError` with `failure` unless the condition holds."""
     if not condition:
-        raise UserError(otherwise, place=RUN, fix=f"see the logs in runs/{RUN}/logs")
+        raise UserError(failure, place=RUN, fix=f"see the logs in runs/{RUN}/logs")
 
 
 if __name__ == "__main__":

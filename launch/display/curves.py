@@ -1,4 +1,4 @@
-"""The records of chosen runs, and their curves as a picture."""
+"""Read the metrics of runs, and plot them to a file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pretrain.telemetry import MetricRecords, draw_curves, read_metrics
 
 
 def draw_runs(runs: Sequence[Path], picture: Path) -> None:
-    """Draw the runs' curves into a file. `UserError` for a run that has no steps yet."""
+    """Write a plot of the runs' metrics to `picture`. Raise `UserError` for a run without recorded steps."""
     curves = read_curves(runs)
     with explain_write_errors(picture):
         draw_curves(picture, curves)
 
 
 def read_curves(runs: Sequence[Path]) -> dict[str, MetricRecords]:
-    """The records of each run by its name; by its path where two have the same."""
+    """Return the records of each run, keyed by its name, or by its path if several runs have that name."""
     names = [run.name for run in runs]
     curves: dict[str, MetricRecords] = {}
     for run in runs:
         find_run(run)
         records = read_metrics(run)
         if not records:
-            raise UserError("no steps recorded yet", place=str(run), fix="start it with `bertrain train`")
+            raise UserError("the run has recorded no steps yet", place=str(run), fix="start it with `bertrain train`")
         curves[run.name if names.count(run.name) == 1 else str(run)] = records
     return curves

@@ -1,7 +1,7 @@
-"""`bertrain train` before it is meant: --dry-run shows what a run would be, --smoke tries twenty steps of it.
+"""`bertrain train --dry-run` prints what a run will need; `--smoke` trains twenty steps of it.
 
 A smoke test trains on synthetic rows, in a folder that is removed at the end. Model, optimizer, precision, ZeRO stage
-and ranks are the recipe's; only what would take long is cut down.
+and ranks are the recipe's; the settings that would make it slow are reduced.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from launch.ranks import open_run, plan_ranks, run_ranks, this_machine
 from launch.terminal import console
 
 SMOKE_STEPS, SMOKE_WARMUP_STEPS = 20, 5
-MOST_ACCUMULATION = 2  # micro-steps of a step: enough to see that gradients add up
+MOST_ACCUMULATION = 2  # micro-steps per step: two are enough to exercise gradient accumulation
 
 
 def show_dry_run(recipe: Recipe) -> None:
-    """Print sizes, memory and time of the job that [cluster] describes; nothing is written.
+    """Print sizes, memory and time of the job that [cluster] describes. Write nothing.
 
-    For GPUs time and memory are those of an H100; `bertrain plan` knows others.
+    On GPUs, time and memory are estimates for an H100; `bertrain plan` has other profiles.
     """
     from launch.display.planning import memory_table
     from pretrain.cost import HARDWARE, Cost
@@ -33,21 +33,21 @@ def show_dry_run(recipe: Recipe) -> None:
     machine, cluster = this_machine(), recipe.cluster
     ranks = cluster.ranks_per_node or cluster.gpus_per_node or machine.gpus or 1
     on_gpu = cluster.device != "cpu" and bool(cluster.gpus_per_node or machine.gpus)
-    is_there = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
-    data = open_data(recipe) if is_there else None
+    exists = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
+    data = open_data(recipe) if exists else None
     ranks *= cluster.nodes
     vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
     cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], vocabulary_size, data.mean_length if data else None)
     step_s = cost.step(ranks).step_s
     lines = dry_run(recipe, data, vocabulary_size, ranks, "cuda" if on_gpu else "cpu")
-    estimate = f"{step_s:.3g} s a step, {duration(cost.training_s(ranks))} in all, on {cost.hardware.name}"
+    estimate = f"{step_s:.3g} s per step, {duration(cost.training_s(ranks))} in total, on {cost.hardware.name}"
     for line in (*lines, f"time     about {estimate}"):
         console().print(line, markup=False, highlight=False, soft_wrap=True)
     console().print(memory_table(cost, ranks))
 
 
 def run_smoke(recipe: Recipe) -> int:
-    """Train a cut down recipe on all ranks of this machine; returns the exit code."""
+    """Train `smoke_recipe(recipe)` on all ranks of this machine, and return the exit code."""
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         raise UserError("--smoke starts its ranks itself", place="torchrun", fix="run it without torchrun")
     with explain_write_errors(Path(recipe.runs)):
@@ -55,13 +55,16 @@ def run_smoke(recipe: Recipe) -> int:
         folder = tempfile.TemporaryDirectory(prefix=".smoke-", dir=recipe.runs)
     with folder as name:
         ranks = len(plan_ranks(recipe, Path(name), (), this_machine()))
-        tried = smoke_recipe(recipe, Path(name), ranks)
-        with open_run(tried, "never") as run:
-            return run_ranks(plan_ranks(tried, run, ["--resume", "never"], this_machine()))
+        smoke = smoke_recipe(recipe, Path(name), ranks)
+        with open_run(smoke, "never") as run:
+            return run_ranks(plan_ranks(smoke, run, ["--resume", "never"], this_machine()))
 
 
 def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
-    """The recipe cut down, its run and a synthetic data set in `folder`, which is not there yet or empty."""
+    """Return a reduced copy of the recipe, with its run and a synthetic data set in `folder`.
+
+    `folder` must be new or empty.
+    """
     from pretrain.data import write_synthetic
 
     vocabulary = recipe.data.vocabulary

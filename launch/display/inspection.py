@@ -1,4 +1,4 @@
-"""A data set for human eyes: its pairs decoded, each masked position marked, and what they add up to."""
+"""Print decoded pairs of a data set with their masked positions marked, its totals, and the result of `verify`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = {
 
 
 def pair_legend() -> Text:
-    """How to read a decoded pair."""
+    """Return the legend that explains the marks of a decoded pair."""
     return Text.assemble(
         "[seen←true]: ",
         ("[[MASK]←word] masked", STYLES["masked"]),
@@ -36,14 +36,14 @@ def pair_legend() -> Text:
 
 
 def decoded_pairs(place: str | Path, split: Split, pass_number: int, count: int) -> Iterator[Text]:
-    """The first `count` pairs of a split and pass. `UserError` when there is no such pass, or a shard is damaged."""
+    """Yield the first `count` pairs of a split and pass. Raise `UserError` for a missing pass or a damaged shard."""
     objective = read_manifest(place).objective
     for pair in decode_pairs(place, split, pass_number, count):
         yield Text.assemble((f"{pair.shard} row {pair.row}: ", "bold"), pair_text(pair, objective))
 
 
 def pair_text(pair: DecodedPair, objective: Objective) -> Text:
-    """One row: length and label, then segment A and segment B, if there is one, on a line each."""
+    """Return one row as text: its length and label, then segment A and, if present, segment B, each on its own line."""
     masked = sum(token.original is not None for token in pair.tokens)
     head = f"{len(pair.tokens)} tokens, {masked} masked"
     origins = _origin_line("A", pair.origin_a) + _origin_line("B", pair.origin_b)
@@ -54,7 +54,7 @@ def pair_text(pair: DecodedPair, objective: Objective) -> Text:
 
 
 def run_verify(place: str | Path) -> None:
-    """Print each failure of a data set, or what was found right; `UserError` when there was one."""
+    """Print each failure of a data set, or a summary if there is none. Raise `UserError` if there is a failure."""
     manifest = read_manifest(place)
     screen = console()
     failures = 0
@@ -66,14 +66,14 @@ def run_verify(place: str | Path) -> None:
         raise UserError(f"{failures} failure(s), listed above", place=str(place), fix=fix)
     rows = sum(shard.rows for shard in manifest.shards)
     screen.print(
-        f"{place}: {len(manifest.shards)} shards, {rows:,} pairs, vocabulary, counts, rows and chances are right",
+        f"{place}: {len(manifest.shards)} shards, {rows:,} pairs; vocabulary, counts, rows and statistics are correct",
         markup=False,
     )
 
 
 def totals_table(manifest: Manifest) -> Table:
-    """Rows, tokens and bytes by split and pass."""
-    table = Table("split", "pass", "shards", "pairs", "tokens", "tokens a pair", "masked", "MB", box=None)
+    """Return a table of rows, tokens and bytes by split and pass."""
+    table = Table("split", "pass", "shards", "pairs", "tokens", "tokens/pair", "masked", "MB", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for split, number in sorted({(shard.split, shard.pass_number) for shard in manifest.shards}, reverse=True):
@@ -86,7 +86,7 @@ def totals_table(manifest: Manifest) -> Table:
 
 
 def _origin_line(segment: str, origin: Origin | None) -> str:
-    """Where a segment comes from, if the data set says so: document and sentences, the last one included."""
+    """Return the document and sentences (last one included) of a segment; empty if the data set has no origins."""
     if origin is None:
         return ""
     first, last = origin.first_sentence, origin.first_sentence + origin.sentences - 1
@@ -99,7 +99,7 @@ def _token_text(token: DecodedToken) -> Text:
 
 
 def _joined(indent: str, tokens: Sequence[DecodedToken]) -> Text:
-    """Word pieces of one word together, where none of them is marked."""
+    """Join the pieces of a word, except pieces that are marked."""
     line = Text(indent)
     after_word = False
     for token in map(_token_text, tokens):

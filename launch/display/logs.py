@@ -1,4 +1,4 @@
-"""`bertrain logs`: what a rank has printed."""
+"""`bertrain logs`: print the log of a rank."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BLOCK_BYTES = 1 << 16
 
 
 def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
-    """Print the last lines of a rank's log, and what is added if `follow`. `UserError` when there is no such log."""
+    """Print the last `lines` lines of a log; with `follow`, also new ones. Raise `UserError` if there is none."""
     find_run(run)
     log = rank_log(run, rank)
     if not log.is_file():
         ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / LOGS).glob(RANK_LOGS))
-        there = f"there are ranks {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
-        raise UserError(f"no log of rank {rank}", place=str(run), fix=there)
+        fix = f"choose a rank from {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
+        raise UserError(f"no log of rank {rank}", place=str(run), fix=fix)
     with log.open("rb") as stream:
         _seek_lines(stream, lines)
         _copy(stream)
@@ -33,7 +33,7 @@ def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
 
 
 def _seek_lines(stream: BinaryIO, lines: int) -> None:
-    """To the beginning of the last `lines` lines, reading backwards only as far as needed."""
+    """Seek to the start of the last `lines` lines, reading backwards only as far as needed."""
     end = stream.seek(0, os.SEEK_END)
     start, tail = end, b""
     while start > 0 and tail.count(b"\n") <= lines:

@@ -1,4 +1,4 @@
-"""`bertrain plan`: what a recipe will cost, as tables and a picture, before anything is queued."""
+"""`bertrain plan`: print tables of what a recipe costs, and plot how it scales."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TEXT_GB = (1, 10, 100, 1_000, 10_000)
 
 
 def find_hardware(name: str, **measured: float | None) -> Hardware:
-    """A profile by its name, with fields of `Hardware` replaced where they are given."""
+    """Return the named hardware profile, with the given fields of `Hardware` replaced."""
     if name not in HARDWARE:
-        raise UserError(f"no profile {name!r}", place="--hardware", fix=f"take one of {', '.join(HARDWARE)}")
+        raise UserError(f"there is no profile {name!r}", place="--hardware", fix=f"choose one of {', '.join(HARDWARE)}")
     given: dict[str, Any] = {field: value for field, value in measured.items() if value is not None}
     return replace(HARDWARE[name], **given)
 
@@ -31,17 +31,17 @@ def find_hardware(name: str, **measured: float | None) -> Hardware:
 def show_plan(
     screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours: float, picture: Path | None
 ) -> None:
-    """Print the plan for so many devices, and `hours` to prepare in; draw the scaling curve if a file is named."""
+    """Print the plan for `ranks` devices and a preparation in `hours`. Plot the scaling to `picture`, if given."""
     cost = Cost(recipe, hardware, recipe.data.vocabulary.size)
     data = recipe.data
     screen.print(
-        f"{recipe.name}: {cost.parameters:,} parameters, {cost.row_flops / 1e9:,.1f} GFLOP a row of "
-        f"{cost.length} tokens; {recipe.train.global_batch_size:,} rows a step, {recipe.train.steps:,} steps"
+        f"{recipe.name}: {cost.parameters:,} parameters, {cost.row_flops / 1e9:,.1f} GFLOP per row of "
+        f"{cost.length} tokens; {recipe.train.global_batch_size:,} rows per step, {recipe.train.steps:,} steps"
     )
     screen.print(
         f"{hardware.name}: {hardware.peak_flops / 1e12:,.0f} TFLOP/s, {hardware.memory_gib:g} GiB at "
         f"{hardware.memory_gb_s:,.0f} GB/s; "
-        f"{hardware.node_gb_s:g} GB/s in a node, {hardware.network_gb_s:g} GB/s between nodes"
+        f"{hardware.node_gb_s:g} GB/s within a node, {hardware.network_gb_s:g} GB/s between nodes"
     )
     screen.print(memory_table(cost, ranks))
     steps = list(cost.scaling())
@@ -50,17 +50,23 @@ def show_plan(
     screen.print(preparation_table(data.dupe_factor, corpus_format, hours))
     if picture is not None:
         draw_scaling(steps, f"{recipe.name} on {hardware.name}", picture)
-        screen.print(f"the scaling curve: {picture}", markup=False)
+        screen.print(f"scaling curve: {picture}", markup=False)
 
 
 def memory_table(cost: Cost, ranks: int) -> Table:
-    """GiB a rank, and the largest micro-batch, at each ZeRO stage; of one rank at the stage that it trains at."""
+    """Return GiB per rank and the largest micro-batch at each ZeRO stage; for one rank, only at the stage it uses."""
     train, micro_batch = cost.recipe.train, cost.recipe.train.micro_batch_size
-    titles = ("ZeRO", "weights and optimizer", f"activations of {micro_batch} rows", "GiB a rank", "most rows that fit")
+    titles = (
+        "ZeRO",
+        "weights and optimizer",
+        f"activations of {micro_batch} rows",
+        "GiB per rank",
+        "most rows that fit",
+    )
     table = _table(f"Memory on {ranks} rank(s)", titles)
     for stage in (0, 1, 2, 3) if ranks > 1 else (train.stage_on(1),):
         memory = cost.memory(ranks, micro_batch, stage)
-        chosen = " (the recipe's)" if stage == train.zero_stage else "" if ranks > 1 else " (one rank's)"
+        chosen = " (recipe)" if stage == train.zero_stage else "" if ranks > 1 else " (one rank)"
         rows = cost.largest_micro_batch(ranks, stage)
         numbers = (memory.states_gib, memory.activations_gib, memory.total_gib)
         table.add_row(f"{stage}{chosen}", *(f"{number:,.2f}" for number in numbers), f"{rows:,}" if rows else "none")
@@ -68,10 +74,11 @@ def memory_table(cost: Cost, ranks: int) -> Table:
 
 
 def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
-    """One line a number of ranks."""
+    """Return the scaling table, one row per number of ranks."""
     titles = ("ranks", "micro", "accum.", "GB sent", "compute", "send", "rows/s", "linear", "time")
     table = _table(
-        "Scaling (micro: rows at once; accum.: micro-batches a step; linear: of so many single ranks)", titles
+        "Scaling (micro: rows per micro-batch; accum.: micro-batches per step; linear: rows/s relative to linear)",
+        titles,
     )
     for one in costs:
         table.add_row(
@@ -89,10 +96,10 @@ def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
 
 
 def preparation_table(passes: int, corpus_format: str, hours: float) -> Table:
-    """One line an amount of text: what it costs, and the cores that prepare it in so many hours."""
+    """Return the cost of preparing each amount of text, and the number of cores that prepare it in `hours`."""
     text_mb_s = FORMATS[corpus_format].text_mb_s
     titles = ("text", "core-hours", "shards", f"cores for {hours:g} h")
-    table = _table(f"Preparation: {passes} pass(es) over {corpus_format}, {text_mb_s:g} MB/s a core", titles)
+    table = _table(f"Preparation: {passes} pass(es) over {corpus_format}, {text_mb_s:g} MB/s per core", titles)
     for text_gb in TEXT_GB:
         cost = preparation(text_gb, passes, text_mb_s)
         workers = cost.workers_for(hours)
@@ -101,12 +108,12 @@ def preparation_table(passes: int, corpus_format: str, hours: float) -> Table:
 
 
 def efficiency(one: StepCost, alone: StepCost) -> float:
-    """Rows a second and rank, beside those of a single rank."""
+    """Return rows per second per rank, relative to a single rank."""
     return one.rows_per_s / one.ranks / (alone.rows_per_s / alone.ranks)
 
 
 def draw_scaling(costs: Sequence[StepCost], title: str, picture: Path) -> None:
-    """Rows a second over ranks, beside the straight line, as PNG (or what the file's name says)."""
+    """Plot rows per second over ranks next to linear scaling; the file's suffix selects the format."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -114,7 +121,7 @@ def draw_scaling(costs: Sequence[StepCost], title: str, picture: Path) -> None:
     ranks = [one.ranks for one in costs]
     axes.loglog(ranks, [costs[0].rows_per_s * number for number in ranks], "--", color="grey", label="linear")
     axes.loglog(ranks, [one.rows_per_s for one in costs], "o-", label="planned")
-    axes.set(xlabel="ranks", ylabel="rows a second", title=title)
+    axes.set(xlabel="ranks", ylabel="rows per second", title=title)
     axes.set_xticks(ranks, [f"{number:,}" for number in ranks], minor=False)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,4 +1,4 @@
-"""Runs' loss curves, drawn in the terminal beside the unigram baseline."""
+"""Plot the loss of runs and the unigram baseline in the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POINTS = 80
 
 
 def draw_loss(runs: Sequence[Path]) -> str:
-    """The masked-LM loss of each run over its steps, with the held-out loss and baseline, as terminal text."""
+    """Return a text plot of each run's masked-LM loss over its steps, with the held-out loss and the baseline."""
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(100, 20)

@@ -1,4 +1,4 @@
-"""`bertrain prepare` on the screen: a progress bar while it works, a table when it is done."""
+"""Console output of `bertrain prepare`: progress while it runs, a summary at the end."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from preprocessing.storage import store_at
 
 PLAIN_EVERY_S = 10.0
 STAGE_LABELS = {
-    "duplicates": "Cleaning, and looking for duplicates",
-    "vocabulary": "Reading a sample for the vocabulary",
+    "duplicates": "Cleaning, finding duplicates",
+    "vocabulary": "Sampling text for the vocabulary",
     "groups": "Making pairs",
 }
 
 
 class Display:
-    """Shows how far a preparation is: megabytes a second, documents, finished groups, the time that remains.
+    """Show the progress of a preparation: MB/s, documents, finished groups and remaining time.
 
-    A bar on a terminal; elsewhere a line every ten seconds.
+    Shows a bar on a terminal, and prints a line every ten seconds elsewhere.
     """
 
     def __init__(self, screen: Console, every_s: float = PLAIN_EVERY_S) -> None:
         self.screen = screen
         self.every_s = every_s
-        self.said_s = 0.0
+        self.last_print_s = 0.0
         self.stage = ""
-        self.began_s = 0.0  # the stage
+        self.began_s = 0.0  # when the stage began
         columns = (BarColumn(), TextColumn("{task.percentage:3.0f}%  {task.fields[figures]}"), TimeRemainingColumn())
         self.bar = Progress("{task.description}", *columns, console=screen, transient=True)
         self.task = self.bar.add_task("Preparing", total=None, figures="")
 
     def __call__(self, now: State) -> None:
-        """Take note of where the preparation is."""
+        """Show the given progress."""
         if now.stage != self.stage:
             self.stage, self.began_s = now.stage, now.seconds
             self.bar.reset(self.task, description=STAGE_LABELS[now.stage])
         rate = now.bytes_read / 1e6 / max(now.seconds - self.began_s, 1e-3)
         figures = f"{rate:,.1f} MB/s  {now.documents:,} documents  {now.groups:,} groups"
         self.bar.update(self.task, total=now.bytes_total, completed=now.bytes_read, figures=figures)
-        if not self.screen.is_terminal and now.seconds - self.said_s >= self.every_s:
-            self.said_s = now.seconds
+        if not self.screen.is_terminal and now.seconds - self.last_print_s >= self.every_s:
+            self.last_print_s = now.seconds
             share = now.bytes_read / max(now.bytes_total, 1)
             rest_s = (now.seconds - self.began_s) * (1 - share) / share if share else 0.0
             left = f"  {timedelta(seconds=round(rest_s))} left" if share else ""
@@ -64,14 +64,14 @@ class Display:
 def prepare_with_progress(
     data: DataConfig, share: Share = WHOLE, engine: BeamEngine = THIS_MACHINE, *, overwrite: bool = False
 ) -> int:
-    """Make the data set, or a share of it, showing how far it is and what came of it; returns the exit code.
+    """Prepare the data set, or one share of it, show progress and a summary, and return the exit code.
 
-    SIGTERM ends it as Ctrl-C does, tidily: with 75 where something is finished that was not before, so that the same
-    command brings it further, or else by `KeyboardInterrupt`.
+    SIGTERM is handled like Ctrl-C: returns 75 if a new part was finished, so that running the same command again makes
+    progress, and raises `KeyboardInterrupt` otherwise.
     """
     if overwrite and share != WHOLE:
         fix = f"remove {data.dataset}, then start the shares"
-        raise UserError("a share cannot replace what others work on", place="--overwrite", fix=fix)
+        raise UserError("shares cannot be combined with --overwrite", place="--overwrite", fix=fix)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = store_at(data.dataset)
     finished = finished_parts(store)
@@ -95,14 +95,14 @@ def _prepare_with_progress(data: DataConfig, share: Share, engine: BeamEngine, *
             made = prepare_share(data, share, progress=display, engine=engine)
     if isinstance(made, Manifest):
         screen.print(summary(made, time.monotonic() - began))
-        state = "is ready" if display.stage else "was ready before: its recipe, text and shards are unchanged"
+        state = "is ready" if display.stage else "is already up to date: recipe, text and shards are unchanged"
         screen.print(f"{data.dataset} {state}", markup=False)
     else:
-        screen.print(f"{data.dataset} waits: {waiting_for(made, share)}", markup=False)
+        screen.print(f"{data.dataset} is incomplete: {unfinished_shares(made, share)}", markup=False)
 
 
-def waiting_for(missing: list[int], share: Share) -> str:
-    """What a data set lacks, of which `share` is finished."""
+def unfinished_shares(missing: list[int], share: Share) -> str:
+    """Return a sentence that lists the missing shares of a data set."""
     *first, last = missing
     of = f"of {share.count}"
     if not first:
@@ -111,7 +111,7 @@ def waiting_for(missing: list[int], share: Share) -> str:
 
 
 def summary(manifest: Manifest, seconds: float) -> Table:
-    """What went in, what came out, and what was dropped on the way."""
+    """Return a table of what was read, written and dropped."""
     statistics = manifest.statistics
     sums = {name: sum(getattr(shard, name) for shard in manifest.shards) for name in ("rows", "tokens", "bytes")}
     text_mb = statistics.text_bytes / 1e6
@@ -120,7 +120,7 @@ def summary(manifest: Manifest, seconds: float) -> Table:
         "text": f"{text_mb:,.1f} MB in {statistics.documents:,} documents, {statistics.sentences:,} sentences",
         "held out": f"{statistics.held_out_documents:,} documents",
         "pairs": f"{sums['rows']:,} in {manifest.dupe_factor} passes",
-        "tokens": f"{sums['tokens']:,}, of a vocabulary of {manifest.vocabulary.size:,}",
+        "tokens": f"{sums['tokens']:,}, vocabulary of {manifest.vocabulary.size:,}",
         "shards": f"{len(manifest.shards):,}, {sums['bytes'] / 1e6:,.1f} MB",
         "dropped or repaired": ", ".join(f"{count:,} {cause.replace('_', ' ')}" for cause, count in drops) or "nothing",
         "time": f"{seconds:,.1f} s, {text_mb / seconds:,.1f} MB/s",

@@ -1,6 +1,6 @@
-"""How runs fare: from their folders alone, and Slurm's queue where there is one.
+"""`bertrain status`: the state of runs, read from their folders and from Slurm's queue if there is one.
 
-done · running · silent (running, but no step for long) · waiting (in the queue) · stopped · failed · new
+States: done, running, silent (running, but without a step for long), waiting (in the queue), stopped, failed, new.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from pretrain.telemetry import duration
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
-SLOW_STEPS = 40  # how long a slow rank that the trainer named is worth telling: it names one every twenty steps
+SLOW_STEPS = 40  # records to search for a slow rank; the trainer checks for one every twenty steps
 WATCH_S = 5.0
-WORK = {PREPARE.script: "prepares, job", EXPORT.script: "exports, job"}
+WORK = {PREPARE.script: "preparation, job", EXPORT.script: "export, job"}
 STATE_COLOURS = {"running": "green", "done": "green", "silent": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
 class Status:
-    """One run at one moment. A value that is not known is None."""
+    """The status of a run at one moment. None means unknown."""
 
     run: Path
     state: str
-    detail: str  # where it runs, what it waits for, or what it died of
+    detail: str  # where it runs, what it waits for, or why it failed
     steps: int
     step: int = 0
     loss: float | None = None
@@ -62,7 +62,7 @@ class Status:
 
 
 def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) -> Status:
-    """The status of a run; `UserError` when `run` is not one. `jobs` is Slurm's queue."""
+    """Return the status of a run. `jobs` is Slurm's queue. Raise `UserError` if `run` is not a run folder."""
     recipe = find_run(run)
     records = tail_of_metrics(run)
     last = records[-1] if records else {}
@@ -90,7 +90,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
 
 
 def status_table(statuses: Sequence[Status]) -> Table:
-    """The runs, one a line, for a terminal."""
+    """Return a table with one run per row."""
     columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "")
     result = Table(*columns, box=None, pad_edge=False)
     for one in statuses:
@@ -111,7 +111,7 @@ def status_table(statuses: Sequence[Status]) -> Table:
 
 
 def show_status(runs: Sequence[Path], *, watch: bool) -> None:
-    """Print the table; with `watch`, again and again until Ctrl-C."""
+    """Print the table; with `watch`, refresh it every `WATCH_S` seconds until Ctrl-C."""
     screen = console()
     if not watch:
         screen.print(_read_table(runs))
@@ -123,7 +123,7 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
 
 
 def tail_of_metrics(run: Path) -> list[dict[str, Any]]:
-    """The last whole records of a run's metrics, without reading what may be gigabytes."""
+    """Return the last complete metric records of a run, without reading the whole file, which can be gigabytes."""
     file = run / METRICS
     if not file.exists():
         return []
@@ -135,7 +135,7 @@ def tail_of_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def last_error(run: Path) -> str:
-    """The last line of what a rank died of, the earliest to die; empty where none did."""
+    """Return the last line of the error of the rank that failed first; empty if no rank failed."""
     logs = sorted((run / LOGS).glob(RANK_LOGS), key=lambda log: log.stat().st_mtime)
     for log in logs:
         with log.open("rb") as stream:
@@ -172,7 +172,7 @@ def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, st
 
 
 def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Iterator[str]:
-    """The node whose rank holds the others up, and those that have not shown themselves for long."""
+    """Name the slow rank and its node, and nodes without a heartbeat for more than `SILENT_S`."""
     begun = read_starts(run)
     slow = next((one for one in reversed(records[-SLOW_STEPS:]) if one.get("slow_rank") is not None), None)
     if slow:
@@ -181,24 +181,24 @@ def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Itera
     if begun and read_verdict(run, begun[-1].number) is None:
         for node, silence_s in silences_s(run, begun[-1].number, now).items():
             if silence_s > SILENT_S:
-                yield f"{node} is silent for {duration(silence_s)}"
+                yield f"no heartbeat from {node} for {duration(silence_s)}"
 
 
 def _silence_s(run: Path, now: float) -> float:
-    """Seconds since the run last said anything."""
+    """Return the seconds since the run last wrote metrics or logs."""
     files = [run / METRICS, *(run / LOGS).glob("*.log")]
     return now - max((file.stat().st_mtime for file in files if file.exists()), default=now)
 
 
 def _step_s(records: Sequence[dict[str, Any]]) -> float | None:
-    """Seconds a step took, over the last records."""
+    """Return the mean seconds per step over the last records."""
     if len(records) < 2:
         return None
     return float((records[-1]["time_s"] - records[0]["time_s"]) / (records[-1]["step"] - records[0]["step"]))
 
 
 def _left_s(train: TrainConfig, step: int, time_s: float, pace_s: float) -> float:
-    """Seconds until the steps, or the budget's minutes, are over."""
+    """Return the seconds until the last step or the end of the time budget."""
     budget_s = 60 * train.budget_min or math.inf
     return max(0.0, min((train.steps - step) * pace_s, budget_s - time_s))
 

@@ -1,4 +1,4 @@
-"""TensorBoard for chosen runs, on localhost only."""
+"""`bertrain tensorboard`: serve the given runs on localhost only."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from pathlib import Path
 
 from configs.run_layout import TENSORBOARD
 from launch.ranks import dies_with, find_run, first_free_port, note_signals
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 
 PORTS_TO_TRY = 100
 
 
 def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
-    """Serve until Ctrl-C; returns TensorBoard's exit code. `port` is the first one to try."""
-    needed("tensorboard", extra="train")
+    """Serve until Ctrl-C, and return TensorBoard's exit code. `port` is the first one to try."""
+    require_package("tensorboard", extra="train")
     for run in runs:
         find_run(run)
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
         for name, run in named(runs).items():
             (Path(folder) / name).symlink_to((run / TENSORBOARD).absolute())
         ports = range(port, min(port + PORTS_TO_TRY, 65_536))
-        free = first_free_port(ports, fix="give another port with --port")
+        free = first_free_port(ports, fix="choose another port with --port")
         host = f"{getpass.getuser()}@{socket.gethostname()}"
         received: list[signal.Signals] = []
         with note_signals((signal.SIGINT, signal.SIGTERM), received):
-            console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C ends it)")
-            console().print(f"From another machine, first run there: ssh -N -L {free}:localhost:{free} {host}")
+            console().print(f"TensorBoard: http://localhost:{free} (Ctrl-C stops it)")
+            console().print(f"To reach it from another machine, run there: ssh -N -L {free}:localhost:{free} {host}")
             return _run(command(Path(folder), free), received)
 
 
 def _run(argv: Sequence[str], received: Sequence[signal.Signals]) -> int:
-    """Until it ends, or a signal is received: the usual end."""
+    """Run until the process ends (return its exit code) or a signal is received (return 0)."""
     process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()))
     while not received:
         with suppress(subprocess.TimeoutExpired):
@@ -51,13 +51,13 @@ def _run(argv: Sequence[str], received: Sequence[signal.Signals]) -> int:
 
 
 def command(folder: Path, port: int) -> list[str]:
-    """TensorBoard as argv."""
+    """Return the command line that starts TensorBoard."""
     where = ["--logdir", str(folder), "--host", "localhost", "--port", str(port)]
     return [sys.executable, "-P", "-m", "tensorboard.main", *where]
 
 
 def named(runs: Sequence[Path]) -> dict[str, Path]:
-    """Each run under its folder's name, or under its whole path where two share that name."""
+    """Map each run's folder name to its path; use the whole path as the name if several folders share a name."""
     paths = list(dict.fromkeys(run.resolve() for run in runs))
     names = [path.name for path in paths]
     return {

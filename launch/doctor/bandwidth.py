@@ -1,10 +1,10 @@
-"""What ranks send one another, as they would in training: NCCL among GPUs, gloo among CPUs.
+"""Measure the all-reduce bandwidth between ranks, with the backends of training: NCCL on GPUs, gloo on CPUs.
 
 python -m launch.doctor.bandwidth FILE RANK WORLD DEVICE       one rank; DEVICE is cpu, or the number of a GPU
 
-The ranks meet through FILE, in a folder that all of them see: rank 0 writes its addresses there, the others take the
-first that they reach. Rank 0 prints the figure: bytes that each rank sends a second in an all-reduce, by the ring
-algorithm.
+The ranks meet through FILE, in a folder that all of them can read: rank 0 writes its addresses there, and each other
+rank uses the first one that it can reach. Rank 0 prints the result: GB that each rank sends per second in an all-reduce
+with the ring algorithm.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ PATIENCE_S = 60.0
 
 
 def measure_here(ranks: int, device: str) -> float:
-    """GB/s between ranks of this machine, one a GPU or all on the CPU. `OSError` with the cause where they fail."""
+    """Return GB/s per rank between ranks of this machine, on its GPUs or its CPU. Raise `OSError` on failure."""
     with tempfile.TemporaryDirectory(prefix="bertrain-doctor-") as folder:
         devices = [str(rank) if device == "cuda" else "cpu" for rank in range(ranks)]
         return _result([start_rank(Path(folder, "meeting"), rank, ranks, name) for rank, name in enumerate(devices)])
 
 
 def measure_with(meeting: Path, rank: int, ranks: int, device: str) -> float | None:
-    """GB/s between machines, one rank on each, of which this is one; None on all but the first."""
+    """Return GB/s per rank between machines, one rank per machine, on rank 0; None on the others."""
     result = _result([start_rank(meeting, rank, ranks, "0" if device == "cuda" else "cpu")])
     return result if rank == 0 else None
 
 
 def start_rank(meeting: Path, rank: int, ranks: int, device: str) -> subprocess.Popen[str]:
-    """A rank's process."""
+    """Start the process of one rank."""
     argv = [sys.executable, "-P", "-m", "launch.doctor.bandwidth", str(meeting), str(rank), str(ranks), device]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -67,7 +67,7 @@ def _result(processes: Sequence[subprocess.Popen[str]]) -> float:
 
 
 def main(meeting: Path, rank: int, ranks: int, device: str) -> None:
-    """Meet the others, send, and print what rank 0 measured."""
+    """Connect to the other ranks, measure, and print the result on rank 0."""
     import torch
     from torch import distributed
 
@@ -91,7 +91,7 @@ def main(meeting: Path, rank: int, ranks: int, device: str) -> None:
 
 
 def meet(meeting: Path, rank: int, ranks: int) -> TCPStore:
-    """The store that all ranks share; tells gloo which of this machine's interfaces leads to the others."""
+    """Return the store that all ranks share, and set the network interface that gloo uses to reach the others."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch names it in no __all__
 
     limit = timedelta(seconds=PATIENCE_S)
@@ -117,8 +117,8 @@ def _await_address(meeting: Path) -> tuple[str, int]:
                     return address, port
         time.sleep(0.1)
     if not meeting.exists():
-        raise OSError(f"{meeting.parent} is not one folder for all nodes")
-    raise OSError(f"the first node is not reached at {', '.join(addresses)}")
+        raise OSError(f"{meeting.parent} is not a folder shared by all nodes")
+    raise OSError(f"cannot reach the first node at {', '.join(addresses)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `bertrain doctor` looks at on one machine: each check is a finding, with the mend where something is wrong."""
+"""Checks of one machine. Each returns a `Finding`, with a fix if something is wrong."""
 
 from __future__ import annotations
 
@@ -22,37 +22,40 @@ from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import this_machine
 
 PROBE_BYTES = 64 << 20
-FREE_GIB, WRITE_MB_S, SHARED_GIB = 20.0, 50.0, 1.0  # less is worth a warning
-SKEW_S = 5.0  # between this machine's clock and that of the file system
+FREE_GIB, WRITE_MB_S, SHARED_GIB = 20.0, 50.0, 1.0  # lower values give a warning
+SKEW_S = 5.0  # allowed difference between this machine's clock and the file system's
 
 
 def python() -> Finding:
-    """The interpreter that runs this."""
+    """Report the Python interpreter."""
     return Finding("Python", OK, f"{platform.python_version()} at {sys.executable}")
 
 
 def packages() -> Finding:
-    """Installed versions beside those that were tried together."""
+    """Compare installed versions with those that constraints.txt pins."""
     different, missing = [], []
-    for name, tried in tried_versions().items():
+    for name, tested in pinned_versions().items():
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
             continue
-        if installed.partition("+")[0] != tried:
-            different.append(f"{name} {installed} (tried: {tried})")
+        if installed.partition("+")[0] != tested:
+            different.append(f"{name} {installed} (tested: {tested})")
     if "torch" in missing:
         return Finding(
-            "packages", WARNING, "no torch: this machine prepares and submits", "pip install 'bertrain[train]'"
+            "packages",
+            WARNING,
+            "torch is not installed: this machine can prepare data and submit jobs, but not train",
+            "pip install 'bertrain[train]'",
         )
     if different:
         return Finding("packages", WARNING, ", ".join(different), "pip install -c configs/constraints.txt bertrain")
-    return Finding("packages", OK, "as tried together")
+    return Finding("packages", OK, "the tested versions")
 
 
-def tried_versions() -> dict[str, str]:
-    """Name and version of each pin in configs/constraints.txt."""
+def pinned_versions() -> dict[str, str]:
+    """Return name and version of each pin in configs/constraints.txt."""
     assert configs.__file__ is not None
     lines = (Path(configs.__file__).parent / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = (line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
@@ -60,7 +63,7 @@ def tried_versions() -> dict[str, str]:
 
 
 def gpus(device: str) -> Finding:
-    """Devices, and the driver's CUDA; none is an error where the recipe's `device` wants them."""
+    """Report GPUs and the driver's CUDA version. No GPU is an error if the recipe's `device` is cuda."""
     count = this_machine().gpus
     if count:
         return Finding("GPUs", OK, f"{count}, driver for CUDA {_cuda_version()}")
@@ -76,21 +79,23 @@ def _cuda_version() -> str:
 
 
 def compiler() -> Finding:
-    """Some of DeepSpeed's operations are built where they run."""
+    """Look for a C++ compiler, with which DeepSpeed builds some operations at run time."""
     found = shutil.which("c++") or shutil.which("g++")
     if found is None:
-        return Finding("compiler", WARNING, "none: some fused operations cannot be built", "apt-get install g++")
+        return Finding(
+            "compiler", WARNING, "none; DeepSpeed cannot build some of its operations", "apt-get install g++"
+        )
     return Finding("compiler", OK, found)
 
 
 def memory() -> Finding:
-    """Of the machine, and the cores that this process may use."""
+    """Report the machine's memory and the cores that this process can use."""
     gib = psutil.virtual_memory().total / GIB
     return Finding("memory", OK, f"{gib:,.0f} GiB, {this_machine().cores} cores")
 
 
 def shared_memory() -> Finding:
-    """NCCL and gloo pass what ranks of one machine send through it; a container's default is too little."""
+    """Check /dev/shm, which NCCL and gloo use between ranks of one machine. The default in containers is too small."""
     gib = psutil.disk_usage("/dev/shm").total / GIB  # noqa: S108 (looked at, not written to)
     if gib < SHARED_GIB:
         return Finding("shared memory", WARNING, f"{gib:.1f} GiB", "start the container with --shm-size=8g")
@@ -98,11 +103,11 @@ def shared_memory() -> Finding:
 
 
 def disk(folder: Path) -> Finding:
-    """Free space and write speed, measured with a file that is removed again."""
-    there = _existing(folder)
-    free_gib = shutil.disk_usage(there).free / GIB
+    """Measure free space and write speed with a temporary file."""
+    existing = _existing(folder)
+    free_gib = shutil.disk_usage(existing).free / GIB
     try:
-        with _probe(there) as probe:
+        with _probe(existing) as probe:
             began = time.perf_counter()
             with probe.open("wb") as stream:
                 stream.write(os.urandom(1 << 20) * (PROBE_BYTES >> 20))
@@ -110,32 +115,34 @@ def disk(folder: Path) -> Finding:
                 os.fsync(stream.fileno())
             speed_mb_s = PROBE_BYTES / 1e6 / (time.perf_counter() - began)
     except OSError as error:
-        return Finding("disk", ERROR, f"cannot write to {there}: {error.strerror}", "choose another folder: runs=…")
+        return Finding("disk", ERROR, f"cannot write to {existing}: {error.strerror}", "choose another folder: runs=…")
     measured = f"{free_gib:,.0f} GiB free, {speed_mb_s:,.0f} MB/s written"
     if free_gib < FREE_GIB:
-        return Finding("disk", WARNING, str(there), "free some space: each checkpoint is 12 bytes a weight", measured)
+        return Finding(
+            "disk", WARNING, str(existing), "free some space: a checkpoint takes 12 bytes per parameter", measured
+        )
     if speed_mb_s < WRITE_MB_S:
-        return Finding("disk", WARNING, str(there), "choose a faster file system, or save less often", measured)
-    return Finding("disk", OK, str(there), "", measured)
+        return Finding("disk", WARNING, str(existing), "choose a faster file system, or save less often", measured)
+    return Finding("disk", OK, str(existing), "", measured)
 
 
 def clock(folder: Path) -> Finding:
-    """This machine's clock beside that of the file system, which on a cluster is another machine's."""
+    """Compare this machine's clock with the file system's, which on a cluster is another machine's."""
     try:
         with _probe(_existing(folder)) as probe:
             probe.touch()
             ahead_s = time.time() - probe.stat().st_mtime
     except OSError:
-        return Finding("clock", WARNING, "not compared", "choose a folder that can be written: runs=…")
+        return Finding("clock", WARNING, "not compared: the folder is not writable", "choose a writable folder: runs=…")
     if abs(ahead_s) > SKEW_S:
         direction = "ahead of" if ahead_s > 0 else "behind"
         found = f"{abs(ahead_s):,.0f} s {direction} the file system's"
         return Finding("clock", WARNING, found, "start chrony or ntpd")
-    return Finding("clock", OK, "that of the file system")
+    return Finding("clock", OK, "matches the file system's")
 
 
 def program(name: str, argv: list[str]) -> Finding:
-    """A launcher's version; none is no fault, for it may not be wanted."""
+    """Report a launcher's version. A missing launcher is no error, because it may not be needed."""
     if shutil.which(argv[0]) is None:
         return Finding(name, OK, "none")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
@@ -150,7 +157,7 @@ def _existing(folder: Path) -> Path:
 
 @contextmanager
 def _probe(folder: Path) -> Iterator[Path]:
-    """The name of a file of our own, which is gone in the end."""
+    """Yield the path of a temporary file, which is removed at the end."""
     file = folder / f".bertrain-doctor-{os.getpid()}-{platform.node()}"
     try:
         yield file

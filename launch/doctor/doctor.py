@@ -1,6 +1,6 @@
-"""`bertrain doctor`: what of this machine, or of each node of a job, would spoil a run, and how to mend it.
+"""`bertrain doctor`: check this machine, or each node of a job, for problems that would break a run.
 
-python -m launch.doctor.doctor FOLDER DEVICE       one node's findings as lines of JSON: the job's task
+python -m launch.doctor.doctor FOLDER DEVICE       task of the job: print one node's findings as lines of JSON
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from launch.terminal import console
 LEVEL_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 
 TIME_MIN = 5
-SKEW_S = 30.0  # between nodes, the time that srun takes to start them included
+SKEW_S = 30.0  # allowed difference between nodes, including the time that srun takes to start them
 
 
 @dataclass(frozen=True)
 class Node:
-    """One machine's findings, and its clock."""
+    """The findings of one machine, and its clock."""
 
     name: str
     time: float
@@ -43,8 +43,8 @@ class Node:
 
 
 def examine(folder: Path, device: str) -> Node:
-    """Look at this machine; `folder` is where runs are written, `device` the recipe's (auto, cpu, cuda)."""
-    looks: list[Callable[[], Finding]] = [
+    """Check this machine. `folder` is where runs are written, `device` is the recipe's (auto, cpu, cuda)."""
+    all_checks: list[Callable[[], Finding]] = [
         checks.python,
         checks.packages,
         lambda: checks.gpus(device),
@@ -58,11 +58,11 @@ def examine(folder: Path, device: str) -> Node:
         lambda: network_check.between_ranks(device),
     ]
     name = os.environ.get("SLURMD_NODENAME", platform.node())
-    return Node(name, time.time(), [look() for look in looks])
+    return Node(name, time.time(), [check() for check in all_checks])
 
 
 def examine_as_task(folder: Path, device: str, env: Mapping[str, str]) -> Node:
-    """As one of a job's tasks, one on each node: look at this node, and at the network to the others."""
+    """Check this node, and the network to the job's other nodes. Each node runs one task of the job."""
     node = examine(folder, device)
     rank, ranks = int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"])
     if ranks > 1:
@@ -76,7 +76,7 @@ def examine_as_task(folder: Path, device: str, env: Mapping[str, str]) -> Node:
 
 
 def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
-    """Look at the nodes that the recipe's `[cluster]` asks Slurm for; waits for them. `UserError` when srun fails."""
+    """Start a Slurm job on the nodes of the recipe's `[cluster]` that checks them. Raise `UserError` if srun fails."""
     cluster = recipe.cluster
     argv = [
         "srun",
@@ -91,16 +91,18 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         *("-P", "-m", "launch.doctor.doctor", str(folder.absolute()), cluster.device),
     ]
     if shutil.which("srun") is None:
-        raise UserError("no srun here: this machine has no Slurm", place="srun", fix="log in to the cluster")
+        raise UserError("srun is not installed: this machine has no Slurm", place="srun", fix="log in to the cluster")
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise UserError("srun failed: see above", place="srun", fix="see `sinfo`, and the recipe's [cluster]")
+        raise UserError(
+            "srun failed: see its message above", place="srun", fix="check `sinfo` and the recipe's [cluster]"
+        )
     return parse(done.stdout.splitlines())
 
 
-def odd_ones(nodes: Sequence[Node]) -> list[Finding]:
-    """What differs between nodes that should be alike, the node that differs named."""
-    odd: list[Finding] = []
+def node_differences(nodes: Sequence[Node]) -> list[Finding]:
+    """Return findings for nodes that differ from most others."""
+    differences: list[Finding] = []
     for number, finding in enumerate(nodes[0].findings):
         usual, _ = Counter(node.findings[number].found for node in nodes).most_common(1)[0]
         for node in nodes:
@@ -108,30 +110,35 @@ def odd_ones(nodes: Sequence[Node]) -> list[Finding]:
             if found != usual:
                 text = f"{node.name} has {found}, the others {usual}"
                 level = ERROR if node.findings[number].level == ERROR else WARNING
-                odd.append(Finding(finding.name, level, text, f"mend {node.name}, or leave it out: cluster.exclude"))
+                differences.append(
+                    Finding(finding.name, level, text, f"fix {node.name}, or exclude it with cluster.exclude")
+                )
     clocks = [node.time for node in nodes]
     if max(clocks) - min(clocks) > SKEW_S:
         late = min(nodes, key=lambda node: node.time).name
-        text = f"clocks are up to {max(clocks) - min(clocks):.0f} s apart; {late} is the last"
-        odd.append(Finding("clock", WARNING, text, "start chrony or ntpd on the nodes"))
-    return odd
+        text = f"clocks are up to {max(clocks) - min(clocks):.0f} s apart; {late} is the furthest behind"
+        differences.append(Finding("clock", WARNING, text, "start chrony or ntpd on the nodes"))
+    return differences
 
 
 def show_findings(recipe: Recipe, *, on_nodes: bool) -> int:
-    """Print what was found; 2 when something is wrong, else 0."""
+    """Print the findings. Return 2 if one is an error, else 0."""
     folder = Path(recipe.runs)
     nodes = examine_nodes(recipe, folder) if on_nodes else [examine(folder, recipe.cluster.device)]
-    findings = [*nodes[0].findings, *odd_ones(nodes)]
+    findings = [*nodes[0].findings, *node_differences(nodes)]
     screen = console()
-    screen.print(f"{len(nodes)} nodes; this is {nodes[0].name}" if on_nodes else nodes[0].name, markup=False)
+    screen.print(
+        f"{len(nodes)} nodes; the table shows {nodes[0].name} and differences" if on_nodes else nodes[0].name,
+        markup=False,
+    )
     screen.print(findings_table(findings))
     levels = {finding.level for node in nodes for finding in (*node.findings, *findings)}
     return USER_ERROR if ERROR in levels else DONE
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Findings for a terminal, each with its mend."""
-    result = Table("", "", "", "mend", box=None, pad_edge=False)
+    """Return the findings as a table with a column of fixes."""
+    result = Table("", "", "", "fix", box=None, pad_edge=False)
     for one in findings:
         found = " ".join(part for part in (one.found, one.measured) if part).replace("[", r"\[")
         result.add_row(f"[{LEVEL_COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))
@@ -139,15 +146,18 @@ def findings_table(findings: Sequence[Finding]) -> Table:
 
 
 def lines(node: Node) -> Iterator[str]:
-    """A node's findings as JSON, one a line: srun breaks lines of more than a kilobyte, and mixes those of tasks."""
+    """Yield a node's findings as JSON, one per line.
+
+    srun breaks lines longer than a kilobyte, and mixes the lines of tasks.
+    """
     for finding in node.findings:
         yield json.dumps({"node": node.name, "time": node.time, **asdict(finding)})
 
 
-def parse(said: Sequence[str]) -> list[Node]:
-    """The nodes whose lines these are, mixed as they may be."""
+def parse(output: Sequence[str]) -> list[Node]:
+    """Return the nodes that printed these lines, which can be mixed."""
     nodes: dict[str, Node] = {}
-    for line in said:
+    for line in output:
         fields = json.loads(line)
         name, at = fields.pop("node"), fields.pop("time")
         nodes.setdefault(name, Node(name, at, [])).findings.append(Finding(**fields))

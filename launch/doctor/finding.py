@@ -1,4 +1,4 @@
-"""One thing that `bertrain doctor` has looked at, and the mend where it is wrong."""
+"""The result of one check of `bertrain doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OK, WARNING, ERROR = "ok", "warning", "error"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `found` is the same on nodes that are alike; `measured` need not be."""
+    """The result of one check. `found` is equal on identical nodes; `measured` can differ between them."""
 
     name: str
     level: str

@@ -1,4 +1,4 @@
-"""Ranks on this machine: their addresses, their supervisor, their logs, and the folder of their run."""
+"""Ranks on this machine: addresses, supervisor, logs, and the run folder."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A child process that does not outlive who started it."""
+"""End a child process when its parent ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 def dies_with(parent: int) -> Callable[[], None]:
-    """For a child between fork and exec: the kernel kills it when its parent dies, even if that was a moment ago."""
+    """Return a `preexec_fn` for Popen: the kernel kills the child when `parent` dies, or at once if it has died."""
 
     def ask_the_kernel() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

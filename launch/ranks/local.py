@@ -1,9 +1,9 @@
-"""Ranks on this machine: `plan_ranks` says which commands they are, `run_ranks` runs them until the last has ended.
+"""Ranks on this machine: `plan_ranks` returns their commands, `run_ranks` runs them until the last one ends.
 
-    RUN/logs/rank_NNNNN.log    what each rank printed, appended at every start; rank 0's is shown on the console too
+    RUN/logs/rank_NNNNN.log    output of each rank, appended at every start; rank 0's is also shown on the console
 
-Alone, all ranks meet at one port of the loopback address, which `run_ranks` holds for them. Several machines, each
-with a command of its own, meet at the address and port that the user gives.
+Ranks of a single machine meet at a loopback port that `run_ranks` reserves. Several machines, each with its own
+command, meet at the address and port that the user gives.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from launch.ranks.supervisor import RankCommand, Supervisor
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to share among the ranks of one machine."""
+    """The resources that the ranks of one machine share."""
 
     gpus: int
     cores: int
@@ -39,42 +39,42 @@ class Machine:
 
 @dataclass(frozen=True)
 class Nodes:
-    """Machines that train together, each with as many ranks: how many, which of them this is, and where all meet."""
+    """Machines that train together with equal numbers of ranks: how many, this one's number, and the rendezvous."""
 
     count: int = 1
     number: int = 0
     address: str = LOOPBACK
-    port: int | None = None  # None: `run_ranks` finds one
-    interface: str = "lo"  # for gloo, which would ask for the machine's name otherwise; that need not resolve
+    port: int | None = None  # None: `run_ranks` chooses one
+    interface: str = "lo"  # for gloo, which otherwise resolves the host name, which can fail
 
 
 ALONE = Nodes()
 
 
 def nodes_at(rendezvous: str | None, count: int, number: int) -> Nodes:
-    """Several machines that meet at `HOST:PORT`, an address of the first. `UserError` where that cannot be."""
+    """Return machines that meet at `HOST:PORT`, an address of the first. Raise `UserError` for invalid values."""
     if rendezvous is None and count == 1 and number == 0:
         return ALONE
     host, _, port = (rendezvous or "").rpartition(":")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", host) or not port.isdecimal() or not 0 < int(port) < 65_536:
         fix = "give an address of the first machine and a free port, e.g. 10.0.0.1:29500"
-        raise UserError(f"{rendezvous!r} is no host and port", place="--rendezvous", fix=fix)
+        raise UserError(f"{rendezvous!r} is not HOST:PORT", place="--rendezvous", fix=fix)
     if number >= count:
-        raise UserError(f"there are nodes 0 to {count - 1}", place=f"--node-rank {number}", fix="count from 0")
+        raise UserError(f"nodes are numbered 0 to {count - 1}", place=f"--node-rank {number}", fix="count from 0")
     return Nodes(count, number, host, int(port), interface_towards(host, int(port)))
 
 
 def this_machine() -> Machine:
-    """GPUs as CUDA counts them (CUDA_VISIBLE_DEVICES heeded), cores that this process may use."""
+    """Return the GPUs that CUDA sees, within CUDA_VISIBLE_DEVICES, and the cores that this process can use."""
     return Machine(gpus=_cuda_devices(), cores=len(os.sched_getaffinity(0)))
 
 
 def plan_ranks(
     recipe: Recipe, run: Path, arguments: Sequence[str], machine: Machine, *, log: str = "rank", nodes: Nodes = ALONE
 ) -> list[RankCommand]:
-    """The ranks of a run on this machine: `python -m pretrain RUN ARGUMENTS`, once a rank. A pure function.
+    """Return the command of each rank on this machine, `python -m pretrain RUN ARGUMENTS`. A pure function.
 
-    Raises `UserError` when the machine has not the GPUs that `[cluster]` asks for.
+    Raises `UserError` if the machine lacks the GPUs that `[cluster]` requests.
     """
     ranks = _rank_count(recipe.cluster, machine)
     threads = recipe.cluster.cpu_threads or max(1, machine.cores // ranks)
@@ -86,7 +86,7 @@ def plan_ranks(
         **({"MASTER_PORT": str(nodes.port)} if nodes.port else {}),
         **({"GLOO_SOCKET_IFNAME": nodes.interface} if nodes.interface else {}),
         "OMP_NUM_THREADS": str(threads),
-        "PYTHONUNBUFFERED": "1",  # the console shows a line when it is written
+        "PYTHONUNBUFFERED": "1",  # show each line on the console when it is written
         **flight_recorder(run / LOGS),
     }
     places = [(nodes.number * ranks + local_rank, local_rank) for local_rank in range(ranks)]
@@ -103,7 +103,7 @@ def plan_ranks(
 
 
 def flight_recorder(logs: Path) -> dict[str, str]:
-    """A collective that times out leaves what each rank was doing beside the logs (NCCL's flight recorder)."""
+    """Return variables with which NCCL writes each rank's trace to `logs` when a collective times out."""
     return {
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
         "TORCH_FR_BUFFER_SIZE": "2000",
@@ -112,25 +112,25 @@ def flight_recorder(logs: Path) -> dict[str, str]:
 
 
 def rank_argv(run: Path, arguments: Sequence[str]) -> tuple[str, ...]:
-    """One rank as argv. -P: a folder `pretrain` or `configs` in the working directory must not shadow ours."""
+    """Return the argv of a rank. -P keeps folders in the working directory from shadowing our packages."""
     return (sys.executable, "-P", "-m", "pretrain", str(run), *arguments)
 
 
 def run_ranks(commands: Sequence[RankCommand], screen: Screen = TERMINAL) -> int:
-    """Start the ranks and watch them; returns the exit code of the whole (see `Supervisor`)."""
+    """Run the ranks under a `Supervisor`, and return its exit code."""
     for folder in {command.log.parent for command in commands}:
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     if "MASTER_PORT" in commands[0].env:
         return Supervisor(commands, {}, screen).run()
-    with _held_port() as port:
+    with _reserved_port() as port:
         return Supervisor(commands, {"MASTER_PORT": str(port)}, screen).run()
 
 
 def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE, screen: Screen = TERMINAL) -> int:
-    """Train on this machine, with others where there are several `nodes`; returns the exit code.
+    """Train on this machine, together with the other `nodes` if there are several. Return the exit code.
 
-    The first machine opens the run's folder, which all of them share; the others wait for its recipe.
+    The first machine opens the run folder, which all machines share; the others wait for its recipe.
     """
     arguments, machine = ["--resume", resume], this_machine()
     commands = plan_ranks(recipe, run_folder.run_folder_of(recipe), arguments, machine, nodes=nodes)
@@ -142,9 +142,9 @@ def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE, screen: Screen
 
 
 def become_rank(recipe: Recipe, resume: str) -> NoReturn:
-    """Inside torchrun, which has started this process as one of its ranks: turn into that rank.
+    """Replace this process, which torchrun started, by the rank's process.
 
-    Rank 0 opens the run's folder, the others wait for its recipe; its lock stays with the process.
+    Rank 0 opens the run folder, and its process keeps the lock; the others wait for its recipe.
     """
     arguments = ["--resume", resume]
     os.environ.update(flight_recorder(run_folder.run_folder_of(recipe) / LOGS))
@@ -155,18 +155,20 @@ def become_rank(recipe: Recipe, resume: str) -> NoReturn:
 
 
 def _execute(argv: tuple[str, ...]) -> NoReturn:
-    os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
+    os.execv(argv[0], argv)  # noqa: S606 - runs without a shell on purpose
 
 
 def _rank_count(cluster: ClusterConfig, machine: Machine) -> int:
     if cluster.device == "cpu":
         return cluster.ranks_per_node or 1
     if cluster.device == "cuda" and not machine.gpus:
-        raise UserError("no GPU is visible here", place="cluster.device=cuda", fix="set cluster.device=cpu or auto")
+        raise UserError(
+            "no GPU is visible on this machine", place="cluster.device=cuda", fix="set cluster.device=cpu or auto"
+        )
     ranks = cluster.ranks_per_node or machine.gpus or 1
     if 0 < machine.gpus < ranks:
         raise UserError(
-            f"{ranks} ranks, but {machine.gpus} GPU(s) here",
+            f"{ranks} ranks, but {machine.gpus} GPU(s) on this machine",
             place="cluster.ranks_per_node",
             fix="lower it, or set cluster.device=cpu",
         )
@@ -174,7 +176,7 @@ def _rank_count(cluster: ClusterConfig, machine: Machine) -> int:
 
 
 def _cuda_devices() -> int:
-    """Ask the driver itself: torch, which would know too, takes seconds to import."""
+    """Count GPUs with the driver, because importing torch takes seconds."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -186,11 +188,11 @@ def _cuda_devices() -> int:
 
 
 @contextmanager
-def _held_port() -> Iterator[int]:
-    """A free port that nobody else takes before rank 0 listens on it.
+def _reserved_port() -> Iterator[int]:
+    """Reserve a free port until rank 0 listens on it.
 
-    The socket is bound and never listens: with SO_REUSEADDR on both sides, Linux lets rank 0's store bind and listen
-    beside it, while the kernel gives the port to no one who asks for any.
+    The socket is bound but never listens. With SO_REUSEADDR on both sockets, Linux lets rank 0's store bind the same
+    port and listen, while the kernel assigns it to no process that asks for any free port.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

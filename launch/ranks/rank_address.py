@@ -1,7 +1,7 @@
-"""A rank's place among the ranks, as Slurm or MPI tells it: `python -m pretrain` wants it as torchrun's variables.
+"""Read a rank's numbers and rendezvous from Slurm or MPI, and convert them to torchrun's variables for the trainer.
 
-Slurm says all but the rendezvous, which the job's script finds before it starts the ranks. Under MPI the ranks find it
-together: rank 0 offers its addresses and a port, and the first that every other rank can reach is taken.
+Slurm gives everything except the rendezvous, which the batch script determines before it starts the ranks. Under MPI,
+rank 0 broadcasts its addresses and a port, and all ranks use the first address that every rank can reach.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from configs.errors import UserError
 LOOPBACK = "127.0.0.1"
 REACH_S = 5.0
 
-# For hwloc, which asks every X display for its GPUs: ports 6000 to 6009, where TensorBoard (6006) never answers.
+# Turns off hwloc's search for GPUs on X displays at ports 6000 to 6009, which hangs if TensorBoard listens on 6006.
 ASK_NO_DISPLAY = {"HWLOC_COMPONENTS": "-gl"}
 
 
 @dataclass(frozen=True)
 class RankAddress:
-    """One rank among the others, and where they meet."""
+    """A rank's numbers, and the rendezvous of all ranks."""
 
     rank: int
     local_rank: int
@@ -36,7 +36,7 @@ class RankAddress:
     port: int
 
     def variables(self) -> dict[str, str]:
-        """As `pretrain.engine.distributed.discover` reads it; and for gloo the interface that leads to the others."""
+        """Return the variables as `pretrain.engine.distributed.discover` reads them, and gloo's interface."""
         variables = {
             "RANK": str(self.rank),
             "LOCAL_RANK": str(self.local_rank),
@@ -50,7 +50,7 @@ class RankAddress:
 
 
 def slurm_address(env: Mapping[str, str]) -> RankAddress:
-    """Inside a task of srun. `UserError` where one of its variables is missing."""
+    """Return the address of this task of srun. Raise `UserError` if one of its variables is missing."""
     try:
         per_node = expand_counts(env["SLURM_STEP_TASKS_PER_NODE"])
         return RankAddress(
@@ -62,31 +62,33 @@ def slurm_address(env: Mapping[str, str]) -> RankAddress:
             port=int(env["MASTER_PORT"]),
         )
     except (KeyError, ValueError, IndexError) as error:
-        raise UserError(f"not a task of srun: {error}", place="environment", fix="start ranks with srun") from error
+        raise UserError(
+            f"this process is not a task of srun: {error}", place="environment", fix="start ranks with srun"
+        ) from error
 
 
 def expand_counts(text: str) -> list[int]:
-    """Slurm's `2(x3),1` as [2, 2, 2, 1]."""
+    """Parse Slurm's counts: `2(x3),1` gives [2, 2, 2, 1]."""
     counts: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if match is None:
-            raise ValueError(f"{text!r} does not count tasks a node")
+            raise ValueError(f"{text!r} is not a list of tasks per node")
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
 
 
 def mpi_address() -> RankAddress:
-    """Inside an MPI process, started by mpirun or `srun --mpi=pmix`. Initialises MPI and leaves it again.
+    """Return the address of this process of mpirun or `srun --mpi=pmix`. Initialises and finalises MPI.
 
-    `UserError` when mpi4py or the MPI library is missing, or the ranks cannot reach rank 0.
+    Raises `UserError` if mpi4py or the MPI library is missing, or the ranks cannot reach rank 0.
     """
     os.environ |= {**ASK_NO_DISPLAY, **os.environ}
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         fix = "install bertrain[mpi] and an MPI library, on Debian: apt-get install openmpi-bin"
-        raise UserError(f"no MPI: {error}", place="mpi4py", fix=fix) from error
+        raise UserError(f"MPI is not available: {error}", place="mpi4py", fix=fix) from error
     world = MPI.COMM_WORLD
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     with socket.socket() as listener:
@@ -102,7 +104,7 @@ def mpi_address() -> RankAddress:
 
 
 def first_free_port(ports: Sequence[int], *, host: str = LOOPBACK, fix: str) -> int:
-    """The first of these ports on which nobody listens. `UserError`, with this `fix`, where there is none."""
+    """Return the first of these ports that is free. Raise `UserError` with this `fix` if there is none."""
     for port in ports:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,20 +118,20 @@ def first_free_port(ports: Sequence[int], *, host: str = LOOPBACK, fix: str) -> 
 
 
 def own_addresses() -> list[str]:
-    """This machine's IPv4 addresses; loopback last, which is right when all ranks are here."""
+    """Return this machine's IPv4 addresses. Loopback is last; it works if all ranks run here."""
     found = [entry.address for entries in psutil.net_if_addrs().values() for entry in entries if _is_ipv4(entry.family)]
     return sorted(set(found), key=lambda address: (address.startswith("127."), address))
 
 
 def can_connect(address: str, port: int) -> bool:
-    """Whether a listener answers there."""
+    """Return whether a listener accepts connections at this address."""
     with suppress(OSError), socket.create_connection((address, port), timeout=REACH_S):
         return True
     return False
 
 
 def interface_towards(address: str, port: int) -> str:
-    """The network interface from which `address` is reached; empty where that cannot be told. Sends nothing."""
+    """Return the network interface that leads to `address`, or an empty string if unknown. Sends no packets."""
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((address, port))
         own: str = probe.getsockname()[0]
@@ -140,12 +142,12 @@ def interface_towards(address: str, port: int) -> str:
 
 
 def _first_reached(addresses: Sequence[str], reached: Sequence[Sequence[bool]]) -> str:
-    """`reached` holds one row a rank, one column an address."""
+    """Return the first address that all ranks reach. `reached` has a row per rank and a column per address."""
     for column, address in enumerate(addresses):
         if all(row[column] for row in reached):
             return address
     raise UserError(
-        f"not every rank reaches rank 0 at one of {', '.join(addresses)}",
+        f"no address of rank 0 is reachable from every rank: {', '.join(addresses)}",
         place="the network between the nodes",
         fix="open the ports between them, or set MASTER_ADDR and start with torchrun",
     )

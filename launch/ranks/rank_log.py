@@ -1,4 +1,4 @@
-"""What a rank prints: appended to its log by the rank itself, read from there by the supervisor."""
+"""Rank logs: each rank appends its output to its log, and the supervisor reads it from there."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 TAIL_BYTES = 1 << 16
 LAG_S = 0.5
-HOLD_S = 10.0  # a process that fails may take seconds from its traceback to its end
+HOLD_S = 10.0  # seconds can pass between a traceback and the end of the process
 TRACEBACK = "Traceback (most recent call last)"
 
 
 class RankLog:
-    """One rank's log, from the present start of the run on."""
+    """The log of a rank, from the current start of the run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.start = self._size()
 
     def read(self, offset: int) -> bytes:
-        """All from `offset`, in bytes, to the end."""
+        """Return the content from `offset`, in bytes, to the end."""
         if not self.path.exists():
             return b""
         with self.path.open("rb") as stream:
@@ -32,7 +32,7 @@ class RankLog:
             return stream.read()
 
     def tail(self) -> str:
-        """The end of what was printed since the start, at most `TAIL_BYTES`."""
+        """Return the last `TAIL_BYTES`, at most, of the output since the start."""
         return self.read(max(self.start, self._size() - TAIL_BYTES)).decode(errors="replace")
 
     def _size(self) -> int:
@@ -41,27 +41,27 @@ class RankLog:
 
 @dataclass(frozen=True)
 class Screen:
-    """Where a supervisor shows what rank 0 prints, and where it says what failed."""
+    """Where a supervisor shows rank 0's output, and where it reports failures."""
 
     show: Callable[[bytes], None]
     say: Callable[[str], None]
 
 
 class LiveOutput:
-    """Shows a log as it grows, half a second late, and from a traceback on ten seconds late.
+    """Show a log as it grows: after half a second or, from the first traceback on, after ten seconds.
 
-    The delay keeps the traceback of a lost connection off the screen when another rank's failure was its cause: the
-    supervisor stops showing as soon as it learns of that one. A console that is gone does not disturb the run.
+    If rank 0 fails because it lost the connection to another rank, the delay hides its traceback: the supervisor stops
+    showing output when it notices the other rank's failure. A closed console does not affect the run.
     """
 
     def __init__(self, log: RankLog, write: Callable[[bytes], None]) -> None:
         self.log = log
         self.write = write
         self.read_to = log.start
-        self.waiting: deque[tuple[float, bytes]] = deque()  # when to show it, and what
+        self.waiting: deque[tuple[float, bytes]] = deque()  # when to show it, and the text
 
     def show(self, *, everything: bool = False) -> None:
-        """Show what is due, or everything."""
+        """Show the output that is due, or all of it."""
         now = time.monotonic()
         if new := self.log.read(self.read_to):
             self.read_to += len(new)
@@ -77,13 +77,13 @@ class LiveOutput:
             self.waiting.append((max(due, latest), text))
 
     def hidden(self) -> str:
-        """What was printed and not shown."""
+        """Return the output that was not shown."""
         unread = self.log.read(self.read_to)
         return b"".join([*(text for _, text in self.waiting), unread]).decode(errors="replace")
 
 
 def last_words(output: str) -> str:
-    """The tracebacks at the end of a rank's output; its last lines where there is none."""
+    """Return the output from the first traceback of the last 100 lines on; the last 20 lines if there is none."""
     lines = output.rstrip().splitlines()[-100:]
     tracebacks = [number for number, line in enumerate(lines) if TRACEBACK in line]
     return "\n".join(lines[tracebacks[0] :] if tracebacks else lines[-20:])
@@ -99,7 +99,7 @@ def _write_to_stdout(text: bytes) -> None:
     try:
         while text:
             text = text[os.write(1, text) :]
-    except OSError:  # a closed pipe or a lost terminal; the log has it all
+    except OSError:  # a closed pipe or a lost terminal; the log is complete
         return
 
 

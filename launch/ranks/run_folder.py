@@ -1,11 +1,11 @@
-"""The folder of a run, `<runs>/<name>/`: who may train in it, and with which recipe.
+"""The run folder, `<runs>/<name>/`: locks it for one command at a time, and checks which recipe can resume the run.
 
-    recipe.toml     the resolved recipe, each key under its documentation; all that the ranks read
-    logs/           what each rank printed
-    .lock           held while a command trains here; names the process
+    recipe.toml     the resolved recipe with the documentation of each key; the only file that configures the ranks
+    logs/           output of each rank
+    .lock           locked while a command trains here; contains the process
 
-A run that has a checkpoint is continued by the same recipe, or by one that differs only where that does not change
-what has been learned: where it runs, how it saves and shows, how far it goes.
+A run with a checkpoint resumes only with a recipe that trains the same model: the recipe can differ in where the run
+executes, how it saves and reports, and how long it trains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from configs.recipe import load_recipe, resolved_toml, write_recipe
 from configs.run_layout import CHECKPOINTS, LOCK, RECIPE
 from configs.schema import Recipe
 
-# What may change between two starts of one run: whole sections, and single keys.
+# Sections and keys that can change between two starts of a run.
 FREE = (
     "name",
     "runs",
@@ -48,39 +48,39 @@ FREE = (
     "train.evaluate_rows",
     "train.max_skipped_steps",
     "train.skip_loss_spikes",
-    "train.mixture",  # a checkpoint knows the data sets and their shares by digest
+    "train.mixture",  # a checkpoint identifies the data sets and their shares by digest
     "train.stage_in",
     "train.stage_gib",
 )
 
 
 def run_folder_of(recipe: Recipe) -> Path:
-    """Where the recipe's run lies."""
+    """Return the folder of the recipe's run."""
     return Path(recipe.runs) / recipe.name
 
 
 @contextmanager
 def open_run(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[Path]:
-    """Make or reopen the folder of `recipe`'s run, write the recipe into it, and keep other commands out.
+    """Create or reopen the folder of `recipe`'s run, write the recipe into it, and lock it against other commands.
 
-    `resume` is `auto`, `never` or a checkpoint's folder; with `for_child` the lock passes on to what this process
-    executes in its own place. What a run has learned is set aside by `never`. Raises `UserError` when the folder holds
-    something else, or a run of another recipe, and when another command trains in it.
+    `resume` is `auto`, `never` or a checkpoint folder; `never` moves earlier checkpoints and metrics aside. With
+    `for_child`, the program that this process executes next keeps the lock. Raises `UserError` if the folder is not a
+    run, if it is a run of another recipe, or if another command trains in it.
     """
     run = run_folder_of(recipe)
     if resume not in ("auto", "never") and not Path(resume).is_dir():
-        raise UserError("no such checkpoint", place=resume, fix="give its folder, or --resume auto")
-    if run.exists() and not _may_be_run(run):
-        raise UserError("this is not a run", place=str(run), fix="give the run another name: name=…")
+        raise UserError("no such checkpoint", place=resume, fix="give a checkpoint folder, or --resume auto")
+    if run.exists() and not _is_run_or_empty(run):
+        raise UserError("the folder is not a run", place=str(run), fix="give the run another name: name=…")
     with explain_write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     with _locked(run, for_child):
         if resume == "never":
             from pretrain.checkpoint import (
-                set_aside,  # here, so that planning a start on a login node imports no trainer
+                set_aside,  # imported here, so that submitting a job from a login node does not import the trainer
             )
 
-            set_aside(run)  # before the recipe changes: what was learned by another must not be gone on from
+            set_aside(run)  # before the recipe changes, so that no start resumes another recipe's checkpoint
         _check_continues(run, _anchored(recipe))
         with explain_write_errors(run):
             write_recipe(_anchored(recipe), run / RECIPE)
@@ -88,27 +88,27 @@ def open_run(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterato
 
 
 def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
-    """For ranks other than the first: wait until that one has opened the folder; returns it."""
+    """On ranks other than 0: wait until rank 0 has opened the run folder, and return the folder."""
     run = run_folder_of(recipe)
     expected = resolved_toml(_anchored(recipe))
     deadline = time.monotonic() + patience_s
     while not (run / RECIPE).is_file() or (run / RECIPE).read_text(encoding="utf-8") != expected:
         if time.monotonic() > deadline:
-            fix = "start all ranks with the same arguments, on a file system that they share"
+            fix = "start all ranks with the same arguments, on a shared file system"
             raise UserError("rank 0 has not written this recipe", place=str(run / RECIPE), fix=fix)
         time.sleep(0.1)
     return run
 
 
 def find_run(run: Path) -> Recipe:
-    """The recipe of a run that was started; `UserError` when `run` is not one."""
+    """Return the recipe of a run. Raise `UserError` if `run` is not a run folder."""
     if not (run / RECIPE).is_file():
-        raise UserError("no such run", place=str(run), fix="give the folder of a run, e.g. runs/demo")
+        raise UserError("no such run", place=str(run), fix="give a run folder, e.g. runs/demo")
     return load_recipe(run / RECIPE)
 
 
 def process_training_in(run: Path) -> tuple[int, str] | None:
-    """The process and machine that train in a run's folder on this machine's file systems; None when nobody does."""
+    """Return the process and machine that hold the lock of a run folder; None if no command trains there."""
     file = run / LOCK
     if not file.exists():
         return None
@@ -122,19 +122,19 @@ def process_training_in(run: Path) -> tuple[int, str] | None:
 
 
 def differences(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
-    """The keys, with old and new value, whose difference makes another run."""
+    """Return the keys whose change makes it another run, with their old and new values."""
     before, after = _learned_from(old), _learned_from(new)
     keys = sorted(before.keys() | after.keys())
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 
 
-def _may_be_run(run: Path) -> bool:
+def _is_run_or_empty(run: Path) -> bool:
     return (run / RECIPE).is_file() or (run.is_dir() and all(file.name == LOCK for file in run.iterdir()))
 
 
 @contextmanager
 def _locked(run: Path, for_child: bool) -> Iterator[None]:
-    """The kernel frees the lock when its holder ends, however it ends."""
+    """Hold the lock. The kernel releases it when the process ends, in any way."""
     with explain_write_errors(run):
         stream = (run / LOCK).open("a+", encoding="utf-8")
     with stream:
@@ -143,7 +143,7 @@ def _locked(run: Path, for_child: bool) -> Iterator[None]:
         except BlockingIOError:
             stream.seek(0)
             cause = f"another command trains here: {stream.read().strip()}"
-            raise UserError(cause, place=str(run), fix="stop it, or wait for its end") from None
+            raise UserError(cause, place=str(run), fix="stop it, or wait until it ends") from None
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
@@ -153,16 +153,16 @@ def _locked(run: Path, for_child: bool) -> Iterator[None]:
 
 def _check_continues(run: Path, recipe: Recipe) -> None:
     if not any(run.glob(f"{CHECKPOINTS}/step_*")):
-        return  # nothing learned yet, nothing to lose
+        return  # no checkpoint yet: any recipe can start
     changed = differences(load_recipe(run / RECIPE), recipe)
     if changed:
         keys = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in changed.items())
-        fix = "take these changes back, or give the new run a name of its own: name=…"
+        fix = "revert these changes, or give the new run another name: name=…"
         raise UserError(f"this is a run of another recipe: {keys}", place=str(run), fix=fix)
 
 
 def _anchored(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths of its data sets and of the weights it starts from: right from any folder."""
+    """Return the recipe with absolute paths to its data sets and initial weights, so that it works from any folder."""
     data, train = recipe.data, recipe.train
     data = data.model_copy(update={"dataset": _absolute(data.dataset)})
     mixture = [entry.model_copy(update={"dataset": _absolute(entry.dataset)}) for entry in train.mixture]
@@ -177,7 +177,7 @@ def _absolute(place: str) -> str:
 
 
 def _learned_from(recipe: Recipe) -> dict[str, Any]:
-    """Flat keys and values of all that is not `FREE`; of `[data]`, what determines a data set's bytes."""
+    """Return the flat keys and values that are not `FREE`; of `[data]`, those that determine a data set's bytes."""
     table = _flat(recipe.model_dump() | {"data": recipe.data.byte_fields()})
     return {key: value for key, value in table.items() if not any(f"{key}.".startswith(f"{free}.") for free in FREE)}
 

@@ -1,4 +1,4 @@
-"""Signals that are noted, where a KeyboardInterrupt could be lost: Python drops one that arrives while it forks."""
+"""Record signals instead of raising KeyboardInterrupt, which Python drops if it arrives during a fork."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def note_signals(numbers: Sequence[signal.Signals], received: list[signal.Signals]) -> Iterator[None]:
-    """Within the block, append these signals to `received` instead of handling them as before."""
+    """Within the block, append these signals to `received` instead of running their handlers."""
     before = {number: signal.signal(number, lambda n, _: received.append(signal.Signals(n))) for number in numbers}
     try:
         yield

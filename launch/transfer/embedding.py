@@ -1,4 +1,4 @@
-"""`bertrain embed` on the screen: a progress bar, and what was written."""
+"""`bertrain embed`: write vectors, with a progress bar."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def run_embed(
     max_length: int,
     device: Device,
 ) -> None:
-    """Write the vectors of a file's texts. `layers` from 0, negative ones from the end; None means all.
+    """Write the vectors of the texts in a file, and print a summary.
 
-    `mix` is empty, `mean`, or the file of a mix, which names its own layers.
+    `layers` counts from 0, negative numbers count from the end, None means all. `mix` is empty, `mean`, or a mix file,
+    which names its own layers.
     """
     source = load_pretrained(place)
     every = range(source.config.num_hidden_layers + 1)
@@ -58,5 +59,5 @@ def _mixture(mix: str, layers: Sequence[int]) -> Mix | None:
     if mix == "mean":
         return Mix(list(layers), [1 / len(layers)] * len(layers))
     if not Path(mix).is_file():
-        raise UserError("no such mix", place=f"--mix {mix}", fix="write mean, or the file of a mix")
+        raise UserError("no such mix", place=f"--mix {mix}", fix="give `mean` or the path of a mix file")
     return Mix.read(Path(mix))

@@ -1,4 +1,4 @@
-"""`bertrain evaluate`: held-out figures by the run's own ranks, then, where tasks are given, what it is worth there."""
+"""`bertrain evaluate`: the held-out metrics of a run and, with --tasks, its results on downstream tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from launch.ranks import find_run, plan_ranks, run_ranks, this_machine
 
 
 def run_evaluation(source: Path, tasks: Path | None, output: Path | None, overrides: Sequence[str] = ()) -> int:
-    """Evaluate a run on its held-out documents and, like a Hugging Face folder, on tasks; returns the exit code.
+    """Evaluate a run on its held-out documents and, if `tasks` is given, on tasks. Return the exit code.
 
-    `overrides` change settings of the tasks.
+    A Hugging Face folder is evaluated on tasks only. `overrides` change settings of the tasks.
     """
     if (tasks is None) != (output is None):
-        raise UserError("--tasks and --output belong together", fix="give both, or neither")
+        raise UserError("--tasks and --output must be given together", fix="give both, or neither")
     if overrides and tasks is None:
-        raise UserError("overrides change the settings of tasks", place=repr(overrides[0]), fix="give --tasks, too")
+        raise UserError(
+            "overrides need --tasks: they change the settings of tasks", place=repr(overrides[0]), fix="add --tasks"
+        )
     is_run = tasks is None or (source / RECIPE).is_file()
     code = evaluate_held_out(source) if is_run else DONE
     if tasks is not None and output is not None and code == DONE:
@@ -31,6 +33,6 @@ def run_evaluation(source: Path, tasks: Path | None, output: Path | None, overri
 
 
 def evaluate_held_out(run: Path) -> int:
-    """Start the run's ranks on its newest checkpoint and its held-out rows."""
+    """Start ranks that evaluate the run's newest checkpoint on its held-out rows. Return the exit code."""
     commands = plan_ranks(find_run(run), run, ["--evaluate"], this_machine(), log="evaluate")
     return run_ranks(commands)

@@ -1,4 +1,4 @@
-"""`bertrain fill` on the screen."""
+"""`bertrain fill`: print predictions for masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pretrain.transfer import Filler
 
 
 def run_fill(place: Path, text: str, top: int) -> None:
-    """A table a mask: word pieces and their probabilities."""
+    """Print a table of word pieces and probabilities for each mask."""
     fillings = Filler(load_pretrained(place)).fill(text, top)
     for number, filling in enumerate(fillings, 1):
         title = f"[MASK] {number} of {len(fillings)}" if len(fillings) > 1 else None

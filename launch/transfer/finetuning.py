@@ -1,4 +1,4 @@
-"""`bertrain finetune` on the screen: trials with their seeds, a table of figures, and what is written."""
+"""`bertrain finetune`: run the trials of all seeds, print their metrics, and write the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from configs.files import atomic_write_text, explain_write_errors
 from configs.run_layout import TENSORBOARD
 from configs.tasks import TaskRecipe
 from configs.transfer import FinetuneConfig, TaskConfig
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
     Spread,
@@ -38,10 +38,10 @@ EXTRA_PACKAGES = ("sklearn", "scipy", "seqeval")
 
 
 def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: Sequence[int]) -> None:
-    """Fine-tune the model at `place` once for each seed; print metrics and write the rest to `output`, a new folder."""
+    """Fine-tune the model at `place` once per seed, print metrics, and write results to the new folder `output`."""
     task, settings = recipe.task, recipe.finetune
     for package in EXTRA_PACKAGES:
-        needed(package, extra="transfer")
+        require_package(package, extra="transfer")
     source = load_pretrained(place).with_dropout(settings.dropout)
     check_length(source, settings)
     data = open_task(task, settings, source)
@@ -55,7 +55,7 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
             trial = try_seed(start, source.config, data, settings, seed, report)
         write_answers(output / f"seed_{seed}", data.splits.test, trial.test)
         trials.append(trial)
-        tell(f"seed {seed}", trial, data.task.watched)
+        print_trial(f"seed {seed}", trial, data.task.watched)
         if best is None or _watched(trial, data) > _watched(best, data):
             best = trial
     assert best is not None
@@ -76,7 +76,7 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
 
 
 def open_task(task: TaskConfig, settings: FinetuneConfig, source: Pretrained) -> TaskItems:
-    """Read and tokenise a task's records, and say how many there are and what was done with the odd ones."""
+    """Read and tokenise a task's records, and print how many there are and how many were cut or dropped."""
     splits = read_splits(task)
     data = TaskItems.of(make_task(task, settings, source.vocabulary, splits.training), splits)
     say = console().print
@@ -88,7 +88,7 @@ def open_task(task: TaskConfig, settings: FinetuneConfig, source: Pretrained) ->
 
 
 def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
-    """`UserError` when the model has no positions for rows that long."""
+    """Raise `UserError` if the model has too few positions for `finetune.max_length`."""
     most = source.config.max_position_embeddings
     if settings.max_length > most:
         cause = f"rows of {settings.max_length} tokens, but the model has {most} positions"
@@ -96,25 +96,25 @@ def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
 
 
 def make_folder(output: Path) -> None:
-    """`UserError` when there is something already, or it cannot be made."""
+    """Create the folder. Raise `UserError` if it exists or cannot be created."""
     if output.exists():
         fix = "choose another --output, or remove it"
-        raise UserError("there is something of this name", place=str(output), fix=fix)
+        raise UserError("the path exists already", place=str(output), fix=fix)
     with explain_write_errors(output):
         output.mkdir(parents=True)
 
 
-def tell(name: str, trial: Trial, watched: str) -> None:
-    """One trial in a line."""
+def print_trial(name: str, trial: Trial, watched: str) -> None:
+    """Print one trial as a line."""
     epochs = trial.finetuned.epochs
     best = max(epochs, key=lambda epoch: epoch[watched])
     figures = ", ".join(f"{metric} {value:.4f}" for metric, value in trial.test.metrics.items())
-    text = f"{name}: best of {len(epochs)} epochs the {best['epoch']:.0f}. (validation {watched} {best[watched]:.4f})"
+    text = f"{name}: best epoch {best['epoch']:.0f} of {len(epochs)} (validation {watched} {best[watched]:.4f})"
     console().print(f"{text}; test {figures}", markup=False)
 
 
 def show_spreads(title: str, rows: dict[str, dict[str, Spread]]) -> None:
-    """Mean and standard deviation of each figure, a row a model."""
+    """Print mean and standard deviation of each metric, one row per model."""
     names = list(next(iter(rows.values())))
     table = Table("", *names, title=title, box=None)
     for name, of_row in rows.items():

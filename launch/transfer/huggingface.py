@@ -1,4 +1,4 @@
-"""Models to and from Hugging Face: `bertrain export`, and the start of a run by `bertrain import`."""
+"""`bertrain export` writes a run's model for Hugging Face; `bertrain import` creates a run from such a model."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from pretrain.huggingface import (
 from pretrain.model import Batch
 from pretrain.transfer import TokenRow, batch_of
 
-ROWS = 16  # compared at an export
+ROWS = 16  # that an export compares
 TOLERANCE = 1e-5
-INITIAL = "initial"  # in a run's folder: the model that an import starts it from
+INITIAL = "initial"  # folder in an imported run: the model that it starts from
 
 
 @dataclass(frozen=True)
 class Export:
-    """A run's model, written for Hugging Face transformers and read back from there.
+    """A run's model, written for Hugging Face transformers and read back.
 
-    `rows` rows were compared; the largest difference of transformers' outputs, in double precision, is None where
-    transformers is not installed.
+    `rows` is the number of compared rows. `largest_difference` is that of transformers' outputs in double precision;
+    None if transformers is not installed.
     """
 
     checkpoint: Path
@@ -54,9 +54,9 @@ class Export:
 
 
 def export_run(place: Path, output: Path) -> Export:
-    """Write a run's model as a Hugging Face folder, compare it with the original, and only then name it `output`.
+    """Write a run's model as a Hugging Face folder, compare it with the original, and only then rename it to `output`.
 
-    `place` is the run, or one of its checkpoints. Raises `UserError` when outputs differ by more than 1e-5.
+    `place` is the run, or one of its checkpoints. Raises `UserError` if outputs differ by more than 1e-5.
     """
     run = run_of(place)
     recipe = recipe_of(run)
@@ -73,13 +73,13 @@ def export_run(place: Path, output: Path) -> Export:
 
 
 def run_export(place: Path, output: Path) -> None:
-    """Export a run's model, and print what was written and compared."""
+    """Export a run's model, and print the written files and the result of the comparison."""
     exported = export_run(place, output)
-    compared = "read back, bit for bit the same; transformers is not installed, so its outputs were not compared"
+    compared = "weights read back are identical; outputs were not compared, because transformers is not installed"
     if exported.largest_difference is not None:
         compared = (
-            f"read back, bit for bit the same; transformers' outputs on {exported.rows} real rows differ by at most "
-            f"{exported.largest_difference:.1e} (hidden states, word and sentence scores; in double precision)"
+            f"weights read back are identical; transformers' outputs on {exported.rows} real rows differ by at most "
+            f"{exported.largest_difference:.1e} (hidden states, masked-LM and next-sentence scores; double precision)"
         )
     say = console().print
     say(f"{exported.checkpoint} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
@@ -87,9 +87,9 @@ def run_export(place: Path, output: Path) -> None:
 
 
 def _compare(folder: Path, source: Pretrained, batch: Batch) -> float | None:
-    """Read the written folder back, by our own reader and by transformers; `UserError` where something differs.
+    """Read the written folder back, with our reader and with transformers. Raise `UserError` if they differ.
 
-    Returns the largest difference of transformers' outputs, or None where it is not installed.
+    Returns the largest difference of transformers' outputs, or None if it is not installed.
     """
     _check_read_back(load_pretrained(folder), source)
     if importlib.util.find_spec("transformers") is None:
@@ -103,7 +103,7 @@ def _compare(folder: Path, source: Pretrained, batch: Batch) -> float | None:
 def _check_read_back(read: Pretrained, source: Pretrained) -> None:
     equal = all(torch.equal(weight, source.weights[name]) for name, weight in read.weights.items())
     if not equal or read.vocabulary != source.vocabulary or read.missing_parts != source.missing_parts:
-        raise _unfaithful("what was written is not what is read back", source)
+        raise _unfaithful("the weights, vocabulary or heads read back differ from those written", source)
 
 
 def _unfaithful(cause: str, source: Pretrained) -> UserError:
@@ -112,7 +112,7 @@ def _unfaithful(cause: str, source: Pretrained) -> UserError:
 
 
 def real_rows(dataset: Dataset) -> Batch:
-    """The first held-out rows, at most `ROWS`; training rows where nothing is held out."""
+    """Return the first held-out rows, at most `ROWS`; training rows if the data set has no held-out rows."""
     shards = [shard for split in reversed(SPLITS) for shard in dataset.manifest.select(split, 0) if shard.rows]
     rows = dataset.open_shard(shards[0], checked=False)
     made, masked_positions = [], []
@@ -126,14 +126,14 @@ def real_rows(dataset: Dataset) -> Batch:
 
 
 def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Path | None) -> None:
-    """Make the folder of a run that starts from a Hugging Face folder's model: a recipe that fits it, and a copy of it.
+    """Create a run folder that holds a copy of a Hugging Face model and a recipe that starts training from it.
 
-    Shape, vocabulary and casing of the recipe are the model's. `pieces` names a file of word pieces to add, one a
-    line. Nothing is trained. Raises `UserError` when the run exists, or the model cannot be continued.
+    The model gives the recipe's shape, vocabulary and casing. `pieces` is a file of word pieces to add, one per line.
+    Trains nothing. Raises `UserError` if the run exists, or the model cannot be continued.
     """
     model = load_pretrained(source)
-    wanted = load_recipe(recipe, overrides)
-    run = Path(wanted.runs) / wanted.name
+    requested = load_recipe(recipe, overrides)
+    run = Path(requested.runs) / requested.name
     added = new_pieces(pieces, model.vocabulary) if pieces else []
     vocabulary = replace(model.vocabulary, pieces=(*model.vocabulary.pieces, *added))
     with atomic_folder(run) as partial:
@@ -142,20 +142,22 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
         origin = source.absolute().name
         write_hugging_face_folder(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
         vocabulary.write(partial / VOCABULARY)
-        write_recipe(_fitted(wanted, model, run.absolute()), partial / RECIPE)
-    _tell(run, model, len(added))
+        write_recipe(_fitted(requested, model, run.absolute()), partial / RECIPE)
+    _print_summary(run, model, len(added))
 
 
 def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
-    """The file's word pieces that the vocabulary lacks, as the tokenizer will look for them, each once.
+    """Return the file's word pieces that the vocabulary lacks, normalised as the tokenizer does, without duplicates.
 
-    `UserError` names the line of one that no text can ever give.
+    Raises `UserError`, with the line, for a piece that the tokenizer can never produce.
     """
     tokenizer = vocabulary.tokenizer()
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the word pieces: {error}", place=str(path), fix="give a UTF-8 text") from error
+        raise UserError(
+            f"cannot read the word pieces: {error}", place=str(path), fix="give a UTF-8 text file"
+        ) from error
     found: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
         word = line.strip()
@@ -163,15 +165,15 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
         piece = prefix + tokenizer.normalizer.normalize_str(word.removeprefix(prefix))
         parts = tokenizer.pre_tokenizer.pre_tokenize_str(piece.removeprefix(prefix))
         if word and len(parts) != 1:
-            cause = f"{word!r} is not one word to BERT, which cuts at spaces and punctuation"
-            raise UserError(cause, place=f"{path}, line {number}", fix="remove it, or give its parts")
+            cause = f"{word!r} is not a single word: BERT splits at spaces and punctuation"
+            raise UserError(cause, place=f"{path}, line {number}", fix="remove it, or list its parts")
         if word and piece not in vocabulary.ids:
             found[piece] = None
     return list(found)
 
 
 def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
-    """The recipe with what the model decides."""
+    """Return the recipe with the model's vocabulary, shape and weights."""
     casing = model.vocabulary
     stripped = None if casing.strip_accents == casing.lowercase else casing.strip_accents
     vocabulary = recipe.data.vocabulary.model_copy(
@@ -185,15 +187,18 @@ def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     )
 
 
-def _tell(run: Path, model: Pretrained, added: int) -> None:
+def _print_summary(run: Path, model: Pretrained, added: int) -> None:
     say = console().print
-    config, fresh = model.config, ", ".join(part.removeprefix("bert.") for part in model.missing_parts)
+    config, missing = model.config, ", ".join(part.removeprefix("bert.") for part in model.missing_parts)
     say(
         f"{run}: {config.num_hidden_layers} layers x {config.hidden_size}, {len(model.vocabulary):,} word pieces",
         markup=False,
     )
-    if fresh:
-        say(f"  the model has no {fresh}: training starts fresh ones", markup=False)
+    if missing:
+        say(f"  not in the model, initialised at random: {missing}", markup=False)
     if added:
-        say(f"  {added:,} word pieces added; each starts as the mean of those that it was cut into", markup=False)
-    say(f"  next: bertrain prepare {run}   and   bertrain train {run}", markup=False)
+        say(
+            f"  {added:,} word pieces added; each embedding starts as the mean of the pieces that it was split into",
+            markup=False,
+        )
+    say(f"  next: bertrain prepare {run}; bertrain train {run}", markup=False)

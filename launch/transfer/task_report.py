@@ -1,8 +1,8 @@
-"""`bertrain evaluate --tasks` on the screen: what pretraining is worth, task by task, in a table and a picture.
+"""`bertrain evaluate --tasks`: compare a pretrained model with random weights on each task, in tables and a plot.
 
-report.json          held-out figures, and of each task those of every seed, from both starts
-tasks.png            fine-tuned figures, and probes layer by layer
-<task>/mix.json      the layers' learned mix, for `bertrain embed --mix`
+report.json          held-out metrics, and each task's metrics for every seed, for both models
+tasks.png            scores after fine-tuning, and probe scores by layer
+<task>/mix.json      the learned layer weights, for `bertrain embed --mix`
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.table import Table
 from configs.files import atomic_write_text
 from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask
-from launch.terminal import console, needed
+from launch.terminal import console, require_package
 from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
@@ -38,9 +38,9 @@ from pretrain.transfer import (
 
 
 def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> None:
-    """Fine-tune and probe on all tasks, from the model at `place` and from random weights; write into `output`."""
+    """Fine-tune and probe the model at `place` and random weights on all tasks. Write the report to `output`."""
     for package in EXTRA_PACKAGES:
-        needed(package, extra="transfer")
+        require_package(package, extra="transfer")
     source = load_pretrained(place)
     for task in tasks:
         check_length(source, task.finetune)
@@ -56,20 +56,20 @@ def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) ->
         draw_worth(output / "tasks.png", worths)
     console().print(_table(worths))
     console().print(_probe_table(worths))
-    console().print(f"{output}: report.json, tasks.png, a mix.json a task", markup=False)
+    console().print(f"{output}: report.json, tasks.png, one mix.json per task", markup=False)
 
 
 def _measured(source: Pretrained, task: BudgetedTask) -> tuple[Worth, dict[str, Any]]:
     data = open_task(task, task.finetune, source)
     metric, seeds = data.task.watched, dict.fromkeys(STARTS, 0)
 
-    def tell(start: str, trial: Trial, probed: Probed) -> None:
+    def print_trial(start: str, trial: Trial, probed: Probed) -> None:
         best = max(answers.metrics[metric] for answers in probed.layers)
         text = f"    seed {seeds[start]}, {start}: {metric} {trial.test.metrics[metric]:.4f}, best probe {best:.4f}"
         console().print(text, markup=False)
         seeds[start] += 1
 
-    worth = measure_worth(source, task, data, tell)
+    worth = measure_worth(source, task, data, print_trial)
     return worth, _of_worth(worth) | {"data": sizes(data)}
 
 
@@ -105,7 +105,7 @@ def _write(output: Path, place: Path, tasks: Sequence[dict[str, Any]]) -> None:
 def _table(worths: Sequence[Worth]) -> Table:
     table = Table("fine-tuned", "", "seeds", PRETRAINED, RANDOM, "difference", "", box=None)
     for worth in worths:
-        verdict = "beyond the spread" if worth.is_beyond_the_spread else "within the spread"
+        verdict = "larger than the spread" if worth.is_beyond_the_spread else "within the spread"
         figures = (str(worth.finetuned(start)) for start in STARTS)
         seeds = str(worth.task.finetune.seeds)
         table.add_row(worth.task.name, worth.metric, seeds, *figures, _signed(worth.difference), verdict)
@@ -113,7 +113,7 @@ def _table(worths: Sequence[Worth]) -> Table:
 
 
 def _probe_table(worths: Sequence[Worth]) -> Table:
-    """A row a layer, a column a task and start."""
+    """Return the probe scores: one row per layer, one column per task and model."""
     table = Table("probe", *(f"{worth.task.name}, {start}" for worth in worths for start in STARTS), box=None)
     columns = [[*worth.probed(start), worth.mixed(start)] for worth in worths for start in STARTS]
     names = [f"layer {number}" for number in range(len(columns[0]) - 1)] + ["learned mix"]

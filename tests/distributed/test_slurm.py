@@ -118,14 +118,14 @@ def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path
     slurm.stop_jobs(run, jobs)
     assert cluster.wait(job) == "FAILED", log_of(run)  # so that what depends on it does not start
     assert starts.newest_step(run) == steps_of(run)[-1]
-    assert starts.read_verdict(run, 1) == starts.Verdict(75, False, "stopped on request; submit it again to continue")
+    assert starts.read_verdict(run, 1) == starts.Verdict(75, False, "stopped on request; submit it again to resume")
     assert slurm.jobs_of(run, slurm.queued_jobs()) == []
 
 
 def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> None:
     nodes = doctor.examine_nodes(load_recipe("demo", TWO_NODES), tmp_path)
     assert sorted(node.name for node in nodes) == ["n1", "n2"]
-    assert doctor.odd_ones(nodes) == []  # both are this machine
+    assert doctor.node_differences(nodes) == []  # both are this machine
     network = [node.findings[-1] for node in nodes]
     assert [(one.name, one.level, one.found) for one in network] == [("network", "ok", "2 nodes")] * 2
     assert sum(one.measured.endswith("GB/s from each") for one in network) == 1
@@ -180,7 +180,7 @@ def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_
     job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "FAILED", log_of(run)
     assert cluster.field(job, "Restarts") == "1"
-    assert "2 starts in a row brought no new checkpoint" in log_of(run)
+    assert "2 starts in a row saved no new checkpoint" in log_of(run)
     first = starts.read_verdict(run, 1)
     assert first is not None
     assert first.without_node == "n1"
@@ -211,7 +211,7 @@ def test_a_preparation_comes_back_if_it_got_further(cluster: SlurmCluster, tmp_p
         assert (dataset / "manifest.json").exists()
     else:
         assert (ended, cluster.field(job, "Restarts")) == ("FAILED", "0"), log
-        assert "no group was finished in this start: raise cluster.time_limit_min" in log
+        assert "this start finished no group: raise cluster.time_limit_min" in log
 
 
 @pytest.mark.slow

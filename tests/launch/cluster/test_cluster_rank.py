@@ -55,5 +55,5 @@ def test_a_folder_that_others_can_reach_is_refused(node: Path, trap: str) -> Non
     else:
         caches.mkdir()
         caches.chmod(0o755)
-    with pytest.raises(UserError, match="somebody else made this folder"):
+    with pytest.raises(UserError, match="another user created this folder"):
         make_caches(Path("/runs/demo"), 1)

@@ -34,5 +34,5 @@ def test_host_that_is_no_name_is_refused(host: str) -> None:
 
 def test_missing_mpirun_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="no mpirun here"):
+    with pytest.raises(UserError, match="mpirun is not installed"):
         mpi.run_under_mpi(load_recipe("demo"), tmp_path)

@@ -20,5 +20,5 @@ def test_submission_is_one_argv() -> None:
 
 def test_machine_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="no sbatch here: this machine has no Slurm"):
+    with pytest.raises(UserError, match="sbatch is not installed: this machine has no Slurm"):
         slurm.submit_script(tmp_path / "submit.sbatch")

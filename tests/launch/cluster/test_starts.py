@@ -60,12 +60,12 @@ def test_the_cause_is_the_failure_that_is_no_effect() -> None:
 def test_a_rank_that_said_nothing_is_the_cause_of_lost_connections() -> None:
     effects = [RankEnd(rank, "n1", 1, guilt=2, error="Connection closed by peer") for rank in (0, 1)]
     verdict = judge(START, effects, was_stopped=False)
-    assert verdict == Verdict(1, True, "rank 2 on n2: vanished without a word", "n2")
+    assert verdict == Verdict(1, True, "rank 2 on n2: ended without an error message", "n2")
 
 
 def test_starts_without_a_checkpoint_are_bounded(run: Path) -> None:
     assert [restart(run, is_first=True).number, restart(run).number, restart(run).number] == [1, 2, 3]
-    with pytest.raises(UserError, match=r"3 starts in a row brought no new checkpoint .*max_restarts is 2"):
+    with pytest.raises(UserError, match=r"3 starts in a row saved no new checkpoint .*max_restarts is 2"):
         restart(run)
 
 
@@ -74,10 +74,10 @@ def test_a_checkpoint_or_a_human_makes_the_count_begin_again(run: Path) -> None:
         restart(run)
     save(run, 10)
     assert restart(run).step == 10
-    assert starts.barren_starts(run) == 1
+    assert starts.starts_without_checkpoint(run) == 1
     restart(run)
     restart(run, is_first=True)
-    assert starts.barren_starts(run) == 1
+    assert starts.starts_without_checkpoint(run) == 1
 
 
 def test_the_bound_holds_at_the_end_of_a_start_too(run: Path) -> None:

@@ -71,7 +71,7 @@ def test_only_slurm_chains(tmp_path: Path) -> None:
 
 
 def test_two_runs_of_one_name_are_refused() -> None:
-    with pytest.raises(UserError, match="two runs are called 'demo'"):
+    with pytest.raises(UserError, match="two runs have the name 'demo'"):
         submission.plan_chain([load_recipe("demo"), load_recipe("demo")])
 
 
@@ -91,7 +91,7 @@ def test_a_jobs_files_are_private_as_the_recipe_says(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     for private, mode in ((True, 0o700), (False, 0o755)):
         recipe = load_recipe("demo", [f"name=p{private}", f"cluster.private={str(private).lower()}"])
-        with pytest.raises(UserError, match="no sbatch here"):
+        with pytest.raises(UserError, match="sbatch is not installed"):
             list(submission.submit_chain(submission.plan_chain([recipe])))
         assert (tmp_path / "runs" / recipe.name).stat().st_mode & 0o777 == mode
 

@@ -24,8 +24,8 @@ def test_both_runs_are_compared_and_fill_the_same_masks(tmp_path: Path, capsys: 
     show_comparison(continued, fresh, rows=3)
     said = capsys.readouterr().out
     assert "unigram      4.00" in said
-    assert "2.00, 30.0 % of the masked words right" in said
-    assert "is 1.50 nats ahead" in said
+    assert "2.00, accuracy 30.0 %" in said
+    assert "lowers the loss by 1.50 nats" in said
     masked = list(masked_rows(dataset_of(continued, recipe_of(continued)), 3))
     assert said.count("____") == sum(len(row.places) for row in masked) > 0
     first = Filler(load_pretrained(continued)).fill_row(masked[0].row, masked[0].places, 1)[0]
@@ -40,5 +40,5 @@ def test_a_lead_that_is_too_small_fails(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"error: .*less than"):
         main([str(continued), str(fresh)])
     (fresh / "metrics.jsonl").write_text("")
-    with pytest.raises(UserError, match="never evaluated"):
+    with pytest.raises(UserError, match="has no evaluation"):
         show_comparison(continued, fresh, rows=1)

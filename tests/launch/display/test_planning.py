@@ -30,7 +30,7 @@ def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path
     memory, _, rest = shown.partition("\nScaling")
     scaling, _, text = rest.partition("\nPreparation: 5 pass(es) over wikipedia")
     assert first_words(memory)[-4:] == ["0", "1", "2", "3"]
-    assert "2 (the recipe's)" in memory
+    assert "2 (recipe)" in memory
     assert first_words(scaling)[-11:] == [f"{2**power:,}" for power in range(11)]
     assert first_words(text)[-6:-1] == ["1", "10", "100", "1,000", "10,000"]
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
@@ -42,11 +42,11 @@ def test_a_plan_of_every_corpus_format(screen: Console, name: str) -> None:
         update={"data": DataConfig.model_validate({"corpora": [{"paths": ["corpus"], "format": name}]})}
     )
     show_plan(screen, recipe, HARDWARE["h100"], 8, 24.0, None)
-    assert f"over {name}, {FORMATS[name].text_mb_s:g} MB/s a core" in " ".join(screen.export_text().split())
+    assert f"over {name}, {FORMATS[name].text_mb_s:g} MB/s per core" in " ".join(screen.export_text().split())
 
 
 def test_one_rank_has_the_memory_of_the_stage_that_it_trains_at(screen: Console) -> None:
-    for changes, stage in ((), "0 (one rank's)"), (("train.zero_stage=0",), "0 (the recipe's)"):
+    for changes, stage in ((), "0 (one rank)"), (("train.zero_stage=0",), "0 (recipe)"):
         recipe = load_recipe("demo", list(changes))
         screen.print(memory_table(Cost(recipe, HARDWARE["h100"], 4096), 1))
         *_, title, row = screen.export_text().splitlines()
@@ -74,7 +74,7 @@ def test_workers_for_a_wanted_time(screen: Console) -> None:
 
 
 def test_unknown_hardware_is_refused_with_the_known() -> None:
-    with pytest.raises(UserError, match=r"no profile 'b300'.*take one of h200, h100, a100, v100, cpu"):
+    with pytest.raises(UserError, match=r"no profile 'b300'.*choose one of h200, h100, a100, v100, cpu"):
         find_hardware("b300")
 
 

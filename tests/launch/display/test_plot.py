@@ -79,7 +79,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> Non
 def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run"):
         draw_loss([tmp_path])
-    with pytest.raises(UserError, match="no steps recorded yet"):
+    with pytest.raises(UserError, match="has recorded no steps yet"):
         draw_runs([make_run(tmp_path / "new", 0)], tmp_path / "new.png")
     with pytest.raises(UserError, match="none"):
         draw_runs([make_run(tmp_path / "run", 2)], tmp_path / "none" / "curves.png")

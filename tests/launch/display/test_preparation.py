@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.cli import app
-from launch.display.preparation import Display, prepare_with_progress, summary, waiting_for
+from launch.display.preparation import Display, prepare_with_progress, summary, unfinished_shares
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.share import Share
@@ -38,8 +38,8 @@ def test_off_a_terminal_a_line_now_and_then() -> None:
     for second in range(26):
         display(replace(START, bytes_read=second * 1_000_000, documents=second * 1000, seconds=float(second)))
     assert stream.getvalue().splitlines() == [
-        "Reading a sample for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups  0:00:30 left",
-        "Reading a sample for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups  0:00:20 left",
+        "Sampling text for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups  0:00:30 left",
+        "Sampling text for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups  0:00:20 left",
     ]
 
 
@@ -87,7 +87,7 @@ def test_the_closing_table(dataset: Path) -> None:
     assert lines[0] == "text 0.0 MB in 3 documents, 9 sentences"
     assert "held out 1 documents" in lines
     assert "pairs 120 in 2 passes" in lines
-    assert f"tokens {tokens:,}, of a vocabulary of 50" in lines
+    assert f"tokens {tokens:,}, vocabulary of 50" in lines
     assert lines[-2:] == ["dropped or repaired 1 invalid utf8, 3 too short", "time 2.0 s, 0.0 MB/s"]
 
 
@@ -100,7 +100,7 @@ def test_the_closing_table(dataset: Path) -> None:
     ],
 )
 def test_who_is_missing_is_told(missing: list[int], message: str) -> None:
-    assert waiting_for(missing, Share(1, 8)) == message
+    assert unfinished_shares(missing, Share(1, 8)) == message
 
 
 @pytest.fixture

@@ -92,14 +92,14 @@ def test_the_silent_node_is_named(run: Path) -> None:
     assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10"
     hour_ago = time.time() - 3600
     os.utime(run / "starts/0001/alive/n2", (hour_ago, hour_ago))
-    assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10; n2 is silent for 1 h 00 m"
+    assert read_status(run, [job(run, "RUNNING")]).detail == "job 7 on n[1-2], 3:10; no heartbeat from n2 for 1 h 00 m"
 
 
 @pytest.mark.parametrize(
     ("queue_state", "script", "expected"),
     [
         ("PENDING", "submit.sbatch", ("waiting", "job 7: pending, Priority")),
-        ("RUNNING", "prepare.sbatch", ("running", "prepares, job 7 on n[1-2], 3:10")),
+        ("RUNNING", "prepare.sbatch", ("running", "preparation, job 7 on n[1-2], 3:10")),
     ],
 )
 def test_states_of_the_queue(run: Path, queue_state: str, script: str, expected: tuple[str, str]) -> None:
@@ -112,7 +112,7 @@ def test_states_without_a_queue(run: Path) -> None:
     record(run, 1)
     assert read_status(run, []).state == "stopped"
     start = starts.begin_start(run, "7", is_first=True, nodes=["n1"], ranks=1)
-    starts.note_end(run, 1, RankEnd(0, "n1", 2, error="error: no data set"))
+    starts.record_end(run, 1, RankEnd(0, "n1", 2, error="error: no data set"))
     starts.end_start(run, start)
     assert (read_status(run, []).state, read_status(run, []).detail) == ("failed", "error: no data set")
     record(run, 100)
@@ -152,10 +152,10 @@ def test_a_run_that_trains_here_is_found_and_stopped(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "demo"
     assert process_training_in(run) == (process.pid, socket.gethostname())
     assert read_status(run, []).state == "running"
-    assert stop_run(run) == f"asked process {process.pid} to save and end"
+    assert stop_run(run) == f"asked process {process.pid} to save a checkpoint and exit"
     assert process.wait(10) == 75
     assert process_training_in(run) is None
-    with pytest.raises(UserError, match="nobody trains here"):
+    with pytest.raises(UserError, match="the run is not running"):
         stop_run(run)
 
 
@@ -171,6 +171,6 @@ def test_a_log_that_is_not_there(run: Path) -> None:
     with pytest.raises(UserError, match=r"no log of rank 1.*has not started yet"):
         show_log(run, 1, 5, follow=False)
     (run / "logs" / "rank_00000.log").touch()
-    with pytest.raises(UserError, match=r"no log of rank 1.*there are ranks 0 to 0"):
+    with pytest.raises(UserError, match=r"no log of rank 1.*choose a rank from 0 to 0"):
         show_log(run, 1, 5, follow=False)
     assert run_folder.find_run(run).name == "demo"

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from launch.doctor import bandwidth, checks, network_check
-from launch.doctor.checks import tried_versions
-from launch.doctor.doctor import Node, examine, findings_table, lines, odd_ones, parse
+from launch.doctor.checks import pinned_versions
+from launch.doctor.doctor import Node, examine, findings_table, lines, node_differences, parse
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks.local import Machine
 
@@ -58,10 +58,10 @@ def test_a_program_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_another_version_than_the_tried_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tried_versions()["apache-beam"] == "2.77.0"
-    monkeypatch.setattr(checks, "tried_versions", lambda: {"psutil": "0.0.1", "torch": "0"})
-    assert "(tried: 0.0.1)" in named(examine(tmp_path, "cpu"), "packages").found
-    monkeypatch.setattr(checks, "tried_versions", lambda: {"psutil": "0.0.1"})
+    assert pinned_versions()["apache-beam"] == "2.77.0"
+    monkeypatch.setattr(checks, "pinned_versions", lambda: {"psutil": "0.0.1", "torch": "0"})
+    assert "(tested: 0.0.1)" in named(examine(tmp_path, "cpu"), "packages").found
+    monkeypatch.setattr(checks, "pinned_versions", lambda: {"psutil": "0.0.1"})
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0.1+cpu")
     assert named(examine(tmp_path, "cpu"), "packages").level == OK
 
@@ -95,10 +95,10 @@ class TestSending:
     @pytest.mark.parametrize(
         ("machine", "device", "expected"),
         [
-            (Machine(0, 2), "auto", Finding("ranks", OK, "2 on the CPU", measured="1.25 GB/s from each")),
-            (Machine(8, 2), "cpu", Finding("ranks", OK, "2 on the CPU", measured="1.25 GB/s from each")),
-            (Machine(8, 2), "auto", Finding("ranks", OK, "8 on GPUs", measured="1.25 GB/s from each")),
-            (Machine(1, 2), "cuda", Finding("ranks", OK, "one GPU, which has nobody to send to")),
+            (Machine(0, 2), "auto", Finding("ranks", OK, "2 on the CPU", measured="1.25 GB/s per rank")),
+            (Machine(8, 2), "cpu", Finding("ranks", OK, "2 on the CPU", measured="1.25 GB/s per rank")),
+            (Machine(8, 2), "auto", Finding("ranks", OK, "8 on GPUs", measured="1.25 GB/s per rank")),
+            (Machine(1, 2), "cuda", Finding("ranks", OK, "one GPU; no communication to measure")),
         ],
     )
     def test_who_sends(self, machine: Machine, device: str, expected: Finding, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,14 +110,14 @@ class TestSending:
         assert network_check.between_ranks("cpu").level == WARNING
         monkeypatch.setattr(network_check, "measure_here", fail)
         found = network_check.between_ranks("cpu")
-        assert (found.level, found.found) == (ERROR, "2 on the CPU do not reach each other: NCCL error")
+        assert (found.level, found.found) == (ERROR, "2 on the CPU cannot reach each other: NCCL error")
 
     def test_two_real_ranks(self) -> None:
         assert bandwidth.measure_here(2, "cpu") > 0.01
 
     def test_nodes_that_share_no_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bandwidth, "PATIENCE_S", 0.1)
-        with pytest.raises(OSError, match=r"is not one folder for all nodes"):
+        with pytest.raises(OSError, match=r"is not a folder shared by all nodes"):
             bandwidth.meet(tmp_path / "none" / "meeting", 1, 2)
 
 
@@ -130,11 +130,11 @@ def test_the_node_that_differs_is_named() -> None:
         return Node(name, clock, [Finding("packages", OK, torch, measured=name)])
 
     alike = [node("n1", "torch 2.13"), node("n2", "torch 2.13"), node("n3", "torch 2.13")]
-    assert odd_ones(alike) == []
-    found = odd_ones([*alike, node("n4", "torch 2.11"), node("n5", "torch 2.13", clock=100.0)])
+    assert node_differences(alike) == []
+    found = node_differences([*alike, node("n4", "torch 2.11"), node("n5", "torch 2.13", clock=100.0)])
     assert [finding.found for finding in found] == [
         "n4 has torch 2.11, the others torch 2.13",
-        "clocks are up to 100 s apart; n1 is the last",
+        "clocks are up to 100 s apart; n1 is the furthest behind",
     ]
 
 

@@ -92,12 +92,12 @@ def test_the_second_of_three_machines() -> None:
 @pytest.mark.parametrize(
     ("rendezvous", "number", "words"),
     [
-        (None, 0, "no host and port"),
-        ("10.0.0.1", 0, "no host and port"),
-        ("-o ProxyCommand=x:22", 0, "no host and port"),
-        ("a;b:22", 0, "no host and port"),
-        ("node:99999", 0, "no host and port"),
-        ("node:22", 2, "there are nodes 0 to 1"),
+        (None, 0, "is not HOST:PORT"),
+        ("10.0.0.1", 0, "is not HOST:PORT"),
+        ("-o ProxyCommand=x:22", 0, "is not HOST:PORT"),
+        ("a;b:22", 0, "is not HOST:PORT"),
+        ("node:99999", 0, "is not HOST:PORT"),
+        ("node:22", 2, "nodes are numbered 0 to 1"),
     ],
 )
 def test_machines_that_cannot_meet_are_refused(rendezvous: str | None, number: int, words: str) -> None:
@@ -130,9 +130,9 @@ def test_a_folder_named_like_a_package_does_not_shadow_ours(tmp_path: Path) -> N
 
 def test_no_one_else_is_given_the_port() -> None:
     """While it is held, the kernel refuses it to others, and rank 0's store can listen on it."""
-    from launch.ranks.local import _held_port
+    from launch.ranks.local import _reserved_port
 
-    with _held_port() as port:
+    with _reserved_port() as port:
         with pytest.raises(OSError, match="in use"), socket.socket() as other:
             other.bind(("127.0.0.1", port))
         with socket.socket() as store:
@@ -153,7 +153,7 @@ assert store.get(str(1 - rank)) == b"here"
 """
 
 
-def test_torchs_store_listens_on_the_held_port(tmp_path: Path) -> None:
+def test_torchs_store_listens_on_the_reserved_port(tmp_path: Path) -> None:
     driver = """
         import sys
         from pathlib import Path

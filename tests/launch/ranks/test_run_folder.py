@@ -137,10 +137,10 @@ def test_a_checkpoint_that_is_not_there() -> None:
 def test_a_folder_of_something_else() -> None:
     Path("runs/demo").mkdir(parents=True)
     (Path("runs/demo") / "thesis.tex").touch()
-    assert refusal().startswith("runs/demo: this is not a run. ")
+    assert refusal().startswith("runs/demo: the folder is not a run. ")
     assert os.listdir("runs/demo") == ["thesis.tex"]
     Path("runs/file").touch()
-    assert "this is not a run" in refusal(["name=file"])
+    assert "the folder is not a run" in refusal(["name=file"])
 
 
 def test_a_place_that_cannot_be_written() -> None:

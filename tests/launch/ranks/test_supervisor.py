@@ -209,7 +209,7 @@ def test_ctrl_c_is_over_within_five_seconds(tmp_path: Path, left_behind: list[ps
     code, _, err, seconds = launched.end()
     assert code == 130
     assert seconds < 5
-    assert err == "stopped by SIGINT before all ranks had saved; a resume takes the last checkpoint\n"
+    assert err == "stopped by SIGINT before all ranks saved; the run resumes from the last checkpoint\n"
 
 
 def test_a_second_ctrl_c_is_at_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
@@ -310,7 +310,7 @@ def test_a_rank_that_stays_stopped_ends_the_run_and_all_show_their_stacks(
     left_behind[0].suspend()
     code, _, err, _ = launched.end()
     assert code == 1
-    assert "rank 0 was stopped by somebody, and ended after 1 s" in err
+    assert "rank 0 was stopped (SIGSTOP or debugger), and ended after 1 s" in err
     for rank in (0, 1):
         assert "most recent call first" in (tmp_path / f"rank_{rank:05}.log").read_text()
 

@@ -54,7 +54,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("good film\n")
     common = ["embed", str(run), "texts.txt", "-o", "out.npz"]
     for wrong, words in (
-        (["--layers", "last"], "'last' are no layers"),
+        (["--layers", "last"], "'last' is not a list of layers"),
         (["--layers", "9", "--max-length", "16"], "the model has 0 to 2"),
         (["--mix", "median"], "no such mix"),
     ):

@@ -87,7 +87,7 @@ def test_an_export_that_differs_leaves_nothing_behind(
     other = dict(zip(names, reversed(names), strict=True))
     monkeypatch.setattr("pretrain.huggingface.folder.to_hugging_face", swapped)
     before = sorted(os.listdir(tmp_path))
-    with pytest.raises(UserError, match="not what is read back"):
+    with pytest.raises(UserError, match="read back differ from those written"):
         export_run(run, tmp_path / "out")
     monkeypatch.setattr(launch.transfer.huggingface, "_check_read_back", lambda *_: None)
     with pytest.raises(UserError, match="transformers' outputs differ by"):

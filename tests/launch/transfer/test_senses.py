@@ -15,7 +15,7 @@ def test_the_command_shows_every_layer_and_draws_them(tmp_path: Path, capsys: py
     heading, *layers, summary, picture = capsys.readouterr().out.splitlines()
     assert heading.split() == ["layer", "silhouette", "named", "right"]
     assert [line.split()[0] for line in layers] == ["0", "1", "2"]
-    assert summary == "bank in 24 sentences: 8 river, 8 money, 8 row; by chance 33 % are named right"
+    assert summary == "bank in 24 sentences: 8 river, 8 money, 8 row; chance accuracy 33 %"
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
 
 
@@ -25,4 +25,4 @@ def test_contexts_of_another_word(tmp_path: Path, capsys: pytest.CaptureFixture[
         senses(run, word="film")
     (tmp_path / "film.tsv").write_text("thin\ta film of oil\nthin\tfilm of ice\ncinema\tgood film\ncinema\tbad film\n")
     senses(run, word="film", contexts=tmp_path / "film.tsv")
-    assert "film in 4 sentences: 2 thin, 2 cinema; by chance 50 %" in capsys.readouterr().out
+    assert "film in 4 sentences: 2 thin, 2 cinema; chance accuracy 50 %" in capsys.readouterr().out
