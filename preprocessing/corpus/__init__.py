@@ -1,4 +1,4 @@
-"""Documents to the corpus that is kept: cleaning, duplicates, boilerplate, and the vocabulary sample."""
+"""The corpus: cleaning, removal of duplicates and boilerplate, and the sample for vocabulary training."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Lines that stand in many documents, such as menus and notices: known by a hash, taken out before sentences are split.
+"""Removal of boilerplate: lines that appear in many documents, such as menus and notices.
 
-A document without them is another text, so its digest is taken anew, and its split with it: documents that were told
-apart by such lines alone are then equal, and on one side of the held-out split.
+Lines are identified by a hash and removed before sentences are split. The removal changes the text, so the document
+gets a new digest and a new split. Documents that differed only in boilerplate are then equal and are in the same split.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Hashes = NDArray[np.uint64]
 
 
 def line_hashes(text: str) -> Hashes:
-    """Of each line of a cleaned text, the first 64 bits of its BLAKE2b."""
+    """Return the first 64 bits of the BLAKE2b of each line of a cleaned text."""
     hashes = (hashlib.blake2b(line.encode(), digest_size=8).digest() for line in text.split("\n"))
     return np.frombuffer(b"".join(hashes), "<u8")
 
 
 def is_among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
-    """Of each hash whether it is among the `known` ones, which are sorted."""
+    """Return for each hash whether it is in `known`, which is sorted."""
     if not len(known):
         return np.zeros(len(hashes), np.bool_)
     places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
@@ -33,7 +33,7 @@ def is_among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
 
 
 def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningConfig) -> Kept | str:
-    """The document without those lines; or the cause to drop it, when what is left is too little."""
+    """Return the document without its boilerplate lines, or the cause to drop it when too little text remains."""
     is_boilerplate = is_among(line_hashes(document.text), boilerplate)
     if not is_boilerplate.any():
         return document

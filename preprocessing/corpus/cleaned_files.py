@@ -1,6 +1,6 @@
-"""The corpus cleaned, kept while it is compared: of each work item a file of its documents and one of fingerprints.
+"""Temporary files of the cleaned corpus: for each work item, one file of documents and one of fingerprints.
 
-So a corpus is read and cleaned once, whatever is asked of all of it before the first group can be made.
+With them, a corpus is read and cleaned only once, even when all documents must be compared before the first group.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from preprocessing.storage import Store
 
 _SCHEMA = pa.schema(
     [
-        ("drop", pa.string()),  # why the document is dropped; null: it is not
+        ("drop", pa.string()),  # the cause to drop the document; null: keep it
         ("text", pa.large_string()),
         ("text_bytes", pa.int64()),
         ("digest", pa.binary(32)),
@@ -31,20 +31,20 @@ _PACKED = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1))
 
 
 class CleanedEntry(ManifestEntry):
-    """What a work item's files hold."""
+    """The counts of a work item's files."""
 
-    documents: int  # of the input, dropped ones included
+    documents: int  # of the input, including dropped ones
     compared: int
-    lines: int  # of those
+    lines: int  # in the compared documents
 
 
 def is_cleaned(item: WorkItem, work: Store) -> bool:
-    """Whether the item's files are there."""
+    """Return whether the item's files exist."""
     return work.size(_entry_name(item)) is not None
 
 
 def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Monitor) -> None:
-    """Write the item's files, unless that is done."""
+    """Write the item's files, unless they exist."""
     if is_cleaned(item, work):
         monitor.meter.bytes += item.size
         return
@@ -70,16 +70,16 @@ def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Moni
 
 
 def read_entry(item: WorkItem, work: Store) -> CleanedEntry:
-    """What the item's files hold."""
+    """Return the counts of the item's files."""
     content = work.read(_entry_name(item))
     assert content is not None, "every item is cleaned"
     return CleanedEntry.model_validate_json(content)
 
 
 def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: Monitor) -> Iterator[Kept | str]:
-    """The item's documents as they were cleaned, or why they are dropped; `monitor` counts them, and may stop it."""
+    """Yield each cleaned document of the item, or its cause to be dropped. `monitor` counts them, and can stop it."""
     total = read_entry(item, work).documents
-    seen = told = 0
+    seen = reported = 0
     with work.open(_documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             for drop, text, text_bytes, digest, copies, is_split, repairs in zip(
@@ -90,12 +90,12 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
                 split = split_of(digest, config.held_out_fraction) if drop is None else "train"
                 yield drop or Kept(text, text_bytes, digest, split, copies, is_split, tuple(repairs))
             seen += len(batch)
-            monitor.meter.bytes += item.size * seen // total - told
-            told = item.size * seen // total
+            monitor.meter.bytes += item.size * seen // total - reported
+            reported = item.size * seen // total
 
 
 def read_fingerprints(item: WorkItem, work: Store) -> Iterator[Fingerprints]:
-    """Those of all documents of the item that are to be compared, some at a time."""
+    """Yield the fingerprints of all documents of the item that are compared, in batches."""
     with work.open(_fingerprints_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             yield fingerprints_of(batch)

@@ -1,4 +1,4 @@
-"""Cleaning, and which documents to keep for what. A document that is dropped has a cause, under which it is counted."""
+"""Clean documents, and decide which to keep and for which split. Each dropped document is counted by cause."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from preprocessing.corpus.wikitext import plain_text
 from preprocessing.dataset import Split
 from preprocessing.documents import Document
 
-# ASCII controls go, as BERT's own normalisation would drop them; but those that part words or lines (tab, form feed
-# and their like) become blanks or line ends, which that would not do.
+# ASCII control characters are removed, as in BERT's own normalisation. Unlike there, those that separate words or lines
+# (tab, form feed and the like) become blanks or line ends.
 _CONTROLS = bytes(code for code in range(0x20) if code not in b"\t\n\v\f\r\x1c\x1d\x1e\x1f") + b"\x7f"
 _ASCII_BLANKS = bytes.maketrans(b"\t\v\f\r\x1c\x1d\x1e\x1f", b" \n\n\n\n\n\n ")
 _BLANKS = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _LINE_ENDS = "\x85\u2028\u2029"
-_BYTE_ORDER_MARK = "\ufeff"  # files that were joined have it in their midst
-_BATCH_BYTES = 1 << 20  # of text to handle at once
+_BYTE_ORDER_MARK = "\ufeff"  # it appears inside files that were concatenated
+_BATCH_BYTES = 1 << 20  # of text per batch
 _RUN_OF_BLANKS = re.compile(" {2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document of the data set."""
+    """A document that is kept for the data set."""
 
     text: str  # cleaned: see `clean`
-    text_bytes: int  # of it as UTF-8
-    digest: bytes  # SHA-256 of it as UTF-8
+    text_bytes: int  # length of the text as UTF-8
+    digest: bytes  # SHA-256 of the text as UTF-8
     split: Split
-    copies: int = 1  # how often it is taken for training; held out it is taken once
+    copies: int = 1  # number of copies in the training split; the held-out split has at most one
     is_split: bool = False  # each of its lines is a sentence
-    repairs: tuple[str, ...] = ()  # what was mended in it, as causes to count
+    repairs: tuple[str, ...] = ()  # what was repaired in it, as causes to count
 
     @property
     def times(self) -> int:
-        """How often it is taken."""
+        """The number of copies in its split."""
         return self.copies if self.split == "train" else min(self.copies, 1)
 
 
 def keep(document: Document, config: CleaningConfig) -> Kept | str:
-    """The document cleaned, with its digest, split and copies; or the cause why it is dropped."""
+    """Clean a document. Return it with its digest, split and number of copies, or the cause to drop it."""
     if document.drop:
         return document.drop
     try:
         text = plain_text(document.text) if document.is_wikitext else document.text
-    except ParserError:  # mwparserfromhell gives up on a page now and then
+    except ParserError:  # mwparserfromhell cannot parse some pages
         return "unparsable_wikitext"
     text, controls = _without_controls(text)
     text = _canonical(text)
@@ -67,28 +67,31 @@ def keep(document: Document, config: CleaningConfig) -> Kept | str:
 
 
 def clean(text: str) -> str:
-    """The text in canonical form: NFC, no ASCII controls, single blanks, lines that are not empty.
+    """Return the text in canonical form: NFC, no ASCII control characters, single blanks, no empty lines.
 
-    What means the same becomes the same (line ends, blanks, composed and decomposed letters), so that equal documents
-    have equal digests. To BERT the text stays what it was, but that words parted by a form feed alone stay apart, and
-    that decomposed letters become those that a cased vocabulary knows.
+    Equivalent characters become equal (line ends, blanks, composed and decomposed letters), so that equal documents
+    have equal digests. BERT's tokenisation of the text stays the same, with two exceptions: words that only a form feed
+    separates stay separate, and decomposed letters become the composed ones that a cased vocabulary contains.
     """
     return _canonical(_without_controls(text)[0])
 
 
 def split_of(digest: bytes, held_out_fraction: float) -> Split:
-    """The split of a document, by its digest alone: equal documents are never on both sides."""
+    """Return the split of a document. It depends on the digest only, so equal documents are in the same split."""
     return "held_out" if int.from_bytes(digest[:8]) < held_out_fraction * 2**64 else "train"
 
 
 def copies_of(digest: bytes, weight: float) -> int:
-    """How often a document is taken: as often as `weight` says, and once more by its digest for what is left of it."""
+    """Return the number of copies: the integer part of `weight`, plus one with a probability of its fraction.
+
+    The digest decides on the additional copy.
+    """
     whole = int(weight)
     return whole + (int.from_bytes(digest[8:16]) < (weight - whole) * 2**64)
 
 
 def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
-    """Lists of documents with about `_BATCH_BYTES` of text."""
+    """Yield lists of documents with about `_BATCH_BYTES` of text."""
     batch: list[Kept | str] = []
     size = 0
     for document in documents:
@@ -102,14 +105,14 @@ def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
 
 
 def _without_controls(text: str) -> tuple[str, int]:
-    """Line ends and blanks of ASCII in one form, no controls; and how many of these there were."""
+    """Unify ASCII line ends and blanks, and remove control characters. Returns the text and the number removed."""
     encoded = text.encode().replace(b"\r\n", b"\n")
     kept = encoded.translate(_ASCII_BLANKS, _CONTROLS)
     return kept.decode(), len(encoded) - len(kept)
 
 
 def _canonical(text: str) -> str:
-    """The rest of `clean`."""
+    """Do the rest of `clean`, after the control characters are removed."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text.replace(_BYTE_ORDER_MARK, ""))
         for character in _BLANKS:

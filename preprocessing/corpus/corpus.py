@@ -1,4 +1,4 @@
-"""A work item's documents as the data set takes them: cleaned, and of the whole corpus each once."""
+"""Read the documents of a work item as the data set uses them: cleaned and deduplicated across the complete corpus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preprocessing.storage import Store
 
 
 def every_text(_text: str) -> bool:
-    """No document is passed over."""
+    """Accept every text."""
     return True
 
 
@@ -23,20 +23,21 @@ def read_corpus(
     config: TextConfig,
     work: Store,
     monitor: Monitor,
-    is_wanted: Callable[[str], bool] = every_text,
+    is_requested: Callable[[str], bool] = every_text,
 ) -> Iterator[Kept | str]:
-    """Each document of the item, or why it is dropped. Those whose text is not wanted are passed over.
+    """Yield each document of the item, or the cause to drop it. Skips documents whose text is not requested.
 
-    Where the recipe compares documents, all items are cleaned and compared by now; else the input is read here.
+    If the recipe compares documents, all items must be cleaned and compared before this call. Otherwise this function
+    reads the input.
     """
     if not config.compares_documents:
         for document in read_item(item, config, monitor):
-            if is_wanted(document.text):  # of the raw text: what is passed over need not be cleaned
+            if is_requested(document.text):  # the raw text: skipped documents need no cleaning
                 yield keep(document, config)
         return
     drops, boilerplate = read_drops(item, work), read_boilerplate(work)
     for number, kept in enumerate(read_cleaned(item, config, work, monitor)):
         if isinstance(kept, str) or number in drops:
             yield drops.get(number, kept)
-        elif is_wanted(kept.text):
+        elif is_requested(kept.text):
             yield without_boilerplate(kept, boilerplate, config) if len(boilerplate) else kept

@@ -1,10 +1,10 @@
-"""Which documents repeat earlier ones, and which lines are boilerplate: found by the driver, from fingerprints alone.
+"""Find duplicate documents and boilerplate lines. The driver does this from fingerprints only.
 
-    exact duplicates ─► near duplicates ─► boilerplate: lines of what is left ─► exact duplicates without it
+    exact duplicates ─► near duplicates ─► boilerplate lines of the rest ─► exact duplicates without boilerplate
 
-Of documents that are equal the first in the corpus's order is kept; a near duplicate is one that is similar to an
-earlier document in a band's bucket. Lines are counted over documents that are kept, so that no text that was repeated
-makes boilerplate of its own lines. Memory does not grow with the corpus but by a byte a document.
+Of equal documents, the first in the corpus's order is kept. A document is a near duplicate if it is similar to an
+earlier document in the same bucket of a band. Lines are counted over the kept documents, so that the lines of a
+duplicate text do not count as boilerplate. Memory grows with the corpus by only one byte per document.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from preprocessing.storage import Store
 
 CAUSES = ("", "exact_duplicate", "near_duplicate")
 _KEPT, _EXACT, _NEAR = range(3)
-_BOILERPLATE = "boilerplate.npy"  # comes last: where it is, everything is decided
-_ROWS = 1 << 14  # signatures to look at in one go
+_BOILERPLATE = "boilerplate.npy"  # written last: if it exists, the comparison is complete
+_ROWS = 1 << 14  # signatures to compare at a time
 
 
 def is_decided(work: Store) -> bool:
-    """Whether duplicates and boilerplate were looked for."""
+    """Return whether the search for duplicates and boilerplate is complete."""
     return work.size(_BOILERPLATE) is not None
 
 
 def decide(plan: Plan, config: CleaningConfig, work: Store) -> None:
-    """Look for them in a corpus whose items are all cleaned, and write down what is found."""
+    """Find duplicates and boilerplate in a corpus whose items are all cleaned, and write the results to `work`."""
     comparison = _Comparison(plan, config, work)
     if config.duplicates != "none":
         comparison.drop_exact(np.zeros(0, np.uint64))
@@ -58,18 +58,18 @@ def decide(plan: Plan, config: CleaningConfig, work: Store) -> None:
 
 
 def read_drops(item: WorkItem, work: Store) -> dict[int, str]:
-    """The item's documents that are dropped, by their number in it, and why."""
+    """Return the dropped documents of the item: their numbers in it, and the causes."""
     return {number: CAUSES[cause] for number, cause in _read_array(_drops_name(item), work).tolist()}
 
 
 def read_boilerplate(work: Store) -> Hashes:
-    """The hashes of lines to remove, sorted."""
+    """Return the hashes of the lines to remove, sorted."""
     return _read_array(_BOILERPLATE, work)
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Documents go by their place among all that are compared."""
+    """The state of the comparison. A document's index is its position among all compared documents."""
 
     plan: Plan
     config: CleaningConfig
@@ -77,28 +77,28 @@ class _Comparison:
 
     @cached_property
     def entries(self) -> list[CleanedEntry]:
-        """What each item's files hold."""
+        """The counts of each item's files."""
         return [read_entry(item, self.work) for item in self.plan.items]
 
     @cached_property
     def causes(self) -> NDArray[np.uint8]:
-        """Of each document why it is dropped, as a place in `CAUSES`."""
+        """For each document, the index in `CAUSES` of the cause to drop it."""
         return np.zeros(sum(entry.compared for entry in self.entries), np.uint8)
 
     def drop_exact(self, boilerplate: Hashes) -> None:
-        """Drop those that equal an earlier one, once lines of boilerplate are removed."""
-        with ExternalSort(len(self.causes)) as spill:
+        """Drop documents that equal an earlier one after boilerplate lines are removed."""
+        with ExternalSort(len(self.causes)) as sorting:
             for start, prints in self._fingerprints():
                 digests = _digests_without(prints, boilerplate) if len(boilerplate) else prints.digests
                 has_text = _has_lines(prints, boilerplate) if len(boilerplate) else np.ones(len(prints), np.bool_)
                 places = np.flatnonzero((self.causes[start : start + len(prints)] == _KEPT) & has_text)
-                spill.add(digests[places, 0], digests[places, 1], (places + start).astype(np.uint64))
-            for records in spill.parts():
+                sorting.add(digests[places, 0], digests[places, 1], (places + start).astype(np.uint64))
+            for records in sorting.parts():
                 later, _ = repetitions(records)
                 self.causes[later] = _EXACT
 
     def drop_near(self) -> None:
-        """Drop those that are similar to the first document of a bucket of theirs, kept or not."""
+        """Drop documents that are similar to the first document in one of their buckets, kept or not."""
         with tempfile.TemporaryFile() as file:
             for _, prints in self._fingerprints():
                 file.write(prints.signatures.tobytes())
@@ -110,21 +110,21 @@ class _Comparison:
                 self._drop_near_in(band, signatures)
 
     def find_boilerplate(self, documents: int) -> Hashes:
-        """The hashes of lines that stand in so many kept documents or more, sorted."""
+        """Return the hashes of the lines that appear in at least `documents` kept documents, sorted."""
         found: list[Hashes] = [np.zeros(0, np.uint64)]
-        with ExternalSort(sum(entry.lines for entry in self.entries)) as spill:
+        with ExternalSort(sum(entry.lines for entry in self.entries)) as sorting:
             for start, prints in self._fingerprints():
                 is_kept = self.causes[start : start + len(prints)] == _KEPT
                 hashes, counts = np.unique(_lines_once(prints, is_kept), return_counts=True)
-                spill.add(hashes, 0, counts.astype(np.uint64))
-            for records in spill.parts():
+                sorting.add(hashes, 0, counts.astype(np.uint64))
+            for records in sorting.parts():
                 firsts = np.flatnonzero(begins(records))
                 sums = np.add.reduceat(records["document"], firsts) if len(records) else records["document"]
                 found.append(records["key"][firsts[sums >= documents]])
         return np.concatenate(found)
 
     def write_drops(self) -> None:
-        """Write a list for each item."""
+        """Write the list of dropped documents of each item."""
         ends = np.cumsum([entry.compared for entry in self.entries])
         for item, causes in zip(self.plan.items, np.split(self.causes, ends[:-1]), strict=True):
             drops = np.zeros((0, 2), np.uint32)
@@ -136,11 +136,11 @@ class _Comparison:
 
     def _drop_near_in(self, band: slice, signatures: Signatures) -> None:
         is_compared = self.causes != _EXACT
-        with ExternalSort(len(self.causes)) as spill:
+        with ExternalSort(len(self.causes)) as sorting:
             for start in range(0, len(signatures), _ROWS):
                 places = start + np.flatnonzero(is_compared[start : start + _ROWS])
-                spill.add(band_keys(signatures[places], band), 0, places.astype(np.uint64))
-            for records in spill.parts():
+                sorting.add(band_keys(signatures[places], band), 0, places.astype(np.uint64))
+            for records in sorting.parts():
                 later, first = repetitions(records)
                 for begin in range(0, len(later), _ROWS):
                     some, others = later[begin : begin + _ROWS], first[begin : begin + _ROWS]
@@ -148,7 +148,7 @@ class _Comparison:
                     self.causes[some[similar]] = _NEAR
 
     def _fingerprints(self) -> Iterator[tuple[int, Fingerprints]]:
-        """All of them, in the plan's order, and the place of each part's first document."""
+        """Yield batches of all fingerprints in the plan's order, each with the index of its first document."""
         start = 0
         for item in self.plan.items:
             for prints in read_fingerprints(item, self.work):
@@ -156,11 +156,11 @@ class _Comparison:
                 start += len(prints)
 
 
-def _lines_once(prints: Fingerprints, is_wanted: NDArray[np.bool_]) -> Numbers:
-    """The lines of documents that are wanted, each once a document."""
+def _lines_once(prints: Fingerprints, is_kept: NDArray[np.bool_]) -> Numbers:
+    """Return the lines of kept documents, each once per document."""
     lengths = np.diff(prints.line_offsets)
     documents = np.repeat(np.arange(len(prints)), lengths)
-    chosen = np.repeat(is_wanted, lengths)
+    chosen = np.repeat(is_kept, lengths)
     lines, documents = prints.lines[chosen], documents[chosen]
     order = np.lexsort((lines, documents))
     lines, documents = lines[order], documents[order]
@@ -170,7 +170,7 @@ def _lines_once(prints: Fingerprints, is_wanted: NDArray[np.bool_]) -> Numbers:
 
 
 def _digests_without(prints: Fingerprints, boilerplate: Hashes) -> NDArray[np.uint64]:
-    """Of each document's lines that are left, a digest; uint64 [documents, 2]."""
+    """Return a digest of each document's remaining lines; uint64 [documents, 2]."""
     is_left = ~is_among(prints.lines, boilerplate)
     digests = bytearray()
     for start, end in zip(prints.line_offsets[:-1].tolist(), prints.line_offsets[1:].tolist(), strict=True):
@@ -180,7 +180,7 @@ def _digests_without(prints: Fingerprints, boilerplate: Hashes) -> NDArray[np.ui
 
 
 def _has_lines(prints: Fingerprints, boilerplate: Hashes) -> NDArray[np.bool_]:
-    """Whether a document has lines left."""
+    """Return for each document whether it has lines without boilerplate."""
     is_left = np.append(0, np.cumsum(~is_among(prints.lines, boilerplate)))
     return np.asarray(is_left[prints.line_offsets[1:]] > is_left[prints.line_offsets[:-1]])
 

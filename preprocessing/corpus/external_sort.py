@@ -1,4 +1,4 @@
-"""Records sorted outside of memory: dealt into temporary files by their key, then sorted file by file."""
+"""External sort: distribute records over temporary files by key, then sort each file in memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ RECORD = np.dtype([("key", "<u8"), ("rest", "<u8"), ("document", "<u8")])
 SortedRecords = NDArray[np.void]
 Numbers = NDArray[np.uint64]
 
-_RECORDS_A_PART = 1 << 21  # some 200 MB while they are sorted
+_RECORDS_A_PART = 1 << 21  # about 200 MB during the sort
 _MOST_PARTS = 256
 
 
 class ExternalSort:
-    """Collects up to about `records` records, then gives them in parts. A context manager: its files end with it."""
+    """Collects up to about `records` records, then returns them sorted, in parts.
+
+    A context manager, which removes its temporary files at the end.
+    """
 
     def __init__(self, records: int) -> None:
         self._parts = min(_MOST_PARTS, 1 + records // _RECORDS_A_PART)
@@ -34,7 +37,7 @@ class ExternalSort:
         self._opened.close()
 
     def add(self, key: Numbers, rest: Numbers | int, document: Numbers | int) -> None:
-        """Put records in; keys are spread evenly over 64 bits."""
+        """Add records. Keys must be distributed evenly over 64 bits."""
         records = np.empty(len(key), RECORD)
         records["key"], records["rest"], records["document"] = key, rest, document
         part = (key >> np.uint64(32)) * np.uint64(self._parts) >> np.uint64(32)
@@ -44,7 +47,7 @@ class ExternalSort:
             self._files[number].write(records[order[bounds[number] : bounds[number + 1]]].tobytes())
 
     def parts(self) -> Iterator[SortedRecords]:
-        """All records, equal keys in one part, sorted by `key` and `rest`, else in the order in which they came."""
+        """Yield all records in parts, sorted by `key` and `rest`. The sort is stable; equal keys are in one part."""
         for file in self._files:
             file.seek(0)
             records: Any = np.frombuffer(file.read(), RECORD)
@@ -52,13 +55,13 @@ class ExternalSort:
 
 
 def begins(records: SortedRecords) -> NDArray[np.bool_]:
-    """Of sorted records, whether one has another key (and `rest`) than that before it."""
+    """Return for each sorted record whether its key or `rest` differs from that of the record before it."""
     keys, rests = records["key"], records["rest"]
     return np.append(len(records) > 0, (keys[1:] != keys[:-1]) | (rests[1:] != rests[:-1]))[: len(records)]
 
 
 def repetitions(records: SortedRecords) -> tuple[Numbers, Numbers]:
-    """Of sorted records, the documents that have the key (and `rest`) of an earlier one, and the first that has it."""
+    """Return the documents whose key and `rest` equal an earlier record's, and for each the first such document."""
     is_new = begins(records)
     firsts = np.maximum.accumulate(np.where(is_new, np.arange(len(records)), 0))
     later = np.flatnonzero(~is_new)

@@ -1,4 +1,4 @@
-"""What documents are compared by: a digest each, and as the recipe asks, hashes of their lines and a signature."""
+"""Fingerprints, by which documents are compared: a digest and, if the recipe requests them, line hashes and MinHash."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, signature
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Those of some documents of a work item, in order."""
+    """The fingerprints of a batch of documents of a work item, in order."""
 
-    numbers: NDArray[np.uint32]  # of documents, counting all that the item holds from 0 on
+    numbers: NDArray[np.uint32]  # of the documents, counting all documents of the item from 0
     digests: NDArray[np.uint64]  # [documents, 2]: the first 128 bits of each document's SHA-256
-    lines: Hashes  # of all their lines, where boilerplate is looked for
+    lines: Hashes  # of all their lines; empty without a search for boilerplate
     line_offsets: NDArray[np.int64]  # [documents + 1]
-    signatures: Signatures  # [documents, PERMUTATIONS], where near duplicates are looked for
+    signatures: Signatures  # [documents, PERMUTATIONS]; empty without a search for near duplicates
 
     def __len__(self) -> int:
         return len(self.numbers)
 
 
 def fingerprint_schema(config: CleaningConfig) -> pa.Schema:
-    """Of a file that holds them."""
+    """Return the schema of a file of fingerprints."""
     fields = [("number", pa.uint32()), ("high", pa.uint64()), ("low", pa.uint64())]
     if config.boilerplate_documents is not None:
         fields.append(("lines", pa.list_(pa.uint64())))
@@ -40,7 +40,7 @@ def fingerprint_schema(config: CleaningConfig) -> pa.Schema:
 
 
 def fingerprint(documents: Sequence[Kept], numbers: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
-    """The fingerprints of documents that are to be compared."""
+    """Return the fingerprints of documents as a record batch."""
     digests = np.frombuffer(b"".join(document.digest[:16] for document in documents), "<u8").reshape(-1, 2)
     columns = [pa.array(numbers, pa.uint32()), pa.array(digests[:, 0]), pa.array(digests[:, 1])]
     if "lines" in schema.names:
@@ -54,7 +54,7 @@ def fingerprint(documents: Sequence[Kept], numbers: Sequence[int], schema: pa.Sc
 
 
 def fingerprints_of(batch: pa.RecordBatch) -> Fingerprints:
-    """The same, read again."""
+    """Return the fingerprints in a record batch."""
     lines, offsets, signatures = np.zeros(0, np.uint64), np.zeros(1 + len(batch), np.int64), np.zeros(0, np.uint32)
     if "lines" in batch.schema.names:
         column = batch.column("lines")

@@ -1,7 +1,7 @@
-"""Which documents may nearly be equal: MinHash signatures of their runs of words, and the bands to compare them by.
+"""MinHash signatures of documents' word n-grams, and the bands that select candidates for near duplicates.
 
 Broder, "On the resemblance and containment of documents" (1997); banding as in Leskovec, Rajaraman and Ullman, "Mining
-of Massive Datasets", chapter 3. The signatures and the choice of bands are datasketch's.
+of Massive Datasets", chapter 3. datasketch computes the signatures and chooses the bands.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from configs.errors import UserError
 if TYPE_CHECKING:
     from datasketch import MinHash
 
-PERMUTATIONS = 128  # numbers in a signature: similarities are estimated to within about 0.04
+PERMUTATIONS = 128  # numbers in a signature; estimates of similarity are accurate to about 0.04
 _RUN_WORDS = 5
-_AT_ONCE = 4_096  # runs: datasketch makes so many rows of `PERMUTATIONS` numbers
+_AT_ONCE = 4_096  # n-grams per call, each of which takes datasketch a row of `PERMUTATIONS` numbers
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # a character is a word
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits well mixed
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with well-mixed bits
 
 Signatures = NDArray[np.uint32]
 
 
 def require_datasketch() -> None:
-    """Raise `UserError` unless it is installed."""
+    """Raise `UserError` unless datasketch is installed."""
     try:
-        import datasketch  # noqa: F401  # it takes seconds to import, and only near duplicates need it
+        import datasketch  # noqa: F401  # the import takes seconds, and only near duplicates need it
     except ImportError as error:
         fix = "pip install 'bertrain[near]', or set data.duplicates=\"exact\""
-        raise UserError("near duplicates are found with datasketch", place="data.duplicates", fix=fix) from error
+        raise UserError("near duplicates need datasketch", place="data.duplicates", fix=fix) from error
 
 
 def signature(text: str) -> Signatures:
-    """The MinHash of a cleaned text's runs of words, whatever their case and punctuation; uint32 [PERMUTATIONS]."""
+    """Return the MinHash of a cleaned text's word 5-grams, ignoring case and punctuation; uint32 [PERMUTATIONS]."""
     minhash = _empty_minhash().copy()
     runs = np.unique(_run_hashes(text)).tolist()
     for start in range(0, len(runs), _AT_ONCE):
@@ -49,9 +49,9 @@ def signature(text: str) -> Signatures:
 
 
 def bands(threshold: float) -> list[slice]:
-    """The parts of a signature of which one or more are equal in most documents that are at least as similar.
+    """Return the bands: slices of a signature, at least one of which is equal in most pairs that reach `threshold`.
 
-    Recall counts nine times as much as precision, since what they bring together is compared.
+    Recall has nine times the weight of precision, because the candidates are compared afterwards.
     """
     from datasketch import MinHashLSH
 
@@ -60,12 +60,12 @@ def bands(threshold: float) -> list[slice]:
 
 
 def band_keys(signatures: Signatures, band: slice) -> NDArray[np.uint64]:
-    """A number for each row of [documents, PERMUTATIONS] that hangs on its values in the band."""
+    """Return a key for each row of [documents, PERMUTATIONS], computed from its values in the band."""
     return _mix(signatures[:, band].astype(np.uint64).T)
 
 
 def are_similar(some: Signatures, others: Signatures, threshold: float) -> NDArray[np.bool_]:
-    """Row by row, whether their estimated Jaccard similarity is `threshold` at least."""
+    """Return for each pair of rows whether their estimated Jaccard similarity is at least `threshold`."""
     return np.asarray((some == others).mean(axis=1) >= threshold)
 
 
@@ -77,7 +77,7 @@ def _empty_minhash() -> MinHash:
 
 
 def _run_hashes(text: str) -> NDArray[np.uint32]:
-    """A hash for each run of words; a shorter text is a run."""
+    """Return a hash for each run of words. A text of fewer words than a run is one run."""
     words = _WORD.findall(text.lower()) or [text]
     hashes = np.fromiter((crc32(word.encode()) for word in words), np.uint64, len(words))
     length = min(_RUN_WORDS, len(words))
@@ -86,7 +86,7 @@ def _run_hashes(text: str) -> NDArray[np.uint32]:
 
 
 def _mix(rows: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The rows of an array made one, each element hanging on all in its column, in their order."""
+    """Combine the rows of an array into one row of hashes. Each depends on all elements of its column, in order."""
     mixed = np.zeros(rows.shape[1], np.uint64)
     for row in rows:
         mixed = (mixed ^ row) * _MULTIPLIER

@@ -1,6 +1,6 @@
-"""Text to train the vocabulary on: the training split's, or an even sample of it where there is more than asked for.
+"""The text for vocabulary training: the training split, or a uniform sample if it is larger than requested.
 
-Each work item writes its part to a file of its own, so that a rerun need not read it again.
+Each work item writes its part to a separate file, so that a rerun does not read it again.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from preprocessing.storage import Store
 
 
 class SampleEntry(ManifestEntry):
-    """What a work item's part of the sample holds."""
+    """The counts of a work item's part of the sample."""
 
     documents: int
     drops: dict[str, int]
 
 
 def sampling_rate(plan: Plan, sample_bytes: int) -> float:
-    """The share of documents to sample, by the text that the plan expects: 1 where it fits into `sample_bytes`."""
+    """Return the fraction of documents to sample, from the plan's expected text. 1 if that fits `sample_bytes`."""
     return min(1.0, sample_bytes / max(1, sum(item.weight for item in plan.items)))
 
 
 def is_sampled(item: WorkItem, work: Store) -> bool:
-    """Whether the item's part is there."""
+    """Return whether the item's part exists."""
     return work.size(_names(item)[1]) is not None
 
 
 def write_sample(item: WorkItem, config: TextConfig, rate: float, work: Store, monitor: Monitor) -> None:
-    """Write the item's part, unless that is done."""
+    """Write the item's part, unless it exists."""
     text_name, entry_name = _names(item)
     if is_sampled(item, work):
         monitor.meter.bytes += item.size
@@ -48,12 +48,12 @@ def write_sample(item: WorkItem, config: TextConfig, rate: float, work: Store, m
                 drops[kept] += 1
             elif kept.split == "train":
                 documents += 1
-                stream.write((kept.text.encode() + b"\n") * kept.times)  # words count as often as they are taught
+                stream.write((kept.text.encode() + b"\n") * kept.times)  # words count as often as they are trained on
     work.write_text(entry_name, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
 
 
 def read_entries(plan: Plan, work: Store) -> Iterator[SampleEntry]:
-    """What all parts hold."""
+    """Yield the counts of all parts."""
     for item in plan.items:
         content = work.read(_names(item)[1])
         assert content is not None, "every item is sampled"
@@ -61,7 +61,7 @@ def read_entries(plan: Plan, work: Store) -> Iterator[SampleEntry]:
 
 
 def sampled_lines(plan: Plan, work: Store) -> Iterator[str]:
-    """The lines of all parts, in the corpus's order."""
+    """Yield the lines of all parts, in the corpus's order."""
     for item in plan.items:
         with work.open(_names(item)[0]) as stored, io.TextIOWrapper(stored, "utf-8", newline="\n") as stream:
             yield from stream
@@ -72,5 +72,5 @@ def _names(item: WorkItem) -> tuple[str, str]:
 
 
 def _fraction(text: str) -> float:
-    """A number in [0, 1) that hangs on the text alone."""
+    """Return a number in [0, 1) that depends on the text only."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64

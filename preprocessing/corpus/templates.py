@@ -1,13 +1,13 @@
-"""What MediaWiki's templates show as running text: those of the English Wikipedia that dress words up.
+"""The running text that MediaWiki templates show, for the templates of the English Wikipedia that format words.
 
-All others (boxes, notes, citations, navigation) show nothing. Names are in lower case, with blanks.
+All other templates (boxes, notes, citations, navigation) show nothing. Names are in lower case, with blanks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-# Templates that show one of their arguments: which one (-1: the last).
+# Templates that show one of their arguments, and its number (-1: the last).
 _SHOWN_ARGUMENT = {
     "abbr": 1, "angbr": 1, "big": 1, "chem2": 1, "em": 1, "flag": 1, "hebrew": 1, "ill": 1, "key press": 1,
     "keypress": 1, "lang": 2, "langx": 2, "large": 1, "larger": 1, "linktext": 1, "math": 1, "midsize": 1, "mono": 1,
@@ -16,7 +16,7 @@ _SHOWN_ARGUMENT = {
     "sub": 1, "sup": 1, "tooltip": 1, "transl": -1, "transliteration": -1, "tt": 1, "vanchor": 1, "var": 1,
     "visible anchor": 1, "vr": 1,
 }  # fmt: skip
-# Templates that stand for a few characters.
+# Templates that show a few characters.
 _SHOWN_TEXT = {
     "'": "'", "'s": "'s", "\"": '"', "' \"": "'\"", "\" '": "\"'", "-\"": '"', "=": "=", "--": "—", "·": " · ",
     "c.": "c. ", "circa": "c. ", "dot": " · ", "em dash": "—", "en dash": "–", "mdash": "—", "mdashb": " — ",
@@ -29,7 +29,7 @@ _BETWEEN_QUANTITIES = frozenset({"to", "-", "–", "and", "or", "by", "x", "×"}
 
 
 def template_text(name: str, arguments: Mapping[str, str]) -> str:
-    """What the template shows of its arguments, which are rendered; those without a name are "1", "2" and so on."""
+    """Return the text that a template shows. `arguments` are rendered; unnamed ones are named "1", "2" and so on."""
     shown = [arguments[str(place)] for place in range(1, len(arguments) + 1) if str(place) in arguments]
     if name in _SHOWN_TEXT:
         return _SHOWN_TEXT[name] + "".join(shown[:1] if name in ("c.", "circa") else [])
@@ -53,7 +53,7 @@ def _as_of(shown: list[str], arguments: Mapping[str, str]) -> str:
 
 
 def _author_and_year(shown: list[str], _arguments: Mapping[str, str]) -> str:
-    """`Smith|Jones|1990` is read as Smith & Jones (1990)."""
+    """`Smith|Jones|1990` shows Smith & Jones (1990)."""
     *authors, year = shown or [""]
     return f"{' & '.join([', '.join(authors[:-1]), authors[-1]] if len(authors) > 1 else authors)} ({year})"
 
@@ -71,17 +71,17 @@ def _fraction(shown: list[str], _arguments: Mapping[str, str]) -> str:
 
 
 def _japanese(shown: list[str], _arguments: Mapping[str, str]) -> str:
-    """`art of fencing|剣術|kenjutsu` is read as art of fencing (剣術, kenjutsu)."""
+    """`art of fencing|剣術|kenjutsu` shows art of fencing (剣術, kenjutsu)."""
     word, *origin = [part for part in shown[:3] if part] or [""]
     return f"{word} ({', '.join(origin)})" if origin else word
 
 
 def _phonetic(shown: list[str], _arguments: Mapping[str, str]) -> str:
-    return shown[0] if len(shown) == 1 else ""  # with a language it is a title's pronunciation
+    return shown[0] if len(shown) == 1 else ""  # with a language, the template gives a title's pronunciation
 
 
 def _quantity(shown: list[str], _arguments: Mapping[str, str]) -> str:
-    """`5|km|mi` is read as 5 km, `5|to|7|km|mi` as 5 to 7 km."""
+    """`5|km|mi` shows 5 km, and `5|to|7|km|mi` shows 5 to 7 km."""
     size = 4 if len(shown) > 3 and shown[1] in _BETWEEN_QUANTITIES else 2
     return " ".join(shown[:size])
 

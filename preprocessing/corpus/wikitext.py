@@ -1,8 +1,8 @@
-"""MediaWiki markup to the text that a reader of the page sees: a line a paragraph, heading or list item.
+"""Convert MediaWiki markup to the text that a reader of the page sees, one line per paragraph, heading or list item.
 
-Kept: running text, link texts, list items, headings of sections that hold text, and those templates that only dress up
-running text. Dropped: other templates, tables, references, files, categories, formulas but the simplest, galleries,
-comments, and in English the sections at a page's end that only list titles and links.
+Kept: running text, link texts, list items, headings of sections that hold text, and templates that only format running
+text. Dropped: other templates, tables, references, files, categories, all but the simplest formulas, galleries,
+comments, and in English the sections at the end of a page that only list titles and links.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mwparserfromhell.wikicode import Wikicode
 
 from preprocessing.corpus.templates import template_text
 
-# Elements whose content is no running text. They go before parsing, which halves the time.
+# Elements whose content is not running text. They are removed before parsing, which halves the time.
 _HIDDEN_NAMES = (
     "ref|references|math|chem|ce|gallery|timeline|imagemap|score|hiero|graph|mapframe|maplink|templatedata|inputbox|"
     "source|syntaxhighlight|pre|includeonly|noinclude|section|categorytree|indicator"
@@ -37,7 +37,7 @@ _APPARATUS = frozenset(
 )
 
 _HEADING_MARK = "\x02"  # XML forbids it, so no page holds it
-_OWN_LINE = " \t*#:;|!{" + _HEADING_MARK  # what a line begins with that is no running text
+_OWN_LINE = " \t*#:;|!{" + _HEADING_MARK  # first characters of lines that are not running text
 _BLOCK_NAMES = frozenset({"div", "p", "blockquote", "poem", "ul", "ol", "li", "dt", "dd", "center"})
 _LEFT_OVER = re.compile(r"__[A-Z]{3,}__|'{2,}|\[\[|\]\]|\{\{|\}\}|</?[a-z][^<>\n]*>", re.I)
 _LIST_MARK = re.compile(r"^[*#:;\s]+")
@@ -52,12 +52,12 @@ _STOPPED_COMMA = re.compile(r"[,;:]\s*(?=\.(?:\s|$))")
 
 
 def plain_text(wikitext: str) -> str:
-    """The readable text of a page's wikitext. A heading over nothing (only references, say) is left out."""
+    """Return the readable text of a page's wikitext. Headings without text below (references only, say) are omitted."""
     source = _LONE_PREFIXED_LINK.sub("", _VARIANTS.sub(_one_variant, _HIDDEN.sub(_simple_formula, wikitext)))
     rendered = _render(mwparserfromhell.parse(source, skip_style_tags=True))
     lines: list[str] = []
-    headings: list[tuple[int, str]] = []  # level and title of those over the coming line
-    used = 0  # so many of them have been given
+    headings: list[tuple[int, str]] = []  # level and title of the headings above the next line
+    used = 0  # the number of headings already added to `lines`
     for raw_line in _paragraphs(rendered):
         if raw_line.startswith(_HEADING_MARK):
             level, title = int(raw_line[1]), _tidy(raw_line[2:])
@@ -77,7 +77,7 @@ def _simple_formula(hidden: re.Match[str]) -> str:
 
 
 def _one_variant(marked: re.Match[str]) -> str:
-    """Of `-{zh-cn:软件; zh-tw:軟體}-` the first, of `-{text}-` all; rules that are only stated show nothing."""
+    """Return the first variant of `-{zh-cn:软件; zh-tw:軟體}-`, the text of `-{text}-`, and "" for a mere rule."""
     flag, text = marked.groups()
     if flag is not None and flag.strip() in ("H", "T", "D", "N", "-"):
         return ""
@@ -85,7 +85,7 @@ def _one_variant(marked: re.Match[str]) -> str:
 
 
 def _paragraphs(rendered: str) -> Iterator[str]:
-    """The lines; but lines of running text that follow one another are one paragraph, as MediaWiki has it."""
+    """Yield the lines, with consecutive lines of running text joined into one paragraph, as in MediaWiki."""
     paragraph: list[str] = []
     for line in rendered.split("\n"):
         if line and line[0] not in _OWN_LINE:
@@ -104,7 +104,7 @@ def _render(code: Wikicode | None) -> str:
 
 
 def _render_node(node: Node) -> str:
-    """What a reader sees of one node; comments, arguments and whatever else there is show nothing."""
+    """Return the text that a reader sees of one node. Comments, arguments and other nodes show nothing."""
     match node:
         case Text():
             return str(node.value)
@@ -138,7 +138,7 @@ def _render_tag(tag: Tag) -> str:
         return "\n\n"
     if name in ("li", "dt", "dd") and tag.wiki_markup:
         return str(tag.wiki_markup)
-    if name in _HIDDEN_NAMES.split("|"):  # where its markup was too odd to be found before
+    if name in _HIDDEN_NAMES.split("|"):  # `_HIDDEN` does not match unusual markup
         return ""
     text = _render(tag.contents)
     if name == "poem":
@@ -154,7 +154,7 @@ def _render_template(template: Template) -> str:
 
 
 def _tidy(line: str) -> str:
-    """One rendered line without what dropped markup leaves behind: empty brackets, orphaned commas, quotes, bullets."""
+    """Remove the traces of dropped markup from a rendered line: empty brackets, orphaned commas, quotes, bullets."""
     line = _LIST_MARK.sub("", line)
     if _TABLE_LINE.match(line):
         return ""

@@ -1,13 +1,14 @@
-"""The contract between preprocessing and trainer: a data set on disk.
+"""The manifest, and the layout of a data set on disk: the contract between preprocessing and the trainer.
 
-    DATASET/manifest.json      written last, atomically: its presence means that the data set is whole
-    DATASET/vocab.txt          one word piece a line, its line number its id
+    DATASET/manifest.json      written last, atomically: its presence means that the data set is complete
+    DATASET/vocab.txt          one word piece per line; the line number is the piece's id
     DATASET/shards/*.arrow     Arrow IPC files, uncompressed, one record batch each, memory-mappable
 
-A shard's rows are pairs `[CLS] A [SEP] B [SEP]` with the masks already applied, not padded. Under the objective `none`
-a row is one segment, `[CLS] text [SEP]`: `segment_a_length` is its whole length, its label 0. With `data.provenance`
-more columns say where a row comes from. Arrow notices almost no damage by itself, so every shard's SHA-256 stands in
-the manifest and is checked before its rows are used; and its schema names the vocabulary that its ids are of.
+The rows of a shard are pairs `[CLS] A [SEP] B [SEP]`, not padded, with the masks already applied. Under the objective
+`none`, a row is a single segment `[CLS] text [SEP]`; its `segment_a_length` is the length of the row and its label is
+0. `data.provenance` adds columns that record where each row comes from. Arrow detects almost no damage by itself, so
+the manifest records the SHA-256 of every shard, and readers check it before they use the rows. The schema of a shard
+names the vocabulary that its ids belong to.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 SHARDS = "shards"
-CARD = "DATA_CARD.md"  # of use to people alone: it may be missing, and so may its pictures
+CARD = "DATA_CARD.md"  # human-readable only: the card and its pictures can be missing
 PICTURES = "card"
 _PREPARE_AGAIN = "prepare it again: `bertrain prepare RECIPE --overwrite`"
 
@@ -35,13 +36,13 @@ SPLITS: tuple[Split, Split] = ("train", "held_out")
 
 
 class ManifestEntry(BaseModel):
-    """A part of the manifest. Frozen; unknown keys are an error."""
+    """The base class of all parts of the manifest. Frozen; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class ShardEntry(ManifestEntry):
-    """One shard: where it is, what it holds, its digest."""
+    """One shard: its file name, its contents, and its digest."""
 
     name: str  # relative to the data set's folder, e.g. "shards/00012.0003-p00-train.arrow"
     group: str  # work item and group, e.g. "00012.0003"
@@ -55,12 +56,12 @@ class ShardEntry(ManifestEntry):
 
 
 class VocabularyEntry(ManifestEntry):
-    """The vocabulary's digest, size, casing and special tokens' ids."""
+    """The vocabulary's digest, size, casing, and the ids of its special tokens."""
 
     sha256: str
     size: int
     lowercase: bool
-    strip_accents: bool | None = None  # None: as `lowercase`
+    strip_accents: bool | None = None  # None: same as `lowercase`
     pad_id: int
     unk_id: int
     cls_id: int
@@ -69,22 +70,22 @@ class VocabularyEntry(ManifestEntry):
 
 
 class Statistics(ManifestEntry):
-    """What the data card shows, counted over the training split's pass 0 unless it says otherwise."""
+    """The figures on the data card, counted over pass 0 of the training split unless stated otherwise."""
 
     documents: int  # both splits
     sentences: int  # both splits
     text_bytes: int  # both splits, UTF-8 bytes of cleaned text
     held_out_documents: int
     random_next_pairs: int  # rows labelled 1
-    forced_random_pairs: int  # of those, the ones that no coin decided: reference mode's chunks of one sentence
-    paired_documents: int  # that give an A
-    short_documents: int  # of those, the ones that aim at a shorter length
-    length_histogram: list[int]  # pairs by length in tokens, index = length
-    token_counts: list[int]  # original tokens by id, without the pairs' own [CLS] and [SEP]
+    forced_random_pairs: int  # of those, the ones that no coin decided: chunks of one sentence in reference mode
+    paired_documents: int  # documents that contribute a segment A
+    short_documents: int  # of those, the ones with a shorter target length
+    length_histogram: list[int]  # number of pairs by length in tokens; index = length
+    token_counts: list[int]  # number of original tokens by id, without the [CLS] and [SEP] of the pairs
 
 
 class Manifest(ManifestEntry):
-    """The data set's table of contents."""
+    """The data set's table of contents: its shards, its recipe, its digests, and its statistics."""
 
     format_version: int = FORMAT_VERSION
     objective: Objective
@@ -92,7 +93,7 @@ class Manifest(ManifestEntry):
     max_predictions_per_seq: int
     dupe_factor: int
     recipe: dict[str, Any]  # the [data] fields that determine bytes
-    digest: str  # of those fields, the vocabulary and the input: names the data set
+    digest: str  # of those fields, the vocabulary and the input; it identifies the data set
     input_digest: str
     vocabulary: VocabularyEntry
     shards: list[ShardEntry]  # sorted by name
@@ -100,45 +101,45 @@ class Manifest(ManifestEntry):
     statistics: Statistics
 
     def select(self, split: Split, pass_number: int) -> list[ShardEntry]:
-        """The shards of one split and pass, in the order of their names."""
+        """Return the shards of one split and pass, sorted by name."""
         return [shard for shard in self.shards if shard.split == split and shard.pass_number == pass_number]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Declare the data set whole. Nothing of it may be written after this."""
+    """Write `manifest.json`, which declares the data set complete. Nothing may be written to it afterwards."""
     atomic_write_text(folder / MANIFEST, manifest_text(manifest))
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """What `manifest.json` holds."""
+    """Return the content of `manifest.json`."""
     return manifest.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
 def read_manifest(place: str | Path) -> Manifest:
-    """The manifest of a whole data set, in a folder or at a URL.
+    """Read the manifest of a complete data set, in a folder or at a URL.
 
-    `UserError` when there is none or it is not one of ours.
+    Raises `UserError` when the manifest is missing or is not a bertrain manifest.
     """
     store = store_at(place)
     content = store.read(MANIFEST)
     if content is None:
         state = "not finished, or not a data set" if Path(place).is_dir() else "no such data set, or not finished"
-        raise UserError(state, place=str(place), fix="make it with `bertrain prepare RECIPE`")
+        raise UserError(state, place=str(place), fix="prepare it with `bertrain prepare RECIPE`")
     return parse_manifest(content, f"{store.place}/{MANIFEST}")
 
 
 def existing_shards(manifest: Manifest, place: str, split: Split, pass_number: int) -> list[ShardEntry]:
-    """The shards of a split and pass of the data set at `place`; `UserError` where it has none."""
+    """Return the shards of a split and pass of the data set at `place`. Raises `UserError` when there are none."""
     shards = manifest.select(split, pass_number)
     if not shards:
         passes = manifest.dupe_factor if split == "train" else 1
-        fix = f"take one of the passes 0 to {passes - 1}; held_out is empty where held_out_fraction is 0"
+        fix = f"choose a pass from 0 to {passes - 1}; held_out is empty when held_out_fraction is 0"
         raise UserError(f"no {split} rows in pass {pass_number}", place=place, fix=fix)
     return shards
 
 
 def parse_manifest(content: bytes, place: str) -> Manifest:
-    """The manifest in a file's bytes; `UserError`, naming its place, when it is not one of ours."""
+    """Parse the bytes of a manifest file. Raises `UserError`, with its place, when they are not a manifest."""
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """Shards: Arrow IPC files, uncompressed, one record batch each, memory-mappable.
 
-Arrow notices almost no damage by itself, so every shard's SHA-256 stands in the manifest and is checked before its rows
-are used. A shard's schema names the vocabulary that its ids belong to.
+Arrow detects almost no damage by itself, so the manifest records the SHA-256 of every shard, and readers check it
+before they use the rows. The schema of a shard names the vocabulary that its ids belong to.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ IntArray = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the segments of a shard's rows come from, an element a row.
+    """The sources of the segments in a shard, one array element per row.
 
-    A document is named by the first 8 bytes of its digest, as a big-endian number. Its sentences are counted from 0,
-    without those that hold no word piece; a segment is cut from so many of them, from the first on. Under the objective
-    `none` there is no B: it has 0 sentences.
+    A document is identified by the first 8 bytes of its digest, as a big-endian number. Its sentences are numbered from
+    0; sentences without word pieces are not counted. A segment is cut from `*_sentences` consecutive sentences, which
+    start at `*_first_sentence`. Under the objective `none` there is no segment B, and `b_sentences` is 0.
     """
 
     a_document: NDArray[np.uint64]
@@ -49,7 +49,7 @@ PROVENANCE_COLUMNS = tuple(field.name for field in fields(Provenance))
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a shard in columns. Ragged columns are a flat array and its offsets (rows + 1 of them, from 0).
+    """The rows of a shard, in columns. A ragged column is a flat array and its offsets (rows + 1 values, from 0).
 
     `input_ids` and `masked_lm_ids` are uint16, or uint32 when the vocabulary has more than 65,536 entries.
     """
@@ -68,12 +68,12 @@ class Rows:
 
 
 def token_dtype(vocabulary_size: int) -> type[np.uint16] | type[np.uint32]:
-    """The narrowest column type that holds every id."""
+    """Return the narrowest column type that can represent every id."""
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
 
 
 def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[int, str]:
-    """Write `rows` as one Arrow IPC file to an open binary stream; returns its bytes and SHA-256."""
+    """Write `rows` as one Arrow IPC file to an open binary stream. Returns its size in bytes and its SHA-256."""
     hashing = _HashingStream(stream)
     batch = _to_record_batch(rows).replace_schema_metadata({_VOCABULARY_KEY: vocabulary_sha256})
     sink = pa.PythonFile(hashing, mode="w")
@@ -85,7 +85,7 @@ def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[
 def add_shard(
     store: Store, group: str, split: Split, pass_number: int, rows: Rows, vocabulary_sha256: str
 ) -> ShardEntry:
-    """Write `rows` as the shard of a group, split, and pass of the data set in `store`; returns its manifest entry."""
+    """Write `rows` as the shard of a group, split, and pass of the data set in `store`. Returns its manifest entry."""
     name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
     with store.write(name) as stream:
         size, sha256 = write_shard(stream, rows, vocabulary_sha256)
@@ -103,36 +103,38 @@ def add_shard(
 
 
 def read_shard(path: Path) -> Rows:
-    """Memory-map a shard; its columns are views on the mapping, which lives as long as they do.
+    """Memory-map a shard. Its columns are views of the mapping, which lives as long as they do.
 
-    Only the footer is read here. Check the digest first (`check_shard`): Arrow trusts what it reads.
+    This function reads the footer only. Check the digest first (`check_shard`), because Arrow trusts what it reads.
     """
     reader = _open_shard(path)
     if reader.num_record_batches != 1:
-        raise UserError("a shard holds one record batch", place=str(path), fix="prepare the data set again")
+        raise UserError(
+            "the shard does not hold exactly one record batch", place=str(path), fix="prepare the data set again"
+        )
     return _from_record_batch(reader.get_batch(0))
 
 
 def vocabulary_of_shard(path: Path) -> str:
-    """The SHA-256 of the vocabulary that a shard's ids are of, as its schema says; empty where it does not."""
+    """Return the SHA-256 of the vocabulary that a shard's schema names, or "" when it names none."""
     return ((_open_shard(path).schema.metadata or {}).get(_VOCABULARY_KEY) or b"").decode()
 
 
 class DamagedShardError(UserError):
-    """A shard is missing, or its bytes are not those of the manifest."""
+    """A shard is missing, or its bytes differ from those that the manifest records."""
 
 
 def check_shard(store: Store, entry: ShardEntry) -> None:
-    """Raise `DamagedShardError`, naming the file, unless the shard is there and its bytes are those of the manifest."""
+    """Check a shard's size and digest. Raises `DamagedShardError`, with its file name, if it is missing or damaged."""
     _check_size(store, entry)
     _check_digest(store, entry, store.sha256(entry.name))
 
 
 @contextmanager
 def local_shard(store: Store, entry: ShardEntry) -> Iterator[Path]:
-    """The checked file of a shard on this machine, for the block: where it lies at a URL, a copy. As `check_shard`.
+    """Yield the local path of a shard, checked like `check_shard`; for a data set at a URL, the path of a copy.
 
-    Rows that are read from it may outlive the block.
+    The copy is removed when the block ends. Rows that were read from it can outlive the block.
     """
     _check_size(store, entry)
     with store.local_file(entry.name) as path:
@@ -159,7 +161,7 @@ def _damaged(store: Store, entry: ShardEntry, cause: str) -> DamagedShardError:
 
 
 class _HashingStream:
-    """A binary stream that hashes and counts what passes through, and stays open when Arrow closes its sink."""
+    """A binary stream that hashes and counts the bytes written, and stays open when Arrow closes its sink."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream

@@ -1,7 +1,7 @@
-"""Where documents begin and end in a stream of bytes, for each format.
+"""Readers that find where documents begin and end in a stream of bytes, one for each format.
 
-A span may begin in the middle of a file. Each reader finds the first document that begins there by itself, so that
-the spans of a file together give each of its documents once, wherever the cuts fall. Memory holds one document.
+A span can begin in the middle of a file. Each reader finds the first document that begins in its span, so the spans of
+a file together yield each document exactly once, wherever the cuts are. Memory holds one document at a time.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import BinaryIO
 
 from configs.errors import UserError
 
-MAX_DOCUMENT_BYTES = 1 << 26  # more is no document but a file without boundaries, and would fill the memory
+MAX_DOCUMENT_BYTES = 1 << 26  # a longer document indicates a file without boundaries, and would fill the memory
 _READ_BYTES = 1 << 20
 
-RawDocument = tuple[int, bytes]  # where a document begins in the (decompressed) file, and its bytes
+RawDocument = tuple[int, bytes]  # the document's offset in the (decompressed) file, and its bytes
 
 
 def text_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
-    """Blocks of lines between blank lines.
+    """Yield the blocks of lines between blank lines.
 
-    A block is the span's when the blank line before it begins in the span (the file's first block: when the span does
-    at 0). Where a span begins it cannot tell whether the line cut there is blank; lines that begin in it, it can.
+    A block belongs to the span in which the blank line before it begins; the first block of the file belongs to the
+    span that begins at 0. A span cannot tell whether the line that its start cuts is blank, so it decides by the lines
+    that begin inside it.
     """
     is_ours = start == 0
     lines: list[bytes] = []
@@ -47,7 +48,7 @@ def text_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
 
 
 def line_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
-    """Lines that are not blank."""
+    """Yield the lines that are not blank."""
     for offset, line in _lines(stream, start, path):
         if offset >= end:
             return
@@ -56,16 +57,16 @@ def line_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
 
 
 def file_blocks(stream: BinaryIO, _start: int, _end: int, path: str) -> Iterator[RawDocument]:
-    """All of a file."""
+    """Yield the complete file."""
     content = bytearray()
     while more := stream.read(_READ_BYTES):
         content += more
-        _check_size(len(content), path, 0, "is it one document? If blank lines part several, the format is text")
+        _check_size(len(content), path, 0, 'if blank lines separate several documents, set format = "text"')
     yield 0, bytes(content)
 
 
 def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
-    """The <page> elements of a MediaWiki dump, cut out as bytes: each is an XML document of its own."""
+    """Yield the <page> elements of a MediaWiki dump as bytes. Each is a separate XML document."""
     stream.read(min(start, 1))
     window = _Window(stream, path, start)
     is_looking_for_end = start == 0
@@ -75,13 +76,13 @@ def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
             return
         yield begin, window.take_through(b"</page>")
         is_looking_for_end = True
-    # A span without a page may have begun within the end tag; the one that holds the last page looks for it.
+    # A span without a page can begin inside the end tag, so the span that holds the last page looks for it.
     if is_looking_for_end and b"</mediawiki>" not in window.data:
-        raise UserError("the dump has no </mediawiki> at its end: it is truncated", place=path, fix="fetch it again")
+        raise UserError("the dump is truncated: it has no </mediawiki> at its end", place=path, fix="fetch it again")
 
 
 def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
-    """The <doc> elements that WikiExtractor writes. What is in them is no XML: nothing is escaped."""
+    """Yield the <doc> elements that WikiExtractor writes. Their content is not XML: nothing is escaped."""
     stream.read(min(start, 1))
     window = _Window(stream, path, start)
     while window.skip_to(b"<doc id="):
@@ -92,7 +93,7 @@ def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[Ra
 
 
 class _Window:
-    """A stretch of a stream, read on as far as it takes to find a tag."""
+    """A buffered section of a stream, extended until it contains the tag that is searched for."""
 
     def __init__(self, stream: BinaryIO, path: str, offset: int) -> None:
         self.data = bytearray()
@@ -101,22 +102,22 @@ class _Window:
         self._path = path
 
     def skip_to(self, tag: bytes) -> bool:
-        """Leave behind what stands before the next `tag`; False when there is none up to the file's end."""
+        """Discard everything before the next `tag`. Return False when no more `tag` follows."""
         while (found := self.data.find(tag)) < 0:
-            self._forget(max(0, len(self.data) - 1024))  # a cut tag, or the end of the dump, may be in there
+            self._forget(max(0, len(self.data) - 1024))  # keep what can contain part of a tag or the end of the dump
             if not self._read():
                 return False
         self._forget(found)
         return True
 
     def take_through(self, tag: bytes) -> bytes:
-        """Everything up to and with the next `tag`."""
+        """Return everything up to and including the next `tag`."""
         searched = 0
         while (found := self.data.find(tag, searched)) < 0:
-            _check_size(len(self.data), self._path, self.offset, "is this a MediaWiki dump?")
+            _check_size(len(self.data), self._path, self.offset, "check that the file is a MediaWiki dump")
             searched = max(0, len(self.data) - len(tag))
             if not self._read():
-                cause = "the dump ends within a page: it is truncated"
+                cause = "the dump is truncated: it ends inside a page"
                 raise UserError(cause, place=self._path, fix="fetch it again")
         taken = bytes(self.data[: found + len(tag)])
         self._forget(len(taken))
@@ -133,19 +134,19 @@ class _Window:
 
 
 def _lines(stream: BinaryIO, start: int, path: str) -> Iterator[RawDocument]:
-    """The lines that begin at byte `start` or later, of a stream that stands at the byte before `start` (or at 0)."""
+    """Yield the lines that begin at byte `start` or later. The stream is at the byte before `start`, or at 0."""
     offset = start
     if start:
         offset += len(_line(stream, path, start)) - 1
     while line := _line(stream, path, offset):
-        yield offset, line.removeprefix(BOM_UTF8)  # of a file, or of one of several that were joined
+        yield offset, line.removeprefix(BOM_UTF8)  # at the start of a file, or where files were concatenated
         offset += len(line)
 
 
 def _without_lone_returns(lines: Iterator[RawDocument]) -> Iterator[RawDocument]:
-    """The lines, those with carriage returns in their midst parted there: so did old systems end a line.
+    """Split lines at the carriage returns inside them, which old systems used as line ends.
 
-    What a line is parted into keeps its offset: to spans it is one line.
+    All parts keep the offset of their line, because spans treat them as one line.
     """
     for offset, line in lines:
         if line.find(b"\r", 0, -2) < 0:
@@ -167,5 +168,5 @@ def _line(stream: BinaryIO, path: str, offset: int) -> bytes:
 
 def _check_size(size: int, path: str, offset: int, fix: str) -> None:
     if size > MAX_DOCUMENT_BYTES:
-        cause = f"a document of more than {MAX_DOCUMENT_BYTES >> 20} MiB"
+        cause = f"a document is larger than {MAX_DOCUMENT_BYTES >> 20} MiB"
         raise UserError(cause, place=f"{path}, byte {offset}", fix=fix)

@@ -1,7 +1,7 @@
-"""Compressed input as one stream of bytes: every member of the file, each whole, or an error.
+"""Compressed input as one stream of bytes: all members of the file, each complete, or an error.
 
-The standard library's readers take what follows a member and cannot be decoded for padding, and so turn a damaged
-multi-stream file into a short one. A short corpus is worse than none; here it is an error that names the file.
+The readers of the standard library treat undecodable bytes after a member as padding, so they turn a damaged
+multi-stream file into a shorter one without an error. Here, damage is an error that names the file.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import zstandard
 from configs.errors import UserError
 
 _CHUNK_BYTES = 1 << 16
-_MOST_EXPANSION = 200  # decompressed bytes a stored one: text has some 3 to 20, a decompression bomb 1,000 and more
+_MOST_EXPANSION = 200  # decompressed bytes per stored byte: about 3 to 20 for text, 1,000 or more for a bomb
 _EXPANSION_COUNTS_FROM_BYTES = 1 << 26
-_XZ_MEMORY_BYTES = 1 << 28  # what `xz -9` needs is a quarter of it
+_XZ_MEMORY_BYTES = 1 << 28  # `xz -9` needs a quarter of it
 
 
 class _Decoder(Protocol):
-    """Decompresses one member; `bz2` and `lzma` set the pattern."""
+    """Decompresses one member, with the interface of the decompressors in `bz2` and `lzma`."""
 
     @property
     def eof(self) -> bool: ...
@@ -57,7 +57,7 @@ class _Gzip:
 
 
 class _Zstandard:
-    _SLICE_BYTES = 512  # decoded at once to whatever they hold, which is 128 KiB for each four bytes at worst
+    _SLICE_BYTES = 512  # a slice is decoded completely; in the worst case, every four bytes give 128 KiB
 
     def __init__(self) -> None:
         self._decoder = zstandard.ZstdDecompressor().decompressobj()
@@ -90,12 +90,15 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
 
 
 def is_compressed(path: str) -> bool:
-    """Whether the file's name says that it is compressed, and so cannot be entered in the middle."""
+    """Return whether the file's suffix marks it as compressed. A compressed file cannot be split."""
     return path.lower().endswith(tuple(_DECODERS))
 
 
 def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader[Any]:
-    """The decompressed content of `stream`, by the suffix of `path`; reading raises `UserError` where it is damaged."""
+    """Return the decompressed content of `stream`. The suffix of `path` selects the format.
+
+    Reading raises `UserError` where the content is damaged.
+    """
     suffix = next(suffix for suffix in _DECODERS if path.lower().endswith(suffix))
     return io.BufferedReader(_Decompressed(stream, path, _DECODERS[suffix]), buffer_size=1 << 20)
 
@@ -126,7 +129,7 @@ class _Decompressed(io.RawIOBase):
         super().close()
 
     def _advance(self) -> bool:
-        """Decompress a little more, perhaps nothing yet; False at the end of the last member."""
+        """Decompress the next piece, which can be empty. Return False at the end of the last member."""
         at_end = False
         if self._decoder.eof:
             data = self._start_of_next_member()
@@ -139,11 +142,11 @@ class _Decompressed(io.RawIOBase):
         self._ready = memoryview(self._decompress(data))
         self._refuse_bomb()
         if at_end and not self._ready and not self._decoder.eof:
-            raise UserError("the file is truncated: it ends within its data", place=self._path, fix="fetch it again")
+            raise UserError("the file is truncated", place=self._path, fix="fetch it again")
         return True
 
     def _start_of_next_member(self) -> bytes:
-        """Empty at the end of the file; zeros between members are padding."""
+        """Return the first bytes of the next member, or b"" at the end of the file. Skips zeros, which are padding."""
         data = self._decoder.unused_data.lstrip(b"\0")
         while not data:
             chunk = self._read()
@@ -160,12 +163,12 @@ class _Decompressed(io.RawIOBase):
     def _refuse_bomb(self) -> None:
         self._content_bytes += len(self._ready)
         if self._content_bytes > _EXPANSION_COUNTS_FROM_BYTES + _MOST_EXPANSION * self._stored_bytes:
-            cause = f"the file expands to more than {_MOST_EXPANSION} times its size: this is no text"
-            raise UserError(cause, place=self._path, fix="remove it, or decompress it if it is what you want")
+            cause = f"the file expands to more than {_MOST_EXPANSION} times its size, which text does not"
+            raise UserError(cause, place=self._path, fix="remove the file, or decompress it if it is valid input")
 
     def _decompress(self, data: bytes) -> bytes:
         try:
             return self._decoder.decompress(data, 4 * _CHUNK_BYTES)
         except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
-            fix = "fetch it again, or give it the suffix of its kind"
+            fix = "fetch it again, or rename it to the suffix of its compression format"
             raise UserError(f"the compressed file is damaged ({error})", place=self._path, fix=fix) from error

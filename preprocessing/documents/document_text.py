@@ -1,25 +1,28 @@
-"""The text in what a reader cut out of a file, and the cause to drop it, if there is one."""
+"""Functions that extract a document's text from the block that a reader cut out of a file.
+
+Each returns the text, and the cause to drop the document, or "" to keep it.
+"""
 
 from __future__ import annotations
 
 import json
-from xml.etree import ElementTree  # it is given one <page> at a time, where no DTD or entity can stand
+from xml.etree import ElementTree  # parses one <page> at a time, which cannot contain a DTD or an entity
 
 from configs.errors import UserError
 
 
 def whole_block(text: str, _text_field: str, _place: str) -> tuple[str, str]:
-    """All of it."""
+    """Return the complete block."""
     return text, ""
 
 
 def text_of_doc(text: str, _text_field: str, _place: str) -> tuple[str, str]:
-    """What stands between the tags of a `<doc>` element, which have lines of their own."""
+    """Return the text between the tags of a `<doc>` element. The tags are on separate lines."""
     return text[text.find("\n") : text.rfind("\n")], ""
 
 
 def text_of_object(line: str, text_field: str, _place: str) -> tuple[str, str]:
-    """The value of `text_field` in a JSON object."""
+    """Return the value of `text_field` in a JSON object."""
     try:
         value = json.loads(line, strict=False)
     except (ValueError, RecursionError):
@@ -29,9 +32,9 @@ def text_of_object(line: str, text_field: str, _place: str) -> tuple[str, str]:
 
 
 def text_of_page(xml: str, _text_field: str, place: str) -> tuple[str, str]:
-    """The wikitext of a page's last revision. Raises `UserError` for XML that is not well-formed."""
+    """Return the wikitext of a page's last revision. Raises `UserError` for XML that is not well-formed."""
     try:
-        page = ElementTree.fromstring(xml)  # noqa: S314  # no DTD or entity can stand inside <page>
+        page = ElementTree.fromstring(xml)  # noqa: S314  # a <page> cannot contain a DTD or an entity
     except ElementTree.ParseError as error:
         raise UserError(f"not well-formed XML: {error}", place=place, fix="fetch the dump again") from error
     revisions = page.findall("revision")

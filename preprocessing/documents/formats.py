@@ -1,7 +1,7 @@
-"""The corpus formats: one record each, which holds all that the program knows of a format.
+"""The corpus formats: one record each, which holds everything the program knows about a format.
 
-To add a format, write its reader (see `boundaries`) and its record here, and add its name to `format` in
-`configs/schema/text.py`, where recipes are checked. Measure `text_mb_s` with `python -m tests.benchmarks.formats`.
+To add a format, write its reader (see `boundaries`), add its record here, and add its name to `format` in
+`configs/schema/text.py`, which validates recipes. Measure `text_mb_s` with `python -m tests.benchmarks.formats`.
 """
 
 from __future__ import annotations
@@ -22,30 +22,32 @@ from preprocessing.documents.document_text import text_of_doc, text_of_object, t
 from preprocessing.documents.input_files import ReadCounter, open_source
 from preprocessing.documents.parquet import parquet_rows
 
-# Takes a file's path, the bytes to begin and end at, the corpus's text field, and a counter of bytes read. Gives the
-# place of each document that begins there, for messages, and its bytes; None where it has no text.
+# Takes a file's path, the first byte of a span and the byte after its last, the corpus's text field, and a counter of
+# bytes read. Yields, for each document that begins in the span, its place (for messages) and its bytes, or None when it
+# has no text.
 Blocks = Callable[[str, int, int, str, ReadCounter], Iterator[tuple[str, bytes | None]]]
-# Takes what `Blocks` gave, decoded, the text field, and the place. Gives the text, and the cause to drop it or "".
+# Takes the decoded bytes that `Blocks` yielded, the text field, and the place. Returns the text, and the cause to drop
+# the document or "".
 TextOf = Callable[[str, str, str], tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """How files of one format become documents."""
+    """How files of one format are converted to documents."""
 
     blocks: Blocks
-    text_mb_s: float  # MB of text that a core reads, cleans, and cuts into word pieces in a second
+    text_mb_s: float  # MB of text that one core reads, cleans, and encodes into word pieces per second
     text_of: TextOf = whole_block
     is_splittable: bool = True  # a reader can begin anywhere in the file, unless the file is compressed as a whole
-    is_compressed: bool = False  # by itself, whatever the file's name
+    is_compressed: bool = False  # the format includes compression, whatever the file's suffix
     is_wikitext: bool = False
     lines_are_sentences: bool = False
-    may_hold_surrogates: bool = False  # halves of surrogate pairs, which are no characters
-    separator: str = ""  # what stands between two documents, if their author can add it
+    may_hold_surrogates: bool = False  # unpaired surrogates, which are not characters
+    separator: str = ""  # the separator between two documents, if the author of a file can add it
 
 
 def _in_stream(find: Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]) -> Blocks:
-    """Blocks that `find` cuts out of the decompressed file."""
+    """Return a reader whose blocks `find` cuts out of the decompressed file."""
 
     def blocks(
         path: str, start: int, end: int, _text_field: str, counter: ReadCounter
@@ -64,9 +66,9 @@ def _in_rows(
         yield f"{path}, row {row}", block
 
 
-# `text_mb_s` of text, jsonl, and wikipedia: one core at some 3 GHz, 64 MB of English Wikipedia. The others: 8 MB of the
-# same, by tests.benchmarks.formats, as that core would do if it kept its ratio to `text` (sentences 1.17, files 0.95,
-# wikiextractor 0.94, parquet 0.92).
+# `text_mb_s` of text, jsonl, and wikipedia: measured on one core at about 3 GHz with 64 MB of English Wikipedia. The
+# others: derived for the same core from their ratios to `text` (sentences 1.17, files 0.95, wikiextractor 0.94, parquet
+# 0.92), which tests.benchmarks.formats measured on 8 MB of the same text.
 FORMATS = {
     "wikipedia": Format(_in_stream(page_blocks), 0.8, text_of_page, is_wikitext=True),
     "wikiextractor": Format(_in_stream(doc_blocks), 16.0, text_of_doc),

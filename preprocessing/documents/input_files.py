@@ -1,4 +1,4 @@
-"""Input files: finding and opening them, on local disks and at URLs."""
+"""Find and open input files, on local disks and at URLs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOREIGN_STARTS = {
     b"\x28\xb5\x2f\xfd": "zstandard data without the suffix .zst",
     b"PK\x03\x04": "a zip archive",
     b"7z\xbc\xaf": "a 7z archive",
-    b"PAR1": "Parquet, which is a format of its own",
+    b"PAR1": "Parquet, which is a separate format",
     b"%PDF-": "PDF",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
@@ -39,32 +39,33 @@ class SourceFile:
 
 @dataclass
 class ReadCounter:
-    """How many bytes of the input files were read."""
+    """Counts the bytes read from the input files."""
 
     bytes: int = 0
 
 
 def find_files(patterns: list[str]) -> list[SourceFile]:
-    """The files behind paths, folders (with all below them) and globs, sorted by path, each once.
+    """Return the files that paths, folders (recursively) and globs match, sorted by path, each once.
 
-    Below a folder, names that begin with `.` or `_` are skipped: they are caches and job markers. Links to files are
-    followed, wherever they lead. Raises `UserError` for a pattern that leads to no file, and for what is neither file
-    nor folder: a pipe, on which reading would wait for ever, a dangling link, a link to a folder below a folder.
+    Below a folder, names that begin with `.` or `_` are skipped, because they are caches and job markers. Links to
+    files are followed, whatever their target. Raises `UserError` for a pattern that matches no file, and for an entry
+    that is neither a file nor a folder: a pipe, which would block forever, a dangling link, or a link to a folder below
+    a folder.
     """
     found: dict[str, SourceFile] = {}
     for pattern in patterns:
         files = _match_pattern(pattern)
         if not files:
-            fix = "correct data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** goes into subfolders)"
+            fix = "correct data.corpora paths: a file, a folder or a glob such as dump/*.bz2 (** includes subfolders)"
             raise UserError("no such file", place=pattern, fix=fix)
         found.update((file.path, file) for file in files)
     return sorted(found.values(), key=lambda file: file.path)
 
 
 def open_source(path: str, start: int, meter: ReadCounter) -> BinaryIO:
-    """The content of an input file, decompressed, from byte `start` on (0 when it is compressed).
+    """Open an input file and return its decompressed content from byte `start` on (0 when it is compressed).
 
-    `meter` counts the bytes read of the file as it is stored. Raises `UserError`, also later while it is read.
+    `meter` counts the bytes read from the file as stored. Raises `UserError`, also during later reads.
     """
     metered = open_stored(path, meter)
     metered.seek(start) if start else None
@@ -75,7 +76,7 @@ def open_source(path: str, start: int, meter: ReadCounter) -> BinaryIO:
 
 
 def open_stored(path: str, meter: ReadCounter) -> io.BufferedReader[Any]:
-    """An input file as it is stored, compressed or not, to read and seek. Otherwise as `open_source`."""
+    """Open an input file as stored, without decompression, for reading and seeking. Otherwise like `open_source`."""
     try:
         stored = open_file(path)
     except OSError as error:
@@ -88,13 +89,13 @@ def _match_pattern(pattern: str) -> list[SourceFile]:
     path = path.rstrip("/") or path
     try:
         if os.path.isdir(path):
-            _refuse_odd_entries(path)
+            _refuse_unreadable_entries(path)
             return _files_in(path)
         size = file_bytes(path)
         found = _match_glob(path) if size is None else [SourceFile(path, size)]
         for file in found:
-            _refuse_odd_file(file.path)
-        return found or _files_in(path)  # object stores have no folders to exist
+            _refuse_special_file(file.path)
+        return found or _files_in(path)  # object stores have no folders that could exist
     except OSError as error:
         raise _unreadable(pattern, error) from error
 
@@ -105,7 +106,7 @@ def _files_in(folder: str) -> list[SourceFile]:
 
 
 def _match_glob(pattern: str) -> list[SourceFile]:
-    """The files of a glob, in which `*` and `?` match within a name and `**` across folders, but no hidden files."""
+    """Return the files, except hidden ones, that a glob matches. Only `**` matches across folders."""
     parts = _WILDCARD.split(pattern)
     if len(parts) == 1:
         return []
@@ -118,7 +119,7 @@ def _match_glob(pattern: str) -> list[SourceFile]:
 
 
 def _expression_of(wildcard: str) -> str:
-    """The regular expression that matches what a wildcard does."""
+    """Return the regular expression that is equivalent to a wildcard."""
     if not wildcard.startswith("["):
         return {"**": ".*", "*": "[^/]*", "?": "[^/]"}[wildcard]
     negation = "^" if wildcard[1] == "!" else ""
@@ -126,26 +127,26 @@ def _expression_of(wildcard: str) -> str:
     return f"[{negation}{letters}]"
 
 
-def _refuse_odd_entries(folder: str) -> None:
-    """Raise `UserError` for what stands in a local folder, but is not read: no corpus is shorter than it looks."""
+def _refuse_unreadable_entries(folder: str) -> None:
+    """Raise `UserError` for entries of a local folder that cannot be read, so that no input is skipped silently."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         for name in folders:
             if os.path.islink(path := os.path.join(place, name)):
                 fix = "name the folder itself in data.corpora paths, or remove the link"
-                raise UserError("this is a link to a folder, which is not followed", place=path, fix=fix)
+                raise UserError("links to folders are not followed", place=path, fix=fix)
         for name in files:
             if not name.startswith((".", "_")):
-                _refuse_odd_file(os.path.join(place, name))
+                _refuse_special_file(os.path.join(place, name))
 
 
-def _refuse_odd_file(path: str) -> None:
+def _refuse_special_file(path: str) -> None:
     if is_url(path):
         return
     if not os.path.exists(path):
-        raise UserError("this is a link that leads nowhere", place=path, fix="correct it or remove it")
+        raise UserError("the link is dangling: its target does not exist", place=path, fix="correct it or remove it")
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise UserError("this is no file but a pipe or device", place=path, fix="write what it gives to a file")
+        raise UserError("this is a pipe or a device, not a file", place=path, fix="write its content to a file")
 
 
 def _unreadable(path: str, error: OSError) -> UserError:
@@ -153,17 +154,18 @@ def _unreadable(path: str, error: OSError) -> UserError:
 
 
 def _check_start(stream: io.BufferedReader[Any], path: str) -> None:
-    """Refuse what is plainly no UTF-8 text."""
+    """Raise `UserError` if the first bytes show that the content is not UTF-8 text."""
     start = stream.peek(512)
     if start[257:262] == b"ustar":
         raise UserError("this is a tar archive", place=path, fix="unpack it")
     for signature, kind in _FOREIGN_STARTS.items():
         if start.startswith(signature):
-            raise UserError(f"this is {kind}", place=path, fix="give UTF-8 text, or name the file by its compression")
+            fix = "convert it to UTF-8 text, or add the suffix of its compression format"
+            raise UserError(f"this is {kind}", place=path, fix=fix)
 
 
 class _Metered(io.RawIOBase):
-    """Counts what is read, and turns a failing read into a `UserError`."""
+    """Counts the bytes read, and converts read errors into `UserError`."""
 
     def __init__(self, stream: IO[bytes], path: str, meter: ReadCounter) -> None:
         self._stream = stream

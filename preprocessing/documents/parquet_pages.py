@@ -1,7 +1,7 @@
-"""The sizes of a Parquet column's pages: pyarrow does not tell them, the header before each page does.
+"""The sizes of a Parquet column's pages, read from the page headers because pyarrow does not report them.
 
-A header is a struct in Thrift's compact protocol: fields, each a byte of key and a value, up to a zero byte. Field 2 of
-a page's header is its size unpacked and field 3 its size as stored (parquet.thrift, `PageHeader`).
+A header is a struct in Thrift's compact protocol: fields, each a key byte and a value, up to a zero byte. In a page
+header, field 2 is the decompressed size and field 3 is the stored size (parquet.thrift, `PageHeader`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TRUE, _FALSE, _BYTE, _INTS, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, (4, 5, 6), 7, 
 
 
 def page_sizes(stream: BinaryIO, begin: int, end: int) -> Iterator[int]:
-    """The bytes, unpacked, of each page between these offsets. Raises `ValueError` where no header stands."""
+    """Yield the decompressed size in bytes of each page between two offsets. Raises `ValueError` for a bad header."""
     while begin < end:
         stream.seek(begin)
         header = _struct(stream)
@@ -26,7 +26,7 @@ def page_sizes(stream: BinaryIO, begin: int, end: int) -> Iterator[int]:
 
 
 def _struct(stream: BinaryIO) -> dict[int, int]:
-    """The numbers among a struct's fields, by the fields' numbers; the others are passed over."""
+    """Return the integer fields of a struct, by field number. Other fields are skipped."""
     numbers: dict[int, int] = {}
     field = 0
     while key := _byte(stream):
@@ -35,29 +35,29 @@ def _struct(stream: BinaryIO) -> dict[int, int]:
         if kind in _INTS:
             numbers[field] = _number(stream)
         else:
-            _pass_over(stream, kind)
+            _skip(stream, kind)
     return numbers
 
 
-def _pass_over(stream: BinaryIO, kind: int) -> None:
+def _skip(stream: BinaryIO, kind: int) -> None:
     if kind == _STRUCT:
         _struct(stream)
     elif kind == _BINARY:
         stream.read(_varint(stream))
     elif kind in (_BYTE, _DOUBLE):
         stream.read(1 if kind == _BYTE else 8)
-    elif kind not in (_TRUE, _FALSE):  # these are all in the key
+    elif kind not in (_TRUE, _FALSE):  # the key holds these values
         raise ValueError(f"a page's header has a field of kind {kind}")
 
 
 def _number(stream: BinaryIO) -> int:
-    """Zigzag: 0, -1, 1, -2 …"""
+    """Read a zigzag-encoded integer: 0, -1, 1, -2 …"""
     value = _varint(stream)
     return value >> 1 ^ -(value & 1)
 
 
 def _varint(stream: BinaryIO) -> int:
-    """Seven bits a byte, the lowest first."""
+    """Read a variable-length integer: seven bits per byte, lowest bits first."""
     value = shift = 0
     while (byte := _byte(stream)) & 0x80:
         value |= (byte & 0x7F) << shift
@@ -68,5 +68,5 @@ def _varint(stream: BinaryIO) -> int:
 def _byte(stream: BinaryIO) -> int:
     byte = stream.read(1)
     if not byte:
-        raise ValueError("the file ends within a page's header")
+        raise ValueError("the file ends inside a page header")
     return byte[0]

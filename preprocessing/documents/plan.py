@@ -1,9 +1,9 @@
-"""The corpus cut into work items: a pure function of the input files, their sizes and the recipe.
+"""The plan, which divides the corpus into work items: a pure function of the input files, their sizes and the recipe.
 
-A work item is a run of spans: whole files, or byte ranges of files that can be entered in the middle. It holds about
-`group_bytes` of input, or a sixteenth of a small corpus, so that several workers end together; never less than half of
-that (unless the corpus does), so that every group has enough other documents to draw random segments from. A document
-belongs to the span in which it begins.
+A work item is a sequence of spans: complete files, or byte ranges of files that can be split. It holds about
+`group_bytes` of input, or a sixteenth of a small corpus, so that several workers finish at about the same time. It
+never holds less than half of that (unless the corpus does), so that every group has enough other documents to draw
+random segments from. A document belongs to the span in which it begins.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from preprocessing.documents.compression import is_compressed
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
 
-_COMPRESSION_RATIO = 4  # of text, roughly: only how many small files share a work item hangs on it
+_COMPRESSION_RATIO = 4  # of text, approximately; affects only how many small files share a work item
 _ITEMS_OF_A_SMALL_CORPUS = 16
-_SMALL_ITEM_BYTES = 4_000_000  # some hundred documents at least, and a second of work
+_SMALL_ITEM_BYTES = 4_000_000  # at least about a hundred documents, and a second of work
 
 
 @dataclass(frozen=True)
 class FileSpan:
-    """Bytes [start, end) of a file of the `corpus`-th corpus; `end` is None for one that cannot be entered midway."""
+    """Bytes [start, end) of a file in corpus number `corpus`. `end` is None for a file that cannot be split."""
 
     corpus: int
     path: str
     start: int
     end: int | None
     size: int  # bytes, as stored
-    weight: int  # bytes of text to expect, as often as they are taken
+    weight: int  # expected bytes of text, multiplied by the corpus's weight
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """What one worker does in one go."""
+    """The unit of work of one worker."""
 
     number: int
     spans: tuple[FileSpan, ...]
 
     @property
     def name(self) -> str:
-        """How its groups' files begin."""
+        """The prefix of the file names of its groups."""
         return f"{self.number:05}"
 
     @property
     def size(self) -> int:
-        """Bytes, as stored."""
+        """Size in bytes, as stored."""
         return sum(span.size for span in self.spans)
 
     @property
     def weight(self) -> int:
-        """Bytes of text to expect."""
+        """Expected bytes of text, multiplied by the weights of the corpora."""
         return sum(span.weight for span in self.spans)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All work items, and what they were made from."""
+    """All work items, and the size and digest of the input that they divide."""
 
     items: tuple[WorkItem, ...]
     input_bytes: int  # of all files, as stored
-    input_digest: str  # of the files' names and sizes, in order, and their formats; folders do not count
+    input_digest: str  # of the files' names and sizes, in order, and their formats; folder names are excluded
 
 
 def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> Plan:
-    """Cut each corpus's files (sorted, empty ones are passed over) into work items, in order."""
+    """Divide the files of each corpus (sorted; empty ones are skipped) into work items, in order."""
     item_bytes = _item_bytes(files, config)
     spans = [
         span
@@ -93,13 +93,13 @@ def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) ->
 
 
 def _text_a_byte(corpus: CorpusConfig, file: SourceFile) -> float:
-    """Bytes of text to expect of a stored byte, as often as they are taken."""
+    """Return the expected bytes of text per stored byte, multiplied by the corpus's weight."""
     is_packed = is_compressed(file.path) or FORMATS[corpus.format].is_compressed
     return corpus.weight * (_COMPRESSION_RATIO if is_packed else 1)
 
 
 def _cut(number: int, corpus: CorpusConfig, file: SourceFile, item_bytes: int) -> Iterator[FileSpan]:
-    """None of an empty file, one span, or as many even ones as make about `item_bytes` each."""
+    """Yield the spans of a file: none if it is empty, one if it cannot be split, else equal ones near `item_bytes`."""
     ratio = _text_a_byte(corpus, file)
     if is_compressed(file.path) or not FORMATS[corpus.format].is_splittable:
         if file.size:
@@ -112,7 +112,7 @@ def _cut(number: int, corpus: CorpusConfig, file: SourceFile, item_bytes: int) -
 
 
 def _pack(spans: Sequence[FileSpan], item_bytes: int) -> list[list[FileSpan]]:
-    """Runs of spans of at least half of `item_bytes`; what is left over at the end joins the last."""
+    """Return sequences of spans of at least half of `item_bytes` each. A shorter rest joins the last sequence."""
     runs: list[list[FileSpan]] = [[]]
     weight = 0
     for span in spans:

@@ -1,7 +1,7 @@
-"""How far the workers are: each tells it through a small file of its own, the driver adds them up.
+"""Progress reports: each worker writes its counts to its own small file, and the driver adds them up.
 
-Beam shows nothing of a running bundle, and a work item may take hours. The same visits tell a worker that runs inside
-the driver's process to stop.
+Beam reports nothing about a running bundle, and a work item can take hours. The same calls tell a worker that runs
+inside the driver's process to stop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a preparation is."""
+    """The progress of a preparation."""
 
     stage: str  # "vocabulary" or "groups"
     bytes_read: int  # of the input files, as stored
@@ -40,7 +40,7 @@ class Progress:
 
 
 class Monitor:
-    """One worker's counts since it began."""
+    """The counts of one worker since it started."""
 
     def __init__(self, run: Store) -> None:
         self.meter = ReadCounter()
@@ -51,27 +51,27 @@ class Monitor:
         self._next_s = 0.0
 
     def visit(self) -> None:
-        """Tell the counts if it is time to; raises `StoppedError` when this worker shall stop."""
+        """Report the counts if a report is due. Raises `StoppedError` when this worker must stop."""
         if stop_requested.is_set():
             raise StoppedError
         if time.monotonic() >= self._next_s:
             self.tell()
 
     def tell(self) -> None:
-        """Write the counts where the driver finds them."""
-        with suppress(FileNotFoundError, UserError):  # the last share has removed the folder; a store is out of reach
+        """Write the counts to this worker's file, which the driver reads."""
+        with suppress(FileNotFoundError, UserError):  # the last share removed the folder, or the store does not respond
             self._run.note(self._name, json.dumps([self.meter.bytes, self.documents, self.groups]))
         self._next_s = time.monotonic() + self._run.pace_s
 
 
 def sum_up(run: Store) -> tuple[int, int, int]:
-    """Bytes, documents and groups of all workers of a run."""
+    """Return the total bytes, documents and groups of all workers of a run."""
     counts = list(_read(run))
     return sum(count[0] for count in counts), sum(count[1] for count in counts), sum(count[2] for count in counts)
 
 
 def forget(run: Store) -> None:
-    """Remove what workers of an earlier stage told."""
+    """Remove the reports of the workers of an earlier stage."""
     for name in run.names():
         if name.endswith(_SUFFIX):
             run.remove(name)
@@ -80,5 +80,5 @@ def forget(run: Store) -> None:
 def _read(run: Store) -> Iterator[list[int]]:
     for name in run.names():
         content = run.read(name) if name.endswith(_SUFFIX) else None
-        with suppress(ValueError):  # half of it is there
+        with suppress(ValueError):  # the file is incomplete
             yield json.loads(content or b"[0, 0, 0]")

@@ -1,4 +1,4 @@
-"""The documents of a corpus, one after the other, as they stand in its files."""
+"""Read the documents of a corpus one after another, as they appear in its files."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import FileSpan, WorkItem
 from preprocessing.documents.progress import Monitor
 
-MOST_CHARS = 1 << 22  # of a document; a longer one is parted, so that no step after this holds more of it
-MOST_WIKITEXT_CHARS = 1 << 21  # of a page: MediaWiki saves none longer, and parsing takes 160 bytes a character
-_COPIES_OF_THE_LONGEST = 8  # stand in one group: what is taken more often is parted sooner
+MOST_CHARS = 1 << 22  # of a document; a longer one is split, which bounds the memory of all later steps
+MOST_WIKITEXT_CHARS = 1 << 21  # of a page: MediaWiki saves none longer, and parsing takes 160 bytes per character
+_COPIES_OF_THE_LONGEST = 8  # in one group; documents with a higher weight are split at a shorter length
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it stands in the input."""
+    """A document as it appears in the input."""
 
     text: str
-    place: str  # where it was found, for messages
+    place: str  # where it is in the input, for messages
     is_wikitext: bool = False
     is_split: bool = False  # each of its lines is a sentence
-    weight: float = 1.0  # its corpus's
-    repairs: tuple[str, ...] = ()  # what was mended in it, as causes to count
-    drop: str = ""  # why it is no document of the corpus, a cause to count; empty: it is one
+    weight: float = 1.0  # of its corpus
+    repairs: tuple[str, ...] = ()  # what was repaired in it, as causes to count
+    drop: str = ""  # the cause to drop it, which is counted; empty: keep it
 
 
 def read_documents(
     span: FileSpan, corpus: CorpusConfig, config: ReadingConfig, meter: ReadCounter
 ) -> Iterator[Document]:
-    """The documents that begin in `span`, in order, those to drop included.
+    """Yield the documents that begin in `span`, in order, including those to drop.
 
-    Raises `UserError` for a file that is unreadable, damaged, truncated or not of the corpus's format, and for bytes
-    that are no UTF-8 where the recipe refuses them.
+    Raises `UserError` for a file that is unreadable, damaged, truncated or not in the corpus's format, and for bytes
+    that are not UTF-8 when the recipe refuses them.
     """
     most_chars = MOST_WIKITEXT_CHARS if FORMATS[corpus.format].is_wikitext else MOST_CHARS
     most_chars //= max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
@@ -49,7 +49,7 @@ def read_documents(
 
 
 def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterator[Document]:
-    """The documents of all spans of a work item; `monitor` counts them, and may stop the reading."""
+    """Yield the documents of all spans of a work item. `monitor` counts them, and can stop the reading."""
     for span in item.spans:
         for document in read_documents(span, config.corpora[span.corpus], config, monitor.meter):
             monitor.documents += 1
@@ -76,7 +76,7 @@ def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: Readin
 
 
 def _parts(document: Document, most_chars: int) -> Iterator[Document]:
-    """A document that is too long, cut at ends of lines if it has some, else at blanks."""
+    """Split a document that is too long, at line ends if possible, else at blanks."""
     text = document.text
     repairs = (*document.repairs, "part_of_a_long_document")
     start = 0
@@ -91,24 +91,24 @@ def _parts(document: Document, most_chars: int) -> Iterator[Document]:
 
 
 def _decode(block: bytes, place: str, config: ReadingConfig) -> tuple[str, bool]:
-    """The text, and whether bytes had to be replaced."""
+    """Return the text, and whether bytes had to be replaced."""
     try:
         return block.decode(), False
     except UnicodeDecodeError as error:
-        _refuse_or_replace(f"bytes that are no UTF-8 ({error.reason})", place, config)
+        _refuse_or_replace(f"the bytes are not UTF-8 ({error.reason})", place, config)
         return block.decode(errors="replace"), True
 
 
 def _without_surrogates(text: str, place: str, config: ReadingConfig) -> tuple[str, bool]:
-    """The text, and whether halves of surrogate pairs had to be replaced, which JSON can spell and UTF-8 cannot."""
+    """Return the text, and whether unpaired surrogates had to be replaced. JSON can express them, UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        _refuse_or_replace("half of a surrogate pair, which is no character", place, config)
+        _refuse_or_replace("an unpaired surrogate, which is not a character", place, config)
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
     return text, False
 
 
 def _refuse_or_replace(cause: str, place: str, config: ReadingConfig) -> None:
     if config.invalid_utf8 == "refuse":
-        raise UserError(cause, place=place, fix='mend the file, or set data.invalid_utf8="replace"')
+        raise UserError(cause, place=place, fix='fix the file, or set data.invalid_utf8="replace"')

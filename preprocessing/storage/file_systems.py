@@ -1,7 +1,8 @@
-"""Files at URLs and on local disks. This is the only module that imports fsspec, which reaches the URLs.
+"""Access to files at URLs and on local disks. This is the only module that imports fsspec.
 
-A URL's scheme names the file system: `s3://bucket/folder/file` is read by s3fs, `gs://` by gcsfs. fsspec has a library
-for each; its options come from fsspec's configuration and from the environment, as the library documents them.
+The scheme of a URL selects the file system: s3fs reads `s3://bucket/folder/file`, gcsfs reads `gs://`. fsspec has a
+library for each scheme. A library takes its options from fsspec's configuration and from the environment, as it
+documents them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import IO, Any, TypeVar
 
 from configs.errors import UserError
 
-# Their libraries retry failed requests themselves, a file appears in them whole when its upload ends, and they have no
-# folders to make.
+# In object stores, the library retries failed requests, a complete file appears when its upload ends, and there are no
+# folders to create.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 ATTEMPTS = 4  # for other file systems, when a connection breaks or times out
 FIRST_PAUSE_S = 0.5  # before the second attempt; each pause is twice the one before
-READ_AHEAD_BYTES = 8 << 20  # s3fs's own 50 MiB are too many for each of several open files
+READ_AHEAD_BYTES = 8 << 20  # the default of s3fs, 50 MiB, is too much for each of several open files
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # of bertrain, which install the scheme's library
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # extras of bertrain that install the scheme's library
 _AWS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _GOOGLE = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
 _CREDENTIALS = {"s3": _AWS, "s3a": _AWS, "gs": _GOOGLE, "gcs": _GOOGLE}
@@ -33,27 +34,27 @@ T = TypeVar("T")
 
 
 class StoreError(UserError):
-    """A file system failed, and may succeed at another time; `__cause__` is what its library raised."""
+    """A file system failed and can succeed later. `__cause__` is the error that its library raised."""
 
 
 def is_url(place: str) -> bool:
-    """Whether it is a URL; otherwise it is a local path."""
+    """Return whether `place` is a URL; otherwise it is a local path."""
     return bool(_SCHEME.match(place))
 
 
 def is_object_store(url: str) -> bool:
-    """Whether files appear whole when they are uploaded, so that they need no temporary name."""
+    """Return whether uploads appear complete, so that they need no temporary name."""
     return scheme_of(url) in OBJECT_STORES
 
 
 def scheme_of(url: str) -> str:
-    """The scheme of a URL, such as "s3"."""
+    """Return the scheme of a URL, such as "s3", or "" for a local path."""
     match = _SCHEME.match(url)
     return match[1].lower() if match else ""
 
 
 def file_bytes(place: str) -> int | None:
-    """The size of the file at a path or URL; None when there is none."""
+    """Return the size in bytes of the file at a path or URL, or None when there is no file."""
     if not is_url(place):
         return os.path.getsize(place) if os.path.exists(place) and not os.path.isdir(place) else None
     try:
@@ -64,9 +65,9 @@ def file_bytes(place: str) -> int | None:
 
 
 def open_file(place: str) -> IO[bytes]:
-    """Open the file at a path or URL for reading and seeking; `FileNotFoundError` when there is none.
+    """Open the file at a path or URL for reading and seeking.
 
-    Raises `StoreError`, also later while it is read.
+    Raises `FileNotFoundError` when there is no file, and `StoreError` on failure, also during later reads.
     """
     if not is_url(place):
         return open(place, "rb")  # the caller closes it
@@ -75,7 +76,7 @@ def open_file(place: str) -> IO[bytes]:
 
 
 def files_below(folder: str, depth: int | None = None) -> list[tuple[str, int]]:
-    """Path or URL, and size, of each file below a folder; in the folder itself alone where `depth` is 1."""
+    """Return the path or URL and the size of each file below a folder. `depth` 1 lists the folder itself only."""
     if not is_url(folder):
         return _local_files_below(folder, depth)
     try:
@@ -85,7 +86,7 @@ def files_below(folder: str, depth: int | None = None) -> list[tuple[str, int]]:
 
 
 def has_files(url: str) -> bool:
-    """Whether there is a file below a URL."""
+    """Return whether there is a file below a URL."""
     try:
         return attempt(url, lambda system, path: any(True for _ in _walk(system, path, None)))
     except FileNotFoundError:
@@ -93,10 +94,11 @@ def has_files(url: str) -> bool:
 
 
 def attempt(url: str, operation: Callable[[Any, str], T]) -> T:
-    """What `operation` returns for the URL's file system and the path in it.
+    """Call `operation` with the URL's file system and the path in it, and return its result.
 
-    Raises `FileNotFoundError` as it is; `UserError` for a scheme that no installed library reaches and for missing
-    credentials or permissions; `StoreError` for anything else that fails, after bounded retries.
+    Passes `FileNotFoundError` on. Raises `UserError` when no installed library supports the scheme, and when
+    credentials or permissions are missing. Raises `StoreError` for all other failures, after a bounded number of
+    retries.
     """
     system, path = _resolved(url)
     attempts = 1 if is_object_store(url) else ATTEMPTS
@@ -105,7 +107,7 @@ def attempt(url: str, operation: Callable[[Any, str], T]) -> T:
             return operation(system, path)
         except FileNotFoundError:
             raise
-        except Exception as error:  # each file system raises what its own library raises
+        except Exception as error:  # each library raises its own exception types
             if number == attempts or not isinstance(error, ConnectionError | TimeoutError):
                 raise _explained(url, error) from error
         time.sleep(FIRST_PAUSE_S * 2 ** (number - 1))
@@ -118,27 +120,27 @@ def _local_files_below(folder: str, depth: int | None) -> list[tuple[str, int]]:
         if depth is not None and place.rstrip("/")[len(folder.rstrip("/")) :].count("/") + 1 >= depth:
             folders.clear()
         for path in (os.path.join(place, name) for name in names):
-            with suppress(OSError):  # it is gone by now, or a link that leads nowhere
+            with suppress(OSError):  # the file has disappeared, or is a dangling link
                 found.append((path, os.path.getsize(path)))
     return found
 
 
 def _url_files_below(folder: str, system: Any, path: str, depth: int | None) -> list[tuple[str, int]]:
-    if depth is None and is_object_store(folder):  # lists a thousand files a request, of all folders together
+    if depth is None and is_object_store(folder):  # one request lists a thousand files, from all folders
         entries = system.find(path, detail=True).values()
     else:
         entries = _walk(system, path, depth)
     prefix = f"{path.rstrip('/')}/"
-    # A name that ends in "/" is a folder's placeholder, which consoles of object stores make.
-    wanted = (entry for entry in entries if entry["name"].startswith(prefix) and not entry["name"].endswith("/"))
-    return [(f"{folder}/{entry['name'].removeprefix(prefix)}", int(entry["size"])) for entry in wanted]
+    # A name that ends in "/" is a folder's placeholder, which the consoles of object stores create.
+    files = (entry for entry in entries if entry["name"].startswith(prefix) and not entry["name"].endswith("/"))
+    return [(f"{folder}/{entry['name'].removeprefix(prefix)}", int(entry["size"])) for entry in files]
 
 
 def _walk(system: Any, path: str, depth: int | None) -> Iterator[dict[str, Any]]:
-    """The entries of files below; fsspec's own `walk` leaves out folders that it cannot list."""
+    """Yield the entries of all files below `path`. fsspec's own `walk` omits folders that it cannot list."""
     for entry in system.ls(path, detail=True):
         if entry["name"].rstrip("/") == path.rstrip("/"):
-            continue  # `path` is a file, or this is its placeholder
+            continue  # `path` is a file, or this entry is its placeholder
         if entry["type"] != "directory":
             yield entry
         elif depth is None or depth > 1:
@@ -146,17 +148,17 @@ def _walk(system: Any, path: str, depth: int | None) -> Iterator[dict[str, Any]]
 
 
 def _resolved(url: str) -> tuple[Any, str]:
-    import fsspec  # type: ignore[import-untyped]  # here, for it is slow to import
+    import fsspec  # type: ignore[import-untyped]  # imported here because the import is slow
 
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         extra = _EXTRAS.get(scheme_of(url))
         fix = f'pip install "bertrain[{extra}]"' if extra else "install the fsspec library of this scheme"
-        raise UserError(f"no installed library reads {scheme_of(url)}:// ({error})", place=url, fix=fix) from error
-    except Exception as error:  # some connect at once
+        raise UserError(f"no installed library supports {scheme_of(url)}:// ({error})", place=url, fix=fix) from error
+    except Exception as error:  # some libraries connect immediately
         raise _explained(url, error) from error
-    system.dircache.use_listings_cache = False  # one process sees what another has written
+    system.dircache.use_listings_cache = False  # so that a process sees files that another one has written
     return system, path
 
 
@@ -168,14 +170,14 @@ def _explained(url: str, error: Exception) -> UserError:
     if "Credential" in type(error).__name__:
         return UserError(f"no credentials: {reason}", place=url, fix=credentials)
     if isinstance(error, PermissionError):
-        fix = f"allow these credentials to read and write it, or use others: {credentials}"
+        fix = f"grant these credentials read and write access, or use others: {credentials}"
         return UserError(f"access is denied: {reason}", place=url, fix=fix)
     fix = "check the URL and the connection, and run the same command again"
-    return StoreError(f"cannot be used: {reason}", place=url, fix=fix)
+    return StoreError(f"the file system failed: {reason}", place=url, fix=fix)
 
 
 class _UrlStream(io.RawIOBase):
-    """An open file at a URL, whose errors are explained."""
+    """An open file at a URL that converts errors into `UserError`."""
 
     def __init__(self, stream: IO[bytes], url: str) -> None:
         self._stream = stream
@@ -198,7 +200,7 @@ class _UrlStream(io.RawIOBase):
             data = self._stream.read(len(buffer))
         except FileNotFoundError:
             raise
-        except Exception as error:  # each file system raises what its own library raises
+        except Exception as error:  # each library raises its own exception types
             raise _explained(self._url, error) from error
         buffer[: len(data)] = data
         return len(data)

@@ -1,4 +1,4 @@
-"""A data set in a folder of a local or shared file system."""
+"""A store in a folder of a local or shared file system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preprocessing.storage.store import Store
 
 @dataclass(frozen=True)
 class LocalStore(Store):
-    """Files are synced and renamed into place."""
+    """A folder. Files are synced to disk and renamed into place."""
 
     folder: Path
     pace_s = 0.2
@@ -62,7 +62,7 @@ class LocalStore(Store):
 
     @override
     def names(self) -> list[str]:
-        places = os.walk(self.folder)  # `rglob` fails when folders vanish meanwhile
+        places = os.walk(self.folder)  # `rglob` fails when a folder disappears during the search
         return [os.path.relpath(Path(place, name), self.folder) for place, _, names in places for name in names]
 
     @override

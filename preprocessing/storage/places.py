@@ -1,4 +1,4 @@
-"""Which store a path or URL names."""
+"""The store for a path or URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from preprocessing.storage.url_store import UrlStore
 
 
 def store_at(place: str | Path) -> Store:
-    """The store at a path or URL, there or not. `UserError` for a file, and for a scheme that no library reaches."""
+    """Return the store at a path or URL, which need not exist yet.
+
+    Raises `UserError` when the path is a file, or when no installed library supports the URL's scheme.
+    """
     if is_url(str(place)):
         attempt(str(place), lambda system, path: None)
         return UrlStore(str(place).rstrip("/"))

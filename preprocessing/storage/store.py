@@ -1,7 +1,7 @@
-"""What a store of a data set's files does, whether it is a local folder or a URL.
+"""The interface to the files of a data set, in a local folder or at a URL.
 
-Files have names relative to the store, such as "shards/00012.0003-p00-train.arrow". A file is there whole or not at
-all, and under its final name it is only ever replaced by the same bytes: so a file's presence says that work is done.
+File names are relative to the store, such as "shards/00012.0003-p00-train.arrow". A file is either complete or absent,
+and under its final name it is replaced by the same bytes only. A file's presence therefore means that its work is done.
 """
 
 from __future__ import annotations
@@ -16,71 +16,71 @@ from typing import IO, ClassVar
 class Store(ABC):
     """The files of a data set, or of a part of it."""
 
-    pace_s: ClassVar[float]  # how often processes tell one another something through it
+    pace_s: ClassVar[float]  # seconds between two messages that processes exchange through the store
 
     @property
     @abstractmethod
     def place(self) -> str:
-        """Its path or URL."""
+        """The path or URL of the store."""
 
     @abstractmethod
     def below(self, name: str) -> Store:
-        """A folder in it."""
+        """Return the store for a folder in this store."""
 
     @abstractmethod
     def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open a file for writing; it appears, whole, when the block ends, and not at all when it raises."""
+        """Open a file for writing. The complete file appears when the block ends; if the block raises, none appears."""
 
     @abstractmethod
     def note(self, name: str, text: str) -> None:
-        """Write a small file that may be lost."""
+        """Write a small file whose loss is harmless."""
 
     @abstractmethod
     def open(self, name: str) -> IO[bytes]:
-        """Open a file for reading; `FileNotFoundError` when it is not there."""
+        """Open a file for reading. Raises `FileNotFoundError` when it does not exist."""
 
     @abstractmethod
     def local_file(self, name: str) -> AbstractContextManager[Path]:
-        """The path of a file on this machine, for the block: the file itself, or a copy that is removed afterwards.
+        """Yield the local path of a file: the file itself, or a copy that is removed when the block ends.
 
-        A mapping of it may outlive the block. `FileNotFoundError` when the file is not there.
+        A memory mapping of it can outlive the block. Raises `FileNotFoundError` when the file does not exist.
         """
 
     @abstractmethod
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None when it is not there."""
+        """Return the size of a file in bytes, or None when it does not exist."""
 
     @abstractmethod
     def names(self) -> list[str]:
-        """All files in it and its folders."""
+        """Return the names of all files in the store and its folders."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Remove everything, and the folder itself."""
+        """Remove all files and the folder itself."""
 
     @abstractmethod
     def is_empty(self) -> bool:
-        """Whether it holds nothing, or is not there."""
+        """Return whether the store has no files or does not exist."""
 
     @abstractmethod
     def holds(self, path: str) -> bool:
-        """Whether a path or URL leads into it."""
+        """Return whether a path or URL points into the store."""
 
     @abstractmethod
     def explained(self) -> AbstractContextManager[None]:
-        """Turns what keeps the block from writing into a `UserError`."""
+        """Convert errors that prevent the block from writing into `UserError`."""
 
     def write_text(self, name: str, text: str) -> None:
-        """Write `text` as UTF-8."""
+        """Write `text` to a file as UTF-8."""
         with self.write(name) as stream:
             stream.write(text.encode())
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes; None when it is not there."""
+        """Return the bytes of a file, or None when it does not exist."""
         try:
             with self.open(name) as stream:
                 return stream.read()
@@ -88,7 +88,7 @@ class Store(ABC):
             return None
 
     def sha256(self, name: str) -> str | None:
-        """Hexadecimal SHA-256 of a file; None when it is not there."""
+        """Return the hexadecimal SHA-256 of a file, or None when it does not exist."""
         try:
             with self.open(name) as stream:
                 return sha256_of_stream(stream)
@@ -97,7 +97,7 @@ class Store(ABC):
 
 
 def sha256_of_stream(stream: IO[bytes]) -> str:
-    """Hexadecimal SHA-256 of what a stream still holds."""
+    """Return the hexadecimal SHA-256 of the rest of a stream."""
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):
         digest.update(block)

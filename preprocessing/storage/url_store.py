@@ -1,4 +1,4 @@
-"""A data set at a URL: in an object store, or in a file system that fsspec reaches."""
+"""A store at a URL: in an object store, or in another file system that fsspec supports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ from preprocessing.storage.store import Store, sha256_of_stream
 
 @dataclass(frozen=True)
 class UrlStore(Store):
-    """A file is made on a local disk, then uploaded; where uploads do not appear whole, to another name first."""
+    """Files are written to a local disk, then uploaded.
+
+    A file system that shows incomplete uploads receives the file under a temporary name, then renames it.
+    """
 
     url: str
     pace_s = 5.0
@@ -113,13 +116,17 @@ class UrlStore(Store):
 
     @override
     def explained(self) -> AbstractContextManager[None]:
-        return nullcontext()  # each of its operations explains itself
+        return nullcontext()  # every operation of this class converts its own errors
 
     def _url_of(self, name: str) -> str:
         return f"{self.url}/{name}"
 
     def _publish(self, local: IO[bytes], name: str) -> None:
-        """Unless it is there already: so a file that others read, or have just made, never vanishes."""
+        """Upload under a temporary name, then rename.
+
+        Skips the upload when the same file exists, so that a file that others read or have just written never
+        disappears.
+        """
         if self.size(name) is not None:
             local.seek(0)
             if self.sha256(name) == sha256_of_stream(local):
@@ -130,7 +137,7 @@ class UrlStore(Store):
             self._upload(local.name, partial)
             self._rename(partial, name, last)
         except BaseException:
-            with suppress(UserError):  # a part of it was made, or nothing
+            with suppress(UserError):  # the partial file can be incomplete or absent
                 self.remove(partial)
             raise
 
@@ -143,13 +150,13 @@ class UrlStore(Store):
             attempt(self._url_of(name), put)
 
     def _rename(self, partial: str, name: str, last: str) -> None:
-        self.remove(name)  # it is damaged; and not every file system renames onto a file
+        self.remove(name)  # an existing file is damaged, and some file systems cannot rename onto a file
         try:
             attempt(self._url_of(partial), lambda system, path: system.mv(path, f"{path.rpartition('/')[0]}/{last}"))
         except UserError:
             if self.size(name) is None:
                 raise
-            self.remove(partial)  # another share was faster, with the same bytes
+            self.remove(partial)  # another share was faster and wrote the same bytes
 
     def _make_folder(self, system: Any, path: str) -> None:
         if not is_object_store(self.url):
@@ -161,4 +168,4 @@ class UrlStore(Store):
             yield
         except FileNotFoundError as error:
             fix = "check the URL, or create the bucket"
-            raise UserError(f"cannot be written: {error}", place=self._url_of(name), fix=fix) from error
+            raise UserError(f"cannot write the file: {error}", place=self._url_of(name), fix=fix) from error

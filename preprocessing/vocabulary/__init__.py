@@ -1,4 +1,4 @@
-"""The WordPiece vocabulary: loading, training, and encoding text with it."""
+"""The WordPiece vocabulary: loading it, training it, and encoding text with it."""
 
 import lazy_loader
 

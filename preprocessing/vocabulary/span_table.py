@@ -1,13 +1,15 @@
-"""Text cut into spans, each distinct span numbered once: the fast half of exact WordPiece encoding.
+"""The span table, which cuts text into spans and numbers each distinct span: the fast half of exact WordPiece encoding.
 
-BERT's normaliser and splitter look at one character at a time, but for accents, which Unicode's canonical ordering
-moves within a run of combining marks only. So encoding text is encoding its parts, one behind the other, wherever it
-is cut beside a character that is white space, or that BERT makes a word of its own (punctuation, a Chinese
-character): such a character is no combining mark, before and after normalisation. Between two cuts lies a span. Spans
-repeat, so each needs encoding once: a loop over the UTF-8 bytes looks them up in a hash table.
+BERT's normaliser and splitter process one character at a time, except for accents, which Unicode's canonical ordering
+moves only within a run of combining marks. Text can therefore be cut next to any white space, and next to any character
+that BERT makes a separate word (punctuation, a Chinese character), because these are not combining marks, neither
+before nor after normalisation. Encoding the text is the same as encoding its parts in order. The text between two cuts
+is a span. Spans repeat, so each needs to be encoded only once: a loop over the UTF-8 bytes looks them up in a hash
+table.
 
-A span's key is the span as normalisation will see it anyway: ASCII letters lower-cased for an uncased vocabulary, ASCII
-control characters left out. Keys are compared byte by byte, so two spans never pass for one.
+The key of a span contains the changes that normalisation would make anyway: ASCII letters are lower-cased for an
+uncased vocabulary, and ASCII control characters are omitted. Keys are compared byte by byte, so different spans never
+share a number.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ from preprocessing.vocabulary.vocabulary import bert_normalizer, bert_splitter
 SENTENCE_END = 0xFF  # never a byte of UTF-8
 END_OF_SENTENCE = -1  # in a stream of span numbers
 
-# What a byte means to the scan; any other value is the byte that goes into the key.
+# The classes of bytes in the scan. Any other value is a byte to append to the key.
 _DROPPED, _SPACE, _ALONE, _END, _LEAD = range(5)
 
-# Characters beyond ASCII that are cut out: Chinese as BERT has it, and the commoner white space and punctuation. The
-# list need not be complete, since a span is normalised and split again, but no other kind of character may stand in it.
+# Characters beyond ASCII that form separate spans: Chinese characters as BERT defines them, and common white space and
+# punctuation. The list need not be complete, because a span is normalised and split again. It must not contain any
+# other kind of character.
 _CHINESE = [(0x3400, 0x4DB5), (0x4E00, 0x9FD5), (0xF900, 0xFA6D), (0xFA70, 0xFAD9), (0x20000, 0x2A6D6)]
 _SPACES = [(0xA0, 0xA0), (0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)]
 _PUNCTUATION = [
@@ -38,21 +41,21 @@ _PUNCTUATION = [
     *[(0xFF01, 0xFF03), (0xFF05, 0xFF0A), (0xFF0C, 0xFF0F), (0xFF1A, 0xFF1B), (0xFF1F, 0xFF20), (0xFF3B, 0xFF3D)],
     *[(0xFF3F, 0xFF3F), (0xFF5B, 0xFF5B), (0xFF5D, 0xFF5D), (0xFF5F, 0xFF65)],
 ]
-_CODE_POINTS = 0x30000  # none beyond is cut out
+_CODE_POINTS = 0x30000  # no character beyond this is cut out
 
 _MOST_SPANS = 1 << 20
 _KEY_WORDS = 1 << 22
 
 
 class SpanTable:
-    """The distinct spans seen so far, numbered from 0. It is bounded: its owner clears it when it is full."""
+    """The distinct spans seen so far, numbered from 0. The table is bounded: its owner clears it when it is full."""
 
     def __init__(self, lowercase: bool, most_spans: int = _MOST_SPANS, key_words: int = _KEY_WORDS) -> None:
         self.most_spans = most_spans
         self._meanings = _byte_meanings(lowercase)
         self._cut_out = cut_out_characters()
         self._slots = np.zeros(1 << (2 * most_spans - 1).bit_length(), np.uint64)
-        self._keys = np.empty(key_words, np.uint64)  # 8 bytes each, the last of a span filled up with zeros
+        self._keys = np.empty(key_words, np.uint64)  # 8 bytes each; the last one of a span is padded with zeros
         self._key_ends = np.zeros(most_spans + 1, np.int64)  # span n: keys[key_ends[n] : key_ends[n + 1]]
         self._spans = 0
 
@@ -60,21 +63,21 @@ class SpanTable:
         return self._spans
 
     def has_room(self, text_bytes: int) -> bool:
-        """Whether a text of so many bytes can be scanned without `clear`, or a part of it at least."""
+        """Return whether a text of this size, or at least a part of it, can be scanned without `clear`."""
         return self._spans < self.most_spans and self._key_words(text_bytes) <= len(self._keys)
 
     def clear(self, text_bytes: int) -> None:
-        """Forget all spans, and make room for a text of so many bytes."""
+        """Remove all spans, and make room for a text of this size."""
         self._slots.fill(0)
         self._spans = 0
         if self._key_words(text_bytes) > len(self._keys):
             self._keys = np.empty(self._key_words(text_bytes), np.uint64)
 
     def scan(self, text: NDArray[np.uint8], position: int) -> tuple[NDArray[np.int32], int]:
-        """Number the spans of `text`, as made by `joined`, from `position` on.
+        """Number the spans of `text`, which `joined` created, from `position` on.
 
-        Returns the numbers, with END_OF_SENTENCE after each sentence, and the position reached: the text's end, unless
-        the table is full.
+        Returns the numbers, with END_OF_SENTENCE after each sentence, and the position reached, which is the end of the
+        text unless the table is full.
         """
         assert self.has_room(len(text) - position)
         stream = np.empty(len(text) - position, np.int32)
@@ -84,38 +87,38 @@ class SpanTable:
         return stream[:count], position
 
     def texts(self, first: int = 0) -> list[str]:
-        """The spans numbered from `first` on."""
+        """Return the spans numbered from `first` on."""
         ends = (8 * self._key_ends[first : self._spans + 1]).tolist()
         keys = self._keys.view(np.uint8)[ends[0] : ends[-1]].tobytes()
         return [keys[start - ends[0] : end - ends[0]].rstrip(b"\0").decode() for start, end in pairwise(ends)]
 
     def _key_words(self, text_bytes: int) -> int:
-        """Most words that the keys take after a scan: a full one for 8 bytes, and for each span one that is not."""
+        """Return the maximum number of key words after a scan: one per 8 bytes, and one partly filled one per span."""
         return int(self._key_ends[self._spans]) + text_bytes // 8 + self.most_spans - self._spans
 
 
 class WordSplitter:
-    """Spans to words as BERT has them, by Hugging Face's normaliser and splitter."""
+    """Splits spans into BERT's words, with Hugging Face's normaliser and splitter."""
 
     def __init__(self, lowercase: bool, strip_accents: bool | None = None) -> None:
         self._normalizer = bert_normalizer(lowercase, strip_accents)
         self._splitter = bert_splitter()
 
     def words(self, span: str) -> list[str]:
-        """The words of a span of a `SpanTable`, in order; there may be none."""
-        if span.isascii():  # its key is a word already
+        """Return the words of a span of a `SpanTable`, in order. There can be none."""
+        if span.isascii():  # the key is already a word
             return [span]
         return [word for word, _ in self._splitter.pre_tokenize_str(self._normalizer.normalize_str(span))]
 
 
 def joined(sentences: Iterable[str]) -> NDArray[np.uint8]:
-    """The sentences as one text for `SpanTable.scan`."""
+    """Return the sentences as one text for `SpanTable.scan`."""
     encoded = [sentence.encode() for sentence in sentences]
     return np.frombuffer(bytes([SENTENCE_END]).join([*encoded, b""]), np.uint8)
 
 
 def cut_out_characters() -> NDArray[np.bool_]:
-    """For each code point beyond ASCII, whether it is a span of its own."""
+    """Return for each code point beyond ASCII whether it forms a separate span."""
     cut_out = np.zeros(_CODE_POINTS, np.bool_)
     for first, last in (*_CHINESE, *_SPACES, *_PUNCTUATION):
         cut_out[first : last + 1] = True
@@ -134,7 +137,7 @@ def _byte_meanings(lowercase: bool) -> NDArray[np.uint8]:
             meanings[byte] = ord(character.lower() if lowercase else character)
         else:
             meanings[byte] = _ALONE
-    meanings[0x80:0xC0] = np.arange(0x80, 0xC0)  # the rest of a character whose first byte is in a key
+    meanings[0x80:0xC0] = np.arange(0x80, 0xC0)  # continuation bytes of a character whose first byte is in a key
     meanings[0xC0:] = _LEAD
     meanings[SENTENCE_END] = _END
     return meanings
@@ -152,10 +155,10 @@ def _scan(
     spans: int,
     stream: NDArray[np.int32],
 ) -> tuple[int, int, int]:
-    """One character a turn; returns the position reached, the length of the stream, and the number of spans.
+    """Scan one character per turn. Returns the position reached, the stream's length, and the number of spans.
 
-    A span's key grows behind the last one, `word` being its unfinished end. One flat loop with its state in registers
-    runs at more than twice the speed of a function a span.
+    A span's key is appended to the last one; `word` is its unfinished end. One flat loop with its state in registers is
+    more than twice as fast as a function call per span.
     """
     count = 0
     end = key_ends[spans]
@@ -179,7 +182,7 @@ def _scan(
         if meaning == _DROPPED:
             position += 1
             continue
-        if shift == 0:  # nothing to look up yet
+        if shift == 0:  # the span is still empty
             position += width
             if meaning != _ALONE:
                 if meaning == _END:
@@ -210,14 +213,15 @@ def _is_cut_out(text: NDArray[np.uint8], position: int, width: int, cut_out: NDA
 def _find_or_enter(
     slots: NDArray[np.uint64], keys: NDArray[np.uint64], key_ends: NDArray[np.int64], spans: int, end: int
 ) -> int:
-    """The number of the span whose key is `keys[key_ends[spans]:end]`: that of an equal one before it, or `spans`.
+    """Return the number of the span whose key is `keys[key_ends[spans]:end]`: that of an equal span, or `spans`.
 
-    Open addressing. A slot is 0, or holds 32 bits of a hash above a span's number plus 1.
+    The hash table uses open addressing. A slot is 0 when empty; otherwise its upper 32 bits are those of a hash and its
+    lower 32 bits are a span's number plus 1.
     """
     start = key_ends[spans]
     hashed = hash_of_key(keys, start, end)
     last = np.uint64(len(slots) - 1)
-    slot = (hashed * np.uint64(0xD6E8FEB86659FD93)) >> np.uint64(32) & last  # the product mixes all bits into these
+    slot = (hashed * np.uint64(0xD6E8FEB86659FD93)) >> np.uint64(32) & last  # the product mixes all bits of the hash
     while slots[slot] != 0:
         if (slots[slot] ^ hashed) >> np.uint64(32) == 0:
             number = int(np.int64(slots[slot] & np.uint64(0xFFFFFFFF))) - 1
@@ -231,7 +235,7 @@ def _find_or_enter(
 
 @compiled
 def hash_of_key(keys: NDArray[np.uint64], start: int, end: int) -> np.uint64:
-    """A hash of `keys[start:end]`, for speed alone: equal hashes are followed by a comparison."""
+    """Return a hash of `keys[start:end]`. It only speeds up the search: keys with equal hashes are compared."""
     hashed = np.uint64(0)
     for place in range(start, end):
         hashed = (hashed ^ keys[place]) * np.uint64(0x9E3779B97F4A7C15)
@@ -243,7 +247,7 @@ def hash_of_key(keys: NDArray[np.uint64], start: int, end: int) -> np.uint64:
 def _same(keys: NDArray[np.uint64], start: int, end: int, other_start: int, other_end: int) -> bool:
     if end - start != other_end - other_start:
         return False
-    for offset in range(end - start):  # noqa: SIM110 - numba compiles no all()
+    for offset in range(end - start):  # noqa: SIM110 - numba does not support all()
         if keys[start + offset] != keys[other_start + offset]:
             return False
     return True

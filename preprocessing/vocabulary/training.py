@@ -1,9 +1,9 @@
-"""Train a WordPiece vocabulary: the text's characters, then the pairs of pieces that stand together most often.
+"""Train a WordPiece vocabulary: the characters of the text, then merges of the most frequent pairs of adjacent pieces.
 
-Words are counted once, with the span table that also serves encoding; then, as in byte-pair encoding (Sennrich et al.
-2016, and Hugging Face's WordPiece trainer), the commonest pair of neighbouring pieces becomes a piece of its own until
-the vocabulary is full. Every choice between equals goes by name or by number, so the same words always give the same
-vocabulary, in whatever order the text comes. Memory holds distinct words, not text.
+Words are counted once, with the span table that encoding also uses. Then, as in byte-pair encoding (Sennrich et al.
+2016, and Hugging Face's WordPiece trainer), the most frequent pair of adjacent pieces becomes a new piece, until the
+vocabulary is full. Ties are broken by name or by number, so the same words always give the same vocabulary, whatever
+the order of the text. Memory holds distinct words, not text.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from preprocessing.vocabulary.vocabulary import CONTINUATION, MAX_WORD_CHARS, SP
 Pair = tuple[int, int]
 
 _BLOCK_CHARACTERS = 1 << 20
-_MOST_WORDS = 500_000  # the rarest of more are left out: they name no pair that matters
-_CHARACTER_COVERAGE = 0.9999  # share of a text's characters that its alphabet spells
+_MOST_WORDS = 500_000  # rarer words are ignored: they do not affect the pairs that matter
+_CHARACTER_COVERAGE = 0.9999  # fraction of a text's characters that its alphabet covers
 
 logger = logging.getLogger(__name__)
 
 
 def train_vocabulary(texts: Iterable[str], config: VocabularyConfig) -> Vocabulary:
-    """The vocabulary of `texts`: special tokens, unused slots, characters, also as `##` pieces, then merges.
+    """Train the vocabulary of `texts`: special tokens, unused slots, characters (also as `##` pieces), then merges.
 
-    These come by falling count. A text with too few distinct words for `config.size` gives a smaller vocabulary and a
-    warning; one without a word is a `UserError`.
+    Merges are sorted by decreasing count. A text with too few distinct words for `config.size` gives a smaller
+    vocabulary and a warning. Raises `UserError` for a text without words.
     """
     words = count_words(texts, config.lowercase, config.strip_accents)
     if not words:
-        raise UserError("the corpus holds no word to train a vocabulary on", fix="check data.corpora")
+        raise UserError("the corpus contains no words to train a vocabulary on", fix="check data.corpora")
     named = [*SPECIAL_TOKENS, *(f"[unused{slot}]" for slot in range(config.unused_slots))]
     pieces = [*named, *alphabet(words, _CHARACTER_COVERAGE, (config.size - config.unused_slots) // 2)]
     pieces = merge_pieces(words, pieces, config.size, config.min_frequency)
     if len(pieces) < config.size:
-        logger.warning("the corpus gives a vocabulary of %d entries, not %d", len(pieces), config.size)
+        logger.warning("the corpus yields a vocabulary of %d entries, not %d", len(pieces), config.size)
     return Vocabulary(tuple(pieces), config.lowercase, config.strip_accents)
 
 
 def count_words(texts: Iterable[str], lowercase: bool, strip_accents: bool | None = None) -> dict[str, int]:
-    """How often each word stands in the texts, the commonest first; words of the same count by name."""
+    """Count each word in the texts. The most frequent word comes first; words with equal counts are sorted by name."""
     words: Counter[str] = Counter()
     splitter = WordSplitter(lowercase, strip_accents)
     for span, count in _count_spans(texts, lowercase):
@@ -59,10 +59,10 @@ def count_words(texts: Iterable[str], lowercase: bool, strip_accents: bool | Non
 
 
 def alphabet(words: dict[str, int], coverage: float, most_pieces: int) -> list[str]:
-    """The pieces of one character, sorted: each with `##` too where it stands inside a word.
+    """Return the pieces of one character, sorted. A character that occurs inside words also gives a `##` piece.
 
-    Takes the commonest characters until they make up `coverage` of all (the idea is SentencePiece's), so that a
-    thousand stray symbols do not crowd out words, and at most `most_pieces`.
+    Takes the most frequent characters until they cover the fraction `coverage` of all (an idea from SentencePiece), so
+    that thousands of rare symbols do not displace words, and at most `most_pieces` pieces.
     """
     counts: Counter[str] = Counter()
     inside = set[str]()
@@ -83,9 +83,9 @@ def alphabet(words: dict[str, int], coverage: float, most_pieces: int) -> list[s
 
 
 def merge_pieces(words: dict[str, int], pieces: list[str], size: int, min_frequency: int) -> list[str]:
-    """`pieces` with merges added, up to `size` of them, none made of a pair seen fewer than `min_frequency` times.
+    """Return `pieces` and merges, up to `size` in total. A pair must occur at least `min_frequency` times.
 
-    Words with a character that is not among `pieces` are left out. Ties go to the pair of the smaller numbers.
+    Words with a character that is not in `pieces` are ignored. Ties go to the pair with the smaller numbers.
     """
     pieces = list(pieces)
     ids = {piece: number for number, piece in enumerate(pieces)}
@@ -95,7 +95,7 @@ def merge_pieces(words: dict[str, int], pieces: list[str], size: int, min_freque
         if pair is None:
             break
         piece = pieces[pair[0]] + pieces[pair[1]].removeprefix(CONTINUATION)
-        if piece not in ids:  # else made before, of other parts
+        if piece not in ids:  # otherwise, a merge of other parts created it
             ids[piece] = len(pieces)
             pieces.append(piece)
         index.merge(pair, ids[piece])
@@ -103,23 +103,23 @@ def merge_pieces(words: dict[str, int], pieces: list[str], size: int, min_freque
 
 
 class _PairIndex:
-    """The words as sequences of piece numbers, and of each pair of neighbours its count and the words it stands in."""
+    """The words as sequences of piece numbers, and each pair of adjacent pieces with its count and its words."""
 
     def __init__(self, words: dict[str, int], ids: dict[str, int]) -> None:
         spelt = [([ids.get(piece, -1) for piece in _characters(word)], count) for word, count in words.items()]
         self._spelt = [(symbols, count) for symbols, count in spelt if min(symbols) >= 0]
         self._counts: Counter[Pair] = Counter()
-        self._places: defaultdict[Pair, list[int]] = defaultdict(list)  # a word may stand twice, or lack the pair now
+        self._places: defaultdict[Pair, list[int]] = defaultdict(list)  # can repeat words, or list former ones
         for place, (symbols, count) in enumerate(self._spelt):
             for pair in pairwise(symbols):
                 self._counts[pair] += count
                 self._places[pair].append(place)
-        # Each pair stands here with its present count, and perhaps with older ones too.
+        # Holds each pair with its current count, and possibly with older counts.
         self._queue = [(-count, pair) for pair, count in self._counts.items()]
         heapq.heapify(self._queue)
 
     def pop_commonest(self, min_count: int) -> Pair | None:
-        """Take the commonest pair from the queue; None when it stands fewer than `min_count` times."""
+        """Remove the most frequent pair from the queue. Returns None when it occurs fewer than `min_count` times."""
         while self._queue:
             negative, pair = heapq.heappop(self._queue)
             if -negative < min_count:
@@ -129,7 +129,7 @@ class _PairIndex:
         return None
 
     def merge(self, pair: Pair, merged: int) -> None:
-        """Replace the pair by the piece `merged` in all words."""
+        """Replace the pair with the piece `merged` in all words."""
         changes: defaultdict[Pair, int] = defaultdict(int)
         for place in self._places.pop(pair):
             symbols, count = self._spelt[place]
@@ -146,7 +146,7 @@ class _PairIndex:
 
 
 def _replace(symbols: list[int], pair: Pair, merged: int) -> list[tuple[Pair, Pair]]:
-    """Replace the pair in one word; returns each pair of neighbours that this undoes, and the one in its stead."""
+    """Replace the pair in one word. Returns each adjacent pair that this removes, and the pair that replaces it."""
     first, second = pair
     changes: list[tuple[Pair, Pair]] = []
     place = 0
@@ -170,7 +170,7 @@ def _characters(word: str) -> Iterator[str]:
 
 
 def _count_spans(texts: Iterable[str], lowercase: bool) -> Iterator[tuple[str, int]]:
-    """Each span and its count; a span comes several times when there are more than the table holds."""
+    """Yield each span and its count. A span can appear several times when the table overflows."""
     table = SpanTable(lowercase)
     counts = np.zeros(table.most_spans, np.int64)
     for block in _blocks(texts):
@@ -187,7 +187,7 @@ def _count_spans(texts: Iterable[str], lowercase: bool) -> Iterator[tuple[str, i
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in lists of about `_BLOCK_CHARACTERS`."""
+    """Yield lists of texts of about `_BLOCK_CHARACTERS` characters."""
     block: list[str] = []
     size = 0
     for text in texts:

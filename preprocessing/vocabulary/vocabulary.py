@@ -1,6 +1,6 @@
-"""A WordPiece vocabulary: `vocab.txt`, one word piece a line, its line number its id.
+"""A WordPiece vocabulary: `vocab.txt`, with one word piece per line, whose line number is its id.
 
-`wordpiece.Encoder` turns text into its ids; `vocabulary_training.train_vocabulary` makes one from a corpus.
+`wordpiece.Encoder` encodes text into its ids; `training.train_vocabulary` trains one on a corpus.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEP: Final = "[SEP]"
 MASK: Final = "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 CONTINUATION = "##"
-MAX_WORD_CHARS = 100  # a longer word is [UNK], as published
+MAX_WORD_CHARS = 100  # a longer word becomes [UNK], as in the published BERT
 UNUSED = re.compile(r"\[unused\d+\]")
 
 logger = logging.getLogger(__name__)
@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Word pieces in the order of their ids, and whether text is lower-cased and its accents are stripped for them."""
+    """Word pieces in the order of their ids, and whether text is lower-cased and stripped of accents."""
 
     pieces: tuple[str, ...]
     lowercase: bool
-    strip_accents: bool | None = None  # None becomes what `lowercase` is, as published
+    strip_accents: bool | None = None  # None becomes the value of `lowercase`, as in the published BERT
 
     def __post_init__(self) -> None:
         if self.strip_accents is None:
@@ -53,9 +53,9 @@ class Vocabulary:
 
     @classmethod
     def of_data_set(cls, store: Store, entry: VocabularyEntry) -> Vocabulary:
-        """The vocabulary in a data set's `vocab.txt`, with the casing that its manifest says.
+        """Return the vocabulary in a data set's `vocab.txt`, with the casing that the manifest records.
 
-        `UserError` when it is missing, or not the manifest's.
+        Raises `UserError` when the file is missing or differs from the manifest.
         """
         place = f"{store.place}/{VOCABULARY}"
         content = store.read(VOCABULARY)
@@ -67,11 +67,11 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
-        """Read a `vocab.txt`; `UserError` names what is wrong with it, and where."""
+        """Read a `vocab.txt`. Raises `UserError` with the cause and the place of what is wrong."""
         try:
             content = path.read_bytes()
         except OSError as error:
-            fix = "give a vocab.txt in data.vocabulary.file, or leave it unset to train one"
+            fix = "set data.vocabulary.file to a vocab.txt, or leave it unset to train one"
             raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), fix=fix) from error
         return cls.parse(content, path, lowercase, strip_accents)
 
@@ -90,7 +90,7 @@ class Vocabulary:
         return vocabulary
 
     def write(self, path: Path) -> None:
-        """Write `vocab.txt`, atomically."""
+        """Write `vocab.txt` atomically."""
         with atomic_write(path) as stream:
             stream.write(self.content())
 
@@ -101,7 +101,7 @@ class Vocabulary:
 
     @cached_property
     def ordinary_ids(self) -> IntArray:
-        """Ids that a random replacement may take: no special token, no `[unusedN]` slot."""
+        """The ids that a random replacement can take: all but special tokens and `[unusedN]` slots."""
         return np.array(
             [
                 number
@@ -113,11 +113,11 @@ class Vocabulary:
 
     @cached_property
     def is_continuation(self) -> NDArray[np.bool_]:
-        """For each id, whether its piece goes on with a word that another one begins."""
+        """For each id, whether its piece continues a word."""
         return np.array([piece.startswith(CONTINUATION) for piece in self.pieces], np.bool_)
 
     def entry(self) -> VocabularyEntry:
-        """What the manifest says of it; the digest is that of the file `write` makes."""
+        """Return the vocabulary's entry in the manifest. The digest is that of the file that `write` creates."""
         return VocabularyEntry(
             sha256=hashlib.sha256(self.content()).hexdigest(),
             size=len(self),
@@ -131,9 +131,10 @@ class Vocabulary:
         )
 
     def tokenizer(self) -> Tokenizer:
-        """The Hugging Face tokenizer of this vocabulary, for decoding and export.
+        """Return the Hugging Face tokenizer of this vocabulary, for decoding and export.
 
-        As is usual there, it takes a literal `[MASK]` in a text for the special token; `wordpiece.Encoder` does not.
+        Like other Hugging Face tokenizers, it treats a literal `[MASK]` in a text as the special token;
+        `wordpiece.Encoder` does not.
         """
         tokenizer = Tokenizer(self.model())
         tokenizer.normalizer = bert_normalizer(self.lowercase, self.strip_accents)
@@ -144,47 +145,47 @@ class Vocabulary:
         return tokenizer
 
     def model(self) -> models.WordPiece:
-        """The Hugging Face model that cuts a word into the longest pieces there are, from its start on."""
+        """Return the Hugging Face model that splits a word into pieces, longest match first, from left to right."""
         return models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=MAX_WORD_CHARS)
 
     def content(self) -> bytes:
-        """What the file `write` makes holds."""
+        """Return the content of the file that `write` creates."""
         return "".join(f"{piece}\n" for piece in self.pieces).encode()
 
 
 def bert_normalizer(lowercase: bool, strip_accents: bool | None = None) -> normalizers.Normalizer:
-    """BERT's cleaning of text; where `strip_accents` is None it strips them with `lowercase`."""
+    """Return BERT's text normaliser. If `strip_accents` is None, it has the value of `lowercase`."""
     return normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
 
 
 def bert_splitter() -> pre_tokenizers.PreTokenizer:
-    """BERT's cutting of clean text into words, at white space and around punctuation."""
+    """Return BERT's splitter of clean text into words, at white space and around punctuation."""
     return pre_tokenizers.BertPreTokenizer()
 
 
 def check_pieces(pieces: tuple[str, ...], path: str | Path) -> None:
-    """Raise `UserError` unless they are word pieces, each once, with all special tokens among them."""
+    """Raise `UserError` unless the pieces are not empty, are unique, and include all special tokens."""
     missing = [token for token in SPECIAL_TOKENS if token not in set(pieces)]
     if missing:
-        fix = f"a WordPiece vocabulary has each of {', '.join(SPECIAL_TOKENS)} on a line of its own"
+        fix = f"use a WordPiece vocabulary, which has {', '.join(SPECIAL_TOKENS)}, each on a separate line"
         raise UserError(f"the vocabulary lacks {', '.join(missing)}", place=str(path), fix=fix)
     if "" in pieces:
         line = pieces.index("") + 1
-        raise UserError("an empty line in the vocabulary", place=f"{path}, line {line}", fix="remove it")
+        raise UserError("the vocabulary has an empty line", place=f"{path}, line {line}", fix="remove it")
     piece, occurrences = Counter(pieces).most_common(1)[0]
     if occurrences > 1:
         line = pieces.index(piece, pieces.index(piece) + 1) + 1
-        raise UserError(f"`{piece}` stands twice in the vocabulary", place=f"{path}, line {line}", fix="remove one")
+        raise UserError(f"`{piece}` appears twice in the vocabulary", place=f"{path}, line {line}", fix="remove one")
 
 
 def warn_of_unreachable(vocabulary: Vocabulary, path: str | Path) -> None:
-    """A cased vocabulary in an uncased recipe: most names would become [UNK] and nobody would know why."""
+    """Warn of a cased vocabulary in an uncased recipe, where most names would become [UNK] without an error."""
     pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
     share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))
     if vocabulary.lowercase and share > 0.05:
         logger.warning(
-            "%s: %.0f %% of the pieces have capitals, which lower-cased text never matches; "
-            "is it a cased vocabulary (data.vocabulary.lowercase=false)?",
+            "%s: %.0f %% of the pieces contain capitals, which lower-cased text never matches; "
+            "if the vocabulary is cased, set data.vocabulary.lowercase=false",
             path,
             100 * share,
         )

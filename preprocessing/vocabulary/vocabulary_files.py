@@ -1,6 +1,6 @@
-"""Vocabularies in files, with the recipe's casing: a data set's own, or a given one.
+"""Read vocabularies from files, with the recipe's casing: a data set's vocabulary, or one that the user provides.
 
-A given one is a `vocab.txt`, or the `tokenizer.json` of a Hugging Face tokenizer that cuts text as BERT's does.
+A user's vocabulary is a `vocab.txt`, or the `tokenizer.json` of a Hugging Face tokenizer that splits text like BERT's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from preprocessing.vocabulary.vocabulary import (
     warn_of_unreachable,
 )
 
-# What must stand in a tokenizer.json for its ids to be ours.
+# The settings that a tokenizer.json must have to produce the same ids as `wordpiece.Encoder`.
 _MODEL = {
     "type": "WordPiece",
     "unk_token": UNK,
@@ -34,10 +34,10 @@ _PRE_TOKENIZER = {"type": "BertPreTokenizer"}
 
 
 def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
-    """The vocabulary in the file, with the recipe's casing.
+    """Read the vocabulary in the file, with the recipe's casing.
 
-    Raises `UserError` for what is wrong with the file, for a tokenizer that cuts text otherwise than BERT's, and where
-    its casing is not the recipe's.
+    Raises `UserError` for an invalid file, for a tokenizer that splits text differently from BERT's, and when its
+    casing differs from the recipe's.
     """
     if path.suffix != ".json":
         return Vocabulary.read(path, config.lowercase, config.strip_accents)
@@ -52,7 +52,7 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
 
 
 def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | None:
-    """The vocabulary of the data set in `store`, finished or not; None when there is none yet."""
+    """Return the vocabulary of the data set in `store`, complete or not, or None when it does not exist yet."""
     content = store.read(VOCABULARY)
     if content is None:
         return None
@@ -60,7 +60,7 @@ def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | No
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    fix = "give a vocab.txt or tokenizer.json in data.vocabulary.file, or leave it unset to train one"
+    fix = "set data.vocabulary.file to a vocab.txt or tokenizer.json, or leave it unset to train one"
     try:
         tokenizer = json.loads(path.read_bytes())
     except OSError as error:
@@ -68,7 +68,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"not JSON: {error}", place=str(path), fix=fix) from error
     if not isinstance(tokenizer, dict):
-        raise UserError("not a tokenizer: no JSON object", place=str(path), fix=fix)
+        raise UserError("not a tokenizer: the file is not a JSON object", place=str(path), fix=fix)
     return tokenizer
 
 
@@ -77,18 +77,19 @@ def _expect(tokenizer: dict[str, Any], part: str, expected: dict[str, Any], path
     settings = found if isinstance(found, dict) else {}
     for key, value in expected.items():
         if settings.get(key) != value:
-            cause = f"the tokenizer's {part} has {key} {json.dumps(settings.get(key))}, but BERT's {json.dumps(value)}"
-            raise UserError(cause, place=str(path), fix="give the tokenizer of a BERT, or a vocab.txt")
+            found_json, expected_json = json.dumps(settings.get(key)), json.dumps(value)
+            cause = f"the tokenizer's {part} has {key} {found_json}, but BERT's has {expected_json}"
+            raise UserError(cause, place=str(path), fix="use the tokenizer of a BERT model, or a vocab.txt")
 
 
 def _pieces(tokenizer: dict[str, Any], path: Path) -> tuple[str, ...]:
-    """The pieces by id, added tokens included."""
+    """Return the pieces in the order of their ids, including added tokens."""
     ids: dict[str, int] = dict(tokenizer["model"]["vocab"])
     ids |= {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
     pieces = sorted(ids, key=lambda piece: ids[piece])
     if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        fix = "give a tokenizer whose ids run from 0 on, each once"
-        raise UserError("the vocabulary's ids have gaps or stand twice", place=str(path), fix=fix)
+        fix = "use a tokenizer whose ids are consecutive, start at 0, and are unique"
+        raise UserError("the vocabulary's ids have gaps or duplicates", place=str(path), fix=fix)
     return tuple(pieces)
 
 
@@ -98,5 +99,5 @@ def _check_casing(normalizer: dict[str, Any], vocabulary: Vocabulary, path: Path
     strip_accents = lowercase if stated is None else bool(stated)
     if (lowercase, strip_accents) != (vocabulary.lowercase, vocabulary.strip_accents):
         settings = f"lowercase={json.dumps(lowercase)}, strip_accents={json.dumps(strip_accents)}"
-        fix = f"set in data.vocabulary {settings}"
-        raise UserError("the tokenizer's casing is not the recipe's", place=str(path), fix=fix)
+        fix = f"set {settings} in data.vocabulary"
+        raise UserError("the tokenizer's casing differs from the recipe's", place=str(path), fix=fix)

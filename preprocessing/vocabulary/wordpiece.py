@@ -1,9 +1,9 @@
-"""Sentences to word-piece ids: exactly those of Hugging Face `tokenizers`, at many times its speed.
+"""Encode sentences into word-piece ids: exactly those of Hugging Face `tokenizers`, at many times its speed.
 
-`spans` cuts the text and numbers the distinct spans; each of these `tokenizers` normalises, splits and encodes once;
-a loop lays the ids one behind another.
+`span_table` cuts the text and numbers the distinct spans. `tokenizers` normalises, splits and encodes each distinct
+span once. A loop then concatenates the ids.
 
-Text never gives a special id other than [UNK]: a literal "[MASK]" is three words, "[", "MASK" and "]", as it is for
+Text never yields a special id other than [UNK]: a literal "[MASK]" is three words, "[", "MASK" and "]", as in
 `tokenizers` with `encode_special_tokens` set.
 """
 
@@ -26,7 +26,7 @@ _SPANS_A_BATCH = 4096
 
 
 class Encoder:
-    """Encodes with one vocabulary, and remembers every span it has met, up to a bound: keep one a process."""
+    """Encodes with one vocabulary, and caches the spans seen, up to a bound. Keep one encoder per process."""
 
     def __init__(self, vocabulary: Vocabulary, table: SpanTable | None = None) -> None:
         self._splitter = WordSplitter(vocabulary.lowercase, vocabulary.strip_accents)
@@ -35,10 +35,10 @@ class Encoder:
         self._table = table or SpanTable(vocabulary.lowercase)
         self._pieces: IntArray = np.zeros(1 << 20, self._dtype)
         self._piece_ends = np.zeros(self._table.most_spans + 1, np.int64)  # span n: pieces[ends[n] : ends[n + 1]]
-        self._learnt = 0  # spans whose pieces are known
+        self._encoded = 0  # the number of spans whose pieces are cached
 
     def encode(self, sentences: Sequence[str]) -> tuple[IntArray, NDArray[np.int64]]:
-        """Word-piece ids of all sentences, one behind another, and their offsets (sentences + 1 of them, from 0).
+        """Return the concatenated word-piece ids of all sentences, and their offsets (sentences + 1 values, from 0).
 
         The ids are uint16, or uint32 when the vocabulary has more than 65,536 entries.
         """
@@ -54,20 +54,20 @@ class Encoder:
         return np.concatenate(ids), np.concatenate(offsets)
 
     def _streams(self, sentences: Sequence[str]) -> Iterator[NDArray[np.int32]]:
-        """The sentences as span numbers whose pieces are known; one stream, or several when the table overflows."""
+        """Yield the sentences as span numbers, after encoding the spans. Several streams when the table overflows."""
         text = joined(sentences)
         position = 0
         while position < len(text):
             if not self._table.has_room(len(text) - position):
                 self._table.clear(len(text) - position)
-                self._learnt = 0
+                self._encoded = 0
             stream, position = self._table.scan(text, position)
-            self._learn()
+            self._encode_new_spans()
             yield stream
 
-    def _learn(self) -> None:
-        """Encode the spans that the last scan met for the first time."""
-        new = self._table.texts(self._learnt)
+    def _encode_new_spans(self) -> None:
+        """Encode the spans that the last scan added to the table."""
+        new = self._table.texts(self._encoded)
         for start in range(0, len(new), _SPANS_A_BATCH):
             words = [self._splitter.words(span) for span in new[start : start + _SPANS_A_BATCH]]
             encoding = self._model.encode(list(chain.from_iterable(words)), is_pretokenized=True)
@@ -76,19 +76,19 @@ class Encoder:
             self._keep(np.array(encoding.ids, self._dtype), counts)
 
     def _keep(self, pieces: IntArray, counts: NDArray[np.int64]) -> None:
-        used = int(self._piece_ends[self._learnt])
+        used = int(self._piece_ends[self._encoded])
         while used + len(pieces) > len(self._pieces):
             self._pieces = np.concatenate([self._pieces, self._pieces])
         self._pieces[used : used + len(pieces)] = pieces
-        self._piece_ends[self._learnt + 1 : self._learnt + 1 + len(counts)] = used + np.cumsum(counts)
-        self._learnt += len(counts)
+        self._piece_ends[self._encoded + 1 : self._encoded + 1 + len(counts)] = used + np.cumsum(counts)
+        self._encoded += len(counts)
 
 
 @compiled
 def _expand(
     stream: NDArray[np.int32], pieces: IntArray, piece_ends: NDArray[np.int64]
 ) -> tuple[IntArray, NDArray[np.int64]]:
-    """The pieces of a stream of span numbers, and how many of them there are up to the end of each sentence."""
+    """Return the pieces of a stream of span numbers, and the number of pieces up to the end of each sentence."""
     length = sentences = 0
     for number in stream:
         if number == END_OF_SENTENCE:

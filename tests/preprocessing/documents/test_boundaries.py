@@ -75,6 +75,6 @@ def test_what_would_fill_the_memory_is_an_error(reader: Reader, monkeypatch: pyt
     monkeypatch.setattr(boundaries, "MAX_DOCUMENT_BYTES", 100)
     monkeypatch.setattr(boundaries, "_READ_BYTES", 10)
     assert read(reader, b"x" * 100) == [(0, b"x" * 100)]
-    with pytest.raises(UserError, match="a document of more than") as raised:
+    with pytest.raises(UserError, match="a document is larger than") as raised:
         read(reader, b"x" * 101)
     assert raised.value.place == "a.txt, byte 0"

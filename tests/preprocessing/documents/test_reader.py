@@ -189,7 +189,7 @@ def test_invalid_utf8_is_replaced_and_told(write: Callable[..., Path]) -> None:
 
 def test_invalid_utf8_is_refused_if_the_recipe_says_so(write: Callable[..., Path]) -> None:
     path = write(b"fine\n\nbro\xffken\n")
-    with pytest.raises(UserError, match="no UTF-8") as raised:
+    with pytest.raises(UserError, match="not UTF-8") as raised:
         read(path, invalid_utf8="refuse")
     assert raised.value.place == f"{path}, byte 6"
 
@@ -217,7 +217,7 @@ def test_file_without_boundaries_is_an_error_not_a_full_memory(
 ) -> None:
     monkeypatch.setattr(boundaries, "MAX_DOCUMENT_BYTES", 100)
     monkeypatch.setattr(boundaries, "_READ_BYTES", 10)
-    with pytest.raises(UserError, match="a document of more than"):
+    with pytest.raises(UserError, match="a document is larger than"):
         read(write(content), kind)
 
 

@@ -69,7 +69,7 @@ def test_the_last_line_may_lack_its_end(tmp_path: Path) -> None:
     [
         ([], "lacks [PAD], [UNK], [CLS], [SEP], [MASK]"),
         (["[PAD]", "[UNK]", "[CLS]", "the"], "lacks [SEP], [MASK]"),
-        ([*PIECES, "of"], "line 11: `of` stands twice"),
+        ([*PIECES, "of"], "line 11: `of` appears twice"),
         ([*PIECES[:6], "", *PIECES[6:]], "line 7: an empty line"),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_cased_vocabulary_in_an_uncased_recipe_is_noticed(tmp_path: Path, capl
         Vocabulary.read(path, lowercase=False)
         assert not caplog.text
         Vocabulary.read(path, lowercase=True)
-    assert "29 % of the pieces have capitals" in caplog.text
+    assert "29 % of the pieces contain capitals" in caplog.text
 
 
 def test_the_entry_names_the_written_file(tmp_path: Path) -> None:

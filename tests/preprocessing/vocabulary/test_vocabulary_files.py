@@ -84,5 +84,5 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes | None) 
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(UserError, match=r"not JSON|no JSON object|cannot read"):
+    with pytest.raises(UserError, match=r"not JSON|not a JSON object|cannot read"):
         read_vocabulary(path, VocabularyConfig())
