@@ -86,7 +86,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run's newest checkpoint on the held-out documents.
 
-    With --tasks, also fine-tune and probe it on tasks, and do the same with random weights, budget and seeds equal.
+    With --tasks, also fine-tune and probe the model, and compare with random weights at the same budget and seeds.
 
     The report gives the difference in score with its standard deviation over seeds.
 

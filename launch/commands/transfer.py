@@ -92,9 +92,9 @@ def senses(
 ) -> None:
     """Measure how well each layer separates the senses of one word.
 
-    For each layer, print the silhouette score of the word's vectors (cosine distance), and a classifier's accuracy.
+    For each layer, print the silhouette score of the word's vectors, scaled to length 1, and a classifier's accuracy.
 
-    The classifier chooses the nearest centroid, and leaves out the sentence that it classifies.
+    The classifier chooses the sense with the nearest centroid, computed without the sentence that it classifies.
 
     [dim]bertrain senses runs/demo --word bank --picture bank.png[/]
     """
@@ -133,6 +133,8 @@ def finetune(
     TASK.toml has a section \\[task], e.g. kind = "pair", data = "sts.csv", regression = true.
 
     It can have a section \\[finetune], e.g. epochs = 3. Paths in it are relative to its folder.
+
+    For classify, DATA has the columns `text` and `label`, unless task.text and task.label name others.
 
     `bertrain config TASK.toml` lists every key. Each can be overridden on the command line.
 
