@@ -1,4 +1,4 @@
-"""`[cluster]`: what may not reach a script or an argv."""
+"""`[cluster]`: values that must not reach a script or an argv."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_unsafe_value_is_refused_with_its_place(override: str, cause: str) -> No
         load_recipe("demo", [override])
 
 
-def test_what_clusters_need_is_accepted_and_survives_the_run_folder(tmp_path: Path) -> None:
+def test_values_that_clusters_need_are_accepted_and_read_back(tmp_path: Path) -> None:
     overrides = [
         'cluster.partition="gpu,gpu-long"',
         'cluster.constraint="h100&ib|[rack1*2]"',

@@ -1,4 +1,4 @@
-"""Compiled functions compute, and a machine without a writable folder only loses their cache."""
+"""Compiled functions also work without a writable folder for their cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_compiled_function_computes() -> None:
     assert compiled(add)(20, 22) == 42
 
 
-def test_without_a_place_for_the_cache_it_compiles_all_the_same(
+def test_it_compiles_without_a_writable_cache(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     njit: Any = numba.njit

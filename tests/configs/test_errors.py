@@ -18,11 +18,11 @@ from configs.errors import UserError
         (UserError("gone", place="two  blanks/x"), "two  blanks/x: gone."),
     ],
 )
-def test_it_is_one_line_of_whole_sentences(error: UserError, line: str) -> None:
+def test_an_error_is_one_line_of_complete_sentences(error: UserError, line: str) -> None:
     assert str(error) == line
 
 
-def test_it_crosses_a_process_boundary_whole() -> None:
+def test_an_error_survives_pickling() -> None:
     error = UserError("cause", place="place", fix="mend")
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - what multiprocessing does to it
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - as multiprocessing does
     assert (copy.cause, copy.place, copy.fix, str(copy)) == ("cause", "place", "mend", str(error))

@@ -53,7 +53,7 @@ with atomic_write(Path(sys.argv[1])) as stream:
     assert path.read_bytes() == b"old"
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_write(path) as first, atomic_write(path) as second:
         first.write(b"first")
@@ -103,12 +103,12 @@ def test_a_file_in_the_way_is_explained(tmp_path: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
 
 
-def test_other_errors_pass(tmp_path: Path) -> None:
+def test_other_errors_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), explain_write_errors(tmp_path):
         tmp_path.write_text("")
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "new" / "folder") as partial:
         (partial / "inside").mkdir()
         (partial / "inside" / "file").write_text("text")

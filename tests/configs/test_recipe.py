@@ -23,28 +23,28 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def refusal(source: Path | str, *overrides: str) -> str:
-    """The one line that the user reads."""
+    """Return the error message."""
     with pytest.raises(UserError) as caught:
         load_recipe(source, overrides)
     return str(caught.value)
 
 
 class TestReading:
-    def test_a_file(self, tmp_path: Path) -> None:
+    def test_a_file_is_read(self, tmp_path: Path) -> None:
         recipe = load_recipe(write(tmp_path, "r.toml", 'name = "x"\n[train]\nsteps = 20000\n'))
         assert (recipe.name, recipe.train.steps, recipe.train.seed) == ("x", 20_000, 42)
 
-    def test_a_shipped_name_and_a_run_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_shipped_name_and_a_run_folder_are_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         assert load_recipe("demo").name == "demo"
         write_recipe(load_recipe("demo", ["name=mine"]), tmp_path / "recipe.toml")
         assert load_recipe(tmp_path).name == "mine"
-        (tmp_path / "demo").mkdir()  # a folder of that name is no recipe
+        (tmp_path / "demo").mkdir()  # a folder of that name is not a recipe
         assert load_recipe("demo").name == "demo"
         write(tmp_path, "demo.toml", 'name = "local"')
         assert load_recipe("demo.toml").name == "local"
 
-    def test_none_of_them(self) -> None:
+    def test_a_missing_recipe_is_refused(self) -> None:
         line = refusal("dmo")
         assert line.startswith("dmo: no such recipe.")
         assert "demo" in line
@@ -57,14 +57,14 @@ class TestReading:
             (b"# \xff", "not UTF-8"),
         ],
     )
-    def test_not_toml(self, tmp_path: Path, content: bytes, words: str) -> None:
+    def test_invalid_toml_is_refused(self, tmp_path: Path, content: bytes, words: str) -> None:
         path = tmp_path / "r.toml"
         path.write_bytes(content)
         assert refusal(path).startswith(f"{path}: {words}")
 
 
 class TestBases:
-    def test_a_recipe_lies_over_its_base(self, tmp_path: Path) -> None:
+    def test_a_recipe_overrides_its_base(self, tmp_path: Path) -> None:
         write(tmp_path, "low.toml", 'name = "low"\n[train]\nsteps = 20000\nseed = 1\n[model]\nhidden_size = 24\n')
         write(tmp_path, "mid.toml", 'base = "low.toml"\n[train]\nseed = 2\n')
         top = write(tmp_path, "top.toml", 'base = "mid.toml"\nname = "top"\n')
@@ -76,7 +76,7 @@ class TestBases:
         top = write(tmp_path, "top.toml", 'base = "low.toml"\n[[data.corpora]]\npaths = ["c"]\nformat = "jsonl"\n')
         assert [corpus.paths for corpus in load_recipe(top).data.corpora] == [["c"]]
 
-    def test_a_base_is_beside_its_recipe_or_shipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_base_is_in_the_same_folder_or_shipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         below = tmp_path / "below"
         below.mkdir()
         write(tmp_path, "elsewhere.toml", "")
@@ -86,14 +86,14 @@ class TestBases:
         assert load_recipe(write(below, "c.toml", 'base = "demo.toml"')).name == "demo"
         assert "its base 'elsewhere.toml' does not exist" in refusal(write(below, "d.toml", 'base = "elsewhere.toml"'))
 
-    def test_a_circle(self, tmp_path: Path) -> None:
+    def test_circular_bases_are_refused(self, tmp_path: Path) -> None:
         write(tmp_path, "a.toml", 'base = "b.toml"')
         assert "its own base" in refusal(write(tmp_path, "b.toml", 'base = "a.toml"'))
 
-    def test_not_a_name(self, tmp_path: Path) -> None:
+    def test_a_base_that_is_not_a_name_is_refused(self, tmp_path: Path) -> None:
         assert "`base` is not a string" in refusal(write(tmp_path, "a.toml", "base = 3"))
 
-    def test_what_is_wrong_is_said_of_the_file_that_sets_it(self, tmp_path: Path) -> None:
+    def test_an_error_names_the_file_that_sets_the_value(self, tmp_path: Path) -> None:
         low = write(tmp_path, "low.toml", "[train]\nsteps = 0\nstpes = 2\n")
         top = write(tmp_path, "top.toml", 'base = "low.toml"\n[train]\nseed = 2\n')
         assert refusal(top).startswith(f"{low}: `train.steps` = 0: ")
@@ -120,32 +120,32 @@ class TestOverrides:
             ("cluster.partition=7", "cluster", "partition", "7"),
         ],
     )
-    def test_a_value(self, override: str, section: str, key: str, value: object) -> None:
+    def test_override_values_are_parsed(self, override: str, section: str, key: str, value: object) -> None:
         got = getattr(getattr(load_recipe("demo", [override]), section), key)
         if isinstance(value, dict):
             got = {name: getattr(got, name) for name in value}
         assert got == value
         assert type(got) is type(value)
 
-    def test_at_the_top_deep_down_and_inside_a_list(self) -> None:
+    def test_overrides_reach_top_level_nested_and_list_keys(self) -> None:
         recipe = load_recipe("demo", ["name=2024", "data.vocabulary.size=500", 'data.corpora.0.paths=["x y"]'])
         assert (recipe.name, recipe.data.vocabulary.size, recipe.data.corpora[0].paths) == ("2024", 500, ["x y"])
 
-    def test_the_last_one_counts(self) -> None:
+    def test_the_last_override_wins(self) -> None:
         assert load_recipe("demo", ["train.seed=1", "train.seed=2"]).train.seed == 2
 
     @pytest.mark.parametrize("override", ["train.steps", "=5", "", " = 5"])
-    def test_not_an_override(self, override: str) -> None:
+    def test_malformed_overrides_are_refused(self, override: str) -> None:
         assert "not an override" in refusal("demo", override)
 
     @pytest.mark.parametrize("override", ["data.corpora.9.paths=x", "data.corpora.x.paths=x", "name.x=5", "a.b.c=1"])
-    def test_no_such_key(self, override: str) -> None:
+    def test_overrides_of_unknown_keys_are_refused(self, override: str) -> None:
         assert override in refusal("demo", override)
 
-    def test_a_line_break_does_not_smuggle_in_another_key(self) -> None:
+    def test_a_line_break_cannot_set_another_key(self) -> None:
         assert "`train.seed` = '1\\nx=2'" in refusal("demo", "train.seed=1\nx=2")
 
-    def test_what_is_wrong_with_an_override_is_said_of_it(self, tmp_path: Path) -> None:
+    def test_an_error_names_the_override(self, tmp_path: Path) -> None:
         path = write(tmp_path, "r.toml", "[train]\nseed = -1\n")
         assert refusal("demo", "train.seed=-1").startswith("'train.seed=-1': `train.seed` = -1: ")
         assert refusal(path, "name=x").startswith(f"{path}: `train.seed` = -1: ")
@@ -174,22 +174,22 @@ class TestRefusals:
             f"{path}: `train.steps` = 0: Input should be greater than or equal to 1. Optimizer steps in all."
         )
 
-    def test_a_missing_key(self, tmp_path: Path) -> None:
+    def test_a_missing_key_is_named(self, tmp_path: Path) -> None:
         path = write(tmp_path, "r.toml", '[[data.corpora]]\npaths = ["x"]\n')
         assert f"{path}: `data.corpora.0.format` is missing. set data.corpora.0.format=VALUE. wikipedia: " in refusal(
             path
         )
 
-    def test_a_value_where_a_section_belongs(self, tmp_path: Path) -> None:
+    def test_a_value_in_place_of_a_section_is_refused(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "train = 5"))
         assert line.endswith("`train` is a section, not a value. write [train] and its keys below it.")
 
-    def test_a_rule_between_fields(self, tmp_path: Path) -> None:
+    def test_a_rule_between_fields_is_checked(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "[model]\nhidden_size = 100"))
         assert line.endswith("hidden_size 100 is not a multiple of num_attention_heads 12.")
 
     @given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), value=TEXT)
-    def test_any_override_is_taken_or_refused_in_one_line(self, key: str, value: str) -> None:
+    def test_any_override_is_accepted_or_refused_in_one_line(self, key: str, value: str) -> None:
         line = ""
         try:
             load_recipe("demo", [f"{key}={value}"])
@@ -208,7 +208,7 @@ class TestResolved:
         file=st.none() | TEXT,
         marked=st.booleans(),
     )
-    def test_it_reads_back_equal(
+    def test_resolved_recipe_reads_back_equal(
         self, runs: str, paths: list[str], rate: float, seed: int, file: str | None, marked: bool
     ) -> None:
         recipe = Recipe(
@@ -221,12 +221,12 @@ class TestResolved:
         )
         assert Recipe.model_validate(tomllib.loads(resolved_toml(recipe, mark_changes=marked))) == recipe
 
-    def test_through_a_file(self, tmp_path: Path) -> None:
+    def test_resolved_recipe_reads_back_equal_from_a_file(self, tmp_path: Path) -> None:
         recipe = load_recipe("demo", ["runs=dir with ünïcode"])
         write_recipe(recipe, tmp_path / "recipe.toml")
         assert load_recipe(tmp_path / "recipe.toml") == recipe
 
-    def test_each_field_stands_under_its_documentation_and_range(self) -> None:
+    def test_each_field_follows_its_documentation_and_range(self) -> None:
         lines = resolved_toml(Recipe()).splitlines()
         assert lines[lines.index("steps = 1000000") - 1] == "# Optimizer steps in all. (≥ 1)"
         assert lines[lines.index('precision = "bf16"') - 1].endswith("(bf16 | fp16 | fp32)")
@@ -236,7 +236,7 @@ class TestResolved:
         )
         assert "# [[data.corpora]] (none)" in lines
 
-    def test_nothing_of_python_or_pydantic_shows(self) -> None:
+    def test_no_python_or_pydantic_terms_appear(self) -> None:
         text = resolved_toml(Recipe(), mark_changes=True)
         assert re.search(r"typing|Annotated|FieldInfo|<class|None", text) is None
 
@@ -262,7 +262,7 @@ def test_a_schedule_that_does_not_fit_its_steps_is_refused(settings: dict[str, o
         Recipe.model_validate({"train": {"steps": 9}, "optimizer": settings})
 
 
-def test_a_rule_between_sections_is_told_in_one_line() -> None:
+def test_a_rule_between_sections_is_reported_in_one_line() -> None:
     with pytest.raises(UserError, match=r"optimizer\.warmup_steps 30 is not below train\.steps 4; lower the former"):
         load_recipe("demo", ["train.steps=4"])
 
@@ -273,7 +273,7 @@ def test_a_batch_grows_and_does_not_shrink() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_shipped_recipes_load_and_say_what_they_are_for(name: str) -> None:
+def test_shipped_recipes_load_and_state_their_purpose(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name
     first = find_recipe(name).read_text(encoding="utf-8").splitlines()[0]

@@ -81,17 +81,17 @@ def test_a_value_out_of_range_or_of_another_type_is_refused(table: dict[str, Any
         ({"train": {"steps": 10_000}}, "warmup_steps 10000 is not below train.steps 10000"),
     ],
 )
-def test_fields_that_do_not_fit_together(table: dict[str, Any], words: str) -> None:
+def test_inconsistent_fields_are_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Recipe.model_validate(table)
 
 
-def test_shares_may_add_up_to_one_in_spite_of_rounding() -> None:
+def test_shares_add_up_to_one_despite_rounding() -> None:
     assert DataConfig(mask_token_prob=0.9, random_token_prob=0.1).random_token_prob == 0.1
     assert DataConfig(mask_token_prob=0.7, random_token_prob=0.3).random_token_prob == 0.3
 
 
-def test_each_part_of_data_has_keys_of_its_own_and_stands_alone() -> None:
+def test_each_part_of_data_has_its_own_keys_and_is_independent() -> None:
     keys = [set(part.model_fields) for part in (ReadingConfig, CleaningConfig, PairingConfig, MaskingConfig)]
     assert len(set.union(*keys)) == sum(map(len, keys))
     assert set(TextConfig.model_fields) == keys[0] | keys[1]
@@ -101,7 +101,7 @@ def test_each_part_of_data_has_keys_of_its_own_and_stands_alone() -> None:
         MaskingConfig(mask_token_prob=0.9, random_token_prob=0.2)
 
 
-def test_keys_of_data_keep_the_order_that_manifests_have() -> None:
+def test_keys_of_data_keep_the_order_of_manifests() -> None:
     """The bytes of a manifest depend on it."""
     assert list(DataConfig().byte_fields()) == [
         "objective",
@@ -158,7 +158,7 @@ def test_paths_and_workers_do_not_determine_bytes() -> None:
         {"whole_word_masking": True},
     ],
 )
-def test_what_determines_bytes_changes_the_digest(change: dict[str, Any]) -> None:
+def test_settings_that_determine_bytes_change_the_digest(change: dict[str, Any]) -> None:
     assert digest_of(DataConfig().byte_fields()) != digest_of(DataConfig.model_validate(change).byte_fields())
 
 
@@ -168,7 +168,7 @@ def test_the_digest_is_of_canonical_json() -> None:
     assert digest_of({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
 
 
-def test_one_rank_trains_at_stage_0_unless_deepspeed_must_do_it() -> None:
+def test_one_rank_trains_at_stage_0_unless_it_needs_deepspeed() -> None:
     for stage in (0, 1, 2, 3):
         train = TrainConfig.model_validate({"zero_stage": stage})
         assert (train.stage_on(1), train.stage_on(2)) == (0, stage)

@@ -1,4 +1,4 @@
-"""The recipes that come with the package: each loads, is dry-run, and is what its first line says."""
+"""The shipped recipes: each loads, passes a dry run, and matches its first line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from configs.loading import SHIPPED
 from configs.recipe import load_recipe, shipped_recipes
 from launch.display.dry_run import show_dry_run
 
-# What a dry run says: parameters, the batch's arithmetic.
+# Output of a dry run: parameters and batch size.
 EXPECTED = {
     "base_phase1": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
     "base_phase2": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
@@ -28,7 +28,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_a_dry_run_of_each(
+def test_dry_run_of_each_recipe(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -39,12 +39,12 @@ def test_a_dry_run_of_each(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_has_its_expectation() -> None:
+def test_each_recipe_has_an_expectation() -> None:
     assert EXPECTED.keys() <= set(shipped_recipes())
 
 
 def test_large_batches_have_the_published_settings() -> None:
-    """NVIDIA's: learning rate, batch, steps and the warmup's share of them, by phase."""
+    """NVIDIA's learning rate, batch, steps and warmup ratio by phase."""
     published = {"large_phase1": (6e-3, 65_536, 7_038, 0.2843), "large_phase2": (4e-3, 32_768, 1_563, 0.128)}
     for name, (learning_rate, rows, steps, warmup) in published.items():
         recipe = load_recipe(name)
@@ -55,21 +55,21 @@ def test_large_batches_have_the_published_settings() -> None:
         assert (optimizer.weight_decay, optimizer.gradient_clipping, train.zero_stage) == (0.01, 1.0, 1)
 
 
-def test_the_day_on_one_gpu_ends_in_time() -> None:
+def test_one_gpu_day_fits_into_a_day() -> None:
     train = load_recipe("one_gpu_day").train
     assert 0 < train.budget_min < 24 * 60
     assert train.batch_growth_steps < train.steps
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_the_first_line_says_what_it_is_for(name: str) -> None:
+def test_the_first_line_states_the_purpose(name: str) -> None:
     first = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ")
     assert first.endswith(".")
 
 
 @pytest.mark.parametrize("phase1", [name for name in shipped_recipes() if name.endswith("phase1")])
-def test_phase_2_goes_on_where_phase_1_ends(phase1: str) -> None:
+def test_phase_2_starts_from_the_end_of_phase_1(phase1: str) -> None:
     first, second = load_recipe(phase1), load_recipe(phase1.replace("phase1", "phase2"))
     assert second.train.initialise_from == f"{first.runs}/{first.name}"
     assert second.data.vocabulary.file == f"{first.data.dataset}/vocab.txt"

@@ -65,12 +65,12 @@ class TestOneTask:
         assert load_task(Path("top/tasks.toml"), ["task.data=here.csv"]).task.data == "here.csv"
 
     @pytest.mark.parametrize(("name", "kind"), [("squad.json", "qa"), ("people.conll", "tag")])
-    def test_a_data_file_whose_suffix_tells_the_kind(self, name: str, kind: str, tmp_path: Path) -> None:
+    def test_the_suffix_of_a_data_file_sets_the_kind(self, name: str, kind: str, tmp_path: Path) -> None:
         task = load_task(tmp_path / name).task
         assert (task.kind, task.data, task.name) == (kind, str(tmp_path / name), Path(name).stem)
         assert load_task(tmp_path / name, ["task.kind=choice"]).task.kind == "choice"
 
-    def test_a_data_file_that_may_be_of_several_kinds(self, tmp_path: Path) -> None:
+    def test_a_data_file_with_an_ambiguous_suffix_needs_a_kind(self, tmp_path: Path) -> None:
         source = tmp_path / "reviews.csv"
         assert load_task(source, ["task.kind=pair", "finetune.seeds=2"]).finetune.seeds == 2
         assert refusal(source).startswith(
@@ -114,7 +114,7 @@ class TestRefusals:
 
 
 class TestSeveralTasks:
-    def test_a_task_has_the_common_budget_where_it_has_none_of_its_own(self, tmp_path: Path) -> None:
+    def test_a_task_without_a_budget_has_the_common_one(self, tmp_path: Path) -> None:
         one, two = load_tasks(write(tmp_path, TASKS))
         assert (one.finetune.seeds, one.finetune.epochs) == (5, 3)
         assert (two.finetune.seeds, two.finetune.epochs, two.finetune.max_length) == (5, 2, 128)
@@ -126,7 +126,7 @@ class TestSeveralTasks:
         assert (one.finetune.epochs, one.finetune.seeds) == (3, 1)
         assert (two.finetune.epochs, two.finetune.seeds, two.records) == (9, 7, 10)
 
-    def test_a_base_may_hold_the_budget(self, tmp_path: Path) -> None:
+    def test_a_base_can_hold_the_budget(self, tmp_path: Path) -> None:
         write(tmp_path, "[finetune]\nseeds = 7\n", "budget.toml")
         path = write(tmp_path, 'base = "budget.toml"\n' + TASKS.replace("seeds = 5\n", ""))
         assert [task.finetune.seeds for task in load_tasks(path)] == [7, 7]
@@ -159,12 +159,12 @@ class TestSeveralTasks:
             ("seeds = 5", "seeds = 0", r"`finetune\.seeds` = 0: .* greater than or equal to 1"),
         ],
     )
-    def test_what_is_wrong_is_named(self, tmp_path: Path, old: str, new: str, words: str) -> None:
+    def test_errors_name_the_cause(self, tmp_path: Path, old: str, new: str, words: str) -> None:
         with pytest.raises(UserError, match=words) as raised:
             load_tasks(write(tmp_path, TASKS.replace(old, new)))
         assert raised.value.place == str(tmp_path / "tasks.toml")
 
-    def test_none_of_them(self, tmp_path: Path) -> None:
+    def test_a_missing_task_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"`tasks` is missing\. add the section tasks\. The tasks, in"):
             load_tasks(write(tmp_path, "[data]\nworkers = 2\n"))
 
@@ -172,7 +172,7 @@ class TestSeveralTasks:
         with pytest.raises(UserError, match=r"^'finetune\.epochs=0': `finetune\.epochs` = 0: "):
             load_tasks(write(tmp_path, TASKS), ["finetune.epochs=0"])
 
-    def test_no_file_is_told(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="cannot read"):
             load_tasks(tmp_path / "none.toml")
 

@@ -1,4 +1,4 @@
-"""The command as a process: its help, its refusals, what it starts."""
+"""Run the command as a process: its help, its user errors, and the processes that it starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import pretrain
 from preprocessing.dataset.manifest import read_manifest
 from tests.preprocessing.inspection.test_verification import (
-    dataset as dataset,  # the fixture: a small data set, right in every way
+    dataset as dataset,  # the fixture: a small valid data set
 )
 
 COMMANDS = (
@@ -27,7 +27,7 @@ COMMANDS = (
 )
 HEAVY = ("torch", "deepspeed", "apache_beam", "pyarrow", "numpy")
 
-# A trainer that says how it was started, and what it read.
+# A trainer that prints how it was started, and what it read.
 TRAINER = """
 import json, os, sys
 from configs.recipe import load_recipe
@@ -53,7 +53,7 @@ ranks_per_node = 2
 
 @pytest.fixture
 def trainer(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the demo's data set, and `TRAINER` in the place of our trainer."""
+    """A working directory with the demo's data set, and `TRAINER` in place of our trainer."""
     package = tmp_path / "packages" / "pretrain"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(f"__path__ += {pretrain.__path__!r}\n")
@@ -82,8 +82,8 @@ def bertrain(
 
 def started(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
     assert result.returncode == 0, result.stderr
-    told: dict[str, object] = json.loads(result.stdout)
-    return told
+    report: dict[str, object] = json.loads(result.stdout)
+    return report
 
 
 class TestHelp:
@@ -94,7 +94,7 @@ class TestHelp:
         assert "bertrain train demo" in shown.stdout
 
     @pytest.mark.parametrize("command", COMMANDS)
-    def test_every_command_gives_a_line_to_copy(self, command: str) -> None:
+    def test_help_of_every_command_shows_an_example(self, command: str) -> None:
         shown = bertrain(command, "--help")
         assert shown.returncode == 0
         assert f"bertrain {command} " in shown.stdout.split("Usage:")[1].split("\n", 1)[1]
@@ -113,8 +113,8 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
         assert shown.stderr.split() == []
 
     @pytest.mark.parametrize("arguments", [("--help",), ("status", "run"), ("submit", "demo", "--dry-run")])
-    def test_it_is_quick(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
-        """Half a second, counted as processor time, which a busy machine does not stretch much; the best of three."""
+    def test_starting_takes_less_than_half_a_second(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
+        """Measure processor time, which a busy machine affects less, and take the best of three."""
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "recipe.toml").write_text('base = "demo"\n')
 
@@ -126,7 +126,7 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
 
         assert min(seconds() for _ in range(3)) < 0.5
 
-    def test_no_arguments_shows_it_and_a_typing_error_is_the_users(self) -> None:
+    def test_no_arguments_print_help_and_an_unknown_command_exits_with_2(self) -> None:
         assert "Usage:" in bertrain().stdout
         wrong = bertrain("trian")
         assert wrong.returncode == 2
@@ -134,7 +134,7 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
 
 
 class TestConfig:
-    def test_it_prints_a_recipe_that_can_be_used(self, tmp_path: Path) -> None:
+    def test_config_prints_a_usable_recipe(self, tmp_path: Path) -> None:
         shown = bertrain("config", "demo", "train.steps=700")
         assert shown.returncode == 0
         assert "steps = 700  # changed; default: 1000000\n" in shown.stdout
@@ -142,7 +142,7 @@ class TestConfig:
         (tmp_path / "mine.toml").write_text(shown.stdout)
         assert bertrain("config", str(tmp_path / "mine.toml")).stdout == shown.stdout
 
-    def test_a_terminal_gets_colours(self) -> None:
+    def test_config_uses_colours_on_a_terminal(self) -> None:
         assert "\x1b[" in bertrain("config", "demo", env={"FORCE_COLOR": "1"}).stdout
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestConfig:
             (["demo", "train.steps"], r"error: 'train.steps': not an override\. .*\n"),
         ],
     )
-    def test_what_the_user_can_mend_is_one_line(self, arguments: list[str], line: str) -> None:
+    def test_user_errors_are_one_line(self, arguments: list[str], line: str) -> None:
         refused = bertrain("config", *arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert re.fullmatch(line, refused.stderr)
@@ -173,21 +173,21 @@ class TestDataSets:
             ["held_out", "0", "1", "40"],
         ]
 
-    def test_inspect_of_another_split_and_pass(self, dataset: Path) -> None:
+    def test_inspect_shows_the_requested_split_and_pass(self, dataset: Path) -> None:
         shown = bertrain("inspect", str(dataset), "--rows", "1", "--split", "held_out")
         assert "p00-held_out.arrow row 0" in shown.stdout
         refused = bertrain("inspect", str(dataset), "--pass", "9")
         assert refused.returncode == 2
         assert "no train rows in pass 9" in refused.stderr
 
-    def test_inspect_of_a_damaged_shard_and_of_none(self, dataset: Path, tmp_path: Path) -> None:
+    def test_inspect_refuses_a_damaged_shard_and_a_missing_data_set(self, dataset: Path, tmp_path: Path) -> None:
         (dataset / read_manifest(dataset).shards[1].name).write_bytes(b"damaged")
         for arguments in (["inspect", str(dataset)], ["inspect", str(tmp_path / "none")]):
             refused = bertrain(*arguments)
             assert refused.returncode == 2
             assert refused.stderr.count("\n") == 1
 
-    def test_verify_tells_what_is_right_and_what_is_not(self, dataset: Path) -> None:
+    def test_verify_reports_success_and_failures(self, dataset: Path) -> None:
         assert "3 shards, 120 pairs" in bertrain("verify", str(dataset)).stdout
         (dataset / read_manifest(dataset).shards[1].name).unlink()
         refused = bertrain("verify", str(dataset))
@@ -197,29 +197,29 @@ class TestDataSets:
 
 
 class TestTrain:
-    def test_it_starts_its_ranks_in_the_folder_of_the_run(self, trainer: Path) -> None:
-        told = started(bertrain("train", "mine.toml", "train.seed=9", folder=trainer))
-        assert told["arguments"] == ["--resume", "auto"]
-        assert told["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        assert told["seed"] == 9
+    def test_train_starts_ranks_in_the_run_folder(self, trainer: Path) -> None:
+        report = started(bertrain("train", "mine.toml", "train.seed=9", folder=trainer))
+        assert report["arguments"] == ["--resume", "auto"]
+        assert report["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        assert report["seed"] == 9
         logs = trainer / "runs" / "demo" / "logs"
         assert sorted(os.listdir(logs)) == ["rank_00000.log", "rank_00001.log"]
         assert json.loads((logs / "rank_00001.log").read_text())["env"]["RANK"] == "1"
 
     @pytest.mark.parametrize(("code", "exit_code"), [("0", 0), ("75", 75), ("2", 2), ("1", 1), ("9", 1)])
-    def test_the_exit_code_is_that_of_the_ranks(self, trainer: Path, code: str, exit_code: int) -> None:
+    def test_train_returns_the_exit_code_of_the_ranks(self, trainer: Path, code: str, exit_code: int) -> None:
         result = bertrain("train", "mine.toml", folder=trainer, env={"EXIT": code})
         assert result.returncode == exit_code
 
-    def test_inside_torchrun_it_is_one_rank(self, trainer: Path) -> None:
+    def test_train_inside_torchrun_becomes_one_rank(self, trainer: Path) -> None:
         arguments = [sys.executable, "-P", "-m", "launch.cli", "train", "mine.toml"]
         env = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
         rank = subprocess.Popen(arguments, cwd=trainer, env=env, stdout=subprocess.PIPE, text=True)
-        told = json.loads(rank.communicate(timeout=60)[0])
-        assert told["pid"] == rank.pid  # no process in between: signals reach the rank itself
-        assert told["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
+        report = json.loads(rank.communicate(timeout=60)[0])
+        assert report["pid"] == rank.pid  # no process in between: signals reach the rank itself
+        assert report["env"] == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "node7"}
 
-    def test_another_run_is_refused_and_left_as_it_was(self, trainer: Path) -> None:
+    def test_train_refuses_another_recipe_and_changes_nothing(self, trainer: Path) -> None:
         started(bertrain("train", "mine.toml", folder=trainer))
         (trainer / "runs/demo/checkpoints/step_00000025").mkdir(parents=True)
         refused = bertrain("train", "mine.toml", "model.hidden_size=96", folder=trainer)
@@ -227,7 +227,7 @@ class TestTrain:
         assert "model.hidden_size 192 -> 96" in refused.stderr
         assert refused.stderr.count("\n") == 1
 
-    def test_a_machine_that_does_not_fit_is_refused_before_anything_is_written(self, trainer: Path) -> None:
+    def test_train_without_the_requested_gpu_writes_nothing(self, trainer: Path) -> None:
         refused = bertrain(
             "train", "mine.toml", "cluster.device=cuda", folder=trainer, env={"CUDA_VISIBLE_DEVICES": ""}
         )
@@ -235,15 +235,15 @@ class TestTrain:
         assert "no GPU is visible" in refused.stderr
         assert not (trainer / "runs").exists()
 
-    def test_evaluate_starts_ranks_with_logs_of_their_own(self, trainer: Path) -> None:
+    def test_evaluate_starts_ranks_with_separate_logs(self, trainer: Path) -> None:
         bertrain("train", "mine.toml", "cluster.ranks_per_node=1", folder=trainer)
-        told = started(bertrain("evaluate", "runs/demo", folder=trainer))
-        assert told["arguments"] == ["--evaluate"]
+        report = started(bertrain("evaluate", "runs/demo", folder=trainer))
+        assert report["arguments"] == ["--evaluate"]
         assert (trainer / "runs/demo/logs/evaluate_00000.log").exists()
         refused = bertrain("evaluate", "runs/none", folder=trainer)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
-    def test_ctrl_c_before_the_ranks_are_there_shows_no_traceback(self, trainer: Path) -> None:
+    def test_ctrl_c_before_the_ranks_start_shows_no_traceback(self, trainer: Path) -> None:
         (trainer.parent / "packages/pretrain/__main__.py").write_text("import time; time.sleep(600)")
         arguments = [sys.executable, "-P", "-m", "launch.cli", "train", "mine.toml"]
         command = subprocess.Popen(arguments, cwd=trainer, stderr=subprocess.PIPE, text=True)
@@ -255,8 +255,8 @@ class TestTrain:
         assert "Traceback" not in error
 
 
-def test_an_unknown_failure_keeps_its_traceback(tmp_path: Path) -> None:
-    """What is not the user's to mend is ours to find."""
+def test_unexpected_errors_keep_their_traceback(tmp_path: Path) -> None:
+    """An error that is not the user's is a bug, and its traceback helps to find it."""
     program = "import launch.ranks.run_folder as f; f.find_run = None\nimport sys; from launch.cli import main\nmain()"
     ended = subprocess.run(
         [sys.executable, "-c", program, "evaluate", str(tmp_path)], capture_output=True, text=True, check=False

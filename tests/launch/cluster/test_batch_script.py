@@ -1,4 +1,4 @@
-"""The batch script: what it holds for each recipe, and what cannot get into it."""
+"""Batch scripts: their content for each recipe, and quoting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from launch.cluster import batch_script
 from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, render
 
 EXAMPLES = Path(batch_script.__file__).parent / "examples"
-REFRESH = "REFRESH_GOLDEN=1 pytest tests/launch/test_batch_script.py"
+REFRESH = "REFRESH_GOLDEN=1 pytest tests/launch/cluster/test_batch_script.py"
 HOME = Path("/home/you")
 
 
@@ -33,7 +33,7 @@ def options(script: str) -> list[str]:
 
 
 def values_in_bash(script: str, name: str) -> list[str]:
-    """What bash makes of the script's assignment to `name`."""
+    """Return the value that bash assigns to `name`."""
     assignment = next(line for line in script.split("\n") if line.startswith(f"{name}="))
     show = f"{assignment}\nprintf '%s\\0' \"${{{name}[@]}}\""
     return subprocess.run(["bash", "-c", show], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
@@ -44,18 +44,18 @@ def values_in_bash(script: str, name: str) -> list[str]:
     [(name, TRAIN, f"{name}.sbatch") for name in shipped_recipes()]
     + [("demo", PREPARE, "demo.prepare.sbatch"), ("demo", EXPORT, "demo.export.sbatch")],
 )
-def test_script_is_the_one_that_was_looked_at(recipe_name: str, stage: JobStage, golden: str) -> None:
+def test_script_equals_its_golden_file(recipe_name: str, stage: JobStage, golden: str) -> None:
     recipe = load_recipe(recipe_name)
     text = render(recipe, HOME / "runs" / recipe.name, SITE, stage, output=HOME / "demo-bert")
     file = EXAMPLES / golden
     if os.environ.get("REFRESH_GOLDEN"):
         file.write_text(text)
-    assert file.exists(), f"write it with {REFRESH}"
-    assert text == file.read_text(), f"if this is meant: {REFRESH}"
+    assert file.exists(), f"to write it: {REFRESH}"
+    assert text == file.read_text(), f"if the change is intended: {REFRESH}"
     subprocess.run(["bash", "-n"], input=text.encode(), check=True)
 
 
-def test_what_the_recipe_asks_for_is_asked_of_slurm() -> None:
+def test_settings_become_sbatch_options() -> None:
     script = train_script(
         "cluster.nodes=4", "cluster.gpus_per_node=8", "cluster.ranks_per_node=0", "cluster.cpu_threads=12",
         "cluster.partition=gpu", "cluster.account=nlp-1", "cluster.qos=high", 'cluster.constraint="h100&ib"',
@@ -88,7 +88,7 @@ def test_what_the_recipe_asks_for_is_asked_of_slurm() -> None:
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="/\\\x7f"), min_size=1))
 @settings(max_examples=25, deadline=None)
-def test_any_path_reaches_bash_as_it_is(name: str) -> None:
+def test_any_path_reaches_bash_unchanged(name: str) -> None:
     run = Path("/runs") / f"x{name}"
     script = train_script(run=run, folder=run)
     assert values_in_bash(script, "run") == [str(run)]
@@ -97,7 +97,7 @@ def test_any_path_reaches_bash_as_it_is(name: str) -> None:
 
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1), min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
-def test_any_container_command_reaches_bash_as_it_is(command: list[str]) -> None:
+def test_any_container_command_reaches_bash_unchanged(command: list[str]) -> None:
     recipe = load_recipe("demo")
     cluster = recipe.cluster.model_copy(update={"container": command})
     recipe = recipe.model_copy(update={"cluster": cluster})
@@ -106,7 +106,7 @@ def test_any_container_command_reaches_bash_as_it_is(command: list[str]) -> None
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\\b", "a\x7fb"])
-def test_path_that_no_script_can_name_is_refused(name: str) -> None:
+def test_path_with_line_break_or_backslash_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="line break or backslash"):
         train_script(run=Path("/runs") / name)
 
@@ -117,7 +117,7 @@ def test_srun_options_are_single_words() -> None:
     assert shlex.split(line)[3] == "--container-image=a b; c"
 
 
-def test_a_preparation_in_shares_is_an_array_whose_jobs_have_logs_of_their_own() -> None:
+def test_shares_are_an_array_with_separate_logs() -> None:
     script = render(load_recipe("demo"), Path("/a%b"), SITE, PREPARE, shares=16)
     assert {"--nodes=1", "--ntasks-per-node=1", "--array=1-16", '--output="/a%%b/logs/prepare_%a.log"'} <= set(
         options(script)
@@ -135,7 +135,7 @@ def test_one_process_has_the_cores_of_all_ranks_and_no_gpu() -> None:
 
 
 @pytest.mark.parametrize("name", ["my bert", "a; b $(c) `d` \"e\", 'f' -g"])
-def test_any_folder_to_export_to_reaches_bash_as_it_is(name: str) -> None:
+def test_any_export_folder_reaches_bash_unchanged(name: str) -> None:
     script = render(load_recipe("demo"), DEMO, SITE, EXPORT, output=HOME / name)
     command = next(line for line in script.split("\n") if line.startswith("exec "))
     assert shlex.split(command)[-2:] == ["--output", str(HOME / name)]

@@ -13,13 +13,13 @@ PLACE = RankAddress(rank=5, local_rank=1, world_size=8, local_world_size=4, addr
 
 @pytest.fixture(autouse=True)
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The temporary folder of a node, as job 7 finds it."""
+    """The temporary folder of a node in job 7."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     return tmp_path
 
 
-def test_a_rank_is_told_its_place_its_caches_and_where_to_leave_traces() -> None:
+def test_environment_has_address_caches_and_trace_file() -> None:
     command = rank_command(Path("/runs/demo"), PLACE, Path("/scratch/caches"))
     assert command.argv[1:] == ("-P", "-m", "pretrain", "/runs/demo", "--resume", "auto")
     assert command.log == Path("/runs/demo/logs/rank_00005.log")
@@ -37,7 +37,7 @@ def test_the_ranks_of_a_start_share_private_caches_on_their_node(node: Path) -> 
     assert first.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_next_start_has_new_ones_and_the_old_go(node: Path) -> None:
+def test_the_next_start_gets_new_caches_and_removes_old_ones(node: Path) -> None:
     (make_caches(Path("/runs/demo"), 1) / "lock").touch()
     other = make_caches(Path("/runs/other"), 1)
     second = make_caches(Path("/runs/demo"), 2)
@@ -46,7 +46,7 @@ def test_the_next_start_has_new_ones_and_the_old_go(node: Path) -> None:
 
 
 @pytest.mark.parametrize("trap", ["symlink", "open"])
-def test_a_folder_that_others_can_reach_is_refused(node: Path, trap: str) -> None:
+def test_a_folder_that_others_can_access_is_refused(node: Path, trap: str) -> None:
     caches = make_caches(Path("/runs/demo"), 1)
     caches.rmdir()
     if trap == "symlink":

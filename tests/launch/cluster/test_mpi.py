@@ -27,7 +27,7 @@ def test_argv_on_this_machine() -> None:
 
 
 @pytest.mark.parametrize("host", ["-x", "a;b", "a b", "a,b", "a:4"])
-def test_host_that_is_no_name_is_refused(host: str) -> None:
+def test_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(UserError, match="hosts"):
         load_recipe("demo", [f'cluster.hosts=["{host}"]'])
 

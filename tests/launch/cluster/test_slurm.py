@@ -1,4 +1,4 @@
-"""What is asked of Slurm's commands, and what is told when there are none."""
+"""Slurm's command lines, and the error if they are missing."""
 
 from __future__ import annotations
 

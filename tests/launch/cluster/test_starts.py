@@ -37,17 +37,17 @@ def test_all_done_is_done() -> None:
     assert judge(START, ends(0, 0, 0, 0), was_stopped=False) == Verdict(0, False, "done")
 
 
-def test_stopped_with_a_checkpoint_comes_back_unless_that_was_asked_for() -> None:
+def test_stopped_with_a_checkpoint_requeues_unless_stopped_by_the_user() -> None:
     assert judge(START, ends(75, 75, 75, 75), was_stopped=False).comes_back
     assert not judge(START, ends(75, 75, 75, 75), was_stopped=True).comes_back
 
 
-def test_user_error_does_not_come_back() -> None:
+def test_user_error_does_not_requeue() -> None:
     verdict = judge(START, [*ends(75, 1, 143), RankEnd(3, "n2", 2, error="error: no")], was_stopped=False)
     assert verdict == Verdict(2, False, "error: no")
 
 
-def test_the_cause_is_the_failure_that_is_no_effect() -> None:
+def test_the_cause_is_not_a_lost_connection() -> None:
     failed = [
         RankEnd(0, "n1", 1, guilt=2, error="Connection closed by peer", time=1.0),
         RankEnd(1, "n1", 143, time=0.5),  # ended by the scheduler
@@ -57,19 +57,19 @@ def test_the_cause_is_the_failure_that_is_no_effect() -> None:
     assert judge(START, failed, was_stopped=False) == Verdict(1, True, "rank 2 on n2: CUDA error", "n2")
 
 
-def test_a_rank_that_said_nothing_is_the_cause_of_lost_connections() -> None:
+def test_a_rank_without_record_is_the_cause_of_lost_connections() -> None:
     effects = [RankEnd(rank, "n1", 1, guilt=2, error="Connection closed by peer") for rank in (0, 1)]
     verdict = judge(START, effects, was_stopped=False)
     assert verdict == Verdict(1, True, "rank 2 on n2: ended without an error message", "n2")
 
 
-def test_starts_without_a_checkpoint_are_bounded(run: Path) -> None:
+def test_starts_without_a_checkpoint_are_limited(run: Path) -> None:
     assert [restart(run, is_first=True).number, restart(run).number, restart(run).number] == [1, 2, 3]
     with pytest.raises(UserError, match=r"3 starts in a row saved no new checkpoint .*max_restarts is 2"):
         restart(run)
 
 
-def test_a_checkpoint_or_a_human_makes_the_count_begin_again(run: Path) -> None:
+def test_a_checkpoint_or_a_start_by_the_user_resets_the_count(run: Path) -> None:
     for _ in range(3):
         restart(run)
     save(run, 10)
@@ -80,7 +80,7 @@ def test_a_checkpoint_or_a_human_makes_the_count_begin_again(run: Path) -> None:
     assert starts.starts_without_checkpoint(run) == 1
 
 
-def test_the_bound_holds_at_the_end_of_a_start_too(run: Path) -> None:
+def test_the_limit_also_applies_at_the_end_of_a_start(run: Path) -> None:
     restart(run, is_first=True)
     restart(run)
     last = restart(run)
@@ -90,7 +90,7 @@ def test_the_bound_holds_at_the_end_of_a_start_too(run: Path) -> None:
     assert starts.read_verdict(run, 3) == verdict
 
 
-def test_a_start_by_hand_forgets_that_it_was_stopped(run: Path) -> None:
+def test_a_start_by_the_user_removes_the_stop_file(run: Path) -> None:
     (run / STOP).touch()
     restart(run, is_first=True)
     assert not (run / STOP).exists()

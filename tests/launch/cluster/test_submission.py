@@ -21,7 +21,7 @@ def bertrain(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_dry_run_shows_scripts_and_commands_and_touches_nothing(tmp_path: Path) -> None:
+def test_dry_run_prints_scripts_and_commands_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "second.toml").write_text('base = "demo"\nname = "second"\n')
     chain = ("--prepare", "--shares", "3", "--then", "second.toml", "--export", "my bert")
     done = bertrain("submit", "demo", *chain, "--dry-run", folder=tmp_path)
@@ -41,10 +41,10 @@ def test_dry_run_shows_scripts_and_commands_and_touches_nothing(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_dry_run_of_a_shipped_recipe_is_the_script_that_was_looked_at(
+def test_dry_run_of_a_shipped_recipe_prints_its_golden_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But for where it is submitted, and with which Python."""
+    """Only the working directory and the Python differ."""
     monkeypatch.chdir(tmp_path)
     shown = "\n".join(submission.describe_chain(submission.plan_chain([load_recipe(name)])))
     for here, there in ((sys.executable, "/home/you/venv/bin/python"), (str(tmp_path), "/home/you")):
@@ -55,14 +55,14 @@ def test_dry_run_of_a_shipped_recipe_is_the_script_that_was_looked_at(
 
 
 @pytest.mark.parametrize("target", ["mpi", "local"])
-def test_dry_run_elsewhere_is_a_command(target: str, tmp_path: Path) -> None:
+def test_dry_run_of_other_launchers_prints_a_command(target: str, tmp_path: Path) -> None:
     done = bertrain("submit", "demo", "cluster.device=cpu", "--to", target, "--dry-run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{tmp_path}/runs/demo" in done.stdout
     assert not list(tmp_path.iterdir())
 
 
-def test_only_slurm_chains(tmp_path: Path) -> None:
+def test_only_slurm_chains_jobs(tmp_path: Path) -> None:
     done = bertrain("submit", "demo", "--to", "mpi", "--prepare", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --to mpi: only Slurm chains jobs.")
@@ -70,12 +70,12 @@ def test_only_slurm_chains(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "error: --shares: nothing is prepared. add --prepare.\n")
 
 
-def test_two_runs_of_one_name_are_refused() -> None:
+def test_two_runs_of_the_same_name_are_refused() -> None:
     with pytest.raises(UserError, match="two runs have the name 'demo'"):
         submission.plan_chain([load_recipe("demo"), load_recipe("demo")])
 
 
-def test_a_run_that_is_queued_is_not_submitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queued_run_is_not_submitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     links = submission.plan_chain([load_recipe("demo")])
     monkeypatch.setattr(

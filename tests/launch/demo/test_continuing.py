@@ -33,7 +33,7 @@ def test_both_runs_are_compared_and_fill_the_same_masks(tmp_path: Path, capsys: 
     assert all(row.row.input_ids[place] == VOCAB.ids[MASK] for row in masked for place in row.places)
 
 
-def test_a_lead_that_is_too_small_fails(tmp_path: Path) -> None:
+def test_a_small_difference_fails(tmp_path: Path) -> None:
     continued, fresh = run_with_loss(tmp_path / "a", 2.0), run_with_loss(tmp_path / "b", 2.9)
     with pytest.raises(UserError, match=r"less than 1\.0 nats"):
         show_comparison(continued, fresh, rows=1)

@@ -21,7 +21,7 @@ def dry_run(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_a_dry_run_tells_the_arithmetic_of_the_job(
+def test_a_dry_run_prints_sizes_of_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -40,7 +40,7 @@ def test_a_dry_run_tells_the_arithmetic_of_the_job(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_reads_the_data_set_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_reads_an_existing_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dataset(tmp_path / "dataset", [[90, 30]], vocabulary_size=99)
     fields = [f"data.dataset={tmp_path}/dataset", "train.steps=60", "train.global_batch_size=20"]
     out = dry_run(capsys, *fields, f"runs={tmp_path}/runs", "train.budget_min=0")
@@ -52,7 +52,7 @@ def test_a_dry_run_reads_the_data_set_that_is_there(tmp_path: Path, capsys: pyte
         dry_run(capsys, *fields, "data.objective=none")
 
 
-def test_the_command_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_has_dry_run_and_smoke(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Recipe] = []
     monkeypatch.setattr("launch.display.show_dry_run", told.append)
     assert CliRunner().invoke(app, ["train", "demo", "--dry-run", "train.steps=77"]).exit_code == 0
@@ -61,7 +61,7 @@ def test_the_command_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [recipe.train.steps for recipe in told] == [77]
 
 
-def test_a_smoke_test_keeps_what_could_fail_and_cuts_what_takes_long(tmp_path: Path) -> None:
+def test_smoke_recipe_reduces_only_what_takes_long(tmp_path: Path) -> None:
     long = ["optimizer.warmup_steps=100", "optimizer.decay_steps=150", "train.budget_min=0.001"]
     grown = ["train.global_batch_size=65536", "train.first_global_batch_size=9000", "train.batch_growth_steps=9"]
     recipe = load_recipe("demo", [*long, *grown, "data.objective=none"])
@@ -75,7 +75,7 @@ def test_a_smoke_test_keeps_what_could_fail_and_cuts_what_takes_long(tmp_path: P
     assert open_data(tried).main.place == tried.data.dataset
 
 
-def test_a_smoke_test_is_not_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smoke_is_refused_inside_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="starts its ranks itself"):

@@ -48,7 +48,7 @@ def test_a_pair_is_two_lines_with_its_masks_marked() -> None:
     assert styled["[dog←sat]"] == STYLES["replaced"]
 
 
-def test_word_pieces_join_where_nothing_is_masked() -> None:
+def test_unmasked_word_pieces_are_joined() -> None:
     text = decoded(pair("[CLS] the cat ##s [SEP] sat [SEP]", {1: "the"}, 5, 0), "nsp")
     assert text.plain.splitlines()[0].endswith("next_sentence_label 0: B follows A")
     assert text.plain.splitlines()[1] == "  A  [CLS] [the←the] cats [SEP]"
@@ -61,7 +61,7 @@ def test_labels_are_those_of_the_objective() -> None:
     assert alone.plain.splitlines() == ["5 tokens, 1 masked", "   [CLS] [the←the] cat sat [SEP]"]
 
 
-def test_provenance_is_told() -> None:
+def test_provenance_is_shown() -> None:
     origin = Provenance(
         np.array([255], np.uint64), np.array([3], np.uint32), np.array([2], np.uint16),
         np.array([16], np.uint64), np.array([0], np.uint32), np.array([1], np.uint16),

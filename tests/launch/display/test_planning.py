@@ -37,7 +37,7 @@ def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_plan_of_every_corpus_format(screen: Console, name: str) -> None:
+def test_plan_supports_every_corpus_format(screen: Console, name: str) -> None:
     recipe = RECIPE.model_copy(
         update={"data": DataConfig.model_validate({"corpora": [{"paths": ["corpus"], "format": name}]})}
     )
@@ -45,7 +45,7 @@ def test_a_plan_of_every_corpus_format(screen: Console, name: str) -> None:
     assert f"over {name}, {FORMATS[name].text_mb_s:g} MB/s per core" in " ".join(screen.export_text().split())
 
 
-def test_one_rank_has_the_memory_of_the_stage_that_it_trains_at(screen: Console) -> None:
+def test_memory_of_one_rank_is_that_of_its_stage(screen: Console) -> None:
     for changes, stage in ((), "0 (one rank)"), (("train.zero_stage=0",), "0 (recipe)"):
         recipe = load_recipe("demo", list(changes))
         screen.print(memory_table(Cost(recipe, HARDWARE["h100"], 4096), 1))
@@ -57,7 +57,7 @@ def first_words(text: str) -> list[str]:
     return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
-def test_bandwidths_are_inputs() -> None:
+def test_given_bandwidths_replace_those_of_the_profile() -> None:
     assert find_hardware("a100", node_gb_s=None) == HARDWARE["a100"]
     slow = find_hardware("a100", node_gb_s=10.0, network_gb_s=1.0, peak_flops=None)
     assert (slow.node_gb_s, slow.network_gb_s) == (10.0, 1.0)
@@ -65,7 +65,7 @@ def test_bandwidths_are_inputs() -> None:
     assert efficiency(slow_steps[4], slow_steps[0]) < efficiency(fast_steps[4], fast_steps[0]) < 1
 
 
-def test_workers_for_a_wanted_time(screen: Console) -> None:
+def test_workers_for_a_requested_time(screen: Console) -> None:
     screen.print(preparation_table(1, "text", 2.0))
     row = next(line for line in screen.export_text().splitlines() if "1,000 GB" in line)
     core_hours = 1e6 * (1 / 17 + 1 / 85) / 3600
@@ -73,12 +73,12 @@ def test_workers_for_a_wanted_time(screen: Console) -> None:
     assert row.split()[-1] == str(math.ceil(core_hours / 2))
 
 
-def test_unknown_hardware_is_refused_with_the_known() -> None:
+def test_unknown_hardware_is_refused_with_known_names() -> None:
     with pytest.raises(UserError, match=r"no profile 'b300'.*choose one of h200, h100, a100, v100, cpu"):
         find_hardware("b300")
 
 
-def test_a_login_node_plans_without_torch() -> None:
+def test_plan_works_without_torch() -> None:
     program = "import sys; sys.modules['torch'] = None; from launch.cli import app; app(['plan', 'large_phase1'])"
     planned = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert planned.returncode == 0, planned.stderr

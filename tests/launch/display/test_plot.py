@@ -1,4 +1,4 @@
-"""Curves of runs: in the terminal, and as a picture."""
+"""Plots of runs, in the terminal and as a file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_picture_is_a_png_with_all_runs(runs: list[Path], tmp_path: Path) ->
 
 
 def test_runs_of_different_objectives_share_a_picture(tmp_path: Path) -> None:
-    """One has no next-sentence accuracy, and each data set a unigram loss of its own."""
+    """One run has no next-sentence accuracy, and each data set has its own unigram loss."""
     runs = [make_run(tmp_path / name, 20) for name in ("reference", "masked")]
     metrics = runs[1] / "metrics.jsonl"
     alone = metrics.read_text().replace('"nsp_accuracy": 0.5', '"nsp_accuracy": null').replace("6.75", "6.25")
@@ -64,19 +64,19 @@ def test_runs_of_different_objectives_share_a_picture(tmp_path: Path) -> None:
     assert axes.count("clip-path") == 1  # a curve for the one run that has it
 
 
-def test_means_over_consecutive_steps() -> None:
+def test_smooth_averages_consecutive_steps() -> None:
     records = [{"step": step, "loss": float(step)} for step in range(1, 8)]
     assert smooth(records, "loss", 3) == ([3, 6, 7], [2.0, 5.0, 7.0])
     assert smooth([{"step": 1, "loss": None}, {"step": 2, "loss": 4.0}, {"step": 3}], "loss", 3) == ([2], [4.0])
     assert smooth(records, "nothing", 3) == ([], [])
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_runs_of_the_same_name_are_keyed_by_path(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / part / "demo", 2) for part in ("a", "b")]
     assert list(read_curves(runs)) == [str(run) for run in runs]
 
 
-def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
+def test_plotting_errors_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run"):
         draw_loss([tmp_path])
     with pytest.raises(UserError, match="has recorded no steps yet"):

@@ -32,7 +32,7 @@ def plain_screen() -> tuple[Console, io.StringIO]:
     return Console(file=stream, force_terminal=False, width=200, highlight=False), stream
 
 
-def test_off_a_terminal_a_line_now_and_then() -> None:
+def test_progress_prints_lines_without_a_terminal() -> None:
     screen, stream = plain_screen()
     display = Display(screen, every_s=10)
     for second in range(26):
@@ -43,7 +43,7 @@ def test_off_a_terminal_a_line_now_and_then() -> None:
     ]
 
 
-def test_the_rate_is_that_of_the_stage() -> None:
+def test_the_rate_is_measured_per_stage() -> None:
     screen, stream = plain_screen()
     display = Display(screen, every_s=10)
     display(replace(START, bytes_read=40_000_000, seconds=5.0))
@@ -52,7 +52,7 @@ def test_the_rate_is_that_of_the_stage() -> None:
     assert stream.getvalue() == "Making pairs: 50%  2.0 MB/s  9 documents  2 groups  0:00:10 left\n"
 
 
-def test_what_stands_behind_two_dashes_reaches_the_runner_as_it_is(tmp_path: Path) -> None:
+def test_arguments_after_two_dashes_reach_the_runner_unchanged(tmp_path: Path) -> None:
     corpus = write_text(tmp_path / "corpus.txt", make_documents(30))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -67,7 +67,7 @@ def test_what_stands_behind_two_dashes_reaches_the_runner_as_it_is(tmp_path: Pat
     assert not (tmp_path / "dataset").exists()
 
 
-def test_on_a_terminal_a_bar() -> None:
+def test_progress_shows_a_bar_on_a_terminal() -> None:
     stream = io.StringIO()
     screen = Console(file=stream, force_terminal=True, width=120, color_system=None)
     display = Display(screen)
@@ -78,7 +78,7 @@ def test_on_a_terminal_a_bar() -> None:
     assert "25%  5.0 MB/s  7 documents" in stream.getvalue()
 
 
-def test_the_closing_table(dataset: Path) -> None:
+def test_summary_lists_inputs_and_outputs(dataset: Path) -> None:
     manifest = read_manifest(dataset).model_copy(update={"drops": {"too_short": 3, "invalid_utf8": 1}})
     screen, stream = plain_screen()
     screen.print(summary(manifest, seconds=2.0))
@@ -99,13 +99,13 @@ def test_the_closing_table(dataset: Path) -> None:
         ([1, 2, 5], "shares 1, 2 and 5 of 8 are not finished"),
     ],
 )
-def test_who_is_missing_is_told(missing: list[int], message: str) -> None:
+def test_unfinished_shares_are_named(missing: list[int], message: str) -> None:
     assert unfinished_shares(missing, Share(1, 8)) == message
 
 
 @pytest.fixture
 def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """How many finished groups bring SIGTERM upon this process, under the key `groups`."""
+    """Send SIGTERM to this process after the number of finished groups under the key `groups`."""
     wanted = {"groups": 0}
     before = signal.getsignal(signal.SIGTERM)
 
@@ -120,10 +120,10 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
 
 @pytest.mark.parametrize("place", ["{}", SCHEME + "://{}"])
-def test_a_stop_tells_whether_the_same_command_will_bring_it_further(
+def test_exit_code_of_a_stop_shows_whether_a_group_was_finished(
     place: str, tmp_path: Path, stopped_at: dict[str, int]
 ) -> None:
-    """By its exit code: it is what a job's script goes by, wherever the data set lies."""
+    """A batch script requeues the job by this code, for local data sets and for URLs."""
     corpus = write_text(tmp_path / "corpus.txt", make_documents(300))
     vocabulary = tmp_path / "vocab.txt"
     train_vocabulary([corpus.read_text()], small_config(vocabulary, corpus).vocabulary).write(vocabulary)

@@ -42,7 +42,7 @@ def job(run: Path, state: str, script: str = "submit.sbatch") -> QueuedJob:
     return QueuedJob("7", state, "Priority", "n[1-2]", "3:10", run.absolute() / script)
 
 
-def test_a_running_job(run: Path) -> None:
+def test_status_of_a_running_job(run: Path) -> None:
     record(run, 1, 2, 10)
     starts.begin_start(run, "7", is_first=True, nodes=["n1"], ranks=1)
     starts.begin_start(run, "7", is_first=False, nodes=["n1"], ranks=1)
@@ -57,7 +57,7 @@ def test_a_running_job(run: Path) -> None:
     )
 
 
-def test_a_budget_ends_a_run_before_its_steps(run: Path) -> None:
+def test_status_respects_the_time_budget(run: Path) -> None:
     write_recipe(load_recipe("demo", ["train.steps=100", "train.budget_min=0.5"]), run / "recipe.toml")
     record(run, 9, 10)
     status = read_status(run, [job(run, "RUNNING")])
@@ -66,7 +66,7 @@ def test_a_budget_ends_a_run_before_its_steps(run: Path) -> None:
     assert read_status(run, []).state == "done"
 
 
-def test_a_job_that_says_nothing_for_long_is_silent(run: Path) -> None:
+def test_a_job_without_output_for_long_is_silent(run: Path) -> None:
     record(run, 1, 2)
     assert read_status(run, [job(run, "RUNNING")], now=time.time() + 100).state == "running"
     assert read_status(run, [job(run, "RUNNING")], now=time.time() + 1000).state == "silent"
@@ -84,7 +84,7 @@ def test_the_slow_node_is_named(run: Path) -> None:
     assert "slow" not in read_status(run, [job(run, "RUNNING")]).detail
 
 
-def test_the_silent_node_is_named(run: Path) -> None:
+def test_a_node_without_heartbeat_is_named(run: Path) -> None:
     starts.begin_start(run, "7", is_first=True, nodes=["n1", "n2"], ranks=2)
     with heartbeat.beating(run, 1, "n1"), heartbeat.beating(run, 1, "n2"):
         while len(heartbeat.silences_s(run, 1, time.time())) < 2:
@@ -120,7 +120,7 @@ def test_states_without_a_queue(run: Path) -> None:
     assert read_status(run, []).eta_s is None
 
 
-def test_what_a_local_run_died_of(run: Path) -> None:
+def test_status_shows_the_error_of_a_local_run(run: Path) -> None:
     (run / "logs" / "rank_00000.log").write_text("Traceback (most recent call last)\n  x\nRuntimeError: [CUDA] lost\n")
     status = read_status(run, [])
     assert (status.state, status.detail) == ("failed", "RuntimeError: [CUDA] lost")
@@ -135,12 +135,12 @@ def test_only_the_tail_of_long_metrics_is_read(run: Path) -> None:
     assert len(records) < 1000
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run"):
         read_status(tmp_path, [])
 
 
-def test_a_run_that_trains_here_is_found_and_stopped(tmp_path: Path) -> None:
+def test_a_run_on_this_machine_is_found_and_stopped(tmp_path: Path) -> None:
     program = (
         "import signal, sys; from configs.recipe import load_recipe; from launch.ranks import run_folder\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
@@ -160,14 +160,14 @@ def test_a_run_that_trains_here_is_found_and_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [1, 3, 10_000])
-def test_the_end_of_a_log(run: Path, lines: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_show_log_prints_the_last_lines(run: Path, lines: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     text = [f"line {number}" + "x" * 100 for number in range(3000)]
     (run / "logs" / "rank_00003.log").write_text("\n".join(text) + "\n")
     show_log(run, 3, lines, follow=False)
     assert capfdbinary.readouterr().out.decode().splitlines() == text[-lines:]
 
 
-def test_a_log_that_is_not_there(run: Path) -> None:
+def test_a_missing_log_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"no log of rank 1.*has not started yet"):
         show_log(run, 1, 5, follow=False)
     (run / "logs" / "rank_00000.log").touch()

@@ -34,7 +34,7 @@ def make_run(run: Path) -> None:
 
 
 def scalars(port: int) -> dict[str, object]:
-    """What TensorBoard serves, as soon as it does."""
+    """Wait until TensorBoard serves scalars, and return them."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -48,7 +48,7 @@ def scalars(port: int) -> dict[str, object]:
     return {}
 
 
-def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path) -> None:
+def test_tensorboard_serves_the_given_runs_until_ctrl_c(tmp_path: Path) -> None:
     odd = tmp_path / "runs" / "a, b:c"
     for run in (odd, tmp_path / "runs" / "plain", tmp_path / "runs" / "not-asked-for"):
         make_run(run)
@@ -79,7 +79,7 @@ def test_it_serves_the_given_runs_under_their_names_until_ctrl_c(tmp_path: Path)
     assert process.wait(10) == 0
 
 
-def test_however_it_ends_tensorboard_ends_too(tmp_path: Path) -> None:
+def test_tensorboard_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     arguments = ["tensorboard", str(tmp_path / "run"), "--port", str(first_free_port(range(20_000, 20_100), fix=""))]
     process = subprocess.Popen(
@@ -94,13 +94,13 @@ def test_however_it_ends_tensorboard_ends_too(tmp_path: Path) -> None:
     wait_until(lambda: not started_with(f"TMPDIR={tmp_path}"), 5, "TensorBoard's end")
 
 
-def test_it_listens_on_localhost_only() -> None:
+def test_tensorboard_listens_on_localhost_only() -> None:
     argv = command(Path("/tmp/x"), 6006)  # noqa: S108 - never opened
     assert argv[argv.index("--host") + 1] == "localhost"
     assert "--bind_all" not in argv
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_runs_of_the_same_name_get_different_names(tmp_path: Path) -> None:
     runs = [tmp_path / "a" / "demo", tmp_path / "b" / "demo", tmp_path / "b" / "other", tmp_path / "b" / "other"]
     names = named(runs)
     assert list(names.values()) == runs[:3]
@@ -108,7 +108,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert all("/" not in name for name in names)
 
 
-def test_a_port_in_use_is_passed_over() -> None:
+def test_a_port_in_use_is_skipped() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -119,7 +119,7 @@ def test_a_port_in_use_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["none"], ["none", "--port", "0"]])
-def test_what_cannot_be_served(tmp_path: Path, arguments: list[str]) -> None:
+def test_missing_runs_and_invalid_ports_are_refused(tmp_path: Path, arguments: list[str]) -> None:
     refused = subprocess.run(
         [sys.executable, "-P", "-m", "launch.cli", "tensorboard", *arguments],
         cwd=tmp_path,

@@ -17,7 +17,7 @@ from launch.ranks.local import Machine
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor starts no ranks."""
+    """Replace the bandwidth measurement, so that the doctor starts no ranks."""
     monkeypatch.setattr(network_check, "measure_here", lambda ranks, kind: 1.25)
 
 
@@ -25,7 +25,7 @@ def named(node: Node, name: str) -> Finding:
     return next(finding for finding in node.findings if finding.name == name)
 
 
-def test_this_machine_is_fit_to_test_on(tmp_path: Path) -> None:
+def test_this_machine_has_no_errors(tmp_path: Path) -> None:
     node = examine(tmp_path, "cpu")
     assert [finding.name for finding in node.findings] == [
         "Python", "packages", "GPUs", "compiler", "memory", "shared memory", "disk", "clock", "Slurm", "MPI", "ranks",
@@ -34,13 +34,13 @@ def test_this_machine_is_fit_to_test_on(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_gpu_is_an_error_only_where_one_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_an_error_only_if_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "this_machine", lambda: Machine(gpus=0, cores=2))
     assert named(examine(tmp_path, "cuda"), "GPUs").level == ERROR
     assert named(examine(tmp_path, "auto"), "GPUs").level == OK
 
 
-def test_missing_programs_are_named_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_named_with_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     node = examine(tmp_path, "cpu")
     compiler = named(node, "compiler")
@@ -48,7 +48,7 @@ def test_missing_programs_are_named_with_the_mend(tmp_path: Path, monkeypatch: p
     assert (named(node, "Slurm").found, named(node, "MPI").found) == ("none", "none")
 
 
-def test_a_program_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_program_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sinfo").write_text("#!/bin/sh\necho no controller >&2\nexit 1\n")
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
@@ -57,7 +57,7 @@ def test_a_program_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     )
 
 
-def test_another_version_than_the_tried_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_differs_from_the_pinned_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pinned_versions()["apache-beam"] == "2.77.0"
     monkeypatch.setattr(checks, "pinned_versions", lambda: {"psutil": "0.0.1", "torch": "0"})
     assert "(tested: 0.0.1)" in named(examine(tmp_path, "cpu"), "packages").found
@@ -72,18 +72,20 @@ class Usage(NamedTuple):
     free: int
 
 
-def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(2**40, 2**40, 2**30))
     disk = named(examine(tmp_path / "runs" / "not there yet", "cpu"), "disk")
     assert (disk.level, disk.found, disk.fix.partition(":")[0]) == (WARNING, str(tmp_path), "free some space")
     assert disk.measured.startswith("1 GiB free")
 
 
-def test_a_folder_that_cannot_be_written_is_an_error() -> None:
+def test_an_unwritable_folder_is_an_error() -> None:
     assert named(examine(Path("/proc/runs"), "cpu"), "disk").level == ERROR
 
 
-def test_a_clock_that_is_not_the_file_systems_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_differs_from_the_file_system_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = time.time
     monkeypatch.setattr("time.time", lambda: now() - 100)
     found = checks.clock(tmp_path)
@@ -101,21 +103,23 @@ class TestSending:
             (Machine(1, 2), "cuda", Finding("ranks", OK, "one GPU; no communication to measure")),
         ],
     )
-    def test_who_sends(self, machine: Machine, device: str, expected: Finding, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ranks_whose_bandwidth_is_measured(
+        self, machine: Machine, device: str, expected: Finding, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(network_check, "this_machine", lambda: machine)
         assert network_check.between_ranks(device) == expected
 
-    def test_slow_ranks_are_a_warning_and_silent_ones_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_slow_ranks_are_a_warning_and_unreachable_ones_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_check, "measure_here", lambda ranks, kind: 0.01)
         assert network_check.between_ranks("cpu").level == WARNING
         monkeypatch.setattr(network_check, "measure_here", fail)
         found = network_check.between_ranks("cpu")
         assert (found.level, found.found) == (ERROR, "2 on the CPU cannot reach each other: NCCL error")
 
-    def test_two_real_ranks(self) -> None:
+    def test_bandwidth_between_two_real_ranks(self) -> None:
         assert bandwidth.measure_here(2, "cpu") > 0.01
 
-    def test_nodes_that_share_no_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nodes_without_a_shared_folder_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bandwidth, "PATIENCE_S", 0.1)
         with pytest.raises(OSError, match=r"is not a folder shared by all nodes"):
             bandwidth.meet(tmp_path / "none" / "meeting", 1, 2)
@@ -125,7 +129,7 @@ def fail(ranks: int, kind: str) -> float:
     raise OSError("NCCL error")
 
 
-def test_the_node_that_differs_is_named() -> None:
+def test_a_node_that_differs_is_named() -> None:
     def node(name: str, torch: str, clock: float = 0.0) -> Node:
         return Node(name, clock, [Finding("packages", OK, torch, measured=name)])
 
@@ -138,15 +142,15 @@ def test_the_node_that_differs_is_named() -> None:
     ]
 
 
-def test_nodes_survive_the_way_through_srun() -> None:
+def test_mixed_lines_of_srun_are_parsed() -> None:
     nodes = [
-        Node(name, 1.5, [Finding("disk", OK, "a: b"), Finding("MPI", WARNING, "x", "mend")]) for name in ("n1", "n2")
+        Node(name, 1.5, [Finding("disk", OK, "a: b"), Finding("MPI", WARNING, "x", "fix")]) for name in ("n1", "n2")
     ]
     first, second = (list(lines(node)) for node in nodes)
     assert parse([first[0], second[0], second[1], first[1]]) == nodes
 
 
-def test_findings_are_shown_with_their_mend() -> None:
+def test_findings_are_shown_with_their_fix() -> None:
     screen = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
     screen.print(findings_table([Finding("compiler", WARNING, "[none]", "apt-get install g++")]))
     assert "warning  compiler  [none]  apt-get install g++" in screen.export_text()

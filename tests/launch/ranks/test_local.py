@@ -33,7 +33,7 @@ def ranks(cluster: ClusterConfig, machine: Machine) -> int:
         (ClusterConfig(ranks_per_node=6, device="cpu"), SERVER, 6),
     ],
 )
-def test_one_rank_a_gpu_unless_the_recipe_says_otherwise(cluster: ClusterConfig, machine: Machine, count: int) -> None:
+def test_default_is_one_rank_per_gpu(cluster: ClusterConfig, machine: Machine, count: int) -> None:
     assert ranks(cluster, machine) == count
 
 
@@ -44,12 +44,12 @@ def test_one_rank_a_gpu_unless_the_recipe_says_otherwise(cluster: ClusterConfig,
         (ClusterConfig(ranks_per_node=5), SERVER, r"5 ranks, but 4 GPU\(s\)"),
     ],
 )
-def test_gpus_that_are_not_there(cluster: ClusterConfig, machine: Machine, words: str) -> None:
+def test_missing_gpus_are_refused(cluster: ClusterConfig, machine: Machine, words: str) -> None:
     with pytest.raises(UserError, match=words):
         ranks(cluster, machine)
 
 
-def test_the_plan_in_full() -> None:
+def test_plan_ranks_sets_argv_log_and_environment() -> None:
     first, second = plan_ranks(
         Recipe(cluster=ClusterConfig(ranks_per_node=2)), Path("runs/a b"), ["--resume", "auto"], LAPTOP
     )
@@ -71,7 +71,7 @@ def test_the_plan_in_full() -> None:
     assert (second.argv, second.env) == (first.argv, first.env | {"RANK": "1", "LOCAL_RANK": "1"})
 
 
-def test_the_second_of_three_machines() -> None:
+def test_plan_ranks_on_the_second_of_three_machines() -> None:
     nodes = nodes_at("127.0.0.1:29500", 3, 1)
     recipe = Recipe(cluster=ClusterConfig(ranks_per_node=2))
     commands = plan_ranks(recipe, Path("run"), [], LAPTOP, nodes=nodes)
@@ -100,18 +100,18 @@ def test_the_second_of_three_machines() -> None:
         ("node:22", 2, "nodes are numbered 0 to 1"),
     ],
 )
-def test_machines_that_cannot_meet_are_refused(rendezvous: str | None, number: int, words: str) -> None:
+def test_invalid_rendezvous_is_refused(rendezvous: str | None, number: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         nodes_at(rendezvous, 2, number)
 
 
 @pytest.mark.parametrize(("threads", "ranks_per_node", "expected"), [(0, 3, "2"), (0, 20, "1"), (5, 3, "5")])
-def test_threads_a_rank(threads: int, ranks_per_node: int, expected: str) -> None:
+def test_threads_per_rank(threads: int, ranks_per_node: int, expected: str) -> None:
     cluster = ClusterConfig(cpu_threads=threads, ranks_per_node=ranks_per_node)
     assert plan_ranks(Recipe(cluster=cluster), Path("run"), [], LAPTOP)[0].env["OMP_NUM_THREADS"] == expected
 
 
-def test_the_cores_are_those_that_this_process_may_use() -> None:
+def test_cores_respect_the_cpu_affinity() -> None:
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
@@ -120,7 +120,7 @@ def test_the_cores_are_those_that_this_process_may_use() -> None:
         os.sched_setaffinity(0, before)
 
 
-def test_a_folder_named_like_a_package_does_not_shadow_ours(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_package_does_not_shadow_it(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "__init__.py").write_text("raise SystemExit('shadowed')")
     argv = plan_ranks(Recipe(), tmp_path / "none", [], LAPTOP)[0].argv
@@ -128,7 +128,7 @@ def test_a_folder_named_like_a_package_does_not_shadow_ours(tmp_path: Path) -> N
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_no_one_else_is_given_the_port() -> None:
+def test_the_reserved_port_is_not_given_to_others() -> None:
     """While it is held, the kernel refuses it to others, and rank 0's store can listen on it."""
     from launch.ranks.local import _reserved_port
 

@@ -32,11 +32,11 @@ def test_missing_variable_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "counts"), [("2", [2]), ("2(x3),1", [2, 2, 2, 1]), ("1,2(x2)", [1, 2, 2])])
-def test_counts_of_tasks(text: str, counts: list[int]) -> None:
+def test_expand_counts_parses_slurms_counts(text: str, counts: list[int]) -> None:
     assert expand_counts(text) == counts
 
 
-def test_loopback_is_the_last_resort() -> None:
+def test_loopback_is_the_last_address() -> None:
     addresses = own_addresses()
     assert addresses[-1].startswith("127.")
     assert not can_connect("127.0.0.1", 1)

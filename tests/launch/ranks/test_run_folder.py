@@ -63,7 +63,7 @@ def test_the_data_set_is_found_from_any_working_directory(tmp_path: Path) -> Non
     assert find_run(open_and_save("name=b", "data.dataset=gs://bucket/set")).data.dataset == "gs://bucket/set"
 
 
-def test_the_same_recipe_goes_on() -> None:
+def test_the_same_recipe_resumes() -> None:
     assert open_and_save() == open_and_save()
 
 
@@ -84,7 +84,7 @@ def test_the_same_recipe_goes_on() -> None:
         "data.workers=3",
     ],
 )
-def test_what_does_not_change_what_was_learned_may_change(change: str) -> None:
+def test_free_settings_can_change(change: str) -> None:
     run = open_and_save()
     open_and_save(change)
     key, _, value = change.partition("=")
@@ -104,22 +104,22 @@ def test_another_recipe_is_refused_with_the_keys_that_differ() -> None:
     assert (run / "recipe.toml").read_bytes() == before
 
 
-def test_every_field_either_may_change_or_is_guarded() -> None:
-    """A new field is guarded unless somebody decides otherwise."""
+def test_settings_are_guarded_by_default() -> None:
+    """A new field is guarded unless it is added to `FREE`."""
     assert differences(recipe(), recipe("optimizer.warmup_steps=3", "train.global_batch_size=3")) == {
         "optimizer.warmup_steps": (50, 3),
         "train.global_batch_size": (128, 3),
     }
 
 
-def test_a_run_that_has_learned_nothing_yet_may_change_freely() -> None:
+def test_a_run_without_checkpoint_accepts_any_recipe() -> None:
     with open_run(recipe(), "auto") as run:
         pass
     open_and_save("train.seed=43", resume="never")
     assert find_run(run).train.seed == 43
 
 
-def test_never_sets_aside_what_was_learned() -> None:
+def test_never_moves_checkpoints_aside() -> None:
     run = open_and_save()
     learned = [path.name for path in (run / "checkpoints").iterdir()]
     with open_run(recipe("train.seed=43"), "never"):
@@ -127,14 +127,14 @@ def test_never_sets_aside_what_was_learned() -> None:
     assert [path.name for path in (run / "set_aside/01/checkpoints").iterdir()] == learned
 
 
-def test_a_checkpoint_that_is_not_there() -> None:
+def test_a_missing_checkpoint_is_refused() -> None:
     assert refusal(resume="runs/none").startswith("runs/none: no such checkpoint. ")
     assert not Path("runs").exists()
     run = open_and_save()
     open_and_save(resume=str(run / "checkpoints/step_00000005"))
 
 
-def test_a_folder_of_something_else() -> None:
+def test_a_folder_that_is_not_a_run_is_refused() -> None:
     Path("runs/demo").mkdir(parents=True)
     (Path("runs/demo") / "thesis.tex").touch()
     assert refusal().startswith("runs/demo: the folder is not a run. ")
@@ -143,13 +143,13 @@ def test_a_folder_of_something_else() -> None:
     assert "the folder is not a run" in refusal(["name=file"])
 
 
-def test_a_place_that_cannot_be_written() -> None:
+def test_an_unwritable_place_is_refused() -> None:
     Path("file").touch()
     assert "cannot write" in refusal(["runs=file"])
     assert "cannot write" in refusal(["runs=/proc/none"])
 
 
-def test_no_such_run() -> None:
+def test_a_missing_run_is_refused() -> None:
     with pytest.raises(UserError, match="no such run"):
         find_run(Path("runs/none"))
 
@@ -176,7 +176,7 @@ with open_run(load_recipe("demo"), "auto", for_child=sys.argv[1] == "execute"):
 
 
 @pytest.mark.parametrize("how", ["stay", "execute"])
-def test_the_lock_lives_and_dies_with_its_process(how: str) -> None:
+def test_the_lock_is_held_as_long_as_its_process(how: str) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, how], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     try:
@@ -189,7 +189,7 @@ def test_the_lock_lives_and_dies_with_its_process(how: str) -> None:
     open_and_save()
 
 
-def test_other_ranks_wait_for_the_first() -> None:
+def test_other_ranks_wait_for_rank_0() -> None:
     def first_rank() -> None:
         time.sleep(0.3)
         open_and_save()

@@ -1,4 +1,4 @@
-"""Real processes, ended in every way: what the supervisor shows, returns, and leaves behind (nothing)."""
+"""Supervise real processes that end in different ways: output, exit code, and no process left behind."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ sys.exit(run_ranks([
 """
 READY = "import os, pathlib; pathlib.Path(os.environ['FOLDER'], 'ready' + os.environ['RANK']).touch()\n"
 SLEEPS = READY + "import time; time.sleep(600)"
-DEAF = """
+IGNORES_SIGNALS = """
 import signal
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, signal.SIG_IGN)
 """
-DEAF += SLEEPS
+IGNORES_SIGNALS += SLEEPS
 SAVES = """
 import signal, sys, time
 asked = []
@@ -55,7 +55,7 @@ sys.exit(75)
 
 
 class Launched:
-    """A supervisor in a process of its own, and its ranks."""
+    """A supervisor in its own process, and its ranks."""
 
     def __init__(self, folder: Path, *programs: str) -> None:
         self.folder = folder
@@ -79,7 +79,7 @@ class Launched:
         return found
 
     def end(self, within_s: float = 20) -> tuple[int, str, str, float]:
-        """Exit code, standard output, standard error, and the seconds that it took from now."""
+        """Wait for the end. Return exit code, standard output, standard error, and seconds waited."""
         start = time.monotonic()
         out, err = self.process.communicate(timeout=within_s)
         return self.process.returncode, out, err, time.monotonic() - start
@@ -96,7 +96,7 @@ def left_behind() -> Iterator[list[psutil.Process]]:
     assert alive == []
 
 
-def test_all_done_is_zero_and_rank_0_is_shown(tmp_path: Path) -> None:
+def test_success_returns_0_and_shows_rank_0(tmp_path: Path) -> None:
     code, out, err, _ = Launched(tmp_path, "print('from rank 0')", "print('from rank 1')").end()
     assert (code, out, err) == (0, "from rank 0\n", "")
     assert (tmp_path / "rank_00001.log").read_text() == "from rank 1\n"
@@ -135,9 +135,9 @@ def test_ranks_share_one_free_port_of_the_loopback_address(tmp_path: Path) -> No
     assert Launched(tmp_path, listens, connects).end()[0] == 0
 
 
-def test_a_crash_ends_the_others_and_is_told_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+def test_a_crash_ends_the_others_and_is_reported_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
     crashes = READY + "import time; time.sleep(0.5); raise ValueError('the true cause')"
-    launched = Launched(tmp_path, SLEEPS, crashes, DEAF)
+    launched = Launched(tmp_path, SLEEPS, crashes, IGNORES_SIGNALS)
     launched.wait_until_ready()
     left_behind += launched.descendants()
     code, out, err, seconds = launched.end()
@@ -150,8 +150,8 @@ def test_a_crash_ends_the_others_and_is_told_once(tmp_path: Path, left_behind: l
     assert out == ""
 
 
-def test_the_cause_is_told_and_not_its_echo(tmp_path: Path) -> None:
-    """Rank 0 loses its connection because rank 1 fails, and even ends first: rank 1 is to blame."""
+def test_the_cause_is_reported_and_not_its_consequence(tmp_path: Path) -> None:
+    """Rank 0 loses its connection because rank 1 fails, and ends first. Rank 1 is the cause."""
     echo = "import time; time.sleep(0.5); raise RuntimeError('Connection closed by peer [127.0.0.1]')"
     cause = """
         import time, traceback
@@ -167,8 +167,8 @@ def test_the_cause_is_told_and_not_its_echo(tmp_path: Path) -> None:
     assert "closed by peer" not in out + err
 
 
-def test_ranks_that_fail_alike_and_end_slowly_are_told_once(tmp_path: Path) -> None:
-    """As torch does: seconds pass between a traceback and the end of the process."""
+def test_equal_failures_that_end_slowly_are_reported_once(tmp_path: Path) -> None:
+    """With torch, seconds pass between a traceback and the end of the process."""
     slow = "import atexit, time; atexit.register(time.sleep, 2); print('step 1'); raise TypeError('of every rank')"
     code, out, err, _ = Launched(tmp_path, slow, slow).end()
     assert code == 1
@@ -192,17 +192,17 @@ def test_a_user_error_of_every_rank_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_stop_reaches_the_ranks_which_save(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_stop_signal_reaches_the_ranks_which_save(tmp_path: Path, number: signal.Signals) -> None:
     launched = Launched(tmp_path, SAVES, SAVES)
     launched.wait_until_ready()
     launched.process.send_signal(number)
     code, out, err, seconds = launched.end()
     assert (code, out, err) == (75, f"saved after {number.name}\n", "")
-    assert seconds < 4  # by themselves, not by force
+    assert seconds < 4  # without SIGKILL
 
 
-def test_ctrl_c_is_over_within_five_seconds(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
-    launched = Launched(tmp_path, SAVES, DEAF)
+def test_ctrl_c_ends_the_run_within_five_seconds(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, SAVES, IGNORES_SIGNALS)
     launched.wait_until_ready()
     left_behind += launched.descendants()
     launched.process.send_signal(signal.SIGINT)
@@ -212,8 +212,8 @@ def test_ctrl_c_is_over_within_five_seconds(tmp_path: Path, left_behind: list[ps
     assert err == "stopped by SIGINT before all ranks saved; the run resumes from the last checkpoint\n"
 
 
-def test_a_second_ctrl_c_is_at_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
-    launched = Launched(tmp_path, DEAF, DEAF)
+def test_a_second_ctrl_c_kills_immediately(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, IGNORES_SIGNALS, IGNORES_SIGNALS)
     launched.wait_until_ready()
     left_behind += launched.descendants()
     launched.process.send_signal(signal.SIGINT)
@@ -224,7 +224,7 @@ def test_a_second_ctrl_c_is_at_once(tmp_path: Path, left_behind: list[psutil.Pro
     assert seconds < 1
 
 
-def test_ctrl_c_before_the_ranks_listen_shows_no_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_before_the_ranks_have_handlers_shows_no_traceback(tmp_path: Path) -> None:
     launched = Launched(tmp_path, SLEEPS, SLEEPS)
     launched.wait_until_ready()
     launched.process.send_signal(signal.SIGINT)
@@ -233,7 +233,7 @@ def test_ctrl_c_before_the_ranks_listen_shows_no_traceback(tmp_path: Path) -> No
     assert "Traceback" not in out + err
 
 
-def test_a_stop_that_kills_unprepared_ranks_says_so(tmp_path: Path) -> None:
+def test_a_stop_that_kills_ranks_before_they_save_is_reported(tmp_path: Path) -> None:
     launched = Launched(tmp_path, SLEEPS)
     launched.wait_until_ready()
     launched.process.send_signal(signal.SIGTERM)
@@ -242,7 +242,7 @@ def test_a_stop_that_kills_unprepared_ranks_says_so(tmp_path: Path) -> None:
     assert err.startswith("stopped by SIGTERM before")
 
 
-def test_a_failure_while_stopping_is_told(tmp_path: Path) -> None:
+def test_a_failure_while_stopping_is_reported(tmp_path: Path) -> None:
     fails = SAVES.replace("sys.exit(75)", "raise OSError(28, 'No space left on device')")
     launched = Launched(tmp_path, SAVES, fails)
     launched.wait_until_ready()
@@ -252,8 +252,8 @@ def test_a_failure_while_stopping_is_told(tmp_path: Path) -> None:
     assert "No space left on device" in err
 
 
-def test_sigkill_of_the_supervisor_takes_the_ranks_along(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
-    launched = Launched(tmp_path, DEAF, DEAF)
+def test_sigkill_of_the_supervisor_ends_the_ranks(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+    launched = Launched(tmp_path, IGNORES_SIGNALS, IGNORES_SIGNALS)
     launched.wait_until_ready()
     left_behind += launched.descendants()
     assert len(left_behind) == 2
@@ -261,7 +261,7 @@ def test_sigkill_of_the_supervisor_takes_the_ranks_along(tmp_path: Path, left_be
     launched.end()
 
 
-def test_what_a_rank_started_ends_with_it(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+def test_child_processes_of_a_rank_end_with_it(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
     parent = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     launched = Launched(tmp_path, parent + SLEEPS, SLEEPS)
     launched.wait_until_ready()
@@ -271,7 +271,7 @@ def test_what_a_rank_started_ends_with_it(tmp_path: Path, left_behind: list[psut
     launched.end()
 
 
-def test_a_stopped_rank_ends_too(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
+def test_a_suspended_rank_is_ended_too(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
     launched = Launched(tmp_path, SLEEPS, SLEEPS)
     launched.wait_until_ready()
     left_behind += launched.descendants()
@@ -283,7 +283,7 @@ def test_a_stopped_rank_ends_too(tmp_path: Path, left_behind: list[psutil.Proces
     assert seconds < 6
 
 
-def test_a_lost_console_does_not_end_the_run(tmp_path: Path) -> None:
+def test_closing_the_console_does_not_end_the_run(tmp_path: Path) -> None:
     program = READY + "import time\nfor step in range(20): print('step', step); time.sleep(0.05)"
     launched = Launched(tmp_path, program)
     assert launched.process.stdout is not None
@@ -300,7 +300,7 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
 HANGS += SLEEPS
 
 
-def test_a_rank_that_stays_stopped_ends_the_run_and_all_show_their_stacks(
+def test_a_rank_suspended_too_long_ends_the_run_and_all_write_stacks(
     tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATIENCE_S", "1")
@@ -315,12 +315,14 @@ def test_a_rank_that_stays_stopped_ends_the_run_and_all_show_their_stacks(
         assert "most recent call first" in (tmp_path / f"rank_{rank:05}.log").read_text()
 
 
-def test_a_rank_that_hangs_when_a_scheduler_ends_it_shows_its_stacks(
+def test_a_rank_that_hangs_after_sigterm_writes_its_stacks(
     tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a cluster each rank has a supervisor of its own, and hears of another one's failure by SIGTERM."""
+    """On a cluster each rank has its own supervisor, which gets SIGTERM when another rank fails."""
     monkeypatch.setenv("STACKS_S", "0.5")
-    launched = Launched(tmp_path, "import faulthandler, signal\nfaulthandler.register(signal.SIGUSR2)\n" + DEAF)
+    launched = Launched(
+        tmp_path, "import faulthandler, signal\nfaulthandler.register(signal.SIGUSR2)\n" + IGNORES_SIGNALS
+    )
     launched.wait_until_ready()
     left_behind += launched.descendants()
     launched.process.send_signal(signal.SIGTERM)
@@ -333,7 +335,7 @@ def test_a_rank_that_hangs_when_a_scheduler_ends_it_shows_its_stacks(
     launched.end()
 
 
-def test_a_rank_that_is_stopped_for_a_moment_goes_on(
+def test_a_rank_suspended_for_a_moment_continues(
     tmp_path: Path, left_behind: list[psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATIENCE_S", "60")

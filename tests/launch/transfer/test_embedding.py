@@ -30,7 +30,7 @@ def test_the_command_writes_layers_and_mixes(tmp_path: Path) -> None:
     np.testing.assert_allclose(mixed, (layers["layer_0"] + layers["layer_2"]) / 2, atol=1e-6)
 
 
-def test_layers_counted_from_the_end_mix_evenly_with_progress_to_the_end(
+def test_negative_layers_are_averaged_and_progress_reaches_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, screen = write_run(tmp_path, some_model()), io.StringIO()
@@ -49,7 +49,7 @@ def test_layers_counted_from_the_end_mix_evenly_with_progress_to_the_end(
     assert "100%" in shown
 
 
-def test_what_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
+def test_user_errors_are_one_line(tmp_path: Path) -> None:
     run = write_run(tmp_path, some_model())
     (tmp_path / "texts.txt").write_text("good film\n")
     common = ["embed", str(run), "texts.txt", "-o", "out.npz"]

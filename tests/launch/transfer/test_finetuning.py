@@ -1,4 +1,4 @@
-"""`bertrain finetune` from a run without training: what it writes, and what it refuses."""
+"""`bertrain finetune` on an untrained run: its files, and its user errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_reports_and_writes(run: Path, data: Path, tmp_path: Path) -> None:
+def test_finetune_prints_metrics_and_writes_results(run: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     arguments = [str(run), data.name, "--kind", "classify", "-o", "out", "finetune.seeds=2", "finetune.dropout=0.2"]
     ended = bertrain("finetune", *arguments, "--learning-curve", "4,20", *QUICK, folder=tmp_path)
@@ -69,7 +69,7 @@ def test_a_task_recipe_is_read_from_another_folder(run: Path, data: Path, tmp_pa
     assert Path(report["task"]["data"]).samefile(data)
 
 
-def test_what_the_user_can_fix_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
+def test_user_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     arguments = [str(run), str(data), "--kind", "classify", "-o", str(tmp_path / "out")]
     for setting, words in {
         "task.label=Label": "no column 'Label'. it has 'text', 'label'; set the task's",
@@ -83,9 +83,7 @@ def test_what_the_user_can_fix_is_one_line(run: Path, data: Path, tmp_path: Path
         assert words in refused.stderr
 
 
-def test_rows_longer_than_the_model_and_an_output_that_is_there_are_refused(
-    run: Path, data: Path, tmp_path: Path
-) -> None:
+def test_long_rows_and_an_existing_output_are_refused(run: Path, data: Path, tmp_path: Path) -> None:
     recipe = load_task(data, ["task.kind=classify"])
     with pytest.raises(UserError, match="rows of 128 tokens, but the model has 48 positions"):
         run_finetune(run, recipe, tmp_path / "out", [])
@@ -109,7 +107,7 @@ def test_no_option_restates_a_setting() -> None:
     assert options & settings == {"kind"}
 
 
-def test_the_help_names_every_kind_and_its_commands_are_understood() -> None:
+def test_help_lists_every_kind_and_its_examples_parse() -> None:
     shown = bertrain("finetune", "--help", env={"COLUMNS": "200"}).stdout
     assert "|".join(get_args(Kind)) in shown
     commands = [shlex.split(line) for line in re.findall(r"^ *bertrain finetune (.*)$", shown, re.MULTILINE)]

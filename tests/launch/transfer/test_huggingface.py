@@ -1,4 +1,4 @@
-"""Export and import, on runs that no training has made."""
+"""Export and import, on untrained runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Path:
     return write_run(tmp_path, some_model())
 
 
-def test_an_export_is_whole_and_proven(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_is_complete_and_verified(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_export(run, tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == [*FILES, "vocab.txt"]
     said = capsys.readouterr().out
@@ -56,7 +56,7 @@ def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_pa
     assert torch.equal(*losses)
 
 
-def test_an_export_of_a_checkpoint_and_without_held_out_rows(tmp_path: Path) -> None:
+def test_a_checkpoint_without_held_out_rows_is_exported(tmp_path: Path) -> None:
     run = write_run(tmp_path, some_model(), held_out=0)
     export_run(run / "checkpoints" / "step_00000007", tmp_path / "out")
     assert (tmp_path / "out" / "config.json").is_file()
@@ -78,7 +78,7 @@ def test_a_data_set_at_a_url_gives_vocabulary_and_rows(run: Path, tmp_path: Path
 def test_an_export_that_differs_leaves_nothing_behind(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mapping that swaps two layers' biases, there and back, would pass our own reader; transformers finds it."""
+    """Our reader accepts a mapping that swaps two layers' biases in both directions; transformers detects it."""
 
     def swapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return to_hugging_face({other.get(name, name): weight for name, weight in weights.items()})
@@ -95,7 +95,7 @@ def test_an_export_that_differs_leaves_nothing_behind(
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_a_model_of_masked_words_alone_has_no_sentence_head(tmp_path: Path) -> None:
+def test_a_masked_lm_model_has_no_next_sentence_head(tmp_path: Path) -> None:
     export_run(write_run(tmp_path, some_model(objective="none")), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
     assert load_pretrained(tmp_path / "out").missing_parts == ["bert.pooler", "next_sentence"]
@@ -109,7 +109,7 @@ def test_the_card_counts_the_parameters_that_the_model_has(tmp_path: Path, objec
     assert f", {parameters:,} parameters" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
-def test_an_export_onto_something_is_refused(run: Path, tmp_path: Path) -> None:
+def test_an_export_to_an_existing_path_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="there is something of this name"):
         export_run(run, tmp_path / "out")
@@ -137,10 +137,10 @@ def test_an_import_makes_a_run_that_starts_from_the_model(
         import_model(tmp_path / "out", "demo", overrides, None)
 
 
-def test_word_pieces_that_no_text_can_give_are_refused(tmp_path: Path) -> None:
+def test_word_pieces_that_the_tokenizer_cannot_produce_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("good\nCOVID-19\n")
-    with pytest.raises(UserError, match=r"words\.txt, line 2: 'COVID-19' is not one word"):
+    with pytest.raises(UserError, match=r"words\.txt, line 2: 'COVID-19' is not a single word"):
         new_pieces(path, VOCAB)
     with pytest.raises(UserError, match="cannot read the word pieces"):
         new_pieces(tmp_path / "none", VOCAB)

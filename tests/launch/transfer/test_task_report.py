@@ -1,4 +1,4 @@
-"""`bertrain evaluate --tasks`: from a Hugging Face folder or a run that no training has made."""
+"""`bertrain evaluate --tasks`: on a Hugging Face folder or an untrained run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_run_is_reported_with_table_picture_and_mix(
     assert "learned mix" in said
 
 
-def test_a_folder_is_evaluated_on_tasks_alone_and_a_run_on_its_rows_first(
+def test_a_folder_is_evaluated_on_tasks_only_and_a_run_on_held_out_rows_first(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
@@ -80,7 +80,7 @@ def test_a_folder_is_evaluated_on_tasks_alone_and_a_run_on_its_rows_first(
     assert asked == [run]
     (task,) = json.loads((tmp_path / "out/report.json").read_text())["tasks"]
     assert len(task["pretrained"]["seeds"]) == 1
-    with pytest.raises(UserError, match="belong together"):
+    with pytest.raises(UserError, match="must be given together"):
         run_evaluation(run, tmp_path / "tasks.toml", None)
     with pytest.raises(UserError, match="overrides change the settings of tasks"):
         run_evaluation(run, None, None, seed)
