@@ -105,7 +105,7 @@ def _write(output: Path, place: Path, tasks: Sequence[dict[str, Any]]) -> None:
 def _table(worths: Sequence[Worth]) -> Table:
     table = Table("fine-tuned", "", "seeds", PRETRAINED, RANDOM, "difference", "", box=None)
     for worth in worths:
-        verdict = "larger than the spread" if worth.is_beyond_the_spread else "within the spread"
+        verdict = "beyond the spread" if worth.is_beyond_the_spread else "within the spread"
         figures = (str(worth.finetuned(start)) for start in STARTS)
         seeds = str(worth.task.finetune.seeds)
         table.add_row(worth.task.name, worth.metric, seeds, *figures, _signed(worth.difference), verdict)

@@ -1,4 +1,4 @@
-"""The public API on a small data set that was really prepared."""
+"""The public API, on a small prepared data set."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def dataset(recipe: bertrain.Recipe) -> bertrain.Dataset:
 
 
 class TestTheDoor:
-    def test_every_name_is_there_and_has_a_docstring(self) -> None:
+    def test_every_name_exists_and_has_a_docstring(self) -> None:
         imports = [node for node in ast.parse(DOOR.read_text()).body if isinstance(node, ast.ImportFrom)]
         names = {alias.name for node in imports for alias in node.names}
         assert set(dir(bertrain)) == names
         for name in names - {"__version__"}:
             assert getattr(bertrain, name).__doc__, name
 
-    def test_functions_state_what_they_return_and_raise_with_an_example(self) -> None:
+    def test_docstrings_state_returns_and_errors_and_have_an_example(self) -> None:
         for function in (
             bertrain.load_recipe, bertrain.prepare, bertrain.verify, bertrain.inspect,
             bertrain.load_pretrained, bertrain.export, bertrain.plan, bertrain.train,
@@ -56,7 +56,7 @@ class TestTheDoor:
             assert function.__doc__
             assert all(f"\n    {part}:\n" in function.__doc__ for part in ("Returns", "Raises", "Example")), function
 
-    def test_the_import_is_light_and_so_are_recipes(self) -> None:
+    def test_importing_and_loading_recipes_loads_no_heavy_package(self) -> None:
         program = """
 import sys, bertrain
 bertrain.load_recipe("demo"), bertrain.UserError, bertrain.__version__
@@ -79,7 +79,7 @@ print(len(dataset.rows()), len(bertrain.verify(dataset)), bertrain.plan("base_ph
 
 
 class TestRecipes:
-    def test_overrides_are_python_values_or_those_of_the_command_line(self) -> None:
+    def test_overrides_are_python_values_or_command_line_strings(self) -> None:
         changes = {
             "train.steps": 70,
             "data.dataset": 'a "set" = [1]',
@@ -96,13 +96,13 @@ class TestRecipes:
     @pytest.mark.parametrize(
         ("changes", "cause"), [({"train.setps": 7}, "unknown key"), ({"name": None}, "None is not a value of a recipe")]
     )
-    def test_what_is_wrong_is_named(self, changes: dict[str, object], cause: str) -> None:
+    def test_errors_name_the_cause(self, changes: dict[str, object], cause: str) -> None:
         with pytest.raises(bertrain.UserError, match=cause):
             bertrain.load_recipe("demo", changes)
 
 
 class TestDataset:
-    def test_preparing_again_finds_it(self, recipe: bertrain.Recipe, dataset: bertrain.Dataset) -> None:
+    def test_preparing_again_reuses_the_data_set(self, recipe: bertrain.Recipe, dataset: bertrain.Dataset) -> None:
         seen: list[object] = []
         again = bertrain.prepare(recipe, progress=seen.append)
         assert again.manifest == dataset.manifest
@@ -124,14 +124,14 @@ class TestDataset:
         assert not row.input_ids.flags.writeable
         assert not row.input_ids.flags.owndata
 
-    def test_indexes_are_those_of_a_list(self, dataset: bertrain.Dataset) -> None:
+    def test_rows_are_indexed_like_a_list(self, dataset: bertrain.Dataset) -> None:
         rows = dataset.rows()
         assert np.array_equal(rows[-1].input_ids, rows[len(rows) - 1].input_ids)
         assert [len(row.input_ids) for row in rows[2:5]] == [len(rows[number].input_ids) for number in (2, 3, 4)]
         with pytest.raises(IndexError):
             rows[len(rows)]
 
-    def test_a_row_says_what_the_model_sees_and_predicts(self, dataset: bertrain.Dataset) -> None:
+    def test_a_row_holds_inputs_and_labels(self, dataset: bertrain.Dataset) -> None:
         row, pieces = dataset.rows()[0], dataset.vocabulary.pieces
         assert pieces[row.input_ids[0]] == "[CLS]"
         assert pieces[row.input_ids[row.segment_a_length - 1]] == "[SEP]"
@@ -139,7 +139,7 @@ class TestDataset:
         assert np.flatnonzero(row.labels != -100).tolist() == row.masked_lm_positions.tolist()
         assert row.labels[row.masked_lm_positions].tolist() == row.masked_lm_ids.tolist()
 
-    def test_torch_batches_are_padded_and_workers_give_the_same(self, dataset: bertrain.Dataset) -> None:
+    def test_torch_batches_are_padded_and_equal_with_workers(self, dataset: bertrain.Dataset) -> None:
         rows = dataset.to_torch()
         pickle.loads(pickle.dumps(rows))  # noqa: S301  # ours, for a spawned worker
         batches = [
@@ -179,7 +179,7 @@ class TestDataset:
             assert np.array_equal(rows[0].input_ids, first)
             assert np.array_equal(rows[far].input_ids, last)
 
-    def test_a_url_is_read_as_a_folder_is(self, dataset: bertrain.Dataset) -> None:
+    def test_a_url_is_read_like_a_folder(self, dataset: bertrain.Dataset) -> None:
         with object_store() as bucket:
             upload(Path(dataset.place), f"{bucket}/dataset")
             far = bertrain.Dataset(f"{bucket}/dataset")
@@ -190,18 +190,18 @@ class TestDataset:
             assert bertrain.inspect(far) == bertrain.inspect(dataset)
             assert bertrain.verify(far) == []
 
-    def test_what_is_no_data_set_is_named(self, tmp_path: Path) -> None:
+    def test_a_folder_that_is_not_a_data_set_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(bertrain.UserError, match="no such data set"):
             bertrain.Dataset(tmp_path / "nowhere")
 
-    def test_a_pass_that_there_is_not_is_named(self, dataset: bertrain.Dataset) -> None:
+    def test_a_missing_pass_is_named(self, dataset: bertrain.Dataset) -> None:
         for read in (dataset.shards, dataset.rows, dataset.to_torch, dataset.to_hugging_face):
             with pytest.raises(bertrain.UserError, match="no held_out rows in pass 1"):
                 read("held_out", 1)
 
 
 class TestChecks:
-    def test_a_good_data_set_has_no_failures_and_a_damaged_one_has(self, dataset: bertrain.Dataset) -> None:
+    def test_verify_finds_failures_in_damaged_data_sets_only(self, dataset: bertrain.Dataset) -> None:
         assert bertrain.verify(dataset) == bertrain.verify(Path(dataset.place)) == []
         file = Path(dataset.place) / dataset.shards()[0].name
         content = file.read_bytes()
@@ -244,7 +244,7 @@ class TestTraining:
         assert len(bertrain.load_pretrained(training.run).vocabulary) == dataset.manifest.vocabulary.size
         assert capfd.readouterr() == ("", "")
 
-    def test_what_rank_0_refuses_is_a_user_error(
+    def test_an_error_of_rank_0_is_a_user_error(
         self, recipe: bertrain.Recipe, tmp_path: Path, dataset: bertrain.Dataset
     ) -> None:
         wanted = recipe.model_copy(
@@ -262,7 +262,7 @@ class TestTraining:
         with pytest.raises(bertrain.UserError, match="starts its ranks itself"):
             bertrain.train(recipe)
 
-    def test_a_plan_is_that_of_the_recipe_and_the_hardware(self, recipe: bertrain.Recipe) -> None:
+    def test_plan_depends_on_recipe_and_hardware(self, recipe: bertrain.Recipe) -> None:
         slow, fast = (bertrain.plan(recipe, "cpu", peak_flops=flops) for flops in (1e11, 1e13))
         assert slow.training_s(2) > fast.training_s(2)
         with pytest.raises(bertrain.UserError, match="no profile"):

@@ -1,4 +1,4 @@
-"""The example notebook, run from top to bottom in a working directory of its own."""
+"""The example notebook, run from top to bottom in an empty working directory."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_the_example_prepares_trains_exports_and_loads(tmp_path: Path) -> None:
     assert re.search(r"^step +10/10 ", ended.stdout, re.MULTILINE)  # what rank 0 printed
 
 
-def test_every_cell_begins_with_a_marker_that_editors_know() -> None:
+def test_every_cell_starts_with_a_cell_marker() -> None:
     assert set(re.findall(r"^# %%.*$", EXAMPLE.read_text(), re.MULTILINE)) == {"# %%", "# %% [markdown]"}

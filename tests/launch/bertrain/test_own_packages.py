@@ -1,4 +1,4 @@
-"""A folder of the user's that hides one of bertrain's packages, as `python -c` and notebooks find it first."""
+"""Folders in the working directory that hide bertrain's packages, as with `python -c` and in notebooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from bertrain.own_packages import OWN_PACKAGES, check_own_packages
 
 
-def test_ours_are_found() -> None:
+def test_our_packages_are_found() -> None:
     check_own_packages()
 
 
@@ -30,7 +30,7 @@ def test_a_folder_that_hides_a_package_is_named_with_a_fix(name: str, file: str,
     assert safe.stdout == b""
 
 
-def test_a_package_that_was_imported_before_is_named_too(tmp_path: Path) -> None:
+def test_a_package_imported_before_is_also_named(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "__init__.py").write_text("")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import configs; sys.path.pop(0); import bertrain"

@@ -82,5 +82,5 @@ def test_a_folder_is_evaluated_on_tasks_only_and_a_run_on_held_out_rows_first(
     assert len(task["pretrained"]["seeds"]) == 1
     with pytest.raises(UserError, match="must be given together"):
         run_evaluation(run, tmp_path / "tasks.toml", None)
-    with pytest.raises(UserError, match="overrides change the settings of tasks"):
+    with pytest.raises(UserError, match="overrides need --tasks"):
         run_evaluation(run, None, None, seed)
