@@ -16,13 +16,13 @@ def load_pretrained(place: str | Path) -> Pretrained:
         place: a run (its newest valid checkpoint), the folder of a checkpoint, or a Hugging Face folder with a BERT.
 
     Returns:
-        `weights` (fp32, by name), `config`, `vocabulary`, and `model()`, which builds the torch module.
+        `weights` (fp32, by name), `config`, `vocabulary`, and `model(objective)`, which builds the torch module.
 
     Raises:
         UserError: there is no model, or the data set of the run, which holds its vocabulary, is gone.
 
     Example:
-        >>> model = bertrain.load_pretrained("runs/demo").model().eval()
+        >>> model = bertrain.load_pretrained("runs/demo").model("nsp").eval()
     """
     return pretrain.huggingface.load_pretrained(Path(place))
 
