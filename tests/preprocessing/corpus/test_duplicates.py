@@ -319,7 +319,7 @@ def test_killed_while_it_compares_it_goes_on_to_the_same_bytes(tmp_path: Path, r
 
 def test_near_duplicates_need_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasketch", None)
-    with pytest.raises(UserError, match="found with datasketch") as raised:
+    with pytest.raises(UserError, match="near duplicates need datasketch") as raised:
         prepare(small_config(tmp_path / "dataset", tmp_path / "none.txt", duplicates="near"))
     assert "bertrain[near]" in raised.value.fix
 
@@ -340,7 +340,7 @@ def test_a_document_in_two_places_is_seen_by_verify(tmp_path: Path) -> None:
     assert [failure.rule for failure in verify(tmp_path / "dataset")] == ["no document is in two groups"] * 2
     write_manifest(tmp_path / "dataset", manifest.model_copy(update={"drops": {"near_duplicate": 1}}))
     assert [failure.rule for failure in verify(tmp_path / "dataset")] == [
-        "drops.near_duplicate is counted where the recipe asks for it alone"
+        "drops.near_duplicate is counted only if the recipe requests it"
     ]
 
 

@@ -53,7 +53,7 @@ def test_what_it_says_is_what_the_manifest_says(folder: Path, manifest: Manifest
     assert f"| train | 0 | {len(first)} | {rows} | {sum(shard.tokens for shard in first):,} |" in text
     assert f"{rows - statistics.random_next_pairs} rows: B follows A" in text
     assert "| empty | 1 |" in text
-    assert "equal text once it is cleaned. 1 exact and 0 near ones were dropped. Lines of" in text
+    assert "equal cleaned text. 1 exact and 0 near duplicates were dropped. Boilerplate lines" in text
     assert "| `data.seed` | `12345` |" in text
     assert f"| data set | {manifest.digest} |" in text
 

@@ -12,7 +12,7 @@ import pytest
 
 from preprocessing.dataset.shard import Rows
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure
-from preprocessing.inspection.statistical_tests import unlike
+from preprocessing.inspection.statistical_tests import share_deviation
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
 from tests.preprocessing.corpora import make_documents, small_config, write_text
@@ -78,10 +78,10 @@ def call_all_random(rows: Rows) -> None:
 
 
 def hold(what: str) -> str:
-    return f"masked positions hold {what} as often as asked for"
+    return f"masked positions hold {what} as often as requested"
 
 
-LENGTH, HALF = "the length of the pair tells nothing of the label", "half of the rows are labelled 1"
+LENGTH, HALF = "the length of the pair does not predict the label", "half of the rows are labelled 1"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ LENGTH, HALF = "the length of the pair tells nothing of the label", "half of the
         (mask_all, {hold("[MASK]"), hold("their own token"), hold("another token")}),
         (keep_all, {hold("[MASK]"), hold("their own token"), hold("another token")}),
         (replace_half, {hold("[MASK]"), hold("their own token"), hold("another token")}),
-        (mask_the_front, {"masked positions fall evenly on a row"}),
+        (mask_the_front, {"masked positions are distributed evenly over a row"}),
         (call_long_pairs_random, {LENGTH}),
         (call_all_random, {HALF}),
     ],
@@ -156,7 +156,7 @@ def test_rows_of_fewer_masks_than_the_formula_says(dataset: Path) -> None:
         )
 
     [shard] = rewrite(dataset, drop_one, "train", 1)
-    assert list(verify(dataset)) == [Failure(shard.name, "as many tokens are masked as masked lm prob says", 0, 1)]
+    assert list(verify(dataset)) == [Failure(shard.name, "the number of masked tokens follows masked lm prob", 0, 1)]
 
 
 def test_reference_labels_are_a_coin_s_but_for_chunks_of_one_sentence(tmp_path: Path) -> None:
@@ -170,13 +170,13 @@ def test_reference_labels_are_a_coin_s_but_for_chunks_of_one_sentence(tmp_path: 
 
 
 def test_a_certain_thing_may_not_fail_once() -> None:
-    assert list(unlike(10, 10, 1.0, 4.0, "all")) == []
-    assert len(list(unlike(9, 10, 1.0, 4.0, "all"))) == 1
-    assert list(unlike(0, 0, 0.5, 4.0, "none to see")) == []
+    assert list(share_deviation(10, 10, 1.0, 4.0, "all")) == []
+    assert len(list(share_deviation(9, 10, 1.0, 4.0, "all"))) == 1
+    assert list(share_deviation(0, 0, 0.5, 4.0, "none to see")) == []
 
 
 def test_the_bound_of_many_trials_is_4_sigma() -> None:
     trials, sigma = 10**8, 0.5 * 10**4
     for sigmas, expected in ((3.99, 0), (4.01, 1)):
         found = round(trials / 2 + sigmas * sigma)
-        assert len(list(unlike(found, trials, 0.5, 4.0, "coin"))) == expected
+        assert len(list(share_deviation(found, trials, 0.5, 4.0, "coin"))) == expected

@@ -147,26 +147,26 @@ def length_of(rows: Rows) -> int:
 
 
 ROW_FAULTS: list[tuple[str, Callable[[Rows], None]]] = [
-    ("segments are those of the objective", lambda rows: rows.segment_a_length.__setitem__(BROKEN, 2)),
+    ("segments match the objective", lambda rows: rows.segment_a_length.__setitem__(BROKEN, 2)),
     (
-        "segments are those of the objective",
+        "segments match the objective",
         lambda rows: rows.segment_a_length.__setitem__(BROKEN, length_of(rows) - 1),
     ),
-    ("masked positions lie inside the row", lambda rows: set_mask(rows, 1, position=length_of(rows))),
-    ("ids lie in the vocabulary", lambda rows: set_input(rows, 1, len(PIECES))),
-    ("ids lie in the vocabulary", lambda rows: set_mask(rows, 0, label=len(PIECES))),
+    ("masked positions are inside the row", lambda rows: set_mask(rows, 1, position=length_of(rows))),
+    ("ids are in the vocabulary", lambda rows: set_input(rows, 1, len(PIECES))),
+    ("ids are in the vocabulary", lambda rows: set_mask(rows, 0, label=len(PIECES))),
     ("a row is cls a sep b sep", lambda rows: set_input(rows, 0, 9)),
     ("a row is cls a sep b sep", lambda rows: set_input(rows, int(rows.segment_a_length[BROKEN]) - 1, 9)),
     ("a row is cls a sep b sep", lambda rows: set_input(rows, length_of(rows) - 1, 9)),
-    ("special tokens stand nowhere else", lambda rows: set_input(rows, 1, PAD)),
-    ("special tokens stand nowhere else", lambda rows: set_input(rows, 1, SEP)),
-    ("special tokens stand nowhere else", lambda rows: set_input(rows, 1, CLS)),
+    ("special tokens appear nowhere else", lambda rows: set_input(rows, 1, PAD)),
+    ("special tokens appear nowhere else", lambda rows: set_input(rows, 1, SEP)),
+    ("special tokens appear nowhere else", lambda rows: set_input(rows, 1, CLS)),
     ("masked positions ascend", lambda rows: set_mask(rows, 1, position=1)),
     ("no special token is masked", lambda rows: set_mask(rows, 0, position=0)),
     ("no special token is masked", lambda rows: set_mask(rows, 1, position=length_of(rows) - 1)),
     ("no special token is masked", lambda rows: set_mask(rows, 1, position=int(rows.segment_a_length[BROKEN]) - 1)),
     ("no special token is masked", lambda rows: set_mask(rows, 0, label=MASK)),
-    ("the label is one of the objective", lambda rows: rows.next_sentence_label.__setitem__(BROKEN, 2)),
+    ("the label is valid for the objective", lambda rows: rows.next_sentence_label.__setitem__(BROKEN, 2)),
 ]
 
 
@@ -190,7 +190,7 @@ def test_a_mask_token_where_nothing_is_masked(dataset: Path) -> None:
         return rows
 
     replace_shard(dataset, change)
-    assert list(verify(dataset)) == [Failure(SHARD, "special tokens stand nowhere else", BROKEN, 1)]
+    assert list(verify(dataset)) == [Failure(SHARD, "special tokens appear nowhere else", BROKEN, 1)]
 
 
 def test_an_unknown_token_may_be_kept_but_never_be_a_replacement(dataset: Path) -> None:
@@ -202,7 +202,7 @@ def test_an_unknown_token_may_be_kept_but_never_be_a_replacement(dataset: Path) 
         return rows
 
     replace_shard(dataset, change)
-    rule = "a masked token is mask kept or another ordinary one"
+    rule = "a masked token is mask kept or an ordinary token"
     assert list(verify(dataset)) == [Failure(SHARD, rule, BROKEN, 1)]
 
 
@@ -212,7 +212,7 @@ def test_rows_that_are_too_long_or_masked_too_often(dataset: Path) -> None:
     lengths = np.diff(read_shard(dataset / SHARD).input_offsets)
     too_long = np.flatnonzero(lengths > 12)
     assert failures == [
-        Failure(SHARD, "a row has a token a segment and at most max seq length", int(too_long[0]), len(too_long)),
+        Failure(SHARD, "a row has a token per segment and at most max seq length", int(too_long[0]), len(too_long)),
         Failure(SHARD, "a row has 1 to max predictions masked positions", 0, ROWS),
     ]
 
@@ -220,9 +220,9 @@ def test_rows_that_are_too_long_or_masked_too_often(dataset: Path) -> None:
 def test_a_failure_reads_well(dataset: Path) -> None:
     replace_shard(dataset, lambda rows: dataclasses.replace(rows, next_sentence_label=rows.next_sentence_label * 0 + 3))
     assert [str(failure) for failure in verify(dataset)] == [
-        f"{SHARD} row 0: the label is one of the objective (next_sentence_label = 3) (and 39 more rows)"
+        f"{SHARD} row 0: the label is valid for the objective (next_sentence_label = 3) (and 39 more rows)"
     ]
-    assert str(Failure("vocab.txt", "the file is there")) == "vocab.txt: the file is there"
+    assert str(Failure("vocab.txt", "the file exists")) == "vocab.txt: the file exists"
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -249,12 +249,12 @@ def test_a_shard_that_is_no_arrow_file(dataset: Path) -> None:
     digest = sha256_of_file(dataset / SHARD)
     edit_manifest(dataset, lambda table: table["shards"][1].update(sha256=digest, bytes=16))
     [failure] = verify(dataset)
-    assert failure.rule.startswith("it has the columns of the contract")
+    assert failure.rule.startswith("it has the columns of the data format")
 
 
 def test_columns_of_another_type(dataset: Path) -> None:
     replace_shard(dataset, lambda rows: dataclasses.replace(rows, input_ids=rows.input_ids.astype(np.uint32)))
-    assert list(verify(dataset)) == [Failure(SHARD, "its columns have the types of the contract")]
+    assert list(verify(dataset)) == [Failure(SHARD, "its columns have the types of the data format")]
 
 
 def test_a_changed_count(dataset: Path) -> None:
@@ -265,11 +265,11 @@ def test_a_changed_count(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "rule"),
     [
-        ("length_histogram", [0] * 17, "statistics.length_histogram is that of the rows"),
-        ("length_histogram", [0], "statistics.length_histogram is that of the rows"),
+        ("length_histogram", [0] * 17, "statistics.length_histogram matches the rows"),
+        ("length_histogram", [0], "statistics.length_histogram matches the rows"),
         ("random_next_pairs", 999, "statistics.random_next_pairs is the number of rows labelled 1"),
-        ("token_counts", [0] * len(PIECES), "statistics.token_counts is that of the rows"),
-        ("paired_documents", 400, "short_seq_prob of the documents aim at a shorter length"),
+        ("token_counts", [0] * len(PIECES), "statistics.token_counts matches the rows"),
+        ("paired_documents", 400, "the fraction of documents with a shorter target length is short_seq_prob"),
     ],
 )
 def test_statistics_of_other_rows(dataset: Path, key: str, value: object, rule: str) -> None:
@@ -280,21 +280,21 @@ def test_statistics_of_other_rows(dataset: Path, key: str, value: object, rule: 
 def test_another_vocabulary(dataset: Path) -> None:
     other = Vocabulary((*PIECES[:-1], "other"), lowercase=True)
     other.write(dataset / "vocab.txt")
-    assert list(verify(dataset)) == [Failure("vocab.txt", "its SHA-256 is the manifest's")]
+    assert list(verify(dataset)) == [Failure("vocab.txt", "its SHA-256 matches the manifest")]
     edit_manifest(dataset, lambda table: table["vocabulary"].update(sha256=other.entry().sha256, size=7))
-    assert Failure("vocab.txt", "its size and special tokens are the manifest's") in list(verify(dataset))
+    assert Failure("vocab.txt", "its size and special tokens match the manifest") in list(verify(dataset))
     edit_manifest(dataset, lambda table: table["vocabulary"].update(size=len(PIECES)))
     shards = [shard.name for shard in read_manifest(dataset).shards]
-    assert list(verify(dataset)) == [Failure(name, "its ids are of the data set's vocabulary") for name in shards]
+    assert list(verify(dataset)) == [Failure(name, "its ids belong to the data set's vocabulary") for name in shards]
     (dataset / "vocab.txt").unlink()
-    assert Failure("vocab.txt", "the file is there") in list(verify(dataset))
+    assert Failure("vocab.txt", "the file exists") in list(verify(dataset))
 
 
 def test_fields_that_are_not_the_recipe_s(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["recipe"].update(max_seq_length=32))
-    assert list(verify(dataset)) == [Failure("manifest.json", "max_seq_length is that of its recipe")]
+    assert list(verify(dataset)) == [Failure("manifest.json", "max_seq_length matches its recipe")]
     edit_manifest(dataset, lambda table: table["recipe"].update(colour="red"))
-    with pytest.raises(UserError, match="none of this version"):
+    with pytest.raises(UserError, match="not valid in this version"):
         list(verify(dataset))
 
 
@@ -302,7 +302,7 @@ def test_the_list_of_shards(dataset: Path) -> None:
     (dataset / "shards" / "stray.arrow").touch()
     edit_manifest(dataset, lambda table: table.update(dupe_factor=3, shards=table["shards"][::-1]))
     assert list(verify(dataset)) == [
-        Failure("manifest.json", "shards are listed once, in the order of their names"),
+        Failure("manifest.json", "shards are listed once, sorted by name"),
         Failure("manifest.json", "pass 2 has rows to train on"),
         Failure("shards/stray.arrow", "every file is listed in the manifest"),
     ]
@@ -310,7 +310,7 @@ def test_the_list_of_shards(dataset: Path) -> None:
 
 def test_a_shard_outside_of_the_folder(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["shards"][0].update(name="../elsewhere.arrow"))
-    assert Failure("manifest.json", "every shard lies in the folder `shards`") in list(verify(dataset))
+    assert Failure("manifest.json", "every shard is in the folder `shards`") in list(verify(dataset))
 
 
 CHINESE = "中文字學大小人天地水火山石田土上下左右東西南北"

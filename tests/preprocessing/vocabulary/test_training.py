@@ -198,7 +198,7 @@ def test_a_small_text_gives_a_smaller_vocabulary_and_says_so(caplog: pytest.LogC
 
 @pytest.mark.parametrize("texts", [[], [""], ["\x00 \u200d"]])
 def test_a_text_without_words_is_refused(texts: list[str]) -> None:
-    with pytest.raises(UserError, match="no word"):
+    with pytest.raises(UserError, match="no words"):
         train_vocabulary(texts, config())
 
 

@@ -70,7 +70,7 @@ def test_the_last_line_may_lack_its_end(tmp_path: Path) -> None:
         ([], "lacks [PAD], [UNK], [CLS], [SEP], [MASK]"),
         (["[PAD]", "[UNK]", "[CLS]", "the"], "lacks [SEP], [MASK]"),
         ([*PIECES, "of"], "line 11: `of` appears twice"),
-        ([*PIECES[:6], "", *PIECES[6:]], "line 7: an empty line"),
+        ([*PIECES[:6], "", *PIECES[6:]], "line 7: the vocabulary has an empty line"),
     ],
 )
 def test_a_faulty_file_is_refused(tmp_path: Path, lines: list[str], fault: str) -> None:

@@ -61,7 +61,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda table: table["model"].update(type="BPE"), 'model has type "BPE", but BERT\'s "WordPiece"'),
+        (lambda table: table["model"].update(type="BPE"), 'model has type "BPE", but BERT\'s has "WordPiece"'),
         (lambda table: table["normalizer"].update(clean_text=False), "normalizer has clean_text false"),
         (lambda table: table.update(pre_tokenizer=None), "pre_tokenizer has type null"),
         (lambda table: table["model"].update(max_input_chars_per_word=50), "max_input_chars_per_word 50"),
