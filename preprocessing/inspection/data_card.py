@@ -1,7 +1,7 @@
-"""DATA_CARD.md: what a data set is, how it was made, what became of the text, in words, tables and pictures.
+"""DATA_CARD.md: a description of a data set, how it was made and what was dropped, in text, tables and pictures.
 
-Everything in it stands in the manifest; no shard is read. It is written beside the manifest, its pictures in `card/`
-beside it. Neither is part of the data set's digest.
+All figures come from the manifest; no shard is read. The card is written next to the manifest, and its pictures to the
+folder `card/`. Neither is part of the data set's digest.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from preprocessing.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_TOKENS = 30  # of the most frequent ones
+_MOST_TOKENS = 30  # number of most frequent tokens to show
 _INK = "#3b6ea5"
 _LABELS = {
-    "nsp": ("B follows A", "B is another document's"),
+    "nsp": ("B follows A", "B comes from another document"),
     "sop": ("A before B", "B before A"),
     "none": ("one segment", ""),
 }
 
 
 def write_card(place: str | Path, manifest: Manifest) -> str:
-    """Write the card of the data set in a folder or at a URL, and its pictures; returns the card's path or URL.
+    """Write the card of the data set in a folder or at a URL, and its pictures. Returns the card's path or URL.
 
-    `UserError` where it cannot be written.
+    Raises `UserError` when they cannot be written.
     """
     store = store_at(place)
     vocabulary = Vocabulary.of_data_set(store, manifest.vocabulary)
@@ -56,7 +56,7 @@ def write_card(place: str | Path, manifest: Manifest) -> str:
 
 
 def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
-    """The card in Markdown."""
+    """Return the card in Markdown."""
     statistics = manifest.statistics
     rows, labelled_1 = sum(statistics.length_histogram), statistics.random_next_pairs
     label_0, label_1 = _LABELS[manifest.objective]
@@ -66,28 +66,28 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         f"{statistics.text_bytes / 1e6:,.1f} MB of cleaned text in {statistics.documents:,} documents "
         f"({statistics.held_out_documents:,} of them held out) and {statistics.sentences:,} sentences, made into "
         f"masked rows of at most {manifest.max_seq_length} tokens for BERT pretraining, objective "
-        f"`{manifest.objective}`, in {manifest.dupe_factor} passes, each with pairs and masks of its own.",
+        f"`{manifest.objective}`, in {manifest.dupe_factor} passes, each with its own pairs and masks.",
         _table(("split", "pass", "shards", "rows", "tokens", "masked", "fill", "MB"), _totals(manifest)),
         "## Rows",
-        f"Of the first pass. The mean row has {_mean_length(manifest):.1f} tokens, "
-        f"{_mean_length(manifest) / manifest.max_seq_length:.0%} of the room. {balance}. "
-        f"{statistics.short_documents:,} of {statistics.paired_documents:,} documents aim at a shorter length.",
+        f"In the first pass, the mean row has {_mean_length(manifest):.1f} tokens, "
+        f"{_mean_length(manifest) / manifest.max_seq_length:.0%} of the maximum. {balance}. "
+        f"{statistics.short_documents:,} of {statistics.paired_documents:,} documents have a shorter target length.",
         f"![Rows by length]({PICTURES}/lengths.png) ![Rows by label]({PICTURES}/labels.png)",
         "## What was dropped or repaired",
-        _table(("cause", "how many"), [(cause, f"{count:,}") for cause, count in _readable(manifest.drops).items()])
+        _table(("cause", "count"), [(cause, f"{count:,}") for cause, count in _readable(manifest.drops).items()])
         if manifest.drops
         else "Nothing.",
         f"![Drops by cause]({PICTURES}/drops.png)",
         "## Duplicates and boilerplate",
         _comparison(manifest),
-        f"![Documents by what they repeat]({PICTURES}/duplicates.png)",
+        f"![Kept and duplicate documents]({PICTURES}/duplicates.png)",
         "## Tokens",
         f"{len(vocabulary):,} word pieces, {'lower-cased' if vocabulary.lowercase else 'cased'}; "
         f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK], and "
         f"{np.count_nonzero(np.array(statistics.token_counts)):,} word pieces occur.",
         f"![The most frequent tokens]({PICTURES}/tokens.png) ![Tokens by rank]({PICTURES}/ranks.png)",
         "## How it was made",
-        "The same text and these fields make the same bytes.",
+        "The same text and these fields give the same bytes.",
         _table(("field", "value"), [(f"`{key}`", f"`{value}`") for key, value in _flat(manifest.recipe).items()]),
         _table(
             ("digest", "SHA-256"),
@@ -102,7 +102,7 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
 
 
 def frequent_tokens(manifest: Manifest, vocabulary: Vocabulary) -> dict[str, float]:
-    """The most frequent tokens, each with its share of all in percent."""
+    """Return the most frequent tokens, each with its percentage of all tokens."""
     counts = np.array(manifest.statistics.token_counts)
     most = np.argsort(-counts, kind="stable")[:_MOST_TOKENS]
     return {vocabulary.pieces[number]: 100 * counts[number] / max(1, counts.sum()) for number in most if counts[number]}
@@ -137,23 +137,24 @@ def _readable(drops: Mapping[str, int]) -> dict[str, float]:
 
 def _repeated(manifest: Manifest) -> dict[str, float]:
     drops = manifest.drops
-    taken: dict[str, float] = {"taken": manifest.statistics.documents}
-    return taken | {f"{kind} duplicates": drops.get(f"{kind}_duplicate", 0) for kind in ("exact", "near")}
+    kept: dict[str, float] = {"kept": manifest.statistics.documents}
+    return kept | {f"{kind} duplicates": drops.get(f"{kind}_duplicate", 0) for kind in ("exact", "near")}
 
 
 def _comparison(manifest: Manifest) -> str:
-    """Which documents were compared, and what came of it."""
+    """Describe how documents were compared, and the result."""
     duplicates, threshold = manifest.recipe.get("duplicates", "none"), manifest.recipe.get("near_duplicate_threshold")
-    of = {"none": "were not looked for", "exact": "are those of equal text once it is cleaned"}
-    of["near"] = f"are those of equal text, and those that share {threshold} of their runs of five words"
+    definition = {"none": "were not searched for", "exact": "are documents with equal cleaned text"}
+    definition["near"] = f"are documents with equal text, or that share {threshold} of their word 5-grams"
     drops = manifest.drops
     exact, near = drops.get("exact_duplicate", 0), drops.get("near_duplicate", 0)
-    text = f"Duplicates {of[duplicates]}. {exact:,} exact and {near:,} near ones were dropped."
+    text = f"Duplicates {definition[duplicates]}. {exact:,} exact and {near:,} near duplicates were dropped."
     if (least := manifest.recipe.get("boilerplate_documents")) is None:
-        return f"{text} Lines of boilerplate were not looked for."
+        return f"{text} Boilerplate lines were not searched for."
     lines, documents = drops.get("boilerplate_line", 0), drops.get("boilerplate_removed", 0)
     return (
-        f"{text} Lines that stand in {least:,} documents or more were removed: {lines:,} from {documents:,} documents."
+        f"{text} Lines that appear in at least {least:,} documents were removed: {lines:,} lines from {documents:,} "
+        "documents."
     )
 
 
@@ -182,7 +183,7 @@ def _draw(stream: IO[bytes], draw: Callable[[Axes], None]) -> None:
 def _draw_lengths(axes: Axes, manifest: Manifest) -> None:
     rows_by_length = manifest.statistics.length_histogram
     axes.bar(np.arange(len(rows_by_length)), rows_by_length, width=1.0, color=_INK)
-    axes.set(xlabel="tokens of a row", ylabel="rows", yscale="symlog", xlim=(0, manifest.max_seq_length + 1))
+    axes.set(xlabel="tokens per row", ylabel="rows", yscale="symlog", xlim=(0, manifest.max_seq_length + 1))
 
 
 def _draw_labels(axes: Axes, manifest: Manifest) -> None:
@@ -194,7 +195,7 @@ def _draw_labels(axes: Axes, manifest: Manifest) -> None:
 
 
 def _draw_bars(axes: Axes, values: Mapping[str, float], what: str) -> None:
-    """One bar a name, the first on top. No name is taken for a formula."""
+    """Draw one bar per name, with the first at the top. Names are not parsed as formulas."""
     places = np.arange(len(values))
     axes.barh(places, list(values.values()), color=_INK)
     axes.set_yticks(places, list(values), parse_math=False, fontsize=7)
@@ -206,4 +207,4 @@ def _draw_ranks(axes: Axes, manifest: Manifest) -> None:
     counts = np.sort(np.array(manifest.statistics.token_counts))[::-1]
     occurring = counts[counts > 0]
     axes.plot(np.arange(1, len(occurring) + 1), occurring, color=_INK)
-    axes.set(xlabel="rank of a word piece", ylabel="times in the text", xscale="log", yscale="log")
+    axes.set(xlabel="rank of the word piece", ylabel="occurrences", xscale="log", yscale="log")

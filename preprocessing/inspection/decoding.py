@@ -1,4 +1,4 @@
-"""Rows as word pieces: each token, whether it was masked, kept or replaced, and what it was before."""
+"""Decode rows into word pieces: each token, whether it was masked, kept or replaced, and the original."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from preprocessing.vocabulary import MASK, Vocabulary
 
 @dataclass(frozen=True)
 class DecodedToken:
-    """A word piece as the model sees it, and at a masked position the piece that the model has to predict."""
+    """A word piece as the model sees it and, at a masked position, the piece that the model must predict."""
 
     piece: str
     original: str | None = None  # None: not a masked position
 
     @property
     def change(self) -> Literal["masked", "kept", "replaced"] | None:
-        """What masking did to the token; None where the model predicts nothing."""
+        """The effect of masking on the token, or None where the model predicts nothing."""
         if self.original is None:
             return None
         return "masked" if self.piece == MASK else "kept" if self.piece == self.original else "replaced"
@@ -55,7 +55,7 @@ class DecodedPair:
 
     @property
     def tokens(self) -> tuple[DecodedToken, ...]:
-        """All of its tokens, [CLS] and [SEP] included."""
+        """All tokens of the row, including [CLS] and [SEP]."""
         return self.segment_a + self.segment_b
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ def decode_pairs(place: str | Path, split: Split, pass_number: int, count: int) 
 
 
 def decode_row(rows: Rows, row: int, vocabulary: Vocabulary, objective: Objective, shard: str = "") -> DecodedPair:
-    """One row of a shard, which `shard` names."""
+    """Decode one row of a shard. `shard` is the shard's name."""
     ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
     masked = slice(rows.masked_offsets[row], rows.masked_offsets[row + 1])
     originals = dict(zip(rows.masked_lm_positions[masked].tolist(), rows.masked_lm_ids[masked].tolist(), strict=True))

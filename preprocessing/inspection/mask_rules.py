@@ -1,6 +1,6 @@
-"""What every row's masks must be, as rules like those of `row_rules`; some hang on how the recipe masks.
+"""Rules about the masks of every row, like those of `row_rules`. Some depend on the recipe's masking options.
 
-`_r`: an array with an element a row; `_m`: an element a masked position, of all rows; `_t`: an element a token
+Suffixes of arrays: `_r`: one element per row; `_m`: one per masked position of all rows; `_t`: one per token.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ _HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mask_rules(config: MaskingConfig, vocabulary: Vocabulary) -> tuple[Rule, ...]:
-    """All rules of masks for rows that were made with the recipe's `[data]` fields."""
+    """Return all mask rules for rows that were made with the recipe's `[data]` fields."""
     always = (
         masked_positions_ascend,
         no_special_token_is_masked,
-        a_masked_token_is_mask_kept_or_another_ordinary_one,
+        a_masked_token_is_mask_kept_or_an_ordinary_token,
         _count_rule(config),
     )
-    goes_on = vocabulary.is_continuation & config.whole_word_masking
-    whole = (_whole_words_rule(config, goes_on),) if config.whole_word_masking else ()
-    once = (_word_once_rule(goes_on),) if config.mask_word_once else ()
+    continues_word = vocabulary.is_continuation & config.whole_word_masking
+    whole = (_whole_words_rule(config, continues_word),) if config.whole_word_masking else ()
+    once = (_word_once_rule(continues_word),) if config.mask_word_once else ()
     return (*always, *whole, *once)
 
 
 @rule("masked_lm_positions")
 def masked_positions_ascend(rows: Rows, manifest: Manifest) -> Bools:
-    """So no position is masked twice."""
+    """Masked positions ascend strictly, so no position is masked twice."""
     positions_m = rows.masked_lm_positions.astype(np.int64)
     broken_m = np.zeros(len(positions_m), np.bool_)
     broken_m[1:] = positions_m[1:] <= positions_m[:-1]
-    broken_m[rows.masked_offsets[:-1]] = False  # the first of a row follows none
+    broken_m[rows.masked_offsets[:-1]] = False  # the first one of a row has no predecessor
     return any_in_row(broken_m, rows.masked_offsets)
 
 
 @rule("masked_lm_positions")
 def no_special_token_is_masked(rows: Rows, manifest: Manifest) -> Bools:
-    """Neither by its position nor by its label."""
+    """No special token is masked, neither by its position nor by its label."""
     counts_r = np.diff(rows.masked_offsets)
     positions_m = rows.masked_lm_positions
     last_m = np.repeat(np.diff(rows.input_offsets) - 1, counts_r)
@@ -62,58 +62,58 @@ def no_special_token_is_masked(rows: Rows, manifest: Manifest) -> Bools:
 
 
 @rule("input_ids")
-def a_masked_token_is_mask_kept_or_another_ordinary_one(rows: Rows, manifest: Manifest) -> Bools:
-    """What stands in the input at a masked position is never a special token other than [MASK], unless kept."""
+def a_masked_token_is_mask_kept_or_an_ordinary_token(rows: Rows, manifest: Manifest) -> Bools:
+    """The input at a masked position is never a special token other than [MASK], unless it is kept."""
     inputs_m = inputs_at_masks(rows)
     vocabulary = manifest.vocabulary
     special_m = np.isin(inputs_m, [vocabulary.pad_id, vocabulary.unk_id, vocabulary.cls_id, vocabulary.sep_id])
     return any_in_row(special_m & (inputs_m != rows.masked_lm_ids), rows.masked_offsets)
 
 
-def _wanted(rows: Rows, config: MaskingConfig) -> NDArray[np.int64]:
-    """How many tokens of each row are to be predicted."""
+def _targets(rows: Rows, config: MaskingConfig) -> NDArray[np.int64]:
+    """Return the number of tokens to predict in each row."""
     lengths_r = np.diff(rows.input_offsets)
     ordinary_r = ordinary_tokens(lengths_r, rows.segment_a_length)
     return predictions(lengths_r, ordinary_r, config.masked_lm_prob, config.max_predictions_per_seq)
 
 
 def _count_rule(config: MaskingConfig) -> Rule:
-    is_exact = not (config.whole_word_masking or config.mask_word_once)  # these pass over words that do not fit
+    is_exact = not (config.whole_word_masking or config.mask_word_once)  # these skip words that do not fit
 
     @rule("masked_lm_positions")
-    def as_many_tokens_are_masked_as_masked_lm_prob_says(rows: Rows, manifest: Manifest) -> Bools:
-        counts_r, wanted_r = np.diff(rows.masked_offsets), _wanted(rows, config)
-        broken_r: Bools = counts_r != wanted_r if is_exact else counts_r > wanted_r
+    def the_number_of_masked_tokens_follows_masked_lm_prob(rows: Rows, manifest: Manifest) -> Bools:
+        counts_r, targets_r = np.diff(rows.masked_offsets), _targets(rows, config)
+        broken_r: Bools = counts_r != targets_r if is_exact else counts_r > targets_r
         return broken_r
 
-    return as_many_tokens_are_masked_as_masked_lm_prob_says
+    return the_number_of_masked_tokens_follows_masked_lm_prob
 
 
-def _whole_words_rule(config: MaskingConfig, goes_on: Bools) -> Rule:
+def _whole_words_rule(config: MaskingConfig, continues_word: Bools) -> Rule:
     @rule("masked_lm_positions")
-    def words_are_masked_whole(rows: Rows, manifest: Manifest) -> Bools:
+    def whole_words_are_masked(rows: Rows, manifest: Manifest) -> Bools:
         starts_r = rows.input_offsets[:-1]
         counts_r = np.diff(rows.masked_offsets)
         chosen_t = np.zeros(len(rows.input_ids), np.bool_)
         chosen_t[np.repeat(starts_r, counts_r) + rows.masked_lm_positions] = True
-        inside_t = goes_on[original_ids(rows)]  # a token that goes on with the word of the one before it
+        inside_t = continues_word[original_ids(rows)]  # the token continues the word of the token before it
         inside_t[np.concatenate([starts_r, starts_r + 1])] = False
         has_b_r = rows.segment_a_length < np.diff(rows.input_offsets)
         inside_t[(starts_r + rows.segment_a_length)[has_b_r]] = False
         cut_t = np.zeros(len(chosen_t), np.bool_)
         cut_t[1:] = inside_t[1:] & (chosen_t[1:] != chosen_t[:-1])
-        # Where no word is short enough, the first pieces of one are masked.
+        # If no word is short enough, masking takes the first pieces of a word.
         first_r = rows.masked_lm_positions[rows.masked_offsets[:-1]].astype(np.int64)
         last_r = rows.masked_lm_positions[rows.masked_offsets[1:] - 1].astype(np.int64)
         begins_r = ~inside_t[starts_r + first_r] & (last_r - first_r + 1 == counts_r)
-        is_beginning_r = begins_r & (counts_r == _wanted(rows, config))
+        is_beginning_r = begins_r & (counts_r == _targets(rows, config))
         broken_r: Bools = count_in_row(cut_t, rows.input_offsets) > is_beginning_r
         return broken_r
 
-    return words_are_masked_whole
+    return whole_words_are_masked
 
 
-def _word_once_rule(goes_on: Bools) -> Rule:
+def _word_once_rule(continues_word: Bools) -> Rule:
     @rule("masked_lm_ids")
     def equal_words_of_a_segment_are_masked_once(rows: Rows, manifest: Manifest) -> Bools:
         counts_r = np.diff(rows.masked_offsets)
@@ -121,7 +121,7 @@ def _word_once_rule(goes_on: Bools) -> Rule:
         in_b_m = rows.masked_lm_positions >= rows.segment_a_length[row_m]
         begins_m = np.ones(len(row_m), np.bool_)
         follows_m = (np.diff(rows.masked_lm_positions.astype(np.int64)) == 1) & (row_m[1:] == row_m[:-1])
-        begins_m[1:] = ~(follows_m & goes_on[rows.masked_lm_ids[1:]])
+        begins_m[1:] = ~(follows_m & continues_word[rows.masked_lm_ids[1:]])
         word_w = np.flatnonzero(begins_m)
         place_m = np.arange(len(row_m)) - np.repeat(word_w, np.diff(np.append(word_w, len(row_m))))
         powers_m = _HASH_BASE ** place_m.astype(np.uint64)

@@ -1,4 +1,4 @@
-"""What the provenance columns must say of each row: rules like those of `row_rules`, for data sets that have them."""
+"""Rules about the provenance columns of every row, like those of `row_rules`, for data sets that have them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from preprocessing.inspection.row_rules import Bools, Rule, rule
 
 
 @rule("b_document")
-def label_0_is_b_of_the_same_document_where_a_ends(rows: Rows, manifest: Manifest) -> Bools:
-    """Under `none` there is no B."""
+def label_0_means_b_begins_where_a_ends(rows: Rows, manifest: Manifest) -> Bools:
+    """With label 0, B begins where A ends, in the same document. Under `none`, there is no B."""
     origin = _provenance(rows)
     wrong_r = origin.b_document != origin.a_document
     if manifest.objective == "none":
@@ -20,8 +20,8 @@ def label_0_is_b_of_the_same_document_where_a_ends(rows: Rows, manifest: Manifes
 
 
 @rule("b_document")
-def label_1_is_b_of_another_document(rows: Rows, manifest: Manifest) -> Bools:
-    """Under `sop` it stands before A in the same one."""
+def label_1_means_b_is_from_another_document_or_precedes_a(rows: Rows, manifest: Manifest) -> Bools:
+    """With label 1, B comes from another document. Under `sop`, it precedes A in the same document."""
     origin = _provenance(rows)
     wrong_r = origin.b_document == origin.a_document
     if manifest.objective == "sop":
@@ -31,20 +31,20 @@ def label_1_is_b_of_another_document(rows: Rows, manifest: Manifest) -> Bools:
 
 
 @rule("a_sentences")
-def segments_are_of_a_sentence_at_least(rows: Rows, manifest: Manifest) -> Bools:
-    """Each that there is."""
+def segments_have_at_least_one_sentence(rows: Rows, manifest: Manifest) -> Bools:
+    """Each existing segment has at least one sentence."""
     origin = _provenance(rows)
     broken_r: Bools = (origin.a_sentences == 0) | ((origin.b_sentences == 0) & (manifest.objective != "none"))
     return broken_r
 
 
 PROVENANCE_RULES: tuple[Rule, ...] = (
-    label_0_is_b_of_the_same_document_where_a_ends,
-    label_1_is_b_of_another_document,
-    segments_are_of_a_sentence_at_least,
+    label_0_means_b_begins_where_a_ends,
+    label_1_means_b_is_from_another_document_or_precedes_a,
+    segments_have_at_least_one_sentence,
 )
 
 
 def _provenance(rows: Rows) -> Provenance:
-    assert rows.provenance is not None, "these rules are for rows that have it"
+    assert rows.provenance is not None, "these rules are for rows with provenance"
     return rows.provenance

@@ -1,4 +1,4 @@
-"""One shard of a data set: is the file what the manifest says, and does each of its rows keep the rules?"""
+"""Checks of one shard: whether its file matches the manifest, and whether each of its rows obeys the rules."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from preprocessing.dataset import (
 )
 from preprocessing.inspection.row_rules import Rule
 
-ALL_SHARDS = "all shards"  # in place of a file, of what they add up to
-_MOST_SHOWN = 12  # elements of a list
+ALL_SHARDS = "all shards"  # the `file` of failures that concern all shards together
+_MOST_SHOWN = 12  # number of list elements to show
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One broken rule: in which file, from which row on, in how many rows."""
+    """One broken rule: its file, the first row that breaks it, and the number of rows that do."""
 
     file: str  # relative to the data set's folder; or ALL_SHARDS
     rule: str
-    row: int | None = None  # the first one; None where the rule is not about rows
-    rows: int = 0  # how many
-    value: str = field(default="", compare=False)  # what was found there
+    row: int | None = None  # the first row that breaks it; None if the rule is not about rows
+    rows: int = 0  # the number of rows that break it
+    value: str = field(default="", compare=False)  # the value found
 
     def __str__(self) -> str:
         where = self.file if self.row is None else f"{self.file} row {self.row}"
@@ -42,29 +42,30 @@ class Failure:
 
 
 def check_file(path: Path, shard: ShardEntry, manifest: Manifest, provenance: bool) -> Iterator[Failure]:
-    """The columns and counts of a shard's file, whose digest is checked. No offset is trusted before its range is."""
+    """Check the columns and counts of a shard's file after its digest. Offsets are checked before they are used."""
     try:
         rows, vocabulary = read_shard(path), vocabulary_of_shard(path)
     except (KeyError, ValueError, AttributeError, UserError) as error:  # pyarrow's own errors are ValueErrors
-        yield Failure(shard.name, "it has the columns of the contract", value=str(error))
+        yield Failure(shard.name, "it has the columns of the data format", value=str(error))
         return
     counts = (len(rows), len(rows.input_ids), len(rows.masked_lm_ids))
     stated = (shard.rows, shard.tokens, shard.masked_tokens)
     if vocabulary != manifest.vocabulary.sha256:
-        yield Failure(shard.name, "its ids are of the data set's vocabulary", value=vocabulary[:12] or "it names none")
+        rule = "its ids belong to the data set's vocabulary"
+        yield Failure(shard.name, rule, value=vocabulary[:12] or "it names no vocabulary")
     elif (rows.provenance is not None) != provenance:
-        yield Failure(shard.name, "it has provenance columns if the recipe asks for them")
+        yield Failure(shard.name, "it has provenance columns if the recipe requests them")
     elif wrong := _wrong_type(rows, manifest):
-        yield Failure(shard.name, "its columns have the types of the contract", value=wrong)
+        yield Failure(shard.name, "its columns have the types of the data format", value=wrong)
     elif not _is_sound(rows):
         yield Failure(shard.name, "its lists begin at 0, do not overlap, and end with their values")
     elif counts != stated:
-        rule = "it holds as many rows, tokens and masked tokens as the manifest says"
+        rule = "its numbers of rows, tokens and masked tokens match the manifest"
         yield Failure(shard.name, rule, value=f"{counts}, not {stated}")
 
 
 def break_rules(rules: Iterable[Rule], rows: Rows, shard: ShardEntry, manifest: Manifest) -> Iterator[Failure]:
-    """Each rule that a row breaks."""
+    """Yield a failure for each rule that a row breaks."""
     for rule in rules:
         broken = np.flatnonzero(rule.broken(rows, manifest))
         if len(broken):
@@ -74,7 +75,7 @@ def break_rules(rules: Iterable[Rule], rows: Rows, shard: ShardEntry, manifest: 
 
 
 def _wrong_type(rows: Rows, manifest: Manifest) -> str:
-    """The first column that has another type than the contract's, and which; empty: there is none."""
+    """Describe the first column whose type differs from the data format's, or return ""."""
     token = token_dtype(manifest.vocabulary.size)
     expected: dict[str, type] = {
         "input_ids": token,
@@ -94,7 +95,7 @@ def _wrong_type(rows: Rows, manifest: Manifest) -> str:
 
 
 def _value(rows: Rows, column: str, row: int) -> str:
-    """What stands in a column of a row; the beginning of a long list."""
+    """Return a row's value in a column as text. A long list is cut."""
     if column in PROVENANCE_COLUMNS:
         return str(getattr(rows.provenance, column)[row])
     values = getattr(rows, column)

@@ -1,8 +1,9 @@
-"""What chance must have left in a data set's rows: 4σ tests of the recipe's probabilities.
+"""Statistical tests of a data set's rows: 4σ tests of the recipe's probabilities.
 
-Each shard is counted once, and its counts are tested by themselves and together with all others'. One test calls a
-good data set bad about as often as a normal number is 4σ from its mean; for the shards, many tests, the bound is so
-much wider that all of them together do no more often. Small counts are given what Bernstein's inequality gives them.
+Each shard is counted once. The tests run on the counts of each shard and on the sum of all shards. The probability that
+one test rejects a correct data set is about that of a normal variable more than 4σ from its mean. For the tests of
+single shards, the bound is wider, so that all of them together have the same probability. Small counts get the margin
+of Bernstein's inequality.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from preprocessing.inspection.row_rules import inputs_at_masks
 from preprocessing.rows import ordinary_tokens
 
 SIGMAS = 4.0
-TENTHS = 10  # parts of a row, over which masks fall evenly
-AUC_BOUND = 0.52  # of a length as the label's judge
-# Masks of whole words come in lumps, and long or repeated words are passed over more often than others are.
+TENTHS = 10  # parts of a row, over which masks must be distributed evenly
+AUC_BOUND = 0.52  # of a segment length as a predictor of the label
+# Masks of whole words are clustered, and long or repeated words are skipped more often than others.
 _WORD_VARIANCE = 4.0
 _WORD_SHARE = 0.1
 
@@ -33,7 +34,7 @@ Histogram = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Deviation:
-    """Something that chance does not explain."""
+    """A statistic outside its bound: the rule that it breaks, and its value."""
 
     rule: str
     value: str
@@ -41,16 +42,16 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the tests need of some rows. Counts of two sets of rows add up."""
+    """The counts that the tests need. Counts of two sets of rows can be added."""
 
     masked: int  # positions
-    as_mask: int  # of those: [MASK] stands there
-    kept: int  # the original
-    could_be_drawn: int  # the original is an ordinary token: a random one is by chance the same
-    tenths: Histogram  # [10] masked positions by the part of the row's ordinary tokens
-    rows_by_size: Histogram  # [ordinary tokens, masked positions], how many rows
+    as_mask: int  # of those, the ones that hold [MASK]
+    kept: int  # of those, the ones that hold the original token
+    could_be_drawn: int  # of those, the ones whose original is an ordinary token, which a random draw can repeat
+    tenths: Histogram  # [10] masked positions by tenth of the row's ordinary tokens
+    rows_by_size: Histogram  # [ordinary tokens, masked positions] number of rows
     coins: int  # rows whose label a coin decided
-    heads: int  # of those, labelled 1
+    heads: int  # of those, the ones labelled 1
     lengths: Histogram  # [3, 2, length]: rows by the length of the pair, A and B, for each label
 
     def __add__(self, other: Counts) -> Counts:
@@ -58,7 +59,7 @@ class Counts:
 
 
 def count(rows: Rows, config: RowsConfig, mask_id: int, is_ordinary: NDArray[np.bool_], *, coins: bool) -> Counts:
-    """Count a shard's rows; `coins`: the labels are drawn, each by a coin."""
+    """Count a shard's rows. `coins`: whether the labels are random."""
     lengths_r = np.diff(rows.input_offsets)
     ordinary_r = ordinary_tokens(lengths_r, rows.segment_a_length)
     masked_r = np.diff(rows.masked_offsets)
@@ -82,18 +83,18 @@ def count(rows: Rows, config: RowsConfig, mask_id: int, is_ordinary: NDArray[np.
 
 
 def deviations(counts: Counts, config: RowsConfig, ordinary_ids: int, tests: int) -> Iterator[Deviation]:
-    """What is not as chance would have it in one of so many sets of rows."""
+    """Yield the statistics outside their bounds. `tests` is the number of sets of rows that are tested."""
     z = NormalDist().inv_cdf(1 - NormalDist().cdf(-SIGMAS) / tests)
-    yield from _fates(counts, config, ordinary_ids, z)
-    yield from _positions(counts, config, z)
+    yield from _check_replacements(counts, config, ordinary_ids, z)
+    yield from _check_positions(counts, config, z)
     if config.objective == "sop" or (config.objective == "nsp" and config.nsp_mode == "balanced"):
-        yield from unlike(counts.heads, counts.coins, 0.5, z, "half of the rows are labelled 1")
+        yield from share_deviation(counts.heads, counts.coins, 0.5, z, "half of the rows are labelled 1")
     if config.objective == "nsp" and config.nsp_mode == "balanced":
-        yield from _judges(counts.lengths, z)
+        yield from _check_lengths(counts.lengths, z)
 
 
-def unlike(found: int, trials: int, probability: float, z: float, rule: str) -> Iterator[Deviation]:
-    """A deviation if `found` of so many trials is further than z·σ from their expectation."""
+def share_deviation(found: int, trials: int, probability: float, z: float, rule: str) -> Iterator[Deviation]:
+    """Yield a deviation if `found` out of `trials` is more than z·σ from its expectation."""
     variance = trials * probability * (1 - probability)
     if abs(found - trials * probability) > _bound(variance, z):
         value = f"{found:,} of {trials:,}, a share of {found / trials:.4f} where {probability:.4f} is expected"
@@ -101,11 +102,11 @@ def unlike(found: int, trials: int, probability: float, z: float, rule: str) -> 
 
 
 def _bound(variance: float, z: float) -> float:
-    """How far from its mean a sum of this variance may be, of terms that are at most 1; not at all without variance."""
+    """Return the largest allowed distance of a sum from its mean, for terms of at most 1. Near 0 without variance."""
     return z * sqrt(variance) + z * z / 3 if variance > 0 else 1e-6
 
 
-def _fates(counts: Counts, config: MaskingConfig, ordinary_ids: int, z: float) -> Iterator[Deviation]:
+def _check_replacements(counts: Counts, config: MaskingConfig, ordinary_ids: int, z: float) -> Iterator[Deviation]:
     if not counts.masked:
         return
     by_chance = config.random_token_prob * counts.could_be_drawn / counts.masked / max(1, ordinary_ids)
@@ -116,11 +117,12 @@ def _fates(counts: Counts, config: MaskingConfig, ordinary_ids: int, z: float) -
         (counts.kept, kept, "their own token"),
         (replaced, max(0.0, 1 - config.mask_token_prob - kept), "another token"),
     ):
-        yield from unlike(found, counts.masked, probability, z, f"masked positions hold {what} as often as asked for")
+        rule = f"masked positions hold {what} as often as requested"
+        yield from share_deviation(found, counts.masked, probability, z, rule)
 
 
-def _positions(counts: Counts, config: MaskingConfig, z: float) -> Iterator[Deviation]:
-    """A row's masked positions are drawn without replacement: hypergeometric for each tenth of the row."""
+def _check_positions(counts: Counts, config: MaskingConfig, z: float) -> Iterator[Deviation]:
+    """Test the positions. Drawing without replacement gives a hypergeometric distribution in each tenth of a row."""
     tokens, masked = np.arange(counts.rows_by_size.shape[0])[:, None], np.arange(counts.rows_by_size.shape[1])
     edges = -(-tokens * np.arange(TENTHS + 1) // TENTHS)  # of n tokens, tenth t begins at ceil(n·t / 10)
     shares = np.diff(edges) / np.maximum(tokens, 1)  # [tokens, tenth]
@@ -133,10 +135,10 @@ def _positions(counts: Counts, config: MaskingConfig, z: float) -> Iterator[Devi
         bound += _WORD_SHARE * means[tenth] * of_words
         if abs(counts.tenths[tenth] - means[tenth]) > bound:
             value = f"{counts.tenths[tenth]:,} in tenth {tenth + 1}, where {means[tenth]:,.0f} are expected"
-            yield Deviation("masked positions fall evenly on a row", value)
+            yield Deviation("masked positions are distributed evenly over a row", value)
 
 
-def _judges(lengths: Histogram, z: float) -> Iterator[Deviation]:
+def _check_lengths(lengths: Histogram, z: float) -> Iterator[Deviation]:
     for name, (of_true, of_random) in zip(("the pair", "A", "B"), lengths, strict=True):
         true, random = int(of_true.sum()), int(of_random.sum())
         if not true or not random:
@@ -145,7 +147,8 @@ def _judges(lengths: Histogram, z: float) -> Iterator[Deviation]:
         area = abs(float(wins) / true / random - 0.5) + 0.5
         bound = AUC_BOUND + z * sqrt((true + random + 1) / (12 * true * random))
         if area > bound:
-            yield Deviation(f"the length of {name} tells nothing of the label", f"AUC {area:.3f}, above {bound:.3f}")
+            rule = f"the length of {name} does not predict the label"
+            yield Deviation(rule, f"AUC {area:.3f}, above {bound:.3f}")
 
 
 def _lengths_by_label(rows: Rows, lengths_r: NDArray[Any], most: int) -> Histogram:

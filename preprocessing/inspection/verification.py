@@ -1,8 +1,9 @@
-"""Is a data set what the contract says? Everything is checked, every failure names file, row, column, value and rule.
+"""Verify that a data set follows the data format and its recipe. Each failure names file, row, column, value and rule.
 
-A shard's digest comes first: Arrow believes the bytes it reads. Then come the counts, then the rules on every row, at
-last what the rows add up to: exactly where the manifest says it, and within chance where the recipe does (`chance`). A
-few arrays over all tokens at once, so that checking costs little more than reading.
+The digest of a shard is checked first, because Arrow trusts the bytes that it reads. Then follow the counts and the
+rules about every row. Last come the totals: exact where the manifest states them, and within statistical bounds where
+the recipe states probabilities (`statistical_tests`). All checks are a few array operations over all tokens, so they
+cost little more than reading.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from preprocessing.inspection.mask_rules import mask_rules
 from preprocessing.inspection.provenance_rules import PROVENANCE_RULES
 from preprocessing.inspection.row_rules import SHAPE_RULES, TOKEN_RULES, original_ids
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure, break_rules, check_file
-from preprocessing.inspection.statistical_tests import SIGMAS, Counts, count, deviations, unlike
+from preprocessing.inspection.statistical_tests import SIGMAS, Counts, count, deviations, share_deviation
 from preprocessing.storage import Store, store_at
 from preprocessing.vocabulary import Vocabulary
 
-_CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whether a recipe asks for them
+_CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whether a recipe requests the comparison
     "exact_duplicate": lambda config: config.duplicates != "none",
     "near_duplicate": lambda config: config.duplicates == "near",
     "boilerplate_line": lambda config: config.boilerplate_documents is not None,
@@ -47,10 +48,10 @@ _FIELDS_OF_BOTH = ("objective", "max_seq_length", "max_predictions_per_seq", "du
 
 
 def verify(place: str | Path, done: Callable[[ShardEntry], None] = lambda shard: None) -> Iterator[Failure]:
-    """Every failure of the data set in a folder or at a URL; without any, the data set is whole.
+    """Yield every failure of the data set in a folder or at a URL. A data set without failures is correct.
 
-    Calls `done` with each shard that it has checked. Raises `UserError` when there is no manifest of ours to check
-    against. A shard at a URL is downloaded, one at a time.
+    Calls `done` with each shard after it is checked. Raises `UserError` when there is no bertrain manifest. Shards at a
+    URL are downloaded one at a time.
     """
     manifest = read_manifest(place)
     store = store_at(place)
@@ -59,7 +60,7 @@ def verify(place: str | Path, done: Callable[[ShardEntry], None] = lambda shard:
     yield from check_shard_list(store, manifest)
     of_vocabulary = list(check_vocabulary(store, manifest))
     yield from of_vocabulary
-    if of_vocabulary:  # without it no row can be read
+    if of_vocabulary:  # the rows cannot be checked without the vocabulary
         return
     verification = Verification(store, manifest, config)
     for shard in manifest.shards:
@@ -69,25 +70,25 @@ def verify(place: str | Path, done: Callable[[ShardEntry], None] = lambda shard:
 
 
 def check_vocabulary(store: Store, manifest: Manifest) -> Iterator[Failure]:
-    """The file is the one that the shards' ids were made with."""
+    """Check that the vocabulary's file is the one that the manifest records."""
     sha256 = store.sha256(VOCABULARY)
     if sha256 is None:
-        yield Failure(VOCABULARY, "the file is there")
+        yield Failure(VOCABULARY, "the file exists")
         return
     if sha256 != manifest.vocabulary.sha256:
-        yield Failure(VOCABULARY, "its SHA-256 is the manifest's")
+        yield Failure(VOCABULARY, "its SHA-256 matches the manifest")
         return
     if Vocabulary.of_data_set(store, manifest.vocabulary).entry() != manifest.vocabulary:
-        yield Failure(VOCABULARY, "its size and special tokens are the manifest's")
+        yield Failure(VOCABULARY, "its size and special tokens match the manifest")
 
 
 def check_shard_list(store: Store, manifest: Manifest) -> Iterator[Failure]:
-    """Names are inside the folder, sorted, each once; every pass has rows to train on; no file is unlisted."""
+    """Check that shard names are sorted, unique and in the folder, that each pass has rows, and no file is unlisted."""
     names = [shard.name for shard in manifest.shards]
     if names != sorted(set(names)):
-        yield Failure("manifest.json", "shards are listed once, in the order of their names")
+        yield Failure("manifest.json", "shards are listed once, sorted by name")
     if any(Path(name).parent != Path(SHARDS) for name in names):
-        yield Failure("manifest.json", "every shard lies in the folder `shards`")
+        yield Failure("manifest.json", "every shard is in the folder `shards`")
     for number in range(manifest.dupe_factor):
         if not any(shard.rows for shard in manifest.select("train", number)):
             yield Failure("manifest.json", f"pass {number} has rows to train on")
@@ -97,7 +98,7 @@ def check_shard_list(store: Store, manifest: Manifest) -> Iterator[Failure]:
 
 
 class Verification:
-    """The shards of one data set, one after the other; then what they add up to."""
+    """Verifies the shards of one data set one after another, then their totals."""
 
     def __init__(self, store: Store, manifest: Manifest, config: DataConfig) -> None:
         self._store = store
@@ -107,17 +108,17 @@ class Verification:
         self._is_ordinary = np.isin(np.arange(len(self._vocabulary)), self._vocabulary.ordinary_ids)
         rules = (*TOKEN_RULES, *mask_rules(config, self._vocabulary))
         self._rules = (*rules, *PROVENANCE_RULES) if config.provenance else rules
-        self._whereabouts = DocumentRules()
-        self._is_whole = True  # every shard's rows could be counted
+        self._document_rules = DocumentRules()
+        self._is_complete = True  # all shards could be counted
         self._counts: Counts | None = None  # of all shards
-        # Of the training split's pass 0, which the manifest's statistics are about:
+        # Counted over pass 0 of the training split, like the manifest's statistics:
         self._lengths = np.zeros(manifest.max_seq_length + 1, np.int64)  # rows by length in tokens
         self._tokens = np.zeros(manifest.vocabulary.size, np.int64)  # original tokens by id
         self._labelled_1 = 0
-        self._coins = 0  # rows whose label was not 0 from the outset
+        self._coins = 0  # rows whose label is random
 
     def check_shard(self, shard: ShardEntry) -> Iterator[Failure]:
-        """One shard: digest, types, counts, the contract's rules on each of its rows, and what chance made of them."""
+        """Check one shard: its digest, types and counts, the rules about each row, and the statistical tests."""
         rows = None
         try:
             with local_shard(self._store, shard) as path:
@@ -130,24 +131,24 @@ class Verification:
             failures = of_shape or list(break_rules(self._rules, rows, shard, self._manifest))
         yield from failures
         if rows is None or failures:
-            self._is_whole = False
+            self._is_complete = False
             return
         counts = count(
             rows, self._config, self._manifest.vocabulary.mask_id, self._is_ordinary, coins=self._has_coins(rows)
         )
         yield from self._deviations(shard.name, counts, len(self._manifest.shards))
         self._counts = counts if self._counts is None else self._counts + counts
-        self._whereabouts.add(rows, shard)
+        self._document_rules.add(rows, shard)
         if (shard.split, shard.pass_number) == ("train", 0):
             self._add(rows)
 
     def check_sums(self) -> Iterator[Failure]:
-        """All shards together; nothing where one could not be counted."""
-        if not self._is_whole or self._counts is None:
+        """Check the totals of all shards. Checks nothing if a shard could not be counted."""
+        if not self._is_complete or self._counts is None:
             return
         yield from self._deviations(ALL_SHARDS, self._counts, 1)
         yield from self._check_statistics()
-        yield from self._whereabouts.check(self._config)
+        yield from self._document_rules.check(self._config)
 
     def _deviations(self, file: str, counts: Counts, tests: int) -> Iterator[Failure]:
         ordinary_ids = len(self._vocabulary.ordinary_ids)
@@ -155,26 +156,26 @@ class Verification:
             yield Failure(file, deviation.rule, value=deviation.value)
 
     def _check_statistics(self) -> Iterator[Failure]:
-        """What the data card shows is what the rows are."""
+        """Check that the manifest's statistics match the rows."""
         statistics = self._manifest.statistics
         for name, found in (("length_histogram", self._lengths), ("token_counts", self._tokens)):
             stated = np.array(getattr(statistics, name), np.int64)
             if len(stated) != len(found):
-                yield Failure(MANIFEST, f"statistics.{name} is that of the rows", value=f"{len(stated)} counts")
+                yield Failure(MANIFEST, f"statistics.{name} matches the rows", value=f"{len(stated)} counts")
             elif (stated != found).any():
                 place = int(np.flatnonzero(stated != found)[0])
-                value = f"{stated[place]:,} at {place}, where the rows have {found[place]:,}"
-                yield Failure(MANIFEST, f"statistics.{name} is that of the rows", value=value)
+                value = f"{stated[place]:,} at {place}, but the rows have {found[place]:,}"
+                yield Failure(MANIFEST, f"statistics.{name} matches the rows", value=value)
         if statistics.random_next_pairs != self._labelled_1:
-            value = f"{statistics.random_next_pairs:,}, where {self._labelled_1:,} rows are"
+            value = f"{statistics.random_next_pairs:,}, but {self._labelled_1:,} rows are labelled 1"
             yield Failure(MANIFEST, "statistics.random_next_pairs is the number of rows labelled 1", value=value)
         forced = statistics.forced_random_pairs
         drawn = [
-            unlike(
+            share_deviation(
                 statistics.short_documents, statistics.paired_documents, self._config.short_seq_prob, SIGMAS,
-                "short_seq_prob of the documents aim at a shorter length",
+                "the fraction of documents with a shorter target length is short_seq_prob",
             ),
-            unlike(
+            share_deviation(
                 self._labelled_1 - forced, self._coins - forced, 0.5, SIGMAS,
                 "half of the rows whose chunk has two sentences are labelled 1",
             ) if self._config.objective == "nsp" and self._config.nsp_mode == "reference" else (),
@@ -183,7 +184,7 @@ class Verification:
             yield Failure(MANIFEST, deviation.rule, value=deviation.value)
 
     def _has_coins(self, rows: Rows) -> bool:
-        """Whether labels are drawn: all are 0 in a group whose documents have no other one beside them."""
+        """Return whether the labels are random. They are all 0 in a group whose only document has no partner."""
         may_be_alone = "no_other_document" in self._manifest.drops
         return self._config.objective != "none" and (not may_be_alone or bool(rows.next_sentence_label.any()))
 
@@ -197,12 +198,12 @@ class Verification:
 
 
 def _recipe_of(store: Store, manifest: Manifest) -> DataConfig:
-    """The recipe that the data set was made with, where the manifest itself says nothing else."""
+    """Return the recipe of the data set. The manifest's own fields take precedence."""
     try:
-        recipe = DataConfig.model_validate({"duplicates": "none", **manifest.recipe})  # older ones do not name it
+        recipe = DataConfig.model_validate({"duplicates": "none", **manifest.recipe})  # older recipes lack this field
     except ValidationError as error:
         first = error.errors()[0]
-        cause = f"its recipe is none of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        cause = f"its recipe is not valid in this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         fix = "prepare it again: `bertrain prepare RECIPE --overwrite`"
         raise UserError(cause, place=f"{store.place}/{MANIFEST}", fix=fix) from error
     return recipe.model_copy(update={name: getattr(manifest, name) for name in _FIELDS_OF_BOTH})
@@ -212,8 +213,8 @@ def _check_recipe(manifest: Manifest, config: DataConfig) -> Iterator[Failure]:
     for name in _FIELDS_OF_BOTH:
         if name in manifest.recipe and manifest.recipe[name] != getattr(config, name):
             value = f"{getattr(config, name)}, not {manifest.recipe[name]}"
-            yield Failure(MANIFEST, f"{name} is that of its recipe", value=value)
+            yield Failure(MANIFEST, f"{name} matches its recipe", value=value)
     for cause, may_be in _CAUSES_OF_COMPARISON.items():
         if manifest.drops.get(cause, 0) and not may_be(config):
             value = f"{manifest.drops[cause]:,}"
-            yield Failure(MANIFEST, f"drops.{cause} is counted where the recipe asks for it alone", value=value)
+            yield Failure(MANIFEST, f"drops.{cause} is counted only if the recipe requests it", value=value)

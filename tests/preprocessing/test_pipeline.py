@@ -385,7 +385,7 @@ def jsonl(text: str) -> dict[str, Any]:
         ),
         ({"content": bz2.compress(b"Text. " * 9_000)[:-9], "name": "a.bz2"}, "truncated"),
         ({"content": b"BZh9 but nothing more", "name": "a.bz2"}, "damaged"),
-        ({"content": b"Fine.\n\nNot \xff fine.", "invalid_utf8": "refuse"}, "no UTF-8"),
+        ({"content": b"Fine.\n\nNot \xff fine.", "invalid_utf8": "refuse"}, "not UTF-8"),
         ({"content": "Text. More.\n\nText.".encode("utf-16")}, "UTF-16"),
         (jsonl('{"title": "a"}\n{"title": "b"}'), "no document to train on (dropped: 2 no_text_field)"),
         ({"content": b"<mediawiki><page>", "format": "wikipedia"}, "truncated"),

@@ -36,7 +36,7 @@ def judge(text: str, **config: Any) -> Kept | str:
         (" \n\t\0\n", ""),
     ],
 )
-def test_clean(text: str, cleaned: str) -> None:
+def test_clean_returns_the_canonical_form(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
@@ -49,7 +49,7 @@ def test_clean_text_is_canonical(text: str) -> None:
 
 
 @given(ANY_TEXT.filter(lambda text: not set(text) & set("\v\f\x1c\x1d\x1e\x1f\x85")))
-def test_an_uncased_bert_sees_the_same(text: str) -> None:
+def test_cleaning_does_not_change_uncased_bert_tokens(text: str) -> None:
     """Words parted by a form feed and its like are the one exception, which BERT would run together."""
 
     def words(text: str) -> list[str]:
@@ -60,7 +60,7 @@ def test_an_uncased_bert_sees_the_same(text: str) -> None:
     assert words(clean(text)) == words(text)
 
 
-def test_document_that_is_kept() -> None:
+def test_kept_document_has_digest_and_split() -> None:
     kept = judge("Käse\r\n", held_out_fraction=0.0)
     assert kept == Kept("Käse", 5, hashlib.sha256("Käse".encode()).digest(), "train")
 
@@ -68,7 +68,7 @@ def test_document_that_is_kept() -> None:
 @pytest.mark.parametrize(
     ("text", "cause"), [("", "empty"), (" \0\n", "empty"), ("abcd", "too_short"), ("a    b", "too_short")]
 )
-def test_document_that_is_dropped(text: str, cause: str) -> None:
+def test_dropped_document_has_a_cause(text: str, cause: str) -> None:
     assert judge(text, min_document_chars=5) == cause
 
 
@@ -76,11 +76,11 @@ def test_length_counts_characters_after_cleaning() -> None:
     assert isinstance(judge("äöüßé", min_document_chars=5), Kept)
 
 
-def test_cause_of_the_reader_comes_first() -> None:
+def test_cause_of_the_reader_takes_precedence() -> None:
     assert keep(Document("text", "here", drop="redirect"), DataConfig()) == "redirect"
 
 
-def test_repair_is_remembered() -> None:
+def test_repairs_are_recorded() -> None:
     kept = keep(Document("te\ufffdxt\0", "here", repairs=("invalid_utf8_replaced",)), DataConfig())
     assert isinstance(kept, Kept)
     assert kept.repairs == ("invalid_utf8_replaced", "control_characters_removed")
@@ -92,7 +92,7 @@ def test_wikitext_is_rendered() -> None:
     assert kept.text == "A dog."
 
 
-def test_split_hangs_on_the_digest_alone() -> None:
+def test_split_depends_on_the_digest_only() -> None:
     digests = [hashlib.sha256(str(number).encode()).digest() for number in range(4_000)]
     held_out = sum(split_of(digest, 0.25) == "held_out" for digest in digests)
     assert abs(held_out - 1_000) < 4 * (4_000 * 0.25 * 0.75) ** 0.5
@@ -114,7 +114,7 @@ def test_removed_controls_are_counted(text: str, is_counted: bool) -> None:
     assert kept.repairs == (("control_characters_removed",) if is_counted else ())
 
 
-def test_byte_order_marks_leave_no_trace() -> None:
+def test_byte_order_marks_are_removed() -> None:
     assert judge("\ufeffone\n\ufefftwo") == judge("one\ntwo")
 
 
@@ -122,7 +122,7 @@ DIGESTS = [hashlib.sha256(str(number).encode()).digest() for number in range(4_0
 
 
 @pytest.mark.parametrize(("weight", "whole"), [(1.0, 1), (3.0, 3), (2.25, 2), (0.25, 0)])
-def test_weight_is_how_often_a_document_is_taken(weight: float, whole: int) -> None:
+def test_weight_determines_the_number_of_copies(weight: float, whole: int) -> None:
     copies = [copies_of(digest, weight) for digest in DIGESTS]
     more = sum(taken == whole + 1 for taken in copies)
     assert sum(taken == whole for taken in copies) == len(copies) - more
@@ -130,24 +130,24 @@ def test_weight_is_how_often_a_document_is_taken(weight: float, whole: int) -> N
     assert abs(more - 4_000 * share) <= 4 * (4_000 * share * (1 - share)) ** 0.5
 
 
-def test_held_out_documents_are_taken_once_at_most() -> None:
+def test_held_out_documents_have_at_most_one_copy() -> None:
     assert {Kept("", 0, b"", "held_out", copies_of(digest, 7.5)).times for digest in DIGESTS} == {1}
     assert {Kept("", 0, b"", "held_out", copies_of(digest, 0.5)).times for digest in DIGESTS} == {0, 1}
     assert {Kept("", 0, b"", "train", copies_of(digest, 7.5)).times for digest in DIGESTS} == {7, 8}
 
 
-def test_what_is_taken_at_a_weight_is_taken_at_every_higher_one() -> None:
+def test_higher_weight_never_gives_fewer_copies() -> None:
     counts = [[copies_of(digest, weight) for digest in DIGESTS] for weight in (0.3, 0.6, 1.0, 1.4, 2.0)]
     assert all(few <= more for one, other in pairwise(counts) for few, more in zip(one, other, strict=True))
 
 
-def test_split_tells_nothing_of_the_weight() -> None:
+def test_split_is_independent_of_the_sampling() -> None:
     held_out = [digest for digest in DIGESTS if split_of(digest, 0.5) == "held_out"]
     taken = sum(copies_of(digest, 0.5) for digest in held_out)
     assert abs(taken - len(held_out) / 2) <= 4 * (len(held_out) / 4) ** 0.5
 
 
-def test_document_of_a_weight() -> None:
+def test_kept_document_has_copies_by_weight() -> None:
     assert keep(Document("text", "here", weight=3.0), DataConfig(held_out_fraction=0.0)) == Kept(
         "text", 4, hashlib.sha256(b"text").digest(), "train", copies=3
     )

@@ -63,13 +63,13 @@ def compared(folder: Path, config: DataConfig) -> list[Kept | str]:
 
 
 def outcomes_of(documents: list[list[str]], folder: Path, **changes: object) -> list[Kept | str]:
-    """What becomes of the documents of some files."""
+    """Return the result for each document of some files."""
     files = [write_text(folder / f"{number:03}.txt", texts) for number, texts in enumerate(documents)]
     return compared(folder / "work", small_config(folder / "dataset", *files, **changes))
 
 
 def short(outcomes: list[Kept | str]) -> list[str]:
-    """The text of those that are kept, the cause of those that are not."""
+    """Return the text of kept documents, and the cause of dropped ones."""
     return [outcome.text if isinstance(outcome, Kept) else f"<{outcome}>" for outcome in outcomes]
 
 
@@ -78,9 +78,7 @@ def short(outcomes: list[Kept | str]) -> list[str]:
     st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=9), min_size=1, max_size=4),
     st.integers(1_000, 5_000),
 )
-def test_of_equal_documents_the_first_is_kept_wherever_files_and_items_are_cut(
-    files: list[list[int]], group_bytes: int
-) -> None:
+def test_first_of_equal_documents_is_kept_for_all_cuts(files: list[list[int]], group_bytes: int) -> None:
     texts = [[f"Text {number}. " + "word " * 40 * number for number in file] for file in files]
     with tempfile.TemporaryDirectory() as folder:
         found = outcomes_of(texts, Path(folder), group_bytes=group_bytes)
@@ -90,13 +88,13 @@ def test_of_equal_documents_the_first_is_kept_wherever_files_and_items_are_cut(
     assert {outcome for outcome in found if isinstance(outcome, str)} <= {"exact_duplicate"}
 
 
-def test_documents_are_equal_once_they_are_cleaned(tmp_path: Path) -> None:
+def test_documents_are_compared_after_cleaning(tmp_path: Path) -> None:
     files = [["One  text.\r\nOf two lines.", "Cafe\u0301."], ["One text.\nOf two lines.\0", "Caf\u00e9.", "one text."]]
     found = short(outcomes_of(files, tmp_path))
     assert found == ["One text.\nOf two lines.", "Caf\u00e9.", "<exact_duplicate>", "<exact_duplicate>", "one text."]
 
 
-def test_without_it_nothing_is_dropped(tmp_path: Path) -> None:
+def test_duplicates_none_drops_nothing(tmp_path: Path) -> None:
     config = small_config(
         tmp_path / "dataset", write_text(tmp_path / "a.txt", make_documents(40) * 2), duplicates="none"
     )
@@ -105,7 +103,7 @@ def test_without_it_nothing_is_dropped(tmp_path: Path) -> None:
     assert (manifest.statistics.documents, manifest.drops) == (80, {})
 
 
-def test_a_document_that_is_not_sampled_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+def test_duplicate_of_an_unsampled_document_is_kept(tmp_path: Path) -> None:
     text = make_documents(60)
     files = [write_text(tmp_path / name, text) for name in ("a.txt", "b.txt")]
     corpora = [
@@ -120,29 +118,31 @@ def test_a_document_that_is_not_sampled_leaves_its_place_to_the_next(tmp_path: P
 
 
 def edited(text: str, share: float, numbers: random.Random) -> str:
-    """So large a share of the words replaced by others."""
+    """Return the text with this fraction of its words replaced."""
     words = text.split(" ")
     for place in numbers.sample(range(len(words)), round(share * len(words))):
         words[place] = "".join(numbers.sample(WORDS, 2))
     return " ".join(words)
 
 
-def test_near_duplicates_are_found_and_others_are_let_be(tmp_path: Path) -> None:
-    """One word in a hundred replaced spoils about 5 % of the runs; one in ten more than a third of them."""
+def test_near_duplicates_are_dropped_and_others_are_kept(tmp_path: Path) -> None:
+    """Replacing one word in a hundred changes about 5 % of the runs; one in ten changes more than a third."""
     numbers = random.Random(3)
     originals = [" ".join(numbers.choices(WORDS, k=300)) for _ in range(120)]
     near = [edited(text, 0.01, numbers) for text in originals[:60]]
     far = [edited(text, 0.10, numbers) for text in originals[60:]]
     found = outcomes_of([originals, near + far], tmp_path, duplicates="near")
     assert all(isinstance(outcome, Kept) for outcome in found[:120])
-    assert found[120:180].count("near_duplicate") >= 58  # one that is 0.9 alike is missed once in a thousand times
+    assert (
+        found[120:180].count("near_duplicate") >= 58
+    )  # a document with a similarity of 0.9 is missed once in a thousand times
     assert all(isinstance(outcome, Kept) for outcome in found[180:])
 
 
-def test_near_duplicates_of_a_threshold(tmp_path: Path) -> None:
+def test_threshold_separates_near_duplicates(tmp_path: Path) -> None:
     numbers = random.Random(4)
     originals = [" ".join(numbers.choices(WORDS, k=300)) for _ in range(20)]
-    changed = [edited(text, 0.05, numbers) for text in originals]  # about 0.64 alike
+    changed = [edited(text, 0.05, numbers) for text in originals]  # a similarity of about 0.64
     counts = []
     for threshold in (0.5, 0.95):
         folder = tmp_path / str(threshold)
@@ -153,13 +153,13 @@ def test_near_duplicates_of_a_threshold(tmp_path: Path) -> None:
     assert counts[1] == 0
 
 
-def test_exact_duplicates_are_counted_as_such_where_near_ones_are_looked_for(tmp_path: Path) -> None:
+def test_exact_duplicates_are_counted_separately_from_near_duplicates(tmp_path: Path) -> None:
     text = make_documents(1, sentences=40)[0]
     found = outcomes_of([[text, text + " More.", text.upper(), text]], tmp_path, duplicates="near")
     assert found[1:] == ["near_duplicate", "near_duplicate", "exact_duplicate"]
 
 
-def test_lines_of_many_documents_are_removed(tmp_path: Path) -> None:
+def test_boilerplate_lines_are_removed(tmp_path: Path) -> None:
     files = [
         [f"{MENU}\nText {number} is here.\n{MENU}\nThe end." for number in range(start, start + 3)] for start in (0, 3)
     ]
@@ -172,7 +172,7 @@ def test_lines_of_many_documents_are_removed(tmp_path: Path) -> None:
     assert np.array_equal(read_boilerplate(LocalStore(tmp_path / "work")), np.sort(line_hashes(f"{MENU}\nThe end.")))
 
 
-def test_a_line_counts_once_a_document_and_repeated_documents_once(tmp_path: Path) -> None:
+def test_line_counts_once_per_document_and_duplicates_count_once(tmp_path: Path) -> None:
     often = "\n".join(["Again."] * 9)
     found = outcomes_of(
         [[f"{often}\nFirst.", "Twice.\nSecond.", "Twice.\nThird."] * 4], tmp_path, boilerplate_documents=3
@@ -182,8 +182,8 @@ def test_a_line_counts_once_a_document_and_repeated_documents_once(tmp_path: Pat
 
 
 @pytest.mark.parametrize("duplicates", ["none", "exact"])
-def test_documents_that_only_boilerplate_told_apart_are_equal(tmp_path: Path, duplicates: str) -> None:
-    """Ten sites show the same 30 texts, each under its own name."""
+def test_documents_that_differ_only_in_boilerplate_are_duplicates(tmp_path: Path, duplicates: str) -> None:
+    """Ten sites show the same 30 texts, each with its own name."""
     texts = [f"Text {number} has a line.\nAnd another {number}." for number in range(30)]
     files = [[f"Site {site}\n{text}" for text in texts] for site in range(10)]
     found = outcomes_of(files, tmp_path, duplicates=duplicates, boilerplate_documents=30, held_out_fraction=0.5)
@@ -220,8 +220,8 @@ def test_every_document_of_the_input_is_kept_or_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("duplicates", ["none", "exact"])
-def test_no_document_is_on_both_sides_of_the_held_out_split(tmp_path: Path, duplicates: str) -> None:
-    """Told by the shards themselves, of three files that hold the same documents at three weights."""
+def test_no_document_is_in_both_splits(tmp_path: Path, duplicates: str) -> None:
+    """Checked in the shards, for three files that hold the same documents at three weights."""
     documents = make_documents(80)
     corpora = []
     for number, weight in enumerate((0.5, 1.0, 2.5)):
@@ -244,7 +244,7 @@ def test_no_document_is_on_both_sides_of_the_held_out_split(tmp_path: Path, dupl
 
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 300 documents, a third of which repeat others, in two files."""
+    """About 300 documents in two files, a third of which are duplicates."""
     folder = tmp_path_factory.mktemp("repeated")
     numbers = random.Random(7)
     documents = [f"{MENU}\n{text}" for text in make_documents(200)]
@@ -256,7 +256,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def everything(dataset: Path, corpus: Path, **changes: object) -> DataConfig:
-    """A recipe that looks for all there is to find."""
+    """A recipe with near duplicates and boilerplate."""
     return small_config(dataset, corpus, duplicates="near", boilerplate_documents=100, **changes)
 
 
@@ -279,7 +279,7 @@ def test_shares_make_the_same_bytes(tmp_path: Path, repeated: Path, whole: Manif
     assert digests(tmp_path / "dataset") == digests(repeated.parent / "whole")
 
 
-def test_same_documents_are_dropped_whatever_a_group_holds(tmp_path: Path, repeated: Path, whole: Manifest) -> None:
+def test_dropped_documents_do_not_depend_on_the_groups(tmp_path: Path, repeated: Path, whole: Manifest) -> None:
     for group_bytes in (2_000, 10_000_000):
         made = prepare(everything(tmp_path / str(group_bytes), repeated, group_bytes=group_bytes, dupe_factor=1))
         assert made.statistics.documents == whole.statistics.documents
@@ -288,7 +288,9 @@ def test_same_documents_are_dropped_whatever_a_group_holds(tmp_path: Path, repea
         assert {cause: made.drops[cause] for cause in causes} == {cause: whole.drops[cause] for cause in causes}
 
 
-def test_stopped_at_each_stage_it_goes_on_to_the_same_bytes(tmp_path: Path, repeated: Path, whole: Manifest) -> None:
+def test_preparation_stopped_at_any_stage_resumes_to_the_same_bytes(
+    tmp_path: Path, repeated: Path, whole: Manifest
+) -> None:
     config = everything(tmp_path / "dataset", repeated)
     for stage in ("duplicates", "vocabulary", "groups"):
 
@@ -302,7 +304,9 @@ def test_stopped_at_each_stage_it_goes_on_to_the_same_bytes(tmp_path: Path, repe
     assert digests(tmp_path / "dataset") == digests(repeated.parent / "whole")
 
 
-def test_killed_while_it_compares_it_goes_on_to_the_same_bytes(tmp_path: Path, repeated: Path, whole: Manifest) -> None:
+def test_preparation_killed_during_comparison_resumes_to_the_same_bytes(
+    tmp_path: Path, repeated: Path, whole: Manifest
+) -> None:
     config = everything(tmp_path / "dataset", repeated)
     work = tmp_path / "dataset" / WORK
     ended = subprocess.run([sys.executable, "-c", PROGRAM, config.model_dump_json()], check=False)
@@ -317,15 +321,15 @@ def test_killed_while_it_compares_it_goes_on_to_the_same_bytes(tmp_path: Path, r
     assert digests(tmp_path / "dataset") == digests(repeated.parent / "whole")
 
 
-def test_near_duplicates_need_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_duplicates_need_datasketch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasketch", None)
-    with pytest.raises(UserError, match="found with datasketch") as raised:
+    with pytest.raises(UserError, match="near duplicates need datasketch") as raised:
         prepare(small_config(tmp_path / "dataset", tmp_path / "none.txt", duplicates="near"))
     assert "bertrain[near]" in raised.value.fix
 
 
-def test_a_document_in_two_places_is_seen_by_verify(tmp_path: Path) -> None:
-    """A producer that took one twice after all, and counted what it was not asked for."""
+def test_verify_detects_a_document_in_two_groups(tmp_path: Path) -> None:
+    """A faulty producer kept a document twice, and counted drops that the recipe does not request."""
     config = small_config(
         tmp_path / "dataset",
         write_text(tmp_path / "a.txt", make_documents(60)),
@@ -340,11 +344,11 @@ def test_a_document_in_two_places_is_seen_by_verify(tmp_path: Path) -> None:
     assert [failure.rule for failure in verify(tmp_path / "dataset")] == ["no document is in two groups"] * 2
     write_manifest(tmp_path / "dataset", manifest.model_copy(update={"drops": {"near_duplicate": 1}}))
     assert [failure.rule for failure in verify(tmp_path / "dataset")] == [
-        "drops.near_duplicate is counted where the recipe asks for it alone"
+        "drops.near_duplicate is counted only if the recipe requests it"
     ]
 
 
-def test_a_document_in_both_splits_is_seen_by_verify() -> None:
+def test_verify_detects_a_document_in_both_splits() -> None:
     document = np.array([7], np.uint64)
     one = np.ones(1, np.uint32)
     origin = Provenance(document, one, one.astype(np.uint16), document, one, one.astype(np.uint16))

@@ -1,4 +1,4 @@
-"""Records come back sorted, equal ones in the order in which they went in, in however many parts."""
+"""Records are returned sorted, with a stable order of equal ones, for any number of parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAIRS = st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 2)), max_size=6
 
 
 @given(st.lists(PAIRS, max_size=4), st.integers(1, 40))
-def test_repetitions_are_those_of_a_dictionary(batches: list[list[tuple[int, int]]], records_a_part: int) -> None:
+def test_repetitions_match_a_dictionary(batches: list[list[tuple[int, int]]], records_a_part: int) -> None:
     pairs = [pair for batch in batches for pair in batch]
     first: dict[tuple[int, int], int] = {}
     expected = {place: first[pair] for place, pair in enumerate(pairs) if first.setdefault(pair, place) != place}

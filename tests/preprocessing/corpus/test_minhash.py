@@ -1,4 +1,4 @@
-"""Signatures are the same everywhere, and estimate what they are to estimate."""
+"""Signatures are reproducible and estimate the similarity."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from preprocessing.corpus.minhash import PERMUTATIONS, are_similar, band_keys, b
 WORDS = [f"word{number}" for number in range(1_000)]
 
 
-def test_signatures_are_the_recorded_ones() -> None:
-    """A version of datasketch, NumPy or ours that makes others makes other data sets."""
+def test_signatures_match_the_recorded_ones() -> None:
+    """A version of datasketch, NumPy or bertrain with other signatures would change data sets."""
     found = signature("The quick brown fox jumps over the lazy dog.")
     assert found.dtype == np.uint32
     assert found.shape == (PERMUTATIONS,)
@@ -19,13 +19,13 @@ def test_signatures_are_the_recorded_ones() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "number", "length"), [(0.5, 32, 4), (0.8, 14, 9), (0.95, 5, 25)])
-def test_bands_are_the_recorded_ones(threshold: float, number: int, length: int) -> None:
+def test_bands_match_the_recorded_ones(threshold: float, number: int, length: int) -> None:
     assert bands(threshold) == [slice(place * length, (place + 1) * length) for place in range(number)]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 1.0])
-def test_equal_numbers_are_as_many_as_the_runs_in_common(share: float) -> None:
-    """Of two texts of 996 runs each; within 4 σ of a binomial of 128."""
+def test_equal_numbers_estimate_the_shared_runs(share: float) -> None:
+    """Two texts of 996 runs each; within 4 σ of a binomial distribution of 128."""
     common = round(share * 1_000)
     one, other = " ".join(WORDS), " ".join(WORDS[:common] + [f"other{number}" for number in range(common, 1_000)])
     both = max(0, common - 4)
@@ -34,14 +34,14 @@ def test_equal_numbers_are_as_many_as_the_runs_in_common(share: float) -> None:
     assert abs(found - jaccard) <= 4 * (jaccard * (1 - jaccard) / PERMUTATIONS) ** 0.5
 
 
-def test_case_and_punctuation_do_not_count_and_order_does() -> None:
+def test_signature_ignores_case_and_punctuation_but_not_order() -> None:
     same = signature("One, two; three: four (five) six")
     assert np.array_equal(same, signature("ONE two three four five. Six!"))
     assert not np.array_equal(same, signature("six five four three two one"))
 
 
 @pytest.mark.parametrize("text", ["", "...", "word", "中", "two words"])
-def test_texts_shorter_than_a_run_are_one(text: str) -> None:
+def test_text_shorter_than_a_run_is_one_run(text: str) -> None:
     assert np.array_equal(signature(text), signature(text))
     assert not np.array_equal(signature(text), signature(f"{text} more"))
 
@@ -52,13 +52,13 @@ def test_a_chinese_character_is_a_word() -> None:
     assert 0.9 < np.mean(signature(text) == signature(changed)) < 1.0
 
 
-def test_a_long_text_is_taken_in_pieces() -> None:
+def test_long_text_is_processed_in_batches() -> None:
     text = " ".join(str(number) for number in range(9_000))
     doubled = f"{text} {text}"
     assert np.mean(signature(text) == signature(doubled)) > 0.97
 
 
-def test_keys_of_a_band_hang_on_the_band_alone() -> None:
+def test_band_keys_depend_on_the_band_only() -> None:
     rng = np.random.default_rng(1)
     signatures = rng.integers(0, 2**32, (50, PERMUTATIONS), np.uint32)
     changed = signatures.copy()

@@ -1,4 +1,4 @@
-"""What a reader of the page sees, and nothing else."""
+"""Wikitext is converted to the text that a reader of the page sees."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from preprocessing.corpus.wikitext import plain_text
         ("", ""),
     ],
 )  # fmt: skip
-def test_markup(wikitext: str, text: str) -> None:
+def test_markup_is_converted(wikitext: str, text: str) -> None:
     assert plain_text(wikitext) == text
 
 
 @pytest.mark.parametrize(
     ("wikitext", "text"),
     [
-        # Lines that follow one another are one paragraph, so that no sentence ends at the end of a line.
+        # Consecutive lines are one paragraph, so that no sentence ends at a line end.
         ("It is used\nfor much.\nAnd more.\n\nNew.\n* item\n* item b\nAfter.",
          "It is used for much. And more.\nNew.\nitem\nitem b\nAfter."),
         ("One:\n{|\n| cell\n|}\ntwo.", "One:\ntwo."),
@@ -55,7 +55,7 @@ def test_markup(wikitext: str, text: str) -> None:
         ("<poem>\nA line,\nanother.\n</poem>", "A line,\nanother."),
         ("Code:\n a = 1x\n b = 2x\nText.", "Code:\na = 1x\nb = 2x\nText."),
         ("; Blocking : A schedule\n; Alone\n: Its meaning", "Blocking: A schedule\nAlone\nIts meaning"),
-        # Formulas: the simplest are read, others leave no hole in the punctuation.
+        # Formulas: the simplest are kept, others leave no gap in the punctuation.
         ("where <math>A</math> is and <math>v_k</math>, <math>f=f(x)</math>.", "where A is and vk, f=f(x)."),
         ("Thus, <math>\\sum x</math>. The ratio is:\n<math>\\frac 1 2</math>,\nwhere", "Thus. The ratio is: where"),
         ("{{math|''x'' {{=}} 1}} and {{mvar|y}}", "x = 1 and y"),
@@ -75,7 +75,7 @@ def test_markup(wikitext: str, text: str) -> None:
         ("({{rtl-lang|ar|الكيمياء}}), {{Script|Copt|Ⲁ ⲁ}} {{resize|120%|big}}", "(الكيمياء), Ⲁ ⲁ big"),
         ("'knowing.{{' \"}} Then{{snd}}{{thinsp}}x{{sfrac|1|2}}", "'knowing.'\" Then – x 1/2"),
         ("{{Lang|de|\n  Wort\n}} {{lang_de | Haus}}", "Wort"),
-        # What is left of a note is no line of its own.
+        # The rest of a note is not a separate line.
         ("Text.\n: <sup>1</sup> {{unknown}}", "Text."),
         # Magic words, and pages that only point elsewhere.
         ("{{DISPLAYTITLE:''x''}}{{DEFAULTSORT:X}}{{CURRENTYEAR}}Text.{{pp-protected}}", "Text."),
@@ -85,16 +85,16 @@ def test_markup(wikitext: str, text: str) -> None:
         ("-{zh-hans:软件; zh-hant:軟體}-很好-{H|zh-cn:甲;zh-tw:乙}-，-{里}-", "软件很好，里"),
     ],
 )  # fmt: skip
-def test_what_real_articles_have(wikitext: str, text: str) -> None:
+def test_markup_of_real_articles_is_converted(wikitext: str, text: str) -> None:
     assert plain_text(wikitext) == text
 
 
-def test_headings_stand_on_lines_of_their_own_over_text_only() -> None:
+def test_headings_above_text_are_separate_lines() -> None:
     page = "Lead.\n== A ==\n=== B ===\nText.\n=== C ===\n{{reflist}}\n== D ==\n\n== E ==\nMore.\n=== F ===\nEnd."
     assert plain_text(page).split("\n") == ["Lead.", "A", "B", "Text.", "E", "More.", "F", "End."]
 
 
-def test_apparatus_is_left_out_with_what_is_below_it() -> None:
+def test_reference_sections_are_omitted_with_their_subsections() -> None:
     page = (
         "Lead.\n== See also ==\n* [[X]]\n=== Lists ===\n* [[Y]]\n== Life ==\nText.\n==External links==\n* [http://a A]"
     )
@@ -105,7 +105,7 @@ def test_apparatus_is_left_out_with_what_is_below_it() -> None:
     "broken",
     ["{| never closed\n| cell", "[[File:A.jpg|thumb|never closed", "{{never closed|x", "'''never closed", "<ref>x"],
 )
-def test_broken_markup_leaves_the_rest_readable(broken: str) -> None:
+def test_broken_markup_does_not_affect_the_rest(broken: str) -> None:
     lines = plain_text(f"First paragraph.\n\n{broken}").split("\n")
     assert lines[0] == "First paragraph."
     assert not any(mark in line for line in lines for mark in ("{{", "[[", "{|", "'''", "<"))

@@ -1,4 +1,4 @@
-"""What is written is what is read; what is damaged is named."""
+"""Manifests and shards are read back as written, and damage is reported."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     assert manifest.select("train", 1) == manifest.select("held_out", 0) == []
 
 
-def test_missing_manifest_says_which_way_it_is_missing(tmp_path: Path) -> None:
+def test_missing_manifest_error_distinguishes_the_cases(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not finished, or not a data set"):
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no such data set"):
@@ -186,7 +186,7 @@ def test_foreign_manifest_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_older_manifest_says_what_it_lacks_and_how_to_mend_it(tmp_path: Path) -> None:
+def test_older_manifest_error_names_the_missing_field_and_a_fix(tmp_path: Path) -> None:
     older = make_manifest([]).model_dump(mode="json", by_alias=True)
     del older["statistics"]["short_documents"]
     (tmp_path / MANIFEST).write_text(json.dumps(older))
@@ -210,7 +210,7 @@ def test_other_format_version_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_check_shard_names_what_is_wrong(tmp_path: Path) -> None:
+def test_check_shard_reports_the_damage(tmp_path: Path) -> None:
     entry = write_one(tmp_path)
     path = tmp_path / entry.name
     check_shard(LocalStore(tmp_path), entry)

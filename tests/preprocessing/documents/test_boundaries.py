@@ -1,4 +1,4 @@
-"""Where documents begin and end: line ends of every system, files that were joined, spans cut anywhere."""
+"""Document boundaries: line ends of every system, concatenated files, spans cut at any byte."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reader = Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]
 
 
 def read(reader: Reader, content: bytes, cuts: tuple[int, ...] = ()) -> list[RawDocument]:
-    """The blocks of a file that is cut at these bytes into spans."""
+    """Return the blocks of a file that is cut into spans at these bytes."""
     bounds = [0, *sorted({cut for cut in cuts if 0 < cut < len(content)}), len(content)]
     found: list[RawDocument] = []
     for start, end in pairwise(bounds):
@@ -28,13 +28,13 @@ def read(reader: Reader, content: bytes, cuts: tuple[int, ...] = ()) -> list[Raw
     return found
 
 
-def test_blocks_and_where_they_begin() -> None:
+def test_blocks_have_their_offsets() -> None:
     assert read(text_blocks, b"\n\none\ntwo\n \n\nthree") == [(2, b"one\ntwo\n"), (13, b"three")]
     assert read(line_blocks, b"\n{1}\n \n{2}") == [(1, b"{1}\n"), (7, b"{2}")]
     assert read(file_blocks, b"one\n\ntwo") == [(0, b"one\n\ntwo")]
 
 
-def test_lone_carriage_returns_end_lines_as_old_systems_had_it() -> None:
+def test_lone_carriage_returns_end_lines() -> None:
     assert [block for _, block in read(text_blocks, b"one\rstill\r\rtwo\r")] == [b"one\nstill\n", b"two\n"]
     assert [block for _, block in read(text_blocks, b"one\r\nstill\r\n\r\ntwo\r\n")] == [
         b"one\r\nstill\r\n",
@@ -42,7 +42,7 @@ def test_lone_carriage_returns_end_lines_as_old_systems_had_it() -> None:
     ]
 
 
-def test_line_ends_that_were_doubled_part_nothing() -> None:
+def test_doubled_line_ends_do_not_separate_documents() -> None:
     assert [block for _, block in read(text_blocks, b"one\r\r\nstill\r\r\n")] == [b"one\nstill\n"]
 
 
@@ -50,13 +50,13 @@ PIECES = st.sampled_from([b"a", b"bb", b"\n", b"\n\n", b"\r", b"\r\r", b"\r\n", 
 
 
 @given(st.lists(PIECES, max_size=40).map(b"".join), st.lists(st.integers(0, 80), max_size=5))
-def test_each_block_is_given_once_wherever_the_file_is_cut(content: bytes, cuts: list[int]) -> None:
+def test_each_block_is_read_once_for_all_cuts(content: bytes, cuts: list[int]) -> None:
     for reader in (text_blocks, line_blocks):
         assert read(reader, content, tuple(cuts)) == read(reader, content)
 
 
 @given(st.lists(PIECES, max_size=40).map(b"".join))
-def test_no_byte_but_white_space_and_marks_is_lost(content: bytes) -> None:
+def test_only_white_space_and_byte_order_marks_are_lost(content: bytes) -> None:
     for reader in (text_blocks, line_blocks):
         given_back = b"".join(block for _, block in read(reader, content))
         assert b"".join(given_back.split()).replace(b"\xef\xbb\xbf", b"") == (
@@ -64,14 +64,14 @@ def test_no_byte_but_white_space_and_marks_is_lost(content: bytes) -> None:
         )
 
 
-def test_byte_order_marks_of_joined_files_go() -> None:
+def test_byte_order_marks_of_concatenated_files_are_removed() -> None:
     joined = b"\xef\xbb\xbfone\n\n\xef\xbb\xbftwo\n"
     assert read(text_blocks, joined) == [(0, b"one\n"), (8, b"two\n")]
     assert [block for _, block in read(line_blocks, joined)] == [b"one\n", b"two\n"]
 
 
 @pytest.mark.parametrize("reader", [text_blocks, line_blocks, file_blocks])
-def test_what_would_fill_the_memory_is_an_error(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_document_is_an_error(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boundaries, "MAX_DOCUMENT_BYTES", 100)
     monkeypatch.setattr(boundaries, "_READ_BYTES", 10)
     assert read(reader, b"x" * 100) == [(0, b"x" * 100)]

@@ -1,4 +1,4 @@
-"""Each compression gives the content back, member after member; what is cut or changed is an error, never shorter."""
+"""Each compression format returns the content of all members; truncated or damaged files are errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(content: bytes, name: str) -> bytes:
 
 
 @each_format
-def test_content_comes_back(name: str, compress: Callable[[bytes], bytes]) -> None:
+def test_content_is_decompressed(name: str, compress: Callable[[bytes], bytes]) -> None:
     assert read(compress(TEXT), name) == TEXT
     assert read(compress(b""), name) == b""
 
@@ -82,23 +82,23 @@ def test_damaged_file_is_an_error(name: str, compress: Callable[[bytes], bytes])
 
 
 @each_format
-def test_what_follows_a_member_is_a_member_or_an_error(name: str, compress: Callable[[bytes], bytes]) -> None:
+def test_bytes_after_a_member_are_a_member_or_an_error(name: str, compress: Callable[[bytes], bytes]) -> None:
     with pytest.raises(UserError, match=r"damaged|truncated"):
         read(compress(TEXT) + b"and this is no member at all", name)
 
 
-def test_file_of_another_kind_is_an_error() -> None:
+def test_file_of_another_compression_format_is_an_error() -> None:
     with pytest.raises(UserError, match="damaged"):
         read(b"plain text, whatever its name says", "a.gz")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "gz", "a.gz.txt", "bz2/a"])
-def test_names_that_are_not_compressed(name: str) -> None:
+def test_other_suffixes_are_not_compressed(name: str) -> None:
     assert not is_compressed(name)
 
 
 @pytest.mark.parametrize("name", [*COMPRESS, "A.XML.BZ2", "s3://bucket/a.json.gz"])
-def test_names_that_are_compressed(name: str) -> None:
+def test_suffixes_that_are_compressed(name: str) -> None:
     assert is_compressed(name)
 
 
@@ -106,7 +106,9 @@ LINES = b"the same line again and again\n" * 40_000
 
 
 @each_format
-def test_bomb_is_an_error(name: str, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_an_error(
+    name: str, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compression, "_EXPANSION_COUNTS_FROM_BYTES", 1 << 19)
     monkeypatch.setattr(compression, "_MOST_EXPANSION", 20)
     assert read(compress(TEXT), name) == TEXT
@@ -115,8 +117,8 @@ def test_bomb_is_an_error(name: str, compress: Callable[[bytes], bytes], monkeyp
     assert raised.value.place == name
 
 
-def test_no_step_of_a_bomb_fills_the_memory() -> None:
-    """Zstandard packs a gigabyte of zeros into 32 kB; the decoder knows no bound, so it is fed little by little."""
+def test_decompression_bomb_does_not_fill_the_memory() -> None:
+    """Zstandard packs a gigabyte of zeros into 32 kB. Its decoder has no output limit, so it gets small slices."""
     content = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 28))
     with decompressed(io.BytesIO(content), "a.zst") as stream:
         tracemalloc.start()
@@ -127,7 +129,7 @@ def test_no_step_of_a_bomb_fills_the_memory() -> None:
     assert peak < 1 << 26
 
 
-def test_xz_that_asks_for_too_much_memory_is_an_error() -> None:
+def test_xz_that_needs_too_much_memory_is_an_error() -> None:
     content = lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29, "mode": lzma.MODE_FAST}])
     with pytest.raises(UserError, match="damaged"):
         read(content, "a.xz")

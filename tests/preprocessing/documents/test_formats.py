@@ -8,12 +8,12 @@ from configs.schema import CorpusConfig
 from preprocessing.documents.formats import FORMATS
 
 
-def test_a_recipe_may_name_every_format_and_no_other() -> None:
+def test_recipe_accepts_exactly_the_known_formats() -> None:
     assert set(get_args(CorpusConfig.model_fields["format"].annotation)) == set(FORMATS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_recipe_s_documentation_explains_every_format(name: str) -> None:
+def test_recipe_documentation_explains_every_format(name: str) -> None:
     assert f"{name}: " in str(CorpusConfig.model_fields["format"].description)
 
 

@@ -1,4 +1,4 @@
-"""Paths, folders and globs lead to files, in one order; what leads nowhere or cannot be read is named."""
+"""Paths, folders and globs match files in a fixed order; missing and unreadable files are reported."""
 
 from __future__ import annotations
 
@@ -26,53 +26,53 @@ def names(files: list[SourceFile], tree: Path) -> list[str]:
     return [str(Path(file.path).relative_to(tree)) for file in files]
 
 
-def test_folder_stands_for_all_below_it(tree: Path) -> None:
+def test_folder_matches_all_files_below_it(tree: Path) -> None:
     assert names(find_files([str(tree)]), tree) == ["a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt"]
     assert find_files([f"{tree}/"]) == find_files([str(tree)])
 
 
-def test_globs(tree: Path) -> None:
+def test_globs_match_files(tree: Path) -> None:
     assert names(find_files([f"{tree}/*.txt"]), tree) == ["a.txt", "b.txt"]
     assert names(find_files([f"{tree}/**.txt"]), tree)[:2] == ["a.txt", "b.txt"]
     assert names(find_files([f"{tree}/sub/*/d*"]), tree) == ["sub/deep/d.txt"]
 
 
-def test_file_by_name_even_if_hidden(tree: Path) -> None:
+def test_hidden_file_is_found_by_name(tree: Path) -> None:
     assert find_files([f"{tree}/.hidden.txt"]) == [SourceFile(f"{tree}/.hidden.txt", len(".hidden.txt"))]
 
 
-def test_each_file_once_and_sorted(tree: Path) -> None:
+def test_files_are_unique_and_sorted(tree: Path) -> None:
     files = find_files([f"{tree}/sub", f"{tree}/b.txt", f"{tree}/*.txt"])
     assert names(files, tree) == ["a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt"]
 
 
-def test_name_with_glob_characters_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_existing_name_with_glob_characters_is_not_a_glob(tmp_path: Path) -> None:
     odd = tmp_path / "notes [v2]*.txt"
     odd.write_text("x")
     (tmp_path / "notes v.txt").write_text("y")
     assert [file.path for file in find_files([str(odd)])] == [str(odd)]
 
 
-def test_relative_path(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_found(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     assert names(find_files(["sub"]), tree) == ["sub/c.txt", "sub/deep/d.txt"]
     assert names(find_files(["*.txt"]), tree) == ["a.txt", "b.txt"]
 
 
 @pytest.mark.parametrize("pattern", ["nothing.txt", "nothing/*.bz2", "empty"])
-def test_pattern_without_files_is_named(tmp_path: Path, pattern: str) -> None:
+def test_pattern_without_files_is_reported(tmp_path: Path, pattern: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no such file") as raised:
         find_files([str(tmp_path / pattern)])
     assert raised.value.place == str(tmp_path / pattern)
 
 
-def test_unknown_file_system_is_named() -> None:
+def test_unknown_file_system_is_reported() -> None:
     with pytest.raises(UserError, match="no installed library supports nosuchscheme://"):
         find_files(["nosuchscheme://bucket/file"])
 
 
-def test_meter_counts_bytes_as_stored(tmp_path: Path) -> None:
+def test_counter_counts_stored_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(b"line\n" * 100_000))
     meter = ReadCounter()
@@ -81,7 +81,7 @@ def test_meter_counts_bytes_as_stored(tmp_path: Path) -> None:
     assert meter.bytes == path.stat().st_size
 
 
-def test_reading_begins_in_the_middle(tmp_path: Path) -> None:
+def test_reading_starts_at_an_offset(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789")
     with open_source(str(path), 7, ReadCounter()) as stream:
@@ -96,21 +96,21 @@ def test_reading_begins_in_the_middle(tmp_path: Path) -> None:
         (b"PK\x03\x04rest of a zip", "a zip archive"),
     ],
 )
-def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, kind: str) -> None:
+def test_content_that_is_not_text_is_refused(tmp_path: Path, content: bytes, kind: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     with pytest.raises(UserError, match=kind):
         open_source(str(path), 0, ReadCounter())
 
 
-def test_unreadable_file_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read: No such file") as raised:
         open_source(str(tmp_path / "gone.txt"), 0, ReadCounter())
     assert raised.value.place == str(tmp_path / "gone.txt")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_forbidden_file_is_named(tmp_path: Path) -> None:
+def test_file_without_permission_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("secret")
     path.chmod(0)
@@ -118,13 +118,13 @@ def test_forbidden_file_is_named(tmp_path: Path) -> None:
         open_source(str(path), 0, ReadCounter())
 
 
-def test_failing_read_is_named(tmp_path: Path) -> None:
+def test_failing_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read: Is a directory"), open_source(str(tmp_path), 0, ReadCounter()):
         pass
 
 
 @pytest.mark.parametrize("place", ["corpus", "corpus/pipe", "corpus/p*"])
-def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, place: str) -> None:
+def test_pipe_is_refused_without_blocking(tmp_path: Path, place: str) -> None:
     (tmp_path / "corpus").mkdir()
     os.mkfifo(tmp_path / "corpus" / "pipe")
     with pytest.raises(UserError, match="a pipe or a device, not a file") as raised:
@@ -132,13 +132,13 @@ def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, place: str) -> None:
     assert raised.value.place == str(tmp_path / "corpus" / "pipe")
 
 
-def test_link_to_a_file_is_followed_wherever_it_leads(tree: Path, tmp_path: Path) -> None:
+def test_link_to_a_file_is_followed(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "blob").write_text("linked")
     (tree / "sub" / "e.txt").symlink_to(tmp_path / "blob")
     assert SourceFile(f"{tree}/sub/e.txt", len("linked")) in find_files([str(tree)])
 
 
-def test_link_to_a_folder_is_refused_rather_than_left_out(tree: Path, tmp_path: Path) -> None:
+def test_link_to_a_folder_is_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tree / "sub" / "more").symlink_to(tmp_path / "more")
     with pytest.raises(UserError, match="links to folders are not followed") as raised:
@@ -146,21 +146,21 @@ def test_link_to_a_folder_is_refused_rather_than_left_out(tree: Path, tmp_path: 
     assert raised.value.place == f"{tree}/sub/more"
 
 
-def test_dangling_link_is_refused_rather_than_left_out(tree: Path) -> None:
+def test_dangling_link_is_refused(tree: Path) -> None:
     (tree / "gone.txt").symlink_to(tree / "nowhere")
     with pytest.raises(UserError, match="the link is dangling") as raised:
         find_files([str(tree)])
     assert raised.value.place == f"{tree}/gone.txt"
 
 
-def test_odd_entries_that_are_passed_over_are_no_error(tree: Path) -> None:
+def test_special_files_with_skipped_names_are_not_errors(tree: Path) -> None:
     os.mkfifo(tree / ".pipe")
     (tree / "_link").symlink_to(tree / "nowhere")
     (tree / ".cache").symlink_to(tree / "sub")
     assert len(find_files([str(tree)])) == 4
 
 
-def test_archive_within_a_compressed_file_is_refused(tmp_path: Path) -> None:
+def test_archive_inside_a_compressed_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "a.txt", "a.txt")

@@ -1,4 +1,4 @@
-"""Parquet's rows, each once wherever the file is cut; memory that does not grow with a row group; what is no text."""
+"""Parquet rows are read once for all cuts, in bounded memory; columns without text are errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(path: Path, cuts: tuple[int, ...] = (), column: str = "text") -> list[t
 
 
 @given(st.lists(st.text(max_size=30) | st.none(), max_size=20), st.integers(1, 7), st.data())
-def test_rows_are_given_once_wherever_the_file_is_cut(
+def test_rows_are_read_once_for_all_cuts(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str | None], group_rows: int, data: st.DataObject
 ) -> None:
     path = write(tmp_path_factory.mktemp("cut") / "a.parquet", texts, row_group_size=group_rows)
@@ -43,20 +43,20 @@ def test_rows_are_given_once_wherever_the_file_is_cut(
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
 @pytest.mark.parametrize("use_dictionary", [True, False])
-def test_compression_and_dictionaries(tmp_path: Path, compression: str, use_dictionary: bool) -> None:
+def test_compressed_and_dictionary_columns_are_read(tmp_path: Path, compression: str, use_dictionary: bool) -> None:
     texts = ["one", "two", "one"] * 500
     path = write(tmp_path / "a.parquet", texts, compression=compression, use_dictionary=use_dictionary)
     assert [text for _, text in read(path)] == [text.encode() for text in texts]
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
-def test_other_columns_of_text(tmp_path: Path, kind: pa.DataType) -> None:
+def test_all_text_column_types_are_read(tmp_path: Path, kind: pa.DataType) -> None:
     assert read(write(tmp_path / "a.parquet", pa.array(["one", None, "two"]).cast(kind))) == [
         (0, b"one"), (1, None), (2, b"two"),
     ]  # fmt: skip
 
 
-def test_bytes_that_are_no_utf8_come_through(tmp_path: Path) -> None:
+def test_invalid_utf8_is_passed_on(tmp_path: Path) -> None:
     broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"bro\xffken"]).buffers())
     assert read(write(tmp_path / "a.parquet", broken)) == [(0, b"bro\xffken")]
 
@@ -70,19 +70,17 @@ def test_row_group_is_read_page_by_page(tmp_path: Path) -> None:
     assert most < sum(map(len, texts)) / 4
 
 
-def test_long_rows_are_given_a_few_at_a_time(tmp_path: Path) -> None:
+def test_long_rows_are_read_in_small_batches(tmp_path: Path) -> None:
     texts = [f"{row} " * 500_000 for row in range(64)]
     path = write(tmp_path / "a.parquet", texts, compression="zstd", use_dictionary=False, write_batch_size=1)
     assert pq.ParquetFile(path).num_row_groups == 1
     before = pa.total_allocated_bytes()
     most = max(pa.total_allocated_bytes() - before for _ in parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
-    assert most < sum(map(len, texts)) * 0.6  # some 16 MiB as Arrow and as binary, of 93 MB
+    assert most < sum(map(len, texts)) * 0.6  # about 16 MiB as Arrow and as binary, of 93 MB
 
 
 @pytest.mark.parametrize("use_dictionary", [True, False])
-def test_page_that_would_fill_the_memory_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_dictionary: bool
-) -> None:
+def test_oversized_page_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_dictionary: bool) -> None:
     texts = [f"{row} " * 60_000 for row in range(20)]
     path = write(tmp_path / "a.parquet", texts, use_dictionary=use_dictionary)
     monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 22)
@@ -93,9 +91,7 @@ def test_page_that_would_fill_the_memory_is_an_error(
     assert (raised.value.place, "write_batch_size" in raised.value.fix) == (str(path), True)
 
 
-def test_page_that_would_fill_the_memory_is_found_wherever_it_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_page_is_found_anywhere_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["short"] * 1_000 + ["long " * 400_000, "short"]
     path = write(tmp_path / "a.parquet", texts, use_dictionary=False, write_batch_size=1, compression="zstd")
     monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 20)
@@ -103,7 +99,7 @@ def test_page_that_would_fill_the_memory_is_found_wherever_it_stands(
         next(parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
 
 
-def test_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+def test_missing_column_error_lists_the_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", ["one"])
     with pytest.raises(UserError, match="no column 'body'") as raised:
         read(path, column="body")
@@ -133,7 +129,7 @@ def test_damaged_page_is_an_error(tmp_path: Path) -> None:
         read(path)
 
 
-def test_what_is_no_parquet_is_an_error(tmp_path: Path) -> None:
+def test_other_file_is_not_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_text("plain text " * 100)
     with pytest.raises(UserError, match="or not Parquet"):

@@ -1,4 +1,4 @@
-"""Each page's size, as its writer meant it."""
+"""The sizes of pages are those that the writer set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preprocessing.documents.parquet_pages import page_sizes
 
 
 def write(path: Path, texts: list[str], **options: Any) -> pq.ColumnChunkMetaData:
-    """One page a row; the column's place in the file."""
+    """Write a file with one page per row, and return the offsets of the column."""
     table = pa.table({"text": texts}, schema=pa.schema([pa.field("text", pa.string(), nullable=False)]))
     pq.write_table(table, path, use_dictionary=False, write_batch_size=1, data_page_size=1, **options)
     return pq.ParquetFile(path).metadata.row_group(0).column(0)
@@ -23,7 +23,7 @@ def write(path: Path, texts: list[str], **options: Any) -> pq.ColumnChunkMetaDat
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("checksum", [False, True])
 @given(texts=st.lists(st.text(max_size=200) | st.just("long " * 1_000), min_size=1, max_size=20))
-def test_each_page_has_its_row(
+def test_page_sizes_are_those_of_their_rows(
     tmp_path_factory: pytest.TempPathFactory, version: str, checksum: bool, texts: list[str]
 ) -> None:
     path = tmp_path_factory.mktemp("pages") / "a.parquet"
@@ -35,7 +35,7 @@ def test_each_page_has_its_row(
     assert sizes == [4 + len(text.encode()) for text in texts]  # its length, and the text
 
 
-def test_what_is_no_page_is_an_error(tmp_path: Path) -> None:
+def test_bytes_without_a_page_header_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     column = write(path, ["one", "two"] * 100)
     with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The plan is a function of names, sizes and the recipe; it leaves no byte out and makes no crumbs."""
+"""The plan is a function of names, sizes and the recipe; it covers every byte and makes no tiny items."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def spans(made: Plan) -> list[list[tuple[str, int, int | None]]]:
     return [[(span.path, span.start, span.end) for span in item.spans] for item in made.items]
 
 
-def test_large_file_is_cut_into_even_ranges() -> None:
+def test_large_file_is_cut_into_equal_ranges() -> None:
     assert spans(plan(SourceFile("a", 3_100))) == [[("a", 0, 1033)], [("a", 1033, 2066)], [("a", 2066, 3100)]]
 
 
@@ -35,7 +35,7 @@ def test_small_files_share_an_item() -> None:
     assert [[span.path for span in item.spans] for item in made.items] == [["a", "b", "c"], ["d", "e", "f", "g"]]
 
 
-def test_compressed_file_is_one_span_and_counts_for_more() -> None:
+def test_compressed_file_is_one_span_with_a_higher_weight() -> None:
     made = plan(SourceFile("a.gz", 50_000), SourceFile("b.bz2", 100), SourceFile("c.xz", 100), SourceFile("d.zst", 10))
     assert spans(made) == [[("a.gz", 0, None)], [("b.bz2", 0, None), ("c.xz", 0, None), ("d.zst", 0, None)]]
     assert made.items[0].weight == 200_000
@@ -52,7 +52,7 @@ def test_empty_files_and_no_files_make_no_items() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5_000)), max_size=30))
-def test_every_byte_is_in_one_span_and_no_item_is_a_crumb(drawn: list[tuple[bool, int]]) -> None:
+def test_every_byte_is_in_one_span_and_no_item_is_tiny(drawn: list[tuple[bool, int]]) -> None:
     files = [SourceFile(f"{number:03}{'.gz' if packed else ''}", size) for number, (packed, size) in enumerate(drawn)]
     made = plan(*files)
     in_order = [span for item in made.items for span in item.spans]
@@ -83,17 +83,17 @@ def test_same_files_give_the_same_plan() -> None:
         ([SourceFile("x/a", 5_000), SourceFile("x/b", 70)], "jsonl"),
     ],
 )
-def test_input_digest_tells_other_input(other: list[SourceFile], kind: str) -> None:
+def test_input_digest_changes_with_the_input(other: list[SourceFile], kind: str) -> None:
     files = [SourceFile("x/a", 5_000), SourceFile("x/b", 70)]
     assert plan(*other, kind=kind).input_digest != plan(*files).input_digest
 
 
-def test_input_digest_does_not_hang_on_folders_or_groups() -> None:
+def test_input_digest_does_not_depend_on_folders_or_groups() -> None:
     here, there = SourceFile("/data/x/a", 5_000), SourceFile("gs://bucket/y/a", 5_000)
     assert plan(here).input_digest == plan(there).input_digest == plan(here, group_bytes=2_000).input_digest
 
 
-def test_json_field_is_part_of_the_input() -> None:
+def test_text_field_is_part_of_the_input_digest() -> None:
     def digest(field: str) -> str:
         corpus = CorpusConfig(paths=["p"], format="jsonl", text_field=field)
         return make_plan([[SourceFile("a", 9)]], DataConfig(corpora=[corpus])).input_digest
@@ -108,18 +108,18 @@ def test_items_are_plain_values() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
-def test_a_file_that_is_a_document_is_never_cut(name: str) -> None:
+def test_file_that_is_one_document_is_never_cut(name: str) -> None:
     assert spans(plan(SourceFile(name, 50_000), kind="files")) == [[(name, 0, None)]]
 
 
-def test_parquet_is_cut_and_expected_to_hold_more_text() -> None:
+def test_parquet_is_cut_and_has_a_higher_weight() -> None:
     made = plan(SourceFile("a.parquet", 2_000), kind="parquet")
     assert spans(made) == [[("a.parquet", 0, 1_000)], [("a.parquet", 1_000, 2_000)]]
     assert [item.weight for item in made.items] == [4_000, 4_000]
 
 
 @pytest.mark.parametrize(("weight", "items"), [(0.25, [["a", "b"], ["c", "d"]]), (1.0, ["a", "b", "c", "d"])])
-def test_what_is_taken_more_often_weighs_more(weight: float, items: list[str]) -> None:
+def test_corpus_weight_multiplies_the_item_weight(weight: float, items: list[str]) -> None:
     corpus = CorpusConfig(paths=["p"], format="text", weight=weight)
     files = [SourceFile(name, 1_000) for name in "abcd"]
     made = make_plan([files], DataConfig(corpora=[corpus], group_bytes=1_000))
@@ -130,7 +130,7 @@ def test_what_is_taken_more_often_weighs_more(weight: float, items: list[str]) -
 @pytest.mark.parametrize(
     ("megabytes", "items"), [(3, 1), (7, 2), (40, 10), (64, 16), (102, 16), (640, 16), (1_024, 16), (2_048, 32)]
 )
-def test_small_corpus_is_cut_finer_so_that_several_workers_end_together(megabytes: int, items: int) -> None:
+def test_small_corpus_is_cut_into_smaller_items(megabytes: int, items: int) -> None:
     assert len(plan(SourceFile("a", megabytes * 1_000_000), group_bytes=64_000_000).items) == items
     many = [SourceFile(f"{number:04}", 1_000_000) for number in range(megabytes)]
     weights = [item.weight for item in plan(*many, group_bytes=64_000_000).items]
@@ -145,7 +145,7 @@ def test_small_corpus_is_cut_finer_so_that_several_workers_end_together(megabyte
     st.integers(1_000, 60_000),
     st.floats(0.1, 10.0),
 )
-def test_spans_partition_the_corpus_whatever_its_format_and_the_size_of_groups(
+def test_spans_partition_the_corpus_for_all_formats_and_group_sizes(
     drawn: list[tuple[str, int]], kind: str, group_bytes: int, weight: float
 ) -> None:
     corpus = CorpusConfig.model_validate({"paths": ["p"], "format": kind, "weight": weight})

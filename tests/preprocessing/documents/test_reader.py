@@ -1,4 +1,4 @@
-"""Every document once, wherever a file is cut; every format; every way that input goes wrong."""
+"""Each document is read once for all cuts, in every format; every kind of invalid input is handled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPLACED = ("invalid_utf8_replaced",)
 
 
 def read(path: Path, kind: str = "text", cuts: tuple[int, ...] = (), **config: Any) -> list[Document]:
-    """The documents of a file that is cut at these bytes into spans."""
+    """Return the documents of a file that is cut into spans at these bytes."""
     corpus = CorpusConfig.model_validate({"paths": [str(path)], "format": kind})
     size = path.stat().st_size
     bounds = [0, *sorted({cut for cut in cuts if 0 < cut < size}), size]
@@ -52,7 +52,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return write_file
 
 
-def test_blank_lines_part_text(write: Callable[..., Path]) -> None:
+def test_blank_lines_separate_documents(write: Callable[..., Path]) -> None:
     path = write("one\nstill one\n\n \t\n\ntwo\n\nthree")
     assert texts(path) == ["one\nstill one\n", "two\n", "three"]
     assert [document.place for document in read(path)] == [f"{path}, byte {offset}" for offset in (0, 19, 24)]
@@ -71,7 +71,7 @@ LINES = st.sampled_from(["a", "bb b", "", " ", "\t", "\r", "c" * 30, "é", "\0"]
 
 
 @given(st.lists(LINES, max_size=25), st.lists(st.integers(0, 200), max_size=4), st.sampled_from(["\n", "\r\n"]))
-def test_text_gives_each_document_once_wherever_it_is_cut(
+def test_text_documents_are_read_once_for_all_cuts(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], cuts: list[int], line_end: str
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "a.txt"
@@ -82,7 +82,7 @@ def test_text_gives_each_document_once_wherever_it_is_cut(
 
 
 @given(st.lists(st.sampled_from(["x", "", "yy\\n", "ü"]), max_size=12), st.lists(st.integers(0, 150), max_size=4))
-def test_json_lines_give_each_document_once_wherever_they_are_cut(
+def test_json_documents_are_read_once_for_all_cuts(
     tmp_path_factory: pytest.TempPathFactory, values: list[str], cuts: list[int]
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "a.jsonl"
@@ -91,7 +91,7 @@ def test_json_lines_give_each_document_once_wherever_they_are_cut(
 
 
 @given(st.lists(st.sampled_from(["short", "long " * 40, "", "a < b & c"]), max_size=6), st.data())
-def test_dump_gives_each_page_once_wherever_it_is_cut(
+def test_dump_pages_are_read_once_for_all_cuts(
     tmp_path_factory: pytest.TempPathFactory, pages: list[str], data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "a.xml"
@@ -106,7 +106,7 @@ def test_page_and_tag_are_found_across_reads(write: Callable[..., Path], monkeyp
     assert texts(path, "wikipedia") == ["first", "second"]
 
 
-def test_json_lines(write: Callable[..., Path]) -> None:
+def test_json_lines_are_documents_or_drops(write: Callable[..., Path]) -> None:
     path = write(
         '{"text": "one"}\n'
         "\n"
@@ -128,14 +128,14 @@ def test_json_lines(write: Callable[..., Path]) -> None:
     ]
 
 
-def test_json_field_of_another_name(write: Callable[..., Path]) -> None:
+def test_text_field_selects_the_json_field(write: Callable[..., Path]) -> None:
     path = write('{"body": "found"}\n')
     corpus = CorpusConfig(paths=[str(path)], format="jsonl", text_field="body")
     span = FileSpan(0, str(path), 0, None, 0, 0)
     assert [document.text for document in read_documents(span, corpus, DataConfig(), ReadCounter())] == ["found"]
 
 
-def test_pages_that_are_no_articles_are_told(write: Callable[..., Path]) -> None:
+def test_pages_that_are_not_articles_are_dropped(write: Callable[..., Path]) -> None:
     dump = wikipedia_xml([("Real", "An article."), ("Old", "#redirect [[Real]]"), ("Talk:Real", "Chat."), ("M", "{}")])
     dump = dump.replace("<title>Talk:Real</title>\n    <ns>0</ns>", "<title>Talk:Real</title>\n    <ns>1</ns>")
     head, last = dump.rsplit("wikitext</model>", 1)
@@ -147,7 +147,7 @@ def test_pages_that_are_no_articles_are_told(write: Callable[..., Path]) -> None
     ]  # fmt: skip
 
 
-def test_last_revision_of_a_page_counts(write: Callable[..., Path]) -> None:
+def test_last_revision_of_a_page_is_used(write: Callable[..., Path]) -> None:
     dump = (
         "<mediawiki><page><revision><text>old</text></revision><revision><text>new</text></revision></page></mediawiki>"
     )
@@ -180,21 +180,21 @@ def test_compressed_text_in_two_members(
         read(path)
 
 
-def test_invalid_utf8_is_replaced_and_told(write: Callable[..., Path]) -> None:
+def test_invalid_utf8_is_replaced_and_counted(write: Callable[..., Path]) -> None:
     path = write(b"fine\n\nbro\xffken\n\ncut \xe2\x82\n")
     assert [(document.text, document.repairs) for document in read(path)] == [
         ("fine\n", ()), ("bro\ufffdken\n", REPLACED), ("cut \ufffd\n", REPLACED),
     ]  # fmt: skip
 
 
-def test_invalid_utf8_is_refused_if_the_recipe_says_so(write: Callable[..., Path]) -> None:
+def test_invalid_utf8_is_refused_if_the_recipe_requests_it(write: Callable[..., Path]) -> None:
     path = write(b"fine\n\nbro\xffken\n")
     with pytest.raises(UserError, match="not UTF-8") as raised:
         read(path, invalid_utf8="refuse")
     assert raised.value.place == f"{path}, byte 6"
 
 
-def test_half_a_surrogate_pair_is_invalid_too(write: Callable[..., Path]) -> None:
+def test_unpaired_surrogate_is_invalid(write: Callable[..., Path]) -> None:
     path = write('{"text": "a\\ud83db"}\n{"text": "whole \\ud83d\\ude00"}\n')
     assert [(document.text, document.repairs) for document in read(path, "jsonl")] == [
         ("a\ufffdb", REPLACED), ("whole \U0001f600", ()),
@@ -212,7 +212,7 @@ def test_half_a_surrogate_pair_is_invalid_too(write: Callable[..., Path]) -> Non
         ("wikipedia", b"<page>" + b"x" * 150),
     ],
 )
-def test_file_without_boundaries_is_an_error_not_a_full_memory(
+def test_file_without_boundaries_is_an_error(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kind: str, content: bytes
 ) -> None:
     monkeypatch.setattr(boundaries, "MAX_DOCUMENT_BYTES", 100)
@@ -232,7 +232,7 @@ EXTRACTED = (
 )
 
 
-def test_elements_of_wikiextractor(write: Callable[..., Path]) -> None:
+def test_wikiextractor_elements_are_documents(write: Callable[..., Path]) -> None:
     path = write(EXTRACTED)
 
     expected = ["One\n\nFirst <b> & paragraph.", "Two\n\nSecond.", ""]
@@ -241,30 +241,30 @@ def test_elements_of_wikiextractor(write: Callable[..., Path]) -> None:
         assert [text.strip() for text in texts(path, "wikiextractor", cuts=(cut,))] == expected
 
 
-def test_an_element_without_its_end_is_refused(write: Callable[..., Path]) -> None:
+def test_element_without_end_tag_is_refused(write: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="truncated"):
         texts(write(EXTRACTED[:-8]), "wikiextractor")
 
 
-def test_lines_of_sentences_are_kept_apart(write: Callable[..., Path]) -> None:
+def test_lines_of_sentences_are_marked_as_split(write: Callable[..., Path]) -> None:
     path = write("One. Still one.\nTwo.\n\nThree.\n")
     found = [(document.text, document.is_split) for document in read(path, "sentences")]
     assert found == [("One. Still one.\nTwo.\n", True), ("Three.\n", True)]
 
 
-def test_a_file_is_a_document(write: Callable[..., Path]) -> None:
+def test_format_files_reads_a_file_as_one_document(write: Callable[..., Path]) -> None:
     assert texts(write("one\n\nstill one\n"), "files") == ["one\n\nstill one\n"]
     assert texts(write(gzip.compress(b"packed\n\ntoo\n"), "a.gz"), "files") == ["packed\n\ntoo\n"]
 
 
-def test_rows_of_parquet(tmp_path: Path) -> None:
+def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["one", None, ""]}), path)
     found = [(document.text, document.drop, document.place) for document in read(path, "parquet")]
     assert found == [("one", "", f"{path}, row 0"), ("", "no_text_field", f"{path}, row 1"), ("", "", f"{path}, row 2")]
 
 
-def test_weight_goes_with_the_document(write: Callable[..., Path]) -> None:
+def test_document_has_the_weight_of_its_corpus(write: Callable[..., Path]) -> None:
     corpus = CorpusConfig(paths=["a"], format="text", weight=2.5)
     span = FileSpan(0, str(write("one\n")), 0, None, 0, 0)
     assert [document.weight for document in read_documents(span, corpus, DataConfig(), ReadCounter())] == [2.5]

@@ -1,4 +1,4 @@
-"""The card says what the manifest says, and leaves the data set as it was."""
+"""The data card shows the figures of the manifest and does not change the data set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def manifest(folder: Path) -> Manifest:
     return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
 
 
-def test_a_card_and_its_pictures_lie_beside_an_unchanged_data_set(folder: Path, manifest: Manifest) -> None:
+def test_card_and_pictures_leave_the_data_set_unchanged(folder: Path, manifest: Manifest) -> None:
     assert write_card(folder, manifest) == str(folder / CARD)
     text = (folder / CARD).read_text()
     pictures = sorted(file.name for file in (folder / PICTURES).iterdir())
@@ -43,7 +43,7 @@ def test_a_card_and_its_pictures_lie_beside_an_unchanged_data_set(folder: Path, 
     assert not (folder / PICTURES).exists()
 
 
-def test_what_it_says_is_what_the_manifest_says(folder: Path, manifest: Manifest) -> None:
+def test_card_shows_the_figures_of_the_manifest(folder: Path, manifest: Manifest) -> None:
     text = card_text("dataset", manifest, Vocabulary.of_data_set(LocalStore(folder), manifest.vocabulary))
     statistics = manifest.statistics
     rows = sum(statistics.length_histogram)
@@ -53,7 +53,7 @@ def test_what_it_says_is_what_the_manifest_says(folder: Path, manifest: Manifest
     assert f"| train | 0 | {len(first)} | {rows} | {sum(shard.tokens for shard in first):,} |" in text
     assert f"{rows - statistics.random_next_pairs} rows: B follows A" in text
     assert "| empty | 1 |" in text
-    assert "equal text once it is cleaned. 1 exact and 0 near ones were dropped. Lines of" in text
+    assert "equal cleaned text. 1 exact and 0 near duplicates were dropped. Boilerplate lines" in text
     assert "| `data.seed` | `12345` |" in text
     assert f"| data set | {manifest.digest} |" in text
 

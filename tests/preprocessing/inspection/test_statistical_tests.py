@@ -1,4 +1,4 @@
-"""Rows that keep every rule, but are not what chance makes of the recipe, are found out by what they add up to."""
+"""Rows that obey every rule but deviate from the recipe's probabilities are detected by their totals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from preprocessing.dataset.shard import Rows
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure
-from preprocessing.inspection.statistical_tests import unlike
+from preprocessing.inspection.statistical_tests import share_deviation
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
 from tests.preprocessing.corpora import make_documents, small_config, write_text
@@ -23,7 +23,7 @@ MASK = 4
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About a thousand balanced pairs in one shard a split and pass."""
+    """About a thousand balanced pairs, in one shard per split and pass."""
     folder = tmp_path_factory.mktemp("whole")
     corpus = write_text(folder / "corpus.txt", make_documents(400))
     prepare(small_config(folder / "dataset", corpus, group_bytes=1_000_000))
@@ -53,7 +53,7 @@ def replace_half(rows: Rows) -> None:
 
 
 def mask_the_front(rows: Rows) -> None:
-    """Of each row, the first tokens, as many as were masked."""
+    """Mask the first tokens of each row instead, in the same number."""
     keep_all(rows)
     for row in range(len(rows)):
         span = slice(*rows.masked_offsets[row : row + 2])
@@ -78,10 +78,10 @@ def call_all_random(rows: Rows) -> None:
 
 
 def hold(what: str) -> str:
-    return f"masked positions hold {what} as often as asked for"
+    return f"masked positions hold {what} as often as requested"
 
 
-LENGTH, HALF = "the length of the pair tells nothing of the label", "half of the rows are labelled 1"
+LENGTH, HALF = "the length of the pair does not predict the label", "half of the rows are labelled 1"
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ LENGTH, HALF = "the length of the pair tells nothing of the label", "half of the
         (mask_all, {hold("[MASK]"), hold("their own token"), hold("another token")}),
         (keep_all, {hold("[MASK]"), hold("their own token"), hold("another token")}),
         (replace_half, {hold("[MASK]"), hold("their own token"), hold("another token")}),
-        (mask_the_front, {"masked positions fall evenly on a row"}),
+        (mask_the_front, {"masked positions are distributed evenly over a row"}),
         (call_long_pairs_random, {LENGTH}),
         (call_all_random, {HALF}),
     ],
 )
 @pytest.mark.parametrize("pass_number", [0, 1])
-def test_what_chance_does_not_explain_is_named(
+def test_deviation_from_the_probabilities_is_reported(
     dataset: Path, change: Callable[[Rows], None], rules: set[str], pass_number: int
 ) -> None:
     def labelled(rows: Rows) -> None:
@@ -112,13 +112,13 @@ def test_what_chance_does_not_explain_is_named(
     assert {failure.file for failure in failures} <= {shard.name, ALL_SHARDS}
 
 
-def test_a_deviation_says_what_was_found(dataset: Path) -> None:
+def test_deviation_reports_its_value(dataset: Path) -> None:
     [shard] = rewrite(dataset, call_all_random, "train", 1)
     found = f"({shard.rows:,} of {shard.rows:,}, a share of 1.0000 where 0.5000 is expected)"
     assert f"{shard.name}: {HALF} {found}" in list(map(str, verify(dataset)))
 
 
-def test_a_small_bias_of_every_shard_is_seen_in_all_of_them_together(dataset: Path) -> None:
+def test_small_bias_of_every_shard_is_detected_in_the_total(dataset: Path) -> None:
     """Each shard alone is within its bound."""
 
     def nudge(rows: Rows) -> None:
@@ -131,7 +131,7 @@ def test_a_small_bias_of_every_shard_is_seen_in_all_of_them_together(dataset: Pa
     assert Failure(ALL_SHARDS, hold("[MASK]")) in list(verify(dataset))
 
 
-def test_one_swapped_label_of_pass_0_is_one_too_many(dataset: Path) -> None:
+def test_single_swapped_label_of_pass_0_is_detected(dataset: Path) -> None:
     def swap(rows: Rows) -> None:
         rows.next_sentence_label[5] ^= 1
 
@@ -141,7 +141,7 @@ def test_one_swapped_label_of_pass_0_is_one_too_many(dataset: Path) -> None:
     ]
 
 
-def test_rows_of_fewer_masks_than_the_formula_says(dataset: Path) -> None:
+def test_row_with_too_few_masks_is_detected(dataset: Path) -> None:
     def drop_one(rows: Rows) -> Rows:
         keep_last = np.ones(len(rows.masked_lm_ids), np.bool_)
         last = rows.masked_offsets[1] - 1
@@ -156,10 +156,10 @@ def test_rows_of_fewer_masks_than_the_formula_says(dataset: Path) -> None:
         )
 
     [shard] = rewrite(dataset, drop_one, "train", 1)
-    assert list(verify(dataset)) == [Failure(shard.name, "as many tokens are masked as masked lm prob says", 0, 1)]
+    assert list(verify(dataset)) == [Failure(shard.name, "the number of masked tokens follows masked lm prob", 0, 1)]
 
 
-def test_reference_labels_are_a_coin_s_but_for_chunks_of_one_sentence(tmp_path: Path) -> None:
+def test_reference_labels_are_random_except_for_chunks_of_one_sentence(tmp_path: Path) -> None:
     corpus = write_text(tmp_path / "corpus.txt", make_documents(400))
     manifest = prepare(small_config(tmp_path / "dataset", corpus, nsp_mode="reference"))
     rows = sum(shard.rows for shard in manifest.select("train", 0))
@@ -169,14 +169,14 @@ def test_reference_labels_are_a_coin_s_but_for_chunks_of_one_sentence(tmp_path: 
     assert failure.rule == "half of the rows whose chunk has two sentences are labelled 1"
 
 
-def test_a_certain_thing_may_not_fail_once() -> None:
-    assert list(unlike(10, 10, 1.0, 4.0, "all")) == []
-    assert len(list(unlike(9, 10, 1.0, 4.0, "all"))) == 1
-    assert list(unlike(0, 0, 0.5, 4.0, "none to see")) == []
+def test_certain_event_must_not_fail_once() -> None:
+    assert list(share_deviation(10, 10, 1.0, 4.0, "all")) == []
+    assert len(list(share_deviation(9, 10, 1.0, 4.0, "all"))) == 1
+    assert list(share_deviation(0, 0, 0.5, 4.0, "none to see")) == []
 
 
-def test_the_bound_of_many_trials_is_4_sigma() -> None:
+def test_bound_of_many_trials_is_4_sigma() -> None:
     trials, sigma = 10**8, 0.5 * 10**4
     for sigmas, expected in ((3.99, 0), (4.01, 1)):
         found = round(trials / 2 + sigmas * sigma)
-        assert len(list(unlike(found, trials, 0.5, 4.0, "coin"))) == expected
+        assert len(list(share_deviation(found, trials, 0.5, 4.0, "coin"))) == expected

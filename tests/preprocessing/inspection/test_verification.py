@@ -1,4 +1,4 @@
-"""A data set that is right passes; each way to break it is named by its rule, file and row."""
+"""A correct data set passes; each kind of damage is reported with its rule, file and row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHARD = "shards/00000.0000-p00-train.arrow"
 
 
 def make_rows(seed: int) -> Rows:
-    """Rows as the contract wants them: two masked positions each, one [MASK] and one kept or replaced."""
+    """Valid rows with two masked positions each, one [MASK] and one kept or replaced."""
     rng = np.random.default_rng(seed)
     inputs, segment_a, positions, labels = [], [], [], []
     for _ in range(ROWS):
@@ -111,7 +111,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def replace_shard(folder: Path, change: Callable[[Rows], Rows]) -> None:
-    """Write the training shard anew with other rows, its digest and counts put right: a producer's mistake."""
+    """Rewrite the training shard with other rows and correct digest and counts, like a faulty producer."""
     manifest = read_manifest(folder)
     entry = write_entry(folder, SHARD, change(writable(read_shard(folder / SHARD))))
     shards = [entry if shard.name == SHARD else shard for shard in manifest.shards]
@@ -124,7 +124,7 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     (folder / MANIFEST).write_text(json.dumps(table))
 
 
-def test_a_right_data_set_passes_and_every_shard_is_looked_at(dataset: Path) -> None:
+def test_correct_data_set_passes_and_every_shard_is_checked(dataset: Path) -> None:
     seen: list[str] = []
     assert list(verify(dataset, lambda shard: seen.append(shard.name))) == []
     assert seen == [shard.name for shard in read_manifest(dataset).shards]
@@ -147,33 +147,35 @@ def length_of(rows: Rows) -> int:
 
 
 ROW_FAULTS: list[tuple[str, Callable[[Rows], None]]] = [
-    ("segments are those of the objective", lambda rows: rows.segment_a_length.__setitem__(BROKEN, 2)),
+    ("segments match the objective", lambda rows: rows.segment_a_length.__setitem__(BROKEN, 2)),
     (
-        "segments are those of the objective",
+        "segments match the objective",
         lambda rows: rows.segment_a_length.__setitem__(BROKEN, length_of(rows) - 1),
     ),
-    ("masked positions lie inside the row", lambda rows: set_mask(rows, 1, position=length_of(rows))),
-    ("ids lie in the vocabulary", lambda rows: set_input(rows, 1, len(PIECES))),
-    ("ids lie in the vocabulary", lambda rows: set_mask(rows, 0, label=len(PIECES))),
+    ("masked positions are inside the row", lambda rows: set_mask(rows, 1, position=length_of(rows))),
+    ("ids are in the vocabulary", lambda rows: set_input(rows, 1, len(PIECES))),
+    ("ids are in the vocabulary", lambda rows: set_mask(rows, 0, label=len(PIECES))),
     ("a row is cls a sep b sep", lambda rows: set_input(rows, 0, 9)),
     ("a row is cls a sep b sep", lambda rows: set_input(rows, int(rows.segment_a_length[BROKEN]) - 1, 9)),
     ("a row is cls a sep b sep", lambda rows: set_input(rows, length_of(rows) - 1, 9)),
-    ("special tokens stand nowhere else", lambda rows: set_input(rows, 1, PAD)),
-    ("special tokens stand nowhere else", lambda rows: set_input(rows, 1, SEP)),
-    ("special tokens stand nowhere else", lambda rows: set_input(rows, 1, CLS)),
+    ("special tokens appear nowhere else", lambda rows: set_input(rows, 1, PAD)),
+    ("special tokens appear nowhere else", lambda rows: set_input(rows, 1, SEP)),
+    ("special tokens appear nowhere else", lambda rows: set_input(rows, 1, CLS)),
     ("masked positions ascend", lambda rows: set_mask(rows, 1, position=1)),
     ("no special token is masked", lambda rows: set_mask(rows, 0, position=0)),
     ("no special token is masked", lambda rows: set_mask(rows, 1, position=length_of(rows) - 1)),
     ("no special token is masked", lambda rows: set_mask(rows, 1, position=int(rows.segment_a_length[BROKEN]) - 1)),
     ("no special token is masked", lambda rows: set_mask(rows, 0, label=MASK)),
-    ("the label is one of the objective", lambda rows: rows.next_sentence_label.__setitem__(BROKEN, 2)),
+    ("the label is valid for the objective", lambda rows: rows.next_sentence_label.__setitem__(BROKEN, 2)),
 ]
 
 
 @pytest.mark.parametrize(("rule", "fault"), ROW_FAULTS, ids=[f"{n}-{rule}" for n, (rule, _) in enumerate(ROW_FAULTS)])
-def test_a_broken_row_is_named_by_shard_row_and_rule(dataset: Path, rule: str, fault: Callable[[Rows], None]) -> None:
+def test_broken_row_is_reported_with_shard_row_and_rule(
+    dataset: Path, rule: str, fault: Callable[[Rows], None]
+) -> None:
     def change(rows: Rows) -> Rows:
-        if rule == "masked positions ascend":  # the first mask is at 1 too
+        if rule == "masked positions ascend":  # the first mask is also at 1
             set_mask(rows, 0, position=1)
         fault(rows)
         return rows
@@ -182,7 +184,7 @@ def test_a_broken_row_is_named_by_shard_row_and_rule(dataset: Path, rule: str, f
     assert Failure(SHARD, rule, BROKEN, 1) in list(verify(dataset))
 
 
-def test_a_mask_token_where_nothing_is_masked(dataset: Path) -> None:
+def test_mask_token_at_an_unmasked_position_is_reported(dataset: Path) -> None:
     def change(rows: Rows) -> Rows:
         masked = rows.masked_lm_positions[2 * BROKEN : 2 * BROKEN + 2]
         free = next(place for place in range(1, int(rows.segment_a_length[BROKEN]) - 1) if place not in masked)
@@ -190,10 +192,10 @@ def test_a_mask_token_where_nothing_is_masked(dataset: Path) -> None:
         return rows
 
     replace_shard(dataset, change)
-    assert list(verify(dataset)) == [Failure(SHARD, "special tokens stand nowhere else", BROKEN, 1)]
+    assert list(verify(dataset)) == [Failure(SHARD, "special tokens appear nowhere else", BROKEN, 1)]
 
 
-def test_an_unknown_token_may_be_kept_but_never_be_a_replacement(dataset: Path) -> None:
+def test_unknown_token_can_be_kept_but_is_no_replacement(dataset: Path) -> None:
     def change(rows: Rows) -> Rows:
         for row, label in ((BROKEN, 9), (BROKEN + 1, UNK)):
             at = rows.masked_offsets[row] + 1
@@ -202,31 +204,31 @@ def test_an_unknown_token_may_be_kept_but_never_be_a_replacement(dataset: Path) 
         return rows
 
     replace_shard(dataset, change)
-    rule = "a masked token is mask kept or another ordinary one"
+    rule = "a masked token is mask kept or an ordinary token"
     assert list(verify(dataset)) == [Failure(SHARD, rule, BROKEN, 1)]
 
 
-def test_rows_that_are_too_long_or_masked_too_often(dataset: Path) -> None:
+def test_rows_with_too_many_tokens_or_masks_are_reported(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table.update(max_seq_length=12, max_predictions_per_seq=1))
     failures = [failure for failure in verify(dataset) if failure.file == SHARD]
     lengths = np.diff(read_shard(dataset / SHARD).input_offsets)
     too_long = np.flatnonzero(lengths > 12)
     assert failures == [
-        Failure(SHARD, "a row has a token a segment and at most max seq length", int(too_long[0]), len(too_long)),
+        Failure(SHARD, "a row has a token per segment and at most max seq length", int(too_long[0]), len(too_long)),
         Failure(SHARD, "a row has 1 to max predictions masked positions", 0, ROWS),
     ]
 
 
-def test_a_failure_reads_well(dataset: Path) -> None:
+def test_failure_message_names_file_row_and_rule(dataset: Path) -> None:
     replace_shard(dataset, lambda rows: dataclasses.replace(rows, next_sentence_label=rows.next_sentence_label * 0 + 3))
     assert [str(failure) for failure in verify(dataset)] == [
-        f"{SHARD} row 0: the label is one of the objective (next_sentence_label = 3) (and 39 more rows)"
+        f"{SHARD} row 0: the label is valid for the objective (next_sentence_label = 3) (and 39 more rows)"
     ]
-    assert str(Failure("vocab.txt", "the file is there")) == "vocab.txt: the file is there"
+    assert str(Failure("vocab.txt", "the file exists")) == "vocab.txt: the file exists"
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_a_flipped_bit_in_any_column(dataset: Path, column: str) -> None:
+def test_flipped_bit_in_any_column_is_detected(dataset: Path, column: str) -> None:
     content = bytearray((dataset / SHARD).read_bytes())
     values = getattr(read_shard(dataset / SHARD), column).tobytes()
     content[content.index(values) + len(values) // 2] ^= 4
@@ -234,7 +236,7 @@ def test_a_flipped_bit_in_any_column(dataset: Path, column: str) -> None:
     assert list(verify(dataset)) == [Failure(SHARD, "the shard is damaged: its SHA-256 is not the manifest's")]
 
 
-def test_a_missing_and_a_truncated_shard(dataset: Path) -> None:
+def test_missing_and_truncated_shards_are_reported(dataset: Path) -> None:
     (dataset / SHARD).unlink()
     assert list(verify(dataset)) == [Failure(SHARD, "the shard is missing")]
     (dataset / SHARD).write_bytes(b"short")
@@ -242,22 +244,22 @@ def test_a_missing_and_a_truncated_shard(dataset: Path) -> None:
     assert failure.rule.startswith("the shard has 5 bytes")
 
 
-def test_a_shard_that_is_no_arrow_file(dataset: Path) -> None:
+def test_shard_that_is_not_an_arrow_file_is_reported(dataset: Path) -> None:
     from configs.files import sha256_of_file
 
     (dataset / SHARD).write_bytes(b"not Arrow at all")
     digest = sha256_of_file(dataset / SHARD)
     edit_manifest(dataset, lambda table: table["shards"][1].update(sha256=digest, bytes=16))
     [failure] = verify(dataset)
-    assert failure.rule.startswith("it has the columns of the contract")
+    assert failure.rule.startswith("it has the columns of the data format")
 
 
-def test_columns_of_another_type(dataset: Path) -> None:
+def test_columns_of_another_type_are_reported(dataset: Path) -> None:
     replace_shard(dataset, lambda rows: dataclasses.replace(rows, input_ids=rows.input_ids.astype(np.uint32)))
-    assert list(verify(dataset)) == [Failure(SHARD, "its columns have the types of the contract")]
+    assert list(verify(dataset)) == [Failure(SHARD, "its columns have the types of the data format")]
 
 
-def test_a_changed_count(dataset: Path) -> None:
+def test_changed_count_is_reported(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["shards"][1].update(masked_tokens=1))
     assert [failure.file for failure in verify(dataset)] == [SHARD]
 
@@ -265,52 +267,52 @@ def test_a_changed_count(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "rule"),
     [
-        ("length_histogram", [0] * 17, "statistics.length_histogram is that of the rows"),
-        ("length_histogram", [0], "statistics.length_histogram is that of the rows"),
+        ("length_histogram", [0] * 17, "statistics.length_histogram matches the rows"),
+        ("length_histogram", [0], "statistics.length_histogram matches the rows"),
         ("random_next_pairs", 999, "statistics.random_next_pairs is the number of rows labelled 1"),
-        ("token_counts", [0] * len(PIECES), "statistics.token_counts is that of the rows"),
-        ("paired_documents", 400, "short_seq_prob of the documents aim at a shorter length"),
+        ("token_counts", [0] * len(PIECES), "statistics.token_counts matches the rows"),
+        ("paired_documents", 400, "the fraction of documents with a shorter target length is short_seq_prob"),
     ],
 )
-def test_statistics_of_other_rows(dataset: Path, key: str, value: object, rule: str) -> None:
+def test_statistics_of_other_rows_are_reported(dataset: Path, key: str, value: object, rule: str) -> None:
     edit_manifest(dataset, lambda table: table["statistics"].update({key: value}))
     assert list(verify(dataset)) == [Failure("manifest.json", rule)]
 
 
-def test_another_vocabulary(dataset: Path) -> None:
+def test_another_vocabulary_is_reported(dataset: Path) -> None:
     other = Vocabulary((*PIECES[:-1], "other"), lowercase=True)
     other.write(dataset / "vocab.txt")
-    assert list(verify(dataset)) == [Failure("vocab.txt", "its SHA-256 is the manifest's")]
+    assert list(verify(dataset)) == [Failure("vocab.txt", "its SHA-256 matches the manifest")]
     edit_manifest(dataset, lambda table: table["vocabulary"].update(sha256=other.entry().sha256, size=7))
-    assert Failure("vocab.txt", "its size and special tokens are the manifest's") in list(verify(dataset))
+    assert Failure("vocab.txt", "its size and special tokens match the manifest") in list(verify(dataset))
     edit_manifest(dataset, lambda table: table["vocabulary"].update(size=len(PIECES)))
     shards = [shard.name for shard in read_manifest(dataset).shards]
-    assert list(verify(dataset)) == [Failure(name, "its ids are of the data set's vocabulary") for name in shards]
+    assert list(verify(dataset)) == [Failure(name, "its ids belong to the data set's vocabulary") for name in shards]
     (dataset / "vocab.txt").unlink()
-    assert Failure("vocab.txt", "the file is there") in list(verify(dataset))
+    assert Failure("vocab.txt", "the file exists") in list(verify(dataset))
 
 
-def test_fields_that_are_not_the_recipe_s(dataset: Path) -> None:
+def test_fields_that_differ_from_the_recipe_are_reported(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["recipe"].update(max_seq_length=32))
-    assert list(verify(dataset)) == [Failure("manifest.json", "max_seq_length is that of its recipe")]
+    assert list(verify(dataset)) == [Failure("manifest.json", "max_seq_length matches its recipe")]
     edit_manifest(dataset, lambda table: table["recipe"].update(colour="red"))
-    with pytest.raises(UserError, match="none of this version"):
+    with pytest.raises(UserError, match="not valid in this version"):
         list(verify(dataset))
 
 
-def test_the_list_of_shards(dataset: Path) -> None:
+def test_invalid_list_of_shards_is_reported(dataset: Path) -> None:
     (dataset / "shards" / "stray.arrow").touch()
     edit_manifest(dataset, lambda table: table.update(dupe_factor=3, shards=table["shards"][::-1]))
     assert list(verify(dataset)) == [
-        Failure("manifest.json", "shards are listed once, in the order of their names"),
+        Failure("manifest.json", "shards are listed once, sorted by name"),
         Failure("manifest.json", "pass 2 has rows to train on"),
         Failure("shards/stray.arrow", "every file is listed in the manifest"),
     ]
 
 
-def test_a_shard_outside_of_the_folder(dataset: Path) -> None:
+def test_shard_outside_the_folder_is_reported(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["shards"][0].update(name="../elsewhere.arrow"))
-    assert Failure("manifest.json", "every shard lies in the folder `shards`") in list(verify(dataset))
+    assert Failure("manifest.json", "every shard is in the folder `shards`") in list(verify(dataset))
 
 
 CHINESE = "中文字學大小人天地水火山石田土上下左右東西南北"
@@ -341,6 +343,6 @@ def test_data_sets_of_every_mode_pass(tmp_path: Path, mode: str) -> None:
     assert list(verify(tmp_path / "dataset")) == []
 
 
-def test_no_manifest_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_missing_manifest_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a data set"):
         list(verify(tmp_path))

@@ -1,4 +1,4 @@
-"""From and into an S3 server on loopback: the same bytes as in a folder, whatever is interrupted or missing."""
+"""Data sets on an S3 server on loopback: the same bytes as in a folder, after interruptions and failures too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Path:
-    """Five groups of the small recipe; in the bucket, too."""
+    """The text of five groups of the small recipe, on disk and in the bucket."""
     path = write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(300))
     upload(path.parent, f"{bucket}/corpora")
     return path
@@ -49,7 +49,7 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 
 @pytest.fixture
 def remote(bucket: str, corpus: Path, tmp_path: Path) -> DataConfig:
-    """From the bucket into the bucket."""
+    """A recipe that reads from the bucket and writes to it."""
     table = small_config(tmp_path, corpus).model_dump()
     table["dataset"] = f"{bucket}/{tmp_path.name}"
     table["corpora"] = [{"paths": [f"{bucket}/corpora/corpus.txt"], "format": "text"}]
@@ -57,13 +57,15 @@ def remote(bucket: str, corpus: Path, tmp_path: Path) -> DataConfig:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_same_bytes_as_in_a_folder(remote: DataConfig, whole: dict[str, str], workers: int, tmp_path: Path) -> None:
+def test_bucket_gets_the_same_bytes_as_a_folder(
+    remote: DataConfig, whole: dict[str, str], workers: int, tmp_path: Path
+) -> None:
     manifest = prepare(remote.model_copy(update={"workers": workers}))
     assert digests(download(remote.dataset, tmp_path)) == whole
     assert prepare(remote) == manifest
 
 
-def test_interrupted_it_resumes_and_keeps_what_is_finished(
+def test_interrupted_preparation_resumes_and_keeps_finished_groups(
     remote: DataConfig, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(UrlStore, "pace_s", 0.01)
@@ -86,7 +88,9 @@ def modified(glob: str) -> dict[str, object]:
     return {name: entry["LastModified"] for name, entry in fsspec.filesystem("s3").glob(glob, detail=True).items()}
 
 
-def test_shares_damage_and_another_recipe(remote: DataConfig, whole: dict[str, str], tmp_path: Path) -> None:
+def test_shares_repair_damage_and_refuse_another_recipe(
+    remote: DataConfig, whole: dict[str, str], tmp_path: Path
+) -> None:
     assert prepare_share(remote, Share(2, 2)) == [1]
     manifest = prepare(remote)
     store = store_at(remote.dataset)
@@ -98,7 +102,7 @@ def test_shares_damage_and_another_recipe(remote: DataConfig, whole: dict[str, s
     assert digests(download(remote.dataset, tmp_path)) == whole
 
 
-def test_objects_of_something_else_are_left_alone(remote: DataConfig) -> None:
+def test_foreign_objects_are_not_touched(remote: DataConfig) -> None:
     store_at(remote.dataset).write_text("thesis.tex", "years of work")
     with pytest.raises(UserError, match="holds other files, and no data set"):
         prepare(remote)
@@ -122,7 +126,7 @@ def test_verify_inspect_and_card_take_a_url(remote: DataConfig) -> None:
     ]
 
 
-def test_a_file_of_several_parts(bucket: str) -> None:
+def test_multipart_upload_is_read_back(bucket: str) -> None:
     content = bytes(range(256)) * (3 * READ_AHEAD_BYTES // 256)
     store = store_at(f"{bucket}/large")
     with store.write("file") as stream:
@@ -141,14 +145,14 @@ def test_a_file_of_several_parts(bucket: str) -> None:
 @pytest.mark.parametrize(
     "pattern", ["/a.txt", "", "/", "/*.txt", "/[!a].txt", "/**.txt", "/sub/**", "/sub/*/d*", "/?.txt", "/s*/*.txt"]
 )
-def test_files_folders_and_globs_find_what_they_find_locally(bucket: str, tmp_path: Path, pattern: str) -> None:
+def test_files_folders_and_globs_match_as_they_do_locally(bucket: str, tmp_path: Path, pattern: str) -> None:
     for name in ("b.txt", "a.txt", "sub/c.txt", "sub/deep/d.txt", ".hidden.txt", "_SUCCESS.txt", "sub/.cache/e.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     url = f"{bucket}/tree"
     upload(tmp_path, url)
-    fsspec.filesystem("s3").touch(f"{url}/sub/")  # a folder's placeholder, as a console makes it
+    fsspec.filesystem("s3").touch(f"{url}/sub/")  # a folder's placeholder, as consoles create it
     found, locally = find_files([f"{url}{pattern}"]), find_files([f"{tmp_path}{pattern}"])
     assert [file.path.removeprefix(url) for file in found] == [
         file.path.removeprefix(str(tmp_path)) for file in locally
@@ -158,7 +162,7 @@ def test_files_folders_and_globs_find_what_they_find_locally(bucket: str, tmp_pa
         assert stream.read().decode() == found[0].path.removeprefix(f"{url}/")
 
 
-def test_what_is_not_there_is_named(bucket: str) -> None:
+def test_missing_object_error_names_the_url(bucket: str) -> None:
     with pytest.raises(UserError, match="no such file"):
         find_files([f"{bucket}/nothing"])
     with pytest.raises(UserError, match="no such data set"):
@@ -168,7 +172,7 @@ def test_what_is_not_there_is_named(bucket: str) -> None:
     assert "create the bucket" in raised.value.fix
 
 
-def test_missing_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_error_names_the_variables(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     forget_connections()
@@ -178,7 +182,7 @@ def test_missing_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPa
     forget_connections()
 
 
-def test_a_server_that_does_not_answer_may_do_so_later(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_raises_store_error(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "retries", 1)

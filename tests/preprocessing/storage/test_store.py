@@ -1,4 +1,4 @@
-"""From and into what is not local: the same bytes as in a folder, whatever is interrupted, replaced or refused."""
+"""Data sets on a remote file system: the same bytes as in a folder, after interruptions and failures too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.preprocessing.not_local import SCHEME, ShelfFileSystem
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five groups of the small recipe."""
+    """The text of five groups of the small recipe."""
     return write_text(tmp_path_factory.mktemp("corpus") / "corpus.txt", make_documents(300))
 
 
@@ -39,26 +39,26 @@ def whole(corpus: Path) -> dict[str, str]:
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
-    """Where the objects of the remote data set are kept."""
+    """The local folder that holds the objects of the remote data set."""
     return tmp_path / "dataset"
 
 
 @pytest.fixture
 def remote(shelf: Path, corpus: Path) -> DataConfig:
-    """From a URL into a URL."""
+    """A recipe that reads from a URL and writes to a URL."""
     table = small_config(shelf, corpus).model_dump()
     table["dataset"] = f"{SCHEME}://{shelf}"
     table["corpora"] = [{"paths": [f"{SCHEME}://{corpus}"], "format": "text"}]
     return DataConfig.model_validate(table)
 
 
-def test_same_bytes_as_in_a_folder(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:
+def test_url_gets_the_same_bytes_as_a_folder(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:
     manifest = prepare(remote)
     assert digests(shelf) == whole
     assert prepare(remote) == manifest
 
 
-def test_interrupted_it_goes_on_and_keeps_what_is_finished(
+def test_interrupted_preparation_at_a_url_resumes_and_keeps_finished_groups(
     remote: DataConfig, shelf: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(UrlStore, "pace_s", 0.01)
@@ -81,7 +81,7 @@ def test_interrupted_it_goes_on_and_keeps_what_is_finished(
     assert digests(shelf) == whole
 
 
-def test_shares_and_damage(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:
+def test_shares_repair_damaged_shards(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:
     assert prepare_share(remote, Share(2, 2)) == [1]
     manifest = prepare(remote)
     (shelf / manifest.shards[0].name).unlink()
@@ -90,7 +90,7 @@ def test_shares_and_damage(remote: DataConfig, shelf: Path, whole: dict[str, str
     assert digests(shelf) == whole
 
 
-def test_objects_of_something_else_are_left_alone(remote: DataConfig, shelf: Path) -> None:
+def test_foreign_files_are_not_touched(remote: DataConfig, shelf: Path) -> None:
     shelf.mkdir()
     (shelf / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds other files, and no data set"):
@@ -98,13 +98,13 @@ def test_objects_of_something_else_are_left_alone(remote: DataConfig, shelf: Pat
     assert [file.name for file in shelf.iterdir()] == ["thesis.tex"]
 
 
-def test_scheme_that_nobody_answers_to(remote: DataConfig) -> None:
+def test_unsupported_scheme_is_refused(remote: DataConfig) -> None:
     with pytest.raises(UserError, match="no installed library supports nowhere://") as raised:
         prepare(remote.model_copy(update={"dataset": "nowhere://bucket/dataset"}))
     assert raised.value.place == "nowhere://bucket/dataset"
 
 
-def test_what_is_there_already_is_not_touched_and_what_is_damaged_is_replaced(tmp_path: Path) -> None:
+def test_existing_file_is_kept_and_damaged_file_is_replaced(tmp_path: Path) -> None:
     store = store_at(f"{SCHEME}://{tmp_path}")
     store.write_text("shards/a", "whole")
     before = (tmp_path / "shards/a").stat()
@@ -116,7 +116,7 @@ def test_what_is_there_already_is_not_touched_and_what_is_damaged_is_replaced(tm
     assert store.names() == ["shards/a"]
 
 
-def test_failed_upload_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_upload_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: ShelfFileSystem, local: str, path: str) -> None:
         Path(path).write_text("wh")
         raise OSError("no quota is left")
@@ -130,7 +130,7 @@ def test_failed_upload_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert store.names() == ["a"]
 
 
-def test_quicker_share_is_not_minded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_of_a_faster_share_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def rename_later(self: ShelfFileSystem, source: str, destination: str) -> None:
         Path(destination).write_text("whole")
         rename(self, source, destination)
@@ -142,7 +142,7 @@ def test_quicker_share_is_not_minded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (store.names(), store.read("a")) == (["a"], b"whole")
 
 
-def test_bug_in_a_step_is_no_matter_of_the_url(tmp_path: Path) -> None:
+def test_other_errors_in_a_step_are_not_attributed_to_the_url(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ours"), store_at(f"{SCHEME}://{tmp_path}").explained():
         raise ValueError("ours")
 
@@ -152,7 +152,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return store_at(str(tmp_path) if request.param == "local" else f"{SCHEME}://{tmp_path}")
 
 
-def test_both_stores_do_the_same(store: Store) -> None:
+def test_both_stores_behave_the_same(store: Store) -> None:
     assert isinstance(store, LocalStore | UrlStore)
     assert (store.is_empty(), store.names(), store.read("a"), store.size("a"), store.sha256("a")) == (
         True, [], None, None, None,
@@ -180,7 +180,7 @@ def test_both_stores_do_the_same(store: Store) -> None:
     assert store.is_empty()
 
 
-def test_broken_connections_are_retried_and_refusals_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_connections_are_retried_but_refusals_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[OSError] = [ConnectionResetError("reset"), TimeoutError("slow"), PermissionError("not yours")]
 
     def fail_first(self: ShelfFileSystem, path: str) -> bytes:
@@ -201,7 +201,7 @@ def test_broken_connections_are_retried_and_refusals_are_not(tmp_path: Path, mon
         store.read("a")
 
 
-def test_the_extra_that_reads_a_scheme_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_extra_for_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UserError, match="no installed library supports gs://") as raised:
         store_at("gs://bucket/dataset")

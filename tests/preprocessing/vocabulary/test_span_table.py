@@ -1,4 +1,4 @@
-"""Text is cut only where that changes nothing, and equal spans get equal numbers."""
+"""Cuts do not change the encoding, and equal spans get equal numbers."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_a_cased_table_keeps_capitals() -> None:
     assert spans_of(["Ab AB"], lowercase=False) == [["Ab", "AB"]]
 
 
-def test_control_characters_are_left_out_of_words() -> None:
+def test_control_characters_are_removed_from_words() -> None:
     assert spans_of(["a\x00b\x7f\x0bc \x01 d"]) == [["abc", "d"]]
 
 
-def test_long_words_are_kept_whole() -> None:
+def test_long_words_are_not_cut() -> None:
     words = ["x" * length for length in range(1, 40)]
 
     assert spans_of([" ".join(words)]) == [words]
@@ -65,7 +65,7 @@ def test_spans_lose_nothing_but_spaces_and_control_characters(sentences: list[st
     assert ["".join(span) for span in spans] == kept
 
 
-def test_numbers_go_by_first_sight() -> None:
+def test_spans_are_numbered_in_order_of_appearance() -> None:
     table = SpanTable(lowercase=True)
 
     stream, _ = table.scan(joined(["b a b", "a c"]), 0)
@@ -80,7 +80,7 @@ def hash_of(word: bytes) -> int:
     return int(hash_of_key(keys, 0, len(keys)))
 
 
-def test_words_of_one_hash_are_two_spans() -> None:
+def test_words_with_equal_hashes_are_different_spans() -> None:
     # The hash of 16 bytes mixes the hash of the first 8 with the last 8: beginnings with different hashes meet again
     # when their endings differ in the same bits. Look for a difference that letters and digits can make up.
     letters = (string.ascii_letters + string.digits).encode()
@@ -100,7 +100,7 @@ def test_words_of_one_hash_are_two_spans() -> None:
     assert spans_of([" ".join(spans)], lowercase=False) == [spans]
 
 
-def test_a_full_table_stops_and_goes_on_after_clear() -> None:
+def test_full_table_stops_and_resumes_after_clear() -> None:
     table = SpanTable(lowercase=True, most_spans=3)
     text = joined(["a b a c d", "e"])
 
@@ -115,7 +115,7 @@ def test_a_full_table_stops_and_goes_on_after_clear() -> None:
     assert position == len(text)
 
 
-def test_keys_make_room_for_a_longer_text() -> None:
+def test_keys_grow_for_a_longer_text() -> None:
     table = SpanTable(lowercase=True, most_spans=4, key_words=8)
     text = joined(["ü" * 1000])
 
@@ -127,7 +127,7 @@ def test_keys_make_room_for_a_longer_text() -> None:
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_each_character_that_is_cut_out_is_cut_out_by_tokenizers_too(lowercase: bool) -> None:
+def test_tokenizers_cuts_out_the_same_characters(lowercase: bool) -> None:
     words = WordSplitter(lowercase).words
     before, after = "é\N{COMBINING CEDILLA}", "\N{COMBINING ACUTE ACCENT}\N{COMBINING DOT BELOW}é"
     words_before, words_after = words(before), words(after)

@@ -1,4 +1,4 @@
-"""Training gives the commonest pieces, the same ones each time, and those of Hugging Face's trainer."""
+"""Training is deterministic and gives the pieces of Hugging Face's trainer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SYLLABLES = [
 
 
 def make_texts(count: int = 200) -> list[str]:
-    """Texts of made-up words, some common and most rare."""
+    """Texts of random words, a few frequent and most rare."""
     rng = random.Random(7)
     words = ["".join(rng.choices(SYLLABLES, k=rng.randint(1, 5))) for _ in range(2_000)]
     return [" ".join(words[int(2_000 * rng.random() ** 4)] for _ in range(50)) + "." for _ in range(count)]
@@ -56,7 +56,7 @@ def config(size: int = 500, lowercase: bool = True, min_frequency: int = 2) -> V
     return VocabularyConfig(size=size, lowercase=lowercase, min_frequency=min_frequency)
 
 
-def test_merges_worked_out_by_hand() -> None:
+def test_merges_match_a_worked_example() -> None:
     words = {"b": 9, "aab": 3, "ab": 2, "xab": 50}
     pieces = ["a", "##a", "##b", "b"]
 
@@ -76,7 +76,7 @@ def test_repeated_letters_merge_from_the_left() -> None:
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_merges_are_those_of_hugging_faces_trainer(lowercase: bool) -> None:
+def test_merges_match_hugging_faces_trainer(lowercase: bool) -> None:
     texts = make_texts()
     words = count_words(texts, lowercase)
     start = [*SPECIAL_TOKENS, *alphabet(words, coverage=1.0, most_pieces=1_000)]
@@ -118,21 +118,21 @@ def test_words_are_counted_beyond_the_span_tables_bound(monkeypatch: pytest.Monk
     assert count_words(texts, lowercase=True) == reference_counts(texts, lowercase=True)
 
 
-def test_the_commonest_words_come_first_and_equals_by_name() -> None:
+def test_words_are_sorted_by_count_then_name() -> None:
     assert list(count_words(["b a c c"], lowercase=True).items()) == [("c", 2), ("a", 1), ("b", 1)]
 
 
-def test_only_so_many_words_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_MOST_WORDS", 2)
 
     assert count_words(["b a c c"], lowercase=True) == {"c": 2, "a": 1}
 
 
-def test_an_alphabet_has_each_character_and_those_inside_words_with_their_mark() -> None:
+def test_alphabet_has_characters_and_continuation_pieces() -> None:
     assert alphabet({"ab": 1, "b": 1, "中": 1}, coverage=1.0, most_pieces=100) == ["##b", "a", "b", "中"]
 
 
-def test_an_alphabet_leaves_out_what_coverage_does_not_need() -> None:
+def test_alphabet_omits_characters_beyond_the_coverage() -> None:
     words = {"a": 9_000, "b": 999, "c": 1}
 
     assert alphabet(words, coverage=0.9999, most_pieces=100) == ["a", "b"]
@@ -148,7 +148,7 @@ def test_a_trained_vocabulary_begins_with_special_tokens_and_has_the_size() -> N
     assert vocabulary.lowercase
 
 
-def test_a_trained_vocabulary_spells_its_text() -> None:
+def test_trained_vocabulary_encodes_its_text_without_unknowns() -> None:
     texts = make_texts()
     vocabulary = train_vocabulary(texts, config(size=300))
 
@@ -188,7 +188,7 @@ def test_another_process_trains_the_same_vocabulary() -> None:
     assert done.stdout.strip() == digest_of_training()
 
 
-def test_a_small_text_gives_a_smaller_vocabulary_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_small_text_gives_a_smaller_vocabulary_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         vocabulary = train_vocabulary(["a few words, a few pieces"], config(min_frequency=1))
 
@@ -198,11 +198,11 @@ def test_a_small_text_gives_a_smaller_vocabulary_and_says_so(caplog: pytest.LogC
 
 @pytest.mark.parametrize("texts", [[], [""], ["\x00 \u200d"]])
 def test_a_text_without_words_is_refused(texts: list[str]) -> None:
-    with pytest.raises(UserError, match="no word"):
+    with pytest.raises(UserError, match="no words"):
         train_vocabulary(texts, config())
 
 
-def test_unused_slots_stand_behind_the_special_tokens() -> None:
+def test_unused_slots_follow_the_special_tokens() -> None:
     plain = train_vocabulary(make_texts(), VocabularyConfig(size=300))
 
     vocabulary = train_vocabulary(make_texts(), VocabularyConfig(size=303, unused_slots=3))
@@ -211,7 +211,7 @@ def test_unused_slots_stand_behind_the_special_tokens() -> None:
     assert {"[unused0]", "[unused2]"}.isdisjoint(vocabulary.pieces[number] for number in vocabulary.ordinary_ids)
 
 
-def test_accents_stay_where_the_recipe_keeps_them() -> None:
+def test_accents_are_kept_if_the_recipe_requests_it() -> None:
     stripped = train_vocabulary(make_texts(), VocabularyConfig(size=300))
     kept = train_vocabulary(make_texts(), VocabularyConfig(size=300, strip_accents=False))
 

@@ -1,4 +1,4 @@
-"""A vocabulary file is read as it stands, or refused with its fault and line."""
+"""A vocabulary file is read unchanged, or refused with the error and its line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_lines(path: Path, lines: list[str], end: str = "\n") -> Path:
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_what_is_written_is_read_back(tmp_path: Path, lowercase: bool) -> None:
+def test_vocabulary_round_trip(tmp_path: Path, lowercase: bool) -> None:
     vocabulary = Vocabulary(PIECES, lowercase)
 
     vocabulary.write(tmp_path / "vocab.txt")
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, lowercase: bool) -> None:
 
 
 @given(pieces=st.sets(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), min_size=1)))
-def test_any_pieces_are_read_back(tmp_path_factory: pytest.TempPathFactory, pieces: set[str]) -> None:
+def test_any_pieces_survive_a_round_trip(tmp_path_factory: pytest.TempPathFactory, pieces: set[str]) -> None:
     path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *sorted(pieces - set(SPECIAL_TOKENS))), lowercase=False)
 
@@ -43,7 +43,7 @@ def test_any_pieces_are_read_back(tmp_path_factory: pytest.TempPathFactory, piec
     assert Vocabulary.read(path, lowercase=False) == vocabulary
 
 
-def test_line_separators_of_unicode_are_pieces(tmp_path: Path) -> None:
+def test_unicode_line_separators_can_be_pieces(tmp_path: Path) -> None:
     pieces = [*SPECIAL_TOKENS, "\x85", "\u2028", "\x0b", "\xa0"]
 
     vocabulary = Vocabulary.read(write_lines(tmp_path / "vocab.txt", pieces), lowercase=True)
@@ -57,7 +57,7 @@ def test_windows_files_are_read(tmp_path: Path) -> None:
     assert Vocabulary.read(path, lowercase=True).pieces == PIECES
 
 
-def test_the_last_line_may_lack_its_end(tmp_path: Path) -> None:
+def test_last_line_end_is_optional(tmp_path: Path) -> None:
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(PIECES))
 
@@ -70,10 +70,10 @@ def test_the_last_line_may_lack_its_end(tmp_path: Path) -> None:
         ([], "lacks [PAD], [UNK], [CLS], [SEP], [MASK]"),
         (["[PAD]", "[UNK]", "[CLS]", "the"], "lacks [SEP], [MASK]"),
         ([*PIECES, "of"], "line 11: `of` appears twice"),
-        ([*PIECES[:6], "", *PIECES[6:]], "line 7: an empty line"),
+        ([*PIECES[:6], "", *PIECES[6:]], "line 7: the vocabulary has an empty line"),
     ],
 )
-def test_a_faulty_file_is_refused(tmp_path: Path, lines: list[str], fault: str) -> None:
+def test_invalid_file_is_refused(tmp_path: Path, lines: list[str], fault: str) -> None:
     path = write_lines(tmp_path / "vocab.txt", lines)
 
     with pytest.raises(UserError, match=re.escape(fault)) as caught:
@@ -94,7 +94,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         Vocabulary.read(tmp_path / "vocab.txt", lowercase=True)
 
 
-def test_a_cased_vocabulary_in_an_uncased_recipe_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cased_vocabulary_in_an_uncased_recipe_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_lines(tmp_path / "vocab.txt", [*PIECES, "London", "Paris"])
 
     with caplog.at_level(logging.WARNING):
@@ -104,7 +104,7 @@ def test_a_cased_vocabulary_in_an_uncased_recipe_is_noticed(tmp_path: Path, capl
     assert "29 % of the pieces contain capitals" in caplog.text
 
 
-def test_the_entry_names_the_written_file(tmp_path: Path) -> None:
+def test_entry_has_the_digest_of_the_written_file(tmp_path: Path) -> None:
     vocabulary = Vocabulary(("the", "[MASK]", "[SEP]", "[CLS]", "[PAD]", "[UNK]"), lowercase=True)
     vocabulary.write(tmp_path / "vocab.txt")
 
@@ -115,7 +115,7 @@ def test_the_entry_names_the_written_file(tmp_path: Path) -> None:
     assert (entry.size, entry.lowercase, ids) == (6, True, (1, 2, 3, 4, 5))
 
 
-def test_ordinary_ids_leave_out_special_tokens_and_unused_slots() -> None:
+def test_ordinary_ids_exclude_special_tokens_and_unused_slots() -> None:
     pieces = ("[PAD]", "[unused0]", "a", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused12]", "##b", "[unused]", "[")
 
     ordinary = Vocabulary(pieces, lowercase=True).ordinary_ids
@@ -124,7 +124,7 @@ def test_ordinary_ids_leave_out_special_tokens_and_unused_slots() -> None:
     assert ordinary.dtype == np.uint16
 
 
-def test_the_tokenizer_encodes_and_decodes_as_berts_does() -> None:
+def test_tokenizer_encodes_and_decodes_like_berts() -> None:
     tokenizer = Vocabulary(PIECES, lowercase=True).tokenizer()
 
     encoding = tokenizer.encode("The Càpital", "of [MASK].")

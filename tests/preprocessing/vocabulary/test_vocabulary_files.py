@@ -1,4 +1,4 @@
-"""A given vocabulary comes from vocab.txt or tokenizer.json, and text is cut as its tokenizer cuts it."""
+"""A vocabulary is read from vocab.txt or tokenizer.json, and splits text like its tokenizer."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_both_files_give_the_same_vocabulary(tokenizer_json: Path) -> None:
     assert read_vocabulary(tokenizer_json, config).pieces == PIECES
 
 
-def test_added_tokens_are_part_of_it(tokenizer_json: Path) -> None:
+def test_added_tokens_are_part_of_the_vocabulary(tokenizer_json: Path) -> None:
     edit(tokenizer_json, lambda table: table["added_tokens"].append({"id": len(PIECES), "content": "[new]"}))
 
     assert read_vocabulary(tokenizer_json, VocabularyConfig()).pieces == (*PIECES, "[new]")
 
 
-def test_the_casing_of_the_recipe_holds(tmp_path: Path) -> None:
+def test_casing_must_match_the_recipe(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     Vocabulary(PIECES, lowercase=True, strip_accents=False).tokenizer().save(str(path))
 
@@ -61,7 +61,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda table: table["model"].update(type="BPE"), 'model has type "BPE", but BERT\'s "WordPiece"'),
+        (lambda table: table["model"].update(type="BPE"), 'model has type "BPE", but BERT\'s has "WordPiece"'),
         (lambda table: table["normalizer"].update(clean_text=False), "normalizer has clean_text false"),
         (lambda table: table.update(pre_tokenizer=None), "pre_tokenizer has type null"),
         (lambda table: table["model"].update(max_input_chars_per_word=50), "max_input_chars_per_word 50"),
@@ -69,7 +69,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda table: table.pop("model"), "model has type null"),
     ],
 )
-def test_another_tokenizer_is_refused(
+def test_tokenizer_that_splits_differently_is_refused(
     tokenizer_json: Path, change: Callable[[dict[str, Any]], object], words: str
 ) -> None:
     edit(tokenizer_json, change)
@@ -79,7 +79,7 @@ def test_another_tokenizer_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", None])
-def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_file_that_is_not_a_tokenizer_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The encoder gives the ids of Hugging Face `tokenizers`, whatever the text."""
+"""The encoder returns the ids of Hugging Face `tokenizers` for any text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIECES = [
     *"。，「“’—…＝",
 ]
 
-# What BERT's normaliser and splitter treat in a way of their own, beside letters of all sorts.
+# Characters that BERT's normaliser and splitter treat specially, and letters of all kinds.
 NASTY = [
     *" \t\n\r\x00\x01\x0b\x0c\x1c\x7f\x85\xa0\xad",  # white space, some only by name, and control characters
     *"\N{OGHAM SPACE MARK}\N{EN SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{LINE SEPARATOR}\N{IDEOGRAPHIC SPACE}",
@@ -56,7 +56,7 @@ Casing = tuple[bool, bool | None]  # lowercase, strip_accents
 
 CASINGS: list[Casing] = [(True, None), (True, False), (False, None), (False, True)]
 ENCODERS = {casing: Encoder(vocabulary(*casing)) for casing in CASINGS}
-# Set up by tokenizers' own class for BERT, so that a slip of ours in the settings shows too.
+# Uses the BERT class of tokenizers, so that an error in our settings is detected too.
 REFERENCES = {
     casing: BertWordPieceTokenizer(vocabulary(*casing).ids, lowercase=casing[0], strip_accents=casing[1])
     for casing in CASINGS
@@ -79,7 +79,7 @@ def encoded_ids(encoder: Encoder, sentences: Sequence[str]) -> list[list[int]]:
 @pytest.mark.parametrize("casing", CASINGS)
 @settings(deadline=None)  # the first call compiles
 @given(sentences=st.lists(texts, max_size=6))
-def test_ids_are_those_of_tokenizers(casing: Casing, sentences: list[str]) -> None:
+def test_ids_match_tokenizers(casing: Casing, sentences: list[str]) -> None:
     assert encoded_ids(ENCODERS[casing], sentences) == reference_ids(sentences, casing)
 
 
@@ -91,7 +91,7 @@ def sentences_of_each_character(last: int) -> list[str]:
 
 @pytest.mark.parametrize("casing", CASINGS)
 @pytest.mark.parametrize("last", [0x33FF, pytest.param(0x10FFFF, marks=pytest.mark.slow)])
-def test_each_character_is_encoded_as_by_tokenizers(last: int, casing: Casing) -> None:
+def test_each_character_is_encoded_like_tokenizers(last: int, casing: Casing) -> None:
     sentences = sentences_of_each_character(last)
 
     assert encoded_ids(Encoder(vocabulary(*casing)), sentences) == reference_ids(sentences, casing)
@@ -102,7 +102,7 @@ def tokens(text: str, lowercase: bool = True, strip_accents: bool | None = None)
     return [PIECES[number] for number in ids]
 
 
-def test_words_are_cut_into_their_longest_pieces() -> None:
+def test_words_are_split_into_their_longest_pieces() -> None:
     assert tokens("UNwantéd,running") == ["un", "##want", "##ed", ",", "runn", "##ing"]
     assert tokens("Hello", lowercase=False) == ["Hello"]
 
@@ -116,11 +116,11 @@ def test_words_are_cut_into_their_longest_pieces() -> None:
         (False, True, ["E", "##t", "##e"]),
     ],
 )
-def test_casing_and_accents_are_two_things(lowercase: bool, strip_accents: bool | None, expected: list[str]) -> None:
+def test_casing_and_accents_are_independent(lowercase: bool, strip_accents: bool | None, expected: list[str]) -> None:
     assert tokens("Été", lowercase, strip_accents) == expected
 
 
-def test_chinese_goes_by_character() -> None:
+def test_chinese_is_split_by_character() -> None:
     assert tokens("ah博推zz") == ["a", "##h", "博", "推", "z", "##z"]
 
 
@@ -141,7 +141,7 @@ def test_offsets_count_empty_sentences() -> None:
     assert ids.dtype == np.uint16
 
 
-def test_no_sentences_give_no_ids() -> None:
+def test_empty_input_gives_no_ids() -> None:
     ids, offsets = ENCODERS[True, None].encode([])
 
     assert (len(ids), offsets.tolist()) == (0, [0])
@@ -155,14 +155,14 @@ def test_more_sentences_than_a_block_keep_their_order() -> None:
 
 @settings(deadline=None)  # the first call compiles
 @given(st.lists(texts, max_size=6), st.integers(1, 20))
-def test_a_table_that_overflows_changes_no_id(sentences: list[str], most_spans: int) -> None:
+def test_table_overflow_does_not_change_ids(sentences: list[str], most_spans: int) -> None:
     encoder = Encoder(vocabulary(True), SpanTable(lowercase=True, most_spans=most_spans, key_words=16))
 
     assert encoded_ids(encoder, sentences) == reference_ids(sentences, (True, None))
     assert encoded_ids(encoder, sentences[::-1]) == reference_ids(sentences[::-1], (True, None))
 
 
-def test_a_large_vocabulary_has_wide_ids() -> None:
+def test_large_vocabulary_has_uint32_ids() -> None:
     pieces = (*SPECIAL_TOKENS, *(f"word{number}" for number in range(70_000)))
 
     ids, _ = Encoder(Vocabulary(pieces, lowercase=True)).encode(["word69999"])
