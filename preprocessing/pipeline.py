@@ -3,12 +3,12 @@
     input files ─► plan ─► work items ──► groups: shards and a side file each ─► manifest
                             │      │      ▲
                             │      └► sample ─► vocabulary               (unless one is given)
-                            └► cleaned text, fingerprints ─► what to drop      (unless nothing is to be compared)
+                            └► cleaned text, fingerprints ─► what to drop      (if duplicates are removed)
 
-The arrows that leave the work items are Beam pipelines of one coarse step: a worker takes an item and writes files;
-only names go through Beam. Once text is cleaned, the other steps begin with that. Files are renamed into place and
-never change after, so what was cut short is run again, and neither the number of workers nor the order of their work
-leaves a trace in the bytes.
+Each arrow that leaves the work items is a Beam pipeline with one coarse step: a worker takes an item and writes files.
+Only names pass through Beam. The later steps read the cleaned text if there is any. Workers rename finished files into
+place and never change them afterwards, so a rerun repeats only interrupted work. Neither the number of workers nor the
+order of their work affects the bytes.
 """
 
 from __future__ import annotations
@@ -66,24 +66,24 @@ def prepare(
     progress: ReportProgress | None = None,
     engine: BeamEngine = THIS_MACHINE,
 ) -> Manifest:
-    """Make the data set that `config` describes, or finish it if an earlier run was cut short; returns its manifest.
+    """Make the data set that `config` describes, or finish an interrupted one, and return its manifest.
 
-    What an earlier run has finished is kept if its digests still match. `progress` is called a few times a second.
-    Raises `UserError` for input that cannot be used and for a folder that holds something else; with `overwrite` a
-    data set of another recipe is replaced.
+    Work that an earlier run finished is kept if its digests still match. `progress` is called a few times per second.
+    Raises `UserError` for unusable input and for a folder with other contents; `overwrite` replaces the data set of
+    another recipe.
     """
     manifest = _prepare(config, WHOLE, overwrite, progress, engine)
-    assert isinstance(manifest, Manifest), "one share is the whole"
+    assert isinstance(manifest, Manifest), "the whole data set is one share"
     return manifest
 
 
 def prepare_share(
     config: DataConfig, share: Share, *, progress: ReportProgress | None = None, engine: BeamEngine = THIS_MACHINE
 ) -> Manifest | list[int]:
-    """Make one share of the data set's groups; other shares may be at work in the folder at the same time.
+    """Make one share of the data set's groups. Other shares can work in the folder at the same time.
 
-    Returns the manifest when this was the last share, or else the numbers of the unfinished shares. The share that ends
-    last finishes the data set; so does a later run of any share, or of `prepare`.
+    Returns the manifest if all shares are finished, else the numbers of the unfinished shares. The last share to end
+    finishes the data set; a later run of any share, or of `prepare`, can finish it too.
     """
     return _prepare(config, share, False, progress, engine)
 
@@ -115,7 +115,7 @@ def _prepare(
             return share.holders(plan, sums.unfinished)
         manifest = build_manifest(sums, identity, config, vocabulary.entry())
         _check(manifest, config, stages)
-        store.write_text(MANIFEST, manifest_text(manifest))  # two shares may do so at once: they write the same
+        store.write_text(MANIFEST, manifest_text(manifest))  # two shares can do so at once: they write the same bytes
     release(store)
     return manifest
 
@@ -127,8 +127,8 @@ def _plan(config: DataConfig, store: Store) -> Plan:
     files = [find_files(corpus.paths) for corpus in config.corpora]
     inside = [file.path for corpus_files in files for file in corpus_files if store.holds(file.path)]
     if inside:
-        fix = "put data.dataset outside of the corpus"
-        raise UserError("an input file lies in the data set's own folder", place=inside[0], fix=fix)
+        fix = "set data.dataset to a folder outside the corpus"
+        raise UserError("an input file is in the data set's own folder", place=inside[0], fix=fix)
     plan = make_plan(files, config)
     if not plan.items:
         refuse_few_documents(0, {}, config, config.objective)
@@ -136,7 +136,7 @@ def _plan(config: DataConfig, store: Store) -> Plan:
 
 
 def _find_duplicates(stages: Stages, config: TextConfig) -> None:
-    """Clean the corpus, and decide which of its documents and lines to drop, where the recipe asks for it."""
+    """Clean the corpus and decide which documents and lines to drop, if the recipe requests it."""
     work = stages.store.below(WORK)
     if config.compares_documents and not is_decided(work):
         clean = partial(write_cleaned, config=config, work=work)
@@ -145,7 +145,7 @@ def _find_duplicates(stages: Stages, config: TextConfig) -> None:
 
 
 def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
-    """Sample the corpus, and train on the sample."""
+    """Sample the corpus and train a vocabulary on the sample."""
     work = stages.store.below(WORK)
     rate = sampling_rate(stages.plan, config.vocabulary.sample_bytes)
     sample = partial(write_sample, config=config, rate=rate, work=work)
@@ -159,7 +159,7 @@ def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
 
 
 def _write_groups(stages: Stages, config: DataConfig, digest: str) -> GroupSums:
-    """Make the share's groups that are not finished, then add up all groups."""
+    """Make the unfinished groups of the share, then sum up all groups."""
     stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary, digest))
     sums = sum_groups(stages.store, stages.plan, digest)
     stages.refuse_undone(set(stages.share.own(stages.plan)).intersection(sums.unfinished))
@@ -171,5 +171,5 @@ def _check(manifest: Manifest, config: DataConfig, stages: Stages) -> None:
         check_manifest(manifest, config, config.nsp_mode, config.dataset)
     except UserError:
         if stages.share == WHOLE:
-            discard(stages.store)  # it is finished, but of no use
+            discard(stages.store)  # the data set is complete but unusable
         raise

@@ -1,4 +1,4 @@
-"""Running the pipeline: Beam steps, runners, workers, shares, groups on disk, and the manifest."""
+"""Run the pipeline: Beam steps, runners, workers, shares, groups on disk, and the manifest."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-# The door of preprocessing.execution: what other packages and rooms import from it.
+# The door of preprocessing.execution: the names that other packages and rooms import.
 
 from .corpus_checks import check_manifest as check_manifest, refuse_few_documents as refuse_few_documents
 from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine

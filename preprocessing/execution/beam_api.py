@@ -1,7 +1,7 @@
-"""Apache Beam, imported without its chatter: what the other files use of it stands here.
+"""The names from Apache Beam that the other files use, imported without Beam's log messages.
 
-While it is imported Beam logs a warning through the root logger, which would set up logging for the whole program; and
-what it logs of failures we raise as errors of our own.
+During its import, Beam logs a warning through the root logger, which would configure logging for the whole program.
+Later it logs failures that we raise as our own errors.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """What is logged through the root logger reaches nobody inside the block, and sets nothing up."""
+def _root_logger_silenced() -> Iterator[None]:
+    """Discard messages to the root logger inside the block, and prevent them from configuring logging."""
     silence = logging.NullHandler()
     logging.root.addHandler(silence)
     logging.root.addFilter(_refuse)
@@ -28,7 +28,7 @@ def _refuse(_record: logging.LogRecord) -> bool:
     return False
 
 
-with _unheard():
+with _root_logger_silenced():
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner

@@ -1,4 +1,4 @@
-"""Refuse a corpus that no data set can be made of; warn of one that makes a poor data set."""
+"""Refuse a corpus that cannot give a data set; warn about a corpus that gives a poor one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def refuse_few_documents(documents: int, drops: Mapping[str, int], config: ReadingConfig, objective: Objective) -> None:
-    """Raise `UserError` unless the training split holds a document; for `nsp` two, each to be the other's random B."""
+    """Raise `UserError` unless the training split holds a document.
+
+    `nsp` needs two documents, because a random B comes from another document than A.
+    """
     if documents >= (2 if objective == "nsp" else 1):
         return
     place = ", ".join(path for corpus in config.corpora for path in corpus.paths)
@@ -26,31 +29,31 @@ def refuse_few_documents(documents: int, drops: Mapping[str, int], config: Readi
     cause = f"the corpus holds a single document to train on{suffix}, and next-sentence pairs take B from another one"
     separators = sorted({FORMATS[corpus.format].separator for corpus in config.corpora} - {""})
     by = f" by {' or '.join(separators)}" if separators else ""
-    raise UserError(cause, place=place, fix=f"add documents, or separate those that are there{by}")
+    raise UserError(cause, place=place, fix=f"add documents, or separate the existing ones{by}")
 
 
 def check_manifest(manifest: Manifest, text: TextConfig, nsp_mode: str, place: str) -> None:
-    """Raise `UserError` when there is nothing to train on; warn of documents of one sentence and an empty split."""
+    """Raise `UserError` if there are no rows to train on; warn about one-sentence documents and an empty split."""
     statistics = manifest.statistics
     refuse_few_documents(statistics.documents - statistics.held_out_documents, manifest.drops, text, manifest.objective)
-    lonely = manifest.drops.get("no_other_document", 0)
-    if manifest.objective == "nsp" and lonely == statistics.documents:
-        cause = f"no next-sentence pair with a random B can be made: of {statistics.documents} documents {lonely} have"
-        fix = "add documents that differ, or raise data.group_bytes"
-        raise UserError(f"{cause} no other beside them in their group", place=place, fix=fix)
+    without_partner = manifest.drops.get("no_other_document", 0)
+    if manifest.objective == "nsp" and without_partner == statistics.documents:
+        cause = f"no next-sentence pair can have a random B: {without_partner} of {statistics.documents} documents have"
+        fix = "add different documents, or raise data.group_bytes"
+        raise UserError(f"{cause} no other document in their group", place=place, fix=fix)
     if not manifest.select("train", 0):
         fix = "add longer documents"
-        raise UserError("the corpus gives no pair to train on", place=place, fix=fix)
+        raise UserError("the corpus gives no pairs to train on", place=place, fix=fix)
     if manifest.objective == "nsp" and statistics.sentences < 2 * statistics.documents:
         logger.warning(
-            "the documents hold %.1f sentences on average: one of a single sentence %s; join what belongs together "
-            'into documents, or set data.objective="none"',
+            "the documents hold %.1f sentences on average, and a document with a single sentence %s; join related "
+            'sentences into documents, or set data.objective="none"',
             statistics.sentences / statistics.documents,
-            "makes no pair" if nsp_mode == "balanced" else "has always a random next segment",
+            "gives no pair" if nsp_mode == "balanced" else "always has a random next segment",
         )
     if text.held_out_fraction > 0 and not manifest.select("held_out", 0):
         logger.warning(
-            "the held-out split is empty: none of %d documents fell into it; raise data.held_out_fraction (%g)",
+            "the held-out split is empty: none of %d documents belong to it; raise data.held_out_fraction (%g)",
             statistics.documents,
             text.held_out_fraction,
         )

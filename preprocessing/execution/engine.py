@@ -1,7 +1,7 @@
-"""What runs a pipeline: this machine, or whatever Apache Beam has a runner for.
+"""Where a pipeline runs: on this machine, or on any Apache Beam runner.
 
-Work items are coarse and nothing but their names passes through Beam, so any runner does: all that its workers need is
-this package, and the input and the data set's folder under the same names as here.
+Work items are coarse and only their names pass through Beam, so every runner is suitable. Its workers need this
+package, and must reach the input and the data set's folder under the same names as this machine.
 """
 
 # mypy: allow-untyped-calls
@@ -20,20 +20,20 @@ from configs.errors import UserError
 from preprocessing.execution.beam_api import FnApiRunner, PipelineOptions, SubprocessSDKEnvironment, beam
 
 WORKER_MODULE = "preprocessing.execution.worker"
-_DASK_PARTITION = "--dask_partition_size=1"  # Beam's 128 would leave most workers without one of our items
+_DASK_PARTITION = "--dask_partition_size=1"  # Beam's default of 128 would leave most workers without an item
 
 
 @dataclass(frozen=True)
 class BeamEngine:
-    """A runner, by the name that Beam has for it or the full path of its class, and Beam's options for it."""
+    """A runner, given by its name in Beam or the full path of its class, and its Beam options."""
 
-    runner: str = ""  # none: worker processes of our own, on this machine
+    runner: str = ""  # empty: our own worker processes on this machine
     options: tuple[str, ...] = ()  # as on a command line: "--job_endpoint=localhost:8099"
 
     def pipeline(self, workers: int) -> beam.Pipeline:
-        """An empty pipeline; `workers` says how many processes, where they are our own.
+        """Return an empty pipeline. `workers` is the number of processes on this machine; other runners ignore it.
 
-        Raises `UserError` for a runner that there is not, and for options that it does not take.
+        Raises `UserError` for an unknown runner and for options that the runner does not accept.
         """
         if not self.runner:
             return _on_this_machine(workers, self.options)
@@ -44,12 +44,12 @@ class BeamEngine:
         try:
             with redirect_stderr(complaint):
                 pipeline = beam.Pipeline(self.runner, PipelineOptions(flags))
-                pipeline.options.get_all_options()  # else it reads them at some later time, and ends the process
+                pipeline.options.get_all_options()  # otherwise Beam parses them later and exits the process
                 return pipeline
         except (ValueError, ImportError, AttributeError) as error:
-            fix = "give a name that Beam knows or the full path of a runner's class, and install what it needs"
-            raise UserError(f"no such runner, or not with these options: {error}", place="--runner", fix=fix) from error
-        except SystemExit as error:  # of Beam's argument parser
+            fix = "give the name of a Beam runner or the full path of its class, and install its dependencies"
+            raise UserError(f"unknown runner or invalid options: {error}", place="--runner", fix=fix) from error
+        except SystemExit as error:  # raised by Beam's argument parser
             cause = complaint.getvalue().strip().rsplit("\n", 1)[-1]
             raise UserError(
                 cause, place="the runner's options", fix="see Beam's documentation of the runner"
@@ -61,11 +61,11 @@ THIS_MACHINE = BeamEngine()
 
 def _on_this_machine(workers: int, options: tuple[str, ...]) -> beam.Pipeline:
     if options:
-        fix = "name a runner with --runner, or leave them out; data.workers says how many processes"
-        raise UserError("options for a runner, but no runner", place=options[0], fix=fix)
+        fix = "name a runner with --runner, or omit the options; data.workers sets the number of processes"
+        raise UserError("runner options without a runner", place=options[0], fix=fix)
     environment = None
     if workers > 1:
-        # Beam hands this line to a shell; `exec` leaves no shell between the worker and its driver.
+        # Beam passes this line to a shell; `exec` replaces the shell, so the driver is the worker's direct parent.
         command = shlex.join([sys.executable, "-P", "-m", WORKER_MODULE, str(os.getpid())])
         environment = SubprocessSDKEnvironment.from_command_string(f"exec {command}")
     settings = PipelineOptions(

@@ -1,6 +1,6 @@
-"""What earlier runs have finished of a data set: all of it, all but damaged files, its vocabulary, or nothing.
+"""Find what earlier runs finished: the complete data set, all but damaged files, the vocabulary, or nothing.
 
-It is determined once, before anything is made. The stages then do what is left, and know that by their files.
+This is determined once, before anything is made. The stages then do the remaining work, which they find by their files.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from preprocessing.execution.identity import Identity, other_data_set
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Vocabulary, stored_vocabulary
 
-_VOCABULARY_RECORD = f"{GROUPS}/vocabulary.json"  # which preparation the vocabulary was made by, and its digest
+_VOCABULARY_RECORD = (
+    f"{GROUPS}/vocabulary.json"  # the preparation that made the vocabulary, and the vocabulary's digest
+)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A data set that an earlier run has finished, if there is one."""
+    """The data set that an earlier run finished, if any."""
 
     store: Store
     manifest: Manifest | None = None
-    damage: dict[str, str] = field(default_factory=dict)  # a message for each missing or damaged file, by its name
+    damage: dict[str, str] = field(default_factory=dict)  # file name -> message, for each missing or damaged file
 
     def reopen(self) -> None:
-        """Make a damaged data set unfinished: remove its manifest and the side files of groups to make again."""
+        """Mark a damaged data set as unfinished: remove its manifest and the side files of the damaged groups."""
         if self.manifest is None:
             return
         for message in self.damage.values():
-            logger.warning("%s; it is made again", message)
+            logger.warning("%s; making it again", message)
         self.store.remove(MANIFEST)
         for shard in self.manifest.shards:
             if shard.name in self.damage:
@@ -44,15 +46,15 @@ class Finished:
 
 
 def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) -> Finished:
-    """What stands in the data set's folder. Reads and checks all of a finished data set.
+    """Return what is in the data set's folder. Reads and checks all files of a finished data set.
 
-    Raises `UserError` for a folder that holds other files and no data set, and, unless `overwrite`, for a finished data
-    set of another identity. With `overwrite`, nothing counts as finished.
+    Raises `UserError` for a folder that holds other files and no data set. Without `overwrite`, also raises for a
+    finished data set of another identity; with it, nothing counts as finished.
     """
     content = store.read(MANIFEST)
     if not store.is_empty() and store.below(WORK).is_empty() and not _is_manifest(content):
-        fix = "choose an empty or new folder for data.dataset"
-        raise UserError("the folder holds other files, and no data set", place=store.place, fix=fix)
+        fix = "set data.dataset to a new or empty folder"
+        raise UserError("the folder holds other files and no data set", place=store.place, fix=fix)
     if overwrite or content is None:
         return Finished(store)
     manifest = parse_manifest(content, f"{store.place}/{MANIFEST}")
@@ -66,7 +68,7 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
 
 
 def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:
-    """The vocabulary that an earlier run of the same identity has put in its place, or None."""
+    """Return the vocabulary that an earlier run of the same identity stored, or None."""
     sha256 = store.sha256(VOCABULARY)
     if sha256 is None or store.read(_VOCABULARY_RECORD) != _record(identity, sha256):
         return None
@@ -74,7 +76,7 @@ def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) 
 
 
 def keep_vocabulary(store: Store, identity: Identity, vocabulary: Vocabulary) -> None:
-    """Put the vocabulary in its place, for this run and later ones."""
+    """Store the vocabulary in the data set's folder, for this run and later ones."""
     for name, content in (
         (VOCABULARY, vocabulary.content()),
         (_VOCABULARY_RECORD, _record(identity, vocabulary.entry().sha256)),
@@ -100,7 +102,7 @@ def _damage(store: Store, manifest: Manifest) -> dict[str, str]:
 
 
 def _is_manifest(content: bytes | None) -> bool:
-    """Whether it looks like one of ours, of any version."""
+    """Return whether the content looks like a manifest of any format version."""
     try:
         return content is not None and "format_version" in json.loads(content)
     except (ValueError, TypeError):

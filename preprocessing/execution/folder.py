@@ -1,12 +1,12 @@
-"""The data set's folder while it is made: which preparation it belongs to, and what a preparation leaves in it.
+"""The data set's folder during preparation: which preparation it belongs to, and the files in it.
 
-DATASET/.prepare/     until the data set is finished: job.json, the lock, the sample for the vocabulary, and for each
-                      share a folder with its lock, progress, and errors
-DATASET/groups/       a side file for each finished group, so that a rerun skips it
+DATASET/.prepare/     until the data set is finished: job.json, the lock, the sample for the vocabulary, and a folder
+                      per share with the share's lock, progress and errors
+DATASET/groups/       a side file per finished group; a rerun skips the group
 DATASET/shards/  vocab.txt  manifest.json         the data set; the manifest is written last
 
-A lock keeps out a second preparation. Object stores and some shared file systems have no locks: there, two preparations
-of the same recipe write the same bytes, and only time is lost.
+A lock keeps out a second preparation. Object stores and some shared file systems have no locks. There, two preparations
+of the same recipe write the same bytes and lose only time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_folder(store: Store, share: Share) -> Store:
-    """The folder through which the workers of one run report progress and errors to the driver."""
+    """Return the folder through which the workers of one run report progress and errors to the driver."""
     return store.below(_run_name(share))
 
 
@@ -45,17 +45,17 @@ def _run_name(share: Share) -> str:
 
 @contextmanager
 def claimed(store: Store, identity: Identity, share: Share = WHOLE, *, overwrite: bool = False) -> Iterator[None]:
-    """Hold the folder for a data set of this identity, for the block; only its other shares may use it meanwhile.
+    """Reserve the folder for a data set of this identity inside the block. Only its other shares can use it then.
 
-    Raises `UserError` when it holds an unfinished data set of another identity, or cannot be written. A preparation
-    that ends in a `UserError` before any group is finished removes what it made; otherwise finished work stays for a
-    rerun. A share never removes anything, since others may be at work.
+    Raises `UserError` if the folder holds an unfinished data set of another identity, or is not writable. A preparation
+    that ends in a `UserError` before any group is finished removes its files; otherwise finished work stays for a
+    rerun. A share never removes anything, since other shares can be running.
     """
     with store.explained(), _locked(store, share) if isinstance(store, LocalStore) else nullcontext():
         if overwrite:
             _remove_contents(store)
         _refuse_other(store, identity)
-        with _left_clean(store) if share == WHOLE else nullcontext(), store.explained():
+        with _cleaned_up(store) if share == WHOLE else nullcontext(), store.explained():
             if isinstance(store, LocalStore):
                 for name in (GROUPS, SHARDS):
                     store.below(name).folder.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def claimed(store: Store, identity: Identity, share: Share = WHOLE, *, overwrite
 
 
 def release(store: Store) -> None:
-    """Remove what only an unfinished data set needs; while other shares run, the last of them removes it."""
+    """Remove the files that only an unfinished data set needs. While other shares run, the last one removes them."""
     work = store.below(WORK)
     if not isinstance(work, LocalStore):
         work.clear()
@@ -76,13 +76,13 @@ def release(store: Store) -> None:
 
 
 def finished_parts(store: Store) -> int:
-    """How many parts of an unfinished data set a rerun skips: work items that are sampled, and groups."""
+    """Return the number of parts that a rerun skips: sampled work items and finished groups."""
     sampled = sum(PurePosixPath(name).match("sample-*.json") for name in store.below(WORK).names())
     return sampled + _finished_groups(store)
 
 
 def discard(store: Store) -> None:
-    """Remove all that preparations have made, and the folder if it is then empty. A second call does nothing."""
+    """Remove all files that preparations made, and the folder if it is then empty. A second call does nothing."""
     if store.below(WORK).is_empty():
         return
     _remove_contents(store)
@@ -97,7 +97,7 @@ def _finished_groups(store: Store) -> int:
 
 @contextmanager
 def _locked(store: LocalStore, share: Share) -> Iterator[None]:
-    """Keep other preparations out of the folder, for the block. A share lets other shares in."""
+    """Lock other preparations out of the folder inside the block. A share admits other shares."""
     run = store.folder / _run_name(share)
     run.mkdir(parents=True, exist_ok=True)
     with (store.folder / WORK / _LOCK).open("a+") as lock, (run / _LOCK).open("a+") as own:
@@ -105,25 +105,29 @@ def _locked(store: LocalStore, share: Share) -> Iterator[None]:
             _lock(lock, fcntl.LOCK_EX if share == WHOLE else fcntl.LOCK_SH)
             _lock(own, fcntl.LOCK_EX)
         except BlockingIOError as error:
-            fix = "wait until it is done, or choose another data.dataset"
-            raise UserError("another preparation is at work here", place=store.place, fix=fix) from error
+            fix = "wait until it ends, or choose another data.dataset"
+            raise UserError("another preparation is running here", place=store.place, fix=fix) from error
         yield
 
 
 def _lock(file: IO[str], kind: int) -> bool:
-    """Lock it until it is closed; False where there are no locks. Raises `BlockingIOError` where another has it."""
+    """Lock the file until it is closed. Return False if the file system has no locks.
+
+    Raises `BlockingIOError` if another process holds the lock.
+    """
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError as error:
-        logger.info("no lock on %s: %s", file.name, error)
+        logger.info("cannot lock %s: %s", file.name, error)
         return False
     return True
 
 
 @contextmanager
-def _left_clean(store: Store) -> Iterator[None]:
+def _cleaned_up(store: Store) -> Iterator[None]:
+    """Remove partial files after the block, and all files if a `UserError` ends it before any group is finished."""
     try:
         yield
     except UserError:
@@ -135,7 +139,7 @@ def _left_clean(store: Store) -> Iterator[None]:
 
 
 def _sweep(store: Store) -> None:
-    """Remove the partial files of workers that were stopped."""
+    """Remove the partial files that stopped workers left."""
     for name in store.names():
         if PurePosixPath(name).match(f".*{TEMPORARY_SUFFIX}"):
             store.remove(name)
@@ -151,7 +155,7 @@ def _refuse_other(store: Store, identity: Identity) -> None:
 
 
 def _remove_contents(store: Store) -> None:
-    """Remove the whole data set but the locks, the manifest first."""
+    """Remove everything except the locks, the manifest first."""
     for name in (MANIFEST, VOCABULARY, CARD):
         store.remove(name)
     for part in (GROUPS, SHARDS, PICTURES):

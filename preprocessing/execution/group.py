@@ -1,7 +1,7 @@
-"""A group on disk: its shards, one a split and pass, and its side file.
+"""A group on disk: one shard per split and pass, and a side file.
 
-The shards are renamed into place first and the side file last: its presence says that the group is finished. A rerun
-skips a finished group whose shards still have their digests, and so makes only what is missing or damaged.
+The side file is renamed into place last: its presence means that the group is finished. A rerun skips a finished group
+whose shards still match their digests, and so makes only missing and damaged groups.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from preprocessing.rows import EncodedDocument, Outcome, Pairs, make_pairs, mask
 from preprocessing.storage import Store
 from preprocessing.vocabulary import CLS, SEP, Vocabulary
 
-GROUPS = "groups"  # the side files' folder
+GROUPS = "groups"  # the folder of the side files
 
 
 class GroupEntry(ManifestEntry):
     """A group's side file."""
 
-    digest: str  # of the data set that the group belongs to
+    digest: str  # of the data set
     name: str
-    is_last: bool  # of its work item
-    sources: int  # documents of the input that it holds, dropped ones included
+    is_last: bool  # group of its work item
+    sources: int  # number of input documents in the group, including dropped ones
     shards: list[ShardEntry]
     drops: dict[str, int]
     statistics: Statistics
 
 
 def group_name(item: WorkItem, number: int) -> str:
-    """The name of a work item's group, e.g. "00012.0003"."""
+    """Return the name of a work item's group, e.g. "00012.0003"."""
     return f"{item.name}.{number:04}"
 
 
 def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
-    """The group's side file, or None when there is none of the data set of this digest."""
+    """Return the group's side file, or None if it is missing or belongs to another data set than `digest` names."""
     content = store.read(f"{GROUPS}/{name}.json")
     try:
         entry = GroupEntry.model_validate_json(content) if content is not None else None
@@ -60,8 +60,8 @@ def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
     return entry if entry is not None and entry.digest == digest else None
 
 
-def read_whole_group(store: Store, name: str, digest: str) -> GroupEntry | None:
-    """The same, but None also when one of the group's shards is missing or damaged."""
+def read_intact_group(store: Store, name: str, digest: str) -> GroupEntry | None:
+    """Return the group's side file, or None if it or one of the group's shards is missing or damaged."""
     entry = read_group(store, name, digest)
     try:
         for shard in entry.shards if entry else ():
@@ -74,7 +74,10 @@ def read_whole_group(store: Store, name: str, digest: str) -> GroupEntry | None:
 def finished_groups(
     store: Store, item: WorkItem, digest: str, read: Callable[[Store, str, str], GroupEntry | None]
 ) -> Iterator[GroupEntry]:
-    """The work item's first groups that `read` finds. The item is finished if the last of them is its last group."""
+    """Yield the work item's groups in order, up to the first one that `read` does not find.
+
+    The item is finished if the last yielded group has `is_last`.
+    """
     for number in count():
         entry = read(store, group_name(item, number), digest)
         if entry is None:
@@ -86,16 +89,16 @@ def finished_groups(
 
 @dataclass(frozen=True)
 class GroupWriter:
-    """Writes the groups of one data set."""
+    """Write the groups of one data set."""
 
     store: Store
     config: RowsConfig
     vocabulary: Vocabulary
     digest: str  # of the data set
-    visit: Callable[[], None]  # called between passes; what it raises stops the work
+    visit: Callable[[], None]  # called between passes; can raise to stop the work
 
     def write(self, name: str, outcomes: Sequence[Outcome], *, is_last: bool) -> GroupEntry:
-        """All pairs of a group with their masks, in shards of its name; then the side file."""
+        """Write all masked pairs of a group to its shards, then the side file."""
         documents = [outcome for outcome in outcomes if isinstance(outcome, EncodedDocument)]
         drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
         drops.update(repair for document in documents for repair in document.repairs)
@@ -129,7 +132,7 @@ class GroupWriter:
 
 
 def add_statistics(one: Statistics, other: Statistics) -> Statistics:
-    """The sum, field by field."""
+    """Return the field-wise sum."""
     fields = zip(one.model_dump().items(), other.model_dump().values(), strict=True)
     return Statistics(**{name: np.add(value, added).tolist() for (name, value), added in fields})
 
@@ -138,7 +141,7 @@ def _statistics(
     documents: Sequence[EncodedDocument], pairs: Pairs, config: RowsConfig, vocabulary: Vocabulary
 ) -> Statistics:
     token_counts = np.bincount(pairs.input_ids, minlength=len(vocabulary))
-    token_counts[[vocabulary.ids[CLS], vocabulary.ids[SEP]]] = 0  # the pairs' own, not the text's
+    token_counts[[vocabulary.ids[CLS], vocabulary.ids[SEP]]] = 0  # added by the pairs, not part of the text
     return Statistics(
         documents=len(documents),
         sentences=sum(int(np.count_nonzero(document.sentence_lengths)) for document in documents),

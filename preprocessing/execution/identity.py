@@ -1,4 +1,4 @@
-"""What a data set is made of, and in what two data sets differ."""
+"""The inputs that determine a data set's bytes, and how two data sets differ."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from configs.schema import digest_of
 
 @dataclass(frozen=True)
 class Identity:
-    """What a data set is made of. Preparations of the same identity make the same bytes."""
+    """The inputs that determine a data set's bytes. Preparations with the same identity make the same bytes."""
 
     recipe: dict[str, Any]  # the [data] fields that determine bytes
     input_digest: str
-    given_vocabulary: str | None  # SHA-256 of a vocabulary that is given; None: it is trained
+    given_vocabulary: str | None  # SHA-256 of the vocabulary file; None: the vocabulary is trained
 
     @property
     def digest(self) -> str:
-        """Names an unfinished data set. The manifest's digest, which needs the vocabulary, names a finished one."""
+        """The digest of an unfinished data set. A finished one has `data_set_digest`, which needs the vocabulary."""
         return digest_of({"recipe": self.recipe, "input": self.input_digest, "vocabulary": self.given_vocabulary})
 
     def data_set_digest(self, vocabulary_sha256: str) -> str:
-        """The manifest's `digest`."""
+        """Return the manifest's `digest`."""
         return digest_of({"recipe": self.recipe, "input": self.input_digest, "vocabulary": vocabulary_sha256})
 
     def differences(self, recipe: dict[str, Any]) -> list[str]:
-        """Keys of the recipe whose values differ."""
+        """Return the recipe keys whose values differ."""
         return _differences(recipe, self.recipe, "data.")
 
 
 def other_data_set(place: str, found: str, expected: str, differing: list[str]) -> UserError:
-    """The error of a folder that holds the data set with the digest `found` instead of `expected`."""
+    """Return the error for a folder that holds the data set with the digest `found` instead of `expected`."""
     what = ", ".join(differing)
-    cause = f"holds another data set ({found[:12]}, where this recipe makes {expected[:12]}; what differs: {what})"
+    cause = f"holds another data set ({found[:12]}, but this recipe makes {expected[:12]}; difference: {what})"
     return UserError(cause, place=place, fix="choose another data.dataset, or replace it with --overwrite")
 
 

@@ -1,4 +1,4 @@
-"""From the groups' side files to the manifest."""
+"""Build the manifest from the groups' side files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from preprocessing.storage import Store
 
 @dataclass
 class GroupSums:
-    """What the finished groups of a data set hold together."""
+    """The sums over the finished groups of a data set."""
 
-    unfinished: list[WorkItem] = field(default_factory=list)  # that lack a group's side file
+    unfinished: list[WorkItem] = field(default_factory=list)  # at least one group has no side file
     shards: list[ShardEntry] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
     statistics: Statistics | None = None
 
 
 def sum_groups(store: Store, plan: Plan, digest: str) -> GroupSums:
-    """Read the side files of the data set of this digest, once, and add them up."""
+    """Read each side file of the data set with this digest once, and return the sums."""
     sums = GroupSums()
     for item in plan.items:
         is_finished = False
@@ -39,8 +39,8 @@ def sum_groups(store: Store, plan: Plan, digest: str) -> GroupSums:
 
 
 def build_manifest(sums: GroupSums, identity: Identity, config: RowsConfig, vocabulary: VocabularyEntry) -> Manifest:
-    """The manifest of a data set whose groups are all finished."""
-    assert sums.statistics is not None, "a plan has an item, and an item a group"
+    """Return the manifest of a data set whose groups are all finished."""
+    assert sums.statistics is not None, "a plan has at least one item, and an item at least one group"
     return Manifest(
         objective=config.objective,
         max_seq_length=config.max_seq_length,

@@ -1,7 +1,7 @@
-"""Run a Beam pipeline, on this machine or elsewhere, and end it as soon as anything fails.
+"""Run a Beam pipeline, on this machine or elsewhere, and end it at the first failure.
 
-Beam's `run` blocks, does not mind Ctrl-C, and waits for all workers before it says that one has failed. So it runs in a
-thread of its own, and this one watches: for Ctrl-C, for an error that a worker has reported, for a worker that died.
+Beam's `run` blocks, ignores Ctrl-C, and waits for all workers before it reports that one has failed. So `run` has its
+own thread, while the calling thread watches for Ctrl-C, for errors that workers report, and for dead workers.
 """
 
 # mypy: allow-untyped-calls
@@ -26,21 +26,21 @@ from preprocessing.storage import Store
 
 _REPORT = "error.json"
 _TRIAL = "trial"
-_LAST_LOOK_S = 0.2
-_PATIENCE_S = 30.0  # for work inside this process to come to its next visit: a pass of a large group away
+_EXIT_WAIT_S = 0.2
+_VISIT_WAIT_S = 30.0  # until work inside this process checks for a stop: at most one pass over a large group
 
 logger = logging.getLogger(__name__)
-unreported: list[UserError] = []  # of steps inside this process, when there was no room to write them down
+unreported: list[UserError] = []  # by steps inside this process, if the disk was full
 
 
 def run_pipeline(
     build: Callable[[beam.Pipeline], None], engine: BeamEngine, workers: int, work: Store, tick: Callable[[], None]
 ) -> None:
-    """Run the pipeline that `build` describes; `tick` is called when it begins, and a few times a second.
+    """Run the pipeline that `build` describes. `tick` is called at the start and then a few times per second.
 
-    On this machine, with more than one worker each is a process of its own; when this returns or raises, none is left.
-    Another engine is told to cancel what it has not done. Steps wrap their work in `reported(work)`: then the
-    `UserError` that one raises is raised here, wherever it ran.
+    On this machine, two or more workers run as processes, all of which have ended when this returns or raises. Other
+    engines are asked to cancel unfinished work. Steps wrap their work in `reported(work)`, so that a `UserError` in a
+    step is raised here, wherever the step ran.
     """
     work.remove(_REPORT)
     stop_requested.clear()
@@ -49,13 +49,13 @@ def run_pipeline(
     build(pipeline)
     tick()
     run = _Run(pipeline, engine, workers)
-    with run.noting_deaths():
+    with run.recording_worker_deaths():
         try:
             run.start()
             while not run.finished.wait(work.pace_s):
                 tick()
                 _raise_reported(work)
-                run.raise_death()
+                run.raise_worker_death()
             _raise_reported(work)
             if run.has_failed:
                 _raise_unreported(work)
@@ -67,7 +67,7 @@ def run_pipeline(
 
 @contextmanager
 def reported(work: Store) -> Iterator[None]:
-    """Write down what is raised in the block, for the driver: Beam makes text of it, or nothing."""
+    """Write an exception of the block to a file for the driver, because Beam passes on its text at most."""
     try:
         yield
     except StoppedError:
@@ -83,7 +83,7 @@ def reported(work: Store) -> Iterator[None]:
 
 
 def _raise_unreported(work: Store) -> None:
-    """A step failed and left no report: raise its error, or what kept it from writing one, such as a full disk."""
+    """Raise the error of a step that left no report, or what prevented the report, such as a full disk."""
     if unreported:
         raise unreported[0]
     work.note(_TRIAL, " " * 4_096)
@@ -102,10 +102,10 @@ def _raise_reported(work: Store) -> None:
 
 
 class _Run:
-    """A pipeline in a thread."""
+    """A pipeline that runs in a thread."""
 
     def __init__(self, pipeline: beam.Pipeline, engine: BeamEngine, workers: int) -> None:
-        self.finished = threading.Event()  # not `Thread.join`, which Python 3.11 breaks off for good at a Ctrl-C
+        self.finished = threading.Event()  # `Thread.join` cannot wait again after Ctrl-C in Python 3.11
         self._pipeline = pipeline
         self._engine = engine
         self._workers = workers
@@ -115,11 +115,11 @@ class _Run:
         self._thread = threading.Thread(target=self._run, name="beam", daemon=True)
 
     def start(self) -> None:
-        """Begin, and return."""
+        """Start the thread and return."""
         self._thread.start()
 
     def end(self) -> None:
-        """Stop what still runs: worker processes at once, work inside this process at its next visit."""
+        """Kill worker processes, and stop work inside this process at its next `Monitor.visit`."""
         stop_requested.set()
         if self._engine.runner and not self.finished.is_set():
             self._cancel()
@@ -128,43 +128,43 @@ class _Run:
                 if WORKER_MODULE in process.cmdline():
                     process.kill()
         is_inside = self._workers == 1 and not self._engine.runner
-        self.finished.wait(_PATIENCE_S if is_inside else _LAST_LOOK_S)
+        self.finished.wait(_VISIT_WAIT_S if is_inside else _EXIT_WAIT_S)
 
     def _cancel(self) -> None:
         try:
             if self._result is not None:
                 self._result.cancel()
-        except Exception as error:  # noqa: BLE001  # each runner has its own; what ends us says more
-            logger.info("%s could not be told to stop: %s", self._engine.runner, error)
+        except Exception as error:  # noqa: BLE001  # runners raise various types; the run's own error matters more
+            logger.info("cannot cancel the pipeline on %s: %s", self._engine.runner, error)
 
     @property
     def has_failed(self) -> bool:
         """Whether the pipeline ended with an error."""
         return self._failure is not None
 
-    def raise_death(self) -> None:
-        """Raise if a worker process died: a `UserError` if it was killed, most likely for lack of memory."""
+    def raise_worker_death(self) -> None:
+        """Raise if a worker process died: `UserError` if it was killed, most likely for lack of memory."""
         if "return code -" in self._death:
             raise UserError(
-                f"a preparation worker was killed ({self._death}); most often the machine has run out of memory",
-                fix="lower data.workers or data.group_bytes and run the same command again: it goes on where it was",
+                f"a preparation worker was killed ({self._death}); the most likely cause is a lack of memory",
+                fix="lower data.workers or data.group_bytes and run the same command again to resume",
             )
         if self._death:
             raise RuntimeError(self._death)
 
     def raise_failure(self) -> None:
-        """Raise what made the pipeline fail, if anything did."""
-        self.raise_death()
+        """Raise the error of a failed pipeline."""
+        self.raise_worker_death()
         if self._failure is not None and self._engine.runner:
-            fix = "see its log and its options; the same command goes on where it was"
+            fix = "check the runner's log and options; the same command resumes the work"
             cause = str(self._failure).strip().split("\n")[0] or type(self._failure).__name__
             raise UserError(f"the runner failed: {cause}", place=self._engine.runner, fix=fix) from self._failure
         if self._failure is not None:
             raise self._failure
 
     @contextmanager
-    def noting_deaths(self) -> Iterator[None]:
-        """Hear of dying worker processes: the threads of Beam's that wait for them raise, and so do their partners."""
+    def recording_worker_deaths(self) -> Iterator[None]:
+        """Record the deaths of worker processes: Beam's threads that wait for them raise, as do its gRPC threads."""
         previous = threading.excepthook
 
         def note(failed: threading.ExceptHookArgs) -> None:
@@ -183,7 +183,7 @@ class _Run:
         try:
             self._result = self._pipeline.run()
             self._result.wait_until_finish()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, the watching thread raises it
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the watching thread raises it
             self._failure = error
         finally:
             self.finished.set()

@@ -1,4 +1,4 @@
-"""The stages of a preparation: each puts work items through one step, in a Beam pipeline."""
+"""The stages of a preparation. Each stage runs one step on work items, in a Beam pipeline."""
 
 # mypy: allow-untyped-calls
 # Beam is half typed.
@@ -20,38 +20,38 @@ from preprocessing.execution.share import Share
 from preprocessing.execution.steps import Step, Work
 from preprocessing.storage import Store
 
-_BYTES_WORTH_A_WORKER = 10_000_000  # a process takes as long to start as it would to prepare these
+_MIN_BYTES_PER_WORKER = 10_000_000  # a process prepares this much in the time that it takes to start
 
 ReportProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Runs the stages of one preparation, or of a share of it, in the data set's folder."""
+    """Runs the stages of one preparation, or of one share, in the data set's folder."""
 
     store: Store
     plan: Plan
     share: Share
     engine: BeamEngine
-    workers: int  # on this machine; 0: as many as are worth starting
+    workers: int  # on this machine; 0: chosen by the amount of work
     progress: ReportProgress
     start_s: float = field(default_factory=time.monotonic)
 
     def run_own(self, stage: str, work: Work) -> None:
-        """Do the share's part of the work."""
+        """Run the stage on the share's own work items."""
         self._run(stage, work, self.share.own(self.plan))
 
     def run_all(self, stage: str, work: Work, is_done: Callable[[WorkItem], bool]) -> None:
-        """Do the share's part of work that all items need first, then what is still missing of the others' parts."""
+        """Run the stage on the share's own items, then on all items that the other shares have not done."""
         self.run_own(stage, work)
         self._run(stage, work, [item for item in self.share.others(self.plan) if not is_done(item)])
         self.refuse_undone([item for item in self.plan.items if not is_done(item)])
 
     def refuse_undone(self, items: Collection[WorkItem]) -> None:
-        """Raise `UserError` for work that the runner says is done, and is not: often its workers have other disks."""
+        """Raise `UserError` if items are undone after the runner has ended; often its workers see another disk."""
         if items:
-            cause = f"the runner has ended, but {len(items)} of {len(self.plan.items)} work items are not done"
-            fix = "its workers must reach this folder under the same name: take a shared file system or a URL"
+            cause = f"the runner ended, but {len(items)} of {len(self.plan.items)} work items are not done"
+            fix = "use a shared file system or a URL: the workers must reach this folder under the same name"
             raise UserError(cause, place=self.store.place, fix=fix)
 
     def _run(self, stage: str, work: Work, items: Sequence[WorkItem]) -> None:
@@ -59,7 +59,7 @@ class Stages:
             return
         run = run_folder(self.store, self.share)
         step = Step(self.store, run, work)
-        workers = min(self.workers or _worth_starting(items), len(items))
+        workers = min(self.workers or _worker_count(items), len(items))
         total = sum(item.size for item in items)
 
         def build(pipeline: beam.Pipeline) -> None:
@@ -74,6 +74,6 @@ class Stages:
         run_pipeline(build, self.engine, workers, run, tick)
 
 
-def _worth_starting(items: Sequence[WorkItem]) -> int:
-    """One worker a CPU core, unless there is so little to do that starting them would take longer than the work."""
-    return max(1, min(len(os.sched_getaffinity(0)), sum(item.weight for item in items) // _BYTES_WORTH_A_WORKER))
+def _worker_count(items: Sequence[WorkItem]) -> int:
+    """Return one worker per CPU core, or fewer if starting them would take longer than the work."""
+    return max(1, min(len(os.sched_getaffinity(0)), sum(item.weight for item in items) // _MIN_BYTES_PER_WORKER))

@@ -1,6 +1,6 @@
-"""What a worker does with a work item: the Beam step that calls the work, and the work of writing groups.
+"""The Beam step that does the work for one work item, and the work of writing groups.
 
-A step writes files, and only names go through Beam.
+A step writes files; only names pass through Beam.
 """
 
 # mypy: allow-untyped-calls
@@ -24,7 +24,7 @@ from preprocessing.execution.group import (
     GroupWriter,
     finished_groups,
     group_name,
-    read_whole_group,
+    read_intact_group,
 )
 from preprocessing.execution.runner import reported
 from preprocessing.rows import cut_groups, encode_documents
@@ -33,14 +33,14 @@ from preprocessing.vocabulary import Encoder, Vocabulary, stored_vocabulary
 
 
 class Work(Protocol):
-    """Makes files of a work item, unless they are there. `monitor` counts what is read, and may stop the work."""
+    """Makes the files of a work item that are missing. `monitor` counts the input read and can stop the work."""
 
     def __call__(self, item: WorkItem, *, monitor: Monitor) -> None:
-        """Do it."""
+        """Make the missing files."""
 
 
 class Step(beam.DoFn):
-    """Calls `work` for each work item. What it raises is reported to the driver through the run's folder."""
+    """Calls `work` for each work item, and reports its exceptions to the driver through the run's folder."""
 
     def __init__(self, store: Store, run: Store, work: Work) -> None:
         self._store = store
@@ -48,11 +48,11 @@ class Step(beam.DoFn):
         self._work = work
 
     def setup(self) -> None:
-        """Called once a worker."""
+        """Called once per worker."""
         self._monitor = Monitor(self._run)
 
     def process(self, item: WorkItem) -> Iterator[str]:
-        """Gives the item's name."""
+        """Do the work for the item and yield the item's name."""
         with reported(self._run), self._store.explained():
             self._work(item, monitor=self._monitor)
             self._monitor.tell()
@@ -61,7 +61,7 @@ class Step(beam.DoFn):
 
 @dataclass(frozen=True)
 class WriteGroups:
-    """Makes the groups of a work item."""
+    """The work of making the groups of a work item."""
 
     store: Store
     text: TextConfig
@@ -70,10 +70,10 @@ class WriteGroups:
     digest: str  # of the data set
 
     def __call__(self, item: WorkItem, *, monitor: Monitor) -> None:
-        """Take up the groups that are finished, then make the others."""
+        """Count the finished groups, then make the others."""
         vocabulary, encoder = self._vocabulary
-        groups = sources = 0  # finished groups, and the documents of the input that they hold
-        for entry in finished_groups(self.store, item, self.digest, read_whole_group):
+        groups = sources = 0  # finished groups, and the input documents in them
+        for entry in finished_groups(self.store, item, self.digest, read_intact_group):
             groups += 1
             sources += entry.sources
             monitor.groups += 1
@@ -87,15 +87,15 @@ class WriteGroups:
         outcomes = encode_documents(documents, self.rows.language, encoder)
         for number, (group, is_last) in enumerate(cut_groups(outcomes, self.text.group_bytes), start=groups):
             name = group_name(item, number)
-            if read_whole_group(self.store, name, self.digest) is None:
+            if read_intact_group(self.store, name, self.digest) is None:
                 writer.write(name, group, is_last=is_last)
             monitor.groups += 1
 
     @cached_property
     def _vocabulary(self) -> tuple[Vocabulary, Encoder]:
-        """Read once a worker, whose encoder remembers every span of text that it has met."""
+        """Loaded once per worker, because the encoder caches every span of text that it encounters."""
         vocabulary = stored_vocabulary(self.store, self.vocabulary_config)
         if vocabulary is None:
-            fix = "see that the workers reach it under this name, and run the same command again"
-            raise UserError("there is no vocabulary", place=self.store.place, fix=fix)
+            fix = "make sure that the workers reach this folder under this name, and run the same command again"
+            raise UserError("the vocabulary is missing", place=self.store.place, fix=fix)
         return vocabulary, Encoder(vocabulary)

@@ -1,4 +1,4 @@
-"""A worker process: Beam's, but it leaves the terminal's Ctrl-C to the driver and never outlives it."""
+"""A Beam worker process that leaves Ctrl-C to the driver and ends with it."""
 
 # mypy: allow-untyped-calls
 # Beam is half typed.
@@ -13,18 +13,18 @@ import time
 
 from preprocessing.execution.beam_api import sdk_worker_main
 
-_LOOK_EVERY_S = 0.5
+_POLL_INTERVAL_S = 0.5
 
 
 def _follow(driver: int) -> None:
-    """End this process when the driver is gone, however it went."""
+    """Kill this process once the driver has ended, for whatever reason."""
     while os.getppid() == driver:
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_INTERVAL_S)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The driver says who it is: by now it may be gone, and this process another one's child.
+    # The driver passes its own process ID, because it can have ended by now, and this process have another parent.
     threading.Thread(target=_follow, args=(int(sys.argv[1]),), daemon=True).start()
     sdk_worker_main.main(sys.argv)

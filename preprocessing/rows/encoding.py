@@ -1,4 +1,4 @@
-"""Documents to word pieces, a batch at a time, and the stream of them cut into groups."""
+"""Convert documents to word pieces, one batch at a time, and cut the stream of documents into groups."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from preprocessing.rows.pairs import TokenizedDocuments
 from preprocessing.rows.sentences import split_sentences
 from preprocessing.vocabulary import Encoder
 
-_BYTES_A_WORD_PIECE = 4  # counted at least; English has some 4.6, Chinese 3, bare punctuation 1
+_MIN_BYTES_PER_WORD_PIECE = 4  # lower bound for counting; English has about 4.6, Chinese 3, punctuation 1
 _NO_IDS = np.zeros(0, np.uint16)
 _NO_LENGTHS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDocument:
-    """A document as word pieces; its text is gone."""
+    """A document as word pieces, without its text."""
 
-    ids: IntArray  # of all its sentences, one behind another
+    ids: IntArray  # of all sentences, concatenated
     sentence_lengths: NDArray[np.int64]  # in word pieces
     text_bytes: int
     digest: bytes
     split: Split
-    copies: int  # how often it is taken
-    repairs: tuple[str, ...]  # what was mended in it, as causes to count
+    copies: int  # how often the document is used
+    repairs: tuple[str, ...]  # repairs made in the text, as causes to count
 
 
-# What became of a document of the input: it was kept, or dropped for a cause.
+# The outcome for an input document: it was kept, or dropped for this cause.
 Outcome = EncodedDocument | str
 
 
 def encode_documents(documents: Iterable[Kept | str], language: str, encoder: Encoder) -> Iterator[Outcome]:
-    """The same stream, each kept document as word pieces."""
+    """Yield the same stream with each kept document as word pieces."""
     for batch in batches(documents):
         sentences = [_sentences(document, language) for document in batch if isinstance(document, Kept)]
         ids, offsets = encoder.encode([sentence for of_document in sentences for sentence in of_document])
@@ -58,13 +58,13 @@ def encode_documents(documents: Iterable[Kept | str], language: str, encoder: En
 
 
 def cut_groups(outcomes: Iterable[Outcome], group_bytes: int) -> Iterator[tuple[list[Outcome], bool]]:
-    """The stream in groups of about `group_bytes` of text, and of each whether it is the last.
+    """Yield the stream in groups of about `group_bytes` of text, each with whether it is the last group.
 
-    Word pieces fill the memory, so where they are short (Chinese, punctuation) a group holds less text.
+    Word pieces determine the memory use, so a group holds less text where they are short (Chinese, punctuation).
 
-    Where a group ends hangs on what stands from its beginning on, so a stream can be taken up again at any group. It
-    looks half a group ahead, so that no group is smaller than that but one that is all there is: the fewer documents,
-    the fewer to draw random segments from.
+    The end of a group depends only on the documents from its beginning on, so the stream can resume at any group. The
+    cut looks half a group ahead, so no group is smaller than half of `group_bytes` unless it is the only one: a group
+    with few documents offers few random segments.
     """
     group: list[Outcome] = []
     size = 0
@@ -81,7 +81,7 @@ def cut_groups(outcomes: Iterable[Outcome], group_bytes: int) -> Iterator[tuple[
 
 
 def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
-    """Documents of one split, laid one behind another."""
+    """Concatenate documents of one split."""
     lengths = np.concatenate([_NO_LENGTHS, *(document.sentence_lengths for document in documents)])
     sentences = np.array([len(document.sentence_lengths) for document in documents], np.int64)
     seen: Counter[bytes] = Counter()
@@ -104,7 +104,7 @@ def _sentences(document: Kept, language: str) -> list[str]:
 
 def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64]) -> Outcome:
     if not len(ids):
-        return "no_word_pieces"  # all of it is what BERT's normalisation removes
+        return "no_word_pieces"  # BERT's normalisation removes all of the text
     return EncodedDocument(
         ids,
         sentence_lengths,
@@ -119,4 +119,4 @@ def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64])
 def _size(outcome: Outcome) -> int:
     if not isinstance(outcome, EncodedDocument):
         return 0
-    return max(outcome.text_bytes, _BYTES_A_WORD_PIECE * len(outcome.ids)) * outcome.copies
+    return max(outcome.text_bytes, _MIN_BYTES_PER_WORD_PIECE * len(outcome.ids)) * outcome.copies

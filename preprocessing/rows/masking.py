@@ -1,9 +1,10 @@
-"""Masked-LM positions and what stands there (Devlin et al. 2019, section 3.1), for all rows at once.
+"""Choose masked-LM positions and replace their tokens (Devlin et al. 2019, section 3.1), for all rows at once.
 
-Of a row's tokens, specials included, `masked_lm_prob` are to be predicted: rounded to even as published, one at least,
-at most `max_predictions_per_seq`, and never [CLS] or [SEP]. They are chosen one by one, all alike; or by whole words,
-as Google's later models have it, where a word that would be one piece too many is passed over. Of the chosen tokens
-most become [MASK], some another ordinary token (never a special one or an unused slot), the rest stay as they are.
+The fraction `masked_lm_prob` of a row's tokens, special tokens included, is predicted: rounded half to even as in the
+published code, at least one, at most `max_predictions_per_seq`, and never [CLS] or [SEP]. Tokens are chosen one by one
+with equal probability, or by whole words as in Google's later models; a word with more pieces than remain is skipped.
+Most chosen tokens become [MASK], some become another ordinary token (never a special token or an unused slot), and the
+rest stay unchanged.
 """
 
 from __future__ import annotations
@@ -19,28 +20,32 @@ from preprocessing.rows.pairs import SPECIAL_TOKENS_OF_A_PAIR, SPECIAL_TOKENS_OF
 from preprocessing.rows.randomness import RandomState, absorb, draw_below, draw_fraction
 from preprocessing.vocabulary import MASK, Vocabulary
 
-_MOST_TOKENS = 2**31 - 1  # a shard's offsets are int32
+_MAX_TOKENS = 2**31 - 1  # a shard's offsets are int32
 
 
 def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass_number: int) -> Rows:
-    """The pairs with one pass's masks, as rows of a shard. Each row's masks hang on its key and the pass alone."""
-    if len(pairs.input_ids) > _MOST_TOKENS:
+    """Return the pairs with the masks of one pass, as rows of a shard.
+
+    The masks of a row depend only on its key and the pass. Raises `UserError` if the group has too many tokens for a
+    shard.
+    """
+    if len(pairs.input_ids) > _MAX_TOKENS:
         raise UserError(
-            f"a group holds {len(pairs.input_ids)} tokens, but a shard at most {_MOST_TOKENS}",
-            fix="lower data.group_bytes, or cut the longest documents",
+            f"a group holds {len(pairs.input_ids)} tokens, but a shard holds at most {_MAX_TOKENS}",
+            fix="lower data.group_bytes, or split the longest documents",
         )
     lengths = np.diff(pairs.input_offsets)
     ordinary = ordinary_tokens(lengths, pairs.segment_a_length)
-    wanted = predictions(lengths, ordinary, config.masked_lm_prob, config.max_predictions_per_seq)
-    goes_on = vocabulary.is_continuation if config.whole_word_masking else np.zeros(len(vocabulary), np.bool_)
+    to_predict = predictions(lengths, ordinary, config.masked_lm_prob, config.max_predictions_per_seq)
+    is_continuation = vocabulary.is_continuation if config.whole_word_masking else np.zeros(len(vocabulary), np.bool_)
     input_ids, positions, originals, masked_offsets = _mask(
         pairs.input_ids,
         pairs.input_offsets,
         pairs.segment_a_length,
-        wanted,
+        to_predict,
         pairs.keys,
         np.uint64(pass_number),
-        goes_on,
+        is_continuation,
         config.mask_word_once,
         config.mask_token_prob,
         config.random_token_prob,
@@ -59,17 +64,17 @@ def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass
 
 
 def ordinary_tokens(lengths: NDArray[np.integer], segment_a_length: NDArray[np.integer]) -> NDArray[np.int64]:
-    """How many tokens of rows of these lengths are no [CLS] or [SEP]; a row of one segment is all A."""
+    """Return the number of tokens per row other than [CLS] and [SEP]. A row with one segment has no segment B."""
     special = np.where(segment_a_length == lengths, SPECIAL_TOKENS_OF_ONE_SEGMENT, SPECIAL_TOKENS_OF_A_PAIR)
     return lengths.astype(np.int64) - special
 
 
 def predictions(
-    lengths: NDArray[np.int64], ordinary: NDArray[np.int64], masked_lm_prob: float, most: int
+    lengths: NDArray[np.int64], ordinary: NDArray[np.int64], masked_lm_prob: float, max_predictions: int
 ) -> NDArray[np.int64]:
-    """How many tokens of rows of these lengths, and with so many ordinary tokens, are predicted."""
-    wanted = np.rint(lengths * masked_lm_prob).astype(np.int64)
-    counts: NDArray[np.int64] = np.minimum(np.clip(wanted, 1, most), ordinary)
+    """Return the number of predicted tokens per row, from the rows' lengths and numbers of ordinary tokens."""
+    expected = np.rint(lengths * masked_lm_prob).astype(np.int64)
+    counts: NDArray[np.int64] = np.minimum(np.clip(expected, 1, max_predictions), ordinary)
     return counts
 
 
@@ -78,57 +83,60 @@ def _mask(
     input_ids: IntArray,
     offsets: NDArray[np.int64],
     segment_a_length: NDArray[np.uint16],
-    wanted: NDArray[np.int64],
+    to_predict: NDArray[np.int64],
     keys: NDArray[np.uint64],
     pass_number: np.uint64,
-    goes_on: NDArray[np.bool_],
-    once: bool,
+    is_continuation: NDArray[np.bool_],
+    mask_word_once: bool,
     mask_token_prob: float,
     random_token_prob: float,
     ordinary_ids: IntArray,
     mask_id: int,
 ) -> tuple[IntArray, NDArray[np.uint16], IntArray, NDArray[np.int32]]:
-    """The masked ids, the positions, the original ids there, and their offsets by row."""
+    """Return the masked ids, the masked positions, the original ids at them, and the offsets per row."""
     masked = input_ids.copy()
-    positions = np.empty(wanted.sum(), np.uint16)
+    positions = np.empty(to_predict.sum(), np.uint16)
     originals = np.empty(len(positions), input_ids.dtype)
     masked_offsets = np.zeros(len(keys) + 1, np.int32)
     longest = np.diff(offsets).max() if len(keys) else 0
-    words = np.empty((longest, 2), np.int64)  # where a word begins and ends
+    words = np.empty((longest, 2), np.int64)  # begin and end of each word
     chosen = np.zeros(longest, np.bool_)
     state = np.empty(1, np.uint64)
-    place = 0
+    index = 0
     for row in range(len(keys)):
         state[0] = absorb(keys[row], pass_number)
         tokens = input_ids[offsets[row] : offsets[row + 1]]
         border = segment_a_length[row]
-        count = _find_words(tokens, border, goes_on, words)
-        _choose(state, tokens, border, words[:count], wanted[row], once, chosen)
+        count = _find_words(tokens, border, is_continuation, words)
+        _choose(state, tokens, border, words[:count], to_predict[row], mask_word_once, chosen)
         for position in range(1, len(tokens) - 1):
             if chosen[position]:
                 chosen[position] = False
-                positions[place] = position
-                originals[place] = tokens[position]
-                place += 1
-                fate = draw_fraction(state)
-                if fate < mask_token_prob:
+                positions[index] = position
+                originals[index] = tokens[position]
+                index += 1
+                draw = draw_fraction(state)
+                if draw < mask_token_prob:
                     masked[offsets[row] + position] = mask_id
-                elif fate < mask_token_prob + random_token_prob:
+                elif draw < mask_token_prob + random_token_prob:
                     masked[offsets[row] + position] = ordinary_ids[draw_below(state, len(ordinary_ids))]
-        masked_offsets[row + 1] = place
-    return masked, positions[:place].copy(), originals[:place].copy(), masked_offsets
+        masked_offsets[row + 1] = index
+    return masked, positions[:index].copy(), originals[:index].copy(), masked_offsets
 
 
 @compiled
-def _find_words(tokens: IntArray, border: int, goes_on: NDArray[np.bool_], words: NDArray[np.int64]) -> int:
-    """Fill `words` with the row's words: a token, and those after it that go on. A segment begins with a word."""
+def _find_words(tokens: IntArray, border: int, is_continuation: NDArray[np.bool_], words: NDArray[np.int64]) -> int:
+    """Fill `words` with the row's words and return their number.
+
+    A word is a token and the continuation pieces after it. Each segment begins with a new word.
+    """
     count = 0
     is_first = True
     for position in range(1, len(tokens) - 1):
         if position == border - 1:
             is_first = True
             continue
-        if is_first or not goes_on[tokens[position]]:
+        if is_first or not is_continuation[tokens[position]]:
             words[count, 0] = position
             count += 1
         words[count - 1, 1] = position + 1
@@ -142,23 +150,23 @@ def _choose(
     tokens: IntArray,
     border: int,
     words: NDArray[np.int64],
-    wanted: int,
-    once: bool,
+    to_predict: int,
+    mask_word_once: bool,
     chosen: NDArray[np.bool_],
 ) -> None:
-    """Mark the tokens of random words, `wanted` of them at most, one at least. Chosen words are moved to the front.
+    """Mark the tokens of random words: at least one and at most `to_predict` tokens. Moves chosen words to the front.
 
-    Where no word is short enough, the first pieces of one are taken.
+    If no word is short enough, the first pieces of one word are chosen.
     """
     taken = kept = 0
     for nth in range(len(words)):
-        if taken == wanted:
+        if taken == to_predict:
             return
         other = nth + draw_below(state, len(words) - nth)
         begin, end = words[other, 0], words[other, 1]
         words[other, 0], words[other, 1] = words[nth, 0], words[nth, 1]
         words[nth, 0], words[nth, 1] = begin, end
-        if taken + end - begin > wanted or (once and _stands_among(tokens, border, words[:kept], begin, end)):
+        if taken + end - begin > to_predict or (mask_word_once and _contains(tokens, border, words[:kept], begin, end)):
             continue
         words[nth, 0], words[nth, 1] = words[kept, 0], words[kept, 1]
         words[kept, 0], words[kept, 1] = begin, end
@@ -166,12 +174,12 @@ def _choose(
         taken += end - begin
         chosen[begin:end] = True
     if taken == 0:
-        chosen[words[0, 0] : words[0, 0] + wanted] = True
+        chosen[words[0, 0] : words[0, 0] + to_predict] = True
 
 
 @compiled
-def _stands_among(tokens: IntArray, border: int, words: NDArray[np.int64], begin: int, end: int) -> bool:
-    """Whether one of the words is equal and of the same segment."""
+def _contains(tokens: IntArray, border: int, words: NDArray[np.int64], begin: int, end: int) -> bool:
+    """Return whether one of `words` has the same tokens and is in the same segment."""
     for nth in range(len(words)):
         first, last = words[nth, 0], words[nth, 1]
         if last - first != end - begin or (first < border) != (begin < border):

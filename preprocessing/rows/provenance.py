@@ -1,4 +1,4 @@
-"""Where each row's segments come from, as columns of its shard: the proof that a random B is another document's."""
+"""The origin of each row's segments, as columns of its shard. It proves that a random B is from another document."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from preprocessing.rows.pairs import Pairs, TokenizedDocuments
 
 
 def provenance_of(pairs: Pairs, documents: TokenizedDocuments) -> Provenance:
-    """The provenance columns of pairs that were made of these documents."""
+    """Return the provenance columns of pairs that were made from these documents."""
     has_pieces = np.diff(documents.sentence_offsets) > 0
-    ordinals = np.append(0, np.cumsum(has_pieces))  # of each sentence, among those that have word pieces
+    ordinals = np.append(0, np.cumsum(has_pieces))  # the sentence's number, counting only sentences with word pieces
     names = np.ascontiguousarray(documents.digests[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
 
     def place(

@@ -1,8 +1,8 @@
-"""Random numbers that depend on a key and a counter alone: never on order, process or time.
+"""Random numbers that depend only on a key and a counter, never on order, process or time.
 
-A key is made of what it stands for (the seed, a document's digest, a pass ...); the numbers drawn with it are the
-SplitMix64 sequence that starts there (Steele, Lea and Flood 2014): number *n* is a mix of key + n·γ. The state of a
-sequence is an array of one uint64, so that compiled functions can draw from it one after the other.
+A key is computed from what it identifies (the seed, a document's digest, a pass, ...). The numbers drawn with it are
+the SplitMix64 sequence that starts at the key (Steele, Lea and Flood 2014): number *n* is a mix of key + n·γ. The state
+of a sequence is an array of one uint64, so that compiled functions can draw one number after another.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from configs.compiled import compiled
 RandomState = NDArray[np.uint64]  # [1]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_ABSORBED = np.uint64(0xD1B54A32D192ED03)  # keeps what is absorbed apart from the multiples of gamma
+_ABSORBED = np.uint64(0xD1B54A32D192ED03)  # separates absorbed values from the multiples of gamma
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
 def document_keys(seed: int, digests: NDArray[np.uint8], copies: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One key a document, of the seed, its digest (a row of 32 bytes) and the number of its copy."""
+    """Return one key per document, from the seed, its digest (a row of 32 bytes) and the number of its copy."""
     words = np.ascontiguousarray(digests).view("<u8").astype(np.uint64)
     return _document_keys(np.uint64(seed), words, copies.astype(np.uint64))
 
@@ -39,29 +39,29 @@ def _document_keys(seed: np.uint64, digests: NDArray[np.uint64], copies: NDArray
 
 @compiled
 def absorb(key: np.uint64, value: np.uint64) -> np.uint64:
-    """The key of (what `key` stands for, value)."""
+    """Return the key that identifies the pair of what `key` identifies and `value`."""
     return _mix(key ^ _mix(value + _ABSORBED))
 
 
 @compiled
 def draw_bits(state: RandomState) -> np.uint64:
-    """64 random bits."""
+    """Draw 64 random bits."""
     state[0] += _GAMMA
     return _mix(state[0])
 
 
 @compiled
 def draw_fraction(state: RandomState) -> float:
-    """A float in [0, 1), a multiple of 2⁻⁵³."""
+    """Draw a float in [0, 1), a multiple of 2⁻⁵³."""
     return float(draw_bits(state) >> np.uint64(11)) * 2.0**-53
 
 
 @compiled
 def draw_below(state: RandomState, bound: int) -> int:
-    """An integer in [0, bound), for bounds up to 2³².
+    """Draw an integer in [0, bound), for bounds up to 2³².
 
-    It is the high word of 64 random bits times the bound (Lemire 2019, without rejection): no value's probability is
-    off 1 / bound by more than 2⁻⁶⁴, too little for any test to see.
+    The integer is the high word of 64 random bits times the bound (Lemire 2019, without rejection). The probability of
+    each value differs from 1 / bound by at most 2⁻⁶⁴, which no test can detect.
     """
     bits = draw_bits(state)
     low = ((bits & _LOW_BITS) * np.uint64(bound)) >> _HALF

@@ -1,7 +1,8 @@
-"""Documents to sentences, by the rules and abbreviations of a language (Wikimedia's sentencex).
+"""Split documents into sentences, by the rules and abbreviations of a language (Wikimedia's sentencex).
 
-Chinese and Japanese are split by their full stops alone, which stand for nothing else. sentencex ends no sentence there
-when the next begins with a digit or a bracket: of 64 thousand in Chinese Wikipedia it misses every fourteenth.
+Chinese and Japanese are split only by their full stops, which have no other use. In these languages sentencex does not
+end a sentence if the next one begins with a digit or a bracket: of 64,000 sentence ends in Chinese Wikipedia, it misses
+one in fourteen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 import sentencex
 
-# In a longer line sentencex looks for the other half of a quotation ever farther off: slow, and seldom right.
+# In a longer line sentencex searches ever farther for the end of a quotation, which is slow and rarely right.
 _LONG_LINE_CHARS = 10_000
 _PLAIN_END = re.compile("[.!?][\"'”’)\\]]* ")
 
@@ -20,10 +21,10 @@ _UP_TO_FULL_STOP = re.compile("[^。！？\n]*[。！？]+[”’」』）》]*|
 
 
 def split_sentences(text: str, language: str) -> list[str]:
-    """The sentences of a cleaned text, in order, none empty.
+    """Return the sentences of a cleaned text, in order, without empty ones.
 
-    A line end always ends a sentence: headings, list items and text that already stands a sentence a line have no
-    other mark. `language` is an ISO 639 code; one that sentencex does not know is split by its fallback's rules.
+    A line end always ends a sentence, because headings, list items and text with one sentence per line have no other
+    mark. `language` is an ISO 639 code; sentencex applies the rules of a fallback language to codes it does not know.
     """
     if language in _BY_FULL_STOPS:
         return [sentence for piece in _UP_TO_FULL_STOP.findall(text) if (sentence := piece.strip())]
@@ -34,7 +35,7 @@ def split_sentences(text: str, language: str) -> list[str]:
 
 
 def _pieces(line: str) -> Iterator[str]:
-    """A long line, cut where a sentence plainly ends."""
+    """Yield the pieces of a long line, cut at unambiguous ends of sentences."""
     start = 0
     while len(line) - start > _LONG_LINE_CHARS and (end := _PLAIN_END.search(line, start + _LONG_LINE_CHARS)):
         yield line[start : end.end()]

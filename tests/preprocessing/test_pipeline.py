@@ -313,7 +313,7 @@ def test_second_preparation_in_the_same_folder_is_refused(config: DataConfig) ->
     job = Identity(config.byte_fields(), "input", None)
     with (
         claimed(store_at(config.dataset), job),
-        pytest.raises(UserError, match="another preparation is at work"),
+        pytest.raises(UserError, match="another preparation is running"),
     ):
         prepare(config)
 
@@ -339,7 +339,7 @@ def test_given_vocabulary(config: DataConfig, tmp_path: Path) -> None:
     )
     assert prepare(given) == trained
     file.write_bytes(file.read_bytes() + b"another\n")
-    with pytest.raises(UserError, match="what differs: the vocabulary"):
+    with pytest.raises(UserError, match="difference: the vocabulary"):
         prepare(given)
 
 
@@ -381,7 +381,7 @@ def jsonl(text: str) -> dict[str, Any]:
         ({"content": b"The same. Twice over.\n\n" * 2}, "a single document to train on (dropped: 1 exact_duplicate)"),
         (
             {"content": b"The same. Twice over.\n\n" * 2, "duplicates": "none"},
-            "of 2 documents 2 have no other beside them",
+            "2 of 2 documents have no other document in their group",
         ),
         ({"content": bz2.compress(b"Text. " * 9_000)[:-9], "name": "a.bz2"}, "truncated"),
         ({"content": b"BZh9 but nothing more", "name": "a.bz2"}, "damaged"),
@@ -466,7 +466,7 @@ def test_folder_of_something_else_is_refused_and_left_alone(config: DataConfig) 
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="holds other files, and no data set"):
+        with pytest.raises(UserError, match="holds other files and no data set"):
             prepare(config, overwrite=overwrite)
     assert [file.name for file in folder.iterdir()] == ["thesis.tex"]
 
@@ -477,7 +477,7 @@ def test_manifest_of_something_else_is_refused_and_left_alone(config: DataConfig
     folder.mkdir()
     (folder / MANIFEST).write_text(content)
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="holds other files, and no data set"):
+        with pytest.raises(UserError, match="holds other files and no data set"):
             prepare(config, overwrite=overwrite)
     assert (folder / MANIFEST).read_text() == content
 
@@ -498,7 +498,7 @@ def test_file_in_the_folder_s_place_is_refused(config: DataConfig) -> None:
 
 
 def test_corpus_inside_of_the_data_set_is_refused(tmp_path: Path, corpus: Path) -> None:
-    with pytest.raises(UserError, match="lies in the data set's own folder"):
+    with pytest.raises(UserError, match="is in the data set's own folder"):
         prepare(small_config(tmp_path, corpus))
 
 
@@ -506,7 +506,7 @@ def test_unfinished_data_set_of_another_recipe_is_refused(config: DataConfig) ->
     with pytest.raises(KeyboardInterrupt):
         prepare(config, progress=Interruption(0))
     assert (folder_of(config) / WORK).is_dir()
-    with pytest.raises(UserError, match=r"what differs: data\.seed"):
+    with pytest.raises(UserError, match=r"difference: data\.seed"):
         prepare(config.model_copy(update={"seed": 2}))
     prepare(config.model_copy(update={"seed": 2}), overwrite=True)
 

@@ -164,7 +164,7 @@ def test_killed_dask_worker_is_made_up_for_by_the_other(
     [
         (BeamEngine("NoSuchRunner"), "Unexpected pipeline runner: NoSuchRunner"),
         (BeamEngine("no.such.module.Runner"), "No module named 'no'"),
-        (BeamEngine("", ("--dask_npartitions=2",)), "options for a runner, but no runner"),
+        (BeamEngine("", ("--dask_npartitions=2",)), "runner options without a runner"),
         (BeamEngine(DASK, ("--dask_npartitions=x",)), "argument --dask_npartitions: invalid int value: 'x'"),
     ],
 )

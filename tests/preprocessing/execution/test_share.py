@@ -116,7 +116,7 @@ def test_shares_share_the_folder_with_each_other_alone(config: DataConfig) -> No
     folder = store_at(config.dataset)
     with claimed(folder, job, Share(1, 2)), claimed(folder, job, Share(2, 2)):
         for share in (Share(1, 2), Share(1, 1)):
-            with pytest.raises(UserError, match="another preparation is at work here"), claimed(folder, job, share):
+            with pytest.raises(UserError, match="another preparation is running here"), claimed(folder, job, share):
                 pass
     with claimed(folder, job), pytest.raises(UserError, match="another"), claimed(folder, job, Share(1, 2)):
         pass

@@ -96,7 +96,7 @@ def test_shares_repair_damage_and_refuse_another_recipe(
     store = store_at(remote.dataset)
     store.remove(manifest.shards[0].name)
     store.note(manifest.shards[-1].name, "damaged")
-    with pytest.raises(UserError, match=r"what differs: data\.dupe_factor"):
+    with pytest.raises(UserError, match=r"difference: data\.dupe_factor"):
         prepare(remote.model_copy(update={"dupe_factor": 3}))
     prepare(remote)
     assert digests(download(remote.dataset, tmp_path)) == whole
@@ -104,7 +104,7 @@ def test_shares_repair_damage_and_refuse_another_recipe(
 
 def test_foreign_objects_are_not_touched(remote: DataConfig) -> None:
     store_at(remote.dataset).write_text("thesis.tex", "years of work")
-    with pytest.raises(UserError, match="holds other files, and no data set"):
+    with pytest.raises(UserError, match="holds other files and no data set"):
         prepare(remote)
     assert store_at(remote.dataset).names() == ["thesis.tex"]
 

@@ -73,7 +73,7 @@ def test_interrupted_preparation_at_a_url_resumes_and_keeps_finished_groups(
     finished = {file: file.stat().st_mtime_ns for file in shelf.glob("groups/0*")}
     assert 1 <= len(finished) < 5
     assert not (shelf / MANIFEST).exists()
-    with pytest.raises(UserError, match=r"what differs: data\.dupe_factor"):
+    with pytest.raises(UserError, match=r"difference: data\.dupe_factor"):
         prepare(remote)
     prepare(many)
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
@@ -93,7 +93,7 @@ def test_shares_repair_damaged_shards(remote: DataConfig, shelf: Path, whole: di
 def test_foreign_files_are_not_touched(remote: DataConfig, shelf: Path) -> None:
     shelf.mkdir()
     (shelf / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="holds other files, and no data set"):
+    with pytest.raises(UserError, match="holds other files and no data set"):
         prepare(remote)
     assert [file.name for file in shelf.iterdir()] == ["thesis.tex"]
 
