@@ -1,7 +1,8 @@
-"""Documents cut into rows that use each of their sentences once: for balanced pairs, sentence order, and words alone.
+"""Documents cut into rows that use each of their sentences once: balanced pairs, sentence order, and single segments.
 
-A pair is a chunk of two whole sentences at least, gathered until it holds the target length, cut in two between
-sentences and, where it is too long, at either segment's ends. No chunk knows what its label will be.
+A pair is a chunk of at least two whole sentences. Sentences are gathered until the chunk reaches the target length; the
+chunk is divided into A and B between two sentences, and cut at their ends if it is too long. No chunk depends on its
+label.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def plan_chunks(
     short_seq_prob: float,
     plan: NDArray[np.void],
 ) -> tuple[int, int]:
-    """Fill `plan` with pairs of which B follows A; the label is a coin's.
+    """Fill `plan` with pairs in which B follows A; a coin draws the label of each.
 
-    Returns its rows, and the documents of one sentence, which make no pair. In no other document is a sentence left
-    alone: the chunk before it gives one up, or takes it in.
+    Returns the number of rows, and the number of documents with a single sentence, which make no pair. In every other
+    document no sentence remains alone: the chunk before it gives one up, or takes it in.
     """
     state = np.empty(1, np.uint64)
     rows = lone = 0
@@ -62,7 +63,7 @@ def plan_chunks(
 
 
 def swap_segments(plan: NDArray[np.void]) -> None:
-    """Sentence order (ALBERT, Lan et al. 2020): of rows labelled SWAPPED, exchange A and B."""
+    """Exchange A and B in the rows labelled SWAPPED: sentence order prediction (ALBERT, Lan et al. 2020)."""
     swapped = plan["label"] == SWAPPED
     plan["a"][swapped], plan["b"][swapped] = plan["b"][swapped], plan["a"][swapped]
 
@@ -77,10 +78,10 @@ def plan_full_sentences(
     short_seq_prob: float,
     plan: NDArray[np.void],
 ) -> int:
-    """Fill `plan`, as far as it goes, with rows of one segment; returns how many there are.
+    """Fill `plan` with rows of one segment, up to its length; return the number of rows that the documents make.
 
-    As many whole sentences of a document as fit (RoBERTa's DOC-SENTENCES, Liu et al. 2019). A sentence that is longer
-    than a row goes on in the next one.
+    A row holds as many whole sentences of a document as fit (RoBERTa's DOC-SENTENCES, Liu et al. 2019). A sentence that
+    is longer than a row continues in the next row.
     """
     state = np.empty(1, np.uint64)
     rows = 0
@@ -96,11 +97,11 @@ def plan_full_sentences(
             while row_end < end and token_offsets[row_end + 1] - start <= room:
                 row_end += 1
                 room = target
-            goes_on = row_end == sentence  # the sentence does, in the next row
-            stop = start + most_tokens if goes_on else token_offsets[row_end]
+            continues = row_end == sentence  # the sentence does, in the next row
+            stop = start + most_tokens if continues else token_offsets[row_end]
             if rows < len(plan):
                 row = plan[rows]
-                set_segment(row["a"], token_offsets, document, sentence, sentence + 1 if goes_on else row_end)
+                set_segment(row["a"], token_offsets, document, sentence, sentence + 1 if continues else row_end)
                 row["a"]["start"], row["a"]["tokens"] = start, stop - start
                 set_segment(row["b"], token_offsets, document, sentence, sentence)
                 row["label"], row["short"] = FOLLOWS, short

@@ -1,9 +1,9 @@
-"""Random next segments that nothing but their content tells from true ones: B exchanged among pairs of equal lengths.
+"""Random next segments: pairs of equal lengths exchange their B, so that lengths do not reveal the label.
 
-Half of all pairs, by a coin each, are to have a random B. They are sorted by the lengths of B and A, and neighbours
-of different documents exchange their B. So what a random pair is made of (lengths, cuts, how often a document stands
-there, at which place) is what true pairs are made of: each A and each B stands in one row, and only their meeting is
-by chance. No sentence is lost to it, and sampling needs no second look at the text.
+A coin for each pair decides whether it gets a random B. These pairs are sorted by the lengths of B and A, and neighbours
+from different documents exchange their B. Random pairs thus have the lengths, the cuts, and the shares of documents that
+true pairs have: each A and each B is in one row, and only their combination is random. No sentence is lost, and the text
+is read once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from configs.compiled import compiled
 from preprocessing.rows.segments import FOLLOWS, RANDOM
 
-_NEAR = 16  # pairs of about the same length to choose from when one borrows
+_NEAR = 16  # candidates of about the same length when a row borrows a B
 
 
 def exchange_segments(
@@ -23,13 +23,14 @@ def exchange_segments(
     document_offsets: NDArray[np.int64],
     same: NDArray[np.int64],
 ) -> int:
-    """Give the rows of `plan` that are labelled RANDOM a B of another document; `same` is equal for equal documents.
+    """Give each row of `plan` that is labelled RANDOM a B from another document; `same` is equal for equal documents.
 
-    A row's lengths stay what they were. Exchanged segments are of the same length in most cases; of the others the
-    longer is cut at its back, the shorter goes on in its document. Where one document has most of the rows, the last of
-    them find none to exchange with: they borrow a B that another row has too.
+    The lengths of rows do not change. Most exchanged segments have equal lengths. Otherwise the longer one is cut at its
+    back, and the shorter one is extended within its document. If one document has most of the rows, some of its rows
+    find no partner and borrow a B that is also in another row.
 
-    Returns for how many documents there is no other one at all: then all labels are FOLLOWS.
+    Returns the number of documents if there is no other document for any of them, and then labels all rows FOLLOWS;
+    else 0.
     """
     random = np.flatnonzero(plan["label"] == RANDOM)
     keys = (plan["bits"][random], plan["a"]["tokens"][random], plan["b"]["tokens"][random])
@@ -39,13 +40,13 @@ def exchange_segments(
     partners = _match(classes[random])
     matched = partners >= 0
     plan["b"][random[matched]] = own[random[partners[matched]]]
-    lonely = random[~matched]
-    if len(lonely):  # all of one class
-        sources = np.flatnonzero(classes != classes[lonely[0]])
+    unmatched = random[~matched]
+    if len(unmatched):  # all of one class
+        sources = np.flatnonzero(classes != classes[unmatched[0]])
         if not len(sources):
             plan["label"] = FOLLOWS
             return len(np.unique(own["document"]))
-        plan["b"][lonely] = _borrowed(own, sources, lonely, plan["bits"])
+        plan["b"][unmatched] = _borrowed(own, sources, unmatched, plan["bits"])
     _fit(plan["b"], own["tokens"], token_offsets, document_offsets)
     return 0
 
@@ -56,7 +57,7 @@ def _fit(
     token_offsets: NDArray[np.int64],
     document_offsets: NDArray[np.int64],
 ) -> None:
-    """Make the segments so many tokens long, as far as their documents are."""
+    """Give each segment its number of `tokens`, or as many as its document has."""
     changed = np.flatnonzero(segments["tokens"] != tokens)
     document = segments["document"][changed]
     begin, end = token_offsets[document_offsets[document]], token_offsets[document_offsets[document + 1]]
@@ -70,7 +71,7 @@ def _fit(
 def _borrowed(
     own: NDArray[np.void], sources: NDArray[np.int64], rows: NDArray[np.int64], bits: NDArray[np.uint64]
 ) -> NDArray[np.void]:
-    """For each of the rows a B of the `sources` that is as long or little longer; the longest when none is."""
+    """Return for each of the rows a B from `sources` of the same or a slightly greater length, or the longest one."""
     sources = sources[np.lexsort((bits[sources], own["tokens"][sources]))]
     places = np.searchsorted(own["tokens"][sources], own["tokens"][rows])
     places += (bits[rows] % np.uint64(_NEAR)).astype(np.int64)
@@ -79,10 +80,10 @@ def _borrowed(
 
 @compiled
 def _match(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each place one near it of another class, which has it in turn; -1 where none is left.
+    """Return for each element the index of its partner, a nearby element of another class; -1 if it has none.
 
-    Who waits for a partner is always of one class, so in the end only that of a majority is left (the pairing is
-    Boyer and Moore's, 1981).
+    Elements that wait for a partner are always of one class, so that only elements of a majority class remain without
+    one (Boyer and Moore 1981).
     """
     partners = np.full(len(classes), -1, np.int64)
     waiting = np.empty(len(classes), np.int64)

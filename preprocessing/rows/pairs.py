@@ -7,8 +7,8 @@
 | `sop` | `[CLS] A [SEP] B [SEP]` | B stands before A | chunks |
 | `none` | `[CLS] text [SEP]` | (it is 0) | chunks |
 
-Rows are planned as ranges of tokens; here the tokens are copied. Numbers are drawn from a key of the seed, the
-document's digest, its copy and the pass: rows hang on the set of documents alone, not on their order.
+Rows are planned as ranges of tokens; this module copies the tokens. Random numbers are drawn from a key made of the
+seed, the document's digest, its copy, and the pass, so that rows depend on the set of documents and not on their order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PlannedRows = tuple[NDArray[np.void], dict[str, int]]  # rows, and what was drop
 
 @dataclass(frozen=True)
 class TokenizedDocuments:
-    """The documents of one group and split. Sentences and documents may be empty; they are passed over."""
+    """The documents of one group and split. Sentences and documents can be empty; empty ones are skipped."""
 
     ids: IntArray  # word pieces of all sentences, one behind another
     sentence_offsets: NDArray[np.int64]  # [sentences + 1], into ids
@@ -75,7 +75,7 @@ class Pairs:
 def make_pairs(
     documents: TokenizedDocuments, config: PairingConfig, vocabulary: VocabularyEntry, pass_number: int
 ) -> Pairs:
-    """All rows of one pass over the documents, in the documents' order."""
+    """Return all rows of one pass over the documents, in their order."""
     sentences = np.flatnonzero(np.diff(documents.sentence_offsets))
     token_offsets = np.append(documents.sentence_offsets[sentences], documents.sentence_offsets[-1])
     document_offsets = np.searchsorted(sentences, documents.document_offsets)
@@ -146,7 +146,7 @@ def _plan(source: _Source, config: PairingConfig, pass_number: int) -> PlannedRo
 def _rank_by_digest(
     digests: NDArray[np.uint8], copies: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The documents sorted by digest and copy, and for each document the range of that order which has its digest."""
+    """Return the documents sorted by digest and copy, and for each document the range of that order with its digest."""
     words = np.ascontiguousarray(digests).view(">u8")
     order = np.lexsort((copies, *words.T[::-1]))
     differs = (words[order][1:] != words[order][:-1]).any(axis=1)
@@ -161,14 +161,14 @@ def _rank_by_digest(
 def _whole_sentences(
     segment: NDArray[np.void], sentences: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first sentence and their number, empty ones between them included."""
+    """Return the first sentence and the number of sentences, including empty ones between them."""
     first = sentences[segment["first"]]
     return first, np.where(segment["tokens"] > 0, sentences[segment["end"] - 1] + 1 - first, 0)
 
 
 @compiled
 def _copy_tokens(ids: IntArray, plan: NDArray[np.void], cls_id: int, sep_id: int) -> tuple[IntArray, NDArray[np.int64]]:
-    """`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]`, of all rows, one behind another, and their offsets."""
+    """Return `[CLS] A [SEP] B [SEP]` or `[CLS] A [SEP]` of all rows, concatenated, and their offsets."""
     offsets = np.zeros(len(plan) + 1, np.int64)
     for row in range(len(plan)):
         a_tokens, b_tokens = plan[row]["a"]["tokens"], plan[row]["b"]["tokens"]

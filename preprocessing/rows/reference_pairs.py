@@ -4,11 +4,11 @@ Whole sentences of a document are gathered into a chunk until it holds the targe
 between sentences: A, and what follows it. Half the time, and always for a chunk of one sentence, B is taken from
 another document instead, and the chunk's unused sentences go back.
 
-Mended beside the script: the other document is always another one, and has another digest, so the label is always
-right; and it is drawn from the same group, so memory is bounded.
+Two differences from the script: the other document always has another digest, so that the label is always right, and it
+is drawn from the same group, so that memory is bounded.
 
-The length of such a pair tells much of its label, since a random B is often cut off by its document's end. The pairs
-of `chunks` and `negatives` are without that flaw.
+The length of such a pair reveals much about its label, since a random B often ends early, at the end of its document.
+The pairs of `chunks` and `negatives` do not have this flaw.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ def plan_reference_pairs(
     short_seq_prob: float,
     plan: NDArray[np.void],
 ) -> tuple[int, int, int]:
-    """Fill `plan`; returns its rows, the documents without another one, and the chunks that were dropped for that.
+    """Fill `plan`; return its rows, the documents without any other document, and the chunks dropped for that reason.
 
-    `order` are the documents by digest; those with document n's digest stand at first_equal[n] up to last_equal[n].
+    `order` holds the documents sorted by digest; those with the digest of document n are at first_equal[n] up to
+    last_equal[n].
     """
     state = np.empty(1, np.uint64)
     rows = lonely = dropped = 0

@@ -1,4 +1,4 @@
-"""Rows before their tokens are copied: segments as ranges of tokens, and how they are cut to a row's length."""
+"""Planned rows: segments as ranges of tokens, and how they are cut to the length of a row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SEGMENT = np.dtype(
         ("start", np.int64),  # its tokens: ids[start : start + tokens]
         ("tokens", np.int64),  # 0: there is no such segment
         ("document", np.int64),
-        ("first", np.int64),  # the whole sentences it was cut from: first up to end
+        ("first", np.int64),  # the whole sentences that it was cut from: first up to end
         ("end", np.int64),
     ]
 )
-# A planned row: two segments; label; whether that could be no other; whether its document aims at a shorter length; a
-# key of seed, document, copy and the row's number in it; 64 random bits that differ from pass to pass.
+# A planned row: two segments; its label; whether no coin decided the label; whether its document has a shorter target
+# length; a key made from seed, document, copy, and the row's number in the document; 64 random bits for each pass.
 PLAN = np.dtype(
     [
         ("a", _SEGMENT),
@@ -36,14 +36,14 @@ PLAN = np.dtype(
 
 @compiled
 def draw_target(state: RandomState, most_tokens: int, short_seq_prob: float) -> tuple[int, bool]:
-    """How many tokens a document's rows aim at, and whether that is fewer than a row holds."""
+    """Draw the target length of a document's rows in tokens, and return whether it is below the length of a row."""
     short = draw_fraction(state) < short_seq_prob
     return (2 + draw_below(state, most_tokens - 1) if short else most_tokens), short
 
 
 @compiled
 def reach(token_offsets: NDArray[np.int64], first: int, last: int, tokens: int) -> int:
-    """The end of the fewest whole sentences from `first` on, one at least, that hold so many tokens; at most `last`."""
+    """Return the end of the fewest sentences from `first` on that hold `tokens` tokens; at least one, at most `last`."""
     end = first + 1
     while end < last and token_offsets[end] - token_offsets[first] < tokens:
         end += 1
@@ -52,7 +52,7 @@ def reach(token_offsets: NDArray[np.int64], first: int, last: int, tokens: int) 
 
 @compiled
 def reach_back(token_offsets: NDArray[np.int64], first: int, last: int, tokens: int) -> int:
-    """The same before `last`: the beginning of the fewest whole sentences; at least `first`."""
+    """Return the beginning of the fewest sentences before `last` that hold `tokens` tokens; at least `first`."""
     begin = last - 1
     while begin > first and token_offsets[last] - token_offsets[begin] < tokens:
         begin -= 1
@@ -61,16 +61,16 @@ def reach_back(token_offsets: NDArray[np.int64], first: int, last: int, tokens: 
 
 @compiled
 def set_segment(segment: np.void, token_offsets: NDArray[np.int64], document: int, first: int, end: int) -> None:
-    """Make it of whole sentences of a document, with all of their tokens."""
+    """Set the segment to all tokens of the document's sentences `first` up to `end`."""
     segment["document"], segment["first"], segment["end"] = document, first, end
     segment["start"], segment["tokens"] = token_offsets[first], token_offsets[end] - token_offsets[first]
 
 
 @compiled
 def cut_to_length(state: RandomState, most_tokens: int, fair: bool, pair: np.void) -> None:
-    """Of the longer segment, drop tokens at its front or back, a coin for each, until both fit.
+    """Drop tokens from the front or back of the longer segment, a coin for each token, until the pair fits.
 
-    Of equal ones B counts as the longer, as published, or with `fair` the one that another coin names.
+    If both are equally long, B loses the token, as published; with `fair`, a coin chooses the segment.
     """
     a, b = pair["a"], pair["b"]
     while a["tokens"] + b["tokens"] > most_tokens:
