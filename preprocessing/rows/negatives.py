@@ -1,9 +1,9 @@
 """Random next segments: pairs of equal lengths exchange their B, so that lengths do not reveal the label.
 
-A coin for each pair decides whether it gets a random B. These pairs are sorted by the lengths of B and A, and neighbours
-from different documents exchange their B. Random pairs thus have the lengths, the cuts, and the shares of documents that
-true pairs have: each A and each B is in one row, and only their combination is random. No sentence is lost, and the text
-is read once.
+A coin for each pair decides whether it gets a random B. These pairs are sorted by the lengths of B and A, and
+neighbours from different documents exchange their B. Random pairs thus have the lengths, the cuts, and the shares of
+documents that true pairs have: each A and each B is in one row, and only their combination is random. No sentence is
+lost, and the text is read once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def exchange_segments(
 ) -> int:
     """Give each row of `plan` that is labelled RANDOM a B from another document; `same` is equal for equal documents.
 
-    The lengths of rows do not change. Most exchanged segments have equal lengths. Otherwise the longer one is cut at its
-    back, and the shorter one is extended within its document. If one document has most of the rows, some of its rows
+    The lengths of rows do not change. Most exchanged segments have equal lengths. Otherwise the longer one is cut at
+    its back, and the shorter one is extended within its document. If one document has most of the rows, some of its rows
     find no partner and borrow a B that is also in another row.
 
     Returns the number of documents if there is no other document for any of them, and then labels all rows FOLLOWS;

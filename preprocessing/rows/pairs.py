@@ -130,8 +130,8 @@ def _plan(source: _Source, config: PairingConfig, pass_number: int) -> PlannedRo
     plan = np.zeros(len(source.token_offsets) - 1, PLAN)  # each pair uses up a sentence at least
     ranks = _rank_by_digest(source.digests, source.copies)
     if config.objective == "nsp" and config.nsp_mode == "reference":
-        rows, lonely, lone = plan_reference_pairs(*where, *ranks, *how, plan)
-        return plan[:rows], {"no_other_document": lonely, "lone_sentence": lone}
+        rows, without_other, lone = plan_reference_pairs(*where, *ranks, *how, plan)
+        return plan[:rows], {"no_other_document": without_other, "lone_sentence": lone}
     rows, lone = plan_chunks(*where, *how, plan)
     drops = {"one_sentence": lone}
     if config.objective == "sop":

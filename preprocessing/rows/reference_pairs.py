@@ -40,12 +40,12 @@ def plan_reference_pairs(
     last_equal[n].
     """
     state = np.empty(1, np.uint64)
-    rows = lonely = dropped = 0
+    rows = without_other = dropped = 0
     for document in range(len(document_offsets) - 1):
         state[0] = absorb(keys[document], pass_number)
         target, short = draw_target(state, most_tokens, short_seq_prob)
         others = len(order) - (last_equal[document] - first_equal[document])
-        lonely += others == 0
+        without_other += others == 0
         first_row = rows
         sentence, end = document_offsets[document], document_offsets[document + 1]
         while sentence < end:
@@ -72,4 +72,4 @@ def plan_reference_pairs(
             cut_to_length(state, most_tokens, False, pair)
             rows += 1
             sentence = a_end if random else chunk_end
-    return rows, lonely, dropped
+    return rows, without_other, dropped

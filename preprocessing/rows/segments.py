@@ -43,7 +43,7 @@ def draw_target(state: RandomState, most_tokens: int, short_seq_prob: float) -> 
 
 @compiled
 def reach(token_offsets: NDArray[np.int64], first: int, last: int, tokens: int) -> int:
-    """Return the end of the fewest sentences from `first` on that hold `tokens` tokens; at least one, at most `last`."""
+    """Return the end of the fewest sentences from `first` on that hold `tokens` tokens; at most `last`."""
     end = first + 1
     while end < last and token_offsets[end] - token_offsets[first] < tokens:
         end += 1
