@@ -26,8 +26,8 @@ def exchange_segments(
     """Give each row of `plan` that is labelled RANDOM a B from another document; `same` is equal for equal documents.
 
     The lengths of rows do not change. Most exchanged segments have equal lengths. Otherwise the longer one is cut at
-    its back, and the shorter one is extended within its document. If one document has most of the rows, some of its rows
-    find no partner and borrow a B that is also in another row.
+    its back, and the shorter one is extended within its document. If one document has most of the rows, some of its
+    rows find no partner and borrow a B that is also in another row.
 
     Returns the number of documents if there is no other document for any of them, and then labels all rows FOLLOWS;
     else 0.
