@@ -1,10 +1,10 @@
-"""How fast one core reads, cleans, and cuts into word pieces the same text in each corpus format.
+"""Measure how fast one core reads, cleans and tokenises the same text in each corpus format.
 
     python -m tests.benchmarks.formats --format wikipedia --paths dump/*.bz2 --vocab vocab.txt [--megabytes 8]
 
-The documents of a corpus are cleaned, then written in every format that holds plain text, and read from there. The
-corpus as it is comes beside them. Figures are MB of cleaned text a CPU-second, the best of three times. `ratio` is the
-slowest of them over what its record in `FORMATS` says, where both are taken relative to `text`: 1 is exact.
+The documents of a corpus are cleaned, written in every format that holds plain text, and read again. The original
+corpus is measured too. Rates are MB of cleaned text per CPU-second, the best of three. `ratio` is the lowest ratio of
+a measured rate to the rate in `FORMATS`, both relative to `text`: 1 is exact.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--format", required=True, choices=sorted(FORMATS))
     parser.add_argument("--paths", required=True, nargs="+")
     parser.add_argument("--vocab", required=True, type=Path)
-    parser.add_argument("--megabytes", type=float, default=8.0, help="of text to write and read")
+    parser.add_argument("--megabytes", type=float, default=8.0, help="amount of text to write and read")
     arguments = parser.parse_args()
     vocabulary = Vocabulary.read(arguments.vocab, lowercase=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -88,8 +88,8 @@ def main() -> None:
         rates[f"{arguments.format}, as it is"] = rate(source, work, vocabulary)
     stated = {name: FORMATS[name.partition(",")[0]].text_mb_s / FORMATS["text"].text_mb_s for name in rates}
     ratios = {name: rates[name] / rates["text"] / stated[name] for name in rates}
-    told = {"benchmark": "formats", "ratio": min(ratios.values()), "reference": "text_mb_s of FORMATS"}
-    print(json.dumps(told | {"text_mb_s": rates, "ratios": ratios, "megabytes": arguments.megabytes}))
+    result = {"benchmark": "formats", "ratio": min(ratios.values()), "reference": "text_mb_s of FORMATS"}
+    print(json.dumps(result | {"text_mb_s": rates, "ratios": ratios, "megabytes": arguments.megabytes}))
 
 
 def recipe(name: str, paths: Sequence[str]) -> DataConfig:
@@ -97,7 +97,7 @@ def recipe(name: str, paths: Sequence[str]) -> DataConfig:
 
 
 def texts(config: DataConfig, work: Path, size: float) -> list[str]:
-    """Cleaned documents of the corpus, as many as make up `size` bytes."""
+    """Return cleaned documents of the corpus with a total of `size` bytes."""
     found: list[str] = []
     for item in make_plan([find_files(config.corpora[0].paths)], config).items:
         for document in read_item(item, config, Monitor(store_at(str(work)))):
@@ -111,7 +111,7 @@ def texts(config: DataConfig, work: Path, size: float) -> list[str]:
 
 
 def rate(config: DataConfig, work: Path, vocabulary: Vocabulary) -> float:
-    """MB of cleaned text a CPU-second."""
+    """Return MB of cleaned text per CPU-second."""
     plan = make_plan([find_files(config.corpora[0].paths)], config)
     encoder = Encoder(vocabulary)
     began, size = time.process_time(), 0

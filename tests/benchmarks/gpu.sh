@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Everything that a GPU should answer, in one call of under nine minutes and without network:
+# Run all benchmarks that need a GPU, in one call of under nine minutes and without a network:
 #
 #     bash tests/benchmarks/gpu.sh OUTPUT_FOLDER [DATASET_OF_128_TOKENS [DATASET_OF_512_TOKENS]]
 #
-# OUTPUT_FOLDER/results.jsonl has one JSON object a section ({"section", "exit_code", "seconds", and the benchmark's own
-# figures}), OUTPUT_FOLDER/SECTION.log what each said, pretraining.png the two held-out curves. A section that fails or
-# runs out of time does not stop the next; the ones that matter most come first. Called again with the same folder, it
-# does what is left. Data sets are folders that `bertrain prepare` made; without them rows are synthetic.
+# OUTPUT_FOLDER/results.jsonl has one JSON object per section ({"section", "exit_code", "seconds", and the benchmark's
+# figures}), OUTPUT_FOLDER/SECTION.log has each section's output, and pretraining.png plots the two held-out curves. If a
+# section fails or times out, the next one still runs. The most important sections run first. Run again with the same
+# folder, the script does the remaining sections. Data sets are folders that `bertrain prepare` made; without them, rows
+# are synthetic.
 #
-# Without a GPU the same sections run small, in Triton's interpreter where it takes a GPU: so it is known to work.
-# What the machine lacks is brought along as wheels in build/gpu_wheels (README.md beside this script says how); PYTHON
+# Without a GPU the same sections run with small shapes, the kernels in Triton's interpreter, to test this script.
+# Packages that the machine lacks can be provided as wheels in build/gpu_wheels (see README.md in this folder). PYTHON
 # names another interpreter.
 set -uo pipefail
 [ $# -ge 1 ] && [ $# -le 3 ] || { sed -n 4p "$0" >&2; exit 2; }
@@ -20,7 +21,7 @@ rows_128=() rows_512=(--length 512)
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 
 python=${PYTHON:-python3}
-# Wheels and compiled kernels on a disk of this machine: a shared one corrupts the latter, and neither is a result.
+# Wheels and compiled kernels are on a local disk, because a shared one can corrupt kernels, and neither is a result.
 scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
 export PYTHONPATH=$PWD:$scratch/site${PYTHONPATH:+:$PYTHONPATH}
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
@@ -34,7 +35,7 @@ if [ -d build/gpu_wheels ]; then
 fi
 gpu=$("$python" -c 'import torch; print(1 if torch.cuda.is_available() else "")') || exit 1
 
-# section NAME LIMIT_S COMMAND...: runs it within its limit and what is left of the budget, and writes its result.
+# section NAME LIMIT_S COMMAND...: run it within its limit and the remaining budget, and write its result.
 section() {
   local name=$1 limit=$2 began=$SECONDS code=0
   shift 2
@@ -48,7 +49,7 @@ section() {
     timeout --kill-after=5 $((limit < left ? limit : left)) "$@" >"$output/$name.log" 2>&1 || code=$?
     tail -n 3 "$output/$name.log" | cut -c 1-200
   fi
-  sed -i "/^{\"section\": \"$name\",/d" "$results" # of an earlier call
+  sed -i "/^{\"section\": \"$name\",/d" "$results" # from an earlier call
   "$python" - "$name" "$code" $((SECONDS - began)) "$output/$name.log" <<'PYTHON' >>"$results"
 import json
 import sys
@@ -65,7 +66,7 @@ print(json.dumps(result))
 PYTHON
 }
 
-# step NAME LIMIT_S MODEL ROWS... : the whole step beside transformers'.
+# step NAME LIMIT_S MODEL ROWS... : compare the complete step with transformers.
 step() { section "step_$1" "$2" "$python" -m tests.benchmarks.train_step --model "$3" --seconds "$seconds" "${@:4}"; }
 
 read -r -d '' environment <<'PYTHON'
@@ -84,7 +85,7 @@ if torch.cuda.is_available():
 print(json.dumps(found))
 PYTHON
 
-# The project's own pytest configuration asks for plugins that a GPU machine may not have.
+# The project's pytest configuration requires plugins that a GPU machine can lack.
 tests=tests/pretrain/kernels
 pytest=("$python" -m pytest -q -p no:cacheprovider -c /dev/null --rootdir=.)
 
@@ -107,7 +108,7 @@ if [ -n "$gpu" ]; then
   section kernels_compiled 60 "$python" -m tests.pretrain.kernels.hopper
   section sweep 120 "$python" -m tests.benchmarks.kernels --sweep --rounds 7  # one JSON line each in sweep.log
 else
-  export OMP_NUM_THREADS=1 # the machine may be shared, and threads that wait for one another spoil every figure
+  export OMP_NUM_THREADS=1 # on a shared machine, threads that wait for one another distort every figure
   seconds=6
   section step_tests 60 "${pytest[@]}" tests/pretrain/test_synchronisation.py
   section kernels_compiled 60 "$python" -m tests.pretrain.kernels.hopper

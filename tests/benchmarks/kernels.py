@@ -1,19 +1,19 @@
-"""What the fused operations cost beside torch's own: `python -m tests.benchmarks.kernels`.
+"""Compare the fused operations with torch's own: `python -m tests.benchmarks.kernels`.
 
-Each operation runs forward and backward, the peers in turn within the same rounds; times are medians:
+Each operation runs forward and backward. The peers alternate within each round. Times are medians:
 
-    ours      what `choose_kernels` gives on this device: Triton's kernels on a GPU, the references on a CPU
-    eager     the same out of torch's own operations, with `F.dropout`
+    ours      the result of `choose_kernels` on this device: Triton kernels on a GPU, the references on a CPU
+    eager     the same operation built from torch's operations, with `F.dropout`
     compiled  the eager peer under torch.compile
 
-`bytes` are those that an operation must move if nothing is read or written twice, `floating` its floating-point work in
-matrix products; `roofline_pct` is the time that the slower of the two takes at the device's published rates (`RATES`),
-in % of the measured one. A CPU runs small shapes and has no roofline here: its figures compare, no more. With one
-thread they are CPU seconds, since a core may be shared. The last line is one JSON object; its `ratio` is the geometric
-mean, over operations, of eager's time over ours.
+`bytes` is the memory traffic of an operation if nothing is read or written twice, and `floating` its floating-point
+work in matrix products. `roofline_pct` is the time that the slower of the two takes at the device's published rates
+(`RATES`), in % of the measured time. A CPU runs small shapes and has no roofline here: its figures only compare the
+peers. With one thread they are CPU seconds, since the core can be shared. The last line is one JSON object; its
+`ratio` is the geometric mean, over operations, of eager's time over ours.
 
-`--sweep` instead times ours under other launch shapes (a GPU only), one JSON line each: how the constants of
-`pretrain/kernels/fused/launch.py` were or should be chosen.
+`--sweep` instead times ours with other launch shapes (GPU only), one JSON line each, to choose the constants in
+`pretrain/kernels/fused/launch.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pretrain.kernels.lamb import LambState, LambStep, Segments, trust_ratio
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 DTYPE = torch.bfloat16
-# Bytes of memory and bf16 operations a second, as published for the SXM boards.
+# Bytes of memory and bf16 operations per second, as published for the SXM boards.
 RATES = {"H200": (4.8e12, 989e12), "H100": (3.35e12, 989e12), "A100": (2.039e12, 312e12)}
 DROPPED, EPSILON = 0.1, 1e-12
 Peer = Callable[[], Tensor]
@@ -50,7 +50,7 @@ Peer = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Shape:
-    """BERT large on a GPU, in tensors larger than its cache; four layers of 256 on a CPU, as students have it."""
+    """BERT large on a GPU, with tensors larger than its cache; four layers of width 256 on a CPU."""
 
     rows: int = 512 if CUDA else 16
     length: int = 128
@@ -67,7 +67,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """One operation: its peers, what backward differentiates by, and the least that it must do."""
+    """One operation: its peers, the inputs that need gradients, and its minimum memory traffic and work."""
 
     peers: dict[str, Peer]
     inputs: list[Tensor]
@@ -79,8 +79,8 @@ class Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=21 if CUDA else 7)
-    parser.add_argument("--only", nargs="*", help="operations to run; all by default")
-    parser.add_argument("--sweep", action="store_true", help="time ours under other launch shapes")
+    parser.add_argument("--only", nargs="*", help="operations to run (default: all)")
+    parser.add_argument("--sweep", action="store_true", help="time ours with other launch shapes")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     if arguments.sweep:
@@ -127,7 +127,7 @@ def with_compiled(ours: Peer, eager: Peer) -> dict[str, Peer]:
 def embed(shape: Shape, kernels: Kernels) -> Case:
     tokens, hidden = shape.tokens, shape.hidden
     ids = torch.randint(shape.vocabulary, (tokens,), device=DEVICE)
-    ids[torch.rand(tokens, device=DEVICE) < 0.12] = 103  # as many [MASK]s as there are
+    ids[torch.rand(tokens, device=DEVICE) < 0.12] = 103  # the usual share of [MASK]
     places = torch.arange(shape.length, device=DEVICE).repeat(shape.rows)
     types = places * 2 // shape.length
     word, place, kind = normal(shape.vocabulary, hidden), normal(512, hidden), normal(2, hidden)
@@ -181,12 +181,12 @@ def masked_lm(shape: Shape, kernels: Kernels) -> Case:
     product = 2 * rows * shape.vocabulary * shape.hidden
     logits_bytes, table = 2 * rows * shape.vocabulary, 2 * decoder.numel()
     peers = with_compiled(lambda: kernels.masked_lm(hidden, decoder, bias, labels).loss, eager)
-    if hasattr(F, "linear_cross_entropy") and CUDA:  # on a CPU it takes twenty times as long as eager
+    if hasattr(F, "linear_cross_entropy") and CUDA:  # on a CPU it takes twenty times the time of eager
         options = torch.nn.LinearCrossEntropyOptions()
         peers["linear_cross_entropy"] = lambda: F.linear_cross_entropy(
             hidden, decoder, labels, linear_bias=bias, reduction="sum", options=options
         )
-    # Ours makes the gradients in forward: judged together, see `summary`.
+    # Ours computes the gradients in the forward pass, so `summary` adds both times.
     return Case(peers, [hidden, decoder, bias], (2 * logits_bytes + table, 2 * table), (product, 2 * product))
 
 
@@ -212,7 +212,7 @@ def attend(shape: Shape, kernels: Kernels, probability: float = 0.0) -> Case:
 
 
 def lamb(shape: Shape, kernels: Kernels) -> Case:
-    """A step over tensors of a layer's sizes; `eager` is the paper's algorithm a tensor at a time, by foreach."""
+    """A step over tensors with a layer's sizes. `eager` is the paper's algorithm per tensor, with foreach."""
     sizes = [shape.hidden**2] * 4 + [4 * shape.hidden**2] * 2
     sizes *= max(shape.parameters // sum(sizes), 1)
     segments = Segments([0, *itertools.accumulate(sizes)], DEVICE)
@@ -246,7 +246,7 @@ def lamb(shape: Shape, kernels: Kernels) -> Case:
 
 
 def adamw(shape: Shape, kernels: Kernels) -> Case:
-    """torch's fused AdamW on one flat tensor: taken as it is, so only its share of the roofline matters."""
+    """torch's fused AdamW on one flat tensor. We use it unchanged, so only its roofline percentage matters."""
     weights = torch.rand(shape.parameters, device=DEVICE, requires_grad=True)
     weights.grad = torch.rand_like(weights)
     optimizer = torch.optim.AdamW([weights], fused=True)
@@ -272,13 +272,13 @@ CASES: dict[str, Callable[[Shape, Kernels], Case]] = {
 
 
 def longer(shape: Shape) -> Shape:
-    """The same tokens in rows of 512."""
+    """Return the shape with the same tokens in rows of 512."""
     return Shape(rows=max(shape.rows // 4, 1), length=512)
 
 
 def measured(case: Case, rounds: int) -> Case:
-    """Every peer once a round, so that a slow moment of the machine meets all of them alike."""
-    for turn in range(rounds + 3):  # the first three compile and warm up
+    """Run every peer once per round, so that a slow moment of the machine affects all peers."""
+    for turn in range(rounds + 3):  # the first three rounds compile and warm up
         for name, peer in case.peers.items():
             times = once(peer, case.inputs)
             if turn >= 3:
@@ -287,7 +287,7 @@ def measured(case: Case, rounds: int) -> Case:
 
 
 def once(peer: Peer, inputs: list[Tensor]) -> tuple[float, float]:
-    """Seconds of forward and of backward."""
+    """Return the seconds of forward and of backward."""
     for tensor in inputs:
         tensor.grad = None
     marks = [clock()]
@@ -302,7 +302,7 @@ def once(peer: Peer, inputs: list[Tensor]) -> tuple[float, float]:
 
 
 def clock() -> Any:
-    """A moment: on a GPU one of its own time, for which the host does not wait."""
+    """Return a timestamp; on a GPU an event, for which the host does not wait."""
     if not CUDA:
         return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no types
@@ -311,7 +311,7 @@ def clock() -> Any:
 
 
 def elapsed(begun: Any, ended: Any) -> float:
-    """Seconds between two moments."""
+    """Return the seconds between two timestamps."""
     if not CUDA:
         return float(ended - begun)
     ended.synchronize()
@@ -319,7 +319,7 @@ def elapsed(begun: Any, ended: Any) -> float:
 
 
 def summary(case: Case) -> dict[str, float]:
-    """Median times in ms, and the share of the roofline."""
+    """Return median times in ms and the roofline percentage."""
     result: dict[str, float] = {}
     for name, times in case.figures.items():
         forward, backward = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
@@ -339,14 +339,14 @@ def rates() -> tuple[float, float] | None:
 
 
 def copy_rate() -> float:
-    """Bytes a second that a plain copy reads and writes: what this device really gives."""
+    """Return the bytes per second that a plain copy reads and writes: the memory bandwidth of this device."""
     source = torch.empty((1 << 30) if CUDA else (1 << 26), dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(source)
     return 2 * source.numel() / min(once(lambda: target.copy_(source), [])[0] for _ in range(10))
 
 
 def sweep(rounds: int) -> None:
-    """Ours alone under other launch shapes."""
+    """Time only ours, with other launch shapes."""
     kernels = choose_kernels("cuda", "triton")
     for name, settings in sweeps():
         for target, value in settings.items():

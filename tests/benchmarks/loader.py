@@ -1,8 +1,8 @@
-"""How many rows a second one core reads into training batches: `python -m tests.benchmarks.loader`.
+"""Measure how many rows per second one core reads into batches: `python -m tests.benchmarks.loader`.
 
-It writes a synthetic data set (rows of up to 128 tokens, ragged, 90 % of them full), reads a whole epoch of it as one
-rank would, and lets `pyarrow.Table.take` read the same rows in the same order. Rates are rows a CPU-second, since a
-core may be shared; the last line is one JSON object.
+The benchmark writes a synthetic data set (ragged rows of up to 128 tokens, 90 % of them full) and reads one epoch of
+it as a single rank does. `pyarrow.Table.take` reads the same rows in the same order. Rates are rows per CPU-second,
+since the core can be shared. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIB = 1 << 20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=10)
-    parser.add_argument("--rows", type=int, default=50_000, help="rows a shard")
+    parser.add_argument("--rows", type=int, default=50_000, help="rows per shard")
     parser.add_argument("--global-batch-size", type=int, default=4096)
     parser.add_argument("--micro-batch-size", type=int, default=64)
     parser.add_argument("--reference-steps", type=int, default=5)
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure(folder: Path, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, object]:
-    """The benchmark's figures; the data set's pages are in memory when it begins."""
+    """Return the benchmark's figures. The data set's pages must be in memory."""
     batch = arguments.global_batch_size
     loader = new_loader(folder, manifest, arguments.micro_batch_size)
     loader.step(0, batch)  # compile, check digests
@@ -61,7 +61,7 @@ def measure(folder: Path, manifest: Manifest, arguments: argparse.Namespace) -> 
     return {
         "benchmark": "loader",
         "ratio": round(rows_per_s / reference, 1),
-        "reference": f"pyarrow.Table.take: {reference:.0f} rows a CPU-second",
+        "reference": f"pyarrow.Table.take: {reference:.0f} rows per CPU-second",
         "rows_per_s": round(rows_per_s),
         "rows_per_s_median_step": round(float(np.median(rates))),
         "tokens_per_row": round(step.tokens / step.rows, 1),

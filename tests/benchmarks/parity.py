@@ -1,10 +1,10 @@
-"""Our trainer beside a plain transformers + torch AdamW loop: the same rows, the same initial weights, one picture.
+"""Compare our trainer with a plain transformers + torch AdamW loop, on the same rows from the same initial weights.
 
     python -m tests.benchmarks.parity --dataset datasets/enwiki --minutes 15 --output parity.png
 
-The plain loop pads each batch, computes the loss that transformers computes, and makes torch's AdamW step in fp32. Ours
-is `bertrain train`, whole, with DeepSpeed. The last line is one JSON object; `ratio` is ours over theirs in rows a
-second.
+The plain loop pads each batch, computes transformers' loss, and takes a step of torch's AdamW in fp32. Ours is the
+complete `bertrain train`, with DeepSpeed. The last line is one JSON object; `ratio` is our rows per second over
+theirs.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from pretrain.trainer import fresh_model
 
 IGNORED = -100
 CALIBRATION_STEPS = 10
-EARLY_STEPS = 100  # in which rounding has not yet grown
+EARLY_STEPS = 100  # before rounding differences grow
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True, help="a data set that `bertrain prepare` made")
-    parser.add_argument("--minutes", type=float, default=15.0, help="of training, by the plain loop's pace")
-    parser.add_argument("--output", type=Path, default=Path("parity.png"), help="the picture")
+    parser.add_argument("--minutes", type=float, default=15.0, help="training time at the speed of the plain loop")
+    parser.add_argument("--output", type=Path, default=Path("parity.png"), help="file of the plot")
     parser.add_argument("--hidden-size", type=int, default=128)
     parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=32, help="rows a step")
-    parser.add_argument("--threads", type=int, default=1, help="of each program; several on a busy machine only wait")
+    parser.add_argument("--rows", type=int, default=32, help="rows per step")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each program; use 1 on a busy machine")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     manifest = read_manifest(arguments.dataset)
-    for _ in range(2):  # the first one compiles
+    for _ in range(2):  # the first run compiles
         _, seconds = train_plainly(recipe_of(arguments, manifest, CALIBRATION_STEPS), manifest)
     step_s = seconds / CALIBRATION_STEPS
     recipe = recipe_of(arguments, manifest, max(EARLY_STEPS, round(60 * arguments.minutes / step_s)))
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def recipe_of(arguments: argparse.Namespace, manifest: Manifest, steps: int) -> Recipe:
-    """A small model in fp32 without dropout: whatever differs then is a difference of the two programs."""
+    """Return a small fp32 recipe without dropout, so that any difference comes from the two programs."""
     hidden_size = arguments.hidden_size
     return Recipe.model_validate(
         {
@@ -104,7 +104,7 @@ def recipe_of(arguments: argparse.Namespace, manifest: Manifest, steps: int) -> 
 
 
 def train_ours(recipe: Recipe) -> tuple[list[float], float]:
-    """Losses of `bertrain train`, step by step, and its seconds of training."""
+    """Return the losses of `bertrain train` per step, and its training seconds."""
     with tempfile.TemporaryDirectory() as folder:
         write_recipe(recipe, Path(folder, "parity.toml"))
         argv = [sys.executable, "-P", "-m", "launch.cli", "train", "parity.toml"]
@@ -114,7 +114,7 @@ def train_ours(recipe: Recipe) -> tuple[list[float], float]:
 
 
 def train_plainly(recipe: Recipe, manifest: Manifest) -> tuple[list[float], float]:
-    """Losses of the plain loop, step by step, and its seconds of training."""
+    """Return the losses of the plain loop per step, and its training seconds."""
     model, optimizer = plain_model(recipe, manifest), recipe.optimizer
     adam = torch.optim.AdamW(
         plain_groups(model, optimizer.weight_decay),
@@ -135,7 +135,7 @@ def train_plainly(recipe: Recipe, manifest: Manifest) -> tuple[list[float], floa
 
 
 def plain_model(recipe: Recipe, manifest: Manifest) -> Any:
-    """transformers' model with the weights that ours begins with."""
+    """Return transformers' model with the initial weights of ours."""
     fields = to_hugging_face_config(recipe.model, manifest.vocabulary.size)
     model: Any = transformers.BertForPreTraining(transformers.BertConfig.from_dict(fields))
     model.load_state_dict(to_hugging_face(fresh_model(recipe, manifest).state_dict()), strict=False)
@@ -144,7 +144,7 @@ def plain_model(recipe: Recipe, manifest: Manifest) -> Any:
 
 
 def plain_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """As everybody writes them: no decay on biases and LayerNorm."""
+    """Return the usual parameter groups: no decay on biases and LayerNorm."""
     plain = ("bias", "LayerNorm.weight")
     named = list(model.named_parameters())
     return [
@@ -154,7 +154,7 @@ def plain_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def batches(recipe: Recipe, manifest: Manifest) -> Iterator[Batch]:
-    """The rows of each step, as one batch."""
+    """Yield the rows of each step as one batch."""
     train = recipe.train
     loader = Loader(
         [Dataset(recipe.data.dataset, manifest)],
@@ -168,7 +168,7 @@ def batches(recipe: Recipe, manifest: Manifest) -> Iterator[Batch]:
 
 
 def inputs_of(batch: Batch) -> dict[str, Tensor]:
-    """What transformers takes: padded, with a label at each masked position."""
+    """Return the inputs of transformers' model: padded, with a label at each masked position."""
     labels = torch.full_like(batch.input_ids, IGNORED)
     labels[batch.masked_positions] = batch.masked_ids
     rows = torch.split(labels, batch.offsets.diff().tolist())
@@ -177,7 +177,7 @@ def inputs_of(batch: Batch) -> dict[str, Tensor]:
 
 
 def compare(ours: list[float], theirs: list[float]) -> dict[str, object]:
-    """How near the curves are, beside how much a curve jumps from step to step by itself."""
+    """Return the distance between the curves, and for comparison the changes within a curve from step to step."""
     apart = [abs(mine - other) / other for mine, other in zip(ours, theirs, strict=True)]
     tail = len(ours) // 10
     jumps = [abs(after - before) for before, after in pairwise(theirs[-tail:])]
@@ -195,7 +195,7 @@ def compare(ours: list[float], theirs: list[float]) -> dict[str, object]:
 
 
 def draw(path: Path, ours: list[float], theirs: list[float]) -> None:
-    """Both curves in one picture, and how far they are apart below it."""
+    """Plot both curves, with their difference below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")

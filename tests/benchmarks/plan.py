@@ -1,12 +1,12 @@
-"""What `bertrain plan` says of time, beside what 1 and 2 ranks on this machine's CPU take.
+"""Compare the step time that `bertrain plan` estimates with that of 1 and 2 ranks on this machine's CPU.
 
     python -m tests.benchmarks.plan [--hidden-size 256] [--layers 4] [--steps 30]
 
-The profile is measured first, one thread a rank, as the ranks have: a large 16-bit matrix product, a copy in memory
-(both in processor time), an all-reduce between two ranks. Then a recipe is trained on synthetic rows. The last line is
-one JSON object. `ratio` is planned over measured processor time of computing a step, one rank: 1 is exact, below 1 the
-plan was too hopeful. It holds on a busy machine too; `wall_ratio`, planned over measured time of whole steps on two
-ranks, only on an idle one.
+First the hardware profile is measured with one thread per rank, as the ranks run: a large 16-bit matrix product and a
+memory copy (both in CPU time), and an all-reduce between two ranks. Then a recipe is trained on synthetic rows. The
+last line is one JSON object. `ratio` is the planned over the measured CPU time of computing a step with one rank: 1
+is exact; below 1, the plan was too optimistic. It is valid on a busy machine too. `wall_ratio`, the planned over the
+measured time of complete steps with two ranks, is valid only on an idle machine.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def main() -> None:
         write_synthetic(Path(recipe.data.dataset), recipe.data)
         hardware = profile()
         ranks = [compare(recipe, hardware, count) for count in (1, 2)]
-    told = {"benchmark": "plan", "ratio": ranks[0]["ratio"], "reference": "a step of bertrain train"}
+    result = {"benchmark": "plan", "ratio": ranks[0]["ratio"], "reference": "a step of bertrain train"}
     figures = {"wall_ratio": ranks[1]["wall_ratio"], "ranks": ranks, "hardware": asdict(hardware)}
-    print(json.dumps(told | figures | {"arguments": vars(arguments)}))
+    print(json.dumps(result | figures | {"arguments": vars(arguments)}))
 
 
 def compare(recipe: Recipe, hardware: Hardware, ranks: int) -> dict[str, float]:
-    """Seconds a step and rank: planned and measured, of the processor for computing, by the clock for all."""
+    """Return seconds per step and rank, planned and measured: CPU time of computing, and wall time of the step."""
     planned = Cost(recipe, hardware, recipe.data.vocabulary.size).step(ranks)
     _, few_cpu_s = train(recipe, ranks, WARM_UP_STEPS)
     step_s, many_cpu_s = train(recipe, ranks, recipe.train.steps)
@@ -80,7 +80,7 @@ def compare(recipe: Recipe, hardware: Hardware, ranks: int) -> dict[str, float]:
 
 
 def profile() -> Hardware:
-    """One rank's share of this machine."""
+    """Return the profile of one rank's share of this machine."""
     square = torch.randn(SIZE, SIZE, dtype=torch.bfloat16)
     block = torch.zeros(COPIED_BYTES // 4)
     other = torch.empty_like(block)
@@ -93,7 +93,7 @@ def profile() -> Hardware:
 
 
 def shortest_s(work: Callable[[], object]) -> float:
-    """Of the processor."""
+    """Return the shortest CPU time of several calls."""
     seconds = []
     for _ in range(TRIALS):
         began = time.process_time()
@@ -103,7 +103,7 @@ def shortest_s(work: Callable[[], object]) -> float:
 
 
 def train(recipe: Recipe, ranks: int, steps: int) -> tuple[float, float]:
-    """Train anew: the median time of a step, and the processor time of all ranks, from their start to their end."""
+    """Train from scratch. Return the median step time, and the CPU time of all ranks from start to end."""
     run = Path(recipe.runs) / f"ranks{ranks}-steps{steps}"
     file = run.with_suffix(".toml")
     cluster = recipe.cluster.model_copy(update={"ranks_per_node": ranks})

@@ -1,14 +1,14 @@
-"""What preparation costs as text and workers grow.
+"""Measure how the cost of preparation depends on the amount of text and the number of workers.
 
     python -m tests.benchmarks.preparation_scale --corpus PATH --vocab PATH
     python -m tests.benchmarks.preparation_scale --corpus PATH --vocab PATH --part workers
 
-The first prepares WikiExtractor's files, then a corpus of `--copies` of them, each document with a line of its own:
-`ratio` is the CPU time of a MB of the small corpus over that of the large one, both without start-up, 1 where the cost
-is linear (and above it where words repeat, which are encoded once). The second prepares the large corpus in `--passes`
-passes, with one worker and with `--workers`: `ratio` is the wall time of one over that of several, `wall_ratio` the
-inverse. Each runs in a process of its own, which is looked at ten times a second, as are its workers. The last line is
-one JSON object.
+The first command prepares WikiExtractor's files, then a corpus of `--copies` of them in which each document has its
+own extra line. `ratio` is the CPU time per MB of the small corpus over that of the large one, both without start-up:
+1 if the cost is linear, above 1 if words repeat, since they are encoded once. The second command prepares the large
+corpus in `--passes` passes, with one worker and with `--workers`. `ratio` is the wall time of one worker over that of
+several, and `wall_ratio` the inverse. Each preparation runs in its own process, which is sampled ten times per second
+together with its workers. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def main() -> None:
     parser.add_argument("--part", choices=("cost", "workers"), default="cost", help="what to measure")
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--passes", type=int, default=5, help="of the part `workers`")
+    parser.add_argument("--passes", type=int, default=5, help="passes in the part `workers`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         print(json.dumps(measure(arguments, Path(temporary))))
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """The benchmark's figures. What numba compiles once a machine is compiled before."""
+    """Return the benchmark's figures. Code that numba compiles once per machine is compiled beforehand."""
     files = [Path(file.path) for file in find_files([arguments.corpus])]
     vocabulary = Path(arguments.vocab)
     start = [prepared(few_documents(folder / f"start-{n}"), folder, vocabulary) for n in range(2)][1]
@@ -85,7 +85,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def few_documents(folder: Path) -> Path:
-    """A corpus so small that its preparation is start-up alone."""
+    """Write a corpus so small that its preparation consists of start-up only."""
     folder.mkdir()
     texts = [f'<doc id="{n}" url="" title="">\nA {n}.\nIt follows. It ends.\n\n</doc>\n' for n in range(50)]
     (folder / "a").write_text("".join(texts))
@@ -93,7 +93,7 @@ def few_documents(folder: Path) -> Path:
 
 
 def multiplied(files: list[Path], folder: Path, copies: int) -> Path:
-    """So many copies of WikiExtractor's files, no document of which is equal to another."""
+    """Write `copies` copies of WikiExtractor's files, in which no two documents are equal."""
     folder.mkdir()
     for copy in range(copies):
         for number, file in enumerate(files):
@@ -103,7 +103,7 @@ def multiplied(files: list[Path], folder: Path, copies: int) -> Path:
 
 
 def prepared(corpus: Path, folder: Path, vocabulary: Path, workers: int = 1, passes: int = 1) -> dict[str, float]:
-    """CPU and wall time of a preparation in a process of its own, and the most memory of it and of a worker of it."""
+    """Prepare in a separate process. Return its CPU and wall time, and the peak memory of it and of a worker."""
     megabytes = sum(file.stat().st_size for file in corpus.iterdir()) / 1e6
     dataset = folder / "dataset"
     config = DataConfig.model_validate(
@@ -139,14 +139,14 @@ def prepared(corpus: Path, folder: Path, vocabulary: Path, workers: int = 1, pas
 
 @dataclass
 class Usage:
-    """What a process had used when it was last looked at."""
+    """The resources that a process had used at the last sample."""
 
     cpu_s: float = 0.0
     peak_bytes: int = 0
 
 
 def watch(process: psutil.Process) -> dict[int, Usage]:
-    """Look at a process and those it starts until it ends; what each has used, by process number."""
+    """Sample a process and its children until it ends. Return the usage by process ID."""
     seen: dict[int, Usage] = {}
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         for each in (process, *process.children(recursive=True)):
@@ -160,7 +160,7 @@ def watch(process: psutil.Process) -> dict[int, Usage]:
 
 
 def peak_bytes(process: int) -> int:
-    """The most memory that a process has held since it began to run its own program; 0 when it has ended."""
+    """Return the peak memory of a process since it started its own program, or 0 if it has ended."""
     with suppress(OSError):
         if found := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text()):
             return int(found[1]) << 10

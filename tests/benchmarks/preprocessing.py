@@ -1,9 +1,9 @@
-"""How fast one core makes masked pairs of text: `python -m tests.benchmarks.preprocessing --corpus PATH --vocab PATH`.
+"""Measure how fast one core makes masked pairs: `python -m tests.benchmarks.preprocessing --corpus PATH --vocab PATH`.
 
-It prepares a data set from WikiExtractor's files, everything included: reading, cleaning, sentences, word pieces,
-pairs, masks, digests, files on disk. Then Hugging Face `tokenizers` encodes the same text, line by line and on one
-core, which is only one of these steps. Rates are MB of input a CPU-second, since a core may be shared; the last line is
-one JSON object.
+The benchmark prepares a data set from WikiExtractor's files with all steps: reading, cleaning, sentences, word
+pieces, pairs, masks, digests, files on disk. Then Hugging Face `tokenizers` does only one of these steps: it encodes
+the same text, line by line on one core. Rates are MB of input per CPU-second, since the core can be shared. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from preprocessing.rows import encoding
 from preprocessing.vocabulary.vocabulary import Vocabulary
 from preprocessing.vocabulary.wordpiece import Encoder
 
-REFERENCE_BATCH = 1_000  # lines, as `datasets` hands them over
+REFERENCE_BATCH = 1_000  # lines, the default batch of `datasets`
 
 
 def main() -> None:
@@ -45,14 +45,16 @@ def main() -> None:
     parser.add_argument("--cased", action="store_true", help="the vocabulary is cased")
     parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--sequence", type=int, default=128)
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="more of the recipe's [data] section")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=JSON", help="other keys of the recipe's [data] section"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         print(json.dumps(measure(arguments, Path(temporary))))
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """The benchmark's figures. What numba compiles once a machine is compiled before."""
+    """Return the benchmark's figures. Code that numba compiles once per machine is compiled beforehand."""
     warm_up(arguments, folder)
     config = recipe(arguments, arguments.corpus, folder / "dataset")
     stages = Stages()
@@ -84,7 +86,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def recipe(arguments: argparse.Namespace, corpus: str, dataset: Path) -> DataConfig:
-    """What is prepared: all defaults but the passes, on one core."""
+    """Return the recipe: the defaults except for the number of passes, on one core."""
     return DataConfig.model_validate(
         {
             "dataset": str(dataset),
@@ -99,14 +101,14 @@ def recipe(arguments: argparse.Namespace, corpus: str, dataset: Path) -> DataCon
 
 
 def warm_up(arguments: argparse.Namespace, folder: Path) -> None:
-    """Prepare a few lines, so that everything is compiled and imported."""
+    """Prepare a few lines, so that all code is imported and compiled."""
     texts = [f'<doc id="{n}" url="" title="">\nA {n}.\nIt follows. It ends.\n\n</doc>\n' for n in range(50)]
     (folder / "warm_up.txt").write_text("".join(texts))
     prepare(recipe(arguments, str(folder / "warm_up.txt"), folder / "warm_up"))
 
 
 class Stages:
-    """CPU-seconds by stage, measured around the functions that the steps call."""
+    """CPU-seconds per stage, measured around the functions that the steps call."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -123,11 +125,11 @@ class Stages:
         self._replace(group, "add_shard", lambda function: self._around("write", function))
 
     def rest(self, cpu_s: float) -> dict[str, float]:
-        """All stages, and what is left of `cpu_s` for Beam, statistics and all between."""
+        """Return the seconds of all stages, and the rest of `cpu_s` for Beam, statistics and other work."""
         return {**self.seconds, "other": cpu_s - sum(self.seconds.values())}
 
     def restore(self) -> None:
-        """Leave the functions as they were."""
+        """Restore the functions."""
         for owner, name, function in self._replaced:
             setattr(owner, name, function)
 
@@ -155,7 +157,7 @@ class Stages:
 
 
 def reference_rate(config: DataConfig) -> tuple[float, float]:
-    """MB of the same text, cleaned and line by line, and the CPU-seconds that `encode_batch_fast` takes for it."""
+    """Return the MB of the same cleaned text by line, and the CPU-seconds of `encode_batch_fast` for it."""
     os.environ["RAYON_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     vocabulary = Vocabulary.read(Path(config.vocabulary.file or ""), config.vocabulary.lowercase)
@@ -179,7 +181,7 @@ def reference_rate(config: DataConfig) -> tuple[float, float]:
 
 
 def mean_length(manifest: Manifest) -> float:
-    """Tokens a row of the first pass."""
+    """Return the mean number of tokens per row of the first pass."""
     histogram = np.array(manifest.statistics.length_histogram)
     return round(float(histogram @ np.arange(len(histogram)) / histogram.sum()), 1)
 

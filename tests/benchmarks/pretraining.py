@@ -1,12 +1,12 @@
-"""A real pretraining for a few minutes, ours and transformers': `python -m tests.benchmarks.pretraining --dataset DIR`.
+"""Pretrain for minutes with ours and transformers: `python -m tests.benchmarks.pretraining --dataset DIR`.
 
-Both start from the same weights and train for the same time on the same rows in the same order, first one, then the
-other. Ours is `bertrain train`, whole; theirs transformers' BertForPreTraining with SDPA, padded to the longest row of
-the batch, bf16 autocast, torch's fused AdamW, and our learning rates. Held-out rows are evaluated on the way, which
-costs neither of them time. The picture shows the held-out masked-LM loss over training time.
+Both start from the same weights and train for the same time on the same rows in the same order, one after the other.
+Ours is the complete `bertrain train`. Theirs is transformers' BertForPreTraining with SDPA, padding to the longest
+row of the batch, bf16 autocast, torch's fused AdamW, and our learning rates. Evaluations of held-out rows do not
+count as training time. The plot shows the held-out masked-LM loss over training time.
 
-The last line is one JSON object; its `ratio` is the time that theirs took to its last held-out loss over the time that
-ours took to the same one. Without --dataset the rows are synthetic, and there is little to learn.
+The last line is one JSON object. Its `ratio` is the time that theirs took to reach its last held-out loss over the
+time that ours took to reach the same loss. Without --dataset the rows are synthetic and offer little to learn.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from tests.benchmarks.train_step import Clock, loader_of, padded_inputs
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
-STEPS = 1_000_000  # more than the time allows
-TURN_STEPS = 8 if CUDA else 1  # between two looks at the clock, for which a GPU has to be waited for
+STEPS = 1_000_000  # more than fit into the time
+TURN_STEPS = 8 if CUDA else 1  # steps between clock readings, which synchronise the GPU
 Curve = list[tuple[float, float]]  # training seconds, held-out masked-LM loss
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, help="a data set that `bertrain prepare` made; else synthetic rows")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of training, each")
-    parser.add_argument("--output", type=Path, default=Path("pretraining.png"), help="the picture")
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each program")
+    parser.add_argument("--output", type=Path, default=Path("pretraining.png"), help="file of the plot")
     parser.add_argument("--hidden-size", type=int, default=512 if CUDA else 128)
     parser.add_argument("--layers", type=int, default=4 if CUDA else 2)
-    parser.add_argument("--rows", type=int, default=256 if CUDA else 32, help="a step")
-    parser.add_argument("--evaluations", type=int, default=12, help="about so many, each")
+    parser.add_argument("--rows", type=int, default=256 if CUDA else 32, help="rows per step")
+    parser.add_argument("--evaluations", type=int, default=12, help="approximate number of evaluations of each program")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         dataset = arguments.dataset or Path(temporary) / "dataset"
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def recipe_of(arguments: argparse.Namespace, dataset: Path, manifest: Manifest) -> Recipe:
-    """What both follow; DeepSpeed's stage is ours alone."""
+    """Return the recipe of both programs. Only ours uses DeepSpeed's stage."""
     return Recipe.model_validate(
         {
             "name": "pretraining",
@@ -103,7 +103,7 @@ def recipe_of(arguments: argparse.Namespace, dataset: Path, manifest: Manifest) 
 
 
 def train_ours(recipe: Recipe, folder: Path) -> Curve:
-    """`bertrain train`: its held-out losses."""
+    """Run `bertrain train` and return its held-out losses."""
     write_recipe(recipe, folder / "pretraining.toml")
     argv = [sys.executable, "-P", "-m", "launch.cli", "train", "pretraining.toml"]
     subprocess.run(argv, cwd=folder, check=True, stdout=sys.stderr)
@@ -112,13 +112,15 @@ def train_ours(recipe: Recipe, folder: Path) -> Curve:
 
 
 def train_theirs(recipe: Recipe, manifest: Manifest, evaluations: int) -> tuple[Curve, int]:
-    """The loop that transformers' users write: its held-out losses, and the steps between two of them."""
+    """Run a typical transformers loop. Return its held-out losses and the number of steps between them."""
     model, optimizer, curve = plain_model(recipe, manifest).to(DEVICE), recipe.optimizer, Curve()
     adam = torch.optim.AdamW(plain_groups(model, optimizer.weight_decay), eps=optimizer.eps, fused=True)
     budget_s, time_s, number, every_steps = 60 * recipe.train.budget_min, 0.0, 0, 0
     with closing(loader_of(recipe, manifest).steps(0, repeat(recipe.train.global_batch_size))) as steps:
         while time_s < budget_s:
-            ready = [padded_inputs(step, 0, DEVICE) for step in islice(steps, TURN_STEPS)]  # not on their clock
+            ready = [
+                padded_inputs(step, 0, DEVICE) for step in islice(steps, TURN_STEPS)
+            ]  # not part of the measured time
             with Clock(DEVICE) as clock:
                 for inputs in ready:
                     number += 1
@@ -140,7 +142,7 @@ def train_theirs(recipe: Recipe, manifest: Manifest, evaluations: int) -> tuple[
 
 @torch.no_grad()
 def their_held_out_loss(model: Any, recipe: Recipe, manifest: Manifest) -> float:
-    """Of the masked words, a mean over the rows that ours is evaluated on."""
+    """Return the mean loss of the masked words over the rows on which ours is evaluated."""
     train = recipe.train
     rows = HeldOut(
         Dataset(recipe.data.dataset, manifest),
@@ -168,7 +170,7 @@ def autocast() -> torch.autocast:
 
 
 def report(arguments: argparse.Namespace, ours: Curve, theirs: Curve) -> dict[str, object]:
-    """When each reached what theirs reached, and where both ended."""
+    """Return when each program reached the last loss of theirs, and the last losses of both."""
     target = theirs[-1][1]
     reached_s = seconds_to(target, ours)
     return {
@@ -184,7 +186,7 @@ def report(arguments: argparse.Namespace, ours: Curve, theirs: Curve) -> dict[st
 
 
 def seconds_to(loss: float, curve: Curve) -> float | None:
-    """When a curve first came down to this loss, between two points by a straight line; None if it never did."""
+    """Return when a curve first reached this loss, by linear interpolation; None if it never did."""
     earlier = curve[0]
     for later in curve:
         if later[1] <= loss:
@@ -200,7 +202,7 @@ def rounded(curve: Curve) -> Curve:
 
 
 def draw(path: Path, ours: Curve, theirs: Curve) -> None:
-    """Held-out loss over training time."""
+    """Plot the held-out loss over training time."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")

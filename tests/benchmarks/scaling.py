@@ -1,11 +1,12 @@
-"""One and two ranks on this machine's CPU, and what ranks send: `python -m tests.benchmarks.scaling`.
+"""Measure one and two ranks on this machine's CPU, and the bytes they send: `python -m tests.benchmarks.scaling`.
 
-Weak scaling: the trainer's own step with as many rows a rank, one thread a rank, the two world sizes in turn; the
-`efficiency` is two ranks' tokens a second over twice those of one, the median of the rounds. Then every collective of a
-step is counted as it is called, by kind, for each ZeRO stage with one micro-step and with two; `sent_mb` is what a rank
-sends for them by ring algorithms, `planned_mb` what `bertrain plan` says, `ratio` the one over the other.
+Weak scaling: the trainer's step with the same number of rows per rank and one thread per rank, alternating between
+the two world sizes. The `efficiency` is two ranks' tokens per second over twice those of one rank, the median of the
+rounds. Then every collective of a step is counted by kind, for each ZeRO stage with one and with two micro-steps.
+`sent_mb` is the traffic that a rank sends for them with ring algorithms, `planned_mb` the estimate of `bertrain
+plan`, and `ratio` the first over the second.
 
-The last line is one JSON object; its `ratio` is the efficiency. Times hold on an idle machine only.
+The last line is one JSON object; its `ratio` is the efficiency. Times are valid only on an idle machine.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ WARM_UP_STEPS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_shape(parser)
-    parser.add_argument("--rows", type=int, default=16, help="of 128 tokens, a rank and step")
+    parser.add_argument("--rows", type=int, default=16, help="rows of 128 tokens per rank and step")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    parser.add_argument("--steps", type=int, default=20, help="a turn")
+    parser.add_argument("--steps", type=int, default=20, help="steps per turn")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -63,13 +64,15 @@ def main() -> None:
         "ratio": round(statistics.median(efficiencies), 3),
         "reference": "as many tokens a second a rank as one rank alone",
         "tokens_per_s": {size: round(statistics.median(figures)) for size, figures in tokens_per_s.items()},
-        "a_step_sends": {f"zero {stage}": beside_the_plan(recipe, stage, counted) for stage, counted in stages.items()},
+        "a_step_sends": {
+            f"zero {stage}": compared_with_plan(recipe, stage, counted) for stage, counted in stages.items()
+        },
     }
     print(json.dumps(figures | {"arguments": vars(arguments)}))
 
 
 def take_turns(folder: str, steps: int, rounds: int) -> dict[int, list[float]]:
-    """Tokens a second of all ranks, turn by turn, by world size."""
+    """Return the tokens per second of all ranks, per world size and turn."""
     turns: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for world_size, so_far in turns.items():
@@ -79,7 +82,7 @@ def take_turns(folder: str, steps: int, rounds: int) -> dict[int, list[float]]:
 
 
 def train(folder: str, steps: int) -> float:
-    """In each rank: tokens a second of all ranks."""
+    """Runs in each rank. Return the tokens per second of all ranks."""
     trainer = trainer_of(folder, stage=1)
     rows = trainer.recipe.train.micro_batch_size * trainer.world.world_size
     with trained(trainer, [rows] * (WARM_UP_STEPS + steps)) as done:
@@ -90,12 +93,12 @@ def train(folder: str, steps: int) -> float:
 
 
 def count_a_step(folder: str, stage: int) -> dict[int, dict[str, Any]]:
-    """In each rank: the collectives of one step, by its number of micro-steps."""
+    """Runs in each rank. Return the collectives of one step, by its number of micro-steps."""
     trainer = trainer_of(folder, stage)
     rows, world_size = trainer.recipe.train.micro_batch_size, trainer.world.world_size
     counted = {}
     with trained(trainer, [rows * world_size * count for count in (1, *MICRO_STEPS)]) as done:
-        next(done)  # the first step makes what the others only use
+        next(done)  # the first step allocates what the later steps reuse
         for micro_steps in MICRO_STEPS:
             with Traffic() as traffic:
                 assert len(next(done).batches) == micro_steps
@@ -105,7 +108,7 @@ def count_a_step(folder: str, stage: int) -> dict[int, dict[str, Any]]:
 
 
 def trainer_of(folder: str, stage: int) -> Trainer:
-    """A trainer of the folder's recipe, at this stage."""
+    """Return a trainer of the folder's recipe at this ZeRO stage."""
     run = Path(folder) / f"zero{stage}"
     run.mkdir(exist_ok=True)
     recipe = load_recipe(Path(folder) / "recipe.toml", [f"train.zero_stage={stage}"])
@@ -115,7 +118,7 @@ def trainer_of(folder: str, stage: int) -> Trainer:
 
 @contextmanager
 def trained(trainer: Trainer, batch_sizes: list[int]) -> Generator[Generator[Step]]:
-    """The steps of these global batch sizes, each when it has been made."""
+    """Yield the steps with these global batch sizes, each after it is done."""
 
     def made() -> Generator[Step]:
         state = trainer._restore("never")
@@ -128,16 +131,16 @@ def trained(trainer: Trainer, batch_sizes: list[int]) -> Generator[Generator[Ste
         yield made()
 
 
-def beside_the_plan(recipe: Recipe, stage: int, counted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was counted, and what pretrain.cost plans for it."""
+def compared_with_plan(recipe: Recipe, stage: int, counted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the counted traffic with the estimate of pretrain.cost."""
     staged = recipe.model_copy(update={"train": recipe.train.model_copy(update={"zero_stage": stage})})
     cost = Cost(staged, HARDWARE["cpu"], recipe.data.vocabulary.size)
-    told = {}
+    result = {}
     for micro_steps, figures in counted.items():
         planned_mb = cost.communication_bytes(2, int(micro_steps)) / 1e6
         rounded = {"sent_mb": round(figures["sent_mb"], 3), "planned_mb": round(planned_mb, 3)}
-        told[f"{micro_steps} micro-steps"] = figures | rounded | {"ratio": round(figures["sent_mb"] / planned_mb, 3)}
-    return told
+        result[f"{micro_steps} micro-steps"] = figures | rounded | {"ratio": round(figures["sent_mb"] / planned_mb, 3)}
+    return result
 
 
 if __name__ == "__main__":

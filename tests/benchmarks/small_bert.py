@@ -1,4 +1,4 @@
-"""The small BERT over full rows of 128 tokens that benchmarks of the trainer train on synthetic rows."""
+"""The small BERT that the trainer's benchmarks train on full synthetic rows of 128 tokens."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from configs.schema import Recipe
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
-    """The command line's words for the model's shape."""
+    """Add the options for the model's shape to the command line."""
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
 
 
 def recipe_of(arguments: argparse.Namespace, folder: Path, *settings: str) -> Recipe:
-    """One CPU thread a rank; data set and runs in `folder`. `settings` as on `bertrain train`'s command line."""
+    """Return a recipe with one CPU thread per rank, and data set and runs in `folder`.
+
+    `settings` are written as on the command line of `bertrain train`.
+    """
     shape = [
         f"runs={folder}", f"data.dataset={folder}/dataset", "data.max_seq_length=128",
         "data.max_predictions_per_seq=20", "data.vocabulary.size=8192", "model.max_position_embeddings=128",

@@ -1,4 +1,4 @@
-"""Collectives, counted as they are called: by whom does not matter, DeepSpeed's and ours alike."""
+"""Count collectives as they are called, both DeepSpeed's and ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# torch's operators: what they do, and which argument is the whole tensor (reduced, scattered, or gathered).
+# torch's operators: the kind, and the index of the argument with the full tensor (reduced, scattered or gathered).
 KINDS = {
     "allreduce_": ("all_reduce", 0),
     "allreduce_coalesced_": ("all_reduce", 0),
@@ -23,27 +23,27 @@ KINDS = {
     "allgather_coalesced_": ("all_gather", 0),
     "allgather_into_tensor_coalesced_": ("all_gather", 0),
 }
-# What a rank of R sends by ring algorithms, in parts of the whole tensor times (R - 1) / R.
+# What one of R ranks sends with ring algorithms, in units of the full tensor times (R - 1) / R.
 SENT = {"all_reduce": 2, "reduce_scatter": 1, "all_gather": 1, "reduce": 1, "broadcast": 1}
 
 
 class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types
-    """While it is entered, counts `calls` of this rank and the `bytes` of their whole tensors, by kind."""
+    """Counts this rank's `calls` and the `bytes` of their full tensors, by kind, inside its `with` block."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # neither here
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types
         self.calls: defaultdict[str, int] = defaultdict(int)
         self.bytes: defaultdict[str, int] = defaultdict(int)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function.namespace == "c10d" and (name := function._schema.name.removeprefix("c10d::")) != "barrier":
-            kind, whole = KINDS[name]  # a KeyError: a collective that nobody has thought of
+            kind, whole = KINDS[name]  # a KeyError means an unknown collective
             self.calls[kind] += 1
             self.bytes[kind] += sum(tensor.nbytes for tensor in _tensors(args[whole]))
         return function(*args, **kwargs or {})
 
     def sent_bytes(self, world_size: int) -> float:
-        """What a rank sends for all that, by ring algorithms."""
+        """Return the bytes that a rank sends for the counted calls with ring algorithms."""
         return sum(SENT[kind] * size for kind, size in self.bytes.items()) * (world_size - 1) / world_size
 
 

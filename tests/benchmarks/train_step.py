@@ -1,18 +1,18 @@
-"""The whole training step beside transformers': `python -m tests.benchmarks.train_step --model mini --dataset DIR`.
+"""Compare the training step with transformers: `python -m tests.benchmarks.train_step --model mini --dataset DIR`.
 
-Each peer is a process of its own, so that memory, threads and allocator are its own; they take turns of a second or
-so, each turn the same rows of the same shards, and never run at once. A figure is the median of a peer's turns; a ratio
-is the median of the turns' ratios, so that a slow moment of the machine meets all alike.
+Each peer is a process with its own memory, threads and allocator. The peers take turns of about a second, never at
+the same time, and use the same rows of the same shards in each turn. A figure is the median of a peer's turns. A
+ratio is the median of the turns' ratios, so that a slow moment of the machine affects all peers.
 
-    ours      Trainer's step as it is: ragged batches from the loader, DeepSpeed, clipping, AdamW (or LAMB), the losses
+    ours      Trainer's complete step: ragged batches from the loader, DeepSpeed, clipping, AdamW (or LAMB), the losses
     eager     transformers' BertForPreTraining with SDPA, rows padded to the longest of the batch, labels -100 elsewhere
-    compiled  the same under torch.compile, rows padded to the data set's length, so that there is one shape
+    compiled  the same under torch.compile, rows padded to the data set's length, which gives a single shape
 
-Theirs have what their users take: bf16 autocast over fp32 weights, torch's fused AdamW with decay on matrices,
-clipping at 1, dropout 0.1, batches ready on the device before the clock starts, and no reading of the loss. All draw
-from the same loader; tokens a second count real tokens, not padding. torch has no LAMB: theirs stays AdamW.
+Theirs use typical settings: bf16 autocast over fp32 weights, torch's fused AdamW with decay on matrices, clipping at
+1, dropout 0.1, batches on the device before the clock starts, and no reading of the loss. All peers read from the
+same loader. Tokens per second count real tokens, not padding. torch has no LAMB, so theirs always use AdamW.
 
-Without --dataset the rows are synthetic: full rows for nine in ten. The last line is one JSON object.
+Without --dataset the rows are synthetic, and nine in ten are full. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from tests.benchmarks.parity import IGNORED, inputs_of, plain_groups
 
 CUDA = torch.cuda.is_available()
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-# Layers, hidden size, heads; rows a step on a CPU and on a GPU, at 128 tokens.
+# Layers, hidden size, heads; rows per step on a CPU and on a GPU, at 128 tokens.
 MODELS = {"mini": (4, 256, 4, 16, 512), "base": (12, 768, 12, 8, 256), "large": (24, 1024, 16, 8, 128)}
 PEERS = ("ours", "eager", "compiled")
 WARM_UP_STEPS = 5
@@ -62,15 +62,15 @@ WARM_UP_STEPS = 5
 
 @dataclass(frozen=True)
 class Turn:
-    """What a peer did in its turn."""
+    """A peer's work and time in one turn."""
 
     steps: int
     tokens: int
-    places: int  # tokens and padding
+    places: int  # tokens including padding
     flops: int
     seconds: float
     cpu_s: float
-    memory_gib: float  # at its highest so far
+    memory_gib: float  # peak so far
     loss: float  # of the last step
 
 
@@ -79,11 +79,13 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="mini")
     parser.add_argument("--dataset", type=Path, help="a data set that `bertrain prepare` made; else synthetic rows")
     parser.add_argument("--length", type=int, default=128, help="tokens of a full row, for synthetic rows")
-    parser.add_argument("--rows", type=int, help="rows a step; a power of two that fits, by default")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of measuring, all peers together")
-    parser.add_argument("--optimizer", choices=("adamw", "lamb"), default="adamw", help="ours; theirs is AdamW")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="of both")
-    parser.add_argument("--threads", type=int, default=0, help="of each peer on a CPU; all cores by default")
+    parser.add_argument("--rows", type=int, help="rows per step (default: a power of two that fits)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="measuring time of all peers together")
+    parser.add_argument(
+        "--optimizer", choices=("adamw", "lamb"), default="adamw", help="optimizer of ours; theirs use AdamW"
+    )
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="precision of all peers")
+    parser.add_argument("--threads", type=int, default=0, help="threads of each peer on a CPU (default: all cores)")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -97,7 +99,7 @@ def main() -> None:
 
 
 def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
-    """The run that is measured; its data set is made where none is given."""
+    """Return the recipe of the measured run. Makes a data set if none is given."""
     layers, hidden, heads, cpu_rows, gpu_rows = MODELS[arguments.model]
     if arguments.dataset is None:
         dataset, short = folder / "dataset", {"short_seq_prob": 0.1}
@@ -132,7 +134,7 @@ def recipe_of(arguments: argparse.Namespace, folder: Path) -> Recipe:
 
 
 def take_turns(run: Path, peers: list[str], seconds: float) -> dict[str, list[Turn]]:
-    """Every peer once a round until the time is up; a round's turns have the same number of steps."""
+    """Run every peer once per round until the time is up. All turns of a round have the same number of steps."""
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for peer in peers:
@@ -140,7 +142,7 @@ def take_turns(run: Path, peers: list[str], seconds: float) -> dict[str, list[Tu
         processes.append(spawn.Process(target=serve, args=(peer, str(run), its_end), daemon=True))
         processes[-1].start()
         its_end.close()
-        first = ask(pipes[peer], WARM_UP_STEPS)  # compiled and warm before the next one starts
+        first = ask(pipes[peer], WARM_UP_STEPS)  # compile and warm up before the next peer starts
         print(f"{peer}: {first.seconds:.1f} s for the first {WARM_UP_STEPS} steps", file=sys.stderr, flush=True)
     probe = {peer: ask(pipe, WARM_UP_STEPS) for peer, pipe in pipes.items()}
     steps = max(2, round(WARM_UP_STEPS * min(2.0, seconds / 9 / len(peers)) / probe[peers[0]].seconds))
@@ -164,11 +166,11 @@ def ask(pipe: Any, steps: int) -> Turn:
 
 
 def serve(peer: str, run: str, pipe: Connection) -> None:
-    """A peer's process: so many steps when asked, until asked for none."""
+    """Run in a peer's process: take the requested number of steps, until 0 are requested."""
     recipe = load_recipe(Path(run) / "recipe.toml")
     if peer == "ours":
         turns = ours(Path(run), recipe, join_process_group(recipe.cluster))
-    else:  # a process as their users have it: `start` tunes its memory
+    else:  # an untuned process, as in typical use: `start` tunes its memory
         torch.set_num_threads(recipe.cluster.cpu_threads or torch.get_num_threads())
         turns = theirs(recipe, torch.device("cuda" if CUDA else "cpu"), peer == "compiled")
     with closing(turns):
@@ -179,7 +181,7 @@ def serve(peer: str, run: str, pipe: Connection) -> None:
 
 
 def ours(run: Path, recipe: Recipe, world: World) -> Generator[Turn | None, int]:
-    """The trainer's own loop, without evaluations and checkpoints: a turn for each number of steps that is sent."""
+    """Run the trainer's loop without evaluations and checkpoints. Yield a turn for each number of steps sent."""
     trainer = Trainer(run, recipe, world, StopRequest())
     state, turn = trainer._restore("never"), None
     with closing(trainer._loader().steps(0, repeat(trainer.recipe.train.global_batch_size))) as steps:
@@ -193,7 +195,7 @@ def ours(run: Path, recipe: Recipe, world: World) -> Generator[Turn | None, int]
 
 
 def theirs(recipe: Recipe, device: torch.device, compiled: bool) -> Generator[Turn | None, int]:
-    """transformers' model in the loop that its users write."""
+    """Run transformers' model in a typical training loop."""
     torch.manual_seed(recipe.train.seed)
     manifest, turn = read_manifest(Path(recipe.data.dataset)), None
     fields = to_hugging_face_config(recipe.model, manifest.vocabulary.size)
@@ -226,7 +228,7 @@ def theirs(recipe: Recipe, device: torch.device, compiled: bool) -> Generator[Tu
 
 
 def loader_of(recipe: Recipe, manifest: Manifest) -> Loader:
-    """The trainer's rows in the trainer's order."""
+    """Return a loader of the trainer's rows in the trainer's order."""
     return Loader(
         [Dataset(recipe.data.dataset, manifest)],
         seed=recipe.train.seed,
@@ -238,7 +240,7 @@ def loader_of(recipe: Recipe, manifest: Manifest) -> Loader:
 
 
 def padded_inputs(step: Step, length: int, device: torch.device) -> dict[str, Tensor]:
-    """What transformers takes, at least `length` wide."""
+    """Return the inputs of transformers' model, at least `length` wide."""
     inputs = inputs_of(step.batches[0])
     missing = max(0, length - inputs["input_ids"].shape[1])
     wide = {
@@ -250,7 +252,7 @@ def padded_inputs(step: Step, length: int, device: torch.device) -> dict[str, Te
 
 
 class Clock:
-    """Wall and CPU seconds of a block; on a GPU until it has finished."""
+    """Wall and CPU seconds of a block; on a GPU, including the time until its work is finished."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -269,7 +271,7 @@ class Clock:
             torch.cuda.synchronize()
 
     def turn(self, recipe: Recipe, steps: list[Step], places: int, loss: float) -> Turn:
-        """The record of these steps."""
+        """Return the turn of these steps."""
         seconds, cpu_s = (end - begin for begin, end in zip(self.began, self.ended, strict=True))
         sums = {
             name: sum(getattr(step, name) for step in steps)
@@ -281,7 +283,7 @@ class Clock:
 
 
 def report(recipe: Recipe, turns: dict[str, list[Turn]], matmul_flops: float) -> dict[str, object]:
-    """Medians a peer, and ratios of the same round's turns."""
+    """Return the medians per peer, and the ratios of turns of the same round."""
     device = torch.device("cuda" if CUDA else "cpu")
     peak = flops.peak_flops(device)
     figures = {}
@@ -318,14 +320,14 @@ def report(recipe: Recipe, turns: dict[str, list[Turn]], matmul_flops: float) ->
 
 
 def ratio(turns: dict[str, list[Turn]], peer: str) -> float | None:
-    """How many times the tokens a second of `peer` ours takes; None where one of them did not run."""
+    """Return our tokens per second over those of `peer`; None if one of them did not run."""
     pairs = zip(turns.get("ours", []), turns.get(peer, []), strict=False)
     ratios = [(ours.tokens / ours.seconds) / (theirs.tokens / theirs.seconds) for ours, theirs in pairs]
     return round(statistics.median(ratios), 3) if ratios else None
 
 
 def large_product(precision: str) -> float:
-    """FLOP/s of a large matrix product, the best of several: what the step could reach at most."""
+    """Return the FLOP/s of a large matrix product, the best of several: an upper bound for the step."""
     device = torch.device("cuda" if CUDA else "cpu")
     size = 8192 if CUDA else 2048
     left, right = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
