@@ -1,4 +1,4 @@
-"""The README's commands run as they stand there, on a small corpus; the two big ones are what CI itself runs."""
+"""Run the README's commands unchanged on a small corpus. CI runs the two long ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUN_ELSEWHERE = (
     "bash tests/run.sh",
     "pip install",
     "venv",
-)  # by .ci/run, and by run.sh itself
+)  # .ci/run and run.sh run these
 
 PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
 
@@ -57,7 +57,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The README's recipe, made small, and text where it says."""
+    """A folder with the README's recipe, reduced in size, and text at the paths that it names."""
     folder = tmp_path_factory.mktemp("readme")
     recipe = next(block for block in blocks("toml") if "news.toml" in block)
     (folder / "news.toml").write_text(recipe + SMALL)
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_command_does_what_the_readme_says(folder: Path) -> None:
+def test_every_command_works(folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environ = environment() | {"PATH": path, "OMP_NUM_THREADS": "1"}
     tried = commands()
@@ -90,7 +90,7 @@ def test_every_command_does_what_the_readme_says(folder: Path) -> None:
     assert (folder / "runs/news/checkpoints/step_00000004").is_dir()
 
 
-def test_the_python_block_does_what_the_readme_says(folder: Path) -> None:
+def test_python_block_works(folder: Path) -> None:
     (block,) = blocks("python")
     program = f"{block}\nprint(failures, hours > 0, training.finished, len(rows) == len(table))\n"
     ended = subprocess.run(
@@ -102,17 +102,17 @@ def test_the_python_block_does_what_the_readme_says(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_links_lead_somewhere(link: str) -> None:
+def test_links_point_to_existing_files(link: str) -> None:
     assert (ROOT / link).exists()
 
 
-def test_continuous_integration_runs_the_two_big_ones() -> None:
+def test_continuous_integration_runs_the_demo_and_the_tests() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "bash launch/demo/demo.sh" in script
     assert "bash tests/run.sh" in script
 
 
-def test_messages_of_the_table_are_those_of_the_code() -> None:
+def test_messages_in_the_table_appear_in_the_code() -> None:
     source = "\n".join(file.read_text() for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
     table = README.split("## When something goes wrong")[1].split("## ")[0]
     messages = [

@@ -1,4 +1,4 @@
-"""A disk of its own, to be filled up and to be stalled: an ext4 image on a loop device. Needs root."""
+"""A separate disk that tests can fill and stall: an ext4 image on a loop device. Needs root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Disk:
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Not a byte is free from now on."""
+        """Fill the disk to the last byte."""
         with self._ballast.open("ab", buffering=0) as stream:
             for size in (1 << 20, 1 << 12, 1):
                 with suppress(OSError):
@@ -31,21 +31,21 @@ class Disk:
                         stream.write(bytes(size))
 
     def free(self) -> None:
-        """There is room again."""
+        """Free the space again."""
         self._ballast.unlink()
 
     def stall(self) -> None:
-        """Whoever writes waits from now on."""
+        """Block all writes."""
         _run("fsfreeze", "-f", self.folder)
 
-    def go_on(self) -> None:
-        """It is as before."""
+    def resume(self) -> None:
+        """Unblock writes."""
         _run("fsfreeze", "-u", self.folder)
 
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[Disk]:
-    """A new disk; the test is skipped where none can be mounted."""
+    """Mount a new disk. Skip the test if no disk can be mounted."""
     if os.geteuid() != 0 or not all(shutil.which(tool) for tool in TOOLS):
         pytest.skip("needs root and " + ", ".join(TOOLS))
     image, place = folder / "disk.img", folder / "disk"

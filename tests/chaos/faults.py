@@ -1,4 +1,4 @@
-"""Ways to disturb a training. Each returns when it has happened, or when the training has ended of it."""
+"""Faults for a training. Each function returns when its fault has happened, or has ended the training."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ STACKS = "most recent call first"
 
 
 def kill(training: Training, draw: random.Random) -> None:
-    """SIGKILL to a rank at some moment."""
+    """Send SIGKILL to a rank at a random moment."""
     training.wait_for_steps(draw.randint(1, 8))
     time.sleep(draw.uniform(0, 0.1))
     _kill_one(training, draw)
 
 
 def kill_in_save(training: Training, draw: random.Random) -> None:
-    """SIGKILL to a rank while a checkpoint is written."""
-    saves = draw.randint(1, 3)  # the first one clears away what an earlier kill has left
+    """Send SIGKILL to a rank while it writes a checkpoint."""
+    saves = draw.randint(1, 3)  # the first save removes the leftovers of an earlier kill
     training.wait_for(lambda: training.output(0).count("\nsaved ") >= saves)
     files = draw.randint(0, 3)
     training.wait_for(lambda: _is_held_in_save(training, files), pause_s=0.0005)
@@ -33,7 +33,7 @@ def kill_in_save(training: Training, draw: random.Random) -> None:
 
 
 def stop(training: Training, draw: random.Random) -> None:
-    """SIGSTOP to a rank: the run ends within its limit, and every rank has shown its stacks."""
+    """Send SIGSTOP to a rank. The run ends within its limit, and every rank has printed its stacks."""
     training.wait_for_steps(draw.randint(1, 8))
     began = time.monotonic()
     victim = draw.choice(training.ranks())
@@ -45,7 +45,7 @@ def stop(training: Training, draw: random.Random) -> None:
 
 
 def fill(training: Training, draw: random.Random, disk: Disk) -> None:
-    """A full disk: saves fail, training goes on, and saves again when there is room."""
+    """Fill the disk. Saves fail, training continues, and saves again when space is free."""
     training.wait_for_steps(draw.randint(1, 4))
     disk.fill()
     training.wait_for(lambda: "could not be saved" in training.output(0) or "NOT saved" in training.output(0))
@@ -55,27 +55,27 @@ def fill(training: Training, draw: random.Random, disk: Disk) -> None:
 
 
 def stall(training: Training, draw: random.Random, disk: Disk) -> None:
-    """A disk that stalls for a while: training waits, and goes on."""
+    """Stall the disk for a short time. Training waits, then continues."""
     training.wait_for_steps(draw.randint(1, 4))
     disk.stall()
     time.sleep(draw.uniform(1, 3))
-    disk.go_on()
+    disk.resume()
     training.wait_for_steps(training.output(0).count("\nstep ") + 2)
 
 
 def stall_too_long(training: Training, draw: random.Random, disk: Disk) -> None:
-    """A disk that stalls for longer than the limit: the watchdog ends the run."""
+    """Stall the disk for longer than the limit. The watchdog ends the run."""
     training.wait_for_steps(draw.randint(1, 4))
     disk.stall()
     try:
         training.wait_for(lambda: any(STACKS in training.output(rank) for rank in (0, 1)))
     finally:
-        disk.go_on()  # who waits for a disk cannot even be killed
+        disk.resume()  # a process that waits for a disk cannot be killed
     assert training.end() == 1
 
 
 def _is_held_in_save(training: Training, files: int) -> bool:
-    """Stop the ranks once an unfinished save has so many files. A save that was over by then is let go."""
+    """Stop the ranks once an unfinished save has `files` files. Let them run if the save is already over."""
     if not any(_count(folder) >= files for folder in training.partial()):
         return False
     ranks = training.ranks()
@@ -91,7 +91,7 @@ def _is_held_in_save(training: Training, files: int) -> bool:
 
 
 def _count(folder: Path) -> int:
-    """Files in a folder that may go at any time; -1 once it has gone."""
+    """Return the number of files in a folder that can disappear at any time, or -1 if it has disappeared."""
     with suppress(FileNotFoundError):
         return len(os.listdir(folder))
     return -1

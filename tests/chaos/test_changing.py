@@ -1,4 +1,4 @@
-"""One training whose ranks and ZeRO stage change on the way: 2, 1, 2 ranks at stages 1, 3, 2."""
+"""One training that changes its ranks and ZeRO stage: 2, 1, 2 ranks at stages 1, 3, 2."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pytest
 from pretrain.telemetry.metrics import read_metrics
 from tests.chaos.training import Training, Zygote
 
-PARTS = ((2, 1, 20), (1, 3, 40), (2, 2, 60))  # ranks, ZeRO stage, up to which step
+PARTS = ((2, 1, 20), (1, 3, 40), (2, 2, 60))  # ranks, ZeRO stage, last step
 EXACTLY: dict[str, dict[str, Any]] = {
     "model": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-    "optimizer": {"decay": "constant", "learning_rate": 1e-2},  # the last step, which moves here, bends no schedule
+    "optimizer": {"decay": "constant", "learning_rate": 1e-2},  # no decay, because the last step changes in this test
 }
 
 
 def train(training: Training, ranks: int, stage: int, steps: int) -> None:
-    """Go on, from where the training is."""
+    """Resume the training up to a step."""
     setting = {"zero_stage": stage, "precision": "fp32", "steps": steps}
     training.change(train=setting, cluster={"ranks_per_node": ranks}, **EXACTLY)
     training.start()
     assert training.end() == 0, training.output(0)
 
 
-def test_ranks_and_stage_may_change_within_one_training(zygote: Zygote, tmp_path: Path) -> None:
+def test_ranks_and_stage_can_change_within_one_training(zygote: Zygote, tmp_path: Path) -> None:
     uninterrupted, changing = Training(zygote, tmp_path / "uninterrupted"), Training(zygote, tmp_path / "changing")
     train(uninterrupted, *PARTS[0][:2], steps=PARTS[-1][2])
     for part in PARTS:
@@ -38,7 +38,7 @@ def test_ranks_and_stage_may_change_within_one_training(zygote: Zygote, tmp_path
     assert len(set(losses)) == len(losses)
 
 
-def test_another_last_step_bends_the_decay_and_that_is_said(zygote: Zygote, tmp_path: Path) -> None:
+def test_another_last_step_changes_the_decay_with_a_warning(zygote: Zygote, tmp_path: Path) -> None:
     training = Training(zygote, tmp_path / "bent", train={"steps": 6})
     training.start()
     assert training.end() == 0

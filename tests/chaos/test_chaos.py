@@ -1,4 +1,4 @@
-"""Trainings that are disturbed in every way, and must end as if they had not been."""
+"""Trainings with all kinds of faults must end as without faults."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_signal_to_any_rank_saves_once_and_stops(training: Training, rank: int
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_fifty_faults(zygote: Zygote, tmp_path: Path) -> None:
-    """Its figures are printed: `pytest -m slow -s tests/chaos`."""
+    """Print figures with `pytest -m slow -s tests/chaos`."""
     began = time.monotonic()
     undisturbed = Training(zygote, tmp_path / "undisturbed")
     finish(undisturbed, STEPS)
@@ -68,7 +68,7 @@ def test_fifty_faults(zygote: Zygote, tmp_path: Path) -> None:
 
 
 def disturb(training: Training, wanted: dict[str, int], place: disk.Disk | None) -> dict[str, int]:
-    """Start the training again and again, each time with another fault; how many of which there were."""
+    """Start the training repeatedly, each time with another fault. Return the number of faults of each kind."""
     draw, done = random.Random(SEED), Counter[str]()
     todo = [name for name, count in wanted.items() for _ in range(count)]
     draw.shuffle(todo)
@@ -88,7 +88,7 @@ def disturb(training: Training, wanted: dict[str, int], place: disk.Disk | None)
 
 
 def resume(training: Training) -> None:
-    """Start, and see that it goes on from the newest valid checkpoint."""
+    """Start the training, and check that it resumes from the newest valid checkpoint."""
     folder = checkpoints.find_checkpoint(training.run)
     step = checkpoints.read_state(folder).step if folder else 0
     training.start()
@@ -99,7 +99,7 @@ def resume(training: Training) -> None:
 
 
 def finish(training: Training, steps: int) -> None:
-    """Train to the end, undisturbed: every row is trained once, in the order, and nothing is left behind."""
+    """Train to the end without faults. Every row is trained once, in order, and nothing is left behind."""
     training.start()
     assert training.end() == 0
     records, loader = read_metrics(training.run), loader_of(training.recipe)
@@ -108,10 +108,10 @@ def finish(training: Training, steps: int) -> None:
     digests: list[object] = [loader.step(int(row["cursor"]), GLOBAL_BATCH_SIZE).rows_digest for row in records]
     assert [record["rows"] for record in records] == digests
     shards, rows = loader.order.rows(0, ROWS)
-    assert len(np.unique(shards * ROWS + rows)) == ROWS  # the order names each row of the epoch once
+    assert len(np.unique(shards * ROWS + rows)) == ROWS  # the order has each row of the epoch once
     assert training.leftovers() == []
 
 
 def learned(run: Path) -> list[tuple[float, ...]]:
-    """What must not depend on faults."""
+    """Return what must not depend on faults."""
     return [(record["step"], record["loss"], record["grad_norm"]) for record in read_metrics(run)]

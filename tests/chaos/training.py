@@ -1,4 +1,4 @@
-"""A small training in two ranks, to be disturbed: its recipe, its processes, what they have written."""
+"""A small training in two ranks for fault tests: its recipe, its processes and their output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RECIPE: dict[str, Any] = {
 
 
 def loader_of(recipe: Recipe) -> Loader:
-    """The recipe's rows, for a world of one."""
+    """Return a loader of the recipe's rows for one rank."""
     data, train = open_data(recipe), recipe.train
     return Loader(
         data.mixed, data.weights, seed=train.seed, shuffle_window_rows=train.shuffle_window_rows,
@@ -58,14 +58,14 @@ def loader_of(recipe: Recipe) -> Loader:
 
 
 def recipe_of(dataset: str, run: Path, **changes: dict[str, Any]) -> Recipe:
-    """The small recipe, with other settings, by section."""
+    """Return the small recipe with other settings, given by section."""
     tables = {"name": run.name or "run", "runs": str(run.parent), "data": RECIPE["data"] | {"dataset": dataset}}
     sections = {name: RECIPE[name] | values for name, values in changes.items()}
     return Recipe.model_validate(RECIPE | tables | sections)
 
 
 class Zygote:
-    """The process that trainings are forked from, and their data set. A context manager: it leaves no process."""
+    """The process from which trainings are forked, and their data set. Leaving its context ends all processes."""
 
     def __init__(self, folder: Path) -> None:
         self.dataset, self.temporary = folder / "dataset", folder / "temporary"
@@ -93,25 +93,25 @@ class Zygote:
             stream.close()
 
     def answer(self) -> str:
-        """The next line that it says."""
+        """Return the next line of its output."""
         assert self._process.stdout
         return self._process.stdout.readline().strip()
 
     def launch(self, run: Path) -> psutil.Process:
-        """Start a run: its launcher."""
+        """Start a run and return its launcher."""
         assert self._process.stdin
         self._process.stdin.write(f"{run}\n")
         self._process.stdin.flush()
         return psutil.Process(int(self.answer()))
 
     def children(self) -> list[psutil.Process]:
-        """All processes that come of it, orphans too."""
+        """Return all its descendant processes, including orphans."""
         found = started_with(f"TMPDIR={self.temporary}")
         return [process for process in found if process.pid != self._process.pid]
 
 
 class Training:
-    """The run in a folder, started again and again."""
+    """A run in a folder that is started repeatedly."""
 
     def __init__(self, zygote: Zygote, folder: Path, **changes: dict[str, Any]) -> None:
         self.run, self.logs, self.zygote = folder / "run", folder.parent / f"logs of {folder.name}", zygote
@@ -119,56 +119,56 @@ class Training:
             path.mkdir(parents=True)
         for rank in (0, 1):
             self._log(rank).touch()
-        (self.run / "logs").symlink_to(self.logs)  # beside the folder: not on a disk that a test fills
+        (self.run / "logs").symlink_to(self.logs)  # outside the run: not on a disk that a test fills
         self._launcher: psutil.Process | None = None
         self.starts = 0
         self.change(**changes)
 
     def change(self, **changes: dict[str, Any]) -> None:
-        """From the next start on, the small recipe with these settings, by section."""
+        """Use the small recipe with these settings, given by section, from the next start on."""
         self.recipe = recipe_of(str(self.zygote.dataset), self.run, **changes)
         write_recipe(self.recipe, self.run / "recipe.toml")
 
     def start(self) -> None:
-        """The same command again."""
+        """Run the same command again."""
         self.log_starts = [self._log(rank).stat().st_size for rank in (0, 1)]
         self._launcher = self.zygote.launch(self.run)
         self.starts += 1
 
     def ranks(self) -> list[psutil.Process]:
-        """The rank processes, by rank."""
+        """Return the rank processes, by rank."""
         assert self._launcher
         return sorted(self._launcher.children(), key=lambda process: int(process.pid))
 
     def end(self) -> int:
-        """Wait for the end; the exit code. Nothing that was started may be left."""
+        """Wait for the end and return the exit code. Check that no started process is left."""
         code = int(self.zygote.answer())
         self._launcher = None
         assert self.zygote.children() == []
         return code
 
     def abandon(self) -> None:
-        """After a test that failed: what it has left running would answer in the next one's place."""
+        """Clean up after a failed test, because its processes would reply to the next test."""
         if self._launcher:
             self._launcher.kill()
             self.zygote.answer()
 
     def output(self, rank: int) -> str:
-        """What a rank has printed since the last start."""
+        """Return the output of a rank since the last start."""
         with self._log(rank).open("rb") as stream:
             stream.seek(self.log_starts[rank])
             return stream.read().decode(errors="replace")
 
     def verdict(self) -> str:
-        """The last line of the launcher."""
+        """Return the last line of the launcher's output."""
         return (self.run / "launcher.log").read_text(errors="replace").splitlines()[-1]
 
     def step(self) -> int:
-        """The last step that is recorded."""
+        """Return the last recorded step."""
         return int(max((record["step"] for record in read_metrics(self.run)), default=0))
 
     def wait_for(self, what: Callable[[], bool], pause_s: float = 0.005) -> None:
-        """Until it is so; it is a failure when the training ends, or nothing happens, before."""
+        """Wait until the condition is true. Fails if the training ends or the time limit passes before."""
         deadline = time.monotonic() + PATIENCE_S
         while not what():
             assert self._launcher
@@ -178,15 +178,15 @@ class Training:
             time.sleep(pause_s)
 
     def wait_for_steps(self, count: int) -> None:
-        """Until this start has made as many steps."""
+        """Wait until this start has done this number of steps."""
         self.wait_for(lambda: self.output(0).count("\nstep ") >= count)
 
     def partial(self) -> list[Path]:
-        """What an unfinished save has left, or is at."""
+        """Return the partial files of a running or interrupted save."""
         return list((self.run / "checkpoints").glob(".*"))
 
     def leftovers(self) -> list[Path]:
-        """Files that nobody should find after the end."""
+        """Return files that must not exist after the end."""
         return [*self.run.rglob(".*.partial"), *self.zygote.temporary.iterdir()]
 
     def _log(self, rank: int) -> Path:

@@ -1,8 +1,8 @@
-"""Starts trainings at a fraction of a start's cost: `python -m tests.chaos.zygote DATASET`.
+"""Start trainings at a fraction of the usual start-up time: `python -m tests.chaos.zygote DATASET`.
 
-It imports torch, DeepSpeed and the trainer once. For each line on standard input, the folder of a run, it forks a
-launcher: a real `Supervisor` of the ranks that `plan_ranks` names. These are forks too, where `bertrain train`
-would execute a new Python. It prints the launcher's process number, and its exit code when it has ended.
+The process imports torch, DeepSpeed and the trainer once. Each line on standard input is the folder of a run. For
+each, it forks a launcher: a real `Supervisor` of the ranks that `plan_ranks` returns. The ranks are forks too, where
+`bertrain train` executes a new Python. It prints the launcher's process ID, and its exit code when it has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from launch.ranks.local import Machine
 
 
 class ForkedRank:
-    """What the supervisor uses of `subprocess.Popen`: a rank in a fork of this process."""
+    """A rank in a fork of this process, with the part of `subprocess.Popen` that the supervisor uses."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ForkedRank:
             _become_rank(argv, env, stdout)
 
     def wait(self) -> int:
-        """Until it has ended: its exit code, or minus the signal."""
+        """Wait for the end and return the exit code, or minus the signal."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -65,7 +65,7 @@ def _become_rank(argv: Sequence[str], env: dict[str, str], output: IO[bytes]) ->
 
 
 def launch(run: Path) -> int:
-    """Train as `bertrain train` does, once the run's folder is made; returns the exit code."""
+    """Train like `bertrain train` after the run's folder is made, and return the exit code."""
     output = os.open(run / "launcher.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output, stream.fileno())
@@ -75,10 +75,10 @@ def launch(run: Path) -> int:
 
 
 def warm(dataset: str) -> None:
-    """Import all that a rank does, and compile what it compiles."""
+    """Import and compile all that a rank uses."""
     os.environ |= {"DS_ACCELERATOR": "cpu"}
     import deepspeed  # noqa: F401 - imported for the forks
-    import torch._dynamo  # torch's optimizers bring it along
+    import torch._dynamo  # torch's optimizers import it
     import torch.utils.tensorboard  # noqa: F401 - likewise
 
     import pretrain.trainer  # noqa: F401 - likewise
@@ -88,7 +88,7 @@ def warm(dataset: str) -> None:
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Handle lines until standard input ends."""
     warm(sys.argv[1])
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,9 +1,9 @@
-"""Run a test's function in several ranks: real processes with torchrun's environment.
+"""Run a test's function in several ranks, which are real processes with torchrun's environment.
 
     losses = ranks.run(train_some_steps, 2, stage, str(folder))      # the function's results, by rank
 
-The function is one at the top of a module; its arguments and its result are what JSON can hold. When a rank fails, the
-others are ended within a second and `RankError` shows the output of all of them, tracebacks included.
+The function must be at the top level of a module, and JSON must be able to hold its arguments and result. When a rank
+fails, the others are ended within a second, and `RankError` shows the output of all ranks, including tracebacks.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-GRACE_S = 1.0  # for the other ranks to say what they saw, before they are ended
+GRACE_S = 1.0  # in which the other ranks can report errors before they are ended
 
 
 class RankError(Exception):
-    """Ranks failed or hung. `exit_codes` by rank: negative is the signal that ended it, None that it still ran."""
+    """Ranks failed or hung. `exit_codes` is by rank: negative for a signal, None if the rank was still running."""
 
     def __init__(self, exit_codes: list[int | None], outputs: list[str]) -> None:
         self.exit_codes = exit_codes
@@ -44,14 +44,14 @@ class RankError(Exception):
 def run(
     function: Callable[..., Any], world_size: int, *arguments: Any, timeout_s: float = 120, quiet: bool = False
 ) -> list[Any]:
-    """Call `function(*arguments)` in `world_size` ranks: its results, by rank, or `RankError`.
+    """Call `function(*arguments)` in `world_size` ranks. Return its results by rank, or raise `RankError`.
 
-    With `quiet`, a rank that prints anything has failed.
+    With `quiet`, a rank that prints anything counts as failed.
     """
     with tempfile.TemporaryDirectory() as name:
         results = [Path(name, f"{rank}.json") for rank in range(world_size)]
         logs = [Path(name, f"{rank}.log") for rank in range(world_size)]
-        module = sys.modules[function.__module__].__spec__  # which knows the name of a module that runs as __main__
+        module = sys.modules[function.__module__].__spec__  # it has the real name of a module that runs as __main__
         assert module is not None
         command = [sys.executable, "-m", __name__, module.name, function.__name__, json.dumps(arguments)]
         port = free_port()
@@ -72,7 +72,7 @@ def run(
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -91,7 +91,7 @@ def _start(command: list[str], log: Path, environment: dict[str, str]) -> subpro
 
 
 def _wait(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[int | None]:
-    """Until all have ended, or one has failed and the others have had their grace, or the deadline."""
+    """Wait until all ranks have ended, or `GRACE_S` after one has failed, or until the deadline."""
     exit_codes = [process.poll() for process in processes]
     while None in exit_codes and time.monotonic() < deadline:
         if any(exit_codes):
@@ -106,7 +106,7 @@ def _be_a_rank(module: str, function: str, arguments: str, result: str) -> None:
         value = getattr(importlib.import_module(module), function)(*json.loads(arguments))
         Path(result).write_text(json.dumps(value))
     finally:
-        if "torch" in sys.modules:  # else there is no process group, nor a wish to import all that
+        if "torch" in sys.modules:  # otherwise there is no process group, and torch need not be imported
             from pretrain.engine.distributed import leave_process_group
 
             leave_process_group()

@@ -1,7 +1,7 @@
-"""A private Slurm cluster on loopback: one slurmctld, one slurmd a node, munge with a key of its own.
+"""A private Slurm cluster on loopback: one slurmctld, one slurmd per node, and munge with its own key.
 
-Everything lies in one temporary folder and runs as the user who tests; nothing of a Slurm that the machine may have is
-touched. Debian's packages are enough:
+All files are in one temporary folder, and all daemons run as the current user. A Slurm that is installed on the machine
+is not touched. Debian's packages suffice:
 
     apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
 """
@@ -74,20 +74,20 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptM
 
 
 def missing_program() -> str:
-    """The first of Slurm's programs that is not installed; empty when all are."""
+    """Return the first of Slurm's programs that is not installed, or an empty string."""
     return next((name for name in PROGRAMS if shutil.which(name, path=SEARCH_PATH) is None), "")
 
 
 class SlurmCluster:
-    """`nodes` nodes n1, n2 … of two cores each. A context manager: leaving it ends every daemon, job and file."""
+    """`nodes` nodes n1, n2 … with two cores each. Leaving the context ends all processes and removes all files."""
 
     address = "127.0.0.1"  # the controller's
 
     def __init__(self, nodes: int, kill_wait_s: int = 5, gpus: int = 0) -> None:
-        self.gpus = gpus  # a node; by name only
+        self.gpus = gpus  # GPUs per node; in name only
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket needs a short path
-        # The daemons load PMIx, whose hwloc would ask the ports of X displays, where a TensorBoard never answers.
+        # The daemons load PMIx. Its hwloc would query the ports of X displays, where a TensorBoard never replies.
         self.env = {**os.environ, **ASK_NO_DISPLAY}
         self.env |= {"PATH": SEARCH_PATH, "SLURM_CONF": str(self.folder / "slurm.conf")}
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -110,38 +110,38 @@ class SlurmCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *argv: str) -> str:
-        """One of Slurm's commands against this cluster: what it printed. Fails with its message."""
+        """Run one of Slurm's commands on this cluster and return its output. A failure raises its message."""
         done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def submit(self, script: Path, *options: str) -> str:
-        """`sbatch`; returns the job's id."""
+        """Run `sbatch` and return the job's ID."""
         return self.run("sbatch", "--parsable", *options, str(script))
 
     def state(self, job: str) -> str:
-        """PENDING, RUNNING, COMPLETED, FAILED …"""
+        """Return the job's state: PENDING, RUNNING, COMPLETED, FAILED …"""
         return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
 
     def field(self, job: str, name: str) -> str:
-        """One field of `scontrol show job`."""
+        """Return one field of `scontrol show job`."""
         shown = self.run("scontrol", "--oneliner", "show", "job", job)
         return next(word.partition("=")[2] for word in shown.split() if word.startswith(f"{name}="))
 
     def wait(self, job: str, *states: str, timeout_s: float = 60) -> str:
-        """Wait until the job is in one of `states`; by default, until it has ended."""
+        """Wait until the job is in one of `states` (default: until it has ended)."""
         ended = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         wait_until(lambda: self.state(job) in ended, timeout_s, f"job {job} to be {' or '.join(ended)}")
         return self.state(job)
 
     def cancel_all(self) -> None:
-        """End every job, and wait until the nodes are idle again."""
+        """Cancel all jobs, and wait until the nodes are idle."""
         self.run("scancel", "--full", f"--user={getpass.getuser()}")
         self.run("scancel", "--signal=KILL", f"--user={getpass.getuser()}")
         wait_until(lambda: self._idle_nodes() == len(self.nodes), 30, "the nodes to be idle")
 
     def kill_node(self, node: str) -> None:
-        """What a power cut does: slurmd, its step daemons and all that they started, at once, by SIGKILL."""
+        """Simulate a power cut: kill slurmd, its step daemons and all their children at once by SIGKILL."""
         kill([*self._processes(f"SLURMD_NODENAME={node}"), psutil.Process(self.daemons[node].pid)])
         self.daemons.pop(node).wait(5)
 
@@ -153,7 +153,7 @@ class SlurmCluster:
         return ["slurmd", "-D", "-N", node, "-f", self.env["SLURM_CONF"]]
 
     def _place_of(self, node: str) -> str:
-        """A node's name and address, as slurm.conf has them."""
+        """Return the node's name and address for slurm.conf."""
         return f"NodeHostname={socket.gethostname().partition('.')[0]} NodeAddr={self.address}"
 
     def _configure(self) -> None:
@@ -177,7 +177,7 @@ class SlurmCluster:
                 nodes="\n".join(lines),
             )
         )
-        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # where nothing is mounted, none is used
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # if it is not mounted, no cgroup is used
         for gpu in range(self.gpus):
             (self.folder / f"gpu{gpu}").touch()
         gpus = f"Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n" if self.gpus else ""
@@ -206,9 +206,9 @@ class SlurmCluster:
         return sum(int(line) for line in done.stdout.split())
 
     def _processes(self, assignment: str = "") -> list[psutil.Process]:
-        """Whatever was started with this cluster's configuration, and `assignment`, in its environment.
+        """Return the processes with this cluster's configuration and `assignment` in their environment.
 
-        A step's daemon overwrites its own environment with its title: it is known by its children.
+        A step's daemon overwrites its environment with its title, so it is found through its children.
         """
         found = started_with(*{f"SLURM_CONF={self.env['SLURM_CONF']}", assignment} - {""})
         parents = [parent for process in found if (parent := _parent(process)) and parent.name() == "slurmstepd"]
@@ -216,7 +216,7 @@ class SlurmCluster:
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:
-    """SIGKILL to all of them, and wait until they are gone."""
+    """Send SIGKILL to all processes, and wait until they have ended."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -230,7 +230,7 @@ def _parent(process: psutil.Process) -> psutil.Process | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Return ports on which no process listens now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -242,6 +242,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def job_script(path: Path, body: Sequence[str], *options: str) -> Path:
-    """A batch script of these lines."""
+    """Write a batch script with these options and lines."""
     path.write_text("\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), *body, ""]))
     return path

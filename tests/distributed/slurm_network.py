@@ -1,6 +1,6 @@
-"""A private Slurm cluster whose nodes have a network: each in a namespace of its own, all on one bridge.
+"""A private Slurm cluster with a network: each node has its own namespace, and a bridge connects all nodes.
 
-So a node has a name, an address and a link that can be cut. Needs root, and `ip`; leaves nothing behind.
+So each node has a name, an address and a link that can be cut. Needs root and `ip`; leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SUBNET = "10.213.77"
 
 
 def why_not() -> str:
-    """What is missing here; empty where such a cluster can be started."""
+    """Return what is missing to start such a cluster here, or an empty string."""
     if missing := next((name for name in ("ip", "nsenter", "unshare") if not shutil.which(name, path=SEARCH_PATH)), ""):
         return f"no {missing}; install it with: apt-get install iproute2 util-linux"
     argv = ["unshare", "--net", "--uts", "--mount", "ip", "link", "add", "probe", "type", "bridge"]
@@ -27,7 +27,7 @@ def why_not() -> str:
 
 
 class NetworkedCluster(SlurmCluster):
-    """As its base; each node under its own name and address, reached over a link of its own."""
+    """A `SlurmCluster` whose nodes have their own names, addresses and links."""
 
     address = f"{SUBNET}.1"
 
@@ -36,7 +36,7 @@ class NetworkedCluster(SlurmCluster):
         self.bridge = f"br{os.getpid()}"
 
     def cut(self, node: str) -> None:
-        """Pull the node's cable: it goes on, and nobody reaches it."""
+        """Cut the node's link. The node keeps running but is unreachable."""
         self._ip("link", "set", self._link(node), "down")
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +65,7 @@ class NetworkedCluster(SlurmCluster):
             self._ip("-n", space, "link", "set", device, "up")
 
     def _slurmd(self, node: str) -> list[str]:
-        """Under the node's name, with names for the others. Not `ip netns exec`, which would hide cgroups."""
+        """Return slurmd's command under the node's name, with names for the others; `ip netns exec` hides cgroups."""
         inside = f"hostname {node}; mount --bind {self.folder}/hosts /etc/hosts; exec "
         inside += shlex.join(super()._slurmd(node))
         unshared = ["unshare", "--uts", "--mount", "--propagation", "private", "sh", "-c", inside]

@@ -1,9 +1,9 @@
-"""The small model of these tests, its rows, and a step on them: BERT's awkward features at a few thousand weights.
+"""The small model of these tests, its rows, and a training step: BERT's difficult features in a few thousand weights.
 
-A tied weight that is used twice, embeddings, LayerNorm, biases, odd sizes (so that ZeRO cuts inside parameters and
-pads), dropout, and two losses that are sums, over counts that differ from rank to rank.
+It has a tied weight, embeddings, LayerNorm, biases, odd sizes (so that ZeRO splits parameters and pads), dropout, and
+two losses that are sums over counts that differ between ranks.
 
-Dimensions: R rows, L tokens of each, M masked positions in all, H width, V vocabulary.
+Dimensions: R rows, L tokens per row, M masked positions in total, H width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ OPTIMIZER = OptimizerConfig(learning_rate=0.02, warmup_steps=3, weight_decay=0.1
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows, as a trainer hands them to the model: not a type that DeepSpeed knows."""
+    """Rows in the form that a trainer passes to the model. DeepSpeed does not know this type."""
 
     tokens: Tensor  # RL
-    masked: Tensor  # RL, true where a token is to be predicted
+    masked: Tensor  # RL, True for tokens to predict
     labels: Tensor  # R
 
 
 class SmallModel(nn.Module):
-    """Two summed losses of a batch: of the masked tokens, and of the rows."""
+    """Return two summed losses of a batch: over the masked tokens and over the rows."""
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SmallModel(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """The decoder: the embedding's own weight, and a bias."""
+    """The decoder: the weight of the embedding, and a bias."""
 
     def __init__(self, embedding: nn.Embedding) -> None:
         super().__init__()
@@ -70,13 +70,13 @@ class TokenHead(nn.Module):
 
 
 def build(dropout: float = 0.0) -> SmallModel:
-    """The same model on every rank."""
+    """Return the same model on every rank."""
     seed_everything(3)
     return SmallModel(dropout)
 
 
 def rows_of(step: int) -> Batch:
-    """The global batch of a step: a rule to learn, and masks whose number differs from row to row."""
+    """Return the global batch of a step: a rule to learn, and a number of masks that differs between rows."""
     generator = torch.Generator().manual_seed(step)
     first_R1 = torch.randint(VOCABULARY, (ROWS, 1), generator=generator)
     tokens_RL = (first_R1 + torch.arange(LENGTH)) % VOCABULARY
@@ -86,34 +86,34 @@ def rows_of(step: int) -> Batch:
 
 
 def part_of(batch: Batch, rank: int, world_size: int) -> Batch:
-    """Every `world_size`-th row, from the row `rank` on."""
+    """Return every `world_size`-th row, starting at row `rank`."""
     rows = slice(rank, None, world_size)
     return Batch(batch.tokens[rows], batch.masked[rows], batch.labels[rows])
 
 
 def share_of_loss(outputs: tuple[Tensor, ...], whole: Batch) -> Tensor:
-    """A part's share of the global loss: its sums over the global counts."""
+    """Return a part's share of the global loss: its sums divided by the global counts."""
     token_loss, row_loss = outputs
     return token_loss / whole.masked.sum() + row_loss / ROWS
 
 
 def join(collective_timeout_s: int = 60) -> World:
-    """The world of a test's ranks."""
+    """Return the world of a test's ranks."""
     return join_process_group(ClusterConfig(device="cpu", cpu_threads=1, collective_timeout_s=collective_timeout_s))
 
 
 def engine_of(world: World, stage: int, precision: str, dropout: float = 0.0) -> Engine:
-    """An engine on the small model."""
+    """Return an engine for the small model."""
     train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "micro_batch_size": ROWS})
     engine = Engine(build(dropout), OPTIMIZER, train, world)
-    gc.freeze()  # DeepSpeed collects garbage at each engine's making: seconds, without this
+    gc.freeze()  # DeepSpeed runs the garbage collector for each new engine, which would take seconds
     return engine
 
 
 def train_step(
     engine: Engine, step: int, micro_steps: int = 1, *, spoil: bool = False, skip: bool = False
 ) -> tuple[float, StepResult]:
-    """One step of training, or with `skip` a skipped one: the global loss, and what the engine says.
+    """Train one step, or skip it with `skip`. Return the global loss and the engine's result.
 
     `spoil` makes this rank's gradient NaN.
     """
@@ -130,5 +130,5 @@ def train_step(
 
 
 def losses_of(engine: Engine, steps: range) -> list[float]:
-    """The global losses of some steps."""
+    """Train some steps and return their global losses."""
     return [train_step(engine, step)[0] for step in steps]

@@ -1,4 +1,4 @@
-"""Layers computed anew in the backward pass: the same losses to the last bit, dropout and all, at every ZeRO stage."""
+"""Recomputing layers in the backward pass gives the same losses to the last bit, with dropout, at every ZeRO stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL = test_lamb.MODEL.model_copy(update={"hidden_dropout_prob": 0.1, "attentio
 
 
 def train() -> dict[str, list[float]]:
-    """Each case's losses and last gradient norm, with and without."""
+    """Return each case's losses and last gradient norm, with and without recomputation."""
     world = small.join()
     results = {}
     for stage, precision in CASES:
@@ -31,14 +31,14 @@ def train() -> dict[str, list[float]]:
             model.bert.checkpoint_activations = checkpointing
             settings = {"zero_stage": stage, "precision": precision}
             engine = Engine(model, test_lamb.OPTIMIZER, TrainConfig.model_validate(settings), world)
-            gc.freeze()  # DeepSpeed collects garbage at each engine's making: seconds, without this
+            gc.freeze()  # DeepSpeed runs the garbage collector for each new engine, which would take seconds
             results[f"{stage} {precision} {checkpointing}"] = _losses_of(engine)
     return results
 
 
 @pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.slow), 2])
 def results(request: pytest.FixtureRequest) -> dict[str, list[float]]:
-    """Rank 0's results, in one rank and in two."""
+    """Rank 0's results with one and two ranks."""
     made: dict[str, list[float]] = ranks.run(train, request.param, quiet=True, timeout_s=300)[0]
     return made
 
@@ -47,10 +47,10 @@ def results(request: pytest.FixtureRequest) -> dict[str, list[float]]:
 def test_losses_and_gradients_are_the_same(results: dict[str, list[float]], stage: int, precision: str) -> None:
     without = results[f"{stage} {precision} False"]
     assert results[f"{stage} {precision} True"] == without
-    assert len(set(without)) == len(without)  # it trains
+    assert len(set(without)) == len(without)  # the losses change, so it trains
 
 
-def test_a_backward_pass_keeps_less() -> None:
+def test_backward_pass_keeps_less_memory() -> None:
     assert _kept_bytes(checkpointing=True) < 0.4 * _kept_bytes(checkpointing=False)
 
 

@@ -1,4 +1,4 @@
-"""One model, saved by ranks of every ZeRO stage: its export is the same, byte for byte."""
+"""The export of one model is the same, byte for byte, whichever ZeRO stage and world size saved it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EACH_STAGE = (0, 1, 2, 3)
 
 
 def save_again(run: str, stages: list[int]) -> None:
-    """What the ranks do: load the run's checkpoint at each stage, and save it to `RUN-STAGE`."""
+    """Runs in each rank: load the run's checkpoint at each stage, and save it to `RUN-STAGE`."""
     world = small.join()
     folder = checkpoints.find_checkpoint(Path(run))
     assert folder is not None

@@ -1,6 +1,6 @@
-"""Real trainings in two ranks whose losses are spoiled: what is skipped, passed over, given up, and said.
+"""Trainings in two ranks with spoiled losses: skipped steps, skipped rows, giving up, and log messages.
 
-One launch of ranks does the work of all tests.
+One launch of ranks serves all tests.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tests.pretrain.synthetic import write_dataset
 
 STEPS, ROWS_A_STEP = 24, 4
 SPIKE_STEPS, SPIKE_AT = 44, 40
-NAN, HUGE = float("nan"), 3.0  # by what losses are multiplied
+NAN, HUGE = float("nan"), 3.0  # factors for the losses
 
 Results = dict[str, Any]
 
 
 def train_all(folder: str) -> Results:
-    """Each case in a run of its own."""
+    """Train each case in its own run."""
     world, place = small.join(), Path(folder)
     bad, lasting = (range(40, 52), NAN), (range(40, 1_000), NAN)
     return {
@@ -52,9 +52,9 @@ def train_all(folder: str) -> Results:
 def _train(
     world: World, run: Path, spoiled: tuple[range, float], spoiler: int, slowness: float = 0.0, **changes: Any
 ) -> Results:
-    """Train; on rank `spoiler`, the losses of steps that begin in a range of rows are multiplied.
+    """Train. On rank `spoiler`, multiply the losses of steps that begin in a range of rows.
 
-    It waits after each forward pass, too, for `slowness` times what that took.
+    That rank also waits after each forward pass, for `slowness` times the duration of the pass.
     """
     recipe = recipe_of(str(run.parent / "dataset"), run, train={"steps": STEPS} | changes)
     if world.rank == 0:
@@ -112,7 +112,7 @@ def test_all_ranks_see_the_same(results: list[Results]) -> None:
     assert ours == theirs
 
 
-def test_after_three_lost_steps_training_goes_back_and_past_their_rows(results: list[Results]) -> None:
+def test_three_skipped_steps_roll_back_and_skip_their_rows(results: list[Results]) -> None:
     result = results[0]["rollback"]
     assert result["done"] is True
     assert result["skipped"] == [[40, 52]]
@@ -124,7 +124,7 @@ def test_after_three_lost_steps_training_goes_back_and_past_their_rows(results: 
     assert [record["passed_over_rows"] for record in records] == [0] * 10 + [12] * 14
 
 
-def test_fewer_lost_steps_are_only_skipped(results: list[Results]) -> None:
+def test_fewer_skipped_steps_do_not_roll_back(results: list[Results]) -> None:
     result = results[0]["no rollback"]
     assert (result["skipped"], result["lost"]) == ([], 3)
     lost = [record["step"] for record in result["records"] if record["skipped"]]
@@ -144,12 +144,12 @@ def test_the_log_names_step_rank_shard_and_rows(results: list[Results]) -> None:
     assert results[1]["output"] == ""
 
 
-def test_a_slow_rank_is_named_every_twenty_steps(results: list[Results]) -> None:
+def test_log_names_a_slow_rank_every_twenty_steps(results: list[Results]) -> None:
     named = {record["step"]: record["slow_rank"] for record in results[0]["slow"]["records"]}
     assert named == {step: 1 if step == 20 else None for step in range(1, STEPS + 1)}
 
 
-def test_what_no_rollback_helps_ends_with_a_reason(results: list[Results]) -> None:
+def test_training_ends_with_a_reason_if_rollback_does_not_help(results: list[Results]) -> None:
     assert (
         "2 steps in a row were skipped, the last of them step 12, again after 3 rollbacks"
         in results[0]["hopeless"]["error"]
@@ -158,7 +158,7 @@ def test_what_no_rollback_helps_ends_with_a_reason(results: list[Results]) -> No
 
 
 @pytest.mark.parametrize("stage", [0, 2])
-def test_a_spike_is_logged_and_skipped_where_the_recipe_says_so(results: list[Results], stage: int) -> None:
+def test_loss_spike_is_logged_and_skipped_if_the_recipe_says_so(results: list[Results], stage: int) -> None:
     logged, skipped = (results[0][f"spike {stage} {skip}"]["records"] for skip in (False, True))
     for records in (logged, skipped):
         assert [record["step"] for record in records if record["fault"] == "loss spike"] == [SPIKE_AT + 1]

@@ -1,6 +1,6 @@
-"""LAMB on BERT itself, in one and two ranks at every ZeRO stage: the same update everywhere, and any resume.
+"""LAMB on BERT gives the same update in one and two ranks at every ZeRO stage, and resumes from any of them.
 
-Two launches do the work: two ranks train and save; one rank trains, and goes on from what the two have saved.
+Two launches serve all tests: two ranks train and save; one rank trains, and resumes from the checkpoints of the two.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Losses = dict[str, list[float]]
 
 
 def train_and_save(folder: str) -> Losses:
-    """Every case from the start, saved on the way."""
+    """Train every case from the start and save checkpoints."""
     return _train(small.join(), folder)
 
 
 def train_and_resume(folder: str) -> Losses:
-    """Every case from the start, and every case of two ranks gone on with at another stage."""
+    """Train every case from the start, and resume every case of two ranks at another stage."""
     world = small.join()
     losses = _train(world, folder)
     for stage, precision in CASES:
@@ -70,7 +70,7 @@ def _train(world: World, folder: str) -> Losses:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Losses]:
-    """Rank 0's losses by world size."""
+    """Rank 0's losses, by world size."""
     folder = str(tmp_path_factory.mktemp("runs"))
     two = ranks.run(train_and_save, 2, folder, quiet=True, timeout_s=300)[0]
     return {2: two, 1: ranks.run(train_and_resume, 1, folder, quiet=True, timeout_s=300)[0]}
@@ -78,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Losses]:
 
 @pytest.fixture(scope="module")
 def reference() -> list[float]:
-    """Losses of a plain LAMB on one rank, written for this test after algorithm 2."""
+    """The losses of plain LAMB on one rank, implemented here from the paper's algorithm 2."""
     model, losses = build(), []
     tensors = [part for name, weight in model.named_parameters() for part in _tensors_of(name, weight)]
     averages, squares = ([torch.zeros_like(tensor) for tensor in tensors] for _ in range(2))
@@ -108,7 +108,7 @@ def test_the_reference_learns(reference: list[float]) -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize(("stage", "precision"), CASES)
-def test_losses_are_those_of_plain_lamb(
+def test_losses_equal_those_of_plain_lamb(
     trained: dict[int, Losses], reference: list[float], world_size: int, stage: int, precision: str
 ) -> None:
     tolerance = 1e-6 if precision == "fp32" else 1e-2
@@ -116,45 +116,45 @@ def test_losses_are_those_of_plain_lamb(
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_two_ranks_with_zero_are_one_without(trained: dict[int, Losses], stage: int) -> None:
+def test_two_ranks_with_zero_equal_one_without(trained: dict[int, Losses], stage: int) -> None:
     assert trained[2][f"{stage} fp32"] == pytest.approx(trained[1]["0 fp32"], rel=1e-6)
 
 
 @pytest.mark.parametrize(("stage", "precision"), CASES)
-def test_one_rank_of_another_stage_goes_on_from_two(trained: dict[int, Losses], stage: int, precision: str) -> None:
+def test_one_rank_at_another_stage_resumes_from_two(trained: dict[int, Losses], stage: int, precision: str) -> None:
     uninterrupted = trained[2][f"{stage} {precision}"][SAVED:]
     tolerance = 1e-6 if precision == "fp32" else 1e-2
     assert trained[1][f"resumed {stage} {precision}"] == pytest.approx(uninterrupted, rel=tolerance)
 
 
 def build() -> BertForPreTraining:
-    """The same model on every rank."""
+    """Return the same model on every rank."""
     seed_everything(5)
     return BertForPreTraining(MODEL, 50, "nsp")
 
 
 def engine_of(world: World, stage: int, precision: str) -> Engine:
-    """An engine on it."""
+    """Return an engine for the model."""
     train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "micro_batch_size": ROWS})
     engine = Engine(build(), OPTIMIZER, train, world)
-    gc.freeze()  # DeepSpeed collects garbage at each engine's making: seconds, without this
+    gc.freeze()  # DeepSpeed runs the garbage collector for each new engine, which would take seconds
     return engine
 
 
 def batch_of(step: int) -> Batch:
-    """The global batch of a step: two take turns, so that there is something to learn."""
+    """Return the global batch of a step. Two batches alternate, so that the model can learn them."""
     return random_batch(step % 2, ROWS)
 
 
 def share_of_loss(model: object, part: Batch, whole: Batch) -> torch.Tensor:
-    """A part's share of the global loss."""
+    """Return a part's share of the global loss."""
     mlm_loss, nsp_loss, *_ = model(part)  # type: ignore[operator]  # a module, or an engine's forward
     share: torch.Tensor = mlm_loss / len(whole.masked_ids) + nsp_loss / ROWS
     return share
 
 
 def losses_of(engine: Engine, steps: range) -> list[float]:
-    """The global losses of some steps, every row a micro-batch."""
+    """Train some steps with one row per micro-batch and return their global losses."""
     losses = []
     for step in steps:
         whole, total = batch_of(step), torch.zeros(())
@@ -170,6 +170,6 @@ def losses_of(engine: Engine, steps: range) -> list[float]:
 
 
 def _tensors_of(name: str, tensor: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-    """The tensors of the published model in one parameter of ours, as views without gradients."""
+    """Return the published model's tensors in one of our parameters, as views without gradients."""
     assert tensor is not None
     return tensor.detach().chunk(3) if ".qkv." in name else (tensor.detach(),)

@@ -1,4 +1,4 @@
-"""The bytes a weight that pretrain.cost counts, beside those that the engine holds."""
+"""The bytes per weight that pretrain.cost plans equal those that the engine holds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.distributed import ranks
 
 pytestmark = pytest.mark.slow
 WIDTH, LAYERS = 512, 16
-# Bytes a weight that live inside the backward alone, where they are not looked for: two buckets, of all its weights.
+# Bytes per weight that exist only during the backward, outside this measurement: two buckets of all weights.
 INSIDE_BACKWARD = {(2, "bf16"): 2 * 2, (2, "fp32"): 2 * 4}
 
 
 class Stack(nn.Module):
-    """Weights, and next to no activations."""
+    """A model with many weights and almost no activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def peak_bytes_a_weight(stage: int, precision: str) -> float:
 
 
 def live_bytes() -> int:
-    """Bytes of all tensors that are alive, gradients too, each storage once."""
+    """Return the bytes of all live tensors, including gradients, counting each storage once."""
     gc.collect()
     tensors = [one for one in gc.get_objects() if type(one) in (Tensor, nn.Parameter)]
     tensors += [one.grad for one in tensors if one.is_leaf and one.grad is not None]
@@ -59,7 +59,7 @@ def live_bytes() -> int:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_the_engine_holds_what_is_planned(stage: int, precision: str) -> None:
+def test_engine_holds_the_planned_bytes(stage: int, precision: str) -> None:
     planned = Cost(load_recipe("demo", [f"train.precision={precision}"]), HARDWARE["cpu"], vocabulary_size=4096)
     held = ranks.run(peak_bytes_a_weight, 2, stage, precision)
     expected = planned.state_bytes(stage, 2) - INSIDE_BACKWARD.get((stage, precision), 0)

@@ -1,4 +1,4 @@
-"""Ranks that a real MPI starts, with all but the model (see stand_in/)."""
+"""Ranks that a real MPI starts, with a stand-in for the model (see stand_in/)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def steps_of(run: Path) -> list[int]:
     return [json.loads(line)["step"] for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def test_mpirun_starts_ranks_that_find_each_other_and_come_back(tmp_path: Path) -> None:
+def test_mpirun_starts_ranks_that_connect_and_restart(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a; b 'c'", 5, 0.01)
     (run / "fault").write_text("3 1 kill")
     assert start(run).wait(60) == 0
@@ -64,15 +64,15 @@ def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
     assert starts.newest_step(run) == steps_of(run)[-1]
 
 
-def test_what_listens_where_an_x_display_would_be_holds_up_nothing(tmp_path: Path) -> None:
+def test_listeners_on_x_display_ports_do_not_block_mpi(tmp_path: Path) -> None:
     for port in range(6000, 6010):  # displays :0 to :9; TensorBoard's is :6
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # never answers
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # it never replies
             run = make_run(tmp_path, 2, 0.01)
             assert start(run).wait(60) == 0
             alone = "from launch.ranks.rank_address import mpi_address; print(mpi_address().world_size)"
             assert subprocess.check_output([sys.executable, "-c", alone], timeout=60) == b"1\n"
             return
-    pytest.skip("every display's port is taken")
+    pytest.skip("the ports of all displays are in use")
 
 
 @pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")

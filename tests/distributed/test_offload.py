@@ -1,6 +1,6 @@
-"""The optimizer in the host's memory (ZeRO-Offload), in two ranks: the update is what it is without.
+"""The optimizer in host memory (ZeRO-Offload), in two ranks, makes the same update as without offloading.
 
-Where there is no GPU both are in the same memory; what runs is DeepSpeed's other path of gradients and updates.
+Without a GPU both are in the same memory, so the tests cover DeepSpeed's offload path of gradients and updates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOLERANCE = {"fp32": 1e-6, "bf16": 1e-2}
 
 
 def train(folder: str) -> dict[str, Any]:
-    """Eight steps of each case, every third of two micro-steps; then a step that is lost, and one after a resume."""
+    """Train eight steps of each case, every third with two micro-steps; then a skipped step, and one after a resume."""
     world = small.join()
     results: dict[str, Any] = {}
     for stage, precision in CASES:
@@ -49,13 +49,13 @@ def engine_of(world: World, stage: int, precision: str, offload: bool) -> Engine
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Rank 0's."""
+    """Rank 0's results."""
     made: dict[str, Any] = ranks.run(train, 2, str(tmp_path_factory.mktemp("runs")), quiet=True, timeout_s=300)[0]
     return made
 
 
 @pytest.mark.parametrize(("stage", "precision"), CASES)
-def test_losses_norms_and_a_resume_are_those_of_an_optimizer_on_the_device(
+def test_losses_norms_and_resume_equal_those_without_offload(
     results: dict[str, Any], stage: int, precision: str
 ) -> None:
     case = f"{stage} {precision}"
@@ -65,6 +65,6 @@ def test_losses_norms_and_a_resume_are_those_of_an_optimizer_on_the_device(
 
 
 @pytest.mark.parametrize("fields", [["train.zero_stage=0"], ["train.zero_stage=2", "optimizer.name=lamb"]])
-def test_what_cannot_be_offloaded_is_refused(fields: list[str]) -> None:
+def test_unsupported_offload_is_refused(fields: list[str]) -> None:
     with pytest.raises(UserError, match="offload_optimizer"):
         load_recipe("demo", ["train.offload_optimizer=true", *fields])

@@ -1,4 +1,4 @@
-"""The memory that pretrain.cost plans for a step, beside the most that PyTorch allocates at any moment of it."""
+"""The memory that pretrain.cost plans for a step matches the peak that PyTorch allocates during the step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def recipe_of(precision: str, optimizer: str, stage: int, recomputes: bool) -> R
 
 def peaks(cases: list[tuple[str, str, int, bool]]) -> list[int]:
     world = join_process_group(ClusterConfig(device="cpu", cpu_threads=1))
-    engine_module._check_precision = lambda *_: None  # a CPU multiplies fp16 numbers too, only slowly
+    engine_module._check_precision = lambda *_: None  # allow fp16 on a CPU, which is slow but correct
     import_deepspeed(world)
     from deepspeed.accelerator import get_accelerator
 
@@ -55,8 +55,8 @@ def peaks(cases: list[tuple[str, str, int, bool]]) -> list[int]:
 
 
 def peak_bytes(recipe: Recipe, world: Any) -> int:
-    """The most bytes that are allocated at once while two steps of two micro-steps are made."""
-    gc.collect()  # what an engine before this one has left would be freed within, and count against it
+    """Return the peak of allocated bytes during two steps with two micro-steps each."""
+    gc.collect()  # objects of an earlier engine, freed during the measurement, would distort it
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         model = BertForPreTraining(recipe.model, VOCABULARY, "nsp")
         model.bert.checkpoint_activations = recipe.train.activation_checkpointing
@@ -71,7 +71,7 @@ def peak_bytes(recipe: Recipe, world: Any) -> int:
 
 
 def peak_of(events: list[Any]) -> int:
-    """By address: what gloo's threads free is not told, and shows only when the address is given out again."""
+    """Return the peak, tracked by address: frees by gloo's threads only show when the address is reused."""
     changes, found = [], list(events)
     while found:
         event = found.pop()
@@ -103,7 +103,7 @@ def full_rows() -> Batch:
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_a_step_takes_the_memory_that_is_planned(world_size: int) -> None:
+def test_step_takes_the_planned_memory(world_size: int) -> None:
     found = ranks.run(peaks, world_size, CASES, timeout_s=500)[0]
     plans = [Cost(recipe_of(*case), HARDWARE["cpu"], VOCABULARY).memory(world_size, ROWS) for case in CASES]
     errors = [plan.total_gib * GIB / peak - 1 for plan, peak in zip(plans, found, strict=True)]

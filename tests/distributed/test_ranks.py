@@ -1,4 +1,4 @@
-"""The runner of ranks itself: results, failures, and nobody left behind."""
+"""The runner of ranks: results, failures, and no processes left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _speak() -> None:
     print("noise")
 
 
-def test_results_come_by_rank() -> None:
+def test_results_are_ordered_by_rank() -> None:
     assert ranks.run(_introduce, 2, "n", quiet=True) == [["n", 0, 2], ["n", 1, 2]]
 
 
@@ -37,7 +37,7 @@ def test_a_failing_rank_shows_its_traceback_and_ends_the_others(tmp_path: Path) 
     with pytest.raises(ranks.RankError, match="RuntimeError: this one fails") as failure:
         ranks.run(_fail_on_rank_1, 2, str(tmp_path))
     assert failure.value.exit_codes == [None, 1]
-    assert time.monotonic() - started < 100  # where the time limit is 120
+    assert time.monotonic() - started < 100  # the time limit is 120
     assert not any(psutil.pid_exists(int(path.read_text())) for path in tmp_path.glob("*.pid"))
 
 
@@ -47,6 +47,6 @@ def test_a_rank_that_hangs_is_ended(tmp_path: Path) -> None:
     assert failure.value.exit_codes == [None]
 
 
-def test_a_quiet_rank_may_not_speak() -> None:
+def test_quiet_rank_fails_if_it_prints() -> None:
     with pytest.raises(ranks.RankError, match="noise"):
         ranks.run(_speak, 1, quiet=True)

@@ -1,4 +1,4 @@
-"""Saves that fail on one rank, or are killed: what there was stays, and nothing else does."""
+"""After a save that fails on one rank or is killed, the earlier checkpoints remain, and no partial one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.distributed import ranks, small
 
 
 def fail_then_die(folder: str) -> None:
-    """Save step 2; fail to save step 3 for want of room on rank 1; be killed there while saving step 4."""
+    """Save step 2, fail to save step 3 because rank 1's disk is full, and die on rank 1 while saving step 4."""
     run, world = Path(folder), small.join()
     engine = small.engine_of(world, 1, "bf16")
     small.losses_of(engine, range(1, 3))
@@ -37,8 +37,8 @@ def fail_then_die(folder: str) -> None:
     _save(run, engine, 4)
 
 
-def go_on(folder: str) -> dict[str, Any]:
-    """Resume after that, and save step 4 after all."""
+def resume(folder: str) -> dict[str, Any]:
+    """Resume after that, and save step 4."""
     run, world = Path(folder), small.join()
     engine = small.engine_of(world, 1, "bf16")
     found = checkpoints.find_checkpoint(run)
@@ -49,7 +49,7 @@ def go_on(folder: str) -> dict[str, Any]:
 
 
 def die_before_latest(folder: str) -> None:
-    """Save step 2, and be killed when step 3 has been renamed into place but `latest` has not moved."""
+    """Save step 2, and die after step 3 was renamed into place but before `latest` is updated."""
     run = Path(folder)
     engine = small.engine_of(small.join(), 0, "fp32")
     _save(run, engine, 2)
@@ -59,7 +59,7 @@ def die_before_latest(folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which one rank was killed in the middle of saving step 4."""
+    """A run in which one rank was killed while saving step 4."""
     run = tmp_path_factory.mktemp("run")
     with pytest.raises(ranks.RankError, match="NOT saved") as failure:
         ranks.run(fail_then_die, 2, str(run))
@@ -75,13 +75,13 @@ def test_a_full_disk_on_one_rank_fails_the_save_on_all(killed: Path, rank: int) 
     assert seen["found"] == str(killed / "checkpoints" / "step_00000002")
 
 
-def test_the_next_start_goes_on_from_before_a_killed_save_and_clears_it_away(killed: Path) -> None:
+def test_next_start_resumes_before_a_killed_save_and_removes_it(killed: Path) -> None:
     assert _contents(killed) == [".step_00000004.partial", "step_00000002"]
     expected = {"step": 2, "saved": "step_00000004", "there": ["step_00000002", "step_00000004"]}
-    assert ranks.run(go_on, 2, str(killed)) == [expected, expected]
+    assert ranks.run(resume, 2, str(killed)) == [expected, expected]
 
 
-def test_a_checkpoint_counts_from_its_renaming_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoint_is_valid_once_it_is_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ranks.RankError) as failure:
         ranks.run(die_before_latest, 1, str(tmp_path))
     assert failure.value.exit_codes == [-signal.SIGKILL]
@@ -100,5 +100,5 @@ def _contents(run: Path) -> list[str]:
 
 
 def _die_at(name: str) -> None:
-    """Be killed where `checkpoint` next calls a function of this name."""
+    """Die when `checkpoint` next calls the function with this name."""
     setattr(saving, name, lambda _: os.kill(os.getpid(), signal.SIGKILL))

@@ -1,4 +1,4 @@
-"""Runs as jobs of a real Slurm, with ranks that have all but the model (see stand_in/)."""
+"""Runs as jobs of a real Slurm, whose ranks have a stand-in for the model (see stand_in/)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shared_cluster() -> Iterator[SlurmCluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
-    """The module's cluster, idle, and found by `launch.cluster.slurm` as a user's own would be."""
+    """The module's cluster, idle, which `launch.cluster.slurm` finds like a user's cluster."""
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, shared_cluster.env[name])
     monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
@@ -62,7 +62,7 @@ def wait_for_step(run: Path, step: int) -> None:
     wait_until(lambda: step in steps_of(run), 20, f"step {step} in\n{log_of(run)}")
 
 
-def test_job_runs_a_rank_a_task_and_keeps_to_itself(
+def test_job_runs_one_rank_per_task_and_is_isolated(
     cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = tmp_path / """a; b $(touch pwned) `id` "c", 'd' -e #f %j"""
@@ -85,18 +85,18 @@ def test_job_runs_a_rank_a_task_and_keeps_to_itself(
     assert (run / "logs/rank_00000.log").stat().st_mode & 0o077 == 0
 
 
-def test_warning_before_the_time_limit_brings_the_job_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_warning_before_the_time_limit_requeues_the_job(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
     job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)
-    cluster.run("scancel", "--batch", "--signal=USR1", job)  # what Slurm does before the limit
+    cluster.run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the limit
     assert cluster.wait(job) == "COMPLETED", log_of(run)
-    assert steps_of(run) == list(range(1, 41))  # the step it stopped at was saved, none is done twice
+    assert steps_of(run) == list(range(1, 41))  # the last step was saved, so no step is repeated
     assert [start.is_first for start in starts.read_starts(run)] == [True, False]
     assert starts.read_verdict(run, 1) == starts.Verdict(75, True, "stopped with a checkpoint")
 
 
-def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_crashed_rank_restarts_on_other_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05)
     (run / "fault").write_text("4 1 raise")
     job = slurm.submit_script(run / batch_script.TRAIN.script)
@@ -109,31 +109,31 @@ def test_crashed_rank_comes_back_on_other_nodes(cluster: SlurmCluster, tmp_path:
     assert cluster.field(job, "Restarts") == "1"
 
 
-def test_stop_saves_and_does_not_come_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_stop_saves_and_does_not_requeue(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
     job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 2)
     jobs = slurm.jobs_of(run, slurm.queued_jobs())
     assert [one.id for one in jobs] == [job]
     slurm.stop_jobs(run, jobs)
-    assert cluster.wait(job) == "FAILED", log_of(run)  # so that what depends on it does not start
+    assert cluster.wait(job) == "FAILED", log_of(run)  # so that dependent jobs do not start
     assert starts.newest_step(run) == steps_of(run)[-1]
     assert starts.read_verdict(run, 1) == starts.Verdict(75, False, "stopped on request; submit it again to resume")
     assert slurm.jobs_of(run, slurm.queued_jobs()) == []
 
 
-def test_doctor_looks_at_every_node(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_doctor_checks_every_node(cluster: SlurmCluster, tmp_path: Path) -> None:
     nodes = doctor.examine_nodes(load_recipe("demo", TWO_NODES), tmp_path)
     assert sorted(node.name for node in nodes) == ["n1", "n2"]
-    assert doctor.node_differences(nodes) == []  # both are this machine
+    assert doctor.node_differences(nodes) == []  # both nodes are this machine
     network = [node.findings[-1] for node in nodes]
     assert [(one.name, one.level, one.found) for one in network] == [("network", "ok", "2 nodes")] * 2
     assert sum(one.measured.endswith("GB/s from each") for one in network) == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_slurm_accepts_every_script_that_was_looked_at() -> None:
-    """The largest of the shipped recipes wants eight nodes of eight GPUs."""
+def test_slurm_accepts_every_example_script() -> None:
+    """The largest shipped recipe needs eight nodes with eight GPUs each."""
     scripts = sorted(EXAMPLES.glob("*.sbatch"))
     assert {f"{name}.sbatch" for name in shipped_recipes()} <= {script.name for script in scripts}
     with SlurmCluster(8, gpus=8) as large:
@@ -148,7 +148,7 @@ def test_cancelled_job_stays_cancelled(cluster: SlurmCluster, tmp_path: Path) ->
     wait_for_step(run, 2)
     cluster.run("scancel", job)
     assert cluster.wait(job) == "CANCELLED"
-    assert starts.newest_step(run) == steps_of(run)[-1], log_of(run)  # there was time to save, all the same
+    assert starts.newest_step(run) == steps_of(run)[-1], log_of(run)  # there was still time to save
     assert cluster.field(job, "Restarts") == "0"
 
 
@@ -188,8 +188,8 @@ def test_job_that_always_fails_gives_up_and_says_why(cluster: SlurmCluster, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group_bytes", [20_000, 10_000_000])
-def test_a_preparation_comes_back_if_it_got_further(cluster: SlurmCluster, tmp_path: Path, group_bytes: int) -> None:
-    """Warned of its time limit when it has finished groups, or when its only one is not."""
+def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_path: Path, group_bytes: int) -> None:
+    """Slurm warns of the time limit after some groups are finished, or before the only group is."""
     corpus, dataset = write_text(tmp_path / "corpus.txt", make_documents(1500)), tmp_path / "dataset"
     vocabulary = tmp_path / "vocab.txt"
     train_vocabulary([corpus.read_text()], small_config(dataset, corpus).vocabulary).write(vocabulary)
@@ -215,7 +215,7 @@ def test_a_preparation_comes_back_if_it_got_further(cluster: SlurmCluster, tmp_p
 
 
 @pytest.mark.slow
-def test_preempted_job_comes_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_preempted_job_is_requeued(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 40, 0.1)
     job = slurm.submit_script(run / batch_script.TRAIN.script)
     wait_for_step(run, 3)

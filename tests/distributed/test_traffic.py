@@ -1,4 +1,4 @@
-"""What two ranks send in a step, counted as torch is told to send it, and when: beside the plan, by ZeRO stage."""
+"""What two ranks send in a step and when, counted at torch's collectives and compared with the plan per ZeRO stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEIGHTS = LAYERS * WIDTH * (WIDTH + 1)
 
 
 class Stack(nn.Module):
-    """Layers, and how much was sent when the gradient had come down to the first of them."""
+    """Layers that record how much was sent when the gradient reached the first layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def count_all() -> dict[str, dict[str, Any]]:
         model = Stack()
         train = TrainConfig.model_validate({"zero_stage": stage, "precision": "bf16", "global_batch_size": 2})
         engine_of_stage = Engine(model, OptimizerConfig(), train, world)
-        for micro_steps in (1, *MICRO_STEPS):  # the first step makes what the others only use
+        for micro_steps in (1, *MICRO_STEPS):  # the first step allocates what the later steps reuse
             with Traffic() as model.traffic:
                 for micro_step in range(micro_steps):
                     (loss,) = engine_of_stage.forward(torch.ones(1, WIDTH, dtype=torch.bfloat16))
@@ -73,7 +73,7 @@ def counted() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("micro_steps", MICRO_STEPS)
 @pytest.mark.parametrize("stage", STAGES)
-def test_ranks_send_what_is_planned(counted: dict[str, dict[str, Any]], stage: int, micro_steps: int) -> None:
+def test_ranks_send_the_planned_bytes(counted: dict[str, dict[str, Any]], stage: int, micro_steps: int) -> None:
     recipe = load_recipe("demo", ["train.precision=bf16", f"train.zero_stage={stage}"])
     planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=4096)
     a_weight = planned.communication_bytes(2, micro_steps) / planned.parameters
@@ -82,5 +82,5 @@ def test_ranks_send_what_is_planned(counted: dict[str, dict[str, Any]], stage: i
 
 def test_buckets_are_reduced_while_the_backward_runs(counted: dict[str, dict[str, Any]]) -> None:
     early = {stage: counted[f"{stage} 1"]["early"] for stage in STAGES}
-    assert early[0] == early[1] == 0  # after the last micro-step's backward: once a step, however many there are
+    assert early[0] == early[1] == 0  # once per step, after the last micro-step's backward
     assert min(early[2], early[3]) >= 2 * WEIGHTS / 3

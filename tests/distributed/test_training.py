@@ -1,6 +1,6 @@
 """The engine in one and two ranks, at every ZeRO stage and precision: losses, accumulation, skipped steps, resume.
 
-Four launches of ranks do the work of all tests: train in two ranks and in one; then, in fresh processes, resume in two
+Four launches of ranks serve all tests: training in two ranks and in one, then resuming in fresh processes in two ranks
 and in one.
 """
 
@@ -29,13 +29,13 @@ STAGES, PRECISIONS = (0, 1, 2, 3), ("fp32", "bf16")
 CASES = [(stage, precision) for stage in STAGES for precision in PRECISIONS]
 TOLERANCE = {"fp32": 1e-5, "bf16": 1e-2}
 DROPOUT = 0.1
-MICRO_STEPS = (1, 2, 4, 1, 2)  # of the first five steps
+MICRO_STEPS = (1, 2, 4, 1, 2)  # in the first five steps
 
 Results = dict[str, Any]
 
 
 def train_all(folder: str) -> Results:
-    """What the first processes do, case by case."""
+    """Runs in the first processes, case by case."""
     world = small.join()
     results: Results = {}
     for stage, precision in CASES:
@@ -54,7 +54,7 @@ def train_all(folder: str) -> Results:
 
 
 def resume_all(folder: str) -> Results:
-    """What the second processes do: resume each case as it was, and from every stage at the other world size."""
+    """Runs in the second processes: resume each case unchanged, and from every stage at the other world size."""
     world = small.join()
     results: Results = {}
     for stage, precision in CASES:
@@ -69,14 +69,14 @@ def resume_all(folder: str) -> Results:
             _save(copy, engine, 5)
             results[f"differences {case}"] = _differences(run, copy)
             results[f"resume elsewhere {case}"] = small.losses_of(engine, range(6, 11))
-    # Last, like stage 3 above: DeepSpeed's stage 3 puts a linear layer of its own into torch, which rounds otherwise.
+    # Last, like stage 3 above: DeepSpeed's stage 3 replaces torch's linear layer by one that rounds differently.
     results["there and back"] = _there_and_back(world, folder)
     return results
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Results]:
-    """Rank 0's results of the first processes by world size, the folder of their runs under 0."""
+    """Rank 0's results of the first processes, by world size; key 0 has the folder of the runs."""
     folder = tmp_path_factory.mktemp("runs")
     by_world_size = {size: ranks.run(train_all, size, str(folder), quiet=True, timeout_s=300)[0] for size in (2, 1)}
     return by_world_size | {0: {"folder": str(folder)}}
@@ -91,7 +91,7 @@ def resumed(trained: dict[int, Results]) -> dict[int, Results]:
 
 @pytest.fixture(scope="module")
 def reference() -> list[float]:
-    """Losses of plain torch AdamW on one rank, in fp32."""
+    """The losses of plain torch AdamW on one rank, in fp32."""
     model = small.build()
     adam = torch.optim.AdamW(
         parameter_groups(model, OPTIMIZER.weight_decay), betas=(OPTIMIZER.beta1, OPTIMIZER.beta2), eps=OPTIMIZER.eps
@@ -117,7 +117,7 @@ def test_the_reference_learns(reference: list[float]) -> None:
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize(("stage", "precision"), CASES)
 class TestEveryCase:
-    def test_losses_are_those_of_plain_adamw(
+    def test_losses_equal_those_of_plain_adamw(
         self, trained: dict[int, Results], reference: list[float], world_size: int, stage: int, precision: str
     ) -> None:
         losses = trained[world_size][f"parity {stage} {precision}"]
@@ -137,7 +137,7 @@ class TestEveryCase:
         self, trained: dict[int, Results], world_size: int, stage: int, precision: str
     ) -> None:
         result = trained[world_size][f"accumulate {stage} {precision}"]
-        # In fp32 only the order of additions differs; in bf16 also what each micro-batch's gradient is rounded to.
+        # In fp32 only the order of additions differs; in bf16 also the rounding of each micro-batch's gradient.
         assert result["grad_norms"] == pytest.approx(result["whole"], rel=1e-6 if precision == "fp32" else 1e-2)
         assert result["distance"] < (1e-6 if precision == "fp32" else 1e-2)
 
@@ -149,7 +149,7 @@ class TestEveryCase:
         assert uninterrupted != trained[world_size][f"go on {stage} {precision} 0.0"]  # dropout was on
 
     @pytest.mark.parametrize("saved_stage", STAGES)
-    def test_any_stage_and_world_size_resumes_any_other(
+    def test_any_stage_and_world_size_resumes_from_any_other(
         self,
         trained: dict[int, Results],
         resumed: dict[int, Results],
@@ -171,7 +171,7 @@ def test_stage_1_to_3_and_back(trained: dict[int, Results], resumed: dict[int, R
 
 
 def _skip_a_step(world: World, stage: int, precision: str, **skipping: Any) -> Results:
-    """Steps 1, 2, 3, which is skipped for the reason in `skipping`, 4 and 5; and steps 1, 2, 4, 5 alone."""
+    """Train steps 1 to 5, of which step 3 is skipped for the reason in `skipping`, and steps 1, 2, 4 and 5 alone."""
     engine = small.engine_of(world, stage, precision)
     losses = small.losses_of(engine, range(1, 3))
     before = _weights_of(engine)
@@ -190,7 +190,7 @@ def _skip_a_step(world: World, stage: int, precision: str, **skipping: Any) -> R
 
 
 def _accumulate(world: World, stage: int, precision: str) -> Results:
-    """Gradient norms of five steps, and how far weights end from those of the same steps without micro-batches."""
+    """Return the gradient norms of five steps, and how far the weights differ from those without micro-batches."""
     accumulating, whole = (small.engine_of(world, stage, precision) for _ in range(2))
     pairs = [
         (small.train_step(accumulating, step, micro_steps)[1], small.train_step(whole, step)[1])
@@ -205,7 +205,7 @@ def _accumulate(world: World, stage: int, precision: str) -> Results:
 
 
 def _weights_of(engine: Engine) -> dict[str, Tensor]:
-    """This rank's state, and an output of the model that hangs on all its weights."""
+    """Return this rank's state, and a model output that depends on all weights."""
     tensors = {
         f"{kind} {part.name}": getattr(part, kind).clone() for part in engine.partition.fragments for kind in KINDS
     }
@@ -242,7 +242,7 @@ def _load(run: Path, engine: Engine) -> None:
 
 
 def _differences(run: Path, other_run: Path) -> list[str]:
-    """Names of tensors that two runs' checkpoints do not hold alike, bit for bit."""
+    """Return the names of tensors that differ between two runs' checkpoints in any bit."""
     ours, theirs = _whole_tensors(run), _whole_tensors(other_run)
     return [name for name in ours.keys() | theirs.keys() if not torch.equal(ours[name], theirs[name])]
 

@@ -1,4 +1,4 @@
-"""A small corpus and recipe, and the `bertrain` command as a process: what the integration tests work with."""
+"""Shared parts of the integration tests: a small corpus and recipe, and the `bertrain` command as a process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ cpu_threads = 1
 
 
 def corpus(documents: int, seed: int = 0) -> str:
-    """Documents of made-up sentences, a blank line between them."""
+    """Return documents of invented sentences, separated by blank lines."""
     draw = random.Random(seed)
 
     def sentence() -> str:
@@ -60,13 +60,13 @@ def corpus(documents: int, seed: int = 0) -> str:
 
 
 def write_small(folder: Path, documents: int = 200) -> None:
-    """corpus.txt and recipe.toml in `folder`."""
+    """Write corpus.txt and recipe.toml to `folder`."""
     (folder / "corpus.txt").write_text(corpus(documents))
     (folder / "recipe.toml").write_text(RECIPE)
 
 
 def bertrain(folder: Path, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    """`bertrain ARGUMENTS` in `folder`, to its end."""
+    """Run `bertrain ARGUMENTS` in `folder` and wait for its end."""
     return subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -79,18 +79,18 @@ def bertrain(folder: Path, *arguments: str, timeout_s: float = 120) -> subproces
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`bertrain ARGUMENTS` in `folder`, in the background."""
+    """Start `bertrain ARGUMENTS` in `folder` in the background."""
     return subprocess.Popen(
         command(*arguments), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
 def command(*arguments: str) -> Sequence[str]:
-    """The argument list behind `bertrain`."""
+    """Return the argument list of a `bertrain` command."""
     return [sys.executable, "-P", "-m", "launch.cli", *arguments]
 
 
 def environment() -> dict[str, str]:
-    """This process's, without another launcher's ranks, and plain output."""
+    """Return this process's environment without another launcher's variables, and with plain output."""
     ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     return {name: value for name, value in os.environ.items() if name not in ranks} | {"COLUMNS": "160"}

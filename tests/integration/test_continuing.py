@@ -1,4 +1,4 @@
-"""A run's weights as another's start: straight, and by way of Hugging Face's form."""
+"""A run starts from another run's weights, directly or through the Hugging Face format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_second_phase_starts_where_the_first_ended(trained: Path) -> None:
-    """And again after an export and an import: the same loss at the next step."""
+    """Directly, and after an export and an import, the next step has the same loss."""
     overrides = [*ONE_RANK, "train.steps=4"]
     succeed(trained, "train", "recipe.toml", *overrides, "name=second", "train.initialise_from=runs/small")
     succeed(trained, "export", "runs/small", "--output", "exported")
@@ -42,7 +42,7 @@ def test_a_second_phase_starts_where_the_first_ended(trained: Path) -> None:
     assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in second], rel=1e-6)
 
 
-def test_a_resume_needs_its_start_no_more(trained: Path) -> None:
+def test_resume_does_not_need_the_initial_run(trained: Path) -> None:
     overrides = [*ONE_RANK, "name=third", "train.initialise_from=start"]
     refused = bertrain(trained, "train", "recipe.toml", *overrides, "train.steps=3")
     assert refused.returncode == 2

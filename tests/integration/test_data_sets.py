@@ -1,4 +1,4 @@
-"""Training on several data sets, in place and staged from URLs, by the command line."""
+"""Train on several data sets, local and staged from URLs, through the command line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_mixture_staged_from_urls_goes_on_at_another_world_size_with_the_same_rows(folder: Path) -> None:
+def test_mixture_staged_from_urls_resumes_at_another_world_size_with_the_same_rows(folder: Path) -> None:
     local = bertrain(folder, "train", "local.toml")
     assert local.returncode == 0, local.stdout + local.stderr
     assert "66.7% of the rows" in local.stdout
@@ -83,7 +83,7 @@ def test_a_mixture_staged_from_urls_goes_on_at_another_world_size_with_the_same_
         ("train.mixture.1.weight=0.0", "greater than 0"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_line(folder: Path, override: str, cause: str) -> None:
+def test_unreadable_data_set_is_reported_in_one_line(folder: Path, override: str, cause: str) -> None:
     refused = bertrain(folder, "train", "staged.toml", "name=refused", f"train.stage_in={folder}/stage", override)
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert refused.stderr.count("\n") == 1, refused.stderr

@@ -1,4 +1,4 @@
-"""The present code opens, resumes, evaluates, exports, and trains from what earlier versions wrote (tests/fixtures)."""
+"""The present code opens, resumes, evaluates, exports and trains from files of earlier versions (tests/fixtures)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ VERSIONS = sorted(path.name for path in FIXTURES.glob("v*"))
 
 @pytest.fixture(params=VERSIONS)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of what a version wrote."""
+    """A copy of the files that a version wrote."""
     return Path(shutil.copytree(FIXTURES / request.param, tmp_path / request.param))
 
 
 def run_command(folder: Path, *arguments: str) -> str:
-    """`bertrain ARGUMENTS`, which succeeds; its output."""
+    """Run `bertrain ARGUMENTS`, which must succeed, and return its output."""
     ended = bertrain(folder, *arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
@@ -41,12 +41,12 @@ def state_at(run: Path, step: int) -> TrainingState:
 
 
 def records(run: Path) -> dict[int, dict[str, Any]]:
-    """The newest metrics of each step."""
+    """Return the newest metrics of each step."""
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
     return {line["step"]: line for line in lines}
 
 
-def test_there_is_a_version_to_open() -> None:
+def test_fixtures_of_an_earlier_version_exist() -> None:
     assert "v0_1" in VERSIONS
 
 
@@ -97,7 +97,7 @@ def test_lamb_with_a_growing_batch_resumes(folder: Path) -> None:
     assert all(math.isfinite(records(folder / "lamb")[step]["loss"]) for step in (7, 8))
 
 
-def test_evaluation_and_export_are_as_they_were(folder: Path) -> None:
+def test_evaluation_and_export_are_unchanged(folder: Path) -> None:
     recorded = json.loads((folder / "run" / EVALUATION).read_text())
     run_command(folder, "evaluate", "run")
     evaluated = json.loads((folder / "run" / EVALUATION).read_text())

@@ -1,4 +1,4 @@
-"""Raw text to a trained model through the command line, as a user would; interrupted in every way; continued."""
+"""Raw text to a trained model through the command line, as a user runs it, with interruptions and resumes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.processes import wait_until
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the small corpus, prepared, and run `small` trained undisturbed on two ranks."""
-    folder = tmp_path_factory.mktemp("end to end")  # a path with spaces, as users have them
+    """A folder with the prepared small corpus and the run `small`, trained without interruption on two ranks."""
+    folder = tmp_path_factory.mktemp("end to end")  # a path with spaces, as users can have
     write_small(folder)
     made = bertrain(folder, "prepare", "recipe.toml", "data.workers=1")
     assert made.returncode == 0, made.stderr
@@ -44,7 +44,7 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture
 def survivors() -> Iterator[list[psutil.Process]]:
-    """Processes that a test watches: none may be left at its end."""
+    """Processes that a test tracks; none can be left at its end."""
     watched: list[psutil.Process] = []
     yield watched
     _, alive = psutil.wait_procs(watched, timeout=5)
@@ -57,7 +57,7 @@ def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children(recursive=True) if "pretrain" in child.cmdline()]
 
 
-def test_a_run_folder_is_complete_in_itself(prepared: Path) -> None:
+def test_run_folder_is_self_contained(prepared: Path) -> None:
     run = prepared / "runs/small"
     assert {path.name for path in run.iterdir()} >= {"recipe.toml", "logs", METRICS, "tb", "checkpoints", "latest"}
     saved = sorted(path.name for path in (run / "checkpoints").iterdir())
@@ -90,7 +90,7 @@ def test_evaluate_gives_the_figures_of_the_last_step(prepared: Path) -> None:
     assert f"nsp accuracy {record['valid_nsp_accuracy']:.3f}" in evaluated.stdout
 
 
-def test_a_killed_rank_ends_the_run_which_resumes_to_the_same_bits(
+def test_run_with_a_killed_rank_ends_and_resumes_to_the_same_bits(
     prepared: Path, survivors: list[psutil.Process]
 ) -> None:
     process = start(prepared, "train", "recipe.toml", "name=killed")
@@ -106,7 +106,7 @@ def test_a_killed_rank_ends_the_run_which_resumes_to_the_same_bits(
     assert learned(prepared / "runs/killed") == learned(prepared / "runs/small")
 
 
-def test_a_stop_request_saves_and_one_rank_goes_on_with_the_same_rows(
+def test_stop_request_saves_and_one_rank_resumes_with_the_same_rows(
     prepared: Path, survivors: list[psutil.Process]
 ) -> None:
     process = start(prepared, "train", "recipe.toml", "name=stopped")
@@ -122,7 +122,7 @@ def test_a_stop_request_saves_and_one_rank_goes_on_with_the_same_rows(
 
 
 def takes_interrupts(pid: int) -> bool:
-    """Whether Python has got as far as to handle SIGINT; before, the kernel ends it."""
+    """Return whether Python already handles SIGINT; before that, the kernel ends the process."""
     caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return bool(caught and int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
 
@@ -158,7 +158,7 @@ def test_it_runs_inside_torchrun(prepared: Path) -> None:
     assert learned(prepared / "runs/torchrun") == learned(prepared / "runs/small")
 
 
-def test_two_machines_by_hand_train_as_two_ranks_of_one(prepared: Path) -> None:
+def test_two_machines_started_manually_train_as_two_ranks_of_one(prepared: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         meeting = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -170,7 +170,7 @@ def test_two_machines_by_hand_train_as_two_ranks_of_one(prepared: Path) -> None:
     assert (prepared / "runs/by-hand/logs/rank_00001.log").exists()
 
 
-def test_another_data_set_does_not_fit_the_run(prepared: Path) -> None:
+def test_run_refuses_another_data_set(prepared: Path) -> None:
     (prepared / "corpus.txt").rename(prepared / "first.txt")
     (prepared / "corpus.txt").write_text((prepared / "first.txt").read_text() * 2)
     made = bertrain(prepared, "prepare", "recipe.toml", "data.dataset=other", "data.workers=1")
@@ -220,7 +220,7 @@ def test_a_damaged_shard_is_named(prepared: Path, tmp_path: Path) -> None:
 
 
 def learned(run: Path) -> list[tuple[object, ...]]:
-    """What must not depend on interruptions: the rows and losses of every step."""
+    """Return the rows and losses of every step, which must not depend on interruptions."""
     return [(record["step"], record["rows"], record["loss"], record["grad_norm"]) for record in read_metrics(run)]
 
 

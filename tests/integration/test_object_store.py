@@ -1,4 +1,4 @@
-"""A data set and its corpus in an object store, from raw text to the exported model, by the command line."""
+"""From raw text to an exported model through the command line, with corpus and data set in an object store."""
 
 from __future__ import annotations
 
