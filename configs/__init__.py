@@ -1,1 +1,1 @@
-"""The ground floor: recipe, errors, files. Imports nothing of the other packages."""
+"""Recipes, errors, and file utilities. Imports none of the other packages."""

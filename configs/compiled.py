@@ -1,4 +1,4 @@
-"""Functions compiled to machine code by numba, once a machine: the next process loads them from disk."""
+"""Functions compiled to machine code by numba once per machine: later processes load them from disk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ logger = logging.getLogger(__name__)
 
 
 def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile `function` at its first call; it releases the interpreter lock.
+    """Compile `function` at its first call; the compiled function releases the interpreter lock.
 
-    numba notices a change of the file a function stands in, but not of functions it calls from other files: after an
-    edit of such a file, touch its callers' files or remove their `__pycache__`.
+    numba detects a change in the file that defines a function, but not in functions that it calls from other files.
+    After editing such a file, touch the files of its callers or remove their `__pycache__`.
     """
     import numba  # slow to import, and not needed to read a recipe
 
     try:
         kept = numba.njit(function, cache=True, nogil=True, error_model="numpy")
-    except RuntimeError as error:  # no folder to write to, neither beside the source nor in the user's cache
-        logger.warning("compiled functions are not kept (%s); set NUMBA_CACHE_DIR to a writable folder", error)
+    except RuntimeError as error:  # neither the source's folder nor the user's cache is writable
+        logger.warning("compiled functions are not cached (%s); set NUMBA_CACHE_DIR to a writable folder", error)
         kept = numba.njit(function, nogil=True, error_model="numpy")
     return cast(Callable[Parameters, Result], kept)

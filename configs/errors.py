@@ -1,19 +1,19 @@
-"""The one exception for everything the user can mend: recipes, data, environment."""
+"""The exception for everything that the user can fix: recipes, data, environment."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """The user's input is wrong; the command line prints one line and exits with 2.
+    """An error in the user's input. The command line prints it as one line and exits with code 2.
 
-    `cause` says what is wrong, `place` where (a file, a recipe key, a folder), `mend` how to put it right.
+    `cause` says what is wrong, `place` where (a file, a recipe key, a folder), and `fix` how to correct it.
     """
 
     def __init__(self, cause: str, *, place: str = "", fix: str = "") -> None:
         self.cause = cause
         self.place = place
         self.fix = fix
-        super().__init__(cause, place, fix)  # all three as args, so that it survives a process boundary
+        super().__init__(cause, place, fix)  # all three as args, so that the exception can be pickled
 
     def __str__(self) -> str:
         what = f"{self.place}: {self.cause}" if self.place else self.cause

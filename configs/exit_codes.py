@@ -1,24 +1,24 @@
-"""The exit codes of every command and rank, and the signals that they understand."""
+"""The exit codes of every command and rank, and the signals that they handle."""
 
 from __future__ import annotations
 
 import signal
 
 DONE = 0
-FAILED = 1  # for any other reason; also: a newer start of the run has taken over
+FAILED = 1  # any other error; also: a newer start of the run has taken over
 USER_ERROR = 2  # the user's input is wrong
-STOPPED = 75  # ended early, with something new saved: the same command resumes it
+STOPPED = 75  # ended early after saving progress: the same command resumes
 
-# Each asks for a checkpoint and an end: Ctrl-C, a scheduler or `kill`, and Slurm before a time limit.
+# Each requests a checkpoint and an orderly end: Ctrl-C, a scheduler or `kill`, and Slurm before a time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 STACKS_SIGNAL = signal.SIGUSR2  # a rank writes the stacks of its threads to standard error and continues
 
 
 def ended_by(number: int) -> int:
-    """The exit code of what a signal ended, with nothing new saved."""
+    """Return the exit code of a process that a signal ended before it saved anything new."""
     return 128 + number
 
 
 def is_ended_by_signal(code: int) -> bool:
-    """Whether an exit code is one of `ended_by`."""
+    """Return whether an exit code means "ended by a signal"."""
     return code > ended_by(0)

@@ -1,7 +1,7 @@
 """Atomic writes and digests of local files.
 
-A file that matters is written to a temporary name beside its place, synced, renamed, and its folder synced: a reader
-sees the old file or the new one, whole, whatever happens in between.
+An important file is written under a temporary name in the same folder, synced, and renamed; then the folder is synced.
+A reader always sees either the complete old file or the complete new one, even after a crash.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TEMPORARY_SUFFIX = ".partial"
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing; it appears, whole and synced, when the block ends, and not at all when it raises."""
-    # Random: process numbers of two nodes that share the folder may be equal.
+    """Open `path` for writing. The file appears, complete and synced, when the block ends, but not if it raises."""
+    # A random name: two nodes that share the folder can have equal process IDs.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
         with temporary.open("wb") as stream:
@@ -39,21 +39,20 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8 atomically."""
     with atomic_write(path) as stream:
         stream.write(text.encode())
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill; it appears as `folder`, whole and synced, when the block ends.
+    """Yield an empty folder to fill. It appears as `folder`, complete and synced, when the block ends.
 
-    When the block raises it does not, and nothing is left. Raises `UserError` when there is something of that name
-    already, or it cannot be written.
+    If the block raises, nothing is left behind. Raises `UserError` if `folder` already exists or cannot be written.
     """
     folder = folder.absolute()
     if folder.exists():
-        raise UserError("there is something of this name", place=str(folder), fix="choose another name, or remove it")
+        raise UserError("already exists", place=str(folder), fix="choose another name, or remove it")
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     with explain_write_errors(folder):
         partial.mkdir(parents=True)
@@ -86,14 +85,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def explain_write_errors(folder: Path) -> Iterator[None]:
-    """Turn a read-only, full or forbidden output folder into a `UserError` that says so."""
+    """Turn the `OSError` of a read-only, full or forbidden output folder into a `UserError`."""
     fixes = {
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.EACCES: "no permission to write there: choose another folder or change its permissions",
@@ -101,8 +100,8 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         errno.ENOSPC: "the disk is full: free some space and run the same command again",
         errno.EDQUOT: "your quota is used up: free some space and run the same command again",
         errno.ENOTDIR: "a part of this path is a file: choose another folder",
-        errno.ENOENT: "no folder can be made there: choose another folder",
-        errno.EEXIST: "there is a file of this name: choose another folder",
+        errno.ENOENT: "the folder cannot be created: choose another folder",
+        errno.EEXIST: "a file with this name exists: choose another folder",
         errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     }
     try:

@@ -1,4 +1,4 @@
-"""The keys of a section type: their fields, what may stand in them, and the real key nearest to a misspelled one."""
+"""The keys of a section type: their fields, the values that they accept, and the closest match to a misspelled key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic.fields import FieldInfo
 
 from configs.schema import Section
 
-FILE: dict[str, Any] = {"is_file": True}  # marks a field whose file is relative to the TOML that names it
+FILE: dict[str, Any] = {"is_file": True}  # marks a field that names a file, relative to the TOML file that sets it
 
 
 def find_field(root: type[Section], parts: Sequence[str]) -> FieldInfo | None:
-    """The field at a dotted key, or the last one on the way to it that exists; indexes of lists are skipped."""
+    """Return the field at a dotted key, or the deepest existing field on its path. List indexes are skipped."""
     field = root.model_fields.get(parts[0])
     nested = section_of(field) if field else None
     rest = _without_indexes(parts[1:])
@@ -24,7 +24,7 @@ def find_field(root: type[Section], parts: Sequence[str]) -> FieldInfo | None:
 
 
 def section_of(field: FieldInfo) -> type[Section] | None:
-    """The section type behind a field: itself, or the element type of a list of sections."""
+    """Return the section type of a field: its own type, or the element type of a list of sections."""
     for candidate in (field.annotation, *get_args(field.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
@@ -32,30 +32,30 @@ def section_of(field: FieldInfo) -> type[Section] | None:
 
 
 def takes_text(field: FieldInfo) -> bool:
-    """Whether the field is a string, or one that may be unset."""
+    """Return whether the field is a string or an optional string."""
     is_union = get_origin(field.annotation) in (Union, UnionType)
     kinds = get_args(field.annotation) if is_union else (field.annotation,)
     return any(kind is str or (get_origin(kind) is Annotated and get_args(kind)[0] is str) for kind in kinds)
 
 
 def names_file(field: FieldInfo) -> bool:
-    """Whether the field is marked `FILE`."""
+    """Return whether the field is marked `FILE`."""
     return isinstance(field.json_schema_extra, dict) and "is_file" in field.json_schema_extra
 
 
 def describe(root: type[Section], key: str) -> str:
-    """The documentation of a key; empty where there is none."""
+    """Return the description of a key, or an empty string if there is none."""
     field = find_field(root, key.split("."))
     return field.description or "" if field else ""
 
 
 def did_you_mean(root: type[Section], key: str) -> str:
-    """A hint that names the nearest real key, by the whole path or by the last name alone."""
+    """Return a hint with the closest existing key, compared by the full path or by the last name alone."""
     real = list(_all_keys(root))
-    wanted = ".".join(_without_indexes(key.split(".")))
-    name = wanted.rpartition(".")[2]
-    near = difflib.get_close_matches(wanted, real, n=1, cutoff=0.6)
-    same_name = difflib.get_close_matches(wanted, [each for each in real if _name(each) == name], n=1, cutoff=0.0)
+    requested = ".".join(_without_indexes(key.split(".")))
+    name = requested.rpartition(".")[2]
+    near = difflib.get_close_matches(requested, real, n=1, cutoff=0.6)
+    same_name = difflib.get_close_matches(requested, [each for each in real if _name(each) == name], n=1, cutoff=0.0)
     by_name = difflib.get_close_matches(name, [_name(each) for each in real], n=1, cutoff=0.6)
     named = [each for each in real if by_name and each.endswith(by_name[0])]
     found = same_name or near or named
@@ -79,7 +79,7 @@ def _without_indexes(parts: Sequence[str]) -> list[str]:
 
 
 def _with_indexes(real: str, key: str) -> str:
-    """`real`, with the indexes that `key` has behind the same names: `tasks.epochs` becomes `tasks.0.epochs`."""
+    """Insert the list indexes of `key` into `real` after the same names: `tasks.epochs` becomes `tasks.0.epochs`."""
     parts = key.split(".")
     indexes = {name: index for name, index in pairwise(parts) if index.isdigit()}
     return ".".join(f"{name}.{indexes[name]}" if name in indexes else name for name in real.split("."))

@@ -1,6 +1,6 @@
-"""Read settings: TOML files, one laid over another, and `section.key=value` overrides, checked against a section type.
+"""Read settings from layered TOML files and `section.key=value` overrides, and validate them against a section type.
 
-Recipes and task recipes are read by this alone, so that bases, overrides and refusals are the same for all.
+Recipes and task recipes are both read here, so that bases, overrides and error messages are the same for both.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 @dataclass(frozen=True)
 class Layer:
-    """One file's settings, as they are written."""
+    """The settings of one file, as written."""
 
     path: Path
     table: dict[str, Any]
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """A TOML file above its `base`, the base's base and so on; the lowest comes first."""
+    """Read a TOML file and the chain of its `base` files; the lowest layer comes first."""
     return _read_with_bases(path, ())
 
 
 def resolve(root: type[SectionT], layers: Sequence[Layer], overrides: Sequence[str] = ()) -> SectionT:
-    """Lay the files one over another and the overrides over all, and check the outcome.
+    """Merge the files in order, apply the overrides, and validate the result.
 
-    An override is `section.key=value`, the value in TOML or as a bare string. Raises `UserError` for anything wrong; it
-    names the override or the file that is to blame.
+    An override is `section.key=value`, with the value in TOML or as a bare string. Raises `UserError` for any invalid
+    setting; the error names the override or the file that caused it.
     """
     tables = (_locate_files(root, layer.table, layer.path.parent) for layer in layers)
     table = copy.deepcopy(reduce(_merge, tables))
@@ -67,7 +67,7 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> list[Layer]:
 
 
 def _find_base(path: Path, base: str) -> Path:
-    """Beside the recipe that names it, or shipped."""
+    """Find a base next to the recipe that names it, or among the shipped recipes."""
     for candidate in (path.parent / base, SHIPPED / base, SHIPPED / f"{base}.toml"):
         if candidate.is_file():
             return candidate
@@ -88,7 +88,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _locate_files(root: type[Section], table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The table with each file that is relative to its TOML's folder as an absolute path."""
+    """Return the table with every file path made absolute, relative to the folder of its TOML file."""
     return {key: _locate_file(root, key, value, folder) for key, value in table.items()}
 
 
@@ -111,7 +111,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _apply_override(root: type[Section], table: Any, override: str) -> str:
-    """Set one value in the table; returns its key."""
+    """Set one value in the table and return its key."""
     key, separator, text = (part.strip() for part in override.partition("="))
     if not separator or not key:
         raise UserError("not an override", place=repr(override), fix="write section.key=value")
@@ -131,18 +131,18 @@ def _apply_override(root: type[Section], table: Any, override: str) -> str:
 
 
 def _parse_value(text: str, *, is_text: bool) -> Any:
-    """A TOML value; a bare string where it is not TOML, or where text is wanted and it is not quoted."""
+    """Parse a TOML value. Text that is not TOML, or an unquoted value of a string field, is taken as a bare string."""
     if is_text and not text.startswith(("'", '"')):
         return text
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
-    return parsed["value"] if len(parsed) == 1 else text  # more than one: a line break is in the text
+    return parsed["value"] if len(parsed) == 1 else text  # more than one key: the text contains a line break
 
 
 def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], overrides: dict[str, str]) -> UserError:
-    """The first thing that is wrong, in the recipe's own terms."""
+    """Describe the first validation error in terms of the recipe."""
     parts = [str(part) for part in error["loc"]]
     key = ".".join(parts)
     is_unknown = error["type"] == "extra_forbidden"
@@ -152,7 +152,7 @@ def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], 
     place = repr(blamed[-1]) if blamed else str(_writer_of(parts, layers).path)
     if is_unknown:
         return UserError(f"unknown key `{key}`", place=place, fix=did_you_mean(root, key))
-    field = find_field(root, parts) if parts else None  # none: a rule between sections
+    field = find_field(root, parts) if parts else None  # None: a rule between sections
     is_section = field is None or section_of(field) is not None
     if error["type"] == "missing":
         how = f"add the section {key}" if is_section else f"set {key}=VALUE"
@@ -170,7 +170,7 @@ def _is_within(key: str, section: str) -> bool:
 
 
 def _writer_of(parts: Sequence[str], layers: Sequence[Layer]) -> Layer:
-    """The topmost file that sets the key, or else the nearest section around it; the top one where none does."""
+    """Return the top layer that sets the key, else the closest enclosing section; the top layer if none does."""
     lengths = range(len(parts), 0, -1)
     writers = (layer for length in lengths for layer in reversed(layers) if _contains(layer.table, parts[:length]))
     return next(writers, layers[-1])

@@ -1,4 +1,4 @@
-"""Recipes by file or shipped name, and a recipe as documented TOML."""
+"""Load recipes by file or shipped name, and write a recipe as documented TOML."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from configs.schema import Recipe, Section
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Resolve a recipe.
+    """Load and validate a recipe.
 
-    `source` is a TOML file, or the name of a recipe shipped with the package (`demo`). `overrides` are
-    `section.key=value` strings, the value in TOML or as a bare string. Raises `UserError` for anything wrong.
+    `source` is a TOML file, or the name of a recipe that is shipped with the package (`demo`). `overrides` are
+    `section.key=value` strings, with the value in TOML or as a bare string. Raises `UserError` for any invalid input.
     """
     return resolve(Recipe, read_layers(find_recipe(source)), overrides)
 
 
 def find_recipe(source: str | Path) -> Path:
-    """The file behind a recipe's path or shipped name."""
+    """Return the file of a recipe, given its path, its run's folder, or its shipped name."""
     path = Path(source)
     if path.is_file():
         return path
@@ -41,14 +41,14 @@ def find_recipe(source: str | Path) -> Path:
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes that are shipped with the package."""
     return sorted(file.stem for file in SHIPPED.glob("*.toml"))
 
 
 def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:
-    """The whole recipe, or task recipe, as TOML, each field under its documentation.
+    """Return a complete recipe or task recipe as TOML, with each field's description as a comment above it.
 
-    With `mark_changes`, a field that differs from the default says so and names the default.
+    With `mark_changes`, each field that differs from its default is marked, and the default is given.
     """
     lines: list[str] = []
     _write_section(recipe, (), lines, mark_changes)
@@ -56,12 +56,12 @@ def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe, atomically; `load_recipe` reads it back equal."""
+    """Write the resolved recipe atomically; `load_recipe` reads back an equal recipe."""
     atomic_write_text(path, resolved_toml(recipe))
 
 
 def _write_section(section: Section, path: tuple[str, ...], lines: list[str], mark_changes: bool) -> None:
-    """Plain values first, then sub-tables: the order that TOML asks for."""
+    """Write plain values first, then sub-tables, as TOML requires."""
     nested: list[tuple[str, FieldInfo]] = []
     for name, field in type(section).model_fields.items():
         if section_of(field) is not None:
@@ -88,7 +88,7 @@ def _write_field(name: str, field: FieldInfo, value: Any, lines: list[str], mark
 
 
 def _range_of(field: FieldInfo) -> str:
-    """The field's bounds or choices, as text."""
+    """Return the field's bounds or choices as text."""
     bounds: list[str] = []
     for rule in field.metadata:
         for attribute, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):

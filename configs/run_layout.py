@@ -1,13 +1,13 @@
-"""The names inside a run's folder, `<runs>/<name>/`. Each is stated here and nowhere else.
+"""The names of files and folders inside a run's folder, `<runs>/<name>/`.
 
 recipe.toml                 the resolved recipe
-.lock                       locked while ranks of this machine train
-metrics.jsonl  tb/          one record a step; the same for TensorBoard
-logs/rank_NNNNN.log         what each rank printed
+.lock                       locked while ranks of this machine are training
+metrics.jsonl  tb/          one record per step; the same for TensorBoard
+logs/rank_NNNNN.log         the output of each rank
 checkpoints/step_NNNNNNNN/  checkpoints; `latest` holds the name of the newest
-evaluation.json             what `bertrain evaluate` found last
-profile/                    traces of chosen steps
-starts/NNNN/                the starts of a job on a cluster, with signs of life below alive/
+evaluation.json             the result of the last `bertrain evaluate`
+profile/                    profiler traces of selected steps
+starts/NNNN/                the starts of a job on a cluster, with heartbeats in alive/
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ LATEST = "latest"
 EVALUATION = "evaluation.json"
 PROFILE = "profile"
 STARTS = "starts"
-STOP = "stop"  # below a start: somebody has asked the run to stop
-ALIVE = "alive"  # below a start: a file for each node
+STOP = "stop"  # in a start's folder: a user has requested the run to stop
+ALIVE = "alive"  # in a start's folder: one file per node
 
 RANK_LOGS = "rank_*.log"  # matches every `rank_log`
 
 
 def rank_log(run: Path, rank: int) -> Path:
-    """The log of a rank."""
+    """Return the path of a rank's log."""
     return run / LOGS / f"rank_{rank:05}.log"

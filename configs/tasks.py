@@ -1,14 +1,14 @@
-"""Task recipes: the downstream tasks of a pretrained model, and the budget of each.
+"""Task recipes: downstream tasks of a pretrained model and their fine-tuning budgets.
 
 `bertrain finetune` takes a recipe of one task:
 
-[task]                   # each key as in `TaskConfig`; files are relative to this one
+[task]                   # keys as in `TaskConfig`; files are relative to this one
 kind = "classify"
 data = "reviews.csv"
-[finetune]               # its budget; each key as in `FinetuneConfig`
+[finetune]               # its budget; keys as in `FinetuneConfig`
 seeds = 5
 
-`bertrain evaluate --tasks` takes the same, or a recipe of several tasks:
+`bertrain evaluate --tasks` takes such a recipe, or a recipe of several tasks:
 
 [finetune]               # the budget of all tasks
 seeds = 5
@@ -19,8 +19,8 @@ name = "reviews"
 kind = "classify"
 data = "reviews.csv"
 test = "reviews-test.csv"
-records = 1000           # of the training file, drawn anew for each seed
-finetune.max_length = 64 # what differs for this task
+records = 1000           # records of the training file, sampled again for each seed
+finetune.max_length = 64 # overrides the common budget for this task
 """
 
 from __future__ import annotations
@@ -40,17 +40,21 @@ KIND_BY_SUFFIX = {".json": "qa", ".conll": "tag"}
 
 
 class BudgetedTask(TaskConfig):
-    """A task with its budget."""
+    """A task and its budget."""
 
-    records: int | None = Field(None, ge=1, description="Training records, drawn anew for each seed; unset: all.")
-    finetune: FinetuneConfig = Field(FinetuneConfig(), description="Its budget, where it is not that of all tasks.")
+    records: int | None = Field(
+        None, ge=1, description="Number of training records, sampled again for each seed; unset: all."
+    )
+    finetune: FinetuneConfig = Field(
+        FinetuneConfig(), description="Settings that override the common budget for this task."
+    )
 
 
 class TaskRecipe(Section):
-    """One task and the budget of its fine-tuning."""
+    """One task and its fine-tuning budget."""
 
     task: TaskConfig = Field(description="The labelled data and how to read it.")
-    finetune: FinetuneConfig = Field(FinetuneConfig(), description="The budget of the fine-tuning.")
+    finetune: FinetuneConfig = Field(FinetuneConfig(), description="The fine-tuning budget.")
 
 
 class TasksRecipe(Section):
@@ -64,7 +68,7 @@ class TasksRecipe(Section):
     def _lay_tasks_over_the_common_budget(cls, table: Any) -> Any:
         tasks, common = table.get("tasks"), table.get("finetune", {})
         if not isinstance(tasks, list) or not isinstance(common, dict):
-            return table  # refused by its field
+            return table  # field validation rejects it
         return table | {"tasks": [_with_budget(task, common) for task in tasks]}
 
     @model_validator(mode="after")
@@ -72,21 +76,22 @@ class TasksRecipe(Section):
         names = [task.name for task in self.tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two tasks have the name {twice[0]!r}; give each its own")
+            raise ValueError(f"two tasks have the name {twice[0]!r}; give each task a unique name")
         return self
 
 
 def load_task(source: Path, overrides: Sequence[str] = ()) -> TaskRecipe:
-    """Read a recipe of one task, or make one of a data file, whose suffix or an override tells the kind of task.
+    """Read a recipe of one task, or create one for a data file.
 
-    Raises `UserError`, which names the key that is wrong and the file or override that sets it.
+    The suffix of a data file, or an override, determines the kind of task. Raises `UserError`, which names the invalid
+    key and the file or override that sets it.
     """
     layers = read_layers(source) if source.suffix == ".toml" else [_of_data(source)]
     return resolve(TaskRecipe, layers, overrides)
 
 
 def load_tasks(path: Path, overrides: Sequence[str] = ()) -> list[BudgetedTask]:
-    """Read the tasks of a recipe of one or several; errors are those of `load_task`."""
+    """Read the tasks of a recipe of one or several tasks. Raises the same errors as `load_task`."""
     layers = read_layers(path)
     if _root_of(layers) is TaskRecipe:
         recipe = resolve(TaskRecipe, layers, overrides)
@@ -95,7 +100,7 @@ def load_tasks(path: Path, overrides: Sequence[str] = ()) -> list[BudgetedTask]:
 
 
 def load_any(source: str | Path, overrides: Sequence[str] = ()) -> Section:
-    """Resolve a recipe, or a recipe of one or several tasks, whichever `source` is."""
+    """Load `source` as a recipe or as a task recipe, depending on its sections."""
     layers = read_layers(find_recipe(source))
     return resolve(_root_of(layers), layers, overrides)
 
@@ -106,7 +111,7 @@ def _of_data(file: Path) -> Layer:
 
 
 def _root_of(layers: Sequence[Layer]) -> type[Section]:
-    """The type of recipe that these files make."""
+    """Return the type of recipe that these files contain."""
     sections = {section for layer in layers for section in layer.table}
     if "tasks" in sections:
         return TasksRecipe
@@ -114,6 +119,6 @@ def _root_of(layers: Sequence[Layer]) -> type[Section]:
 
 
 def _with_budget(task: Any, common: dict[str, Any]) -> Any:
-    """A task's table with the common budget below its own."""
+    """Return a task's table with its own budget merged over the common budget."""
     own = task.get("finetune", {}) if isinstance(task, dict) else None
     return task | {"finetune": common | own} if isinstance(own, dict) else task

@@ -1,4 +1,4 @@
-"""The recipe's schema: every setting of bertrain, typed, with its unit, range, and default."""
+"""The recipe's schema: every setting of bertrain with its type, unit, range, default, and description."""
 
 import lazy_loader
 

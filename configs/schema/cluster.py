@@ -1,4 +1,4 @@
-"""`[cluster]`: nodes, ranks, devices, and what a scheduler is asked for."""
+"""`[cluster]`: nodes, ranks, devices, and the resources to request from a scheduler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from configs.schema.section import Section
 
-# What may end in a script or an argv of a scheduler.
+# Values that are written into a scheduler's script or argument list.
 OneLine = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,-]*$")]
 SlurmExpression = Annotated[str, Field(pattern=r"^[A-Za-z0-9_(\[][A-Za-z0-9_.,:&|*()\[\]-]*$")]
@@ -16,7 +16,7 @@ SlurmOption = Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*(=[^\x00-\x1f\x7f
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
-# Options of sbatch that the script's coming back hangs on.
+# Options of sbatch that the automatic requeuing of a job depends on.
 OWN_SBATCH_OPTIONS = (
     "array",
     "chdir",
@@ -40,51 +40,69 @@ OWN_SBATCH_OPTIONS = (
 
 
 class ClusterConfig(Section):
-    """Where a run's ranks live, and what a scheduler is asked for."""
+    """Where a run's ranks are placed, and the resources to request from a scheduler."""
 
-    nodes: int = Field(1, ge=1, le=100_000, description="Nodes of the job.")
-    ranks_per_node: int = Field(0, ge=0, description="Ranks a node; 0: one a GPU, or one on a machine without GPUs.")
-    gpus_per_node: int = Field(0, ge=0, le=1024, description="GPUs a node to ask Slurm for; this machine's are found.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is a GPU.")
+    nodes: int = Field(1, ge=1, le=100_000, description="Number of nodes.")
+    ranks_per_node: int = Field(
+        0, ge=0, description="Ranks per node; 0: one per GPU, or one on a machine without GPUs."
+    )
+    gpus_per_node: int = Field(
+        0, ge=0, le=1024, description="GPUs per node to request from Slurm; a local run detects its GPUs."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if a GPU is available, else CPU.")
     cpu_threads: int = Field(
-        0, ge=0, description="Threads a rank, and cores to ask Slurm for; 0: this machine's, divided among its ranks."
+        0,
+        ge=0,
+        description="Threads per rank, and cores per rank to request from Slurm; 0: the machine's cores divided by its "
+        "ranks.",
     )
     collective_timeout_s: int = Field(
-        600, ge=5, description="Seconds a collective may wait for another rank, and a rank may make no headway."
+        600,
+        ge=5,
+        description="Seconds that a collective may wait for another rank, and that a rank may take without progress.",
     )
-    partition: SlurmName | None = Field(None, description="Slurm: partition, or several with commas.")
+    partition: SlurmName | None = Field(None, description="Slurm: partition, or several separated by commas.")
     account: SlurmName | None = Field(None, description="Slurm: account to charge.")
     qos: SlurmName | None = Field(None, description="Slurm: quality of service.")
-    constraint: SlurmExpression | None = Field(None, description="Slurm: features that nodes need, e.g. h100&ib.")
-    exclude: SlurmExpression | None = Field(None, description="Slurm: nodes to leave out, e.g. gpu[07,12].")
-    time_limit_min: int = Field(1440, ge=1, description="Slurm: minutes a start may take; the job requeues itself.")
-    stop_before_limit_s: int = Field(
-        300, ge=30, description="Slurm: seconds before the limit at which ranks save and stop; Slurm may be 60 early."
+    constraint: SlurmExpression | None = Field(None, description="Slurm: required node features, e.g. h100&ib.")
+    exclude: SlurmExpression | None = Field(None, description="Slurm: nodes to exclude, e.g. gpu[07,12].")
+    time_limit_min: int = Field(
+        1440, ge=1, description="Slurm: time limit of one start in minutes; the job requeues itself when it is reached."
     )
-    memory_gib: int = Field(0, ge=0, description="Slurm: memory a node; 0: what the partition gives.")
+    stop_before_limit_s: int = Field(
+        300,
+        ge=30,
+        description="Slurm: seconds before the time limit at which ranks save and stop; Slurm can signal up to 60 s "
+        "early.",
+    )
+    memory_gib: int = Field(0, ge=0, description="Slurm: memory per node in GiB; 0: the partition's default.")
     max_restarts: int = Field(
-        3, ge=0, description="Restarts in a row that may bring no new checkpoint, before the job gives up."
+        3, ge=0, description="Consecutive restarts without a new checkpoint before the job gives up."
     )
     sbatch_options: list[SlurmOption] = Field(
-        [], description="Slurm: more #SBATCH options, each --name or --name=value."
+        [], description="Slurm: additional #SBATCH options, each --name or --name=value."
     )
     srun_options: list[SlurmOption] = Field(
-        [], description="Slurm: more options of srun, e.g. --container-image=bert.sqsh for pyxis."
+        [], description="Slurm: additional srun options, e.g. --container-image=bert.sqsh for pyxis."
     )
     setup: list[OneLine] = Field(
-        [], description="Shell lines that the job's script runs before the ranks, e.g. module load cuda."
+        [], description="Shell lines that the job's script runs before it starts the ranks, e.g. module load cuda."
     )
     container: list[OneLine] = Field(
         [], description='Command that starts a rank in a container, e.g. ["apptainer", "exec", "--nv", "bert.sif"].'
     )
     hosts: list[HostName] = Field(
-        [], description="MPI: nodes by name; empty: those of the allocation that mpirun finds, or this machine."
+        [], description="MPI: node names; empty: the nodes of the allocation that mpirun detects, or this machine."
     )
-    python: OneLine | None = Field(None, description="Python on the nodes; unset: the one that submits.")
+    python: OneLine | None = Field(
+        None, description="Python interpreter on the nodes; unset: the interpreter that submits the job."
+    )
     environment: list[VariableName] = Field(
-        [], description="Variables of the submitting shell that a job may see, beside PATH, HOME, LANG and the like."
+        [],
+        description="Environment variables of the submitting shell to pass to the job, in addition to PATH, HOME, LANG "
+        "and similar ones.",
     )
-    private: bool = Field(True, description="A job's files are for their owner alone (umask 077).")
+    private: bool = Field(True, description="Make the job's files readable by their owner only (umask 077).")
 
     @model_validator(mode="after")
     def _limit_leaves_time(self) -> ClusterConfig:
@@ -100,6 +118,6 @@ class ClusterConfig(Section):
     def _options_are_not_ours(cls, options: list[str]) -> list[str]:
         for option in options:
             name = option.removeprefix("--").partition("=")[0]
-            if any(ours.startswith(name) for ours in OWN_SBATCH_OPTIONS):  # Slurm takes any unambiguous beginning
-                raise ValueError(f"--{name} is set by bertrain itself; remove it")
+            if any(ours.startswith(name) for ours in OWN_SBATCH_OPTIONS):  # Slurm accepts any unambiguous prefix
+                raise ValueError(f"--{name} is set by bertrain; remove it")
         return options

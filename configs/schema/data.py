@@ -1,4 +1,4 @@
-"""The whole of `[data]`: the parts that each step of the preparation is given, and what only their driver needs."""
+"""The complete `[data]` section: the parts that each preparation step receives, and the settings of their driver."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from configs.schema.text import TextConfig, VocabularyConfig
 
 
 class _KeyOrder(Section):
-    """The order of the keys in a recipe and in a manifest. Their types, defaults, and ranges are those of the parts.
+    """The order of the keys in a recipe and in a manifest. The parts define their types, defaults, and ranges.
 
-    The parts share their keys out by what needs them, and data sets have their keys in this order from before that.
+    The parts group the keys by the step that uses them; data sets keep this older order, so that their bytes do not
+    change.
     """
 
     dataset: Any
@@ -45,17 +46,17 @@ class _KeyOrder(Section):
 
 
 class DataConfig(TextConfig, RowsConfig, _KeyOrder):
-    """The data set: which text, and how it becomes pairs with masks."""
+    """The data set: its text, and how the text becomes masked pairs."""
 
     dataset: str = Field(
         "datasets/default",
-        description="Folder of the data set: `prepare` writes it, `train` reads it.",
+        description="Folder or URL of the data set: `prepare` writes it, `train` reads it.",
         json_schema_extra=RUNTIME,
     )
     workers: int = Field(
         0,
         ge=0,
-        description="Preparation processes on this machine; 0: one a CPU core, fewer for a small corpus.",
+        description="Preparation processes on this machine; 0: one per CPU core, fewer for a small corpus.",
         json_schema_extra=RUNTIME,
     )
     vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")

@@ -10,22 +10,32 @@ from configs.schema.section import Section
 
 
 class ModelConfig(Section):
-    """BERT's shape. The vocabulary's size comes from the data set."""
+    """The shape of BERT. The vocabulary size comes from the data set."""
 
     hidden_size: int = Field(768, ge=8, description="Width of the encoder.")
     num_hidden_layers: int = Field(12, ge=1, description="Transformer layers.")
-    num_attention_heads: int = Field(12, ge=1, description="Attention heads a layer; divides hidden_size.")
+    num_attention_heads: int = Field(12, ge=1, description="Attention heads per layer; must divide hidden_size.")
     intermediate_size: int = Field(3072, ge=8, description="Width of the feed-forward layer.")
-    max_position_embeddings: int = Field(512, ge=16, description="Positions; at least the data's max_seq_length.")
-    hidden_dropout_prob: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout of embeddings and sub-layers.")
-    attention_probs_dropout_prob: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout of attention weights.")
+    max_position_embeddings: int = Field(
+        512, ge=16, description="Number of position embeddings; at least data.max_seq_length."
+    )
+    hidden_dropout_prob: float = Field(
+        0.1, ge=0.0, lt=1.0, description="Dropout probability of embeddings and sub-layers."
+    )
+    attention_probs_dropout_prob: float = Field(
+        0.1, ge=0.0, lt=1.0, description="Dropout probability of attention weights."
+    )
     initializer_range: float = Field(0.02, gt=0.0, description="Standard deviation of the initial weights.")
     layer_norm_eps: float = Field(1e-12, gt=0.0, description="Epsilon of LayerNorm.")
     norm: Literal["post", "pre"] = Field(
-        "post", description="LayerNorm after each residual sum as published, or before each sub-layer as in Megatron."
+        "post",
+        description="post: LayerNorm after each residual sum, as published; pre: before each sub-layer, as in "
+        "Megatron.",
     )
     decoder_bias_init: Literal["zeros", "unigram"] = Field(
-        "zeros", description="Start of the masked-LM bias: zeros as published, or the log of the token frequencies."
+        "zeros",
+        description="Initial bias of the masked-LM decoder: zeros, as published, or unigram: the log of the token "
+        "frequencies.",
     )
 
     @model_validator(mode="after")

@@ -12,15 +12,15 @@ from configs.schema.training import CheckpointConfig, OptimizerConfig, TrainConf
 
 
 class Recipe(Section):
-    """All of it: raw text to a pretrained model."""
+    """All settings, from raw text to a pretrained model."""
 
     name: str = Field(
         "bert", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The run's name: letters, digits, . _ -"
     )
-    runs: str = Field("runs", description="Folder of all runs; this one lies in <runs>/<name>.")
+    runs: str = Field("runs", description="Folder of all runs; this run is in <runs>/<name>.")
     data: DataConfig = Field(DataConfig(), description="The data set.")
-    model: ModelConfig = Field(ModelConfig(), description="BERT's shape.")
-    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="The optimizer and its schedule.")
+    model: ModelConfig = Field(ModelConfig(), description="The shape of BERT.")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="The optimizer and its learning-rate schedule.")
     train: TrainConfig = Field(TrainConfig(), description="The training loop.")
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Checkpoints.")
     cluster: ClusterConfig = Field(ClusterConfig(), description="Ranks, devices and the scheduler.")
@@ -34,11 +34,11 @@ class Recipe(Section):
             )
         if self.train.offload_optimizer and self.optimizer.name == "lamb":
             raise ValueError(
-                'train.offload_optimizer is for optimizer.name "adamw": LAMB takes norms over ranks, which meet on GPUs'
+                'train.offload_optimizer needs optimizer.name "adamw": LAMB sums norms over ranks on the GPUs'
             )
         if self.optimizer.decay == "constant":
             if self.optimizer.decay_steps:
-                raise ValueError('optimizer.decay_steps is for a decay, but optimizer.decay is "constant"')
+                raise ValueError('optimizer.decay_steps needs a decay, but optimizer.decay is "constant"')
         elif self.optimizer.warmup_steps >= self.train.steps:
             raise ValueError(
                 f"optimizer.warmup_steps {self.optimizer.warmup_steps} is not below train.steps {self.train.steps}; "
@@ -47,6 +47,6 @@ class Recipe(Section):
         elif self.optimizer.warmup_steps + self.optimizer.decay_steps > self.train.steps:
             raise ValueError(
                 f"optimizer.warmup_steps {self.optimizer.warmup_steps} and optimizer.decay_steps "
-                f"{self.optimizer.decay_steps} are together above train.steps {self.train.steps}; lower one of them"
+                f"{self.optimizer.decay_steps} together are above train.steps {self.train.steps}; lower one of them"
             )
         return self

@@ -16,33 +16,36 @@ class PairingConfig(Section):
 
     objective: Objective = Field(
         "nsp",
-        description="Beside masked words: nsp: does B follow A, or come from elsewhere; sop: are A and B in order, "
-        "or swapped; none: nothing.",
+        description="Sentence objective in addition to masked words. nsp (next sentence): does B follow A, or does it "
+        "come from another document; sop (sentence order): are A and B in order or swapped; none: masked words only.",
     )
     nsp_mode: Literal["balanced", "reference"] = Field(
         "balanced",
-        description="nsp: balanced: labels are even, and lengths tell nothing of them; reference: as Google's script.",
+        description="For nsp. balanced: both labels are equally frequent and independent of the segment lengths; "
+        "reference: as in Google's script.",
     )
     max_seq_length: int = Field(
-        128, ge=16, le=32_768, description="Most tokens of a pair, [CLS] and both [SEP] included."
+        128, ge=16, le=32_768, description="Maximum tokens per pair, including [CLS] and both [SEP]."
     )
-    short_seq_prob: Fraction = Field(0.1, description="Share of documents whose rows aim at a random shorter length.")
+    short_seq_prob: Fraction = Field(0.1, description="Share of documents whose rows have a random shorter length.")
     seed: int = Field(12_345, ge=0, lt=2**63, description="Seed of pairs and masks.")
 
 
 class MaskingConfig(Section):
-    """Which tokens of a row are predicted, and what replaces them."""
+    """Which tokens of a row are predicted, and which tokens replace them."""
 
     masked_lm_prob: float = Field(0.15, gt=0.0, lt=1.0, description="Share of a pair's tokens to predict.")
-    max_predictions_per_seq: int = Field(20, ge=1, description="Most masked positions of a pair.")
-    mask_token_prob: Fraction = Field(0.8, description="Share of chosen positions that become [MASK].")
+    max_predictions_per_seq: int = Field(20, ge=1, description="Maximum masked positions per pair.")
+    mask_token_prob: Fraction = Field(0.8, description="Share of masked positions that become [MASK].")
     random_token_prob: Fraction = Field(
-        0.1, description="Share that becomes a random ordinary token; the rest stays as it is."
+        0.1,
+        description="Share of masked positions that become a random ordinary token; the remaining ones keep their "
+        "token.",
     )
-    whole_word_masking: bool = Field(False, description="Choose whole words to predict, with all of their pieces.")
+    whole_word_masking: bool = Field(False, description="Mask whole words, with all of their word pieces.")
     mask_word_once: bool = Field(
         False,
-        description="Of equal words in a segment (equal word pieces without whole_word_masking) choose one at most.",
+        description="Mask at most one occurrence of a word in a segment (of a word piece, without whole_word_masking).",
     )
 
     @model_validator(mode="after")
@@ -55,19 +58,20 @@ class MaskingConfig(Section):
 class RowsConfig(PairingConfig, MaskingConfig):
     """How cleaned documents become the rows of all passes."""
 
-    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code, for the sentence splitter.")
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 language code for the sentence splitter.")
     dupe_factor: int = Field(
         10, ge=1, le=1000, description="Passes over the corpus, each with its own pairs and masks."
     )
     provenance: bool = Field(
-        False, description="Write for each row which documents and sentences its segments come from, as more columns."
+        False,
+        description="Write additional columns that record, for each row, the documents and sentences of its segments.",
     )
 
     @model_validator(mode="after")
     def _predictions_fit(self) -> Self:
         if self.max_predictions_per_seq > self.max_seq_length - 3:
             raise ValueError(
-                f"max_predictions_per_seq is {self.max_predictions_per_seq}, but {self.max_seq_length} tokens "
-                f"hold {self.max_seq_length - 3} ordinary ones; lower it"
+                f"max_predictions_per_seq is {self.max_predictions_per_seq}, but a row of {self.max_seq_length} tokens "
+                f"has only {self.max_seq_length - 3} ordinary ones; lower it"
             )
         return self

@@ -1,7 +1,7 @@
-"""What all sections of a recipe have in common.
+"""The base class of all recipe sections.
 
-One section a component; a component is given its own section only. What can be derived (vocabulary size, gradient
-accumulation, the DeepSpeed configuration) is not a setting. Fields marked `RUNTIME` do not change a data set's bytes.
+Each component has one section and receives only that section. Derived values (vocabulary size, gradient accumulation,
+the DeepSpeed configuration) are not settings. Fields marked `RUNTIME` do not change a data set's bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """A table of the recipe. Frozen. An unknown key is an error, and so is a value of another type ("5" for 5)."""
+    """A frozen table of the recipe. An unknown key is an error, and so is a value of the wrong type ("5" for 5)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
     def byte_fields(self) -> dict[str, Any]:
-        """The fields that determine a data set's bytes (no paths, no workers), as plain JSON values."""
+        """Return the fields that determine a data set's bytes (no paths, no workers) as plain JSON values."""
         fields: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             extra = field.json_schema_extra
@@ -35,6 +35,6 @@ class Section(BaseModel):
 
 
 def digest_of(fields: dict[str, Any]) -> str:
-    """SHA-256, hexadecimal, of plain JSON values in canonical form."""
+    """Return the hexadecimal SHA-256 of plain JSON values in canonical form."""
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -13,109 +13,137 @@ class OptimizerConfig(Section):
     """The optimizer and its learning-rate schedule."""
 
     name: Literal["adamw", "lamb"] = Field(
-        "adamw", description="AdamW, or LAMB for large batches; neither decays biases and LayerNorm."
+        "adamw",
+        description="adamw; or lamb, for large batches. Neither applies weight decay to biases and LayerNorm.",
     )
     learning_rate: float = Field(1e-4, gt=0.0, description="Peak learning rate, reached at the end of the warmup.")
-    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the gradient's running mean.")
-    beta2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the squared gradient's running mean.")
-    eps: float = Field(1e-6, gt=0.0, description="Added to the update's denominator.")
+    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="Decay rate of the running mean of the gradient.")
+    beta2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay rate of the running mean of the squared gradient.")
+    eps: float = Field(1e-6, gt=0.0, description="Added to the denominator of the update.")
     weight_decay: float = Field(0.01, ge=0.0, description="Decoupled weight decay.")
-    gradient_clipping: float = Field(1.0, ge=0.0, description="Bound on the global gradient norm; 0: none.")
-    warmup_steps: int = Field(10_000, ge=0, description="Steps over which the learning rate rises linearly from 0.")
-    decay: Literal["linear", "polynomial", "constant"] = Field(
-        "linear", description="After the warmup: to 0 at train.steps, evenly or by a power of what is left, or not."
+    gradient_clipping: float = Field(1.0, ge=0.0, description="Maximum global gradient norm; 0: no clipping.")
+    warmup_steps: int = Field(
+        10_000, ge=0, description="Steps over which the learning rate rises linearly from 0 to its peak."
     )
-    decay_power: float = Field(0.5, gt=0.0, description="Exponent of the polynomial decay; below 1 it ends steeply.")
+    decay: Literal["linear", "polynomial", "constant"] = Field(
+        "linear",
+        description="Learning rate after the warmup. linear: falls linearly to 0 at train.steps; polynomial: falls to "
+        "0 as the remaining share of the decay steps to the power decay_power; constant: stays at the peak.",
+    )
+    decay_power: float = Field(
+        0.5, gt=0.0, description="Exponent of the polynomial decay; below 1 the rate falls fastest at the end."
+    )
     decay_steps: int = Field(
         0,
         ge=0,
-        description="Last steps, over which the rate falls from its peak; 0: all after the warmup. To begin the decay "
-        "at any checkpoint, resume from it with train.steps at its step + decay_steps.",
+        description="Number of last steps over which the learning rate falls from its peak; 0: all steps after the "
+        "warmup. To begin the decay at a checkpoint, resume from it with train.steps set to its step + decay_steps.",
     )
 
 
 class MixedDataset(Section):
-    """One data set of a mixture."""
+    """One data set in a mixture."""
 
     dataset: str = Field(description="Folder or URL of the data set.")
-    weight: float = Field(gt=0.0, description="Its share of the rows, beside the others' weights.")
+    weight: float = Field(
+        gt=0.0, description="Weight relative to the other data sets; determines its share of the rows."
+    )
 
 
 class TrainConfig(Section):
     """The training loop."""
 
-    steps: int = Field(1_000_000, ge=1, description="Optimizer steps in all.")
+    steps: int = Field(1_000_000, ge=1, description="Total number of optimizer steps.")
     budget_min: float = Field(
         0.0,
         ge=0.0,
-        description="Minutes of training over all starts, evaluations and saves apart, when it ends and the decay "
-        "reaches 0, unless train.steps are over before; 0: no such end. Not repeatable to the last bit.",
+        description="Training time in minutes over all starts, excluding evaluations and saves. Training ends after "
+        "it, with the decay at 0, unless train.steps are done before; 0: no limit. Such a run is not reproducible bit "
+        "for bit.",
     )
-    global_batch_size: int = Field(256, ge=1, description="Rows (pairs) an optimizer step, over all ranks.")
+    global_batch_size: int = Field(256, ge=1, description="Rows (pairs) per optimizer step over all ranks.")
     first_global_batch_size: int = Field(
-        1, ge=1, description="Rows of the first step, if the batch grows; at most global_batch_size."
+        1, ge=1, description="Rows of the first step if the batch grows; at most global_batch_size."
     )
     batch_growth_steps: int = Field(
-        0, ge=0, description="Steps over which rows a step grow linearly to global_batch_size; 0: it is so from step 1."
+        0,
+        ge=0,
+        description="Steps over which the rows per step grow linearly to global_batch_size; 0: the batch is constant.",
     )
-    micro_batch_size: int = Field(32, ge=1, description="Most rows a rank takes at once; accumulation follows.")
+    micro_batch_size: int = Field(
+        32, ge=1, description="Maximum rows per rank and micro-batch; determines gradient accumulation."
+    )
     zero_stage: Literal[0, 1, 2, 3] = Field(
-        1, description="ZeRO: 0 replicates, 1 shards optimizer state, 2 gradients, 3 weights."
+        1,
+        description="ZeRO stage. 0: everything is replicated; 1: optimizer states are sharded; 2: gradients too; "
+        "3: weights too.",
     )
     activation_checkpointing: bool = Field(
         False,
-        description="Keep one tensor a layer for the backward pass and compute the rest anew: less memory, same "
-        "result, a third more work.",
+        description="Keep one tensor per layer for the backward pass and recompute the others: less memory, the same "
+        "result, a third more computation.",
     )
     offload_optimizer: bool = Field(
         False,
-        description="Keep master weights and moments in the host's memory and update them there (ZeRO-Offload): less "
-        "GPU memory, slower steps. For AdamW at ZeRO stage 1 and above.",
+        description="Keep master weights and moments in host memory and update them there (ZeRO-Offload): less GPU "
+        "memory, slower steps. Needs AdamW and ZeRO stage 1 or above.",
     )
     precision: Literal["bf16", "fp16", "fp32"] = Field(
-        "bf16", description="bf16 with fp32 master weights; fp16 with them and a dynamic loss scale, on GPUs; or fp32."
+        "bf16",
+        description="bf16: with fp32 master weights; fp16: with fp32 master weights and a dynamic loss scale, on GPUs "
+        "only; fp32.",
     )
     kernels: Literal["auto", "triton", "reference"] = Field(
-        "auto", description="Fused operations: Triton's on a GPU and plain torch's elsewhere, or always one of them."
+        "auto",
+        description="Implementation of the fused operations. auto: Triton on a GPU, plain PyTorch elsewhere; triton; "
+        "reference: plain PyTorch.",
     )
     seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
     initialise_from: str | None = Field(
-        None, description="Run, checkpoint or Hugging Face folder whose weights to start from; unset: random ones."
+        None,
+        description="Run, checkpoint or Hugging Face folder that provides the initial weights; unset: random weights.",
     )
     shuffle_window_rows: int = Field(
-        1 << 20, ge=1, description="Rows are permuted within windows of this many (part of the order)."
+        1 << 20, ge=1, description="Rows are shuffled within windows of this size (part of the data order)."
     )
     mixture: list[MixedDataset] = Field(
-        [], description="Data sets to train on, mixed; none: data.dataset, whose held-out rows are evaluated anyway."
+        [],
+        description="Data sets to train on, mixed by weight; empty: data.dataset. The held-out rows are always those "
+        "of data.dataset.",
     )
     stage_in: str | None = Field(
         None,
-        description="Folder on a node's own disk, $VARIABLES allowed, to copy shards to before they are read; "
-        "unset: the temporary folder for a data set at a URL, and others are read in place.",
+        description="Folder on a node's local disk to which shards are copied before they are read; may contain "
+        "$VARIABLES. Unset: the temporary folder for a data set at a URL; other data sets are read in place.",
     )
-    stage_gib: float = Field(50.0, gt=0.0, description="Most GiB of copied shards on a node.")
+    stage_gib: float = Field(50.0, gt=0.0, description="Maximum GiB of copied shards per node.")
     profile_steps: list[Annotated[int, Field(ge=1)]] = Field(
-        [], description="Steps of which rank 0 writes a torch.profiler trace to <run>/profile."
+        [], description="Steps for which rank 0 writes a torch.profiler trace to <run>/profile."
     )
-    log_every_steps: int = Field(10, ge=1, description="Steps between console lines; metrics.jsonl has every step.")
+    log_every_steps: int = Field(10, ge=1, description="Steps between console lines; metrics.jsonl records every step.")
     evaluate_every_steps: int = Field(
-        0, ge=0, description="Steps between evaluations on the held-out split; 0: at the end only."
+        0, ge=0, description="Steps between evaluations on the held-out split; 0: only at the end."
     )
-    evaluate_rows: int = Field(10_000, ge=1, description="Most held-out rows an evaluation reads, from the first on.")
+    evaluate_rows: int = Field(
+        10_000, ge=1, description="Maximum number of held-out rows per evaluation, starting at the first."
+    )
     max_skipped_steps: int = Field(
         10,
         ge=1,
-        description="Skipped steps in a row (a gradient that is not finite, a spike) after which training goes back "
-        "to the newest checkpoint and passes over their rows. A falling loss scale of fp16 does not count.",
+        description="Consecutive skipped steps (gradient not finite, or loss spike) after which training rolls back "
+        "to the newest checkpoint and skips their rows. Steps that lower the fp16 loss scale do not count.",
     )
     skip_loss_spikes: bool = Field(
-        False, description="Skip a step whose loss is 6 deviations above the last steps' mean; else it is only logged."
+        False,
+        description="Skip a step whose loss is more than 6 standard deviations above the running mean; otherwise a "
+        "spike is only logged.",
     )
 
     def stage_on(self, ranks: int) -> int:
-        """The ZeRO stage that so many ranks train at: one has nothing to share out, and stage 0 is the faster.
+        """Return the ZeRO stage used with this number of ranks.
 
-        fp16 and offload are DeepSpeed's, at any other stage.
+        A single rank has nothing to shard and trains at stage 0, which is faster. fp16 and offload are implemented by
+        DeepSpeed at stages 1 to 3 only, so they keep the recipe's stage.
         """
         is_deepspeeds = self.precision == "fp16" or self.offload_optimizer
         return self.zero_stage if ranks > 1 or is_deepspeeds else 0
@@ -124,14 +152,14 @@ class TrainConfig(Section):
     def _precision_fits_stage(self) -> TrainConfig:
         if self.precision == "fp16" and self.zero_stage == 0:
             raise ValueError(
-                'precision "fp16" needs zero_stage 1 or above, or take "bf16"; one rank may have stage 1 too'
+                'precision "fp16" needs zero_stage 1 or above, also with one rank; raise it, or use "bf16"'
             )
         return self
 
     @model_validator(mode="after")
     def _offload_fits_stage(self) -> TrainConfig:
         if self.offload_optimizer and self.zero_stage == 0:
-            raise ValueError("offload_optimizer needs zero_stage 1 or above; one rank may have stage 1 too")
+            raise ValueError("offload_optimizer needs zero_stage 1 or above, also with one rank; raise it")
         return self
 
     @model_validator(mode="after")
@@ -145,8 +173,10 @@ class TrainConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When to save, and what to keep."""
+    """When to save checkpoints, and which ones to keep."""
 
     every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
-    keep: int = Field(3, ge=1, description="Newest checkpoints to keep.")
-    keep_every_steps: int = Field(0, ge=0, description="Keep checkpoints of multiples of this for good; 0: of none.")
+    keep: int = Field(3, ge=1, description="Number of newest checkpoints to keep.")
+    keep_every_steps: int = Field(
+        0, ge=0, description="Keep checkpoints permanently at steps that are multiples of this; 0: none."
+    )

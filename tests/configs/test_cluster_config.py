@@ -23,8 +23,8 @@ from configs.recipe import load_recipe, resolved_toml, write_recipe
         ('cluster.environment=["A=b"]', "environment"),
         ('cluster.sbatch_options=["-p gpu"]', "sbatch_options"),
         ('cluster.sbatch_options=["--mail-type=END\\n#SBATCH --uid=0"]', "sbatch_options"),
-        ('cluster.sbatch_options=["--no-req"]', "--no-req is set by bertrain itself"),
-        ('cluster.sbatch_options=["--export=ALL"]', "--export is set by bertrain itself"),
+        ('cluster.sbatch_options=["--no-req"]', "--no-req is set by bertrain"),
+        ('cluster.sbatch_options=["--export=ALL"]', "--export is set by bertrain"),
         ("cluster.time_limit_min=5", "stop_before_limit_s 300 is not below"),
     ],
 )
@@ -45,4 +45,4 @@ def test_values_that_clusters_need_are_accepted_and_read_back(tmp_path: Path) ->
     recipe = load_recipe("demo", overrides)
     write_recipe(recipe, tmp_path / "recipe.toml")
     assert load_recipe(tmp_path / "recipe.toml") == recipe
-    assert "# Slurm: features that nodes need" in resolved_toml(recipe)
+    assert "# Slurm: required node features" in resolved_toml(recipe)

@@ -117,5 +117,5 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "other"):
         _ = 1 / 0
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
-    with pytest.raises(UserError, match="there is something of this name"), atomic_folder(tmp_path / "new"):
+    with pytest.raises(UserError, match="already exists"), atomic_folder(tmp_path / "new"):
         pass

@@ -171,7 +171,7 @@ class TestRefusals:
     def test_a_wrong_value_shows_key_value_rule_and_meaning(self, tmp_path: Path) -> None:
         path = write(tmp_path, "r.toml", "[train]\nsteps = 0\n")
         assert refusal(path) == (
-            f"{path}: `train.steps` = 0: Input should be greater than or equal to 1. Optimizer steps in all."
+            f"{path}: `train.steps` = 0: Input should be greater than or equal to 1. Total number of optimizer steps."
         )
 
     def test_a_missing_key_is_named(self, tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ class TestResolved:
 
     def test_each_field_follows_its_documentation_and_range(self) -> None:
         lines = resolved_toml(Recipe()).splitlines()
-        assert lines[lines.index("steps = 1000000") - 1] == "# Optimizer steps in all. (≥ 1)"
+        assert lines[lines.index("steps = 1000000") - 1] == "# Total number of optimizer steps. (≥ 1)"
         assert lines[lines.index('precision = "bf16"') - 1].endswith("(bf16 | fp16 | fp32)")
         assert (
             lines[lines.index("# file = (unset)") - 1]
-            == "# A vocab.txt or tokenizer.json to use; unset: train one on the corpus."
+            == "# A vocab.txt or tokenizer.json file to use; unset: train a vocabulary on the corpus."
         )
         assert "# [[data.corpora]] (none)" in lines
 
@@ -253,8 +253,8 @@ class TestResolved:
     ("settings", "words"),
     [
         ({"warmup_steps": 9}, "is not below train.steps 9"),
-        ({"warmup_steps": 4, "decay_steps": 6}, "together above train.steps 9"),
-        ({"decay": "constant", "decay_steps": 6}, "is for a decay"),
+        ({"warmup_steps": 4, "decay_steps": 6}, "together are above train.steps 9"),
+        ({"decay": "constant", "decay_steps": 6}, "needs a decay"),
     ],
 )
 def test_a_schedule_that_does_not_fit_its_steps_is_refused(settings: dict[str, object], words: str) -> None:

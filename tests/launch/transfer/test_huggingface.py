@@ -111,7 +111,7 @@ def test_the_card_counts_the_parameters_that_the_model_has(tmp_path: Path, objec
 
 def test_an_export_to_an_existing_path_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="there is something of this name"):
+    with pytest.raises(UserError, match="already exists"):
         export_run(run, tmp_path / "out")
 
 
@@ -133,7 +133,7 @@ def test_an_import_makes_a_run_that_starts_from_the_model(
     export_run(run, tmp_path / "again")
     assert "initialised from: `out`" in (tmp_path / "again" / "MODEL_CARD.md").read_text()
     assert "2 word pieces added" in capsys.readouterr().out
-    with pytest.raises(UserError, match="there is something of this name"):
+    with pytest.raises(UserError, match="already exists"):
         import_model(tmp_path / "out", "demo", overrides, None)
 
 
