@@ -75,7 +75,10 @@ def test_a_value_out_of_range_or_of_another_type_is_refused(table: dict[str, Any
     [
         ({"data": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "lower one of them"),
         ({"data": {"vocabulary": {"size": 100, "unused_slots": 51}}}, "unused_slots 51 is above half of size 100"),
-        ({"data": {"max_seq_length": 20}}, "max_predictions_per_seq is 20, but a row of 20 tokens has only 17 ordinary ones"),
+        (
+            {"data": {"max_seq_length": 20}},
+            "max_predictions_per_seq is 20, but a row of 20 tokens has only 17 ordinary ones",
+        ),
         ({"data": {"max_seq_length": 1024}}, "max_seq_length 1024 is above model.max_position_embeddings 512"),
         ({"model": {"hidden_size": 100}}, "hidden_size 100 is not a multiple of num_attention_heads 12"),
         ({"train": {"steps": 10_000}}, "warmup_steps 10000 is not below train.steps 10000"),

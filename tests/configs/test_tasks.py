@@ -81,9 +81,7 @@ class TestOneTask:
         recipe = load_task(write(tmp_path, ONE))
         text = resolved_toml(recipe, mark_changes=True)
         assert TaskRecipe.model_validate(tomllib.loads(text)) == recipe
-        assert (
-            "# Number of trials, with the seeds 0, 1, 2 … (≥ 1, ≤ 1000)\nseeds = 5  # changed; default: 1\n" in text
-        )
+        assert "# Number of trials, with the seeds 0, 1, 2 … (≥ 1, ≤ 1000)\nseeds = 5  # changed; default: 1\n" in text
 
 
 class TestRefusals:
