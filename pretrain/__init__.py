@@ -1,1 +1,1 @@
-"""A data set to a pretrained BERT (DeepSpeed ZeRO). Never imports Beam."""
+"""Pretrain BERT on a data set with DeepSpeed ZeRO. Never imports Beam."""

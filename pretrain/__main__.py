@@ -1,7 +1,7 @@
 """One rank of a run: `python -m pretrain RUN [--resume auto|never|PATH] [--evaluate]`.
 
-Started by `bertrain train`, by torchrun, or by a cluster's launcher, each of which sets RANK, WORLD_SIZE and the rest.
-Its exit codes are those of configs/exit_codes.py.
+Started by `bertrain train`, torchrun, or a cluster's launcher, which set RANK, WORLD_SIZE and the other variables.
+The exit codes are defined in configs/exit_codes.py.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pretrain.stop import StopRequest
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments, join the other ranks, train or evaluate; returns the exit code."""
+    """Parse the arguments, join the other ranks, train or evaluate, and return the exit code."""
     show_stacks_when_asked()
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run, holding recipe.toml")
+    parser.add_argument("run", type=Path, help="folder of the run, which contains recipe.toml")
     parser.add_argument("--resume", default="auto", help="auto, never, or a checkpoint's folder")
     parser.add_argument("--evaluate", action="store_true", help="evaluate the newest checkpoint instead of training")
     parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    stop = StopRequest()  # before the slow imports: a stop asked for meanwhile is not lost
+    stop = StopRequest()  # before the slow imports, so that an earlier stop request is not lost
     try:
         return _run_rank(parsed, stop)
     except UserError as error:
@@ -54,7 +54,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     try:
         if parsed.resume == "never" and world.rank == 0:
             set_aside(parsed.run)
-        gather(None)  # nobody reads the run before
+        gather(None)  # a barrier: no rank reads the run earlier
         trainer = Trainer(parsed.run, recipe, world, stop)
         if parsed.evaluate:
             evaluation = trainer.evaluate()
@@ -69,9 +69,9 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
 
 if __name__ == "__main__":
     exit_code = main()
-    with suppress(OSError):  # a console that is gone, or a full disk
+    with suppress(OSError):  # a closed console, or a full disk
         sys.stdout.flush()
         sys.stderr.flush()
-    # All that matters is on disk. Taking torch and DeepSpeed down in order costs seconds, which Ctrl-C has not, and
-    # gloo's threads sometimes abort it.
+    # All results are on disk. An orderly shutdown of torch and DeepSpeed takes seconds, which is too long after Ctrl-C,
+    # and gloo's threads sometimes abort it.
     os._exit(exit_code)

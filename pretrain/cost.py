@@ -157,7 +157,7 @@ class Cost:
         return (weight + 16) / ranks + buffer
 
     def activation_bytes(self, rows: int) -> float:
-        """What is kept of so many rows until their backward, and the masked-LM head's part, at its worst moment.
+        """What is kept of a number of rows until their backward, and the masked-LM head's part, at its worst moment.
 
         The head makes the decoder's gradient in the forward; it stays until the embedding's joins it. Beside it are, in
         the forward, a chunk of logits, and in the backward the gradient again, multiplied by that of the loss. Under

@@ -1,4 +1,4 @@
-"""Evaluation on the held-out split, beside what knowing only the token frequencies would give."""
+"""Evaluate a model on the held-out split, and compare it with the token frequencies alone (the unigram loss)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pretrain.telemetry import Evaluation
 
 
 class Evaluator:
-    """Evaluates an engine's model on the first `evaluate_rows` held-out rows. Every rank takes part."""
+    """Evaluates an engine's model on the first `evaluate_rows` held-out rows. Every rank must call it."""
 
     def __init__(self, dataset: Dataset, train: TrainConfig, engine: Engine) -> None:
         self.engine = engine
@@ -29,7 +29,7 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Evaluation | None:
-        """The model as it is after `step`; None when the data set has no held-out rows. Draws nothing random."""
+        """Evaluate the model after `step`; return None if the data set has no held-out rows. Deterministic."""
         if not self.held_out.rows:
             return None
         device, model = self.engine.world.device, self.engine.module

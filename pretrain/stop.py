@@ -1,4 +1,4 @@
-"""A request to stop, from Ctrl-C, a scheduler or a supervisor: the next step sees it and saves a checkpoint."""
+"""Stop requests from Ctrl-C, a scheduler or a supervisor: training saves a checkpoint after the current step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from configs.exit_codes import STOP_SIGNALS
 
 
 class StopRequest:
-    """Turns the stop signals into a flag, as soon as it exists."""
+    """A flag that the stop signals set, from its creation on."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None

@@ -1,8 +1,8 @@
-"""The training loop, readable top to bottom.
+"""The training loop, readable from top to bottom.
 
-A step takes the next rows of the global order, dealt to ranks and micro-batches, sums the losses over all of them,
-divided by the *global* counts of masked tokens and of rows, and makes one optimizer step. All that a resume needs is
-the checkpoint: the rows follow from the cursor, dropout from (seed, step, micro-step, rank).
+A step takes the next rows of the global order, which are dealt to ranks and micro-batches. It sums the losses over all
+of them, divided by the *global* counts of masked tokens and of rows, and makes one optimizer step. To resume, a
+checkpoint is sufficient: the cursor determines the rows, and (seed, step, micro-step, rank) determines dropout.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pretrain.engine import (
     any_flag_and_first_value,
     batch_sizes,
     beat,
-    bend_of_decay,
     is_over,
     is_true_on_any_rank,
     last_step_at,
     learning_rate_at,
+    learning_rate_jump_warning,
     seed_everything,
     seed_for,
 )
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class Trainer:
-    """One rank of one run: `train` it, or `evaluate` its newest checkpoint."""
+    """One rank of a run: `train` the run, or `evaluate` its newest checkpoint."""
 
     def __init__(self, run: Path, recipe: Recipe, world: World, stop: StopRequest) -> None:
         self.run = run
@@ -76,7 +76,10 @@ class Trainer:
         self.faults = Faults(self.recipe.train.max_skipped_steps)
 
     def train(self, resume: str) -> bool:
-        """Train to the last step or the budget's end, evaluate, save. False: stopped on request, with a checkpoint."""
+        """Train to the last step or the end of the budget, evaluate, and save.
+
+        Returns False if training was stopped on request, with a checkpoint.
+        """
         state = self._restore(resume)
         while True:
             try:
@@ -93,7 +96,7 @@ class Trainer:
                 self.throughput.rows_arrived()
                 with self.profiler.step(state.step + 1, self.throughput):
                     state, metrics = self._train_step(state, step)
-                stop, time_s = any_flag_and_first_value(bool(self.stop), metrics.time_s)  # what all ranks decide by
+                stop, time_s = any_flag_and_first_value(bool(self.stop), metrics.time_s)  # equal on all ranks
                 state = state.model_copy(update={"time_s": time_s})
                 evaluation = self._evaluate_when_due(state)
                 if metrics_log:
@@ -110,7 +113,9 @@ class Trainer:
         """Evaluate the newest valid checkpoint on the held-out rows."""
         folder = find_checkpoint(self.run)
         if folder is None:
-            raise UserError("no checkpoint yet", place=str(self.run), fix="train it first: `bertrain train RECIPE`")
+            raise UserError(
+                "no checkpoint yet", place=str(self.run), fix="train the run first: `bertrain train RECIPE`"
+            )
         evaluation = self.evaluator.evaluate(load_checkpoint(folder, self.engine).step)
         if evaluation is None:
             fix = "prepare it with a larger data.held_out_fraction"
@@ -132,7 +137,7 @@ class Trainer:
             if is_last and self.recipe.train.skip_loss_spikes:
                 spoiled = state.losses.is_spike(sums.over_all_ranks(step.masked_tokens, step.rows).loss)
             self.engine.backward(loss, last=is_last)
-        sums.send()  # before the update, so that its result is not waited for
+        sums.send()  # before the update, so that reading the sums does not wait for it
         last_step = last_step_at(state.step, state.time_s, self.recipe.train)
         learning_rate = learning_rate_at(number, self.recipe.optimizer, last_step)
         result = self.engine.skip_step() if spoiled else self.engine.step(learning_rate)
@@ -145,7 +150,7 @@ class Trainer:
         next_state = state.model_copy(
             update={
                 "step": number,
-                "cursor": step.cursor + step.rows,  # the loader may have passed over some
+                "cursor": step.cursor + step.rows,  # the loader can have skipped some
                 "skipped_steps": metrics.skipped_steps,
                 "losses": state.losses if result.skipped else state.losses.after(means.loss),
                 "samples": metrics.samples,
@@ -156,7 +161,7 @@ class Trainer:
         return next_state, metrics
 
     def _first_model(self) -> BertForPreTraining:
-        """The model at step 0, or, where there is a checkpoint, one to be filled from it."""
+        """Return the model at step 0, or, if there is a checkpoint, a model to load it into."""
         model = fresh_model(self.recipe, self.manifest)
         source = self.recipe.train.initialise_from
         if source and not has_checkpoint(self.run):
@@ -165,14 +170,14 @@ class Trainer:
         return model
 
     def _restore(self, resume: str) -> TrainingState:
-        """The state to go on from: the newest checkpoint's, a given one's, or a fresh start."""
+        """Return the state to resume from: the newest checkpoint's, a given checkpoint's, or a fresh one."""
         folder = None if resume == "never" else find_checkpoint(self.run if resume == "auto" else Path(resume))
         state = self._load(folder) if folder else self._fresh_state()
         if resume not in ("auto", "never"):
             if not folder:
-                fix = "give a run, or one of its checkpoints' folders"
-                raise UserError("no checkpoint there", place=resume, fix=fix)
-            self._save(state, None)  # a later start goes on from here, not from what this run had before
+                fix = "give the folder of a run or of one of its checkpoints"
+                raise UserError("no checkpoint found", place=resume, fix=fix)
+            self._save(state, None)  # so that later starts resume from here, not from this run's earlier checkpoints
         return state
 
     def _fresh_state(self) -> TrainingState:
@@ -181,24 +186,28 @@ class Trainer:
     def _load(self, folder: Path) -> TrainingState:
         state = load_checkpoint(folder, self.engine)
         if state.dataset != self.data.digest:
-            cause = f"the checkpoint was trained on data set {state.dataset[:12]}, this is {self.data.digest[:12]}"
+            cause = (
+                f"the checkpoint was trained on data set {state.dataset[:12]}, but this one is {self.data.digest[:12]}"
+            )
             places = ", ".join(dataset.place for dataset in self.data.mixed)
-            raise UserError(cause, place=places, fix="give the data set that the run began with")
+            raise UserError(cause, place=places, fix="use the data set that the run started with")
         self._compare_steps(state)
         return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
 
     def _compare_steps(self, state: TrainingState) -> None:
         before, train = state.recipe.get("train", {}).get("steps"), self.recipe.train
-        warning = before and bend_of_decay(state.step, before, train.steps, self.recipe.optimizer)
+        warning = before and learning_rate_jump_warning(state.step, before, train.steps, self.recipe.optimizer)
         if warning and self.world.rank == 0:
             log.warning(warning)
 
     def _roll_back(self, cause: TooManySkippedSteps) -> TrainingState:
-        """The newest checkpoint's state, told to pass over the rows of the steps that could not be used."""
+        """Return the newest checkpoint's state, set to skip the rows of the skipped steps."""
         folder = self.faults.roll_back(cause, find_checkpoint(self.run))
         state = self._load(folder)
         if self.world.rank == 0:
-            log.error("%s: back to %s, and past rows %d to %d", cause, folder, cause.rows[0], cause.rows[1] - 1)
+            log.error(
+                "%s: rolling back to %s and skipping rows %d to %d", cause, folder, cause.rows[0], cause.rows[1] - 1
+            )
         return state.model_copy(update={"skipped": with_range(state.skipped, cause.rows)})
 
     def _loader(self) -> Loader:
@@ -242,12 +251,12 @@ class Trainer:
             return self.evaluator.evaluate(state.step)
 
     def _is_save_due(self, state: TrainingState) -> bool:
-        """On schedule and at the end; but what lost steps follow on may be what spoils them."""
+        """Save on schedule, but not during a series of lost steps, whose cause may be the weights; and at the end."""
         on_schedule = state.step % self.recipe.checkpoint.every_steps == 0 and not self.faults.in_a_row
         return on_schedule or self._is_over(state)
 
     def _save(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
-        """Save a checkpoint; False, and said in the log, when that cannot be. None is ever ahead of the records."""
+        """Save a checkpoint; log an error and return False if that fails. Its records are always written first."""
         beat()
         keep = self.recipe.checkpoint
         with self.throughput.save():
@@ -258,20 +267,18 @@ class Trainer:
             folder = save_checkpoint(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
         beat()
         if metrics_log and folder:
-            stood_still = (
-                f"{self.throughput.save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
-            )
-            metrics_log.say(f"saved {folder} in {stood_still}")
+            pause = f"{self.throughput.save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
+            metrics_log.say(f"saved {folder} in {pause}")
         return folder is not None
 
     def _expect(self, saved: bool, state: TrainingState) -> None:
         if not saved:
-            fix = "make room, or see the log; the same command goes on from the last checkpoint"
-            raise UserError(f"step {state.step} could not be saved, and training ends", place=str(self.run), fix=fix)
+            fix = "free disk space, or see the log; the same command resumes from the last checkpoint"
+            raise UserError(f"step {state.step} could not be saved, and training ended", place=str(self.run), fix=fix)
 
 
 def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:
-    """A model of random weights, the same on every rank."""
+    """Return a model with random weights, equal on every rank."""
     seed_everything(recipe.train.seed)
     model = BertForPreTraining(recipe.model, manifest.vocabulary.size, manifest.objective)
     model.bert.checkpoint_activations = recipe.train.activation_checkpointing

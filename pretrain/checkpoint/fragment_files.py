@@ -1,8 +1,8 @@
-"""The tensor files of a checkpoint: fragments by name, from which any rank reads what it needs.
+"""The tensor files of a checkpoint: named fragments, from which any rank can read the elements it needs.
 
-A safetensors file holds fp32 tensors of one dimension, three a fragment: `master/<parameter>@<offset>`,
-`exp_avg/<parameter>@<offset>` and `exp_avg_sq/<parameter>@<offset>`, the offset being that of the fragment's first
-element in the flattened parameter. All files of a checkpoint together hold every element exactly once.
+A safetensors file holds one-dimensional fp32 tensors, three per fragment: `master/<parameter>@<offset>`,
+`exp_avg/<parameter>@<offset>` and `exp_avg_sq/<parameter>@<offset>`. The offset is the index of the fragment's first
+element in the flattened parameter. All files of a checkpoint together contain every element exactly once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIX = "choose another checkpoint"
 
 @dataclass(frozen=True)
 class Piece:
-    """A saved run of a parameter's elements, in an open file."""
+    """Consecutive elements of a parameter, saved in an open file."""
 
     file: Any  # safetensors' handle, which has no type
     name: str
@@ -42,7 +42,7 @@ class SavedFragments:
         self._pieces = pieces
 
     def read(self, kind: str, name: str, offset: int, into: Tensor) -> None:
-        """Fill `into`, of one dimension, with the parameter's elements from `offset` on, whatever pieces hold them."""
+        """Fill the one-dimensional `into` with the parameter's elements from `offset` on, from all pieces needed."""
         stop = offset + into.numel()
         for piece in self._pieces[name]:
             first, last = max(offset, piece.offset), min(stop, piece.offset + piece.numel)
@@ -52,7 +52,7 @@ class SavedFragments:
 
 
 def write_fragments(path: Path, fragments: Sequence[Fragment]) -> None:
-    """Write one rank's fragments, synced to disk. `OSError` or `SafetensorError` when that cannot be."""
+    """Write one rank's fragments and sync them to disk. Raises `OSError` or `SafetensorError` if that fails."""
     tensors = {_key(kind, part.name, part.offset): getattr(part, kind) for part in fragments for kind in KINDS}
     save_file(tensors, path)
     with path.open("rb+") as stream:
@@ -61,9 +61,10 @@ def write_fragments(path: Path, fragments: Sequence[Fragment]) -> None:
 
 @contextmanager
 def open_fragments(paths: Sequence[Path], sizes: dict[str, int]) -> Iterator[SavedFragments]:
-    """Open a checkpoint's files, of whose contents only their tables are read here.
+    """Open a checkpoint's files. Only their headers are read here.
 
-    `sizes` are the elements of each parameter: `UserError` unless they are all there, exactly once.
+    `sizes` are the numbers of elements of each parameter. Raises `UserError` unless every element is present exactly
+    once.
     """
     pieces: defaultdict[str, list[Piece]] = defaultdict(list)
     with ExitStack() as stack:
@@ -92,11 +93,11 @@ def _check_cover(name: str, size: int, pieces: list[Piece], place: str) -> None:
     covered = 0
     for piece in pieces:
         if piece.offset != covered:
-            element, count = (piece.offset, "twice") if piece.offset < covered else (covered, "not at all")
-            raise UserError(f"parameter {name}: element {element} is there {count}", place=place, fix=FIX)
+            fault = f"{piece.offset} is present twice" if piece.offset < covered else f"{covered} is missing"
+            raise UserError(f"parameter {name}: element {fault}", place=place, fix=FIX)
         covered += piece.numel
     if covered != size:
-        raise UserError(f"parameter {name}: {covered} elements are there, not {size}", place=place, fix=FIX)
+        raise UserError(f"parameter {name}: has {covered} elements, not {size}", place=place, fix=FIX)
 
 
 def _key(kind: str, name: str, offset: int) -> str:

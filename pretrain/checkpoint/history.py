@@ -1,4 +1,4 @@
-"""A run's history, its checkpoints and records, and how it is given up for a fresh start. Imports no torch."""
+"""Set a run's history (checkpoints and records) aside for a fresh start. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from configs.files import explain_write_errors
 from configs.run_layout import CHECKPOINTS, LATEST, METRICS, TENSORBOARD
 
 SET_ASIDE = "set_aside"
-PARTS = (CHECKPOINTS, LATEST, METRICS, TENSORBOARD)  # checkpoints first: `latest` alone stops a start in between
+PARTS = (
+    CHECKPOINTS,
+    LATEST,
+    METRICS,
+    TENSORBOARD,
+)  # checkpoints first: if the move is interrupted, `latest` alone still prevents a start from step 0
 
 log = logging.getLogger(__name__)
 
 
 def set_aside(run: Path) -> None:
-    """Move what a run has learned and recorded to `RUN/set_aside/NN`, so that no later start goes on from it.
+    """Move a run's checkpoints and records to `RUN/set_aside/NN`, so that no later start resumes from them.
 
-    To be called by one process, before any reads the run. Nothing happens to a run without history.
+    Call it in one process, before any process reads the run. A run without history is left unchanged.
     """
     names = [name for name in PARTS if (run / name).exists()]
     if not names:
@@ -28,4 +33,4 @@ def set_aside(run: Path) -> None:
         folder.mkdir(parents=True)
         for name in names:
             os.replace(run / name, folder / name)
-    log.warning("a fresh start: the run's earlier %s lie in %s", ", ".join(names), folder)
+    log.warning("fresh start: the run's earlier %s were moved to %s", ", ".join(names), folder)

@@ -1,4 +1,4 @@
-"""Loading a checkpoint at any ZeRO stage and world size."""
+"""Load a checkpoint at any ZeRO stage and world size."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pretrain.engine import KINDS, Engine, beat
 
 
 def load_checkpoint(folder: Path, engine: Engine) -> TrainingState:
-    """Give the engine a checkpoint's weights and moments, whatever stage and world size saved it. Every rank calls it.
+    """Load a checkpoint's weights and moments into the engine, from any ZeRO stage and world size. A collective.
 
-    Each rank reads what it needs of any file; `find_checkpoint` has checked the digests. `UserError` when a parameter
-    is missing, not the model's, of another shape, or not there exactly once.
+    Each rank reads the elements that it needs from all files; `find_checkpoint` has checked their digests. Raises
+    `UserError` if a parameter is missing, unknown to the model, of another shape, or not present exactly once.
     """
     state = read_state(folder)
     _check_parameters(folder, state.parameters, engine.shapes)
@@ -35,7 +35,7 @@ def load_checkpoint(folder: Path, engine: Engine) -> TrainingState:
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """A checkpoint's whole parameters, fp32, by name: for export, evaluation, or the start of another run."""
+    """Return a checkpoint's complete fp32 parameters by name, for export, evaluation, or to initialise another run."""
     state = read_state(folder)
     weights = {name: torch.empty(shape) for name, shape in state.parameters.items()}
     with _open(folder, state) as saved:
@@ -49,11 +49,11 @@ def _open(folder: Path, state: TrainingState) -> AbstractContextManager[SavedFra
     return open_fragments([folder / entry.name for entry in state.files], sizes)
 
 
-def _check_parameters(folder: Path, saved: Shapes, wanted: Shapes) -> None:
+def _check_parameters(folder: Path, saved: Shapes, expected: Shapes) -> None:
     differences = {
-        "the model has and the checkpoint lacks": sorted(wanted.keys() - saved.keys()),
-        "the checkpoint has and the model lacks": sorted(saved.keys() - wanted.keys()),
-        "differ in shape": sorted(name for name in wanted.keys() & saved.keys() if wanted[name] != saved[name]),
+        "are missing in the checkpoint": sorted(expected.keys() - saved.keys()),
+        "are missing in the model": sorted(saved.keys() - expected.keys()),
+        "differ in shape": sorted(name for name in expected.keys() & saved.keys() if expected[name] != saved[name]),
     }
     for difference, names in differences.items():
         if names:

@@ -1,13 +1,13 @@
-"""Checkpoints: written by all ranks together, whole or not at all; read at any ZeRO stage and world size.
+"""Save checkpoints atomically by all ranks together. They can be read at any ZeRO stage and world size.
 
-    RUN/checkpoints/step_00001000/state.json               where training is, and the digests of the files beside it
-    RUN/checkpoints/step_00001000/rank_00000.safetensors   what rank 0 saved: fp32 tensors of one dimension, named
+    RUN/checkpoints/step_00001000/state.json               the training state, and the digests of the other files
+    RUN/checkpoints/step_00001000/rank_00000.safetensors   rank 0's part: one-dimensional fp32 tensors named
                                                            master/<parameter>@<offset>, exp_avg/…, exp_avg_sq/…
-    RUN/latest                                             the newest one's name
+    RUN/latest                                             the name of the newest checkpoint
 
-A checkpoint comes to be when a hidden folder, its files synced to disk, is renamed. A save that is killed leaves that
-folder, which counts for nothing and which the next save removes. There is no low-precision copy in it (it follows from
-the master weights), no generator's state (see `seed_for`) and no pickle.
+A checkpoint is created by renaming a hidden folder after its files are synced to disk. A save that is killed leaves the
+hidden folder behind; it is ignored, and the next save removes it. A checkpoint contains no low-precision weights (they
+follow from the master weights), no generator state (see `seed_for`), and no pickle.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def save_checkpoint(
 ) -> Path | None:
     """Save a checkpoint of `state.step`. Every rank calls it.
 
-    The newest `keep` stay, and for good those whose step is a multiple of `keep_every_steps`, if that is not 0.
-    Returns its folder; or None on every rank, after an error in the log, when some rank could not write (a full disk):
-    then all that was there before is there, and nothing else. A checkpoint of a later step is of a history that was
-    given up, and goes.
+    The newest `keep` checkpoints are kept, and also those whose step is a multiple of `keep_every_steps`, if that is
+    not 0. Returns the checkpoint's folder. If a rank cannot write (a full disk), an error is logged, earlier
+    checkpoints stay as they were, and None is returned on every rank. Checkpoints of later steps belong to an abandoned
+    history and are removed.
     """
     folder = run / CHECKPOINTS / f"step_{state.step:08d}"
     partial = folder.with_name(f".{folder.name}{TEMPORARY_SUFFIX}")
@@ -51,7 +51,7 @@ def save_checkpoint(
     if not files or not _attempt(lambda: _commit(partial, folder, state) if first else None):
         if first:
             shutil.rmtree(partial, ignore_errors=True)
-            log.error("the checkpoint of step %d was NOT saved; training goes on without it", state.step)
+            log.error("the checkpoint of step %d was NOT saved; training continues without it", state.step)
         return None
     if first:
         _retain(run, keep, keep_every_steps)
@@ -59,7 +59,7 @@ def save_checkpoint(
 
 
 def remove_unfinished(run: Path) -> None:
-    """Remove what killed processes have left in a run that nobody is training now."""
+    """Remove files that killed processes left in a run. No process may be training it."""
     for folder in (run / CHECKPOINTS).glob(f".step_*{TEMPORARY_SUFFIX}"):
         shutil.rmtree(folder, ignore_errors=True)
     for file in run.glob(f".*{TEMPORARY_SUFFIX}"):  # of an atomic write: `latest`, metrics.jsonl
@@ -67,7 +67,7 @@ def remove_unfinished(run: Path) -> None:
 
 
 def _attempt(action: Callable[[], T]) -> list[T] | None:
-    """Do something on every rank: what came of it, by rank; or None on all when a file could not be written on one."""
+    """Run `action` on every rank and return all results by rank, or None on every rank if a write failed on one."""
     try:
         outcome: tuple[bool, T | None] = True, action()
     except (OSError, SafetensorError) as error:
@@ -100,7 +100,7 @@ def _description(engine: Engine) -> dict[str, Any]:
 
 
 def _commit(partial: Path, folder: Path, state: TrainingState) -> None:
-    """Declare the checkpoint whole. What it supersedes is hidden before, so that it is never taken for the newest."""
+    """Complete the checkpoint. First hide the checkpoints that it supersedes, so that none is taken for the newest."""
     atomic_write_text(partial / STATE, state.model_dump_json(indent=1) + "\n")
     for name in checkpoint_names(folder.parent):
         if name >= folder.name:
@@ -110,7 +110,7 @@ def _commit(partial: Path, folder: Path, state: TrainingState) -> None:
 
 
 def _retain(run: Path, keep: int, keep_every_steps: int) -> None:
-    """Point `latest` at the newest checkpoint and remove the old. The checkpoint stands even if this fails."""
+    """Point `latest` at the newest checkpoint and remove old ones. A failure does not affect the new checkpoint."""
     try:
         names = checkpoint_names(run / CHECKPOINTS)
         atomic_write_text(run / LATEST, names[-1] + "\n")
@@ -118,10 +118,10 @@ def _retain(run: Path, keep: int, keep_every_steps: int) -> None:
             if not (keep_every_steps and int(name.removeprefix("step_")) % keep_every_steps == 0):
                 _hide(run / CHECKPOINTS / name)
     except OSError as error:
-        log.warning("cannot put the checkpoints in order: %s", error)
+        log.warning("cannot update `latest` or remove old checkpoints: %s", error)
     remove_unfinished(run)
 
 
 def _hide(folder: Path) -> None:
-    """Out of every reader's sight at once, whereas a removal takes its time and may be killed in the middle."""
+    """Rename the folder so that readers ignore it at once; a removal takes longer and can be interrupted."""
     os.replace(folder, folder.with_name(f".{folder.name}.old{TEMPORARY_SUFFIX}"))

@@ -1,4 +1,4 @@
-"""Where a training is: what `state.json` of a checkpoint holds."""
+"""The training state that a checkpoint's `state.json` holds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pretrain.engine import RunningLoss
 
 FORMAT_VERSION = 1
 STATE = "state.json"
-RESUME_FIX = "resume from another checkpoint with --resume PATH, or start anew with --resume never"
+RESUME_FIX = "resume from another checkpoint with --resume PATH, or start from step 0 with --resume never"
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 class StateEntry(BaseModel):
-    """A part of state.json. Frozen; unknown keys are an error."""
+    """A frozen part of state.json. Unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FileEntry(StateEntry):
-    """One rank's file."""
+    """The file of one rank."""
 
     name: str
     bytes: int
@@ -33,22 +33,22 @@ class FileEntry(StateEntry):
 
 
 class TrainingState(StateEntry):
-    """Where training is. The trainer fills in the first part, `save_checkpoint` the second."""
+    """The state of a training. The trainer sets the first group of fields, `save_checkpoint` the second."""
 
-    step: int  # optimizer steps taken, skipped ones included
+    step: int  # optimizer steps, including skipped ones
     cursor: int  # training rows consumed or skipped since the start
     skipped_steps: int = 0
     samples: int = 0  # rows trained on
     tokens: int = 0  # tokens trained on
     time_s: float = 0.0  # seconds of training, over all starts
-    skipped: list[RowRange] = []  # rows skipped after a fault: the first, and the first after them
-    losses: RunningLoss = RunningLoss()  # what a spike is measured by
-    dataset: str = ""  # digest of the data set in which the cursor counts
+    skipped: list[RowRange] = []  # ranges of rows skipped after faults: first row, and first row after the range
+    losses: RunningLoss = RunningLoss()  # reference for detecting loss spikes
+    dataset: str = ""  # digest of the data set that the cursor refers to
     recipe: dict[str, Any] = {}
 
     format_version: int = FORMAT_VERSION
     optimizer_steps: int = 0  # AdamW's t: steps that were not skipped
-    loss_scale: float = 1.0  # of the next step; 1 unless in fp16
+    loss_scale: float = 1.0  # of the next step; 1 except in fp16
     world_size: int = 1
     zero_stage: int = 0
     parameters: Shapes = {}
@@ -56,7 +56,7 @@ class TrainingState(StateEntry):
 
 
 def read_state(folder: Path) -> TrainingState:
-    """A checkpoint's state.json; `UserError` when there is none, or it is not of this version."""
+    """Read a checkpoint's state.json. Raises `UserError` if it is missing, damaged, or of another format version."""
     path = folder / STATE
     try:
         state = TrainingState.model_validate_json(path.read_bytes())

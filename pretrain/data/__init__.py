@@ -1,4 +1,4 @@
-"""Data sets to this rank's micro-batches, in the global order."""
+"""Read data sets as one rank's micro-batches, in the global order."""
 
 import lazy_loader
 

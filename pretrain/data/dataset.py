@@ -1,4 +1,4 @@
-"""A data set where it lies: a folder that is read in place, or a folder or URL whose shards are staged first."""
+"""Open a data set: a folder that is read in place, or a folder or URL whose shards are staged first."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ from pretrain.data.staging import StagingArea, StoredFile
 
 @dataclass(frozen=True)
 class Dataset:
-    """A whole data set, opened for training."""
+    """A complete data set, opened for training."""
 
     place: str  # folder or URL
     manifest: Manifest
-    stage: StagingArea | None = None  # None: shards are mapped where they lie
+    stage: StagingArea | None = None  # None: shards are memory-mapped in place
 
     @property
     def store(self) -> Store:
-        """Its files."""
+        """The store that holds the data set's files."""
         return store_at(self.place)
 
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary that the rows were made with; `UserError` when it is missing or damaged."""
+        """Return the vocabulary that the rows were made with. Raises `UserError` if it is missing or damaged."""
         return Vocabulary.of_data_set(self.store, self.manifest.vocabulary)
 
     def has_its_vocabulary(self) -> bool:
-        """Whether its `vocab.txt` is the one that the rows were made with."""
+        """Return whether `vocab.txt` is the vocabulary that the rows were made with."""
         return self.store.sha256(VOCABULARY) == self.manifest.vocabulary.sha256
 
     def open_shard(self, entry: ShardEntry, *, checked: bool) -> Rows:
-        """The rows of a shard, mapped; `UserError` when its bytes are not those of the manifest.
+        """Return a shard's rows, memory-mapped. Raises `UserError` if its digest differs from the manifest's.
 
-        `checked` says that this process has opened it before: one that is read in place is not checked again.
+        `checked` means that this process has opened the shard before: a shard read in place is not checked again.
         """
         if self.stage is None:
             if not checked:
                 check_shard(self.store, entry)
             return read_shard(Path(self.place) / entry.name)
         while True:
-            with suppress(FileNotFoundError):  # another rank made room at this very moment
+            with suppress(FileNotFoundError):  # another rank has just removed it to make room
                 return read_shard(self.stage.path(self.stored(entry)))
 
     def stored(self, entry: ShardEntry) -> StoredFile:
-        """The shard's file, where the data set lies."""
+        """Return the location, size and digest of a shard's file."""
         return StoredFile(f"{self.place}/{entry.name}", entry.bytes, entry.sha256)
 
 
 def open_dataset(place: str, train: TrainConfig) -> Dataset:
-    """The data set in a folder or at a URL; `UserError` when there is none that is whole."""
+    """Open the data set in a folder or at a URL. Raises `UserError` if it is missing or incomplete."""
     manifest = read_manifest(place)
     if not is_url(place) and train.stage_in is None:
         return Dataset(place, manifest)
@@ -74,5 +74,5 @@ def open_dataset(place: str, train: TrainConfig) -> Dataset:
 
 @cache
 def _stage(folder: str, most_gib: float) -> StagingArea:
-    """One for all data sets of a process: they share its bound."""
+    """Return the staging area of this process; all its data sets share its size limit."""
     return StagingArea(Path(os.path.expandvars(folder)).expanduser(), int(most_gib * GIB))

@@ -1,6 +1,6 @@
 """Deal a global batch to ranks and micro-batches: equal row counts, near equal token counts, no communication.
 
-Every rank knows all lengths and runs the same integer arithmetic, so all ranks find the same deal.
+Every rank knows all lengths and runs the same integer arithmetic, so that all ranks compute the same deal.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pretrain.data.order import Int64Array
 
 
 def gradient_accumulation_steps(global_batch_size: int, world_size: int, micro_batch_size: int) -> int:
-    """Micro-batches of a step on each rank: the fewest of at most `micro_batch_size` rows."""
+    """Return the number of micro-batches per step and rank: the fewest with at most `micro_batch_size` rows each."""
     return -(-global_batch_size // (world_size * micro_batch_size))
 
 
 def deal(lengths: Int64Array, world_size: int, micro_batch_size: int) -> Int64Array:
-    """Which micro-batch each of G rows of these lengths goes to: `rank * accumulation + micro-step`, shape [G].
+    """Assign each of G rows to a micro-batch: `rank * accumulation + micro-step`, shape [G].
 
     Row counts differ by at most 1 between ranks, and between micro-batches. Tokens are balanced by the
-    longest-processing-time rule (Graham 1969), one row to each micro-batch a round: the longest rows left, the longest
-    of them to the micro-batch with the fewest tokens so far.
+    longest-processing-time rule (Graham 1969): each round gives every micro-batch one of the longest remaining rows,
+    and the longest of them goes to the micro-batch with the fewest tokens so far.
     """
     accumulation = gradient_accumulation_steps(len(lengths), world_size, micro_batch_size)
     rows_of = _row_counts(len(lengths), world_size, accumulation)
@@ -40,7 +40,7 @@ def deal(lengths: Int64Array, world_size: int, micro_batch_size: int) -> Int64Ar
 
 
 def _row_counts(rows: int, world_size: int, accumulation: int) -> Int64Array:
-    """Rows of each micro-batch, rank after rank; shape [world_size * accumulation]."""
+    """Return the number of rows of each micro-batch, ordered by rank; shape [world_size * accumulation]."""
     of_rank = rows // world_size + (np.arange(world_size) < rows % world_size)
     extra = np.arange(accumulation) < (of_rank % accumulation)[:, None]
     return np.asarray(of_rank[:, None] // accumulation + extra, np.int64).ravel()

@@ -1,6 +1,6 @@
-"""Rows of shards, gathered into flat arrays by compiled loops: no Arrow object a row, no copy but the wanted one.
+"""Gather rows of shards into flat arrays by compiled loops, with one copy and without an Arrow object per row.
 
-The loops are compiled once a process (0.4 s), or once a machine where NUMBA_CACHE_DIR names a folder.
+The loops are compiled once per process (0.4 s), or once per machine if NUMBA_CACHE_DIR names a folder.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from preprocessing.dataset import IntArray
 from pretrain.data.order import Int64Array
 from pretrain.model import Batch
 
-# Never beside the source by default: that may be a file system which all nodes share, and write at once.
+# Not next to the source by default: all nodes may share that file system and write to it at once.
 KEEP_COMPILED = "NUMBA_CACHE_DIR" in os.environ
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Rows one behind another, as in `Batch`, but on the host and with offsets for both ragged axes."""
+    """Concatenated rows as in `Batch`, but on the host and with offsets for both ragged axes."""
 
     input_ids: Int64Array
     token_type_ids: Int64Array
@@ -35,7 +35,7 @@ class Gathered:
     next_sentence_label: Int64Array
 
     def batch(self, begin: int, end: int) -> Batch:
-        """Rows [begin, end) as a batch that shares this one's memory."""
+        """Return rows [begin, end) as a batch that shares this object's memory."""
         offsets = self.offsets[begin : end + 1]
         tokens = slice(int(offsets[0]), int(offsets[-1]))
         masked = slice(int(self.masked_offsets[begin]), int(self.masked_offsets[end]))
@@ -65,7 +65,7 @@ def copy_tokens(
     """Copy each row's tokens to its start, with their segments and positions."""
     for row, start in zip(rows, starts):  # noqa: B905  # numba knows no strict=
         source, segment_a = ids[offsets[row] : offsets[row + 1]], segment_a_length[row]
-        # Views: an index that cannot be negative needs no wrapping round, and the loop becomes vector code.
+        # Views: their index is never negative, needs no wrap-around check, and the loop is vectorised.
         tokens, types, positions = input_ids[start:], token_type_ids[start:], position_ids[start:]
         for position in range(len(source)):
             tokens[position] = source[position]
@@ -84,7 +84,7 @@ def copy_masks(
     masked_positions: Int64Array,
     masked_ids: Int64Array,
 ) -> None:
-    """Copy each row's masked positions and ids to its start; positions then count from the first row's first token."""
+    """Copy each row's masked positions and ids to its start. Positions count from the first token of the first row."""
     for row, row_start, start in zip(rows, row_starts, starts):  # noqa: B905  # numba knows no strict=
         places, originals = positions[offsets[row] : offsets[row + 1]], ids[offsets[row] : offsets[row + 1]]
         masked_places, masked_originals = masked_positions[start:], masked_ids[start:]

@@ -1,7 +1,7 @@
-"""Data sets as this rank's ragged batches, step after step.
+"""Read data sets as this rank's ragged batches, step by step.
 
-A step's rows follow from the global order and the cursor; their lengths from the shards' offsets; who takes which from
-`deal`. Every rank works this out for the whole global batch and reads only its own rows.
+The global order and the cursor determine a step's rows, the shards' offsets their lengths, and `deal` which rank takes
+which row. Every rank computes this for the global batch and reads only its own rows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ STEPS_AHEAD = 2  # a step's rows are read while the two before it are trained
 
 
 class Loader:
-    """The training rows of data sets, for one rank. Its whole state is the cursor, and the caller keeps that.
+    """Loads the training rows of one rank. Its only state is the cursor, which the caller keeps.
 
-    Several data sets are mixed by their `weights`; they have one vocabulary.
+    Several data sets are mixed by their `weights`; they must share one vocabulary.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Loader:
         self._reader = StepReader(datasets[0].manifest.vocabulary, shards, rank, world_size, micro_batch_size)
 
     def step(self, cursor: int, global_batch_size: int) -> Step:
-        """The step that takes `global_batch_size` rows from `cursor` on. Pure: the same arguments, the same step."""
+        """Return the step with the `global_batch_size` rows from `cursor` on. The result depends on nothing else."""
         self._reader.shards.expect(
             now=self.order.shards(cursor, global_batch_size),
             later=self.order.shards(cursor, global_batch_size + self._window_rows),
@@ -61,19 +61,19 @@ class Loader:
         return self._reader.step(cursor, *self.order.rows(cursor, global_batch_size))
 
     def steps(self, cursor: int, batch_sizes: Iterable[int], skipped: Sequence[RowRange] = ()) -> Generator[Step]:
-        """One step after another from `cursor` on, of these global batch sizes; none begins in a skipped range.
+        """Yield the steps from `cursor` on with these global batch sizes. No step begins in a skipped range.
 
-        A thread reads ahead, sizes too. `close` the iterator when it is left before its end.
+        A thread reads ahead, and consumes the sizes ahead. Call `close` on an iterator that is not exhausted.
         """
         return _read_ahead(self.step, _with_cursors(cursor, batch_sizes, skipped))
 
     def names(self, step: Step, micro_step: int) -> list[str]:
-        """The rows of one of this rank's micro-batches, for a message: files, and rows in them."""
+        """Return the rows of one of this rank's micro-batches as text: files, and row numbers in them."""
         return self._reader.shards.names(*step.origins[micro_step])
 
 
 class HeldOut:
-    """The evaluation's rows: the first of the held-out shards of pass 0, in their order."""
+    """The rows of an evaluation: the first rows of the held-out shards of pass 0, in order."""
 
     def __init__(self, dataset: Dataset, *, max_rows: int, rank: int, world_size: int, micro_batch_size: int) -> None:
         entries = dataset.manifest.select("held_out", 0)
@@ -84,7 +84,7 @@ class HeldOut:
         self._reader = StepReader(dataset.manifest.vocabulary, shards, rank, world_size, micro_batch_size)
 
     def steps(self) -> Generator[Step]:
-        """All its rows, each step one micro-batch a rank; sums over steps and ranks are those over the rows."""
+        """Yield steps of one micro-batch per rank that cover all rows exactly once."""
         sizes = (min(self._chunk, self.rows - cursor) for cursor in range(0, self.rows, self._chunk))
         return _read_ahead(self._step, _with_cursors(0, sizes))
 
@@ -96,7 +96,7 @@ class HeldOut:
 
 
 def rows_of_passes(dataset: Dataset) -> list[list[int]]:
-    """The rows of each training shard, pass by pass."""
+    """Return the number of rows of each training shard, pass by pass."""
     manifest = dataset.manifest
     return [[entry.rows for entry in manifest.select("train", number)] for number in range(manifest.dupe_factor)]
 
@@ -111,9 +111,9 @@ def _with_cursors(
 
 
 def _read_ahead(read: Callable[[int, int], Step], calls: Iterable[tuple[int, int]]) -> Generator[Step]:
-    """The results of `read(*call)`, in order, made by one thread that stays `STEPS_AHEAD` ahead.
+    """Yield the results of `read(*call)` in order, computed by one thread that stays `STEPS_AHEAD` ahead.
 
-    What `read` raises, the consumer meets at the step that it belongs to. Closing the iterator ends the thread.
+    An exception of `read` is raised at the step that it belongs to. Closing the iterator ends the thread.
     """
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
     ahead: deque[Future[Step]] = deque()

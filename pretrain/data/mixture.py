@@ -1,12 +1,12 @@
-"""Several data sets as one: each with its share of the rows, in a fixed order without end.
+"""Mix several data sets: each has its share of the rows, in a fixed endless order.
 
-The mixture's rows come in blocks of 65,536. Of each block, every data set has the same fixed number of slots, its
-weight's share rounded to the nearest, one at least; which slots they are is a random permutation keyed by the seed and
-the block. Its slots are filled with its own global order, one row after another. How many rows of it lie before a
-cursor is thus arithmetic, and any cursor is reached in O(1).
+The mixture's rows are divided into blocks of 65,536. In each block, every data set has the same number of slots: its
+weight's share, rounded to the nearest integer, at least one. A random permutation keyed by the seed and the block
+places the slots. A data set fills its slots with consecutive rows of its own global order. The number of its rows
+before a cursor is therefore arithmetic, and any cursor is reached in O(1).
 
-A mixture has no epoch: each data set has its own, begins its next one when it ends, and none of its rows comes again
-before all of them have come.
+A mixture has no epochs: each data set has its own and begins the next one when it ends. No row of a data set is
+repeated before all of its rows have been used.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from pretrain.data.order import GlobalOrder, Int64Array, permutation
 
 BLOCK_ROWS = 1 << 16
-SLOTS = 2  # stream of random words, beside those of `order`
+SLOTS = 2  # stream of random words, in addition to those of `order`
 
 
 class Mixture:
-    """The rows of several orders, mixed by weight. Shards are numbered through all orders, the first order's first."""
+    """The rows of several orders, mixed by weight. Shards are numbered consecutively through all orders."""
 
     def __init__(self, orders: Sequence[GlobalOrder], weights: Sequence[float], *, seed: int) -> None:
         self.slots = slots_of(weights)
@@ -31,10 +31,10 @@ class Mixture:
         self._first_shards = np.cumsum([0, *(order.shard_count for order in orders)]).tolist()
         self._slot_ends = np.cumsum(self.slots)
         self._seed = seed
-        self._block = lru_cache(maxsize=4)(self._owners_of_block)  # those of a step's rows
+        self._block = lru_cache(maxsize=4)(self._owners_of_block)  # the blocks of a step's rows
 
     def rows(self, cursor: int, count: int) -> tuple[Int64Array, Int64Array]:
-        """The `count` rows from `cursor` on: the number of each one's shard, and its place there; [count] each."""
+        """Return the shard number, and the row's index in it, of `count` rows from `cursor` on; shape [count] each."""
         shards, rows = np.empty(count, np.int64), np.empty(count, np.int64)
         owners = self._owners(cursor, count)
         for number, order in enumerate(self._orders):
@@ -44,7 +44,7 @@ class Mixture:
         return shards, rows
 
     def shards(self, cursor: int, count: int) -> list[int]:
-        """The shards of all windows that the `count` rows from `cursor` on lie in, data set by data set."""
+        """Return the shards of all windows that contain the `count` rows from `cursor` on, data set by data set."""
         found: list[int] = []
         for number, (order, first) in enumerate(zip(self._orders, self._first_shards, strict=False)):
             begin, end = (self.cursor_of(number, place) for place in (cursor, cursor + count))
@@ -52,24 +52,24 @@ class Mixture:
         return found
 
     def cursor_of(self, number: int, cursor: int) -> int:
-        """How many of the first `cursor` rows are of the order `number`: that order's own cursor."""
+        """Return how many of the first `cursor` rows belong to order `number`: that order's own cursor."""
         block, slot = divmod(cursor, BLOCK_ROWS)
         return block * self.slots[number] + int((self._block(block)[:slot] == number).sum())
 
     def _owners(self, cursor: int, count: int) -> Int64Array:
-        """Which order each row is of; [count]."""
+        """Return the number of each row's order; shape [count]."""
         first, last = cursor // BLOCK_ROWS, (cursor + count - 1) // BLOCK_ROWS
         blocks = np.concatenate([self._block(block) for block in range(first, last + 1)])
         return blocks[cursor - first * BLOCK_ROWS :][:count]
 
     def _owners_of_block(self, block: int) -> Int64Array:
-        """The order that each slot of a block is filled from; [BLOCK_ROWS]."""
+        """Return the number of the order that fills each slot of a block; shape [BLOCK_ROWS]."""
         permuted = permutation(BLOCK_ROWS, self._seed, 0, SLOTS, 0, block)
         return np.searchsorted(self._slot_ends, permuted, side="right")
 
 
 def slots_of(weights: Sequence[float]) -> list[int]:
-    """Slots of a block for each of these weights, by the method of the largest remainder; one at least."""
+    """Return the number of slots per block for each weight, by the largest-remainder method; at least one each."""
     assert all(weight > 0 for weight in weights)
     spare = BLOCK_ROWS - len(weights)
     exact = [1 + spare * weight / sum(weights) for weight in weights]

@@ -1,4 +1,4 @@
-"""The shards of data sets: memory-mapped, checked once, their rows gathered from NumPy views on the mappings."""
+"""The shards of data sets: memory-mapped, checked once, and read through NumPy views of the mappings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pretrain.data.gather import Gathered, copy_masks, copy_tokens
 from pretrain.data.order import Int64Array
 from pretrain.data.staging import StoredFile
 
-MAX_OPEN = 256  # mappings a process keeps; each holds a file descriptor
+MAX_OPEN = 256  # open mappings per process; each holds a file descriptor
 
 
 class Shards:
-    """Some shards of data sets, by number. A shard's SHA-256 and shape are checked when it is first opened."""
+    """Shards of data sets, by number. A shard's SHA-256 and shape are checked when it is first opened."""
 
     def __init__(self, shards: Sequence[tuple[Dataset, ShardEntry]]) -> None:
         self._shards = shards
@@ -27,7 +27,7 @@ class Shards:
         self._checked: set[int] = set()
 
     def __getitem__(self, number: int) -> Rows:
-        """The rows of a shard, mapped; `UserError` names the file when it is not what the manifest says."""
+        """Return the rows of a shard, memory-mapped. Raises `UserError` if the file does not match the manifest."""
         if number not in self._open:
             if len(self._open) == MAX_OPEN:
                 self._open.popitem(last=False)
@@ -36,7 +36,7 @@ class Shards:
         return self._open[number]
 
     def expect(self, now: Sequence[int], later: Sequence[int]) -> None:
-        """Rows of these shards are read now, and of those later; of no others for a while."""
+        """Announce the shards that are read `now` and those that are read `later`; other mappings are closed."""
         for number in self._open.keys() - {*now, *later}:
             del self._open[number]  # a mapping would hold the disk space of a staged shard that has been removed
         stage = self._shards[0][0].stage
@@ -51,7 +51,7 @@ class Shards:
         ]
 
     def sizes(self, shards: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Tokens and masked positions of each of B rows; shape [B] each."""
+        """Return the number of tokens and of masked positions of each of B rows; shape [B] each."""
         lengths, masked = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         for number, slots in _by_shard(shards):
             shard, places = self[number], rows[slots]
@@ -60,9 +60,9 @@ class Shards:
         return lengths, masked
 
     def gather(self, shards: Int64Array, rows: Int64Array, lengths: Int64Array, masked: Int64Array) -> Gathered:
-        """Read B rows of these `sizes`, in the order given."""
+        """Read B rows with these `sizes`, in the given order."""
         offsets, masked_offsets = np.append(0, lengths.cumsum()), np.append(0, masked.cumsum())
-        # One block: from 4 MiB on NumPy asks for huge pages, without which half of the time goes to page faults.
+        # One block: from 4 MiB on, NumPy requests huge pages; without them, page faults take half of the time.
         input_ids, token_type_ids, position_ids = np.empty((3, offsets[-1]), np.int64)
         masked_positions, masked_ids = (np.empty(masked_offsets[-1], np.int64) for _ in range(2))
         labels = np.empty(len(rows), np.int64)
@@ -86,7 +86,7 @@ class Shards:
         rows = dataset.open_shard(entry, checked=number in self._checked)
         if number not in self._checked and not _is_sound(rows, entry, dataset.manifest):
             raise UserError(
-                "the shard does not hold the rows that the manifest tells of",
+                "the shard does not contain the rows that the manifest describes",
                 place=f"{dataset.place}/{entry.name}",
                 fix="prepare the data set again",
             )
@@ -99,7 +99,7 @@ class Shards:
 
 
 def _by_shard(shards: Int64Array) -> Iterator[tuple[int, Int64Array]]:
-    """Each shard's number with the slots in which it stands."""
+    """Yield each shard's number with the indexes at which it occurs."""
     order = np.argsort(shards, kind="stable")
     for slots in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
         if len(slots):
@@ -107,7 +107,7 @@ def _by_shard(shards: Int64Array) -> Iterator[tuple[int, Int64Array]]:
 
 
 def _is_sound(rows: Rows, entry: ShardEntry, manifest: Manifest) -> bool:
-    """Whether the compiled loops may trust a shard whose digest is right: they check no bounds."""
+    """Return whether a shard with a valid digest is safe for the compiled loops, which do not check bounds."""
     lengths, masked = np.diff(rows.input_offsets), np.diff(rows.masked_offsets)
     if len(rows) != entry.rows or not len(lengths) == len(masked) == len(rows.next_sentence_label) == entry.rows:
         return False
@@ -124,5 +124,5 @@ def _is_sound(rows: Rows, entry: ShardEntry, manifest: Manifest) -> bool:
 
 
 def _spans(offsets: NDArray[np.int32], values: IntArray) -> bool:
-    """Whether ascending offsets cut all of the values."""
+    """Return whether the offsets are ascending and cover all values."""
     return bool(offsets[0] == 0 and offsets[-1] == len(values) and np.diff(offsets).min(initial=0) >= 0)

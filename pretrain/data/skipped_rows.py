@@ -1,4 +1,4 @@
-"""Ranges of the global order's rows that are passed over after a fault, and the cursor's way past them."""
+"""Ranges of rows in the global order that are skipped after a fault, and cursors that avoid them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RowRange = tuple[int, int]  # cursors: the first row, and the first after them
 
 
 def with_range(ranges: Sequence[RowRange], new: RowRange) -> list[RowRange]:
-    """Ascending ranges with one more; what touches or overlaps becomes one."""
+    """Add a range to ascending ranges; ranges that touch or overlap are merged."""
     merged: list[RowRange] = []
     for first, after in sorted([*ranges, new]):
         if merged and first <= merged[-1][1]:
@@ -19,7 +19,7 @@ def with_range(ranges: Sequence[RowRange], new: RowRange) -> list[RowRange]:
 
 
 def past(cursor: int, ranges: Sequence[RowRange]) -> int:
-    """The first row from `cursor` on that is in none of the ascending ranges."""
+    """Return the first row from `cursor` on that is in none of the ascending ranges."""
     for first, after in ranges:
         if first <= cursor < after:
             cursor = after

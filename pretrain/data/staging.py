@@ -1,13 +1,13 @@
-"""Shards on a shared file system or an object store, copied to a node's own disk before they are read.
+"""Copy shards from a shared file system or an object store to a node's local disk before they are read.
 
-    FOLDER/<sha256>             a shard whose bytes have that digest: whole, for it was renamed into place
-    FOLDER/<sha256>.checked     the size and time of change at which its digest was found right
-    FOLDER/<sha256>.partial     one that is being copied; as long as it will be, so that the bound counts it
-    FOLDER/locks/               what processes of the node hold while they copy
+    FOLDER/<sha256>             a complete shard with that digest: it was renamed into place
+    FOLDER/<sha256>.checked     the shard's size and modification time when its digest was verified
+    FOLDER/<sha256>.partial     a shard being copied, allocated at its final size so that it counts toward the limit
+    FOLDER/locks/               locks that processes of the node hold while they copy
 
-All ranks of a node, and all runs of one user on it, share the folder: what one has copied and checked, the others only
-open. The least recently used shards make room for new ones. A file that has changed since it was checked is checked
-again, and copied again when it is damaged.
+All ranks of a node, and all runs of one user on it, share the folder: a shard that one process has copied and checked
+is only opened by the others. The least recently used shards are removed to make room for new ones. A file that has
+changed since it was checked is checked again, and copied again if it is damaged.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from preprocessing.storage import StoreError, open_file
 CHECKED_SUFFIX = ".checked"
 LOCKS, SPACE = "locks", "space"
 ATTEMPTS = 6
-FIRST_PAUSE_S = 1.0  # before the second attempt; each pause is twice the one before
+FIRST_PAUSE_S = 1.0  # before the second attempt; each pause is twice as long as the previous one
 CHUNK_BYTES = 8 << 20
-FETCHERS = 4  # files that a rank copies ahead at once
-SLOW_S = 10.0  # a wait for a file that is worth a warning
+FETCHERS = 4  # files that a rank copies ahead concurrently
+SLOW_S = 10.0  # a longer wait for a file is logged
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file by its place (a path or URL), its size and its digest."""
+    """The location (path or URL), size and digest of a file."""
 
     place: str
     bytes: int
@@ -50,7 +50,7 @@ class StoredFile:
 
 
 class StagingArea:
-    """This user's copies on this node's disk, in a folder of `folder`: at most `most_bytes` of them."""
+    """This user's shard copies on this node's disk, in a subfolder of `folder`, at most `most_bytes` in total."""
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder = folder / f"bertrain-{os.getuid()}"
@@ -60,10 +60,10 @@ class StagingArea:
         self._fetchers: list[threading.Thread] = []
 
     def path(self, file: StoredFile) -> Path:
-        """The file's checked copy, made now if it is not there.
+        """Return the path of the file's verified copy, and copy the file first if necessary.
 
-        A read that fails is tried again, after pauses that grow. `UserError` when it fails for good, when the bytes
-        that come have another digest, or when the bound is too small for the file.
+        A failed read is retried after growing pauses. Raises `UserError` if all attempts fail, if the digest does not
+        match, or if the size limit is too small for the file.
         """
         self._make_folder()
         copy, began = self.folder / file.sha256, time.monotonic()
@@ -75,27 +75,27 @@ class StagingArea:
         return copy
 
     def expect(self, now: Sequence[StoredFile], later: Sequence[StoredFile]) -> None:
-        """Copy these in the background, those that are read `now` first, then as many as the bound allows.
+        """Copy files in the background: those that are read `now` first, then those that the size limit allows.
 
-        `UserError` when it does not allow what is read now.
+        Raises `UserError` if the files that are read now exceed the limit.
         """
         needed = sum(file.bytes for file in now)
         if needed > self.most_bytes:
             cause = (
-                f"{self.most_bytes / GIB:.3g} GiB do not hold {needed / GIB:.3g} GiB of shards, which one window takes"
+                f"{self.most_bytes / GIB:.3g} GiB do not hold {needed / GIB:.3g} GiB of shards, which one window needs"
             )
             raise UserError(cause, place="train.stage_gib", fix="raise it, or lower train.shuffle_window_rows")
-        wanted, total = [], 0
+        expected, total = [], 0
         for file in dict.fromkeys((*now, *later)):
             total += file.bytes
             if total <= self.most_bytes:
-                wanted.append(file)
-        for file in wanted:
+                expected.append(file)
+        for file in expected:
             if file not in self._expected:
                 self._queue.put(file)
-        self._expected = set(wanted)
+        self._expected = set(expected)
         while len(self._fetchers) < min(FETCHERS, self._queue.qsize()):
-            # Daemons: a rank that ends does not wait for what it will not read.
+            # Daemon threads: a rank that ends does not wait for files that it will not read.
             self._fetchers.append(threading.Thread(target=self._fetch_expected, name="stage", daemon=True))
             self._fetchers[-1].start()
 
@@ -104,15 +104,15 @@ class StagingArea:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir(exist_ok=True, mode=0o700)
             (self.folder / LOCKS).mkdir(exist_ok=True)
-        if self.folder.stat().st_uid != os.getuid():  # whoever owns it could put rows into the training
-            raise UserError("the folder is another user's", place=str(self.folder), fix="set train.stage_in")
+        if self.folder.stat().st_uid != os.getuid():  # its owner could inject training rows
+            raise UserError("the folder belongs to another user", place=str(self.folder), fix="set train.stage_in")
 
     def _fetch_expected(self) -> None:
         while True:
             file = self._queue.get()
             try:
                 self.path(file)
-            except UserError as error:  # the step that needs the file will meet it too
+            except UserError as error:  # raised again at the step that needs the file
                 log.warning("%s", error)
 
     def _fetch(self, file: StoredFile, copy: Path) -> None:
@@ -123,10 +123,12 @@ class StagingArea:
             log.warning("cannot read %s, attempt %d of %d: %s", file.place, attempt, ATTEMPTS, fault)
             if attempt < ATTEMPTS:
                 time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-        raise UserError(f"cannot read the file: {fault}", place=file.place, fix="check the store, or copy it anew")
+        raise UserError(
+            f"cannot read the file: {fault}", place=file.place, fix="check the store, or copy the file to it again"
+        )
 
     def _try_to_fetch(self, file: StoredFile, copy: Path) -> str | None:
-        """What went wrong, and may go right at another time."""
+        """Copy the file; return the cause of a failure that may be temporary, or None."""
         partial = copy.with_suffix(TEMPORARY_SUFFIX)
         try:
             self._make_room(file, partial)
@@ -135,7 +137,7 @@ class StagingArea:
             os.replace(partial, copy)
             _mark_checked(copy)
         except FileNotFoundError as error:
-            raise UserError("the file is missing", place=file.place, fix="put it there again") from error
+            raise UserError("the file is missing", place=file.place, fix="restore it") from error
         except (StoreError, OSError) as error:
             fault = error.__cause__ or error
             return f"{type(fault).__name__}: {fault}"
@@ -144,7 +146,7 @@ class StagingArea:
         return None
 
     def _make_room(self, file: StoredFile, partial: Path) -> None:
-        """Reserve the file's size, at the cost of what has not been used for longest."""
+        """Reserve space for the file; remove the least recently used shards if necessary."""
         if file.bytes > self.most_bytes:
             cause = f"{self.most_bytes / GIB:.3g} GiB do not hold a shard of {file.bytes / GIB:.3g} GiB"
             raise UserError(cause, place="train.stage_gib", fix="raise it")
@@ -160,7 +162,7 @@ class StagingArea:
                 stream.truncate(file.bytes)
 
     def _kept(self) -> list[Path]:
-        """Shards here, those in the making too. What a killed process left half made is removed."""
+        """Return the shards here, including those being copied. Partial copies of killed processes are removed."""
         found = [path for path in self.folder.iterdir() if path.is_file() and path.suffix != CHECKED_SUFFIX]
         return [path for path in found if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path)]
 
@@ -175,14 +177,14 @@ class StagingArea:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """Alone on this node. The kernel frees the lock when its holder ends, however it ends."""
+        """Hold an exclusive lock on this node. The kernel releases it when the process ends for any reason."""
         with (self.folder / LOCKS / name).open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
 
 def _copy(place: str, partial: Path) -> str:
-    """Copy, durably; returns the digest of what was read."""
+    """Copy a file durably and return the digest of its contents."""
     digest = hashlib.sha256()
     with open_file(place) as source, partial.open("r+b") as target:
         while chunk := source.read(CHUNK_BYTES):
@@ -196,7 +198,7 @@ def _copy(place: str, partial: Path) -> str:
 
 
 def _is_whole(copy: Path, file: StoredFile) -> bool:
-    """Whether the copy is there and right; marks it as used now. Its digest is taken only if it may have changed."""
+    """Return whether a valid copy exists, and mark it as used. It is hashed only if it may have changed."""
     if not copy.is_file() or copy.stat().st_size != file.bytes:
         return False
     checked = copy.with_suffix(CHECKED_SUFFIX)

@@ -18,22 +18,22 @@ from pretrain.model import Batch, filler_batch
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: this rank's micro-batches, and what all ranks take together."""
+    """One optimizer step: this rank's micro-batches, and totals over all ranks."""
 
-    cursor: int  # training rows consumed before it
-    batches: list[Batch]  # one a micro-step, as many on every rank
-    origins: list[tuple[Int64Array, Int64Array]]  # of each batch's rows: shards, by number, and places in them
+    cursor: int  # training rows consumed before this step
+    batches: list[Batch]  # one per micro-step; every rank has the same number
+    origins: list[tuple[Int64Array, Int64Array]]  # per batch: the rows' shard numbers and their indexes in the shards
     rows: int
     tokens: int
-    squared_lengths: int  # sum over the rows of length²: what attention costs
+    squared_lengths: int  # sum of length² over the rows: the cost of attention
     masked_tokens: int
-    rows_digest: str  # 16 hexadecimal digits: which rows, in which order; the same at any world size
+    rows_digest: str  # 16 hexadecimal digits: identifies the rows and their order; the same at any world size
     padding_pct: float  # positions that padding each micro-batch to its longest row would add, in % of all positions
     imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks, in %
 
 
 class StepReader:
-    """Cuts given rows of given shards, all of one vocabulary, into one rank's part of a step."""
+    """Reads one rank's part of a step from shards with one vocabulary."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class StepReader:
         self._micro_batch_size = micro_batch_size
 
     def step(self, cursor: int, shards: Int64Array, rows: Int64Array) -> Step:
-        """The step of the G rows named by shard and place, shape [G] each; `cursor` is only written down."""
+        """Return the step with G rows, given by shard number and index, shape [G] each. `cursor` is only recorded."""
         lengths, masked = self.shards.sizes(shards, rows)
         homes = deal(lengths, self._world_size, self._micro_batch_size)
         padding_pct, imbalance_pct = self._waste(homes, lengths)
@@ -71,7 +71,7 @@ class StepReader:
     def _batches(
         self, homes: Int64Array, *columns: Int64Array
     ) -> tuple[list[Batch], list[tuple[Int64Array, Int64Array]]]:
-        """This rank's micro-batches, and which rows they are; rows keep the global order within each."""
+        """Return this rank's micro-batches and their rows' origins; rows keep the global order within a batch."""
         accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
         first = self._rank * accumulation
         mine = np.flatnonzero((homes >= first) & (homes < first + accumulation))
@@ -84,7 +84,7 @@ class StepReader:
         return batches, [(shards[begin:end], rows[begin:end]) for begin, end in cuts]
 
     def _waste(self, homes: Int64Array, lengths: Int64Array) -> tuple[float, float]:
-        """`padding_pct` and `imbalance_pct` of a step."""
+        """Return `padding_pct` and `imbalance_pct` of a step."""
         accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
         longest = np.zeros((self._world_size, accumulation), np.int64)
         np.maximum.at(longest.ravel(), homes, lengths)

@@ -1,6 +1,6 @@
-"""A small data set of random rows, for trying out a recipe before there is any data.
+"""A small data set of random rows, to try out a recipe before its data exists.
 
-Word pieces are drawn by Zipf's law, so that the masked-LM loss has a unigram distribution to find within a few steps.
+Word pieces follow Zipf's law, so that the model can learn a unigram distribution within a few steps.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from preprocessing.storage import store_at
 from preprocessing.vocabulary import SPECIAL_TOKENS, Vocabulary, read_vocabulary
 
 SHORTEST = 8
-# How the rows are made, whatever the recipe says: the loss of noise is the same.
-MADE_SO: dict[str, object] = {
+# These settings replace the recipe's: they make no difference for random rows.
+FIXED_SETTINGS: dict[str, object] = {
     "dupe_factor": 1,
     "nsp_mode": "balanced",
     "mask_token_prob": 1.0,
@@ -41,7 +41,7 @@ ROWS: dict[Split, int] = {"train": 2048, "held_out": 64}
 
 
 def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
-    """Write a data set of one pass that fits `[data]`; the same bytes for the same fields. `folder` is made."""
+    """Create `folder` and write a data set of one pass that fits `[data]`. Equal settings give equal bytes."""
     (folder / SHARDS).mkdir(parents=True)
     vocabulary = _vocabulary(data.vocabulary)
     vocabulary.write(folder / VOCABULARY)
@@ -55,7 +55,7 @@ def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
 
 
 def _vocabulary(given: VocabularyConfig) -> Vocabulary:
-    """The recipe's, if it names a file; else one of its size."""
+    """Return the recipe's vocabulary if it names a file; otherwise a synthetic one of the configured size."""
     if given.file:
         return read_vocabulary(Path(given.file), given)
     words = (f"word{number}" for number in range(given.size - len(SPECIAL_TOKENS)))
@@ -68,7 +68,7 @@ def _rows(generator: np.random.Generator, count: int, data: RowsConfig, vocabula
     is_short = generator.random(count) < data.short_seq_prob
     lengths[is_short] = generator.integers(SHORTEST, data.max_seq_length + 1, is_short.sum())
     offsets = np.append(0, lengths.cumsum()).astype(np.int32)
-    # A token at least in each segment; under `none` there is one segment, the whole row.
+    # Each segment has at least one token; under `none`, the row is a single segment.
     segment_a = lengths if data.objective == "none" else generator.integers(3, lengths - 2)
     ids = _zipf(generator, int(offsets[-1]), vocabulary.ordinary_ids)
     ids[offsets[:-1]], ids[offsets[:-1] + segment_a - 1], ids[offsets[1:] - 1] = (
@@ -94,7 +94,7 @@ def _rows(generator: np.random.Generator, count: int, data: RowsConfig, vocabula
 
 
 def _zipf(generator: np.random.Generator, count: int, ids: IntArray) -> IntArray:
-    """Ids with a frequency of one over their rank."""
+    """Draw ids with frequencies proportional to 1 / rank."""
     ends = (1 / np.arange(1, len(ids) + 1)).cumsum()
     drawn: IntArray = ids[np.searchsorted(ends, generator.random(count) * ends[-1])]
     return drawn
@@ -102,14 +102,14 @@ def _zipf(generator: np.random.Generator, count: int, ids: IntArray) -> IntArray
 
 def _masked_positions(generator: np.random.Generator, length: int, segment_a: int, data: MaskingConfig) -> IntArray:
     ordinary = np.setdiff1d(np.arange(1, length - 1), [segment_a - 1])
-    wanted = max(1, round(data.masked_lm_prob * length))
-    count = min(wanted, data.max_predictions_per_seq, len(ordinary))
+    target = max(1, round(data.masked_lm_prob * length))
+    count = min(target, data.max_predictions_per_seq, len(ordinary))
     chosen: IntArray = np.sort(generator.choice(ordinary, count, replace=False))
     return chosen
 
 
 def _statistics(rows: Rows, vocabulary: Vocabulary) -> Statistics:
-    """There are no documents; what is counted over rows is counted."""
+    """Return the statistics over rows; those over documents are 0."""
     entry, ids = vocabulary.entry(), rows.input_ids.copy()
     row_starts = np.repeat(rows.input_offsets[:-1], np.diff(rows.masked_offsets))
     ids[row_starts + rows.masked_lm_positions] = rows.masked_lm_ids
@@ -137,7 +137,7 @@ def _manifest(
         max_seq_length=data.max_seq_length,
         max_predictions_per_seq=data.max_predictions_per_seq,
         dupe_factor=1,
-        recipe=data.model_copy(update=MADE_SO).byte_fields(),
+        recipe=data.model_copy(update=FIXED_SETTINGS).byte_fields(),
         digest="synthetic",
         input_digest="synthetic",
         vocabulary=vocabulary,

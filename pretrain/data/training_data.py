@@ -1,4 +1,4 @@
-"""The data sets of a recipe, and whether it can train on them. Imports no torch: the launcher asks first."""
+"""Open the data sets of a recipe and check that it can train on them. Imports no torch: the launcher uses it too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pretrain.data.mixture import slots_of
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A recipe's data sets: `main` is evaluated on and has the vocabulary of all, `mixed` are trained on by weight."""
+    """A recipe's data sets: `main` provides the held-out rows and the vocabulary; `mixed` are trained on by weight."""
 
     main: Dataset
     mixed: list[Dataset]
@@ -24,7 +24,7 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """Names the training rows and, with the recipe's seed, their order."""
+        """Identifies the training rows and, together with the recipe's seed, their order."""
         if len(self.mixed) == 1:
             return self.mixed[0].manifest.digest
         parts = zip((dataset.manifest.digest for dataset in self.mixed), slots_of(self.weights), strict=True)
@@ -32,7 +32,7 @@ class TrainingData:
 
     @property
     def mean_length(self) -> float:
-        """Tokens of a training row, in the mean over the data sets by weight."""
+        """Mean number of tokens per training row, weighted over the data sets."""
         of_each = [dataset.manifest.select("train", 0) for dataset in self.mixed]
         lengths = [sum(shard.tokens for shard in shards) / sum(shard.rows for shard in shards) for shards in of_each]
         weighted = sum(weight * length for weight, length in zip(self.weights, lengths, strict=True))
@@ -40,7 +40,7 @@ class TrainingData:
 
 
 def open_data(recipe: Recipe) -> TrainingData:
-    """Open a recipe's data sets; `UserError` for one that is not whole, or that the recipe cannot train on."""
+    """Open a recipe's data sets. Raises `UserError` if one is incomplete or does not fit the recipe."""
     main = open_dataset(recipe.data.dataset, recipe.train)
     check_fits(main, recipe.data)
     mixture = recipe.train.mixture
@@ -50,14 +50,14 @@ def open_data(recipe: Recipe) -> TrainingData:
     for dataset in mixed:
         check_fits(dataset, recipe.data)
         if dataset.manifest.vocabulary != main.manifest.vocabulary:
-            cause = f"its vocabulary is not that of {main.place}"
+            cause = f"its vocabulary differs from that of {main.place}"
             fix = "prepare all data sets of a mixture with one data.vocabulary.file"
             raise UserError(cause, place=dataset.place, fix=fix)
     return TrainingData(main, mixed, [entry.weight for entry in mixture])
 
 
 def check_fits(dataset: Dataset, data: DataConfig) -> None:
-    """Raise `UserError` unless the data set is one that a recipe with this `[data]` can train on."""
+    """Raise `UserError` if a recipe with this `[data]` cannot train on the data set."""
     manifest = dataset.manifest
     prepare = "prepare it again with this recipe, or name another folder in data.dataset"
 
@@ -65,10 +65,11 @@ def check_fits(dataset: Dataset, data: DataConfig) -> None:
         raise UserError(cause, place=dataset.place, fix=fix)
 
     if manifest.objective != data.objective:
-        refuse(f"the data set is for the objective `{manifest.objective}`, the recipe says `{data.objective}`")
+        refuse(f"the data set has the objective `{manifest.objective}`, but the recipe has `{data.objective}`")
     if manifest.max_seq_length > data.max_seq_length:
         refuse(
-            f"the data set has rows of up to {manifest.max_seq_length} tokens, the recipe takes {data.max_seq_length}",
+            f"the data set has rows of up to {manifest.max_seq_length} tokens, but the recipe allows "
+            f"{data.max_seq_length}",
             "raise data.max_seq_length, or prepare the data set again",
         )
     _check_vocabulary(dataset, data.vocabulary, refuse)
@@ -81,14 +82,14 @@ def _check_vocabulary(dataset: Dataset, ours: VocabularyConfig, refuse: Callable
     theirs = dataset.manifest.vocabulary
     if theirs.lowercase != ours.lowercase:
         cased = {True: "lower-cased", False: "cased"}
-        refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, the recipe's {cased[ours.lowercase]}")
+        refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, but the recipe's is {cased[ours.lowercase]}")
     stripped = theirs.lowercase if theirs.strip_accents is None else theirs.strip_accents
     if ours.strip_accents not in (None, stripped):
-        refuse(f"the data set was prepared with strip_accents {stripped}, the recipe says {ours.strip_accents}")
-    if ours.file and Path(ours.file).is_file():  # it need not be where the training runs
+        refuse(f"the data set was prepared with strip_accents {stripped}, but the recipe has {ours.strip_accents}")
+    if ours.file and Path(ours.file).is_file():  # the file need not exist where training runs
         if read_vocabulary(Path(ours.file), ours).entry().sha256 != theirs.sha256:
-            refuse(f"the data set's vocabulary is not that of {ours.file}")
+            refuse(f"the data set's vocabulary differs from {ours.file}")
     elif ours.file is None and theirs.size > ours.size:
-        refuse(f"the data set's vocabulary has {theirs.size} entries, the recipe's at most {ours.size}")
+        refuse(f"the data set's vocabulary has {theirs.size} entries, but the recipe allows at most {ours.size}")
     if not dataset.has_its_vocabulary():
-        refuse(f"{VOCABULARY} is missing or not the vocabulary that the rows were made with")
+        refuse(f"{VOCABULARY} is missing, or is not the vocabulary that the rows were made with")

@@ -1,4 +1,4 @@
-"""DeepSpeed's engine and what belongs to it: ranks, partitions, optimizers, schedules, and the watchdog."""
+"""DeepSpeed's engine with ranks, partitions, optimizers, schedules, and the watchdog."""
 
 import lazy_loader
 

@@ -22,10 +22,10 @@ from .optimizers import make_adamw as make_adamw, parameter_groups as parameter_
 from .partition import KINDS as KINDS, Fragment as Fragment
 from .schedule import (
     batch_sizes as batch_sizes,
-    bend_of_decay as bend_of_decay,
     is_over as is_over,
     last_step_at as last_step_at,
     learning_rate_at as learning_rate_at,
+    learning_rate_jump_warning as learning_rate_jump_warning,
     rows_of_all_steps as rows_of_all_steps,
 )
 from .spikes import RunningLoss as RunningLoss

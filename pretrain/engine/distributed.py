@@ -1,7 +1,7 @@
-"""Ranks: who they are, their process group, their seeds, and what they agree on.
+"""Ranks: their identity, process group, seeds, and small collectives.
 
-Tensors on a GPU travel by NCCL, what is on the host (stop flags, digests) by gloo, so that agreeing on something never
-waits for the GPU. Every rank must call the same collectives in the same order.
+GPU tensors are sent by NCCL, host values (stop flags, digests) by gloo, so that a collective on host values never waits
+for the GPU. Every rank must call the same collectives in the same order.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from configs.schema import ClusterConfig
 from pretrain.engine.allocator import keep_freed_memory
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# On a CPU a matrix product is compiled for its shape, and 1,024 of them are kept, by oneDNN and by torch above it: with
-# ragged rows, whose shapes hardly come again, a gigabyte. A step has some forty; both are asked at the first product.
+# On a CPU, matrix products are compiled for their shapes, and oneDNN and torch cache 1,024 of them each. With ragged
+# rows, whose shapes rarely repeat, that takes a gigabyte. A step has about forty shapes. Both caches read their size at
+# the first product.
 CPU_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 CACHED_SHAPES = 64
 
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """This process among the ranks; `device` is where its part of the model lives."""
+    """This process's place among the ranks; `device` holds its part of the model."""
 
     rank: int = 0
     local_rank: int = 0
@@ -42,10 +43,10 @@ class World:
 
 
 def discover() -> World:
-    """This process's place among the ranks, as its launcher tells in the environment: torchrun's variables.
+    """Return this process's place among the ranks, from torchrun's environment variables.
 
-    A world of one without a launcher. `UserError` when only some of the variables are there, or they contradict one
-    another. The device is the CPU until `join_process_group` chooses it.
+    Without a launcher, the world has one rank. Raises `UserError` if only some of the variables are set, or if they
+    are inconsistent. The device is the CPU until `join_process_group` selects it.
     """
     missing = [name for name in TORCHRUN if name not in os.environ]
     if {"RANK", "WORLD_SIZE"} <= set(missing):
@@ -62,10 +63,10 @@ def discover() -> World:
 
 
 def join_process_group(cluster: ClusterConfig) -> World:
-    """Join the other ranks: choose the device, share out the cores, set up the process group.
+    """Join the other ranks: select the device, divide the cores, and set up the process group.
 
-    A collective that waits longer than `cluster.collective_timeout_s` for another rank fails. `UserError` when the
-    device that is asked for is not there. A world of one needs neither a port nor a network.
+    A collective that waits longer than `cluster.collective_timeout_s` for another rank fails. Raises `UserError` if
+    the requested device is not available. A single rank needs neither a port nor a network.
     """
     world = discover()
     world = replace(world, device=_choose_device(cluster.device, world))
@@ -90,23 +91,23 @@ def join_process_group(cluster: ClusterConfig) -> World:
 
 
 def leave_process_group() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if it is initialised."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-        # DeepSpeed holds the group, so that gloo's threads live on, and may still hold the tensors of the last
-        # collective. To drop them they need Python's lock, and abort the process once Python is ending: give it now.
+        # DeepSpeed keeps a reference to the group, so that gloo's threads stay alive and can still hold tensors of the
+        # last collective. Releasing them needs Python's lock and aborts the process during shutdown: yield it now.
         time.sleep(0.1)
 
 
 def rank_and_size() -> tuple[int, int]:
-    """This process's rank and the number of ranks; (0, 1) without a process group."""
+    """Return this process's rank and the number of ranks; (0, 1) without a process group."""
     if not torch.distributed.is_initialized():
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def is_true_on_any_rank(flag: bool) -> bool:
-    """Whether `flag` is true on at least one rank: the same answer on all of them."""
+    """Return, on all ranks, whether `flag` is true on at least one rank."""
     if not torch.distributed.is_initialized():
         return flag
     raised = torch.tensor(int(flag))
@@ -115,17 +116,17 @@ def is_true_on_any_rank(flag: bool) -> bool:
 
 
 def any_flag_and_first_value(flag: bool, value: float) -> tuple[bool, float]:
-    """Whether `flag` is true on at least one rank, and rank 0's `value`, which is at least 0: the same on all ranks."""
+    """Return, on all ranks, whether `flag` is true on any rank, and rank 0's non-negative `value`."""
     if not torch.distributed.is_initialized():
         return flag, value
-    told = torch.tensor([float(flag), value if torch.distributed.get_rank() == 0 else 0.0], dtype=torch.float64)
-    torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
-    raised, first = told.tolist()
+    maxima = torch.tensor([float(flag), value if torch.distributed.get_rank() == 0 else 0.0], dtype=torch.float64)
+    torch.distributed.all_reduce(maxima, op=torch.distributed.ReduceOp.MAX)
+    raised, first = maxima.tolist()
     return bool(raised), first
 
 
 def gather(value: T) -> list[T]:
-    """The (small) `value` of every rank, by rank, on all of them; `[value]` without a process group."""
+    """Return, on all ranks, every rank's (small) `value`, by rank; `[value]` without a process group."""
     if not torch.distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * torch.distributed.get_world_size()
@@ -134,33 +135,33 @@ def gather(value: T) -> list[T]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every generator that training could draw from, alike on all ranks: they then build the same model."""
+    """Seed all generators that training can draw from, equally on all ranks, so that they build the same model."""
     random.seed(seed)
     torch.manual_seed(seed)
 
 
 def seed_for(seed: int, step: int, micro_step: int, rank: int) -> int:
-    """A seed for one rank's forward of one micro-batch, 63 bits, unlike that of any other.
+    """Return a distinct 63-bit seed for one rank's forward of one micro-batch.
 
-    Dropout is reseeded from it before each forward, so that a checkpoint needs no generator's state.
+    Dropout is reseeded from it before each forward, so that a checkpoint needs no generator state.
     """
     key = f"{seed} {step} {micro_step} {rank}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
 
 
-def _choose_device(wanted: str, world: World) -> torch.device:
-    count = torch.cuda.device_count() if wanted != "cpu" else 0
-    if wanted == "cpu" or (wanted == "auto" and count == 0):
+def _choose_device(requested: str, world: World) -> torch.device:
+    count = torch.cuda.device_count() if requested != "cpu" else 0
+    if requested == "cpu" or (requested == "auto" and count == 0):
         return torch.device("cpu")
     if count == 0:
         raise UserError(
-            "no GPU that torch can use", place="cluster.device", fix='set it to "auto" or "cpu", or check the driver'
+            "torch finds no usable GPU", place="cluster.device", fix='set it to "auto" or "cpu", or check the driver'
         )
     if world.local_world_size > count:
         raise UserError(
             f"{world.local_world_size} ranks on a node with {count} GPUs",
             place="cluster.ranks_per_node",
-            fix="start at most one rank a GPU",
+            fix="start at most one rank per GPU",
         )
     return torch.device("cuda", world.local_rank)
 

@@ -1,11 +1,12 @@
-"""DeepSpeed's engine, as this project uses it (deepspeed_setup.py has its configuration).
+"""DeepSpeed's engine as this project uses it (deepspeed_setup.py has its configuration).
 
-What DeepSpeed does otherwise than needed is corrected here, each with its reason beside it. At ZeRO stage 0 it still
-sends the gradients and makes the step, but the master weights are ours: its own bf16 without ZeRO accumulates gradients
-in bf16, makes an optimizer step at the start, and waits for the GPU once a parameter; its fp32 trains on a NaN.
+This file works around DeepSpeed's behaviour where it does not fit; each workaround has its reason next to it. At ZeRO
+stage 0, DeepSpeed reduces the gradients and runs the step, but the master weights are our own: DeepSpeed's bf16 without
+ZeRO accumulates gradients in bf16, makes an optimizer step at the start, and waits for the GPU once per parameter; its
+fp32 trains on a NaN.
 
-At every stage and precision gradients are accumulated and weights updated in fp32. In 16 bits the gradients travel
-between ranks as those at stages 1 to 3, and as fp32 at stage 0.
+At every stage and precision, gradients are accumulated and weights are updated in fp32. In 16-bit training, gradients
+are sent between ranks in 16 bits at stages 1 to 3, and in fp32 at stage 0.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from pretrain.engine.partition import Partition
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step did.
+    """The result of a step.
 
-    `grad_norm` is the global norm before clipping. `skipped`: a gradient was not finite on some rank, nothing was
-    changed on any, and the norm is infinite. In fp16 that also happens when `loss_scale`, by which the loss was
-    multiplied, was too large: the next one is then smaller, and `scale_fell`.
+    `grad_norm` is the global norm before clipping. `skipped` means that a gradient was not finite on some rank: nothing
+    changed on any rank, and the norm is infinite. In fp16 this also happens if `loss_scale`, by which the loss was
+    multiplied, was too large: then the next scale is smaller, and `scale_fell` is true.
     """
 
     grad_norm: float
@@ -46,8 +47,8 @@ class StepResult:
 class Engine:
     """A model in training: forward, backward, step, and the partition of its weights and moments.
 
-    `model` is whole, in fp32 and the same on every rank; all of its parameters are trained and take part in every
-    forward. It is taken over: in bf16 its weights become bf16, at stage 3 they are scattered over the ranks.
+    `model` is a complete fp32 model, equal on every rank; all of its parameters are trained and used in every forward.
+    The engine takes ownership of it: in bf16 its weights become bf16, and at stage 3 they are partitioned.
     """
 
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> None:
@@ -56,7 +57,7 @@ class Engine:
         self.zero_stage = train.zero_stage
         self._is_fp16 = train.precision == "fp16"
         self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-        self.optimizer_steps = 0  # the bias correction's t: steps made and not skipped
+        self.optimizer_steps = 0  # t of the bias correction: steps that were not skipped
         self._clipping = optimizer.gradient_clipping
         groups = parameter_groups(model, optimizer.weight_decay)
         kind = OPTIMIZERS[optimizer.name]
@@ -65,18 +66,18 @@ class Engine:
             one_pass = kind.make_one_pass(groups, optimizer)
         self._optimizer = one_pass or kind.make(groups, optimizer, train.kernels)
         self._optimizer.register_step_pre_hook(self._read_norm)
-        self._norms: list[HostCopy] = []  # of the present step, read before each group's update
+        self._norms: list[HostCopy] = []  # of the current step, read before each group's update
         self._masters = MasterWeights(model, self._optimizer, one_pass, train, world) if not self.zero_stage else None
-        self._micro_steps = 0  # of the present step
-        # DeepSpeed casts into new tensors; these keep the fp32 values, for masters that start from rounded ones.
+        self._micro_steps = 0  # of the current step
+        # DeepSpeed casts weights into new tensors and rounds its masters from those; these keep the exact fp32 values.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
         config = deepspeed_config(model, optimizer, train, world.world_size)
         deepspeed = import_deepspeed(world)
-        with contextlib.redirect_stdout(None):  # one of its optimizers prints the memory in use
+        with contextlib.redirect_stdout(None):  # one of its optimizers prints memory usage
             self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
         if self.zero_stage == 0 and world.world_size == 1:
             self._deepspeed.enable_backward_allreduce = False  # it would copy all gradients to a buffer and back
-        if self._is_fp16:  # a scale that cannot fall further is the trainer's affair
+        if self._is_fp16:  # the trainer handles a scale that cannot fall further
             self._deepspeed.optimizer.loss_scaler.raise_error_at_min_scale = False
         self.partition = self._make_partition()
         is_partitioned = self.zero_stage > 0 and world.world_size > 1
@@ -87,26 +88,26 @@ class Engine:
 
     @property
     def module(self) -> nn.Module:
-        """The model, for `train()`, `eval()` and forwards without gradients; at stage 3 every rank must join in."""
+        """The model, for `train()`, `eval()` and forwards without gradients; at stage 3 every rank must call it."""
         module: nn.Module = self._deepspeed.module
         return module
 
     def forward(self, batch: object) -> tuple[Tensor, ...]:
-        """The model's outputs for one micro-batch."""
+        """Return the model's outputs for one micro-batch."""
         outputs: tuple[Tensor, ...] = self._deepspeed(batch)
         return outputs
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add one micro-batch's gradients; `last` says that it is the step's last one.
+        """Add one micro-batch's gradients; `last` marks the last micro-batch of the step.
 
-        `loss` is this micro-batch's share of the global loss: shares add up, over micro-batches and ranks, to the loss
-        that is trained on. Every rank makes the same number of micro-steps, which may change from step to step.
+        `loss` is this micro-batch's share of the global loss: the sum over micro-batches and ranks is the training
+        loss. Every rank makes the same number of micro-steps, which can change between steps.
         """
         if self._masters and not self._micro_steps:
             self._masters.expect_gradients(once=last)
         self._micro_steps += 1
         self._deepspeed.set_gradient_accumulation_boundary(last)
-        # DeepSpeed averages over ranks (its `sum` is not there at stage 3) where shares are to be added.
+        # DeepSpeed averages over ranks (stage 3 has no `sum`), but shares must be added.
         self._deepspeed.backward(loss * self.world.world_size, scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> StepResult:
@@ -121,12 +122,12 @@ class Engine:
     def skip_step(self) -> StepResult:
         """Discard the accumulated gradients instead of making a step. Every rank calls it.
 
-        No weight and no moment changes. To DeepSpeed it is an overflow, so that fp16's loss scale falls.
+        Weights and moments do not change. DeepSpeed sees an overflow, so that the fp16 loss scale falls.
         """
         self._micro_steps = 0
         zero = self._deepspeed.optimizer
         update_scale = getattr(zero, "_update_scale", None)
-        if update_scale is None:  # stage 0, or stage 1 in bf16, whose optimizers hold nothing else of a step
+        if update_scale is None:  # stage 0, or stage 1 in bf16: their optimizers hold no other state of a step
             return self._discard_gradients()
 
         def declare_overflow(_: bool) -> None:
@@ -140,18 +141,18 @@ class Engine:
             del zero._update_scale
 
     def set_optimizer_steps(self, steps: int) -> None:
-        """Continue as after `steps` steps, by which the bias correction of the moments counts."""
+        """Set the number of steps made so far, which the bias correction of the moments uses."""
         self.optimizer_steps = steps
         for state in self._optimizer.state.values():
             state["step"].fill_(steps)
 
     @property
     def loss_scale(self) -> float:
-        """By how much the next loss is multiplied, so that fp16 gradients do not vanish; 1 in other precisions."""
+        """The factor of the next loss, which prevents fp16 gradients from vanishing; 1 in other precisions."""
         return float(self._deepspeed.optimizer.loss_scaler.cur_scale) if self._is_fp16 else 1.0
 
     def set_loss_scale(self, scale: float) -> None:
-        """Continue with another training's loss scale. Without effect unless both are in fp16."""
+        """Set the loss scale from a checkpoint. Has no effect unless both trainings use fp16."""
         if self._is_fp16 and scale != 1.0:
             self._deepspeed.optimizer.loss_scaler.cur_scale = scale
 
@@ -165,12 +166,12 @@ class Engine:
         return StepResult(grad_norm, skipped=False, loss_scale=loss_scale)
 
     def _read_norm(self, *_: object) -> None:
-        """An update is about to begin: what is read now does not wait for it."""
+        """Start copying the norm to the host before the update begins, so that reading it does not wait for it."""
         if self.zero_stage:
             self._norms.append(HostCopy(torch.as_tensor(self._deepspeed.optimizer._global_grad_norm)))
 
     def _step_replicated(self, masters: MasterWeights) -> StepResult:
-        """All ranks hold the same summed gradients, so that they decide alike."""
+        """Make or skip a step at stage 0. All ranks hold the same summed gradients and decide equally."""
         grad_norm = masters.take_gradients(self._clipping)
         if not math.isfinite(grad_norm):
             return self._discard_gradients()
@@ -193,7 +194,7 @@ class Engine:
 def _check_precision(train: TrainConfig, world: World) -> None:
     if train.precision == "fp16" and world.device.type != "cuda":
         fix = 'set it to "bf16" or "fp32", or train on a GPU'
-        raise UserError("fp16 training is for GPUs, and this is a CPU", place="train.precision", fix=fix)
+        raise UserError("fp16 training needs a GPU, and this is a CPU", place="train.precision", fix=fix)
 
 
 def _is_alone_on_a_cpu(world: World) -> bool:

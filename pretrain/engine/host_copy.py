@@ -1,4 +1,4 @@
-"""Numbers on their way from the device to the host."""
+"""Asynchronous copies of numbers from the device to the host."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class HostCopy:
-    """A small tensor's values as they are now, for later: `values` waits for them, not for what is queued after them.
+    """A copy of a small tensor's present values. `values` waits for the copy only, not for work queued after it.
 
-    `tensor.item()` and `tolist()` would wait until the GPU has done all that it was told to do by then.
+    In contrast, `tensor.item()` and `tolist()` wait for all work that is queued on the GPU when they are called.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -21,7 +21,7 @@ class HostCopy:
             self._copied.record()
 
     def values(self) -> list[float]:
-        """The tensor's elements."""
+        """Return the tensor's elements."""
         if self._copied is not None:
             self._copied.synchronize()
         return [float(value) for value in self._values.view(-1).tolist()]

@@ -1,4 +1,4 @@
-"""Sums of losses and hits over micro-batches and ranks: means are taken once, over the global counts."""
+"""Sum losses and correct predictions over micro-batches and ranks, and divide once by the global counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pretrain.engine.host_copy import HostCopy
 
 @dataclass(frozen=True)
 class LossMeans:
-    """Means over all ranks' masked tokens (mlm) and rows (nsp, which stands for sop too; None without either)."""
+    """Means over all ranks' masked tokens (mlm) and rows (nsp; also used for sop; None without either)."""
 
     mlm_loss: float
     nsp_loss: float | None
@@ -24,12 +24,12 @@ class LossMeans:
 
     @property
     def loss(self) -> float:
-        """What is trained on."""
+        """The training loss."""
         return self.mlm_loss + (self.nsp_loss or 0.0)
 
 
 class LossSums:
-    """Adds up the model's four outputs on the device; the host waits once, in `over_all_ranks`, for what was sent."""
+    """Adds the model's four outputs on the device. The host waits once for the result, in `over_all_ranks`."""
 
     def __init__(self, device: torch.device, objective: Objective) -> None:
         self.has_nsp = objective != "none"
@@ -38,18 +38,18 @@ class LossSums:
         self._reading: HostCopy | None = None
 
     def add(self, outputs: Sequence[Tensor]) -> None:
-        """`outputs`: mlm_loss_sum, nsp_loss_sum, mlm_correct, nsp_correct of one micro-batch."""
+        """Add the `outputs` of one micro-batch: mlm_loss_sum, nsp_loss_sum, mlm_correct, nsp_correct."""
         self._outputs.append(torch.stack([output.detach().double() for output in outputs]))
         self.sums += self._outputs[-1]
 
     def send(self) -> None:
-        """Have the sums added over all ranks and read, without waiting. Every rank calls it, after all `add`s."""
+        """Start adding the sums over all ranks and copying them to the host. Every rank calls it, after all `add`s."""
         if self._reading is None:
             torch.distributed.all_reduce(self.sums)
             self._reading = HostCopy(self.sums)
 
     def over_all_ranks(self, masked_tokens: int, rows: int) -> LossMeans:
-        """The means over these global counts. Every rank calls it, or `send` before."""
+        """Return the means over these global counts. Every rank must call this or `send`."""
         self.send()
         assert self._reading is not None
         mlm_loss, nsp_loss, mlm_correct, nsp_correct = self._reading.values()
@@ -62,6 +62,6 @@ class LossSums:
         )
 
     def not_finite(self) -> list[int]:
-        """This rank's micro-batches, by number, whose loss is not finite."""
+        """Return the numbers of this rank's micro-batches whose loss is not finite."""
         finite = torch.stack(self._outputs).isfinite().all(dim=1)
         return [number for number, is_finite in enumerate(finite.tolist()) if not is_finite]

@@ -1,4 +1,4 @@
-"""The fp32 master weights of ZeRO stage 0, on which the optimizer steps, and how gradients come to them."""
+"""The fp32 master weights of ZeRO stage 0, which the optimizer updates, and their gradients."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from configs.schema import TrainConfig
 from pretrain.engine.distributed import World
 from pretrain.engine.optimizers import OnePassOptimizer
 
-CLIPPING_EPSILON = 1e-6  # what torch adds to the norm
+CLIPPING_EPSILON = 1e-6  # torch adds it to the norm
 
 
 class MasterWeights:
-    """A model's parameters by name: in bf16 fp32 copies of them, otherwise themselves.
+    """The master weights of a model by name: fp32 copies of the parameters in bf16, otherwise the parameters.
 
-    Gradients are accumulated in fp32. Where `one_pass` is the optimizer, a step's only bf16 gradient stays in bf16.
+    Gradients are accumulated in fp32. With a `one_pass` optimizer, the gradient of a step with a single micro-batch
+    stays in bf16.
     """
 
     def __init__(
@@ -37,19 +38,19 @@ class MasterWeights:
             self._copy(optimizer)
 
     def expect_gradients(self, *, once: bool) -> None:
-        """Before the first backward of a step: whether it is the only one."""
+        """Prepare for a step's gradients; call it before the first backward. `once`: there is only one backward."""
         dtype = torch.bfloat16 if once and self._one_pass else torch.float32
         for parameter in self._parameters:
             parameter.grad_dtype = dtype
 
     def take_gradients(self, clipping: float) -> float:
-        """Clip them by their global norm and hand them to the masters, if it is finite; it is returned."""
+        """Clip the gradients by their global norm, pass them to the masters if it is finite, and return the norm."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = _norm(gradients)
         grad_norm = norm.item()
         if not math.isfinite(grad_norm):
             return grad_norm
-        is_clipped = 0 < clipping < grad_norm + CLIPPING_EPSILON  # else by a factor of 1: a pass over all gradients
+        is_clipped = 0 < clipping < grad_norm + CLIPPING_EPSILON  # a factor of 1 would waste a pass over all gradients
         if self._one_pass:
             self._one_pass.scale = clipping / (grad_norm + CLIPPING_EPSILON) if is_clipped else 1.0
         elif is_clipped:
@@ -59,15 +60,15 @@ class MasterWeights:
         return grad_norm
 
     def end_step(self) -> None:
-        """After the optimizer's step: free the gradients and bring the model's weights up to date."""
+        """Free the gradients and update the model's weights; call it after the optimizer's step."""
         for master in self.by_name.values():
             master.grad = None
-        if not self._one_pass:  # which has done it
+        if not self._one_pass:  # it has already rounded them
             self.refresh()
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Round the masters to the model's weights."""
+        """Copy the masters to the model's weights, rounded to their precision."""
         if self._are_copies:
             torch._foreach_copy_(self._parameters, list(self.by_name.values()))
 
@@ -83,7 +84,7 @@ class MasterWeights:
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:
-    """Of all together, in fp32: torch's own would round that of each bf16 gradient to bf16."""
+    """Return the global norm in fp32; torch's function would round the norm of each bf16 gradient to bf16."""
     if gradients[0].dtype == torch.float32:
         return nn.utils.get_total_norm(gradients)
     norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients]

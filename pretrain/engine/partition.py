@@ -1,10 +1,10 @@
-"""Which slice of which parameter a rank holds, at each ZeRO stage.
+"""The slices of parameters that a rank holds at each ZeRO stage.
 
-DeepSpeed keeps the fp32 master weights and Adam's moments in tensors of its own making: one a parameter (stage 0), one
-flat tensor a parameter group, cut evenly among the ranks wherever the cut may fall (stages 1 and 2), or one flat tensor
-of every parameter's even share (stage 3), the last two padded. Here they become one thing: fragments, each a run of
-consecutive elements of one named parameter, as views on those tensors. Together, the ranks' fragments hold every
-element of every parameter; at stage 0 all ranks hold all of it.
+DeepSpeed keeps the fp32 master weights and Adam's moments in its own tensors: one per parameter (stage 0); one flat
+tensor per parameter group, divided evenly among the ranks, possibly inside a parameter (stages 1 and 2); or one flat
+tensor with an even share of every parameter (stage 3). The flat tensors are padded. This module describes all of them
+as fragments: views of consecutive elements of one named parameter. Together, the ranks' fragments contain every element
+of every parameter; at stage 0 every rank holds all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KINDS = ("master", *MOMENTS)
 
 @dataclass(frozen=True)
 class Fragment:
-    """Elements `offset`, `offset + 1` … of the flattened parameter `name`: its three fp32 tensors, of one dimension."""
+    """Elements `offset`, `offset + 1` … of the flattened parameter `name`, as three one-dimensional fp32 tensors."""
 
     name: str
     offset: int
@@ -34,21 +34,21 @@ class Fragment:
 
     @property
     def numel(self) -> int:
-        """Elements in this fragment."""
+        """The number of elements in this fragment."""
         return self.master.numel()
 
     def narrow(self, start: int, length: int) -> Fragment:
-        """The part of `length` elements from this fragment's element `start` on."""
+        """Return the part of `length` elements that begins at this fragment's element `start`."""
         parts = (getattr(self, kind).narrow(0, start, length) for kind in KINDS)
         return Fragment(self.name, self.offset + start, *parts)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A rank's fragments with their places, those that it is to save, and how to bring the model's weights up to date.
+    """A rank's fragments and their places, the fragments that it saves, and how to update the model's weights.
 
-    `refresh` is a collective: it rounds changed master weights to the model's precision and sends them where they are
-    used. Over all ranks, `saved` has every element of every parameter exactly once.
+    `refresh` is a collective: it rounds changed master weights to the model's precision and sends them to the ranks
+    that use them. Over all ranks, `saved` contains every element of every parameter exactly once.
     """
 
     places: list[FlatSlice]
@@ -60,14 +60,14 @@ class Partition:
 def replicated(
     masters: dict[str, Tensor], optimizer: Optimizer, refresh: Callable[[], None], world: World
 ) -> Partition:
-    """Stage 0. `masters` are the parameters themselves, or fp32 copies of them; each rank saves an even share."""
+    """Return the partition at stage 0. `masters` are the parameters or fp32 copies; each rank saves an even share."""
     places = [FlatSlice(name, 0, master, 0, master.numel()) for name, master in masters.items()]
     fragments = _fragments(places, optimizer)
     return Partition(places, fragments, list(_shares(fragments, world)), refresh)
 
 
 def flat(model: nn.Module, optimizer: Optimizer, zero: Any) -> Partition:
-    """Stages 1 and 2. `zero` is DeepSpeed's optimizer; a parameter that does not touch this rank maps to None."""
+    """Return the partition at stages 1 and 2. `zero` is DeepSpeed's optimizer."""
     parameters: dict[str, Any] = dict(model.named_parameters())
     mapped = ((name, parameter._hp_mapping) for name, parameter in parameters.items())
     places = [
@@ -79,14 +79,14 @@ def flat(model: nn.Module, optimizer: Optimizer, zero: Any) -> Partition:
             mapping.hp_fragment_address.numel,
         )
         for name, mapping in mapped
-        if mapping is not None
+        if mapping is not None  # None: this rank holds no element of the parameter
     ]
     fragments = _fragments(places, optimizer)
     return Partition(places, fragments, fragments, zero.update_lp_params)
 
 
 def sharded(model: nn.Module, optimizer: Optimizer, zero: Any, world: World) -> Partition:
-    """Stage 3. Every parameter is cut into even shares, one a rank, the last ones padded or nothing but padding."""
+    """Return the partition at stage 3: one even share of every parameter per rank, the last ones partly padding."""
     parameters: dict[str, Any] = dict(model.named_parameters())
     places = []
     for name, parameter in parameters.items():
@@ -100,7 +100,7 @@ def sharded(model: nn.Module, optimizer: Optimizer, zero: Any, world: World) -> 
         zero._partition_all_parameters()
         for group in range(len(zero.fp16_groups)):
             zero._reassign_or_swap_out_partitioned_parameters(group)
-        if zero.persistent_parameters:  # small ones, which every rank keeps whole
+        if zero.persistent_parameters:  # small parameters, of which every rank keeps all elements
             zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
 
     fragments = _fragments(places, optimizer)

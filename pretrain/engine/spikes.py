@@ -1,4 +1,4 @@
-"""Loss spikes: a loss far above what the last steps lead one to expect."""
+"""Detect loss spikes: a loss far above the running mean of the last steps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from pydantic import BaseModel, ConfigDict
 
 SIGMAS = 6.0  # above the mean
-WINDOW_STEPS = 128  # over which mean and deviation run: older losses fade by 1/128 a step
-FIRST_STEPS = 32  # no verdict before
+WINDOW_STEPS = 128  # of the running mean and deviation: older losses decay by 1/128 per step
+FIRST_STEPS = 32  # no spike is reported before
 
 
 class RunningLoss(BaseModel):
-    """Mean and variance of the last losses. In a checkpoint, so that a resumed run judges as one that went on."""
+    """Mean and variance of the last losses. Saved in checkpoints, so that a resumed run detects the same spikes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,15 +21,18 @@ class RunningLoss(BaseModel):
     variance: float = 0.0
 
     def is_spike(self, loss: float) -> bool:
-        """Whether a loss is more than six deviations above the mean. One that is not finite is another fault."""
+        """Return whether a loss is over six deviations above the mean. A loss that is not finite is another fault."""
         return self.steps >= FIRST_STEPS and math.isfinite(loss) and self.deviations(loss) > SIGMAS
 
     def deviations(self, loss: float) -> float:
-        """By how many standard deviations a loss is above the mean."""
+        """Return the number of standard deviations that a loss is above the mean."""
         return (loss - self.mean) / math.sqrt(self.variance) if self.variance > 0 else 0.0
 
     def after(self, loss: float) -> RunningLoss:
-        """With one more loss: the plain mean and variance at first, then fading. One that is not finite counts not."""
+        """Return the state with one more loss: plain averages at first, then exponential ones.
+
+        A loss that is not finite is ignored.
+        """
         if not math.isfinite(loss):
             return self
         share, distance = 1 / min(self.steps + 1, WINDOW_STEPS), loss - self.mean

@@ -1,10 +1,10 @@
-"""A watchdog that no lock of the interpreter holds up: a rank that hangs ends, and says where it hung.
+"""A watchdog that ends a rank that hangs and reports where it hangs, even while the interpreter lock is held.
 
-faulthandler's timer is a thread of C code. When nobody has called `beat` for the limit, it writes the stacks of all
-Python threads to standard error and ends the process with code 1: also while the interpreter's lock is held by code
-that spins, or a collective waits for a rank that will not come. SIGUSR2 has a rank write its stacks and go on.
+faulthandler's timer is a thread of C code. If `beat` is not called within the limit, it writes the stacks of all Python
+threads to standard error and ends the process with code 1. This works even if a busy loop holds the interpreter lock,
+or if a collective waits for a rank that never joins. On SIGUSR2, a rank writes its stacks and continues.
 
-A process that is stopped (SIGSTOP) cannot end itself; whoever started it sees that (launch/ranks/supervisor.py).
+A stopped process (SIGSTOP) cannot end itself; its supervisor detects that (launch/ranks/supervisor.py).
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import time
 
 from configs.exit_codes import STACKS_SIGNAL
 
-REARM_SHARE = 0.05  # of the limit: arming starts a thread, too dear for each micro-step
+REARM_SHARE = 0.05  # of the limit: arming starts a thread, which is too expensive for each micro-step
 
 _limit_s = math.inf
 _armed_at = -math.inf
 
 
 def show_stacks_when_asked() -> None:
-    """From now on SIGUSR2, and any crash, writes the stacks of all threads to standard error."""
+    """Write the stacks of all threads to standard error on SIGUSR2 and on any crash, from now on."""
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL)
 
 
 def watch(limit_s: float) -> None:
-    """From now on two beats may lie at most `limit_s` seconds apart."""
+    """Start the watchdog: from now on, consecutive beats must be at most `limit_s` seconds apart."""
     global _limit_s, _armed_at
     _limit_s, _armed_at = limit_s, -math.inf
     beat()
 
 
 def beat() -> None:
-    """This process makes headway. Without effect unless it is watched."""
+    """Report progress of this process. Has no effect unless the watchdog is running."""
     global _armed_at
     now = time.monotonic()
     if _limit_s < math.inf and now - _armed_at > REARM_SHARE * _limit_s:

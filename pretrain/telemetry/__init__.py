@@ -1,4 +1,4 @@
-"""What a run reports: the console, metrics.jsonl, TensorBoard, throughput, stragglers, and profiles."""
+"""A run's reports: console, metrics.jsonl, TensorBoard, throughput, stragglers, and profiles."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Lines at the end of a file, which wait in memory while the disk is full."""
+"""Append lines to a file; they are kept in memory while the disk is full."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class AppendedLines:
         self._waiting = bytearray()
 
     def add(self, line: str) -> None:
-        """One more line, to be written by the next `write`."""
+        """Add a line, which the next `write` writes."""
         self._waiting += line.encode() + b"\n"
 
     def write(self, *, durably: bool = False) -> None:
-        """Write what waits. After an `OSError` what could not be written waits on, to the byte."""
+        """Write all pending lines. After an `OSError`, exactly the unwritten bytes stay pending."""
         while self._waiting:
             del self._waiting[: os.write(self._descriptor, self._waiting)]
         if durably:
             os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Nothing more will be written."""
+        """Close the file."""
         os.close(self._descriptor)

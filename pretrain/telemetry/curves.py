@@ -1,4 +1,4 @@
-"""Curves of runs over their steps, as a picture: all runs in each panel. Needs matplotlib."""
+"""Plot curves of runs over their steps, with all runs in each panel. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 MetricRecords = Sequence[dict[str, Any]]
 
-POINTS = 400  # of a line, at most
+POINTS = 400  # maximum per line
 
 
 class Panel(NamedTuple):
-    """One plot: its title, the records' field, and the field of the held-out rows."""
+    """One plot: its title, its field in the records, and the field for held-out rows."""
 
     title: str
     field: str
@@ -31,9 +31,9 @@ PANELS = (
 
 
 def draw_curves(path: Path, runs: Mapping[str, MetricRecords], panels: Sequence[Panel] = PANELS) -> None:
-    """Draw the records of runs, by name, into a file: PNG, or what the file's name says. The loss comes first.
+    """Draw the records of runs, by name, to a file, whose suffix determines the format. The loss comes first.
 
-    Dots are held-out values; a dashed line is the held-out rows' unigram loss.
+    Dots are held-out values; dashed lines are the unigram losses of the held-out rows.
     """
     from matplotlib.figure import Figure
 
@@ -50,7 +50,7 @@ def draw_curves(path: Path, runs: Mapping[str, MetricRecords], panels: Sequence[
 
 
 def smooth(records: MetricRecords, field: str, points: int) -> tuple[list[float], list[float]]:
-    """Steps and values of the records that have the field: means over consecutive ones, at most `points` of them."""
+    """Return steps and values of the records with the field, averaged over consecutive ones to `points` at most."""
     found = [(record["step"], record[field]) for record in records if record.get(field) is not None]
     size = max(1, -(-len(found) // points))
     spans = [found[start : start + size] for start in range(0, len(found), size)]
@@ -66,7 +66,7 @@ def _draw_panel(axes: Any, panel: Panel, runs: Mapping[str, MetricRecords]) -> N
 
 
 def _draw_unigram_losses(axes: Any, runs: Collection[MetricRecords]) -> None:
-    """One a data set: what a model without context reaches."""
+    """Draw one line per data set: the loss of a model without context."""
     found = {record["valid_unigram_loss"] for records in runs for record in records if "valid_unigram_loss" in record}
     for loss in sorted(found):
         axes.axhline(loss, color="grey", ls="--", lw=0.8, label=f"unigram {loss:.2f}")

@@ -1,7 +1,7 @@
-"""What a run says of itself: the console line, metrics.jsonl and TensorBoard. Rank 0 only.
+"""Record a run's metrics on the console, in metrics.jsonl and in TensorBoard. Rank 0 only.
 
-`metrics.jsonl` holds one object a step; at a resume it is cut back to the checkpoint, and TensorBoard purges the same
-steps, so that no step stands there twice.
+`metrics.jsonl` has one object per step. When a run resumes, it is truncated to the checkpoint's step, and TensorBoard
+purges the same steps, so that no step appears twice.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ TAGS = {
 
 
 class Fault(StrEnum):
-    """What was wrong with a step, as metrics.jsonl and the console spell it."""
+    """A step's fault, as written to metrics.jsonl and the console."""
 
     GRADIENT_NOT_FINITE = "gradient not finite"
     LOSS_SPIKE = "loss spike"
-    LOSS_SCALE_FELL = "loss scale fell"  # in fp16, which tries a smaller one next
+    LOSS_SCALE_FELL = "loss scale fell"  # in fp16; the next step uses a smaller scale
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class StepMetrics:
 
     step: int
     samples: int  # rows trained since the start
-    tokens: int  # real tokens trained since the start
+    tokens: int  # tokens trained since the start, without padding
     cursor: int  # rows consumed of the global order, before this step
     rows: str  # digest of this step's global rows, in order
     loss: float
     mlm_loss: float
-    nsp_loss: float | None  # of the sentence objective, nsp or sop; None without one
+    nsp_loss: float | None  # loss of the sentence objective (nsp or sop); None without one
     mlm_accuracy: float
     nsp_accuracy: float | None
     learning_rate: float
@@ -78,19 +78,19 @@ class StepMetrics:
     loss_scale: float
     samples_per_s: float
     tokens_per_s: float
-    tflops: float  # matmul FLOPs a second and rank, 10¹²
-    mfu: float | None  # share of the device's peak; None where the peak is not known
-    padding_pct: float  # what padding each micro-batch to its longest row would add; it is not computed
+    tflops: float  # matmul TFLOP/s per rank
+    mfu: float | None  # share of the device's peak; None if the peak is unknown
+    padding_pct: float  # padding that padded micro-batches would have; ragged rows avoid it
     imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks
     data_wait_pct: float  # share of the step spent waiting for rows
     memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU
-    time_s: float  # training time since the start, resumes included; evaluations and saves apart
-    save_s: float | None  # training stood still so long for the checkpoint before this step; None without one
+    time_s: float  # training time over all starts, without evaluations and saves
+    save_s: float | None  # seconds that the checkpoint before this step paused training; None without one
     skipped: bool  # no update was made
-    fault: Fault | None  # why, or a spike that was trained on
+    fault: Fault | None  # cause of a skipped step, or a loss spike that was trained on
     skipped_steps: int  # since the start
-    passed_over_rows: int  # since the start: rows that the cursor left out after too many skipped steps
-    slow_rank: int | None  # a rank that held the others up over the last steps; told every twenty
+    passed_over_rows: int  # since the start: rows that the cursor skipped after too many skipped steps
+    slow_rank: int | None  # a rank that delayed the others over the last steps; reported every twenty steps
     slow_rank_ratio: float | None  # its own time over the median rank's
 
 
@@ -109,7 +109,7 @@ class Evaluation:
 
 
 class MetricsLog:
-    """Writes steps and evaluations of one run. A context manager: leaving it flushes and closes."""
+    """Writes the steps and evaluations of one run. A context manager that flushes and closes at its end."""
 
     def __init__(self, run: Path, train: TrainConfig, *, resumed_step: int, recipe_toml: str) -> None:
         self.train = train
@@ -128,12 +128,12 @@ class MetricsLog:
         self.tensorboard.close()
 
     def say(self, text: str) -> None:
-        """A line for the reader of the console and of the log."""
-        with suppress(OSError):  # a disk that is full of logs, or a console that is gone, ends no training
+        """Print a line to the console."""
+        with suppress(OSError):  # a full disk or a closed console must not end the training
             self.console.print(text, markup=False)
 
     def write_step(self, metrics: StepMetrics, evaluation: Evaluation | None = None) -> None:
-        """Record one step, with the evaluation that followed it."""
+        """Record one step and the evaluation that followed it."""
         record: dict[str, Any] = {name: _finite(value) for name, value in asdict(metrics).items()}
         scalars = {tag: record[name] for name, tag in TAGS.items() if record[name] is not None}
         if evaluation is not None:
@@ -149,7 +149,7 @@ class MetricsLog:
             self.say(evaluation_line(evaluation))
 
     def flush(self) -> bool:
-        """Make all that was recorded durable, before each checkpoint; False when that cannot be."""
+        """Make all records durable, before each checkpoint; return False if that fails."""
         if not self._write_records(durably=True):
             return False
         self.tensorboard.flush()
@@ -159,19 +159,19 @@ class MetricsLog:
         try:
             self.lines.write(durably=durably)
         except OSError as error:
-            log.error("%s: %s; its last records wait in memory", METRICS, error)
+            log.error("%s: %s; its last records are kept in memory", METRICS, error)
             return False
         return True
 
     def _is_due(self, metrics: StepMetrics) -> bool:
         on_schedule = metrics.step % self.train.log_every_steps == 0
-        is_odd = metrics.fault is not None or metrics.slow_rank is not None
+        is_unusual = metrics.fault is not None or metrics.slow_rank is not None
         is_first_or_last = metrics.step == 1 or is_over(metrics.step, metrics.time_s, self.train)
-        return on_schedule or is_first_or_last or is_odd
+        return on_schedule or is_first_or_last or is_unusual
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Keep the records up to `step`; a line cut short by a crash, and all after it, go too."""
+    """Keep the records up to `step`; also remove a line truncated by a crash, and all lines after it."""
     if not path.exists():
         return
     with path.open("rb") as old, atomic_write(path) as new:
@@ -182,7 +182,7 @@ def cut_back(path: Path, step: int) -> None:
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
-    """All whole records of a run, in order of their steps."""
+    """Return all complete records of a run, in step order."""
     path = run / METRICS
     if not path.exists():
         return []
@@ -191,7 +191,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
 
 
 def console_line(metrics: StepMetrics, train: TrainConfig) -> str:
-    """One step for human eyes. What is left, and the percentage, are of the steps or of the budget: the sooner end."""
+    """Return one step as human-readable text. Progress and ETA refer to the steps or the budget, whichever is less."""
     last_step = last_step_at(metrics.step, metrics.time_s, train)
     remaining_s = max(0.0, last_step - metrics.step) * metrics.time_s / metrics.step
     mfu = "" if metrics.mfu is None else f" mfu {metrics.mfu:.1%}"
@@ -211,11 +211,11 @@ def _faults(metrics: StepMetrics) -> str:
     fault = "" if metrics.fault is None else f" | {'SKIPPED: ' if metrics.skipped else ''}{metrics.fault}"
     if metrics.slow_rank is None:
         return fault
-    return f"{fault} | rank {metrics.slow_rank} is slow: {metrics.slow_rank_ratio:.2f} times the median's own time"
+    return f"{fault} | rank {metrics.slow_rank} is slow: {metrics.slow_rank_ratio:.2f} times the median rank's own time"
 
 
 def evaluation_line(evaluation: Evaluation) -> str:
-    """One evaluation for human eyes: what the model gives beside what frequencies or a coin would."""
+    """Return one evaluation as human-readable text, next to the results of token frequencies and of chance."""
     nsp = "" if evaluation.nsp_accuracy is None else f" | nsp accuracy {evaluation.nsp_accuracy:.3f} (chance 0.5)"
     return (
         f"held-out at step {evaluation.step}: mlm loss {evaluation.mlm_loss:.4f}"
@@ -226,12 +226,12 @@ def evaluation_line(evaluation: Evaluation) -> str:
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN: what is not finite is null."""
+    """Return None for a number that is not finite: JSON has no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def duration(seconds: float) -> str:
-    """1 h 02 m, 3 m 04 s or 5 s."""
+    """Format seconds as 1 h 02 m, 3 m 04 s or 5 s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

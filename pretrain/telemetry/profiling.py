@@ -1,4 +1,4 @@
-"""torch.profiler traces of chosen steps: RUN/profile/step_NNNNNNNN.pt.trace.json.gz, of rank 0.
+"""Write torch.profiler traces of selected steps on rank 0: RUN/profile/step_NNNNNNNN.pt.trace.json.gz.
 
 TensorBoard with the plugin torch-tb-profiler shows the folder; https://ui.perfetto.dev shows a file in the browser.
 """
@@ -18,7 +18,7 @@ from pretrain.telemetry.throughput import Throughput
 
 
 class Profiler:
-    """Traces the steps that it is told, and costs nothing at the others."""
+    """Traces the requested steps; has no cost in other steps."""
 
     def __init__(self, run: Path, steps: Collection[int], world: World) -> None:
         self._folder = run / PROFILE
@@ -29,7 +29,7 @@ class Profiler:
 
     @contextmanager
     def step(self, number: int, throughput: Throughput) -> Iterator[None]:
-        """Trace what happens inside, if it is to be; writing the trace is not training time."""
+        """Trace the block if the step was requested. Writing the trace does not count as training time."""
         if number not in self._steps:
             yield
             return

@@ -1,4 +1,4 @@
-"""The first lines of a run: what is trained, on what, and the arithmetic of its batches."""
+"""The summary at the start of a run: its data, model, batches, and ranks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pretrain.model import bert_parameters, row_flops
 
 
 def describe_run(recipe: Recipe, data: TrainingData, world: World, state: TrainingState) -> list[str]:
-    """Lines for the console, in plain text."""
+    """Return the summary of a run as lines of plain text."""
     start = f"resumed from step {state.step}" if state.step else "from step 0"
     return [
         f"run      {recipe.runs}/{recipe.name}, {start}",
@@ -20,14 +20,14 @@ def describe_run(recipe: Recipe, data: TrainingData, world: World, state: Traini
 
 
 def dry_run(recipe: Recipe, data: TrainingData | None, vocabulary_size: int, world_size: int, device: str) -> list[str]:
-    """What a run would be, with its data or before there are any: lines for the console. FLOPs are of full rows."""
+    """Return the summary of a planned run, with or without its data. FLOPs assume full rows."""
     rows = rows_of_all_steps(recipe.train)
     work = rows * _row_flops(recipe, vocabulary_size)
     return [
         f"run      {recipe.runs}/{recipe.name}",
         *(
             f"data     {line}"
-            for line in (_data(recipe, data) if data else [f"{recipe.data.dataset} is not there yet"])
+            for line in (_data(recipe, data) if data else [f"{recipe.data.dataset} does not exist yet"])
         ),
         *arithmetic(recipe, vocabulary_size, world_size, device),
         f"work     {rows:,} rows, at most {rows * recipe.data.max_seq_length:,} tokens, {work:.3g} FLOP",
@@ -35,7 +35,7 @@ def dry_run(recipe: Recipe, data: TrainingData | None, vocabulary_size: int, wor
 
 
 def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: str) -> list[str]:
-    """The model's size, the batch, the ranks."""
+    """Return the lines on the model's size, the batch, and the ranks."""
     return [
         f"model    {_model(recipe, vocabulary_size)}",
         f"batch    {_batch(recipe, world_size)}",
@@ -44,9 +44,9 @@ def arithmetic(recipe: Recipe, vocabulary_size: int, world_size: int, device: st
 
 
 def _data(recipe: Recipe, data: TrainingData) -> list[str]:
-    """Each data set: what it holds, and how often the run goes through it."""
+    """Return one line per data set: its size, and the number of epochs of the run."""
     trained_rows = rows_of_all_steps(recipe.train)
-    at_most = "at most " if recipe.train.budget_min else ""  # the budget may end it before the steps are over
+    at_most = "at most " if recipe.train.budget_min else ""  # the budget can end training before the last step
     lines = []
     for dataset, weight in zip(data.mixed, data.weights, strict=True):
         manifest, share = dataset.manifest, weight / sum(data.weights)
@@ -55,7 +55,7 @@ def _data(recipe: Recipe, data: TrainingData) -> list[str]:
         mixed = "" if len(data.mixed) == 1 else f"{dataset.place}, {share:.1%} of the rows: "
         tokens = sum(shard.tokens for shard in manifest.select("train", 0))
         lines.append(
-            f"{mixed}{passes[0]:,} pairs, {tokens:,} tokens a pass, {len(passes)} pass(es); {at_most}{epochs:.2f} "
+            f"{mixed}{passes[0]:,} pairs, {tokens:,} tokens per pass, {len(passes)} pass(es); {at_most}{epochs:.2f} "
             f"epochs; vocabulary {manifest.vocabulary.size:,}"
         )
     return lines
@@ -67,7 +67,7 @@ def _model(recipe: Recipe, vocabulary_size: int) -> str:
         f"{model.num_hidden_layers} layers x {model.hidden_size}, {model.num_attention_heads} heads, "
         f"{model.norm}-LayerNorm, masked words{'' if objective == 'none' else f' + {objective}'}, "
         f"{bert_parameters(model, vocabulary_size, objective):,} parameters, "
-        f"{_row_flops(recipe, vocabulary_size) / 1e9:.3g} GFLOP a full row"
+        f"{_row_flops(recipe, vocabulary_size) / 1e9:.3g} GFLOP per full row"
     )
 
 
@@ -82,9 +82,9 @@ def _batch(recipe: Recipe, world_size: int) -> str:
     train = recipe.train
     accumulation = gradient_accumulation_steps(train.global_batch_size, world_size, train.micro_batch_size)
     first, growth = train.first_global_batch_size, train.batch_growth_steps
-    budget = f", or what {train.budget_min:,g} min hold" if train.budget_min else ""
-    growing = f", grown from {first} over {growth:,} steps" if growth else ""
+    budget = f", or until {train.budget_min:,g} min have passed" if train.budget_min else ""
+    growing = f", growing from {first} over {growth:,} steps" if growth else ""
     return (
-        f"{train.global_batch_size} rows a step{growing} = {world_size} rank(s) x {accumulation} micro-step(s) of at "
+        f"{train.global_batch_size} rows per step{growing} = {world_size} rank(s) x {accumulation} micro-step(s) of at "
         f"most {train.micro_batch_size}; {train.steps:,} steps{budget}"
     )

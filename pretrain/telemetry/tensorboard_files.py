@@ -1,4 +1,4 @@
-"""TensorBoard's files of a run. A full disk ends them, until there is room again; it does not end the training."""
+"""Write TensorBoard's files of a run. A full disk interrupts them until space is free, but does not end training."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ log = logging.getLogger(__name__)
 
 
 class TensorBoardFiles:
-    """Writes scalars and texts. Steps from `purge_step` on, of an earlier start, are no longer shown."""
+    """Writes scalars and texts. TensorBoard hides steps of earlier starts from `purge_step` on."""
 
     def __init__(self, folder: Path, purge_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imports torch, which readers of metrics.jsonl do without
+        from torch.utils.tensorboard import SummaryWriter  # imports torch, which readers of metrics.jsonl do not need
 
         self._open = partial(SummaryWriter, str(folder))
         self._writer: Any = self._open(purge_step=purge_step)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Values of one step, by tag."""
+        """Write the values of one step, by tag."""
         for tag, value in values.items():
             self._attempt(partial(self._add, tag, value, step))
 
@@ -29,17 +29,17 @@ class TensorBoardFiles:
         self._writer.add_scalar(tag, value, step)
 
     def text(self, tag: str, text: str, step: int) -> None:
-        """A text, in Markdown."""
+        """Write a Markdown text."""
         self._attempt(lambda: self._writer.add_text(tag, text, step))
 
     def flush(self) -> None:
-        """Write out what is buffered; begin anew after a failure."""
+        """Write buffered values; reopen the files after a failure."""
         if self._writer is None:
-            self._begin_anew()
+            self._reopen()
         self._attempt(lambda: self._writer.flush())
 
     def close(self) -> None:
-        """Nothing more will be written."""
+        """Close the files."""
         self._attempt(lambda: self._writer.close())
 
     def _attempt(self, write: Callable[[], object]) -> None:
@@ -48,11 +48,11 @@ class TensorBoardFiles:
         try:
             write()
         except OSError as error:
-            log.error("TensorBoard's files miss what follows: %s", error)
+            log.error("cannot write TensorBoard's files, which lack the following steps: %s", error)
             self._writer = None
 
-    def _begin_anew(self) -> None:
+    def _reopen(self) -> None:
         try:
             self._writer = self._open()
-        except OSError:  # said before: the disk is still full
+        except OSError:  # already reported: the disk is still full
             self._writer = None

@@ -1,4 +1,4 @@
-"""Time, throughput and memory of a training on one rank."""
+"""Measure the time, throughput and memory of training on one rank."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pretrain.telemetry.stragglers import SlowRank
 
 
 class Throughput:
-    """Times steps on one rank. Evaluations and saves are not training time: they `pause` it."""
+    """Times the steps of one rank. Evaluations and saves `pause` the clock: they are not training time."""
 
     def __init__(self, config: ModelConfig, manifest: Manifest, world: World) -> None:
         self.config = config
@@ -32,7 +32,7 @@ class Throughput:
         self.time_s = 0.0
         self.began = self.arrived = self.saved_at = 0.0
         self.save_s: float | None = None  # of a save since the last step
-        self.save_pct = 0.0  # the last save's share of the time from the end of the one before, or from the start
+        self.save_pct = 0.0  # share of the last save in the time since the end of the previous save, or since the start
 
     def start(self, time_s: float) -> None:
         """Begin the first step, after `time_s` seconds of training in earlier starts."""
@@ -40,24 +40,24 @@ class Throughput:
         self.began = self.saved_at = time.perf_counter()
 
     def rows_arrived(self) -> None:
-        """The loader has given the step's rows: the wait is over."""
+        """Record that the loader has delivered the step's rows."""
         self.arrived = time.perf_counter()
 
     @property
     def data_wait_s(self) -> float:
-        """Seconds that the present step has waited for its rows."""
+        """Seconds that the current step has waited for its rows."""
         return self.arrived - self.began
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """What happens inside does not count."""
+        """Exclude the block from the training time."""
         paused = time.perf_counter()
         yield
         self.began += time.perf_counter() - paused
 
     @contextmanager
     def save(self) -> Iterator[None]:
-        """A checkpoint is saved inside, for which training stands still."""
+        """Time a block that saves a checkpoint; it is excluded from the training time."""
         began = time.perf_counter()
         with self.pause():
             yield
@@ -76,7 +76,7 @@ class Throughput:
         fault: Fault | None,
         slow: SlowRank | None,
     ) -> StepMetrics:
-        """The record of the step that has just ended; the next one begins here."""
+        """Return the record of the step that has just ended, and begin the next step."""
         now = time.perf_counter()
         step_s = now - self.began
         data_wait_s = self.data_wait_s
@@ -117,7 +117,7 @@ class Throughput:
         )
 
     def _flops(self, step: Step) -> int:
-        """Of the whole global batch."""
+        """Return the FLOPs of the complete global batch."""
         return training_flops(
             self.config,
             self.vocabulary_size,
@@ -130,7 +130,7 @@ class Throughput:
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most memory this rank has held: allocated on the GPU, or resident in RAM."""
+    """Return this rank's peak memory in GiB: allocated on the GPU, or resident in RAM."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB  # Linux counts KiB

@@ -45,4 +45,4 @@ def test_another_last_step_changes_the_decay_with_a_warning(zygote: Zygote, tmp_
     training.change(train={"steps": 9})
     training.start()
     assert training.end() == 0
-    assert "train.steps was 6 up to step 6 and is 9 now" in training.output(0)
+    assert "train.steps was 6 until step 6 and is now 9" in training.output(0)

@@ -1,4 +1,4 @@
-"""Optimizers, each an `OptimizerKind`: a new one is a file here, a line in table.py, and a name in the schema."""
+"""Optimizers, each an `OptimizerKind`. To add one, add a file here, a line in table.py, and a name in the schema."""
 
 import lazy_loader
 

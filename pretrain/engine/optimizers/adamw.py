@@ -1,4 +1,4 @@
-"""AdamW: torch's own, and on a lone CPU in bf16 `MasterAdamW`."""
+"""AdamW: torch's implementation, or `MasterAdamW` for one rank on a CPU in bf16."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pretrain.engine.optimizers.master_adamw import MasterAdamW
 
 
 def make_adamw(groups: Groups, optimizer: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW in one pass over memory, on CPU and GPU; its learning rate is 0 until a step sets it."""
+    """Return torch's fused AdamW, on CPU and GPU. Its learning rate is 0 until a step sets it."""
     return torch.optim.AdamW(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
 
 

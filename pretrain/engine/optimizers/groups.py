@@ -1,4 +1,4 @@
-"""BERT's two parameter groups, and the state that every optimizer keeps of a parameter."""
+"""BERT's two parameter groups, and the state that every optimizer keeps for a parameter."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The model's parameters in two groups: with `weight_decay`, and without.
+    """Return the model's parameters in two groups: with `weight_decay`, and without.
 
-    As published, biases and LayerNorm are not decayed, nor adapted by LAMB: exactly the parameters of one dimension.
-    Each group holds `params`, their `names` in the same order, `weight_decay` and `adapted`. A tied weight comes once.
+    As published, biases and LayerNorm, which are exactly the one-dimensional parameters, have neither weight decay nor
+    LAMB's trust ratio (`adapted`). Each group has `params`, their `names` in the same order, `weight_decay` and
+    `adapted`. A tied weight is included once.
     """
     named = dict(model.named_parameters())
     decayed = {name: parameter for name, parameter in named.items() if parameter.dim() > 1}
@@ -27,7 +28,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def ensure_moments(optimizer: torch.optim.Optimizer, weights: Tensor) -> dict[str, Tensor]:
-    """The state of `weights`, as AdamW has it: made here unless a step has made it, so that it can be loaded."""
+    """Return the AdamW state of `weights`. It is created if no step has created it, so that it can be loaded."""
     state: dict[str, Tensor] = optimizer.state[weights]
     if not state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)

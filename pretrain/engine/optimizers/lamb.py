@@ -1,15 +1,16 @@
-"""LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2) under every ZeRO stage.
+"""LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2) at every ZeRO stage.
 
-A step moves each tensor by `learning_rate * trust_ratio * update`: the update is AdamW's with its weight decay, the
-trust ratio the norm of the tensor's weights over that of its update. Under ZeRO a rank holds fragments of tensors, so
-the ranks add up their fragments' squared norms, in one all-reduce of two numbers a tensor, before anything moves.
+A step changes each tensor by `learning_rate * trust_ratio * update`: the update is AdamW's, including weight decay; the
+trust ratio is the norm of the tensor's weights divided by the norm of its update. With ZeRO, a rank holds fragments of
+tensors; the ranks therefore add their fragments' squared norms, in one all-reduce of two numbers per tensor, before any
+weight changes.
 
-What the paper leaves open or its code decides is as in the authors' code, with one exception:
+Details that the paper leaves open follow the authors' code, with one exception:
 
 - Biases and LayerNorm have neither weight decay nor trust ratio: they are trained by Adam.
 - The trust ratio is not bounded (φ is the identity), and is 1 where the weights or the update are all zero.
-- Queries, keys and values are three tensors, as there; here one parameter holds them, each a third of its elements.
-- The moments are corrected for their start at zero, as in algorithm 2; the authors' code leaves that to the warmup.
+- Queries, keys and values are three tensors, as in their code; here one parameter holds them, a third each.
+- The moments have Adam's bias correction, as in algorithm 2; the authors' code omits it and relies on the warmup.
 """
 
 from __future__ import annotations
@@ -27,29 +28,31 @@ from pretrain.engine.optimizers.groups import MOMENTS
 from pretrain.engine.optimizers.kind import FlatSlice, Groups, OptimizerKind
 from pretrain.kernels import Backend, LambState, LambStep, Segments, choose_kernels, trust_ratio
 
-FUSED = {"qkv.weight": 3}  # parameters that hold several tensors of equal size, by how their names end
+FUSED = {"qkv.weight": 3}  # parameters that hold several tensors of equal size, by the ends of their names
 
 
 class FlatLayout(NamedTuple):
-    """The tensors of which a flat tensor holds elements, from its first element to its last, padding included."""
+    """The tensors that a flat tensor holds elements of, in order, including padding."""
 
     segments: Segments  # S of them
     rows: Tensor  # int64 [S]: each segment's row in the table of squared norms
 
 
 class Lamb(torch.optim.Optimizer):
-    """LAMB over `parameter_groups` of the whole model; the parameters may then be exchanged for a rank's partitions.
+    """LAMB for the `parameter_groups` of a complete model, whose parameters can then be replaced by partitions.
 
-    `locate` must be told what lies where before the first step. Each step's `lr` and number, `step` (from 1), are set
-    in the groups; the state is AdamW's.
+    Call `locate` before the first step. The engine sets each step's `lr` and number, `step` (from 1), in the groups.
+    The state is AdamW's.
     """
 
     def __init__(self, groups: Groups, optimizer: OptimizerConfig, backend: Backend = "auto") -> None:
         betas = (optimizer.beta1, optimizer.beta2)
         super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": optimizer.eps, "step": 0})
         self._backend = backend
-        self._parts: dict[str, tuple[int, int]] = {}  # of an adapted parameter: its first row, its tensors' elements
-        self._no_row = 0  # the row after the last: of what has no trust ratio
+        self._parts: dict[
+            str, tuple[int, int]
+        ] = {}  # adapted parameter: its first row, and the elements of each of its tensors
+        self._no_row = 0  # the row after the last, shared by all elements without a trust ratio
         for group in groups:
             if group["adapted"]:
                 self._number_rows(zip(group["names"], group["params"], strict=True))
@@ -57,7 +60,7 @@ class Lamb(torch.optim.Optimizer):
         self._is_partitioned = False
 
     def locate(self, places: Iterable[FlatSlice], *, is_partitioned: bool) -> None:
-        """Learn where this rank's elements lie. `is_partitioned`: other ranks hold the rest of them."""
+        """Set the locations of this rank's elements. `is_partitioned`: other ranks hold the remaining ones."""
         self._is_partitioned = is_partitioned
         by_weights: defaultdict[Tensor, list[FlatSlice]] = defaultdict(list)
         for place in places:
@@ -66,7 +69,7 @@ class Lamb(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure here
-        """One step on the gradients that are there. A collective when ranks hold partitions."""
+        """Make one step with the accumulated gradients. A collective if ranks hold partitions."""
         assert closure is None
         parts = [(group, weights) for group in self.param_groups for weights in group["params"]]
         kernels = choose_kernels(parts[0][1].device.type, self._backend)
@@ -91,12 +94,12 @@ class Lamb(torch.optim.Optimizer):
             self._no_row += tensors
 
     def _layout_of(self, weights: Tensor) -> FlatLayout:
-        if weights not in self._layouts:  # nothing but padding
+        if weights not in self._layouts:  # only padding
             self._layouts[weights] = self._layout(weights, [])
         return self._layouts[weights]
 
     def _layout(self, weights: Tensor, places: list[FlatSlice]) -> FlatLayout:
-        """Whatever lies between the adapted tensors, padding or biases, shares the row without a trust ratio."""
+        """Return the layout; elements between adapted tensors (padding, biases) share the row without trust ratio."""
         offsets, rows = [0], list[int]()
         for start, length, row in sorted(run for place in places for run in self._runs(place)):
             if start > offsets[-1]:
@@ -109,7 +112,7 @@ class Lamb(torch.optim.Optimizer):
         )
 
     def _runs(self, place: FlatSlice) -> Iterator[tuple[int, int, int]]:
-        """The runs of single adapted tensors in one place: start, length, row."""
+        """Yield the parts of a place that belong to one adapted tensor each: start, length, row."""
         if place.name not in self._parts:
             return
         first_row, size = self._parts[place.name]

@@ -1,7 +1,7 @@
 """AdamW for bf16 weights with fp32 masters on a CPU: from bf16 gradients to bf16 weights in one pass over memory.
 
-torch's takes gradients in fp32 alone: three more passes, to widen and to clip them and to round the masters, and half
-as much memory again.
+torch's AdamW accepts only fp32 gradients. It needs three more passes, to widen and clip the gradients and to round the
+masters, and 50 % more memory.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pretrain.engine.optimizers.kind import Groups, OnePassOptimizer
 
 
 class Factors(NamedTuple):
-    """What an update multiplies with."""
+    """The factors of an update."""
 
     scale: float  # of the gradients
     decay: float  # of the weights
     beta1: float
-    new1: float  # 1 - beta1, which fp32 would round from a rounded beta1
+    new1: float  # 1 - beta1, computed before beta1 is rounded to fp32
     beta2: float
     new2: float
-    step: float  # the learning rate over the mean's bias correction
-    correction: float  # of the mean square's root
+    step: float  # learning rate divided by the bias correction of the mean
+    correction: float  # of the root of the mean square
     epsilon: float
 
     @classmethod
     def of(cls, group: dict[str, Any], scale: float) -> Factors:
-        """Those of a parameter group, whose `step` counts from 1."""
+        """Return the factors of a parameter group, whose `step` counts from 1."""
         beta1, beta2 = group["betas"]
         step, correction = (1 - beta ** group["step"] for beta in (beta1, beta2))
         decay = 1 - group["lr"] * group["weight_decay"]
@@ -44,14 +44,14 @@ class Factors(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What a parameter's update reads and writes."""
+    """The arrays that a parameter's update reads and writes."""
 
     arrays: tuple[NDArray[Any], ...]  # gradient, weight (both as bits), master, mean, mean square; flat
     factors: NDArray[np.float32]
 
     def run(self, part: int, parts: int) -> None:
-        """An even share of the elements."""
-        from pretrain.kernels import adamw_update  # imports numba, which a GPU does not need
+        """Update an even share of the elements."""
+        from pretrain.kernels import adamw_update  # imports numba, which is not needed on a GPU
 
         size = len(self.arrays[0])
         start, stop = (size * edge // parts for edge in (part, part + 1))
@@ -60,7 +60,7 @@ class Update(NamedTuple):
 
 
 class MasterAdamW(OnePassOptimizer, torch.optim.AdamW):
-    """torch's AdamW for fp32 masters whose gradients are fp32, or all bf16: then in one pass over memory."""
+    """torch's AdamW for fp32 masters. If all gradients are bf16, it makes one pass over memory."""
 
     def __init__(self, groups: Groups, optimizer: OptimizerConfig) -> None:
         super().__init__(groups, lr=0.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps, fused=True)
@@ -68,7 +68,7 @@ class MasterAdamW(OnePassOptimizer, torch.optim.AdamW):
     @override
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """As torch's, without a closure."""
+        """Make one step, like torch's AdamW; closures are not supported."""
         assert closure is None
         if any(master.grad is not None and master.grad.dtype == torch.float32 for master in self.weights):
             self._step_wide()

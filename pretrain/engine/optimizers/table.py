@@ -1,4 +1,4 @@
-"""Every optimizer, by the recipe's `optimizer.name`."""
+"""All optimizers by the recipe's `optimizer.name`."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_training_never_starts_anew_in_silence(run: Path, damage: str) -> None:
 def test_latest_names_what_is_not_there(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     (run / "latest").write_text("step_00000077\n")
     assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
-    assert "latest names step_00000077, which is not there" in caplog.text
+    assert "latest names step_00000077, which does not exist" in caplog.text
 
 
 def test_latest_alone_says_that_there_was_one(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_save_whose_place_is_taken_by_a_file_changes_nothing(
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ("extra", r"the model has and the checkpoint lacks: extra\.bias, extra\.weight"),
-        ("less", r"the checkpoint has and the model lacks: row_head\.bias, row_head\.weight"),
+        ("extra", r"are missing in the checkpoint: extra\.bias, extra\.weight"),
+        ("less", r"are missing in the model: row_head\.bias, row_head\.weight"),
         ("shape", r"differ in shape: row_head\.bias, row_head\.weight"),
     ],
 )

@@ -41,12 +41,12 @@ def test_any_range_is_read_from_any_pieces_in_any_files(
 @pytest.mark.parametrize(
     ("pieces", "cause"),
     [
-        ([(0, 10), (12, 30)], "parameter w: element 10 is there not at all"),
-        ([(0, 10), (8, 30)], "parameter w: element 8 is there twice"),
-        ([(1, 30)], "parameter w: element 0 is there not at all"),
-        ([(0, 29)], "parameter w: 29 elements are there, not 30"),
-        ([(0, 31)], "parameter w: 31 elements are there, not 30"),
-        ([], "parameter w: 0 elements are there, not 30"),
+        ([(0, 10), (12, 30)], "parameter w: element 10 is missing"),
+        ([(0, 10), (8, 30)], "parameter w: element 8 is present twice"),
+        ([(1, 30)], "parameter w: element 0 is missing"),
+        ([(0, 29)], "parameter w: has 29 elements, not 30"),
+        ([(0, 31)], "parameter w: has 31 elements, not 30"),
+        ([], "parameter w: has 0 elements, not 30"),
     ],
 )
 def test_each_element_must_be_there_once(tmp_path: Path, pieces: list[tuple[int, int]], cause: str) -> None:

@@ -222,14 +222,14 @@ def test_rows_that_the_manifest_does_not_tell_of_are_refused(tmp_path: Path) -> 
     manifest = write_dataset(tmp_path / "dataset", [[5]])
     for change in ({"rows": 4}, {"rows": 6}):
         entries = [entry.model_copy(update=change) for entry in manifest.shards]
-        with pytest.raises(UserError, match="does not hold the rows"):
+        with pytest.raises(UserError, match="does not contain the rows"):
             shards_of(tmp_path, manifest, entries)[0]
     smaller = manifest.vocabulary.model_copy(update={"size": 20})
     for wrong in (
         manifest.model_copy(update={"vocabulary": smaller}),
         manifest.model_copy(update={"max_seq_length": 9}),
     ):
-        with pytest.raises(UserError, match="does not hold the rows"):
+        with pytest.raises(UserError, match="does not contain the rows"):
             shards_of(tmp_path, wrong, manifest.shards)[0]
     assert len(shards_of(tmp_path, manifest, manifest.shards)[0]) == 5
 

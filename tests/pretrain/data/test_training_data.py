@@ -37,10 +37,10 @@ def test_a_data_set_that_fits(folder: Path, manifest: Manifest) -> None:
 @pytest.mark.parametrize(
     ("fields", "change", "words"),
     [
-        ({"max_seq_length": 24}, {}, "rows of up to 32 tokens, the recipe takes 24"),
-        ({}, {"objective": "sop"}, "objective `sop`, the recipe says `nsp`"),
-        ({"vocabulary": {"size": 100, "lowercase": False}}, {}, "vocabulary is lower-cased, the recipe's cased"),
-        ({"vocabulary": {"size": 100, "strip_accents": False}}, {}, "strip_accents True, the recipe says False"),
+        ({"max_seq_length": 24}, {}, "rows of up to 32 tokens, but the recipe allows 24"),
+        ({}, {"objective": "sop"}, "objective `sop`, but the recipe has `nsp`"),
+        ({"vocabulary": {"size": 100, "lowercase": False}}, {}, "vocabulary is lower-cased, but the recipe's is cased"),
+        ({"vocabulary": {"size": 100, "strip_accents": False}}, {}, "strip_accents True, but the recipe has False"),
         ({}, {"dupe_factor": 3}, "pass 2 of 3 has no training rows"),
         ({}, {"shards": []}, "pass 0 of 2 has no training rows"),
     ],
@@ -57,14 +57,14 @@ def test_a_data_set_that_does_not_fit_is_refused(
 
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "dataset"), write_dataset(tmp_path / "dataset", [[5]], vocabulary_size=150))
-    with pytest.raises(UserError, match="150 entries, the recipe's at most 100"):
+    with pytest.raises(UserError, match="150 entries, but the recipe allows at most 100"):
         check_fits(dataset, recipe(tmp_path / "dataset"))
     given = tmp_path / "given.txt"
     given.write_text("\n".join([*SPECIAL_TOKENS, "other"]))
-    with pytest.raises(UserError, match=r"vocabulary is not that of .*given\.txt"):
+    with pytest.raises(UserError, match=r"vocabulary differs from .*given\.txt"):
         check_fits(dataset, recipe(tmp_path / "dataset", vocabulary={"file": str(given)}))
     (tmp_path / "dataset" / "vocab.txt").write_text("other\n")
-    with pytest.raises(UserError, match=r"vocab\.txt is missing or not the vocabulary"):
+    with pytest.raises(UserError, match=r"vocab\.txt is missing, or is not the vocabulary"):
         check_fits(dataset, recipe(tmp_path / "dataset", vocabulary={"size": 150}))
 
 
@@ -88,7 +88,7 @@ def test_a_recipe_trains_on_its_data_set_or_on_a_mixture(folder: Path, manifest:
 
 def test_a_mixture_has_one_vocabulary(folder: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "other", [[7]], vocabulary_size=99)
-    with pytest.raises(UserError, match="its vocabulary is not that of") as refused:
+    with pytest.raises(UserError, match="its vocabulary differs from that of") as refused:
         open_data(mixed(folder, (folder, 1.0), (tmp_path / "other", 1.0)))
     assert refused.value.place == str(tmp_path / "other")
     with pytest.raises(UserError, match="no such data set"):

@@ -49,7 +49,7 @@ def test_at_stage_0_precision_and_clipping_are_ours(precision: str) -> None:
 
 
 def test_fp16_is_for_gpus_and_for_zero(alone: World) -> None:
-    with pytest.raises(UserError, match="fp16 training is for GPUs"):
+    with pytest.raises(UserError, match="fp16 training needs a GPU"):
         small.engine_of(alone, 1, "fp16")
     with pytest.raises(ValidationError, match="needs zero_stage 1 or above"):
         TrainConfig(zero_stage=0, precision="fp16")

@@ -8,10 +8,10 @@ from configs.schema import OptimizerConfig, TrainConfig
 from pretrain.engine.schedule import (
     batch_size_at,
     batch_sizes,
-    bend_of_decay,
     is_over,
     last_step_at,
     learning_rate_at,
+    learning_rate_jump_warning,
     rows_of_all_steps,
 )
 
@@ -59,16 +59,16 @@ def test_a_decay_can_begin_at_any_checkpoint() -> None:
 
 
 def test_another_last_step_is_told_with_both_mends() -> None:
-    assert bend_of_decay(30, 100, 40, LINEAR) == (
-        "train.steps was 100 up to step 30 and is 40 now: the learning rate jumps to that of the longer or shorter "
-        "decay; set train.steps=100 to go on as before, or optimizer.decay_steps=10 for a decay that begins here"
+    assert learning_rate_jump_warning(30, 100, 40, LINEAR) == (
+        "train.steps was 100 until step 30 and is now 40: the learning rate jumps to the schedule of the longer or "
+        "shorter decay; set train.steps=100 to continue as before, or optimizer.decay_steps=10 for a decay that begins here"
     )
     mended = LINEAR.model_copy(update={"decay_steps": 10})
     assert [learning_rate_at(step, mended, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
     constant = LINEAR.model_copy(update={"decay": "constant"})
-    assert bend_of_decay(30, 100, 100, LINEAR) is None
-    assert bend_of_decay(30, 100, 40, constant) is None
-    assert bend_of_decay(30, 100, 40, mended) is None
+    assert learning_rate_jump_warning(30, 100, 100, LINEAR) is None
+    assert learning_rate_jump_warning(30, 100, 40, constant) is None
+    assert learning_rate_jump_warning(30, 100, 40, mended) is None
 
 
 def test_the_batch_grows_linearly_to_its_size() -> None:
