@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,47 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
         for path in (ROOT / package).rglob("*.py")
     }
     assert named.isdisjoint({"utils", "util", "helpers", "helper", "manager", "common", "misc", "example"})
+
+
+# Words that plain technical English replaces, and what to write instead.
+REPLACED = {
+    r"mend(s|ed|ing)?": "fix",
+    r"hang(s|ing)? on": "depend on",
+    r"so many(?! that)": "the first N, N, or how many",
+    r"so much of": "the first N, or how much",
+    r"aloud": "a name that says what is done",
+    r"(goes|go|going|went) on": "resume, continue",
+    r"com(e|es|ing) back by (itself|themselves)": "is requeued",
+    r"stands? behind": "follows",
+    r"br(ings?|inging|ought) along": "adds, includes",
+    r"fares?": "show the state",
+    r"rehears(e|es|ed|al|als|ing)": "dry run",
+    r"pass(ed|ing) over": "skip",
+    r"told(?! apart)": "reported, given, passed",
+    r"say it again": "run the command again",
+    r"looks? whether": "check",
+    r"documents that repeat": "duplicate documents",
+    r"(has|have|had) not(?=[,.;:)])": "does not have",
+    r"whereabouts": "place",
+    r"nobody (trains|reads|hears|knows)": "no process, no user",
+}
+PRODUCT = ("README.md", "pyproject.toml", "configs", "preprocessing", "pretrain", "launch")
+WRITTEN = {".py", ".pyi", ".md", ".toml", ".sh", ".j2", ".yml"}
+
+
+def written_files() -> Iterator[Path]:
+    """The files of the product that hold sentences."""
+    for name in PRODUCT:
+        path = ROOT / name
+        yield from (file for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.suffix in WRITTEN)
+
+
+@pytest.mark.parametrize("word", REPLACED)
+def test_words_that_were_replaced_stay_out(word: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in written_files()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(rf"\b{word}\b", line, re.IGNORECASE)
+    ]
+    assert found == [], f"write instead: {REPLACED[word]}"
