@@ -12,17 +12,17 @@ from launch.display.dry_run import show_dry_run
 
 # Output of a dry run: parameters and batch size.
 EXPECTED = {
-    "base_phase1": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
-    "base_phase2": ("110,106,428", "256 rows a step = 8 rank(s) x 1 micro-step(s) of at most 32"),
-    "demo": ("2,213,058", "128 rows a step = 2 rank(s) x 1 micro-step(s) of at most 64"),
-    "demo_continue": ("22,744,506", "64 rows a step = 2 rank(s) x 1 micro-step(s) of at most 32; 100 steps"),
-    "large_phase1": ("336,226,108", "65536 rows a step = 64 rank(s) x 8 micro-step(s) of at most 128; 7,038 steps"),
-    "large_phase2": ("336,226,108", "32768 rows a step = 64 rank(s) x 16 micro-step(s) of at most 32; 1,563 steps"),
-    "megatron_3.9b": ("3,869,081,404", "1024 rows a step = 64 rank(s) x 2 micro-step(s) of at most 8"),
-    "objectives": ("1,495,554", "32 rows a step = 1 rank(s) x 1 micro-step(s) of at most 32; 20,000 steps"),
+    "base_phase1": ("110,106,428", "256 rows per step = 8 rank(s) x 1 micro-step(s) of at most 32"),
+    "base_phase2": ("110,106,428", "256 rows per step = 8 rank(s) x 1 micro-step(s) of at most 32"),
+    "demo": ("2,213,058", "128 rows per step = 2 rank(s) x 1 micro-step(s) of at most 64"),
+    "demo_continue": ("22,744,506", "64 rows per step = 2 rank(s) x 1 micro-step(s) of at most 32; 100 steps"),
+    "large_phase1": ("336,226,108", "65536 rows per step = 64 rank(s) x 8 micro-step(s) of at most 128; 7,038 steps"),
+    "large_phase2": ("336,226,108", "32768 rows per step = 64 rank(s) x 16 micro-step(s) of at most 32; 1,563 steps"),
+    "megatron_3.9b": ("3,869,081,404", "1024 rows per step = 64 rank(s) x 2 micro-step(s) of at most 8"),
+    "objectives": ("1,495,554", "32 rows per step = 1 rank(s) x 1 micro-step(s) of at most 32; 20,000 steps"),
     "one_gpu_day": (
         "111,241,472",
-        "4096 rows a step, grown from 512 over 20,000 steps = 1 rank(s) x 8 micro-step(s) of at most 512",
+        "4096 rows per step, growing from 512 over 20,000 steps = 1 rank(s) x 8 micro-step(s) of at most 512",
     ),
 }
 
