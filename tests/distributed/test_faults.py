@@ -139,8 +139,8 @@ def test_the_log_names_step_rank_shard_and_rows(results: list[Results]) -> None:
     assert "step 11: gradient not finite; losses not finite on rank 1: " in output
     assert "p00-train.arrow rows " in output
     assert "; rows 40 to 43 of the global order" in output
-    assert "3 steps in a row were skipped, the last of them step 13: back to " in output
-    assert "step_00000009, and past rows 40 to 51" in output
+    assert "3 steps in a row were skipped, the last of them step 13: rolling back to " in output
+    assert "step_00000009 and skipping rows 40 to 51" in output
     assert results[1]["output"] == ""
 
 
@@ -154,7 +154,7 @@ def test_training_ends_with_a_reason_if_rollback_does_not_help(results: list[Res
         "2 steps in a row were skipped, the last of them step 12, again after 3 rollbacks"
         in results[0]["hopeless"]["error"]
     )
-    assert "there is no checkpoint to go back to" in results[0]["at once"]["error"]
+    assert "there is no checkpoint to roll back to" in results[0]["at once"]["error"]
 
 
 @pytest.mark.parametrize("stage", [0, 2])

@@ -227,4 +227,6 @@ def learned(run: Path) -> list[tuple[object, ...]]:
 def test_a_path_without_a_checkpoint_never_means_step_0(prepared: Path) -> None:
     refused = bertrain(prepared, "train", "recipe.toml", "name=from-nowhere", "--resume", "dataset")
     assert refused.returncode == 2
-    assert refused.stderr == ("error: dataset: no checkpoint there. give a run, or one of its checkpoints' folders.\n")
+    assert refused.stderr == (
+        "error: dataset: no checkpoint found. give the folder of a run or of one of its checkpoints.\n"
+    )

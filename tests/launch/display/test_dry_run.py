@@ -30,9 +30,9 @@ def test_a_dry_run_prints_sizes_of_the_job(
     job = ["cluster.nodes=4", "cluster.ranks_per_node=8", "train.global_batch_size=65536", "train.steps=1000"]
     data = ["data.max_seq_length=128", "data.max_predictions_per_seq=20"]
     out = dry_run(capsys, *shape, *job, *data, "train.micro_batch_size=64")
-    assert "datasets/demo is not there yet" in out
-    assert "110,106,428 parameters, 69.8 GFLOP a full row" in out
-    assert "65536 rows a step = 32 rank(s) x 32 micro-step(s) of at most 64; 1,000 steps" in out
+    assert "datasets/demo does not exist yet" in out
+    assert "110,106,428 parameters, 69.8 GFLOP per full row" in out
+    assert "65536 rows per step = 32 rank(s) x 32 micro-step(s) of at most 64; 1,000 steps" in out
     assert "65,536,000 rows, at most 8,388,608,000 tokens, 4.57e+18 FLOP" in out
     assert "time about" in out
     assert "Memory on 32 rank(s)" in out

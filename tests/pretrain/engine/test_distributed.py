@@ -71,7 +71,7 @@ def test_half_an_environment_is_refused(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that must not be there")
 def test_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"cluster\.device: no GPU"):
+    with pytest.raises(UserError, match=r"cluster\.device: torch finds no usable GPU"):
         distributed.join_process_group(ClusterConfig(device="cuda"))
 
 

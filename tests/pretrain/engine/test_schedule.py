@@ -60,9 +60,9 @@ def test_a_decay_can_begin_at_any_checkpoint() -> None:
 
 def test_another_last_step_is_told_with_both_mends() -> None:
     assert learning_rate_jump_warning(30, 100, 40, LINEAR) == (
-        "train.steps was 100 until step 30 and is now 40: the learning rate jumps to the schedule of the longer or "
-        "shorter decay; set train.steps=100 to continue as before, or optimizer.decay_steps=10 for a decay that begins "
-        "here"
+        "train.steps was 100 until step 30 and is now 40: the learning rate jumps to the schedule of the longer "
+        "or shorter decay; set train.steps=100 to continue as before, or optimizer.decay_steps=10 for a decay that "
+        "begins here"
     )
     mended = LINEAR.model_copy(update={"decay_steps": 10})
     assert [learning_rate_at(step, mended, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])

@@ -152,7 +152,7 @@ def test_console_lines_tell_what_went_wrong() -> None:
     assert console_line(lost, TRAIN).endswith(" | SKIPPED: gradient not finite")
     assert console_line(replace(STEP, fault=Fault.LOSS_SPIKE), TRAIN).endswith(" | loss spike")
     slow = replace(STEP, slow_rank=3, slow_rank_ratio=1.5)
-    assert console_line(slow, TRAIN).endswith(" | rank 3 is slow: 1.50 times the median's own time")
+    assert console_line(slow, TRAIN).endswith(" | rank 3 is slow: 1.50 times the median rank's own time")
     assert console_line(STEP, TRAIN).endswith("s")
 
 
