@@ -1,4 +1,4 @@
-"""Random batches, and their rows one by one."""
+"""Random batches, and their rows as single batches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def random_batch(seed: int, rows: int, *, vocabulary_size: int = 50, max_seq_len
 
 
 def single_rows(batch: Batch) -> list[Batch]:
-    """Each row as a batch of its own."""
+    """Each row as its own batch."""
     offsets = batch.offsets.tolist()
     rows = []
     for row, (begin, end) in enumerate(pairwise(offsets)):

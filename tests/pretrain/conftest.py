@@ -1,4 +1,4 @@
-"""What tests of the training half share."""
+"""Fixtures of the pretrain tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.distributed import small
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[World]:
-    """A world of one in this process, which afterwards is as it was."""
+    """A process group of one rank in this process, which is removed afterwards."""
     environment, threads = dict(os.environ), torch.get_num_threads()
     for name in distributed.TORCHRUN:
         os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""A run's folder as training leaves it, made without training: random weights and rows, a vocabulary of real words."""
+"""A run's folder as written by training, but created without training: random weights and rows, real words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MODEL: dict[str, Any] = {
 
 
 def some_model(seed: int = 0, objective: Objective = "nsp", **changes: Any) -> BertForPreTraining:
-    """A model whose biases and norms are not at their start: a mapping that lost one would show."""
+    """A model whose biases and norms differ from their initial values, so that a test detects a lost one."""
     recipe = Recipe.model_validate({"model": MODEL | changes, "data": {"max_seq_length": 32}})
     torch.manual_seed(seed)
     model = BertForPreTraining(recipe.model, len(VOCAB), objective)
@@ -48,7 +48,7 @@ def some_model(seed: int = 0, objective: Objective = "nsp", **changes: Any) -> B
 
 
 def write_run(folder: Path, model: BertForPreTraining, *, step: int = 7, held_out: int = 40, **changes: Any) -> Path:
-    """The run `folder`/runs/small, its data set beside it, one checkpoint, and records up to its step."""
+    """Create the run `folder`/runs/small with its data set, one checkpoint, and records up to its step."""
     dataset, run = folder / "dataset", folder / "runs" / "small"
     manifest = write_dataset(dataset, [[60]], [held_out] if held_out else [], vocabulary_size=len(VOCAB))
     VOCAB.write(dataset / VOCABULARY)
@@ -68,7 +68,7 @@ def write_run(folder: Path, model: BertForPreTraining, *, step: int = 7, held_ou
 
 
 def write_checkpoint(run: Path, parameters: dict[str, Tensor], step: int) -> None:
-    """A checkpoint of one rank, through the same files as a training's."""
+    """Write a checkpoint of one rank with the same files as a training."""
     folder = run / CHECKPOINTS / f"step_{step:08d}"
     folder.mkdir(parents=True)
     path = folder / "rank_00000.safetensors"

@@ -1,4 +1,4 @@
-"""A data set of random rows, written through the contract."""
+"""A data set of random rows, written with preprocessing.dataset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAD, UNK, CLS, SEP, MASK, FIRST_ORDINARY = range(6)
 def random_rows(
     generator: np.random.Generator, count: int, *, vocabulary_size: int, max_seq_length: int, full_share: float = 0.9
 ) -> Rows:
-    """Rows `[CLS] A [SEP] B [SEP]` of random tokens; `full_share` of them as long as may be, 15 % of tokens masked."""
+    """Rows `[CLS] A [SEP] B [SEP]` of random tokens; `full_share` of maximum length; 15 % masked."""
     lengths = generator.integers(8, max_seq_length + 1, count)
     lengths[generator.random(count) < full_share] = max_seq_length
     offsets = np.append(0, lengths.cumsum()).astype(np.int32)

@@ -34,7 +34,7 @@ def cost(hardware: str, length: int, *overrides: str) -> Cost:
     ("hardware", "length", "published_rows_s", "error"),
     [("v100", 128, 272, -0.11), ("v100", 512, 52, 0.02), ("a100", 128, 580, 0.03), ("a100", 512, 101, 0.28)],
 )
-def test_published_throughputs_are_met_with_the_error_that_is_written_down(
+def test_error_against_published_throughput_is_as_documented(
     hardware: str, length: int, published_rows_s: float, error: float
 ) -> None:
     planned = cost(hardware, length)
@@ -50,9 +50,7 @@ def test_published_throughputs_are_met_with_the_error_that_is_written_down(
         ("fp16", 1, 18, 12), ("fp32", 0, 16, 16), ("fp32", 1, 24, 18), ("fp32", 2, 24, 20), ("fp32", 3, 24, 14),
     ],
 )  # fmt: skip
-def test_bytes_a_weight_are_those_measured_in_test_memory(
-    precision: str, stage: int, one_rank: float, two_ranks: float
-) -> None:
+def test_bytes_per_weight_match_measurements(precision: str, stage: int, one_rank: float, two_ranks: float) -> None:
     planned = Cost(load_recipe("demo", [f"train.precision={precision}"]), HARDWARE["cpu"], vocabulary_size=4096)
     assert planned.state_bytes(stage, 1) == one_rank
     assert planned.state_bytes(stage, 2) == two_ranks
@@ -61,9 +59,7 @@ def test_bytes_a_weight_are_those_measured_in_test_memory(
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize(("hidden", "feed", "length"), [(64, 256, 128), (96, 192, 64)])
-def test_activations_are_those_that_autograd_keeps(
-    precision: str, dropout: float, hidden: int, feed: int, length: int
-) -> None:
+def test_activation_bytes_match_autograd(precision: str, dropout: float, hidden: int, feed: int, length: int) -> None:
     recipe = load_recipe(
         "demo",
         [
@@ -78,7 +74,7 @@ def test_activations_are_those_that_autograd_keeps(
 
 
 def kept_by_autograd(recipe: Recipe, rows: int) -> int:
-    """Bytes of what one forward saves for its backward, weights aside."""
+    """Bytes that one forward saves for its backward, without weights."""
     length = recipe.data.max_seq_length
     precision = torch.bfloat16 if recipe.train.precision == "bf16" else None
     model = BertForPreTraining(recipe.model, 100, "nsp").to(precision)
@@ -106,7 +102,7 @@ def kept_by_autograd(recipe: Recipe, rows: int) -> int:
 
 
 @pytest.mark.parametrize(("stage", "bytes_a_weight"), [(1, 2), (2, 2), (3, 0.5)])
-def test_an_offloaded_optimizer_leaves_weights_and_a_buffer(stage: int, bytes_a_weight: float) -> None:
+def test_offload_keeps_weights_and_one_buffer_on_the_device(stage: int, bytes_a_weight: float) -> None:
     planned = cost("h100", 128, f"train.zero_stage={stage}", "train.offload_optimizer=true")
     buffer = 2 * 50e6 / planned.parameters
     assert planned.state_bytes(stage, 4) == pytest.approx(bytes_a_weight + buffer)
@@ -114,7 +110,7 @@ def test_an_offloaded_optimizer_leaves_weights_and_a_buffer(stage: int, bytes_a_
     assert on_cpu.state_bytes(stage, 4) == cost("cpu", 128, f"train.zero_stage={stage}").state_bytes(stage, 4)
 
 
-def test_at_stage_3_the_gathered_weights_come_on_top() -> None:
+def test_stage_3_adds_gathered_weights() -> None:
     planned = cost("h100", 128, "train.zero_stage=3")
     assert planned.memory(1, 0).states_gib * GIB == pytest.approx(planned.parameters * planned.state_bytes(3, 1))
     gathered = 2 * (planned.parameters + 50_000_000)  # and the buffer of those that are on their way
@@ -122,7 +118,7 @@ def test_at_stage_3_the_gathered_weights_come_on_top() -> None:
     assert planned.memory(4, 0).states_gib * GIB == pytest.approx(states + gathered)
 
 
-def test_where_flash_attention_fits_no_score_is_kept() -> None:
+def test_flash_attention_keeps_no_scores() -> None:
     """BERT-large, 512 tokens: 1024 wide, 4096 inside, 16 heads."""
     scores = 16 * 512 * 3  # with their dropout's mask, and what is left
     assert cost("h100", 512)._layer_bytes() == 2 * 512 * (8 * 1024 + 2 * 4096)
@@ -130,15 +126,15 @@ def test_where_flash_attention_fits_no_score_is_kept() -> None:
     assert cost("h100", 512, "train.precision=fp32")._layer_bytes() == 2 * cost("v100", 512)._layer_bytes()
 
 
-def test_of_the_last_layer_little_is_kept() -> None:
-    """77 of 512 tokens are masked; the first is read, too. Queries, keys, values and what attention gives are whole."""
+def test_last_layer_keeps_only_read_tokens() -> None:
+    """77 of 512 tokens are masked; the first is read, too. Queries, keys, values and attention output are complete."""
     planned = cost("h100", 512)
     assert planned._layers_bytes - 23 * planned._layer_bytes() == pytest.approx(
         2 * (512 * 4 * 1024 + 78 * (4 * 1024 + 2 * 4096))
     )
 
 
-def test_the_largest_micro_batch_just_fits() -> None:
+def test_largest_micro_batch_fits_and_a_larger_one_does_not() -> None:
     planned = cost("h100", 128)
     rows = planned.largest_micro_batch(8)
     limit_gib = HARDWARE["h100"].memory_gib * 0.9
@@ -148,13 +144,13 @@ def test_the_largest_micro_batch_just_fits() -> None:
 
 
 @pytest.mark.parametrize(("stage", "sent"), [(0, 8.0), (1, 4 + 2.0), (2, 4 * 3 + 2.0), (3, (2 + 2) * 3.0)])
-def test_bytes_sent_a_weight_follow_the_stage(stage: int, sent: float) -> None:
+def test_bytes_sent_per_weight_depend_on_the_stage(stage: int, sent: float) -> None:
     planned = cost("h100", 128, f"train.zero_stage={stage}")
     assert planned.communication_bytes(1, 3) == 0
     assert planned.communication_bytes(4, 3) == pytest.approx(sent * planned.parameters * 3 / 4)
 
 
-def test_nodes_send_one_another_a_share_of_what_their_ranks_do() -> None:
+def test_traffic_between_nodes_is_a_share_of_the_total() -> None:
     """Four nodes of eight: 7/8 of a tensor over the fast links, 3/4 of its eighth over the slow ones."""
     planned = cost("h100", 128, "train.zero_stage=1", "train.global_batch_size=4096")
     tensors_gb = 3 * planned.parameters * 2 / 1e9  # all-reduced and gathered, in bf16
@@ -164,7 +160,7 @@ def test_nodes_send_one_another_a_share_of_what_their_ranks_do() -> None:
     assert planned.step(1).communication_s == 0
 
 
-def test_more_ranks_are_faster_and_less_efficient() -> None:
+def test_more_ranks_are_faster_but_less_efficient() -> None:
     batch = ["train.global_batch_size=65536", "train.micro_batch_size=64"]
     steps = list(cost("h100", 128, *batch).scaling())
     assert [step.ranks for step in steps] == [2**power for power in range(11)]
@@ -174,11 +170,11 @@ def test_more_ranks_are_faster_and_less_efficient() -> None:
     assert (steps[3].micro_batch_size, steps[3].accumulation) == (64, 128)
 
 
-def test_scaling_ends_where_a_rank_has_no_row() -> None:
+def test_scaling_stops_before_a_rank_has_no_row() -> None:
     assert [step.ranks for step in cost("cpu", 128, "train.global_batch_size=6").scaling()] == [1, 2, 4]
 
 
-def test_preparation_is_linear() -> None:
+def test_preparation_cost_is_linear() -> None:
     small, large_one = preparation(1, 10, 17.0), preparation(10_000, 10, 17.0)
     assert large_one.core_hours == pytest.approx(10_000 * small.core_hours)
     assert small.core_hours == pytest.approx((1000 / 17 + 10_000 / 85) / 3600)
@@ -187,7 +183,7 @@ def test_preparation_is_linear() -> None:
     assert GIB == 1024**3
 
 
-def test_recomputing_costs_a_third_more_products_and_keeps_a_tensor_a_layer() -> None:
+def test_activation_checkpointing_adds_a_third_and_keeps_one_tensor_per_layer() -> None:
     plain, anew = cost("h100", 128), cost("h100", 128, "train.activation_checkpointing=true")
     assert anew.activation_bytes(64) < plain.activation_bytes(64) / 8
     products_s = (plain.row_flops - plain._unread_flops) / (989e12 * 0.55)
@@ -204,7 +200,7 @@ def test_a_growing_batch_and_a_budget_shorten_the_training() -> None:
     assert cost("h100", 128, *batch, "train.budget_min=0.01").training_s(8) == pytest.approx(0.6)
 
 
-def test_rows_that_are_not_full_cost_less() -> None:
+def test_shorter_rows_cost_less() -> None:
     full, ragged = (Cost(large(128), HARDWARE["h100"], 30_522, mean_length=length) for length in (None, 64.0))
     assert ragged.row_flops < full.row_flops / 2
     assert ragged.activation_bytes(64) == pytest.approx(full.activation_bytes(64) / 2, rel=0.1)

@@ -1,4 +1,4 @@
-"""Ragged rows give each step other shapes: memory on a CPU stays what it is all the same."""
+"""Ragged rows give each step different shapes, but memory on a CPU does not grow."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ print(resident_mib() - before)
 """
 
 
-def test_new_shapes_take_no_more_memory() -> None:
+def test_new_shapes_do_not_increase_memory() -> None:
     ended = subprocess.run([sys.executable, "-c", PRODUCTS], capture_output=True, text=True, check=True)
     assert float(ended.stdout.split()[-1]) < 50  # MiB; some 190 with torch's own caches

@@ -1,4 +1,4 @@
-"""What a training step on a GPU does not do: wait for the host, or give other bits for the same seed."""
+"""A training step on a GPU does not make the host wait, and is bit-identical for the same seed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sync_debug_mode() -> Iterator[None]:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 @pytest.mark.parametrize("stage", [0, 1, 2])  # at stage 3 DeepSpeed waits at the end of each backward
-def test_the_gpu_is_not_waited_for(on_gpu: World, stage: int, optimizer: str) -> None:
+def test_host_does_not_wait_for_the_gpu(on_gpu: World, stage: int, optimizer: str) -> None:
     train = TrainConfig.model_validate({"zero_stage": stage, "global_batch_size": 2 * ROWS})
     engine = Engine(small_bert(), OptimizerConfig.model_validate({"name": optimizer}), train, on_gpu)
     host_batch = random_batch(1, ROWS, vocabulary_size=VOCABULARY)
@@ -55,7 +55,7 @@ def test_the_gpu_is_not_waited_for(on_gpu: World, stage: int, optimizer: str) ->
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_the_same_seed_gives_the_same_bits(on_gpu: World, stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_seed_gives_bit_identical_results(on_gpu: World, stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     try:

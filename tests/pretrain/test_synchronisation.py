@@ -1,8 +1,7 @@
 """The host does not wait for the GPU: not in forward and backward, and elsewhere in a step only to read two numbers.
 
-That is shown here without a GPU, in two ways (with one, in `test_on_the_gpu.py`). On the meta device tensors have no
-contents, and whatever would read one raises; and of DeepSpeed's part every operation that hands a number to the host is
-noted.
+These tests verify that without a GPU, in two ways (`test_on_the_gpu.py` uses one). On the meta device tensors have no
+contents, and every read raises. In DeepSpeed's part, every operation that copies a number to the host is recorded.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def small_bert(**changes: Any) -> BertForPreTraining:
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("recomputes", [False, True])
-def test_forward_and_backward_read_nothing(norm: str, recomputes: bool) -> None:
+def test_forward_and_backward_do_not_read_values(norm: str, recomputes: bool) -> None:
     model, batch = small_bert(norm=norm), random_batch(1, ROWS, vocabulary_size=VOCABULARY)
     model.bert.checkpoint_activations = recomputes
     mlm_loss, nsp_loss, *_ = model.to("meta")(batch.to(torch.device("meta")))
@@ -41,13 +40,13 @@ def test_forward_and_backward_read_nothing(norm: str, recomputes: bool) -> None:
 
 
 @pytest.mark.parametrize("read", [Tensor.item, Tensor.tolist, Tensor.nonzero, Tensor.cpu, bool, lambda t: t[t > 0]])
-def test_the_meta_device_would_notice(read: Any) -> None:
+def test_meta_device_raises_on_reads(read: Any) -> None:
     with pytest.raises((RuntimeError, NotImplementedError)):
         read(torch.ones(1, device="meta"))
 
 
 class Readings(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types
-    """Notes what hands a number to the host, and the optimizer's updates."""
+    """Records reads of values by the host, and the optimizer's updates."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # neither here
@@ -70,7 +69,7 @@ class Layers(nn.Module):
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_of_an_update_nothing_is_read(alone: World, stage: int) -> None:
+def test_update_does_not_read_values(alone: World, stage: int) -> None:
     train = TrainConfig.model_validate({"zero_stage": stage, "precision": "bf16", "global_batch_size": 2})
     engine = Engine(Layers(), OptimizerConfig(), train, alone)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Checkpoints in this process; several ranks, kills and resumes are in tests/distributed."""
+"""Checkpoints in one process; tests of several ranks, kills and resumes are in tests/distributed."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def folder_of(run: Path, step: int) -> Path:
 
 
 def contents(run: Path) -> list[str]:
-    """Everything under the run's folder."""
+    """All files in the run's folder."""
     return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
 
 
-def test_what_a_checkpoint_is(tmp_path: Path, engine: Engine) -> None:
+def test_contents_of_a_checkpoint(tmp_path: Path, engine: Engine) -> None:
     given = TrainingState(
         step=2, cursor=640, samples=600, tokens=9_000, time_s=1.5, skipped=[(320, 360)], dataset="d", recipe={"a": 1}
     )
@@ -77,7 +77,7 @@ def test_what_a_checkpoint_is(tmp_path: Path, engine: Engine) -> None:
     assert state.model_dump(exclude=ours) == given.model_dump(exclude=ours)
 
 
-def test_whole_weights_by_name(run: Path, engine: Engine) -> None:
+def test_load_weights_returns_complete_parameters(run: Path, engine: Engine) -> None:
     weights = checkpoints.load_weights(folder_of(run, 2))
     parameters = dict(engine.module.named_parameters())
     assert weights.keys() == parameters.keys()
@@ -85,13 +85,13 @@ def test_whole_weights_by_name(run: Path, engine: Engine) -> None:
         assert torch.equal(weight, parameters[name])
 
 
-def test_only_the_newest_are_kept(tmp_path: Path, engine: Engine) -> None:
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, engine: Engine) -> None:
     for step in range(1, 5):
         save(tmp_path, engine, step, keep=2)
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step_00000003", "step_00000004"]
 
 
-def test_a_history_that_was_given_up_goes(run: Path, engine: Engine) -> None:
+def test_later_checkpoints_of_an_abandoned_history_are_removed(run: Path, engine: Engine) -> None:
     save(run, engine, 3)
     (folder_of(run, 2) / "state.json").unlink()
     assert save(run, engine, 2) == folder_of(run, 2)
@@ -105,12 +105,12 @@ def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
     assert not checkpoints.has_checkpoint(tmp_path)
 
 
-def test_a_place_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run or checkpoint"):
         checkpoints.find_checkpoint(tmp_path / "nothing")
 
 
-def test_the_newest_is_found_and_so_is_a_given_one(run: Path) -> None:
+def test_find_newest_or_given_checkpoint(run: Path) -> None:
     assert checkpoints.has_checkpoint(run)
     assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
     assert checkpoints.find_checkpoint(folder_of(run, 1)) == folder_of(run, 1)
@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_training_never_starts_anew_in_silence(run: Path, damage: str) -> None:
+def test_no_valid_checkpoint_raises_instead_of_starting_at_step_0(run: Path, damage: str) -> None:
     for step in (1, 2):
         DAMAGES[damage][0](folder_of(run, step))
     assert checkpoints.has_checkpoint(run)
@@ -170,20 +170,20 @@ def test_training_never_starts_anew_in_silence(run: Path, damage: str) -> None:
         checkpoints.find_checkpoint(run)
 
 
-def test_latest_names_what_is_not_there(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_latest_naming_a_missing_checkpoint_gives_a_warning(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     (run / "latest").write_text("step_00000077\n")
     assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
     assert "latest names step_00000077, which does not exist" in caplog.text
 
 
-def test_latest_alone_says_that_there_was_one(tmp_path: Path) -> None:
+def test_latest_without_checkpoints_raises(tmp_path: Path) -> None:
     (tmp_path / "latest").write_text("step_00000077\n")
     assert checkpoints.has_checkpoint(tmp_path)
     with pytest.raises(UserError, match="no valid checkpoint"):
         checkpoints.find_checkpoint(tmp_path)
 
 
-def test_what_a_killed_save_leaves_counts_for_nothing_and_goes(run: Path, engine: Engine) -> None:
+def test_remains_of_a_killed_save_are_ignored_and_removed(run: Path, engine: Engine) -> None:
     litter = run / "checkpoints" / ".step_00000003.partial"
     litter.mkdir()
     (litter / "rank_00000.safetensors").write_bytes(b"half")
@@ -194,14 +194,14 @@ def test_what_a_killed_save_leaves_counts_for_nothing_and_goes(run: Path, engine
     assert not (run / ".latest.0123.partial").exists()
 
 
-def test_some_are_kept_for_good(tmp_path: Path, engine: Engine) -> None:
+def test_keep_every_steps_keeps_checkpoints_permanently(tmp_path: Path, engine: Engine) -> None:
     for step in range(1, 8):
         checkpoints.save_checkpoint(tmp_path, engine, TrainingState(step=step, cursor=0), keep=1, keep_every_steps=3)
     kept = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
     assert kept == ["step_00000003", "step_00000006", "step_00000007"]
 
 
-def test_a_save_without_room_changes_nothing(run: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_save_on_a_full_disk_changes_nothing(run: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     before = contents(run)
     with no_file_above(1_000):
         assert save(run, engine, 3) is None
@@ -213,7 +213,7 @@ def test_a_save_without_room_changes_nothing(run: Path, engine: Engine, caplog: 
 
 
 @pytest.mark.parametrize("obstacle", ["checkpoints", "checkpoints/step_00000003"])
-def test_a_save_whose_place_is_taken_by_a_file_changes_nothing(
+def test_save_blocked_by_a_file_changes_nothing(
     tmp_path: Path, engine: Engine, obstacle: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / obstacle
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_model_is_refused(run: Path, alone: World, chang
     assert all(map(torch.equal, before, [fragment.master for fragment in other.partition.fragments]))
 
 
-def test_a_checkpoint_holds_each_element_three_times_in_four_bytes(run: Path) -> None:
+def test_checkpoint_stores_three_fp32_values_per_element(run: Path) -> None:
     state = checkpoints.read_state(folder_of(run, 2))
     elements = sum(math.prod(shape) for shape in state.parameters.values())
     tables = 8 + 200 * 3 * len(state.parameters)

@@ -15,7 +15,7 @@ SIZE = 30
 
 
 def fragment(start: int, stop: int, name: str = "w") -> Fragment:
-    """Elements of a parameter whose master weights count up from 0, whose moments from 100 and from 200."""
+    """Elements of a parameter whose master weights count from 0, and whose moments count from 100 and from 200."""
     return Fragment(name, start, *(torch.arange(float(start), stop) + 100 * index for index in range(3)))
 
 
@@ -49,14 +49,14 @@ def test_any_range_is_read_from_any_pieces_in_any_files(
         ([], "parameter w: has 0 elements, not 30"),
     ],
 )
-def test_each_element_must_be_there_once(tmp_path: Path, pieces: list[tuple[int, int]], cause: str) -> None:
+def test_each_element_must_be_present_once(tmp_path: Path, pieces: list[tuple[int, int]], cause: str) -> None:
     path = tmp_path / "rank.safetensors"
     write_fragments(path, [fragment(start, stop) for start, stop in pieces])
     with pytest.raises(UserError, match=cause), open_fragments([path], {"w": SIZE}):
         pass
 
 
-def test_names_may_hold_what_separates_them(tmp_path: Path) -> None:
+def test_parameter_names_can_contain_separators(tmp_path: Path) -> None:
     path = tmp_path / "rank.safetensors"
     write_fragments(path, [fragment(0, SIZE, name="a/b@1")])
     with open_fragments([path], {"a/b@1": SIZE}) as saved:
@@ -66,7 +66,7 @@ def test_names_may_hold_what_separates_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("contents", [None, b"", b"\x10\0\0\0\0\0\0\0{"])
-def test_a_file_that_is_none_is_named(tmp_path: Path, contents: bytes | None) -> None:
+def test_invalid_file_is_named_in_the_error(tmp_path: Path, contents: bytes | None) -> None:
     path = tmp_path / "rank.safetensors"
     if contents is not None:
         path.write_bytes(contents)

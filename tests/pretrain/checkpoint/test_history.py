@@ -1,4 +1,4 @@
-"""A history that is given up."""
+"""Setting a run's history aside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def contents(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
 
 
-def test_no_later_start_goes_on_from_what_was_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_later_starts_do_not_resume_from_set_aside_history(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2):
         (tmp_path / "checkpoints/step_00000005").mkdir(parents=True)
         (tmp_path / "checkpoints/step_00000005/state.json").write_text("{}")
@@ -29,7 +29,7 @@ def test_no_later_start_goes_on_from_what_was_set_aside(tmp_path: Path, caplog: 
     assert contents(tmp_path) == ["recipe.toml", *(f"set_aside/{n}/{name}" for n in ("01", "02") for name in kept)]
 
 
-def test_a_run_without_history_is_left_alone(tmp_path: Path) -> None:
+def test_run_without_history_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text("")
     set_aside(tmp_path)
     assert contents(tmp_path) == ["recipe.toml"]

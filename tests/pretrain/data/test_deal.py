@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from pretrain.data.deal import deal, gradient_accumulation_steps
 
 
-def test_accumulation_is_the_batch_over_ranks_and_micro_batch_rounded_up() -> None:
+def test_accumulation_is_rounded_up() -> None:
     assert gradient_accumulation_steps(256, 8, 32) == 1
     assert gradient_accumulation_steps(257, 8, 32) == 2
     assert gradient_accumulation_steps(1, 8, 32) == 1

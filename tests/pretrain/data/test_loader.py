@@ -58,7 +58,7 @@ def loader(
 
 
 def content_of_batch(batch: Batch) -> list[Content]:
-    """Each row's content; rows without loss are left out."""
+    """Each row's content, without filler rows."""
     return [
         tuple(
             tuple(column.tolist())
@@ -77,7 +77,7 @@ def content_of_batch(batch: Batch) -> list[Content]:
 
 
 def content_of_shards(folder: Path, manifest: Manifest, split: Split, pass_number: int) -> list[Content]:
-    """The same content, read row by row through the contract alone."""
+    """The same content, read row by row with preprocessing.dataset."""
     found: list[Content] = []
     for entry in manifest.select(split, pass_number):
         rows = read_shard(folder / entry.name)
@@ -103,7 +103,7 @@ def all_content(steps: list[Step]) -> list[Content]:
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_an_epoch_is_the_shards_rows_each_once_and_the_next_is_the_next_pass(
+def test_epoch_has_each_row_once_and_epochs_cycle_through_passes(
     folder: Path, manifest: Manifest, world_size: int
 ) -> None:
     ranks = [loader(folder, manifest, rank, world_size) for rank in range(world_size)]
@@ -113,14 +113,14 @@ def test_an_epoch_is_the_shards_rows_each_once_and_the_next_is_the_next_pass(
     assert Counter(all_content(second)) == Counter(content_of_shards(folder, manifest, "train", 1))
 
 
-def test_columns_that_tell_of_provenance_change_nothing(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_provenance_columns_do_not_change_batches(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
     with_columns = write_dataset(tmp_path / "dataset", TRAIN, HELD_OUT, full_share=0.3, provenance=True)
     assert read_shard(tmp_path / "dataset" / with_columns.shards[0].name).provenance is not None
     [step, other] = [loader(folder, manifest), loader(tmp_path / "dataset", with_columns)]
     assert all_content([step.step(0, 40)]) == all_content([other.step(0, 40)])
 
 
-def test_a_step_takes_the_same_rows_at_any_world_size(folder: Path, manifest: Manifest) -> None:
+def test_step_has_the_same_rows_at_any_world_size(folder: Path, manifest: Manifest) -> None:
     alone = loader(folder, manifest).step(33, 21)  # straddles two epochs
     for world_size, micro_batch_size in ((2, 4), (5, 1), (30, 8)):
         steps = [
@@ -136,7 +136,7 @@ def test_a_step_takes_the_same_rows_at_any_world_size(folder: Path, manifest: Ma
         assert max(counts) - min(counts) <= 1
 
 
-def test_a_steps_totals_are_those_of_its_batches(folder: Path, manifest: Manifest) -> None:
+def test_step_totals_match_its_batches(folder: Path, manifest: Manifest) -> None:
     step = loader(folder, manifest).step(2, 10)
     lengths = torch.cat([batch.offsets.diff() for batch in step.batches]).long()
     assert (step.cursor, step.rows, len(step.batches)) == (2, 10, 3)
@@ -151,20 +151,20 @@ def test_a_steps_totals_are_those_of_its_batches(folder: Path, manifest: Manifes
         assert (batch.offsets.dtype, batch.input_ids.dtype) == (torch.int32, torch.int64)
 
 
-def test_imbalance_is_the_fullest_ranks_excess(folder: Path, manifest: Manifest) -> None:
+def test_imbalance_is_the_excess_of_the_fullest_rank(folder: Path, manifest: Manifest) -> None:
     steps = [loader(folder, manifest, rank, 2).step(0, 3) for rank in range(2)]
     tokens = [sum(len(batch.input_ids) for batch in step.batches) for step in steps]
     assert [step.imbalance_pct for step in steps] == pytest.approx([100 * (max(tokens) / (sum(tokens) / 2) - 1)] * 2)
 
 
-def test_a_rank_with_nothing_left_gets_a_filler(folder: Path, manifest: Manifest) -> None:
+def test_rank_without_rows_gets_a_filler(folder: Path, manifest: Manifest) -> None:
     steps = [loader(folder, manifest, rank, 4).step(0, 2) for rank in range(4)]
     fillers = [step.batches[0] for step in steps if step.batches[0].next_sentence_label.tolist() == [NO_LABEL]]
     assert [filler.input_ids.tolist() for filler in fillers] == [[CLS, SEP]] * 2
     assert all(len(filler.masked_ids) == 0 for filler in fillers)
 
 
-def test_a_step_is_pure_and_its_digest_names_rows_and_their_order(folder: Path, manifest: Manifest) -> None:
+def test_step_is_pure_and_its_digest_identifies_rows_and_order(folder: Path, manifest: Manifest) -> None:
     one = loader(folder, manifest)
     first, again = one.step(0, 8), (one.step(16, 8), one.step(0, 8))[1]
     assert first.rows_digest == again.rows_digest
@@ -174,7 +174,7 @@ def test_a_step_is_pure_and_its_digest_names_rows_and_their_order(folder: Path, 
     assert int(first.rows_digest, 16) >= 0
 
 
-def test_steps_read_ahead_are_the_same_in_the_same_order(folder: Path, manifest: Manifest) -> None:
+def test_read_ahead_steps_keep_contents_and_order(folder: Path, manifest: Manifest) -> None:
     one, sizes = loader(folder, manifest), [3, 8, 1, 20, 9]
     ahead = list(one.steps(7, iter(sizes)))
     cursors = np.cumsum([7, *sizes[:-1]]).tolist()
@@ -192,7 +192,7 @@ def test_closing_early_ends_the_thread(folder: Path, manifest: Manifest) -> None
     assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
 
 
-def test_a_damaged_shard_surfaces_at_the_step_that_reads_it(tmp_path: Path) -> None:
+def test_damaged_shard_raises_at_the_step_that_reads_it(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "dataset", [[4, 4, 4]])
     one = Loader(
         [Dataset(str(tmp_path / "dataset"), manifest)],
@@ -218,7 +218,7 @@ def shards_of(folder: Path, manifest: Manifest, entries: list[ShardEntry]) -> Sh
     return Shards([(dataset, entry) for entry in entries])
 
 
-def test_rows_that_the_manifest_does_not_tell_of_are_refused(tmp_path: Path) -> None:
+def test_rows_that_contradict_the_manifest_are_refused(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "dataset", [[5]])
     for change in ({"rows": 4}, {"rows": 6}):
         entries = [entry.model_copy(update=change) for entry in manifest.shards]
@@ -234,7 +234,7 @@ def test_rows_that_the_manifest_does_not_tell_of_are_refused(tmp_path: Path) -> 
     assert len(shards_of(tmp_path, manifest, manifest.shards)[0]) == 5
 
 
-def test_mappings_are_bounded(folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_open_mappings_is_limited(folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards_module, "MAX_OPEN", 1)
     steps = [loader(folder, manifest).step(0, 40)]
     assert Counter(all_content(steps)) == Counter(content_of_shards(folder, manifest, "train", 0))
@@ -263,7 +263,7 @@ def held_out(folder: Path, manifest: Manifest, rank: int, world_size: int, max_r
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_held_out_rows_are_the_first_in_their_order(folder: Path, manifest: Manifest, world_size: int) -> None:
+def test_held_out_rows_are_the_first_rows_in_order(folder: Path, manifest: Manifest, world_size: int) -> None:
     expected = content_of_shards(folder, manifest, "held_out", 0)
     for max_rows in (11, 100):
         ranks = [held_out(folder, manifest, rank, world_size, max_rows) for rank in range(world_size)]
@@ -282,7 +282,7 @@ def test_a_data_set_without_held_out_rows(tmp_path: Path) -> None:
     assert (reader.rows, list(reader.steps())) == (0, [])
 
 
-def test_staged_shards_give_the_same_steps_within_the_bound(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_staged_shards_give_equal_steps_within_the_size_limit(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
     stage = StagingArea(tmp_path, sum(sorted(entry.bytes for entry in manifest.shards)[-4:]))
     staged = Loader(
         [Dataset(f"file://{folder}", manifest, stage)],
@@ -300,7 +300,7 @@ def test_staged_shards_give_the_same_steps_within_the_bound(folder: Path, manife
     assert len(kept) < len(manifest.select("train", 0)) + len(manifest.select("train", 1))
 
 
-def test_reads_slower_than_a_step_change_no_order_and_hold_up_no_step_of_a_window_that_was_staged_ahead(
+def test_slow_reads_keep_the_order_and_do_not_delay_staged_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = write_dataset(tmp_path / "dataset", [[8] * 16])  # windows of 16 rows: two shards, eight steps
@@ -327,7 +327,7 @@ def test_reads_slower_than_a_step_change_no_order_and_hold_up_no_step_of_a_windo
     assert waits[2:] == [False] * 14  # the first window had to be waited for
 
 
-def test_a_mixture_takes_rows_of_all_its_data_sets(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_mixture_has_rows_of_all_data_sets(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
     other = write_dataset(tmp_path / "other", [[500]], seed=9)
     datasets = [Dataset(str(folder), manifest), Dataset(str(tmp_path / "other"), other)]
     place = {"seed": 5, "shuffle_window_rows": 16, "rank": 0, "world_size": 1, "micro_batch_size": 64}

@@ -29,7 +29,7 @@ def rows_of(mixed: Mixture, cursor: int, count: int) -> list[tuple[int, int]]:
 
 @settings(max_examples=30, deadline=None)
 @given(cursor=st.integers(0, 3 * BLOCK_ROWS), count=st.integers(1, 500))
-def test_a_mixture_is_each_data_sets_own_order_and_begins_anywhere(cursor: int, count: int) -> None:
+def test_mixture_keeps_each_data_sets_order_from_any_cursor(cursor: int, count: int) -> None:
     shards, rows = mixture().rows(cursor, count)
     owners = np.repeat(np.arange(3), SHARDS)[shards]
     for number, order in enumerate(orders()):
@@ -40,13 +40,13 @@ def test_a_mixture_is_each_data_sets_own_order_and_begins_anywhere(cursor: int, 
         assert mixture().cursor_of(number, cursor + count) == begin + len(mine)
 
 
-def test_batches_join_without_a_gap() -> None:
+def test_consecutive_batches_have_no_gap() -> None:
     whole = rows_of(mixture(), BLOCK_ROWS - 100, 200)
     assert whole == rows_of(mixture(), BLOCK_ROWS - 100, 70) + rows_of(mixture(), BLOCK_ROWS - 30, 130)
     assert whole != rows_of(mixture(seed=4), BLOCK_ROWS - 100, 200)
 
 
-def test_shares_hold_in_every_block_and_nearly_in_every_batch() -> None:
+def test_shares_are_exact_per_block_and_close_per_batch() -> None:
     mixed = mixture()
     for block in (0, 7):
         counts = [
@@ -60,7 +60,7 @@ def test_shares_hold_in_every_block_and_nearly_in_every_batch() -> None:
     assert abs(share - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 4096)
 
 
-def test_no_row_comes_again_before_all_of_its_data_set_have_come() -> None:
+def test_no_row_repeats_before_its_data_set_is_exhausted() -> None:
     mixed = mixture()
     end = next(cursor for cursor in range(BLOCK_ROWS) if mixed.cursor_of(1, cursor) == 50)
     small = Counter(pair for pair in rows_of(mixed, 0, end) if pair[0] == 3)
@@ -68,7 +68,7 @@ def test_no_row_comes_again_before_all_of_its_data_set_have_come() -> None:
     assert len(small) == 50
 
 
-def test_shards_are_those_of_the_windows_that_the_rows_lie_in() -> None:
+def test_shards_are_those_of_the_rows_windows() -> None:
     mixed = mixture()
     for cursor, count in ((0, 64), (900, 500), (BLOCK_ROWS - 10, 64)):
         shards, _ = mixed.rows(cursor, count)
@@ -78,7 +78,7 @@ def test_shards_are_those_of_the_windows_that_the_rows_lie_in() -> None:
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1, 1, 1], [1e-9, 1.0], [5, 3, 2, 1e6]])
-def test_slots_add_up_and_none_is_left_out(weights: list[float]) -> None:
+def test_slots_fill_the_block_and_every_data_set_has_one(weights: list[float]) -> None:
     slots = slots_of(weights)
     assert sum(slots) == BLOCK_ROWS
     assert min(slots) >= 1
@@ -86,7 +86,7 @@ def test_slots_add_up_and_none_is_left_out(weights: list[float]) -> None:
         assert abs(slot - BLOCK_ROWS * weight / sum(weights)) <= len(weights)
 
 
-def test_a_start_far_on_is_as_quick() -> None:
+def test_large_cursor_is_equally_fast() -> None:
     mixed = Mixture(
         [GlobalOrder([[100_000] * 10_000], seed=0, shuffle_window_rows=1 << 16, source=number) for number in range(2)],
         [3.0, 1.0],

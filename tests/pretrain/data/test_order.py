@@ -32,7 +32,7 @@ passes = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=5), min_size=
 
 
 @given(passes=passes, seed=st.integers(0, 2**63 - 1), window=st.integers(1, 50))
-def test_an_epoch_has_every_row_once_and_the_next_follows(passes: list[list[int]], seed: int, window: int) -> None:
+def test_epoch_has_every_row_once_and_the_next_epoch_follows(passes: list[list[int]], seed: int, window: int) -> None:
     order = GlobalOrder(passes, seed=seed, shuffle_window_rows=window)
     cursor, first_shard = 0, 0
     for epoch, rows in enumerate([*passes, passes[0]]):
@@ -45,14 +45,14 @@ def test_an_epoch_has_every_row_once_and_the_next_follows(passes: list[list[int]
 
 
 @given(passes=passes, window=st.integers(1, 50), cursor=st.integers(0, 200), count=st.integers(1, 60))
-def test_any_cursor_begins_where_the_rows_before_it_end(
+def test_rows_from_any_cursor_continue_the_rows_before(
     passes: list[list[int]], window: int, cursor: int, count: int
 ) -> None:
     order = GlobalOrder(passes, seed=1, shuffle_window_rows=window)
     assert rows_of(order, cursor, count) == rows_of(order, 0, cursor + count)[cursor:]
 
 
-def test_rows_stay_within_their_window_of_the_permuted_shards() -> None:
+def test_rows_stay_within_their_window() -> None:
     rows_of_shards = [30, 50, 20, 40]
     order = GlobalOrder([rows_of_shards], seed=3, shuffle_window_rows=25)
     shards = permutation(4, 3, 0, SHARDS, 0).tolist()
@@ -63,14 +63,14 @@ def test_rows_stay_within_their_window_of_the_permuted_shards() -> None:
         assert found != concatenated[window : window + 25]
 
 
-def test_seeds_and_epochs_differ() -> None:
+def test_orders_differ_by_seed_and_epoch() -> None:
     order, other = (GlobalOrder([[100, 100]], seed=seed, shuffle_window_rows=64) for seed in (1, 2))
     assert rows_of(order, 0, 200) != rows_of(other, 0, 200)
     assert rows_of(order, 0, 200) != rows_of(order, 200, 200)
 
 
-def test_the_order_is_for_ever() -> None:
-    """A change here changes the rows of every run that is resumed: it needs a new format of the checkpoint."""
+def test_order_matches_stored_values() -> None:
+    """A change of these values changes the rows of every resumed run: it needs a new checkpoint format version."""
     assert permutation(10, 42, 0, ROWS, 3, 5).tolist() == GOLDEN_ROWS
     assert permutation(7, 2**62, 0, SHARDS, 0).tolist() == GOLDEN_SHARDS
     order = GlobalOrder([[5, 3], [4, 4, 1]], seed=7, shuffle_window_rows=4)
@@ -78,7 +78,7 @@ def test_the_order_is_for_ever() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 1000])
-def test_a_permutation_holds_each_number_once(count: int) -> None:
+def test_permutation_has_each_number_once(count: int) -> None:
     found = permutation(count, 5, 0, ROWS, 0)
     assert sorted(found.tolist()) == list(range(count))
     with pytest.raises(ValueError, match="read-only"):
@@ -93,7 +93,7 @@ def test_permutations_are_uniform() -> None:
     assert np.abs(counts - 500).max() < 4 * deviation
 
 
-def test_a_start_among_a_billion_rows_draws_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_in_a_billion_rows_draws_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
     rows_of_shards = [100_000 + shard for shard in range(10_000)]
     drawn: list[int] = []
 
@@ -109,7 +109,7 @@ def test_a_start_among_a_billion_rows_draws_one_window(monkeypatch: pytest.Monke
     assert bool((rows < np.array(rows_of_shards)[shards % 10_000]).all())
 
 
-def test_a_window_is_drawn_once_however_many_epochs_are_looked_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_is_drawn_once_for_any_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[int, ...]] = []
 
     def draw(*key: int) -> Int64Array:
@@ -125,8 +125,8 @@ def test_a_window_is_drawn_once_however_many_epochs_are_looked_ahead(monkeypatch
     assert len(drawn) <= 4  # one window, and the shards of few epochs: all are then known
 
 
-def test_a_step_a_million_on_comes_within_a_second_at_a_billion_rows() -> None:
-    """Arithmetic alone: nothing is read. A second is allowed for what takes some 100 ms, two windows' sorting."""
+def test_step_one_million_of_a_billion_rows_takes_less_than_a_second() -> None:
+    """Only arithmetic, no reads. The limit is a second; sorting two windows takes about 100 ms."""
     began = time.process_time()
     order = GlobalOrder([[100_000] * 10_000] * 2, seed=11, shuffle_window_rows=1 << 20)
     shards, _ = order.rows(10**6 * 4096, 4096)

@@ -1,4 +1,4 @@
-"""Ranges that are passed over."""
+"""Ranges of skipped rows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda p
 
 
 @given(RANGES, st.integers(0, 80))
-def test_the_cursor_lands_on_the_first_row_that_is_in_no_range(
-    given_ranges: list[tuple[int, int]], cursor: int
-) -> None:
+def test_past_returns_the_first_row_outside_all_ranges(given_ranges: list[tuple[int, int]], cursor: int) -> None:
     ranges: list[tuple[int, int]] = []
     for new in given_ranges:
         ranges = with_range(ranges, new)

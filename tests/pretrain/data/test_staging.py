@@ -1,4 +1,4 @@
-"""Staging: bounded, verified, shared by processes; slow, failing and lying stores."""
+"""Staging is limited in size, verified, and shared by processes; stores can be slow, fail, or return wrong bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pretrain.data.staging import LOCKS, StagingArea, StoredFile
 
 
 class FaultyStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """A store in memory that can be slow, fail, or give other bytes, a number of times."""
+    """An in-memory store that can be slow, fail, or return wrong bytes a given number of times."""
 
     protocol = "faulty"
     opened: list[str] = []  # noqa: RUF012  # fsspec keeps one store a process anyway
@@ -95,7 +95,7 @@ def test_a_copy_is_hashed_once(store: type[FaultyStore], tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_copy_is_made_again(store: type[FaultyStore], tmp_path: Path, damage: str) -> None:
+def test_damaged_copy_is_copied_again(store: type[FaultyStore], tmp_path: Path, damage: str) -> None:
     stage, file = StagingArea(tmp_path, 5000), put("a")
     path = stage.path(file)
     if damage == "remove":
@@ -106,24 +106,22 @@ def test_a_damaged_copy_is_made_again(store: type[FaultyStore], tmp_path: Path, 
     assert len(store.opened) == 2
 
 
-def test_failing_reads_are_tried_again(
-    store: type[FaultyStore], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failed_reads_are_retried(store: type[FaultyStore], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = put("a")
     store.faults += [OSError("reset by peer"), RuntimeError("HTTP 503"), content_of("b"), content_of("a")[:10]]
     assert StagingArea(tmp_path, 5000).path(file).read_bytes() == content_of("a")
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(told) == 4
-    assert "attempt 2 of 6: RuntimeError: HTTP 503" in told[1]
-    assert "its SHA-256 is not the manifest's" in told[2]
+    reported = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(reported) == 4
+    assert "attempt 2 of 6: RuntimeError: HTTP 503" in reported[1]
+    assert "its SHA-256 is not the manifest's" in reported[2]
 
 
-def test_reads_that_fail_for_good_are_told(store: type[FaultyStore], tmp_path: Path) -> None:
+def test_permanently_failing_reads_raise(store: type[FaultyStore], tmp_path: Path) -> None:
     file = put("a")
     store.faults += [TimeoutError("no answer")] * staging.ATTEMPTS * file_systems.ATTEMPTS
-    with pytest.raises(UserError, match="cannot read the file: TimeoutError: no answer") as told:
+    with pytest.raises(UserError, match="cannot read the file: TimeoutError: no answer") as reported:
         StagingArea(tmp_path, 5000).path(file)
-    assert told.value.place == "faulty://a"
+    assert reported.value.place == "faulty://a"
     with pytest.raises(UserError, match="the file is missing"):
         StagingArea(tmp_path, 5000).path(StoredFile("faulty://gone", 10, "0" * 64))
     with pytest.raises(UserError, match=r"nowhere"):
@@ -131,7 +129,7 @@ def test_reads_that_fail_for_good_are_told(store: type[FaultyStore], tmp_path: P
     assert [path for path in (tmp_path / f"bertrain-{os.getuid()}").iterdir() if path.name != LOCKS] == []
 
 
-def test_the_bound_holds_and_the_least_recently_used_go(store: type[FaultyStore], tmp_path: Path) -> None:
+def test_size_limit_removes_the_least_recently_used(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, files = StagingArea(tmp_path, 3000), [put(name) for name in "abcd"]
     for file in files[:3]:
         stage.path(file)
@@ -144,7 +142,7 @@ def test_the_bound_holds_and_the_least_recently_used_go(store: type[FaultyStore]
     assert told.value.place == "train.stage_gib"
 
 
-def test_what_a_killed_process_left_makes_room(store: type[FaultyStore], tmp_path: Path) -> None:
+def test_partial_copies_of_killed_processes_are_removed(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, files = StagingArea(tmp_path, 2000), [put(name) for name in "ab"]
     stage.folder.mkdir()
     (stage.folder / f"{'0' * 64}.partial").write_bytes(bytes(1500))
@@ -154,7 +152,7 @@ def test_what_a_killed_process_left_makes_room(store: type[FaultyStore], tmp_pat
     assert not list(stage.folder.glob("*.partial"))
 
 
-def test_coming_files_are_copied_ahead(store: type[FaultyStore], tmp_path: Path) -> None:
+def test_expected_files_are_copied_ahead(store: type[FaultyStore], tmp_path: Path) -> None:
     store.delay_s = 0.2
     stage, files = StagingArea(tmp_path, 10_000), [put(name) for name in "abcdef"]
     stage.expect(files[:2], files)
@@ -165,7 +163,7 @@ def test_coming_files_are_copied_ahead(store: type[FaultyStore], tmp_path: Path)
     assert store.most_at_once > 1
 
 
-def test_no_more_is_expected_than_the_bound_allows(store: type[FaultyStore], tmp_path: Path) -> None:
+def test_expected_files_respect_the_size_limit(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, files = StagingArea(tmp_path, 3000), [put(name) for name in "abcdef"]
     stage.expect(files[:2], files)
     deadline = time.monotonic() + 5
@@ -176,7 +174,7 @@ def test_no_more_is_expected_than_the_bound_allows(store: type[FaultyStore], tmp
         stage.expect(files[:4], [])
 
 
-def test_a_file_that_is_expected_in_vain_fails_only_who_needs_it(store: type[FaultyStore], tmp_path: Path) -> None:
+def test_unreadable_expected_file_raises_only_when_needed(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, missing = StagingArea(tmp_path, 3000), StoredFile("faulty://gone", 10, "0" * 64)
     stage.expect([missing], [put("a")])
     assert stage.path(put("a")).read_bytes() == content_of("a")

@@ -22,7 +22,7 @@ def data(**fields: object) -> DataConfig:
 
 
 @pytest.mark.parametrize("fields", [{}, {"objective": "sop", "max_seq_length": 16}, {"objective": "none"}])
-def test_it_keeps_the_contract_and_fits_its_recipe(tmp_path: Path, fields: dict[str, object]) -> None:
+def test_synthetic_data_set_is_valid_and_fits_its_recipe(tmp_path: Path, fields: dict[str, object]) -> None:
     folder, config = tmp_path / "dataset", data(**fields)
     manifest = write_synthetic(folder, config)
     assert read_manifest(folder) == manifest
@@ -31,7 +31,7 @@ def test_it_keeps_the_contract_and_fits_its_recipe(tmp_path: Path, fields: dict[
     assert {shard.split: shard.rows for shard in manifest.shards} == ROWS
 
 
-def test_the_same_fields_give_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_settings_give_equal_bytes(tmp_path: Path) -> None:
     digests = [
         [shard.sha256 for shard in write_synthetic(tmp_path / str(number), data(seed=seed)).shards]
         for number, seed in enumerate((1, 1, 2))
@@ -50,7 +50,7 @@ def test_lengths_and_words_are_spread(tmp_path: Path) -> None:
     assert 0 < rows.next_sentence_label.mean() < 1
 
 
-def test_a_given_vocabulary_is_taken(tmp_path: Path) -> None:
+def test_given_vocabulary_is_used(tmp_path: Path) -> None:
     file = tmp_path / "vocab.txt"
     file.write_text("\n".join([*SPECIAL_TOKENS, "a", "b", "##c"]) + "\n")
     manifest = write_synthetic(tmp_path / "dataset", data(vocabulary={"file": str(file)}))

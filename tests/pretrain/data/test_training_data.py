@@ -30,7 +30,7 @@ def recipe(folder: Path, **fields: object) -> DataConfig:
     return DataConfig.model_validate({"dataset": str(folder), "vocabulary": vocabulary, **fields})
 
 
-def test_a_data_set_that_fits(folder: Path, manifest: Manifest) -> None:
+def test_matching_data_set_is_accepted(folder: Path, manifest: Manifest) -> None:
     check_fits(Dataset(str(folder), manifest), recipe(folder))
 
 
@@ -45,7 +45,7 @@ def test_a_data_set_that_fits(folder: Path, manifest: Manifest) -> None:
         ({}, {"shards": []}, "pass 0 of 2 has no training rows"),
     ],
 )
-def test_a_data_set_that_does_not_fit_is_refused(
+def test_data_set_that_does_not_fit_is_refused(
     folder: Path, manifest: Manifest, fields: dict[str, object], change: dict[str, object], words: str
 ) -> None:
     fields = {"max_predictions_per_seq": 20, **fields}
@@ -105,9 +105,7 @@ def test_a_data_set_at_a_url_is_staged(folder: Path, tmp_path: Path, manifest: M
         open_dataset(f"file://{tmp_path}/none", TrainConfig(stage_in=str(tmp_path)))
 
 
-def test_a_folder_is_staged_if_the_recipe_says_where(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_is_staged_if_stage_in_is_set(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_dataset(str(folder), TrainConfig()).stage is None
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     staged = open_dataset(str(folder), TrainConfig(stage_in="$SCRATCH/shards", stage_gib=2.0)).stage

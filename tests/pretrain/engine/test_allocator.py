@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""The process keeps freed memory."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ print((faults() - before) / 256)  # MiB of the last step's 368
 """
 
 
-def test_what_a_step_frees_serves_the_next_one() -> None:
+def test_freed_memory_is_reused_by_the_next_step() -> None:
     ended = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     assert float(ended.stdout) < 40  # more than 100 as glibc is

@@ -42,7 +42,7 @@ def test_a_world_of_one_without_a_launcher() -> None:
     assert discover() == World(rank=0, local_rank=0, world_size=1, local_world_size=1, device=torch.device("cpu"))
 
 
-def test_torchrun_says_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_read_from_torchruns_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     assert discover() == World(rank=5, local_rank=1, world_size=8, local_world_size=4)
@@ -59,7 +59,7 @@ def test_torchrun_says_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"LOCAL_WORLD_SIZE": "9"}, "1 of 9 on its node"),
     ],
 )
-def test_half_an_environment_is_refused(
+def test_incomplete_environment_is_refused(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], cause: str
 ) -> None:
     for name, value in (ENVIRONMENT | change).items():
@@ -70,12 +70,12 @@ def test_half_an_environment_is_refused(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that must not be there")
-def test_a_gpu_that_is_not_there() -> None:
+def test_missing_gpu_is_refused() -> None:
     with pytest.raises(UserError, match=r"cluster\.device: torch finds no usable GPU"):
         distributed.join_process_group(ClusterConfig(device="cuda"))
 
 
-def test_without_a_process_group_a_rank_agrees_with_itself() -> None:
+def test_collectives_return_the_own_value_without_a_process_group() -> None:
     assert is_true_on_any_rank(True) is True
     assert is_true_on_any_rank(False) is False
     assert any_flag_and_first_value(True, 2.5) == (True, 2.5)
@@ -126,7 +126,7 @@ def _train_with_a_late_rank() -> None:
     small.train_step(engine, 2)
 
 
-def test_a_collective_gives_up_on_a_rank_that_does_not_come() -> None:
+def test_collective_times_out_when_a_rank_does_not_join() -> None:
     with pytest.raises(ranks.RankError, match="Timed out waiting 5000ms") as failure:
         ranks.run(_train_with_a_late_rank, 2, timeout_s=300)
     assert failure.value.exit_codes == [1, None]

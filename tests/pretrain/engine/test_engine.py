@@ -1,4 +1,4 @@
-"""The engine in this process; what takes two ranks is in tests/distributed/test_training.py."""
+"""The engine in one process; tests with two ranks are in tests/distributed/test_training.py."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ def test_bf16_accumulates_in_fp32() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_at_stage_0_precision_and_clipping_are_ours(precision: str) -> None:
+def test_stage_0_does_not_use_deepspeeds_precision_and_clipping(precision: str) -> None:
     config = config_of(0, precision)
     assert "bf16" not in config
     assert config["gradient_clipping"] == 0.0
 
 
-def test_fp16_is_for_gpus_and_for_zero(alone: World) -> None:
+def test_fp16_needs_a_gpu_and_stage_1(alone: World) -> None:
     with pytest.raises(UserError, match="fp16 training needs a GPU"):
         small.engine_of(alone, 1, "fp16")
     with pytest.raises(ValidationError, match="needs zero_stage 1 or above"):
         TrainConfig(zero_stage=0, precision="fp16")
 
 
-def test_between_ranks_buckets_travel_beside_the_backward() -> None:
+def test_reduction_overlaps_the_backward_with_several_ranks() -> None:
     for stage, expected in ((0, (None, None)), (1, (None, None)), (2, (True, False)), (3, (None, None))):
         zero = config_of(stage, "bf16", world_size=2)["zero_optimization"]
         assert isinstance(zero, dict)
         assert (zero.get("overlap_comm"), zero.get("reduce_scatter")) == expected
 
 
-def test_a_bucket_does_not_outgrow_its_bound() -> None:
+def test_bucket_size_is_limited() -> None:
     with torch.device("meta"):
         large = nn.Linear(BUCKET_ELEMENTS, 2)
     config = deepspeed_config(large, OPTIMIZER, TrainConfig(), 1)
@@ -70,7 +70,7 @@ def test_a_bucket_does_not_outgrow_its_bound() -> None:
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_masters_start_from_the_model_s_fp32_weights(alone: World, stage: int) -> None:
+def test_masters_start_from_the_exact_fp32_weights(alone: World, stage: int) -> None:
     engine = small.engine_of(alone, stage, "bf16")
     exact = dict(small.build().named_parameters())
     assert {fragment.name for fragment in engine.partition.fragments} == exact.keys()
@@ -82,7 +82,7 @@ def test_masters_start_from_the_model_s_fp32_weights(alone: World, stage: int) -
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_the_norm_is_that_before_clipping_and_0_clips_nothing(alone: World, stage: int) -> None:
+def test_grad_norm_is_before_clipping_and_0_disables_clipping(alone: World, stage: int) -> None:
     norms, weights = [], []
     for clipping in (0.0, 0.5, 1e9):
         train = TrainConfig.model_validate({"zero_stage": stage, "precision": "fp32"})
@@ -98,7 +98,7 @@ def test_the_norm_is_that_before_clipping_and_0_clips_nothing(alone: World, stag
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_a_skipped_step_counts_for_nothing(
+def test_skipped_step_changes_nothing(
     alone: World, stage: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     engine = small.engine_of(alone, stage, "fp32")
@@ -110,12 +110,12 @@ def test_a_skipped_step_counts_for_nothing(
     _, result = small.train_step(engine, 2)
     assert not result.skipped
     assert engine.optimizer_steps == 1
-    assert caplog.messages == []  # the trainer is told, and says it better than DeepSpeed
+    assert caplog.messages == []  # the trainer reports it, in more detail than DeepSpeed
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_learning_rate_is_that_of_the_call(alone: World) -> None:
-    """AdamW's first step moves a weight by the learning rate, where its gradient is far above eps."""
+def test_step_uses_the_given_learning_rate(alone: World) -> None:
+    """AdamW's first step changes a weight by the learning rate if its gradient is far above eps."""
     optimizer = OptimizerConfig(weight_decay=0.0, gradient_clipping=0.0, eps=1e-12)
     engine = Engine(small.build(), optimizer, TrainConfig.model_validate({"precision": "fp32"}), alone)
     before = torch.cat([fragment.master.clone() for fragment in engine.partition.fragments])
@@ -126,7 +126,7 @@ def test_the_learning_rate_is_that_of_the_call(alone: World) -> None:
     assert moved.max().item() == pytest.approx(0.25, rel=1e-4)
 
 
-def test_evaluation_leaves_gradients_and_weights_alone(alone: World) -> None:
+def test_evaluation_does_not_change_gradients_or_weights(alone: World) -> None:
     evaluated, other = small.engine_of(alone, 1, "fp32"), small.engine_of(alone, 1, "fp32")
     for step in (1, 2):
         with torch.no_grad():

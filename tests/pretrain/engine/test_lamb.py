@@ -1,4 +1,4 @@
-"""LAMB on tensors in this process; that ranks make the same of their parts is in tests/distributed/test_lamb.py."""
+"""LAMB in one process; tests of partitions on several ranks are in tests/distributed/test_lamb.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def group_of(named: dict[str, Tensor], *, weight_decay: float, adapted: bool) ->
 
 
 def lamb_over(named: dict[str, Tensor], *, weight_decay: float = 0.0, adapted: bool = True) -> Lamb:
-    """An optimizer of whole tensors, moments made."""
+    """An optimizer of complete tensors with initialised moments."""
     optimizer = Lamb([group_of(named, weight_decay=weight_decay, adapted=adapted)], CONFIG)
     for tensor in named.values():
         ensure_moments(optimizer, tensor)
@@ -46,8 +46,8 @@ def step(optimizer: torch.optim.Optimizer, number: int, gradients: dict[Tensor, 
     optimizer.step()
 
 
-def test_the_first_step_is_that_of_algorithm_2() -> None:
-    """Corrected, the first moments are g and g², so that the update is the gradient's sign."""
+def test_first_step_follows_algorithm_2() -> None:
+    """With bias correction, the first moments are g and g², so that the update is the gradient's sign."""
     weights = torch.tensor([3.0, 4.0])
     step(lamb_over({"weight": weights}), 1, {weights: torch.tensor([0.5, -2.0])})
     moved = 0.1 * 5.0 / math.sqrt(2)
@@ -69,7 +69,7 @@ def test_all_zero_weights_or_updates_have_no_trust_ratio(start: float) -> None:
     assert weights.tolist() == pytest.approx([-0.1, -0.1] if start == 0.0 else [1.0, 1.0])
 
 
-def test_what_is_not_adapted_is_trained_by_adam() -> None:
+def test_parameters_without_trust_ratio_use_adam() -> None:
     ours, theirs = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.0])
     optimizer = lamb_over({"bias": ours}, adapted=False)
     adam = make_adamw([{"params": [theirs], "weight_decay": 0.0}], CONFIG)
@@ -91,7 +91,7 @@ def test_queries_keys_and_values_are_three_tensors() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=4))
-def test_tensors_in_one_padded_flat_tensor_move_as_they_would_alone(gaps: list[int]) -> None:
+def test_flat_padded_tensors_are_updated_like_separate_ones(gaps: list[int]) -> None:
     generator = torch.Generator().manual_seed(2)
     alone = {name: torch.randn(size, generator=generator) for name, size in SIZES.items()}
     gradients = {name: torch.randn(size, generator=generator) for name, size in SIZES.items()}

@@ -1,4 +1,4 @@
-"""AdamW from bf16 gradients to bf16 weights, beside torch's on the same numbers in fp32."""
+"""AdamW from bf16 gradients to bf16 weights, compared with torch's on the same numbers in fp32."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def masters_of(seed: int) -> list[Tensor]:
 
 
 @given(seed=st.integers(0, 1 << 16), scale=st.sampled_from([1.0, 0.03]), threads=st.sampled_from([1, 3]))
-def test_steps_are_those_of_torch(seed: int, scale: float, threads: int) -> None:
+def test_steps_equal_torchs(seed: int, scale: float, threads: int) -> None:
     ours, theirs = masters_of(seed), masters_of(seed)
     adam, reference = MasterAdamW(groups_of(ours), OPTIMIZER), make_adamw(groups_of(theirs), OPTIMIZER)
     adam.weights = {master: master.detach().bfloat16() for master in ours}
@@ -55,7 +55,7 @@ def test_steps_are_those_of_torch(seed: int, scale: float, threads: int) -> None
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])
-def test_wide_gradients_are_torchs_affair(scale: float) -> None:
+def test_fp32_gradients_use_torchs_step(scale: float) -> None:
     ours, theirs = masters_of(1), masters_of(1)
     adam, reference = MasterAdamW(groups_of(ours), OPTIMIZER), make_adamw(groups_of(theirs), OPTIMIZER)
     adam.weights = {master: master.detach().bfloat16() for master in ours}

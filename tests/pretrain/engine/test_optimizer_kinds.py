@@ -1,4 +1,4 @@
-"""Each value of the recipe's `optimizer.name` has its optimizer, and each keeps the state that checkpoints hold."""
+"""Each `optimizer.name` of the recipe has an optimizer, which keeps the state that checkpoints contain."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.distributed import small
 NAMES = get_args(OptimizerConfig.model_fields["name"].annotation)
 
 
-def test_the_recipe_s_names_are_those_of_the_table() -> None:
+def test_schema_and_table_have_the_same_names() -> None:
     assert list(OPTIMIZERS) == list(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_moves_every_weight_and_both_moments(name: str) -> None:
+def test_step_updates_every_weight_and_both_moments(name: str) -> None:
     model, kind = small.build(), OPTIMIZERS[name]
     optimizer = kind.make(parameter_groups(model, 0.1), OptimizerConfig(), "reference")
     slices = [FlatSlice(name, 0, weights, 0, weights.numel()) for name, weights in model.named_parameters()]

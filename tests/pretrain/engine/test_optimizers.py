@@ -10,7 +10,7 @@ from tests.distributed import small
 OPTIMIZER = OptimizerConfig()
 
 
-def test_biases_and_layer_norm_are_not_decayed_and_a_tied_weight_comes_once() -> None:
+def test_biases_and_layer_norm_have_no_decay_and_tied_weight_appears_once() -> None:
     decayed, plain = parameter_groups(small.build(), 0.1)
     assert decayed["names"] == ["tokens.weight", "positions.weight", "up.weight", "down.weight", "row_head.weight"]
     assert plain["names"] == ["norm.weight", "norm.bias", "up.bias", "down.bias", "token_head.bias", "row_head.bias"]
@@ -18,18 +18,18 @@ def test_biases_and_layer_norm_are_not_decayed_and_a_tied_weight_comes_once() ->
     assert (decayed["adapted"], plain["adapted"]) == (True, False)
 
 
-def test_groups_keep_names_and_parameters_in_step() -> None:
+def test_groups_keep_names_and_parameters_aligned() -> None:
     model = small.build()
     named = dict(model.named_parameters())
     for group in parameter_groups(model, 0.1):
         assert all(named[name] is parameter for name, parameter in zip(group["names"], group["params"], strict=True))
 
 
-def test_a_group_that_would_be_empty_is_left_out() -> None:
+def test_empty_group_is_omitted() -> None:
     assert len(parameter_groups(nn.Linear(2, 2, bias=False), 0.1)) == 1
 
 
-def test_moments_made_beforehand_are_those_that_a_step_would_make() -> None:
+def test_ensured_moments_equal_those_of_a_step() -> None:
     ours, theirs = nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(5))
     prepared, fresh = make_adamw([{"params": [ours]}], OPTIMIZER), make_adamw([{"params": [theirs]}], OPTIMIZER)
     state = ensure_moments(prepared, ours)
@@ -45,7 +45,7 @@ def test_moments_made_beforehand_are_those_that_a_step_would_make() -> None:
         assert torch.equal(tensor, fresh.state[theirs][name])
 
 
-def test_nothing_moves_before_a_learning_rate_is_set() -> None:
+def test_initial_learning_rate_changes_nothing() -> None:
     weights = nn.Parameter(torch.ones(3))
     adam = make_adamw([{"params": [weights], "weight_decay": 0.5}], OPTIMIZER)
     weights.grad = torch.ones(3)

@@ -1,4 +1,4 @@
-"""Fragments in this process; that ranks' fragments make up the model is shown in tests/distributed."""
+"""Fragments in one process; tests with several ranks are in tests/distributed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.distributed import small
 from tests.distributed.small import OPTIMIZER
 
 
-def test_a_narrowed_fragment_is_a_view_that_knows_its_place() -> None:
+def test_narrowed_fragment_is_a_view_with_its_offset() -> None:
     whole = Fragment("w", 10, *(torch.arange(6.0) + 10 * index for index in range(3)))
     part = whole.narrow(2, 3)
     assert (part.name, part.offset, part.numel) == ("w", 12, 3)
@@ -38,7 +38,9 @@ def test_at_stage_0_every_element_is_saved_once(sizes: list[int], world_size: in
 
 
 @pytest.mark.parametrize(("stage", "precision"), [(0, "fp32"), (0, "bf16"), (1, "fp32"), (1, "bf16"), (2, "bf16")])
-def test_fragments_are_what_is_stepped_on_and_refresh_shows_it(alone: World, stage: int, precision: str) -> None:
+def test_fragments_are_views_of_optimizer_tensors_and_refresh_updates_the_model(
+    alone: World, stage: int, precision: str
+) -> None:
     engine = small.engine_of(alone, stage, precision)
     small.train_step(engine, 1)
     assert all(fragment.exp_avg_sq.sum() > 0 for fragment in engine.partition.fragments)

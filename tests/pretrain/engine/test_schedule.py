@@ -25,7 +25,7 @@ def test_linear_warmup_and_decay_by_step() -> None:
     assert learning_rate_at(9, LINEAR, 8) == 0.0
 
 
-def test_without_warmup_the_rate_is_that_of_the_published_polynomial() -> None:
+def test_without_warmup_rate_follows_the_published_polynomial() -> None:
     published = OptimizerConfig(learning_rate=1.0, warmup_steps=0)
     assert [learning_rate_at(step, published, 4) for step in (1, 2, 3, 4)] == [1.0, 0.75, 0.5, 0.25]
 
@@ -35,7 +35,7 @@ def test_constant_stays_at_the_peak() -> None:
     assert [learning_rate_at(step, constant, 3) for step in (1, 2, 3, 400)] == [0.25, 0.5, 0.5, 0.5]
 
 
-def test_a_polynomial_decay_is_a_power_of_what_is_left() -> None:
+def test_polynomial_decay_is_a_power_of_the_remaining_share() -> None:
     root = OptimizerConfig(learning_rate=2.0, warmup_steps=1, decay="polynomial", decay_power=0.5)
     assert [learning_rate_at(step, root, 5) for step in (1, 2, 5, 6)] == [2.0, 2.0, 1.0, 0.0]
     line = root.model_copy(update={"decay_power": 1.0})
@@ -50,7 +50,7 @@ def test_between_warmup_and_the_last_steps_the_rate_stays_at_the_peak() -> None:
 
 
 def test_a_decay_can_begin_at_any_checkpoint() -> None:
-    """A run whose end is far saves at step 30; going on from there with an end `decay_steps` away is its decay."""
+    """A long run saves at step 30; resuming with an end `decay_steps` later gives its decay."""
     trapezoid = OptimizerConfig(learning_rate=0.5, warmup_steps=2, decay="linear", decay_steps=10)
     assert all(
         learning_rate_at(step, trapezoid, 1000) == learning_rate_at(step, trapezoid, 40) for step in range(1, 31)
@@ -58,18 +58,18 @@ def test_a_decay_can_begin_at_any_checkpoint() -> None:
     assert [learning_rate_at(step, trapezoid, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
 
 
-def test_another_last_step_is_told_with_both_mends() -> None:
+def test_changed_last_step_gives_a_warning_with_both_fixes() -> None:
     assert learning_rate_jump_warning(30, 100, 40, LINEAR) == (
         "train.steps was 100 until step 30 and is now 40: the learning rate jumps to the schedule of the longer "
         "or shorter decay; set train.steps=100 to continue as before, or optimizer.decay_steps=10 for a decay that "
         "begins here"
     )
-    mended = LINEAR.model_copy(update={"decay_steps": 10})
-    assert [learning_rate_at(step, mended, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
+    fixed = LINEAR.model_copy(update={"decay_steps": 10})
+    assert [learning_rate_at(step, fixed, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
     constant = LINEAR.model_copy(update={"decay": "constant"})
     assert learning_rate_jump_warning(30, 100, 100, LINEAR) is None
     assert learning_rate_jump_warning(30, 100, 40, constant) is None
-    assert learning_rate_jump_warning(30, 100, 40, mended) is None
+    assert learning_rate_jump_warning(30, 100, 40, fixed) is None
 
 
 def test_the_batch_grows_linearly_to_its_size() -> None:
@@ -110,7 +110,7 @@ def test_a_budget_ends_the_training_when_it_is_spent() -> None:
 
 @pytest.mark.parametrize("warmup", [0, 20])
 @pytest.mark.parametrize("decay_steps", [0, 30])
-def test_the_decay_ends_with_the_budget_whatever_the_pace(warmup: int, decay_steps: int) -> None:
+def test_decay_ends_with_the_budget_at_any_speed(warmup: int, decay_steps: int) -> None:
     seconds = np.random.default_rng(warmup + decay_steps).uniform(0.05, 0.5, 600)
     optimizer = OptimizerConfig(learning_rate=1.0, warmup_steps=warmup, decay_steps=decay_steps)
     rates, step, time_s = [], 0, 0.0
@@ -125,7 +125,7 @@ def test_the_decay_ends_with_the_budget_whatever_the_pace(warmup: int, decay_ste
     assert rates[-1] <= 1.1 * 0.5 / decay_s  # the last step begins at most 0.5 s before the end
 
 
-def test_a_resume_on_a_faster_machine_decays_to_0_too() -> None:
+def test_resume_on_a_faster_machine_also_decays_to_0() -> None:
     optimizer = OptimizerConfig(learning_rate=1.0, warmup_steps=0)
     slow = [learning_rate_at(step + 1, optimizer, last_step_at(step, step * 1.0, BUDGET)) for step in range(31)]
     assert slow[30] == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""The running mean and deviation, and what stands out from them."""
+"""The running mean and deviation of the loss, and spikes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_the_first_window_is_plain_mean_and_variance(losses: list[float]) -> Non
     assert running.variance == pytest.approx(np.var(losses), rel=1e-9)
 
 
-def test_old_losses_fade(losses: list[float]) -> None:
+def test_old_losses_decay_exponentially(losses: list[float]) -> None:
     running = after([100.0] * 50 + losses * 20)
     assert running.mean == pytest.approx(6.0, abs=0.05)
     assert math.sqrt(running.variance) == pytest.approx(0.1, rel=0.3)
 
 
-def test_six_deviations_are_the_bound(losses: list[float]) -> None:
+def test_spike_threshold_is_six_deviations(losses: list[float]) -> None:
     running = after(losses)
     deviation = math.sqrt(running.variance)
     assert running.is_spike(running.mean + 6.01 * deviation)
@@ -43,19 +43,19 @@ def test_six_deviations_are_the_bound(losses: list[float]) -> None:
     assert not running.is_spike(running.mean - 10 * deviation)
 
 
-def test_no_verdict_before_there_is_something_to_judge_by(losses: list[float]) -> None:
+def test_no_spike_in_the_first_steps(losses: list[float]) -> None:
     assert not after(losses[: FIRST_STEPS - 1]).is_spike(1e9)
     assert after(losses[:FIRST_STEPS]).is_spike(1e9)
     assert not after([6.0] * 50).is_spike(6.1)  # no deviation at all: nothing to measure by
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_what_is_not_finite_is_another_fault(losses: list[float], loss: float) -> None:
+def test_losses_that_are_not_finite_are_no_spikes(losses: list[float], loss: float) -> None:
     running = after(losses)
     assert not running.is_spike(loss)
     assert running.after(loss) == running
 
 
-def test_a_checkpoint_keeps_every_bit(losses: list[float]) -> None:
+def test_json_round_trip_is_bit_exact(losses: list[float]) -> None:
     running = after(losses)
     assert RunningLoss.model_validate_json(running.model_dump_json()) == running

@@ -1,4 +1,4 @@
-"""Processes that hang in ways that Python cannot help, and end all the same."""
+"""The watchdog ends processes that hang in code that Python cannot interrupt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(hang: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("hang", HANGS)
-def test_who_hangs_shows_where_and_ends(hang: str) -> None:
+def test_hanging_process_writes_stacks_and_ends(hang: str) -> None:
     process = start(HANGS[hang])
     _, err = process.communicate(timeout=20)
     assert process.returncode == 1
@@ -43,13 +43,13 @@ def test_who_hangs_shows_where_and_ends(hang: str) -> None:
     assert " in hang" in err
 
 
-def test_who_makes_headway_goes_on() -> None:
+def test_beating_process_continues() -> None:
     process = start("[(time.sleep(0.1), watchdog.beat()) for _ in range(20)]; os._exit(7)")
     _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (7, "")
 
 
-def test_whoever_asks_is_shown_the_stacks() -> None:
+def test_signal_writes_the_stacks() -> None:
     process = start(
         "sys.stderr.write('ready\\n'); sys.stderr.flush(); [watchdog.beat() or time.sleep(0.1) for _ in range(600)]"
     )

@@ -1,4 +1,4 @@
-"""Lines that wait while there is no room, and TensorBoard's files beside them."""
+"""Lines and TensorBoard files while the disk is full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.pretrain.telemetry.test_metrics import STEP
 QUIETLY = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-def test_what_finds_no_room_is_written_later_to_the_byte(tmp_path: Path) -> None:
+def test_lines_that_do_not_fit_are_written_later_exactly(tmp_path: Path) -> None:
     records = AppendedLines(tmp_path / "lines")
     lines = [f"line {number} " + "x" * number for number in range(100)]
     with no_file_above(1_000):
@@ -37,9 +37,7 @@ def test_what_finds_no_room_is_written_later_to_the_byte(tmp_path: Path) -> None
 
 
 @QUIETLY
-def test_training_goes_on_without_room_and_says_that_records_wait(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_full_disk_is_reported_and_records_are_kept_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with MetricsLog(tmp_path, TrainConfig(steps=9, log_every_steps=1), resumed_step=0, recipe_toml="") as log:
         with no_file_above(0):
             log.write_step(STEP)
@@ -50,9 +48,7 @@ def test_training_goes_on_without_room_and_says_that_records_wait(
 
 
 @QUIETLY
-def test_tensorboard_misses_what_finds_no_room_and_begins_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_tensorboard_reopens_after_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     board = TensorBoardFiles(tmp_path, purge_step=0)
     board.scalars({"loss": 1.0}, 1)
     board.flush()

@@ -1,4 +1,4 @@
-"""metrics.jsonl: cut back at a resume, whole lines only, valid JSON; the console's lines."""
+"""metrics.jsonl is truncated at a resume and has only complete lines of valid JSON; console lines."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def write_run(run: Path, steps: range, resumed_step: int) -> None:
             log.write_step(replace(STEP, step=step), EVALUATION if step == 4 else None)
 
 
-def test_a_resume_cuts_the_records_back_to_its_checkpoint(tmp_path: Path) -> None:
+def test_resume_truncates_records_to_the_checkpoint(tmp_path: Path) -> None:
     write_run(tmp_path, range(1, 8), resumed_step=0)
     write_run(tmp_path, range(5, 11), resumed_step=4)
     assert [record["step"] for record in read_metrics(tmp_path)] == list(range(1, 11))
 
 
-def test_no_step_stands_twice_in_tensorboard_after_a_resume(tmp_path: Path) -> None:
+def test_resume_does_not_duplicate_steps_in_tensorboard(tmp_path: Path) -> None:
     write_run(tmp_path, range(1, 8), resumed_step=0)
     write_run(tmp_path, range(5, 11), resumed_step=4)
     board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
@@ -102,7 +102,7 @@ def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
     assert b"name = 'x'" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
 
 
-def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+def test_truncated_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / METRICS
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2]
@@ -110,13 +110,13 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
-def test_an_evaluation_stands_with_its_step(tmp_path: Path) -> None:
+def test_evaluation_is_recorded_with_its_step(tmp_path: Path) -> None:
     write_run(tmp_path, range(1, 5), resumed_step=0)
     record = read_metrics(tmp_path)[-1]
     assert (record["step"], record["valid_mlm_loss"], record["valid_unigram_loss"]) == (4, 6.2, 6.7)
 
 
-def test_without_a_sentence_objective_none_is_shown(tmp_path: Path) -> None:
+def test_no_sentence_metrics_without_a_sentence_objective(tmp_path: Path) -> None:
     step = replace(STEP, nsp_loss=None, nsp_accuracy=None)
     evaluation = replace(EVALUATION, step=1, nsp_loss=None, nsp_accuracy=None)
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
@@ -130,7 +130,7 @@ def test_without_a_sentence_objective_none_is_shown(tmp_path: Path) -> None:
     assert "valid_nsp_loss" not in record
 
 
-def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
         log.write_step(replace(STEP, grad_norm=float("nan"), skipped=True))
     line = (tmp_path / METRICS).read_text()
@@ -139,7 +139,7 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     assert record["skipped"] is True
 
 
-def test_console_lines_tell_the_figures() -> None:
+def test_console_lines_show_the_metrics() -> None:
     line = console_line(replace(STEP, step=50, time_s=100.0), TRAIN)
     assert "step  50/100  50%" in line
     assert "mlm 8.3000" in line
@@ -147,7 +147,7 @@ def test_console_lines_tell_the_figures() -> None:
     assert "+0.5000 nats better" in evaluation_line(EVALUATION)
 
 
-def test_console_lines_tell_what_went_wrong() -> None:
+def test_console_lines_show_faults_and_slow_ranks() -> None:
     lost = replace(STEP, skipped=True, fault=Fault.GRADIENT_NOT_FINITE)
     assert console_line(lost, TRAIN).endswith(" | SKIPPED: gradient not finite")
     assert console_line(replace(STEP, fault=Fault.LOSS_SPIKE), TRAIN).endswith(" | loss spike")
@@ -164,7 +164,7 @@ def test_console_lines_tell_what_went_wrong() -> None:
         (60, 306.0, "60/100 100%", "eta 0 s"),
     ],
 )
-def test_a_budget_ends_a_training_sooner(step: int, time_s: float, progress: str, eta: str) -> None:
+def test_budget_shortens_progress_and_eta(step: int, time_s: float, progress: str, eta: str) -> None:
     line = console_line(replace(STEP, step=step, time_s=time_s), TrainConfig(steps=100, budget_min=5.0))
     assert progress in line
     assert line.endswith(eta)

@@ -24,7 +24,7 @@ def train_some(run: Path, profiler: Profiler) -> None:
     assert meter.began <= time.perf_counter()
 
 
-def test_chosen_steps_are_traced_as_browsers_read_them(tmp_path: Path) -> None:
+def test_requested_steps_are_traced_in_chrome_format(tmp_path: Path) -> None:
     train_some(tmp_path, Profiler(tmp_path, [2, 4, 9], World()))
     traces = sorted((tmp_path / PROFILE).iterdir())
     assert [trace.name for trace in traces] == [f"step_0000000{step}.pt.trace.json.gz" for step in (2, 4)]
@@ -32,7 +32,7 @@ def test_chosen_steps_are_traced_as_browsers_read_them(tmp_path: Path) -> None:
     assert any(event.get("name") == "aten::mm" for event in trace["traceEvents"])
 
 
-def test_nothing_is_traced_otherwise_or_by_another_rank(tmp_path: Path) -> None:
+def test_other_steps_and_ranks_are_not_traced(tmp_path: Path) -> None:
     train_some(tmp_path / "one", Profiler(tmp_path / "one", [], World()))
     train_some(tmp_path / "two", Profiler(tmp_path / "two", [2], World(rank=1, world_size=2)))
     assert not list(tmp_path.glob(f"*/{PROFILE}"))

@@ -1,4 +1,4 @@
-"""Which rank is slow, and when that is said."""
+"""Detecting and reporting a slow rank."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ from pretrain.telemetry.stragglers import SLOW_STEPS, SlowRank, Stragglers, slow
         ([1.0], None),
     ],
 )
-def test_the_slowest_is_named_when_it_is_a_third_above_the_median(
-    own_s: list[float], expected: SlowRank | None
-) -> None:
+def test_slowest_rank_is_reported_above_the_slow_ratio(own_s: list[float], expected: SlowRank | None) -> None:
     assert slowest(own_s) == expected
 
 
-def test_ranks_meet_every_twenty_steps_and_one_hiccup_is_not_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_compared_every_twenty_steps_by_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
     met: list[float] = []
 
     def gather(own_s: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a save costs, by a clock that the test sets."""
+"""The cost of a save, with a controlled clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pretrain.telemetry.throughput import Throughput
 from tests.pretrain.synthetic import write_dataset
 
 
-def test_a_save_is_no_training_time_and_has_its_share_of_the_time_between_saves(
+def test_save_is_excluded_from_training_time_and_reported_as_a_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
