@@ -128,7 +128,7 @@ def test_doctor_checks_every_node(cluster: SlurmCluster, tmp_path: Path) -> None
     assert doctor.node_differences(nodes) == []  # both nodes are this machine
     network = [node.findings[-1] for node in nodes]
     assert [(one.name, one.level, one.found) for one in network] == [("network", "ok", "2 nodes")] * 2
-    assert sum(one.measured.endswith("GB/s from each") for one in network) == 1
+    assert sum(one.measured.endswith("GB/s per rank") for one in network) == 1
     assert not list(tmp_path.iterdir())
 
 
