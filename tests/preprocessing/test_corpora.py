@@ -140,7 +140,9 @@ def test_weights_of_several_corpora(tmp_path: Path, vocabulary: dict[str, str]) 
         prepare(small_config(tmp_path / "one", vocabulary=vocabulary, held_out_fraction=0.0, corpora=corpora))
 
 
-@pytest.mark.parametrize(("mode", "meaning"), [("balanced", "gives no pair"), ("reference", "always has a random next")])
+@pytest.mark.parametrize(
+    ("mode", "meaning"), [("balanced", "gives no pair"), ("reference", "always has a random next")]
+)
 def test_documents_of_one_line_each_are_warned_of(
     tmp_path: Path, vocabulary: dict[str, str], caplog: pytest.LogCaptureFixture, mode: str, meaning: str
 ) -> None:
