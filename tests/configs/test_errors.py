@@ -23,6 +23,6 @@ def test_an_error_is_one_line_of_complete_sentences(error: UserError, line: str)
 
 
 def test_an_error_survives_pickling() -> None:
-    error = UserError("cause", place="place", fix="mend")
+    error = UserError("cause", place="place", fix="remedy")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - as multiprocessing does
-    assert (copy.cause, copy.place, copy.fix, str(copy)) == ("cause", "place", "mend", str(error))
+    assert (copy.cause, copy.place, copy.fix, str(copy)) == ("cause", "place", "remedy", str(error))
