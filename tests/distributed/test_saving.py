@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 
 from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint import saving
@@ -32,6 +33,7 @@ def fail_then_die(folder: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     seen = {"saved": saved, "found": str(checkpoints.find_checkpoint(run)), "there": _contents(run)}
     (run / f"seen by {world.rank}.json").write_text(json.dumps(seen))
+    dist.barrier()  # no rank begins the next save while the other one still lists the folder
     if world.rank == 1:
         _die_at("sha256_of_file")
     _save(run, engine, 4)
