@@ -2,6 +2,7 @@
 
 from .manifest import (
     CARD as CARD,
+    FORMAT_VERSION as FORMAT_VERSION,
     MANIFEST as MANIFEST,
     PICTURES as PICTURES,
     SHARDS as SHARDS,

@@ -13,6 +13,8 @@ names the vocabulary that its ids belong to.
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,8 @@ from configs.files import atomic_write_text
 from configs.schema import Objective
 from preprocessing.storage import store_at
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what this bertrain writes
+READABLE_VERSIONS = (1, 2)
 MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 SHARDS = "shards"
@@ -140,16 +143,21 @@ def existing_shards(manifest: Manifest, place: str, split: Split, pass_number: i
 
 def parse_manifest(content: bytes, place: str) -> Manifest:
     """Parse the bytes of a manifest file. Raises `UserError`, with its place, when they are not a manifest."""
+    version = _format_version(content)
+    if version not in (None, *READABLE_VERSIONS):
+        readable = " and ".join(map(str, READABLE_VERSIONS))
+        cause = f"format version {version}, but this bertrain reads {readable}"
+        raise UserError(cause, place=place, fix=_PREPARE_AGAIN)
     try:
-        manifest = Manifest.model_validate_json(content)
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"not a manifest of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         raise UserError(cause, place=place, fix=_PREPARE_AGAIN) from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise UserError(
-            f"format version {manifest.format_version}, but this bertrain reads {FORMAT_VERSION}",
-            place=place,
-            fix=_PREPARE_AGAIN,
-        )
-    return manifest
+
+
+def _format_version(content: bytes) -> object:
+    """Return the `format_version` of a manifest that can have unknown fields, or None if there is none."""
+    with suppress(ValueError, AttributeError):
+        return json.loads(content).get("format_version")
+    return None

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from configs.errors import UserError
 from configs.schema import VocabularyConfig
-from preprocessing.dataset import MANIFEST, VOCABULARY, DamagedShardError, Manifest, check_shard, parse_manifest
+from preprocessing.dataset import (
+    FORMAT_VERSION,
+    MANIFEST,
+    VOCABULARY,
+    DamagedShardError,
+    Manifest,
+    check_shard,
+    parse_manifest,
+)
 from preprocessing.execution.folder import WORK
 from preprocessing.execution.group import GROUPS
-from preprocessing.execution.identity import Identity, other_data_set
+from preprocessing.execution.identity import Identity, other_data_set, other_version
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Vocabulary, stored_vocabulary
 
@@ -49,7 +57,8 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
     """Return what is in the data set's folder. Reads and checks all files of a finished data set.
 
     Raises `UserError` for a folder that holds other files and no data set. Without `overwrite`, also raises for a
-    finished data set of another identity; with it, nothing counts as finished.
+    finished data set of another identity, and for a damaged one of an earlier format version, whose missing parts this
+    version cannot make; with it, nothing counts as finished.
     """
     content = store.read(MANIFEST)
     if not store.is_empty() and store.below(WORK).is_empty() and not _is_manifest(content):
@@ -58,13 +67,17 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
     if overwrite or content is None:
         return Finished(store)
     manifest = parse_manifest(content, f"{store.place}/{MANIFEST}")
+    identity = replace(identity, format_version=manifest.format_version)
     expected = identity.data_set_digest(identity.given_vocabulary or manifest.vocabulary.sha256)
     if manifest.digest != expected:
         differing = identity.differences(manifest.recipe)
         if manifest.input_digest != identity.input_digest:
             differing.append("the input files")
         raise other_data_set(store.place, manifest.digest, expected, differing or ["the vocabulary"])
-    return Finished(store, manifest, _damage(store, manifest))
+    damage = _damage(store, manifest)
+    if damage and manifest.format_version != FORMAT_VERSION:
+        raise other_version(store.place, f"a damaged ({min(damage)})", manifest.format_version)
+    return Finished(store, manifest, damage)
 
 
 def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:

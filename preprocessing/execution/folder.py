@@ -23,7 +23,7 @@ from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
 from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY
 from preprocessing.execution.group import GROUPS
-from preprocessing.execution.identity import Identity, other_data_set
+from preprocessing.execution.identity import Identity, other_data_set, other_version
 from preprocessing.execution.share import WHOLE, Share
 from preprocessing.storage import LocalStore, Store
 
@@ -47,9 +47,9 @@ def _run_name(share: Share) -> str:
 def claimed(store: Store, identity: Identity, share: Share = WHOLE, *, overwrite: bool = False) -> Iterator[None]:
     """Reserve the folder for a data set of this identity inside the block. Only its other shares can use it then.
 
-    Raises `UserError` if the folder holds an unfinished data set of another identity, or is not writable. A preparation
-    that ends in a `UserError` before any group is finished removes its files; otherwise finished work stays for a
-    rerun. A share never removes anything, since other shares can be running.
+    Raises `UserError` if the folder holds an unfinished data set of another identity or format version, or is not
+    writable. A preparation that ends in a `UserError` before any group is finished removes its files; otherwise
+    finished work stays for a rerun. A share never removes anything, since other shares can be running.
     """
     with store.explained(), _locked(store, share) if isinstance(store, LocalStore) else nullcontext():
         if overwrite:
@@ -59,7 +59,8 @@ def claimed(store: Store, identity: Identity, share: Share = WHOLE, *, overwrite
             if isinstance(store, LocalStore):
                 for name in (GROUPS, SHARDS):
                     store.below(name).folder.mkdir(exist_ok=True)
-            store.write_text(f"{WORK}/{_JOB}", json.dumps({"digest": identity.digest, "recipe": identity.recipe}))
+            job = {"digest": identity.digest, "recipe": identity.recipe, "format_version": identity.format_version}
+            store.write_text(f"{WORK}/{_JOB}", json.dumps(job))
             yield
 
 
@@ -149,6 +150,9 @@ def _refuse_other(store: Store, identity: Identity) -> None:
     content = store.read(f"{WORK}/{_JOB}")
     if content is not None:
         other = json.loads(content)
+        version = other.get("format_version", 1)  # version 1 did not record it
+        if version != identity.format_version:
+            raise other_version(store.place, "an unfinished", version)
         if other["digest"] != identity.digest:
             differing = identity.differences(other["recipe"]) or ["the input files or the vocabulary"]
             raise other_data_set(store.place, other["digest"], identity.digest, differing)

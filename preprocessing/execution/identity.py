@@ -7,6 +7,9 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import digest_of
+from preprocessing.dataset import FORMAT_VERSION
+
+_OTHER_FOLDER = "choose another data.dataset, or replace it with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,22 @@ class Identity:
     input_digest: str
     given_vocabulary: str | None  # SHA-256 of the vocabulary file; None: the vocabulary is trained
 
+    format_version: int = FORMAT_VERSION
+
     @property
     def digest(self) -> str:
         """The digest of an unfinished data set. A finished one has `data_set_digest`, which needs the vocabulary."""
-        return digest_of({"recipe": self.recipe, "input": self.input_digest, "vocabulary": self.given_vocabulary})
+        return self._digest(self.given_vocabulary)
 
     def data_set_digest(self, vocabulary_sha256: str) -> str:
         """Return the manifest's `digest`."""
-        return digest_of({"recipe": self.recipe, "input": self.input_digest, "vocabulary": vocabulary_sha256})
+        return self._digest(vocabulary_sha256)
+
+    def _digest(self, vocabulary: str | None) -> str:
+        content: dict[str, Any] = {"recipe": self.recipe, "input": self.input_digest, "vocabulary": vocabulary}
+        if self.format_version > 1:  # the digests of version 1 do not cover it
+            content["format_version"] = self.format_version
+        return digest_of(content)
 
     def differences(self, recipe: dict[str, Any]) -> list[str]:
         """Return the recipe keys whose values differ."""
@@ -35,7 +46,13 @@ def other_data_set(place: str, found: str, expected: str, differing: list[str]) 
     """Return the error for a folder that holds the data set with the digest `found` instead of `expected`."""
     what = ", ".join(differing)
     cause = f"holds another data set ({found[:12]}, but this recipe makes {expected[:12]}; difference: {what})"
-    return UserError(cause, place=place, fix="choose another data.dataset, or replace it with --overwrite")
+    return UserError(cause, place=place, fix=_OTHER_FOLDER)
+
+
+def other_version(place: str, state: str, version: int) -> UserError:
+    """Return the error for a data set of an earlier format version that would have to be completed."""
+    cause = f"holds {state} data set of format version {version}, but this bertrain prepares version {FORMAT_VERSION}"
+    return UserError(cause, place=place, fix=_OTHER_FOLDER)
 
 
 def _differences(found: dict[str, Any], expected: dict[str, Any], prefix: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from configs.recipe import load_recipe
 from configs.run_layout import CHECKPOINTS, EVALUATION, METRICS, RECIPE
 from configs.tasks import load_tasks
 from preprocessing.dataset import MANIFEST
+from preprocessing.execution import Identity
 from pretrain.checkpoint.state import TrainingState
 from tests.integration.small import bertrain
 from tests.preprocessing.corpora import digests
@@ -67,6 +69,38 @@ def test_a_data_set_verifies_and_is_not_prepared_again(folder: Path) -> None:
     run_command(folder, "verify", "dataset")
     run_command(folder, "prepare", "run.toml")
     assert digests(folder / "dataset") == before
+
+
+def leave_unfinished(dataset: Path) -> None:
+    """Leave the folder as version 0.1.0 did when it was interrupted in its last group."""
+    manifest = json.loads((dataset / MANIFEST).read_text())
+    recipe = manifest["recipe"]
+    job = {"digest": Identity(recipe, manifest["input_digest"], None, format_version=1).digest, "recipe": recipe}
+    (dataset / MANIFEST).unlink()
+    (dataset / "groups" / "00002.0000.json").unlink()
+    (dataset / ".prepare").mkdir()
+    (dataset / ".prepare" / "job.json").write_text(json.dumps(job))
+
+
+def damage_a_shard(dataset: Path) -> None:
+    shard = next(dataset.glob("shards/*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(("harm", "state"), [(leave_unfinished, "unfinished"), (damage_a_shard, "damaged")])
+def test_an_incomplete_data_set_is_refused_and_left_alone(
+    folder: Path, harm: Callable[[Path], None], state: str
+) -> None:
+    harm(folder / "dataset")
+    before = digests(folder / "dataset")
+    ended = bertrain(folder, "prepare", "run.toml")
+    assert ended.returncode == 2
+    assert state in ended.stderr
+    assert "format version 1, but this bertrain prepares version 2" in ended.stderr
+    after = digests(folder / "dataset")
+    assert {name: after.get(name) for name in before} == before
+    run_command(folder, "prepare", "run.toml", "--overwrite")
+    run_command(folder, "verify", "dataset")
 
 
 def test_a_run_resumes_at_its_cursor(folder: Path) -> None:

@@ -485,7 +485,7 @@ def test_manifest_of_something_else_is_refused_and_left_alone(config: DataConfig
 def test_data_set_of_another_version_is_refused_unless_overwritten(config: DataConfig) -> None:
     manifest = prepare(config)
     path = folder_of(config) / MANIFEST
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 99'))
     with pytest.raises(UserError, match="format version 99"):
         prepare(config)
     assert prepare(config, overwrite=True) == manifest

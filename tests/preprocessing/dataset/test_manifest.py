@@ -206,7 +206,7 @@ def test_manifest_at_a_url(tmp_path: Path) -> None:
 
 def test_other_format_version_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path, make_manifest([]).model_copy(update={"format_version": 99}))
-    with pytest.raises(UserError, match="format version 99, but this bertrain reads 1"):
+    with pytest.raises(UserError, match="format version 99, but this bertrain reads 1 and 2"):
         read_manifest(tmp_path)
 
 
