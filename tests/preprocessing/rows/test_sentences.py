@@ -28,7 +28,10 @@ def test_sentences(language: str, text: str, sentences: list[str]) -> None:
     assert split_sentences(text, language) == sentences
 
 
-@given(st.lists(st.sampled_from([*'aB1. !?"()\n', "Mr. ", "é", "。", "…", "”"])), st.sampled_from(["en", "zh"]))
+@given(
+    st.lists(st.sampled_from([*'aB1. !?"()\n', "Mr. ", "é", "。", "…", "”", "；", "།", "។"])),
+    st.sampled_from(["en", "zh", "km", "bo"]),
+)
 def test_no_character_is_lost(parts: list[str], language: str) -> None:
     text = clean("".join(parts))
     sentences = split_sentences(text, language)
@@ -40,15 +43,46 @@ def test_no_character_is_lost(parts: list[str], language: str) -> None:
     ("text", "sentences"),
     [
         ("他说：“我走了。”然后走了。", ["他说：“我走了。”", "然后走了。"]),
-        ("（见下文。）很好……真的？！是的；不错。", ["（见下文。）", "很好……真的？！", "是的；不错。"]),
+        ("（见下文。）很好……真的？！是的；不错。", ["（见下文。）", "很好……", "真的？！", "是的；", "不错。"]),
         ("圆周率是3.14。完", ["圆周率是3.14。", "完"]),
         ("标题\n这是正文。", ["标题", "这是正文。"]),
+        ("見る．行く｡来る!帰る?寝る……起きる；終わる",
+         ["見る．", "行く｡", "来る!", "帰る?", "寝る……", "起きる；", "終わる"]),
+        ("约３．５米。很好!」他说。", ["约３．５米。", "很好!」", "他说。"]),
+        ("Yahoo!知恵袋とhttp://a.jp/?q=1を見る。", ["Yahoo!知恵袋とhttp://a.jp/?q=1を見る。"]),
+        ("使用Yahoo! 他们", ["使用Yahoo!", "他们"]),
+        ("数学（英語：Mathematics；拉丁語：Mathematica）是学科；重要。",
+         ["数学（英語：Mathematics；拉丁語：Mathematica）是学科；", "重要。"]),
+        ("他……，走了。他…走了。「没有……」他说。", ["他……，走了。", "他…走了。", "「没有……」他说。"]),
         ("至8名。9月为季后赛。（三）每队。", ["至8名。", "9月为季后赛。", "（三）每队。"]),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("language", ["zh", "ja"])
 def test_chinese_by_its_punctuation(text: str, sentences: list[str], language: str) -> None:
     assert split_sentences(text, language) == sentences
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "sentences"),
+    [
+        ("km", "ខ្ញុំទៅផ្សារ។គាត់ទៅសាលា ។ ពួកគេដេក៕ ហើយ?", ["ខ្ញុំទៅផ្សារ។", "គាត់ទៅសាលា ។", "ពួកគេដេក៕", "ហើយ?"]),
+        ("bo", "ང་ཚོ་འགྲོ།ཁོང་འགྲོ། །ང་ཡོད༎", ["ང་ཚོ་འགྲོ།", "ཁོང་འགྲོ། །", "ང་ཡོད༎"]),
+        ("dz", "ང་ཚོ་འགྲོ། ཁོང་འགྲོ", ["ང་ཚོ་འགྲོ།", "ཁོང་འགྲོ"]),
+        ("my", "သူသွားသည်။ကျွန်တော်လာသည်။", ["သူသွားသည်။", "ကျွန်တော်လာသည်။"]),
+        ("hi", "मैं जाता हूँ। वह आता है।", ["मैं जाता हूँ।", "वह आता है।"]),
+        ("am", "እሄዳለሁ። ይመጣል።", ["እሄዳለሁ።", "ይመጣል።"]),
+        ("ur", "میں جاتا ہوں۔ وہ آتا ہے۔", ["میں جاتا ہوں۔", "وہ آتا ہے۔"]),
+    ],
+)
+def test_other_scripts_by_their_own_marks(language: str, text: str, sentences: list[str]) -> None:
+    assert split_sentences(text, language) == sentences
+
+
+@pytest.mark.parametrize("unit", ["（", "( ", "…", "!", "！」", "。 ", "；", "a ", "། ", "។ ", " ", "「"])
+@pytest.mark.parametrize("language", ["zh", "km", "bo"])
+def test_sentence_ends_are_found_in_linear_time(unit: str, language: str) -> None:
+    """A quadratic search would take hours for a text of this length."""
+    assert "".join("".join(split_sentences(unit * 400_000, language)).split()) == "".join((unit * 400_000).split())
 
 
 def test_long_line_is_split_as_short_ones_are() -> None:
