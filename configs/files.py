@@ -84,6 +84,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def give_default_mode(path: Path) -> None:
+    """Give a file that a library created for its owner only the mode of a file that this process creates itself."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # os.umask can only read the umask by changing it
+    umask = next(int(line.split()[1], 8) for line in status.splitlines() if line.startswith("Umask:"))
+    path.chmod(0o666 & ~umask)
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as stream:

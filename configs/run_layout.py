@@ -12,6 +12,7 @@ starts/NNNN/                the starts of a job on a cluster, with heartbeats in
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 RECIPE = "recipe.toml"
@@ -33,3 +34,14 @@ RANK_LOGS = "rank_*.log"  # matches every `rank_log`
 def rank_log(run: Path, rank: int) -> Path:
     """Return the path of a rank's log."""
     return run / LOGS / f"rank_{rank:05}.log"
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the checkpoint folder of a step."""
+    return f"step_{step:08d}"
+
+
+def step_of(name: str) -> int | None:
+    """Return the step that the name of a checkpoint folder states; None for any other name."""
+    match = re.fullmatch(r"step_(\d{8,18})", name, re.ASCII)
+    return int(match[1]) if match else None

@@ -91,6 +91,7 @@ class Trainer:
         steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
         with self._open_metrics(state) as metrics_log, closing(steps):
             self._greet(metrics_log, state)
+            self._make_up_evaluation(state, metrics_log)
             self.throughput.start(state.time_s)
             for step in steps:
                 self.throughput.rows_arrived()
@@ -98,14 +99,17 @@ class Trainer:
                     state, metrics = self._train_step(state, step)
                 stop, time_s = any_flag_and_first_value(bool(self.stop), metrics.time_s)  # equal on all ranks
                 state = state.model_copy(update={"time_s": time_s})
-                evaluation = self._evaluate_when_due(state)
                 if metrics_log:
-                    metrics_log.write_step(metrics, evaluation)
+                    metrics_log.write_step(metrics)
                 self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault is not Fault.LOSS_SCALE_FELL)
                 stopping = stop and not self._is_over(state)
                 saved = (stopping or self._is_save_due(state)) and self._save(state, metrics_log)
-                if stopping or self._is_over(state):
+                is_last = stopping or self._is_over(state)
+                if is_last:
                     self._expect(saved, state)
+                if not stopping:
+                    self._evaluate_when_due(state, metrics_log)  # after the save, so that it cannot cost the step
+                if is_last:
                     return not stopping
         return True
 
@@ -120,6 +124,9 @@ class Trainer:
         if evaluation is None:
             fix = "prepare it with a larger data.held_out_fraction"
             raise UserError("the data set has no held-out rows", place=self.data.main.place, fix=fix)
+        if not evaluation.is_finite:
+            fix = "evaluate an earlier checkpoint, or train again with a lower optimizer.learning_rate"
+            raise UserError("the held-out loss is not finite: the model has diverged", place=str(folder), fix=fix)
         return evaluation
 
     def _train_step(self, state: TrainingState, step: Step) -> tuple[TrainingState, StepMetrics]:
@@ -243,12 +250,19 @@ class Trainer:
     def _is_over(self, state: TrainingState) -> bool:
         return is_over(state.step, state.time_s, self.recipe.train)
 
-    def _evaluate_when_due(self, state: TrainingState) -> Evaluation | None:
+    def _evaluate_when_due(self, state: TrainingState, metrics_log: MetricsLog | None) -> None:
         every = self.recipe.train.evaluate_every_steps
         if not self._is_over(state) and not (every and state.step % every == 0):
-            return None
+            return
         with self.throughput.pause():
-            return self.evaluator.evaluate(state.step)
+            evaluation = self.evaluator.evaluate(state.step)
+        if metrics_log and evaluation:
+            metrics_log.write_evaluation(evaluation)
+
+    def _make_up_evaluation(self, state: TrainingState, metrics_log: MetricsLog | None) -> None:
+        """Evaluate the resumed step if it is due and the last start ended between its save and its evaluation."""
+        if is_true_on_any_rank(metrics_log is not None and metrics_log.lacks_evaluation):
+            self._evaluate_when_due(state, metrics_log)
 
     def _is_save_due(self, state: TrainingState) -> bool:
         """Save on schedule, but not during a series of lost steps, whose cause may be the weights; and at the end."""

@@ -21,7 +21,7 @@ from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, is_ended_by_signal
 from configs.files import atomic_write_text, explain_write_errors
 from configs.recipe import load_recipe
-from configs.run_layout import CHECKPOINTS, RECIPE, STARTS, STOP
+from configs.run_layout import CHECKPOINTS, RECIPE, STARTS, STOP, step_of
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def node_of(start: Start, rank: int) -> str:
 def newest_step(run: Path) -> int:
     """Return the step of the newest complete checkpoint; 0 if there is none."""
     states = (run / CHECKPOINTS).glob("step_*/state.json")
-    return max((int(state.parent.name.removeprefix("step_")) for state in states), default=0)
+    return max((step_of(state.parent.name) or 0 for state in states), default=0)
 
 
 def starts_without_checkpoint(run: Path) -> int:

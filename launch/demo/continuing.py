@@ -61,7 +61,7 @@ def show_comparison(continued: Path, fresh: Path, rows: int) -> None:
 
 def last_evaluation(run: Path) -> dict[str, Any]:
     """Return the record of the run's last evaluation."""
-    evaluated = [record for record in read_metrics(run) if "valid_mlm_loss" in record]
+    evaluated = [record for record in read_metrics(run) if record.get("valid_mlm_loss") is not None]
     if not evaluated:
         raise UserError("the run has no evaluation", place=str(run), fix="train it to the end")
     return evaluated[-1]

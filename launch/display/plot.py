@@ -7,6 +7,7 @@ from pathlib import Path
 
 import plotext
 
+from configs.errors import UserError
 from launch.display.curves import read_curves
 from pretrain.telemetry import smooth
 
@@ -19,12 +20,17 @@ def draw_loss(runs: Sequence[Path]) -> str:
     plotext.theme("clear")
     plotext.plotsize(100, 20)
     for name, records in read_curves(runs).items():
-        plotext.plot(*smooth(records, "mlm_loss", POINTS), label=f"{name}: masked-LM loss")
-        valid = [record for record in records if "valid_mlm_loss" in record]
-        if valid:
-            held_out = [record["valid_mlm_loss"] for record in valid]
-            plotext.scatter([record["step"] for record in valid], held_out, label="held-out", marker="o")
-            plotext.horizontal_line(valid[-1]["valid_unigram_loss"])
-            plotext.title(f"horizontal line: unigram baseline {valid[-1]['valid_unigram_loss']:.2f}")
+        steps, losses = smooth(records, "mlm_loss", POINTS)
+        if not losses:  # plotext fails on an empty line
+            fix = "plot another run; a loss that was not finite is recorded as null"
+            raise UserError(f"{name} has recorded no finite loss", place="plot", fix=fix)
+        plotext.plot(steps, losses, label=f"{name}: masked-LM loss")
+        steps, losses = smooth(records, "valid_mlm_loss", len(records))
+        if losses:
+            plotext.scatter(steps, losses, label="held-out", marker="o")
+        _, baselines = smooth(records, "valid_unigram_loss", len(records))
+        if baselines:
+            plotext.horizontal_line(baselines[-1])
+            plotext.title(f"horizontal line: unigram baseline {baselines[-1]:.2f}")
     plotext.xlabel("step")
     return str(plotext.uncolorize(plotext.build()))

@@ -5,7 +5,6 @@ States: done, running, silent (running, but without a step for long), waiting (i
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+from configs.errors import UserError
 from configs.exit_codes import STOPPED
 from configs.run_layout import LOGS, METRICS, RANK_LOGS
 from configs.schema import TrainConfig
@@ -34,7 +34,7 @@ from launch.cluster import (
 from launch.ranks import TRACEBACK, find_run, last_words, process_training_in
 from launch.terminal import console
 from pretrain.engine import is_over
-from pretrain.telemetry import duration
+from pretrain.telemetry import duration, tail_of_metrics
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
@@ -64,11 +64,15 @@ class Status:
 def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) -> Status:
     """Return the status of a run. `jobs` is Slurm's queue. Raise `UserError` if `run` is not a run folder."""
     recipe = find_run(run)
-    records = tail_of_metrics(run)
+    tail = tail_of_metrics(run)
+    records = tail.merged
     last = records[-1] if records else {}
     step = int(last.get("step", 0))
-    steps, time_s = recipe.train.steps, float(last.get("time_s", 0.0))
-    state, detail = _state(run, is_over(step, time_s, recipe.train), jobs_of(run, jobs))
+    steps, time_s = recipe.train.steps, float(last.get("time_s") or 0.0)
+    is_done = is_over(step, time_s, recipe.train) and newest_step(run) >= step  # what was not saved is not done
+    state, detail = _state(run, is_done, jobs_of(run, jobs))
+    if tail.left_out:
+        detail = "; ".join(filter(None, [detail, f"{tail.left_out} damaged line(s) at the end of {METRICS}"]))
     pace, now = _step_s(records), now or time.time()
     if state == "running":
         detail = "; ".join([detail, *_laggards(run, records, now)])
@@ -111,10 +115,17 @@ def status_table(statuses: Sequence[Status]) -> Table:
 
 
 def show_status(runs: Sequence[Path], *, watch: bool) -> None:
-    """Print the table; with `watch`, refresh it every `WATCH_S` seconds until Ctrl-C."""
+    """Print the table; with `watch`, refresh it every `WATCH_S` seconds until Ctrl-C.
+
+    Raises `UserError` for runs that cannot be read, after the table of the others.
+    """
     screen = console()
     if not watch:
-        screen.print(_read_table(runs))
+        statuses, errors = read_statuses(runs)
+        if statuses:
+            screen.print(status_table(statuses))
+        if errors:
+            raise _unreadable(errors, len(runs))
         return
     with Live(_read_table(runs), console=screen, auto_refresh=False) as live:
         while True:
@@ -122,16 +133,27 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
             live.update(_read_table(runs), refresh=True)
 
 
-def tail_of_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the last complete metric records of a run, without reading the whole file, which can be gigabytes."""
-    file = run / METRICS
-    if not file.exists():
-        return []
-    with file.open("rb") as stream:
-        start = max(0, file.stat().st_size - TAIL_BYTES)
-        stream.seek(start)
-        lines = stream.read().split(b"\n")
-    return [json.loads(line) for line in lines[1 if start else 0 : -1]]
+def read_statuses(runs: Sequence[Path]) -> tuple[list[Status], list[UserError]]:
+    """Return the status of each run that can be read, and the errors of the others."""
+    jobs, statuses, errors = queued_jobs(), [], []
+    for run in runs:
+        try:
+            statuses.append(read_status(run, jobs))
+        except UserError as error:
+            errors.append(error)
+        except OSError as error:
+            fix = "check the folder and its permissions"
+            errors.append(UserError(f"cannot read: {error.strerror}", place=error.filename or str(run), fix=fix))
+    return statuses, errors
+
+
+def _unreadable(errors: Sequence[UserError], runs: int) -> UserError:
+    first = errors[0]
+    if len(errors) == runs == 1:
+        return first
+    return UserError(
+        f"{len(errors)} of {runs} runs cannot be read; the first: {first.cause}", place=first.place, fix=first.fix
+    )
 
 
 def last_error(run: Path) -> str:
@@ -148,8 +170,11 @@ def last_error(run: Path) -> str:
 
 
 def _read_table(runs: Sequence[Path]) -> Table:
-    jobs = queued_jobs()
-    return status_table([read_status(run, jobs) for run in runs])
+    statuses, errors = read_statuses(runs)
+    table = status_table(statuses)
+    if errors:
+        table.caption = str(_unreadable(errors, len(runs)))
+    return table
 
 
 def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, str]:
@@ -177,7 +202,8 @@ def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Itera
     slow = next((one for one in reversed(records[-SLOW_STEPS:]) if one.get("slow_rank") is not None), None)
     if slow:
         where = f" on {node_of(begun[-1], slow['slow_rank'])}" if begun else ""
-        yield f"rank {slow['slow_rank']}{where} is slow: {slow['slow_rank_ratio']:.1f} times the others' time"
+        ratio = _shown(slow.get("slow_rank_ratio"), ".1f") or "several"
+        yield f"rank {slow['slow_rank']}{where} is slow: {ratio} times the others' time"
     if begun and read_verdict(run, begun[-1].number) is None:
         for node, silence_s in silences_s(run, begun[-1].number, now).items():
             if silence_s > SILENT_S:
@@ -192,9 +218,11 @@ def _silence_s(run: Path, now: float) -> float:
 
 def _step_s(records: Sequence[dict[str, Any]]) -> float | None:
     """Return the mean seconds per step over the last records."""
-    if len(records) < 2:
+    timed = [(record["step"], record["time_s"]) for record in records if record.get("time_s") is not None]
+    if len(timed) < 2:
         return None
-    return float((records[-1]["time_s"] - records[0]["time_s"]) / (records[-1]["step"] - records[0]["step"]))
+    (first, began_s), (last, ended_s) = timed[0], timed[-1]
+    return float((ended_s - began_s) / (last - first))
 
 
 def _left_s(train: TrainConfig, step: int, time_s: float, pace_s: float) -> float:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
-from configs.run_layout import CHECKPOINTS, LATEST
+from configs.run_layout import CHECKPOINTS, LATEST, step_of
 from pretrain.checkpoint.state import RESUME_FIX, STATE, read_state
 from pretrain.engine import beat, gather, rank_and_size
+
+LONGEST_NAME = 255  # bytes of `latest` that are read
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def find_checkpoint(place: Path) -> Path | None:
         raise UserError(
             "no such run or checkpoint", place=str(place), fix="give the folder of a run or of a checkpoint"
         )
-    if place.name.startswith("step_"):
+    if step_of(place.absolute().name) is not None:
         damage = _damage_on_any_rank(place)
         if damage:
             raise UserError(damage, place=str(place), fix="choose another checkpoint")
@@ -49,16 +51,19 @@ def find_checkpoint(place: Path) -> Path | None:
 
 def checkpoint_names(checkpoints: Path) -> list[str]:
     """Return the names of a run's checkpoints, valid or not, the oldest first."""
-    return sorted(path.name for path in checkpoints.glob("step_*") if path.is_dir())
+    steps = {path.name: step_of(path.name) for path in checkpoints.glob("step_*") if path.is_dir()}
+    return sorted((name for name, step in steps.items() if step is not None), key=lambda name: steps[name] or 0)
 
 
 def _listing(run: Path) -> tuple[list[str], bool]:
     """Return the names of the run's checkpoints, and whether one must exist, because `latest` names one."""
     names = checkpoint_names(run / CHECKPOINTS)
     try:
-        newest = (run / LATEST).read_text().strip()
+        newest = (run / LATEST).read_bytes()[:LONGEST_NAME].decode(errors="backslashreplace").strip()
     except FileNotFoundError:
         return names, False
+    except OSError as error:
+        newest = error.strerror or "nothing"
     if newest not in names:
         _warn("%s names %s, which does not exist", run / LATEST, newest)
     return names, True

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from configs.errors import UserError
+from configs.files import give_default_mode
 from pretrain.engine import KINDS, Fragment
 
 FIX = "choose another checkpoint"
@@ -55,6 +56,7 @@ def write_fragments(path: Path, fragments: Sequence[Fragment]) -> None:
     """Write one rank's fragments and sync them to disk. Raises `OSError` or `SafetensorError` if that fails."""
     tensors = {_key(kind, part.name, part.offset): getattr(part, kind) for part in fragments for kind in KINDS}
     save_file(tensors, path)
+    give_default_mode(path)
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
 

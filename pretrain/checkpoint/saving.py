@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 
 from configs.files import TEMPORARY_SUFFIX, atomic_write_text, sha256_of_file, sync_folder
-from configs.run_layout import CHECKPOINTS, LATEST
+from configs.run_layout import CHECKPOINTS, LATEST, checkpoint_name, step_of
 from pretrain.checkpoint.finding import checkpoint_names
 from pretrain.checkpoint.fragment_files import write_fragments
-from pretrain.checkpoint.state import STATE, FileEntry, TrainingState
+from pretrain.checkpoint.state import STATE, FileEntry, TrainingState, state_text
 from pretrain.engine import Engine, gather
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def save_checkpoint(
     checkpoints stay as they were, and None is returned on every rank. Checkpoints of later steps belong to an abandoned
     history and are removed.
     """
-    folder = run / CHECKPOINTS / f"step_{state.step:08d}"
+    folder = run / CHECKPOINTS / checkpoint_name(state.step)
     partial = folder.with_name(f".{folder.name}{TEMPORARY_SUFFIX}")
     first = engine.world.rank == 0
     made = _attempt(lambda: _make_anew(partial) if first else None)
@@ -101,7 +101,7 @@ def _description(engine: Engine) -> dict[str, Any]:
 
 def _commit(partial: Path, folder: Path, state: TrainingState) -> None:
     """Complete the checkpoint. First hide the checkpoints that it supersedes, so that none is taken for the newest."""
-    atomic_write_text(partial / STATE, state.model_dump_json(indent=1) + "\n")
+    atomic_write_text(partial / STATE, state_text(state))
     for name in checkpoint_names(folder.parent):
         if name >= folder.name:
             _hide(folder.parent / name)
@@ -115,7 +115,7 @@ def _retain(run: Path, keep: int, keep_every_steps: int) -> None:
         names = checkpoint_names(run / CHECKPOINTS)
         atomic_write_text(run / LATEST, names[-1] + "\n")
         for name in names[:-keep]:
-            if not (keep_every_steps and int(name.removeprefix("step_")) % keep_every_steps == 0):
+            if not (keep_every_steps and (step_of(name) or 0) % keep_every_steps == 0):
                 _hide(run / CHECKPOINTS / name)
     except OSError as error:
         log.warning("cannot update `latest` or remove old checkpoints: %s", error)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from configs.errors import UserError
+from configs.files import give_default_mode
 from configs.schema import ModelConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
@@ -49,6 +50,7 @@ def write_hugging_face_folder(
     both = to_hugging_face(weights) | dict(head or {})
     theirs = {name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}
     save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
+    give_default_mode(folder / WEIGHTS)
     content = to_hugging_face_config(config, len(vocabulary), vocabulary.ids[PAD])
     content |= {"architectures": [_architecture(weights)]} | fields
     _write_json(folder / CONFIG, content)

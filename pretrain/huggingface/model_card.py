@@ -108,17 +108,19 @@ def _origin(place: Path) -> str:
 
 
 def _evaluation(records: Sequence[dict[str, Any]]) -> str:
-    valid = [record for record in records if "valid_mlm_loss" in record]
+    valid = [record for record in records if record.get("valid_mlm_loss") is not None]
     if not valid:
         return "## Evaluation\n\nNo held-out evaluation was recorded up to this checkpoint.\n"
     last = valid[-1]
+    baseline = _number(last, "valid_unigram_loss", ".4f")
     lines = {
-        "masked-LM loss": f"{last['valid_mlm_loss']:.4f} nats; unigram baseline: {last['valid_unigram_loss']:.4f}",
-        "masked-LM accuracy": f"{last['valid_mlm_accuracy']:.3f}",
+        "masked-LM loss": f"{_number(last, 'valid_mlm_loss', '.4f')} nats; unigram baseline: {baseline}",
+        "masked-LM accuracy": _number(last, "valid_mlm_accuracy"),
     }
     if last.get("valid_nsp_accuracy") is not None:
-        lines["next-sentence accuracy"] = f"{last['valid_nsp_accuracy']:.3f}; chance: 0.5"
-    lines["evaluated on"] = f"{last['valid_rows']:,} rows, {last['valid_masked_tokens']:,} masked tokens"
+        lines["next-sentence accuracy"] = f"{_number(last, 'valid_nsp_accuracy')}; chance: 0.5"
+    rows, masked_tokens = (_number(last, f"valid_{name}", ",") for name in ("rows", "masked_tokens"))
+    lines["evaluated on"] = f"{rows} rows, {masked_tokens} masked tokens"
     return _list(f"Evaluation on held-out documents, after step {last['step']:,}", lines)
 
 
@@ -127,7 +129,8 @@ def _curves(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> str:
         return ""
     chosen = records[:: -(-len(records) // TABLE_ROWS)]
     lines = [
-        f"| {r['step']:,} | {r['mlm_loss']:.4f} | {r['mlm_accuracy']:.3f} | {_number(r, 'nsp_accuracy')} |"
+        f"| {r['step']:,} | {_number(r, 'mlm_loss', '.4f')} | {_number(r, 'mlm_accuracy')} "
+        f"| {_number(r, 'nsp_accuracy')} |"
         for r in chosen
     ]
     table = "| step | masked-LM loss | masked-LM accuracy | next-sentence accuracy |\n|---|---|---|---|\n" + "\n".join(
@@ -157,9 +160,9 @@ def _without_machine(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"runs": "runs", "data": data, "cluster": ClusterConfig()})
 
 
-def _number(record: dict[str, Any], name: str) -> str:
+def _number(record: dict[str, Any], name: str, how: str = ".3f") -> str:
     value = record.get(name)
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else format(value, how)
 
 
 def _list(title: str, lines: dict[str, str]) -> str:

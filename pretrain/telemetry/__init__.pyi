@@ -8,8 +8,8 @@ from .metrics import (
     StepMetrics as StepMetrics,
     duration as duration,
     evaluation_line as evaluation_line,
-    read_metrics as read_metrics,
 )
+from .metrics_file import read_metrics as read_metrics, tail_of_metrics as tail_of_metrics
 from .profiling import Profiler as Profiler
 from .stragglers import Stragglers as Stragglers
 from .summary import describe_run as describe_run, dry_run as dry_run

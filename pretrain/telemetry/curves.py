@@ -67,6 +67,6 @@ def _draw_panel(axes: Any, panel: Panel, runs: Mapping[str, MetricRecords]) -> N
 
 def _draw_unigram_losses(axes: Any, runs: Collection[MetricRecords]) -> None:
     """Draw one line per data set: the loss of a model without context."""
-    found = {record["valid_unigram_loss"] for records in runs for record in records if "valid_unigram_loss" in record}
-    for loss in sorted(found):
+    found = {record.get("valid_unigram_loss") for records in runs for record in records}
+    for loss in sorted(loss for loss in found if loss is not None):
         axes.axhline(loss, color="grey", ls="--", lw=0.8, label=f"unigram {loss:.2f}")

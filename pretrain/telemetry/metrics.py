@@ -1,12 +1,11 @@
 """Record a run's metrics on the console, in metrics.jsonl and in TensorBoard. Rank 0 only.
 
-`metrics.jsonl` has one object per step. When a run resumes, it is truncated to the checkpoint's step, and TensorBoard
-purges the same steps, so that no step appears twice.
+`metrics.jsonl` has one object per step, and one more per evaluation. When a run resumes, it is cut back to the
+checkpoint's step, and TensorBoard purges the same steps, so that no step appears twice.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
@@ -18,11 +17,12 @@ from typing import Any
 
 from rich.console import Console
 
-from configs.files import atomic_write
+from configs.records import record_line
 from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
+from pretrain.telemetry.metrics_file import VALID, cut_back
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 
 log = logging.getLogger(__name__)
@@ -107,13 +107,18 @@ class Evaluation:
     nsp_accuracy: float | None
     unigram_loss: float  # cross-entropy of the training split's token frequencies on the same targets
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all losses are finite. Otherwise the model has diverged."""
+        return all(math.isfinite(loss) for loss in (self.mlm_loss, self.nsp_loss) if loss is not None)
+
 
 class MetricsLog:
     """Writes the steps and evaluations of one run. A context manager that flushes and closes at its end."""
 
     def __init__(self, run: Path, train: TrainConfig, *, resumed_step: int, recipe_toml: str) -> None:
         self.train = train
-        cut_back(run / METRICS, resumed_step)
+        self.resumed = cut_back(run / METRICS, resumed_step)  # the record of that step, if there is one
         self.lines = AppendedLines(run / METRICS)
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
         self.tensorboard.text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
@@ -132,21 +137,32 @@ class MetricsLog:
         with suppress(OSError):  # a full disk or a closed console must not end the training
             self.console.print(text, markup=False)
 
-    def write_step(self, metrics: StepMetrics, evaluation: Evaluation | None = None) -> None:
-        """Record one step and the evaluation that followed it."""
-        record: dict[str, Any] = {name: _finite(value) for name, value in asdict(metrics).items()}
+    @property
+    def lacks_evaluation(self) -> bool:
+        """Whether the step that the run resumed from is recorded, but no evaluation of it."""
+        return bool(self.resumed) and not any(name.startswith(VALID) for name in self.resumed)
+
+    def write_step(self, metrics: StepMetrics) -> None:
+        """Record one step."""
+        record = _finite(asdict(metrics))
         scalars = {tag: record[name] for name, tag in TAGS.items() if record[name] is not None}
-        if evaluation is not None:
-            valid = {name: value for name, value in asdict(evaluation).items() if name != "step" and value is not None}
-            record.update({f"valid_{name}": value for name, value in valid.items()})
-            scalars |= {f"valid/{name}": value for name, value in valid.items()}
         self.tensorboard.scalars(scalars, metrics.step)
-        self.lines.add(json.dumps(record, allow_nan=False))
+        self.lines.add(record_line(record))
         if self._is_due(metrics):
             self._write_records()
             self.say(console_line(metrics, self.train))
-        if evaluation is not None:
-            self.say(evaluation_line(evaluation))
+
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        """Record an evaluation, after its step. A value that is not finite is recorded as null, with an error."""
+        values = _finite({name: value for name, value in asdict(evaluation).items() if value is not None})
+        step = values.pop("step")
+        self.lines.add(record_line({"step": step} | {f"{VALID}{name}": value for name, value in values.items()}))
+        found = {f"valid/{name}": value for name, value in values.items() if value is not None}
+        self.tensorboard.scalars(found, step)
+        self._write_records()
+        self.say(evaluation_line(evaluation))
+        if not evaluation.is_finite:
+            log.error("step %d: the held-out loss is not finite: the model has diverged", step)
 
     def flush(self) -> bool:
         """Make all records durable, before each checkpoint; return False if that fails."""
@@ -168,26 +184,6 @@ class MetricsLog:
         is_unusual = metrics.fault is not None or metrics.slow_rank is not None
         is_first_or_last = metrics.step == 1 or is_over(metrics.step, metrics.time_s, self.train)
         return on_schedule or is_first_or_last or is_unusual
-
-
-def cut_back(path: Path, step: int) -> None:
-    """Keep the records up to `step`; also remove a line truncated by a crash, and all lines after it."""
-    if not path.exists():
-        return
-    with path.open("rb") as old, atomic_write(path) as new:
-        for line in old:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                break
-            new.write(line)
-
-
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """Return all complete records of a run, in step order."""
-    path = run / METRICS
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def console_line(metrics: StepMetrics, train: TrainConfig) -> str:
@@ -220,14 +216,26 @@ def evaluation_line(evaluation: Evaluation) -> str:
     return (
         f"held-out at step {evaluation.step}: mlm loss {evaluation.mlm_loss:.4f}"
         f" (unigram {evaluation.unigram_loss:.4f}, {evaluation.unigram_loss - evaluation.mlm_loss:+.4f} nats better)"
-        f" perplexity {math.exp(evaluation.mlm_loss):.1f} accuracy {evaluation.mlm_accuracy:.3f}{nsp}"
+        f" perplexity {perplexity(evaluation.mlm_loss):.1f} accuracy {evaluation.mlm_accuracy:.3f}{nsp}"
         f" | {evaluation.rows:,} rows, {evaluation.masked_tokens:,} masked tokens"
     )
 
 
-def _finite(value: object) -> object:
-    """Return None for a number that is not finite: JSON has no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def perplexity(loss: float) -> float:
+    """Return the perplexity of a loss in nats; infinite if it exceeds the largest float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace numbers that are not finite by None: JSON has no NaN."""
+    return {name: None if _is_number_beyond(value) else value for name, value in values.items()}
+
+
+def _is_number_beyond(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def duration(seconds: float) -> str:

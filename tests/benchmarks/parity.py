@@ -35,7 +35,7 @@ from pretrain.engine.schedule import learning_rate_at
 from pretrain.huggingface.conversion import to_hugging_face, to_hugging_face_config
 from pretrain.huggingface.folder import padded
 from pretrain.model.batch import Batch
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from pretrain.trainer import fresh_model
 
 IGNORED = -100

@@ -32,7 +32,7 @@ from launch.display.planning import find_hardware
 from launch.doctor.bandwidth import measure_here
 from pretrain.cost import Cost, Hardware
 from pretrain.data.synthetic import write_synthetic
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.benchmarks.small_bert import add_shape, recipe_of
 
 SIZE = 2048  # of the matrix product

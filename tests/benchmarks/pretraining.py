@@ -33,7 +33,7 @@ from pretrain.data.dataset import Dataset
 from pretrain.data.loader import HeldOut
 from pretrain.data.synthetic import write_synthetic
 from pretrain.engine.schedule import last_step_at, learning_rate_at
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.benchmarks.parity import IGNORED, plain_groups, plain_model
 from tests.benchmarks.train_step import Clock, loader_of, padded_inputs
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.chaos.training import Training, Zygote
 
 PARTS = ((2, 1, 20), (1, 3, 40), (2, 2, 60))  # ranks, ZeRO stage, last step

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pretrain import checkpoint as checkpoints
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.chaos import disk, faults
 from tests.chaos.training import GLOBAL_BATCH_SIZE, ROWS, STEPS, Training, Zygote, loader_of
 

@@ -16,7 +16,7 @@ from configs.recipe import write_recipe
 from configs.schema import Recipe
 from pretrain.data.loader import Loader
 from pretrain.data.training_data import open_data
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.pretrain.synthetic import write_dataset
 from tests.processes import started_with
 

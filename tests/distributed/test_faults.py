@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.recipe import write_recipe
 from pretrain import checkpoint as checkpoints, stop
 from pretrain.engine.distributed import World, gather
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from pretrain.trainer import Trainer
 from tests.chaos.training import recipe_of
 from tests.distributed import ranks, small

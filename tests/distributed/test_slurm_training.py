@@ -13,7 +13,7 @@ import pytest
 from configs.recipe import load_recipe
 from launch.cluster import mpi, starts
 from launch.ranks import run_folder
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.distributed import slurm_network
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.distributed.slurm_network import NetworkedCluster

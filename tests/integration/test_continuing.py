@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain, write_small
 
 EXACT = ["train.precision=fp32", "model.hidden_dropout_prob=0.0", "model.attention_probs_dropout_prob=0.0"]

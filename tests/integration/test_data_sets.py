@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain
 from tests.pretrain.synthetic import write_dataset
 

@@ -13,11 +13,12 @@ import pytest
 from safetensors.torch import load_file
 
 from configs.recipe import load_recipe
-from configs.run_layout import CHECKPOINTS, EVALUATION, METRICS, RECIPE
+from configs.run_layout import CHECKPOINTS, EVALUATION, RECIPE
 from configs.tasks import load_tasks
 from preprocessing.dataset import MANIFEST
 from preprocessing.execution import Identity
-from pretrain.checkpoint.state import TrainingState
+from pretrain.checkpoint.state import TrainingState, read_state
+from pretrain.telemetry import read_metrics
 from tests.integration.small import bertrain
 from tests.preprocessing.corpora import digests
 
@@ -39,13 +40,12 @@ def run_command(folder: Path, *arguments: str) -> str:
 
 
 def state_at(run: Path, step: int) -> TrainingState:
-    return TrainingState.model_validate_json((run / CHECKPOINTS / f"step_{step:08d}" / "state.json").read_text())
+    return read_state(run / CHECKPOINTS / f"step_{step:08d}")
 
 
 def records(run: Path) -> dict[int, dict[str, Any]]:
-    """Return the newest metrics of each step."""
-    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
-    return {line["step"]: line for line in lines}
+    """Return the metrics of each step."""
+    return {record["step"]: record for record in read_metrics(run)}
 
 
 def test_fixtures_of_an_earlier_version_exist() -> None:

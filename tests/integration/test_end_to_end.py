@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from configs.run_layout import METRICS
-from pretrain.telemetry.metrics import TAGS, read_metrics
+from pretrain.telemetry.metrics import TAGS
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain, environment, start, write_small
 from tests.processes import wait_until
 

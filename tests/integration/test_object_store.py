@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.telemetry.metrics import read_metrics
+from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain, write_small
 from tests.object_store import object_store, upload
 

@@ -17,7 +17,7 @@ from configs.schema import Objective, Recipe
 from preprocessing.dataset.manifest import VOCABULARY, write_manifest
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pretrain.checkpoint.fragment_files import write_fragments
-from pretrain.checkpoint.state import FileEntry, TrainingState
+from pretrain.checkpoint.state import FileEntry, TrainingState, state_text
 from pretrain.engine.partition import Fragment
 from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.synthetic import write_dataset
@@ -81,4 +81,4 @@ def write_checkpoint(run: Path, parameters: dict[str, Tensor], step: int) -> Non
         parameters={name: tuple(parameter.shape) for name, parameter in parameters.items()},
         files=[FileEntry(name=path.name, bytes=path.stat().st_size, sha256=sha256_of_file(path))],
     )
-    (folder / "state.json").write_text(state.model_dump_json())
+    (folder / "state.json").write_text(state_text(state))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,13 +15,15 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
+from configs.run_layout import checkpoint_name
 from launch.cluster import heartbeat, starts
 from launch.cluster.slurm import QueuedJob
 from launch.cluster.starts import RankEnd
 from launch.cluster.stopping import stop_run
 from launch.display.logs import show_log
-from launch.display.status import read_status, status_table, tail_of_metrics
+from launch.display.status import read_status, read_statuses, show_status, status_table
 from launch.ranks import process_training_in, run_folder
+from pretrain.telemetry import tail_of_metrics
 
 
 @pytest.fixture
@@ -36,6 +39,13 @@ def record(run: Path, *steps: int) -> None:
         for step in steps:
             line: dict[str, Any] = {"step": step, "loss": 7 - step / 100, "tokens_per_s": 5e4, "mfu": 0.5}
             metrics.write(json.dumps(line | {"time_s": 2.0 * step}) + "\n")
+
+
+def save(run: Path, step: int) -> None:
+    """Write as much of a checkpoint as `status` reads."""
+    folder = run / "checkpoints" / checkpoint_name(step)
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text("{}")
 
 
 def job(run: Path, state: str, script: str = "submit.sbatch") -> QueuedJob:
@@ -63,6 +73,8 @@ def test_status_respects_the_time_budget(run: Path) -> None:
     status = read_status(run, [job(run, "RUNNING")])
     assert (status.state, status.eta_s) == ("running", 10.0)
     record(run, 15)
+    assert read_status(run, []).state == "stopped"  # the last step is not saved yet
+    save(run, 15)
     assert read_status(run, []).state == "done"
 
 
@@ -116,6 +128,8 @@ def test_states_without_a_queue(run: Path) -> None:
     starts.end_start(run, start)
     assert (read_status(run, []).state, read_status(run, []).detail) == ("failed", "error: no data set")
     record(run, 100)
+    assert read_status(run, []).state == "failed"
+    save(run, 100)
     assert read_status(run, []).state == "done"
     assert read_status(run, []).eta_s is None
 
@@ -130,9 +144,34 @@ def test_only_the_tail_of_long_metrics_is_read(run: Path) -> None:
     record(run, *range(1, 5000))
     with (run / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"step": 5000, "lo')  # being written
-    records = tail_of_metrics(run)
+    records = tail_of_metrics(run).merged
     assert records[-1]["step"] == 4999
     assert len(records) < 1000
+
+
+def test_status_of_twenty_runs_shows_nineteen_if_one_is_damaged(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [Path(shutil.copytree(run, tmp_path / f"run{number:02}")) for number in range(20)]
+    (runs[7] / "recipe.toml").write_bytes(b"\x00[train")
+    with pytest.raises(UserError, match="1 of 20 runs cannot be read; the first: not valid TOML") as raised:
+        show_status(runs, watch=False)
+    assert raised.value.place == str(runs[7] / "recipe.toml")
+    shown = capsys.readouterr().out
+    assert [name for name in (path.name for path in runs) if name in shown] == [
+        path.name for path in runs if path != runs[7]
+    ]
+    statuses, errors = read_statuses(runs)
+    assert (len(statuses), len(errors)) == (19, 1)
+
+
+def test_status_counts_damaged_lines(run: Path) -> None:
+    record(run, 1, 2)
+    with (run / "metrics.jsonl").open("ab") as stream:
+        stream.write(b"\0" * 50 + b"\n")
+    record(run, 3)
+    status = read_status(run, [])
+    assert (status.step, status.detail) == (3, "1 damaged line(s) at the end of metrics.jsonl")
 
 
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:

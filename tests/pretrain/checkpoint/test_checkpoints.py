@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import random
 import re
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,8 @@ from torch import nn
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
-from configs.schema import TrainConfig
+from configs.schema import TrainConfig, digest_of
+from launch.cluster import newest_step
 from pretrain import checkpoint as checkpoints
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.distributed import World
@@ -129,15 +134,51 @@ def _truncate(folder: Path) -> None:
 
 
 def _change_version(folder: Path) -> None:
-    state = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps(state | {"format_version": 99}))
+    _edit_state(format_version=99)(folder)
 
 
 def _halve_state(folder: Path) -> None:
     (folder / "state.json").write_text((folder / "state.json").read_text()[:200])
 
 
+def _edit_state(**changes: object) -> Callable[[Path], None]:
+    """Change values and state the digest that belongs to them, as a hand or a program would."""
+
+    def edit(folder: Path) -> None:
+        fields = json.loads((folder / "state.json").read_text()) | changes
+        del fields["digest"]
+        (folder / "state.json").write_text(json.dumps(fields | {"digest": digest_of(fields)}))
+
+    return edit
+
+
+def _flip_a_digit(folder: Path) -> None:
+    path = folder / "state.json"
+    path.write_text(re.sub(r'"cursor": \d', '"cursor": 7', path.read_text()))
+
+
+def _drop_the_digest(folder: Path) -> None:
+    fields = json.loads((folder / "state.json").read_text())
+    del fields["digest"]
+    (folder / "state.json").write_text(json.dumps(fields))
+
+
+def _rename(folder: Path) -> None:
+    """Leave a folder of this step that holds the state of another."""
+    other = folder.with_name("step_00000001")
+    shutil.copy(other / "state.json", folder / "state.json")
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "flipped digit": (_flip_a_digit, "its values differ from its digest"),
+    "no digest": (_drop_the_digest, "it has no digest"),
+    "negative cursor": (_edit_state(cursor=-1), "cursor: Input should be greater"),
+    "huge cursor": (_edit_state(cursor=2**63), "cursor: Input should be less"),
+    "null": (_edit_state(tokens=None), "tokens: Input should be a valid integer"),
+    "text for a number": (_edit_state(samples="5"), "samples: Input should be a valid integer"),
+    "more skipped than steps": (_edit_state(skipped_steps=3), "3 skipped steps of 2"),
+    "ranges that overlap": (_edit_state(skipped=[[5, 9], [7, 12]]), "the skipped ranges of rows are not ascending"),
+    "a file elsewhere": (_edit_state(files=[{"name": "../x", "bytes": 1, "sha256": "0" * 64}]), "files.0.name"),
     "flipped bit": (_flip_a_bit, r"rank_00000\.safetensors is damaged: its SHA-256"),
     "truncated": (_truncate, r"rank_00000\.safetensors has \d+ bytes, not \d+"),
     "missing file": (lambda folder: (folder / "rank_00000.safetensors").unlink(), r"rank_00000\.safetensors: No such"),
@@ -145,6 +186,50 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "half a state": (_halve_state, r"state\.json is damaged"),
     "other version": (_change_version, "format version 99"),
 }
+
+
+def test_a_checkpoint_in_the_folder_of_another_step_is_refused(run: Path) -> None:
+    folder_of(run, 1).rename(run / "step_00000009")
+    with pytest.raises(UserError, match="it is of step 1, which is not the step in its folder's name"):
+        checkpoints.find_checkpoint(run / "step_00000009")
+
+
+def test_every_flipped_bit_of_a_state_is_noticed(run: Path) -> None:
+    path, draw = folder_of(run, 2) / "state.json", random.Random(3)
+    content, state = path.read_bytes(), checkpoints.read_state(folder_of(run, 2))
+    for _ in range(500):
+        spoiled = bytearray(content)
+        spoiled[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(spoiled)
+        with suppress(UserError):
+            assert checkpoints.read_state(folder_of(run, 2)) == state  # white space
+
+
+@pytest.mark.parametrize("latest", [b"\xff\xfe\0", b"\0" * 5_000, b"", "step_٠٠٠٠٠٠٠٢".encode()])
+def test_latest_that_is_not_text_gives_a_warning(run: Path, latest: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (run / "latest").write_bytes(latest)
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    assert "which does not exist" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["step_x", "step_00000003 (copy)", "step_3", "step_00000003.bak"])
+def test_folders_with_other_names_are_no_checkpoints(run: Path, engine: Engine, name: str) -> None:
+    shutil.copytree(folder_of(run, 2), run / "checkpoints" / name)
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+    assert newest_step(run) == 2
+    for step in (4, 5, 6):
+        save(run, engine, step, keep=1)
+    assert (run / "checkpoints" / name / "state.json").exists()
+
+
+def test_files_have_the_modes_of_the_umask(tmp_path: Path, engine: Engine) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = save(tmp_path, engine, 1)
+    finally:
+        os.umask(before)
+    assert folder is not None
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

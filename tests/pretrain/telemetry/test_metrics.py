@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,10 @@ from pretrain.telemetry.metrics import (
     MetricsLog,
     StepMetrics,
     console_line,
-    cut_back,
     duration,
     evaluation_line,
-    read_metrics,
 )
+from pretrain.telemetry.metrics_file import read_metrics
 
 STEP = StepMetrics(
     step=1,
@@ -72,7 +72,9 @@ def write_run(run: Path, steps: range, resumed_step: int) -> None:
     train = TrainConfig(steps=10, log_every_steps=5)
     with MetricsLog(run, train, resumed_step=resumed_step, recipe_toml="name = 'x'") as log:
         for step in steps:
-            log.write_step(replace(STEP, step=step), EVALUATION if step == 4 else None)
+            log.write_step(replace(STEP, step=step))
+            if step == 4:
+                log.write_evaluation(EVALUATION)
 
 
 def test_resume_truncates_records_to_the_checkpoint(tmp_path: Path) -> None:
@@ -91,7 +93,8 @@ def test_resume_does_not_duplicate_steps_in_tensorboard(tmp_path: Path) -> None:
 
 def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
-        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5), replace(EVALUATION, step=1))
+        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5))
+        log.write_evaluation(replace(EVALUATION, step=1))
     board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     shown = set(board.Tags()["scalars"])
     assert shown >= {*TAGS.values(), "valid/mlm_loss", "valid/nsp_accuracy"}
@@ -100,14 +103,6 @@ def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
     }  # fmt: skip
     assert board.Scalars("throughput/save_s")[0].value == 0.25
     assert b"name = 'x'" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
-
-
-def test_truncated_line_is_dropped(tmp_path: Path) -> None:
-    path = tmp_path / METRICS
-    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2]
-    cut_back(path, 5)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
 def test_evaluation_is_recorded_with_its_step(tmp_path: Path) -> None:
@@ -120,12 +115,13 @@ def test_no_sentence_metrics_without_a_sentence_objective(tmp_path: Path) -> Non
     step = replace(STEP, nsp_loss=None, nsp_accuracy=None)
     evaluation = replace(EVALUATION, step=1, nsp_loss=None, nsp_accuracy=None)
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
-        log.write_step(step, evaluation)
+        log.write_step(step)
+        log.write_evaluation(evaluation)
     tags = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Tags()["scalars"]
     assert {"loss/mlm", "accuracy/mlm", "valid/mlm_loss"} <= set(tags)
     assert not any("nsp" in tag for tag in tags)
     assert "nsp" not in console_line(step, TRAIN) + evaluation_line(evaluation)
-    record = json.loads((tmp_path / METRICS).read_text())
+    (record,) = read_metrics(tmp_path)
     assert record["nsp_loss"] is None
     assert "valid_nsp_loss" not in record
 
@@ -137,6 +133,29 @@ def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
     record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert record["grad_norm"] is None
     assert record["skipped"] is True
+
+
+@pytest.mark.parametrize("loss", [800.0, math.inf, math.nan])
+def test_an_evaluation_beyond_the_largest_float_is_recorded(
+    tmp_path: Path, loss: float, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
+        log.write_step(STEP)
+        log.write_evaluation(replace(EVALUATION, step=STEP.step, mlm_loss=loss))
+    assert read_metrics(tmp_path)[-1]["valid_mlm_loss"] == (loss if math.isfinite(loss) else None)
+    assert ("the model has diverged" in caplog.text) == (not math.isfinite(loss))
+    assert ("perplexity nan" if math.isnan(loss) else "perplexity inf") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("has_evaluation", [True, False])
+def test_a_resumed_step_without_its_evaluation_is_noticed(tmp_path: Path, has_evaluation: bool) -> None:
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="") as log:
+        assert not log.lacks_evaluation
+        log.write_step(replace(STEP, step=4))
+        if has_evaluation:
+            log.write_evaluation(EVALUATION)
+    with MetricsLog(tmp_path, TRAIN, resumed_step=4, recipe_toml="") as log:
+        assert log.lacks_evaluation == (not has_evaluation)
 
 
 def test_console_lines_show_the_metrics() -> None:
