@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,7 +20,11 @@ class CorpusConfig(Section):
         "lines; sentences: as text, with one sentence per line; files: one document per file; jsonl: one document per "
         "line, as a JSON object; parquet: one document per row."
     )
-    text_field: str = Field("text", description="jsonl, parquet: the field or column that holds a document's text.")
+    text_field: str | Annotated[list[str], Field(min_length=1)] = Field(
+        "text",
+        description="jsonl, parquet: the field or column that holds a document's text; content.text: the field text in "
+        "the object content; a list of fields: their texts joined by line ends. Paragraphs in a list are joined too.",
+    )
     weight: float = Field(
         1.0,
         gt=0.0,
@@ -29,6 +33,11 @@ class CorpusConfig(Section):
         "and half of the documents, chosen by digest, a third time. 0.5: half of the documents. Held-out documents are "
         "used at most once.",
     )
+
+    @property
+    def text_fields(self) -> list[str]:
+        """The fields of `text_field`."""
+        return [self.text_field] if isinstance(self.text_field, str) else self.text_field
 
 
 class VocabularyConfig(Section):

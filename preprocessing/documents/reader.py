@@ -43,7 +43,7 @@ def read_documents(
     most_chars = MOST_WIKITEXT_CHARS if FORMATS[corpus.format].is_wikitext else MOST_CHARS
     most_chars //= max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
     end = sys.maxsize if span.end is None else span.end
-    for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus.text_field, meter):
+    for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus, meter):
         document = _parse(block, place, corpus, config)
         yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
@@ -60,7 +60,7 @@ def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterat
 def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: ReadingConfig) -> Document:
     form = FORMATS[corpus.format]
     decoded, is_repaired = _decode(block or b"", place, config)
-    text, drop = form.text_of(decoded, corpus.text_field, place)
+    text, drop = form.text_of(decoded, corpus, place)
     if form.may_hold_surrogates:
         text, is_repaired_again = _without_surrogates(text, place, config)
         is_repaired |= is_repaired_again

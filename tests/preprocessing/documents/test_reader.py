@@ -18,7 +18,8 @@ from hypothesis import given, strategies as st
 from configs.errors import UserError
 from configs.schema import CorpusConfig, DataConfig
 from preprocessing.corpus.cleaning import clean
-from preprocessing.documents import boundaries, reader
+from preprocessing.documents import reader
+from preprocessing.documents.formats import boundaries
 from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import FileSpan
 from preprocessing.documents.reader import Document, read_documents

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from configs.errors import UserError
-from preprocessing.documents import boundaries
-from preprocessing.documents.boundaries import RawDocument, file_blocks, line_blocks, text_blocks
+from preprocessing.documents.formats import boundaries
+from preprocessing.documents.formats.boundaries import RawDocument, file_blocks, line_blocks, text_blocks
 
 Reader = Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, strategies as st
 
-from preprocessing.documents.parquet_pages import page_sizes
+from preprocessing.documents.formats.parquet_pages import page_sizes
 
 
 def write(path: Path, texts: list[str], **options: Any) -> pq.ColumnChunkMetaData:

@@ -82,7 +82,7 @@ def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
 
 
 def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
-    """Yield the <doc> elements that WikiExtractor writes. Their content is not XML: nothing is escaped."""
+    """Yield the <doc> elements that WikiExtractor writes. They are not XML: a title can hold anything."""
     stream.read(min(start, 1))
     window = _Window(stream, path, start)
     while window.skip_to(b"<doc id="):

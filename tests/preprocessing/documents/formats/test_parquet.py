@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from configs.errors import UserError
+from configs.schema import CorpusConfig
+from preprocessing.documents.formats.parquet import parquet_rows
 from preprocessing.documents.input_files import ReadCounter
-from preprocessing.documents.parquet import parquet_rows
 
 
 def write(path: Path, texts: Any, kind: pa.DataType | None = None, **options: Any) -> Path:
@@ -23,12 +25,17 @@ def write(path: Path, texts: Any, kind: pa.DataType | None = None, **options: An
     return path
 
 
+def rows(path: Path, start: int = 0, end: int = 1 << 40, *fields: str) -> Iterator[tuple[int, bytes | None]]:
+    """The number and the text of each row."""
+    corpus = CorpusConfig(paths=[str(path)], format="parquet", text_field=list(fields) or "text")
+    for place, text in parquet_rows(str(path), start, end, corpus, ReadCounter()):
+        yield int(place.removeprefix(f"{path}, row ")), text
+
+
 def read(path: Path, cuts: tuple[int, ...] = (), column: str = "text") -> list[tuple[int, bytes | None]]:
     size = path.stat().st_size
     bounds = [0, *sorted({cut for cut in cuts if 0 < cut < size}), size]
-    return [
-        row for start, end in pairwise(bounds) for row in parquet_rows(str(path), start, end, column, ReadCounter())
-    ]
+    return [row for start, end in pairwise(bounds) for row in rows(path, start, end, column)]
 
 
 @given(st.lists(st.text(max_size=30) | st.none(), max_size=20), st.integers(1, 7), st.data())
@@ -66,7 +73,7 @@ def test_row_group_is_read_page_by_page(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", texts, compression="zstd", use_dictionary=False, write_batch_size=64)
     assert pq.ParquetFile(path).num_row_groups == 1
     before = pa.total_allocated_bytes()
-    most = max(pa.total_allocated_bytes() - before for _ in parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
+    most = max(pa.total_allocated_bytes() - before for _ in rows(path))
     assert most < sum(map(len, texts)) / 4
 
 
@@ -75,7 +82,7 @@ def test_long_rows_are_read_in_small_batches(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", texts, compression="zstd", use_dictionary=False, write_batch_size=1)
     assert pq.ParquetFile(path).num_row_groups == 1
     before = pa.total_allocated_bytes()
-    most = max(pa.total_allocated_bytes() - before for _ in parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
+    most = max(pa.total_allocated_bytes() - before for _ in rows(path))
     assert most < sum(map(len, texts)) * 0.6  # about 16 MiB as Arrow and as binary, of 93 MB
 
 
@@ -83,9 +90,9 @@ def test_long_rows_are_read_in_small_batches(tmp_path: Path) -> None:
 def test_oversized_page_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_dictionary: bool) -> None:
     texts = [f"{row} " * 60_000 for row in range(20)]
     path = write(tmp_path / "a.parquet", texts, use_dictionary=use_dictionary)
-    monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 22)
+    monkeypatch.setattr("preprocessing.documents.formats.parquet._MOST_PAGE_BYTES", 1 << 22)
     assert len(read(path)) == 20
-    monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 20)
+    monkeypatch.setattr("preprocessing.documents.formats.parquet._MOST_PAGE_BYTES", 1 << 20)
     with pytest.raises(UserError, match="a page decompresses to 2 MiB, more than the limit of 1 MiB") as raised:
         read(path)
     assert (raised.value.place, "write_batch_size" in raised.value.fix) == (str(path), True)
@@ -94,9 +101,9 @@ def test_oversized_page_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_oversized_page_is_found_anywhere_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["short"] * 1_000 + ["long " * 400_000, "short"]
     path = write(tmp_path / "a.parquet", texts, use_dictionary=False, write_batch_size=1, compression="zstd")
-    monkeypatch.setattr("preprocessing.documents.parquet._MOST_PAGE_BYTES", 1 << 20)
+    monkeypatch.setattr("preprocessing.documents.formats.parquet._MOST_PAGE_BYTES", 1 << 20)
     with pytest.raises(UserError, match="a page decompresses to 1 MiB"):
-        next(parquet_rows(str(path), 0, 1 << 40, "text", ReadCounter()))
+        next(rows(path))
 
 
 def test_missing_column_error_lists_the_columns(tmp_path: Path) -> None:
@@ -134,3 +141,48 @@ def test_other_file_is_not_parquet(tmp_path: Path) -> None:
     path.write_text("plain text " * 100)
     with pytest.raises(UserError, match="or not Parquet"):
         read(path)
+
+
+NESTED = pa.struct([("text", pa.string()), ("id", pa.int64())])
+
+
+@pytest.mark.parametrize(
+    ("column", "field"),
+    [
+        (pa.array(["one", None, "two"], pa.string_view()), "text"),
+        (pa.array([b"one", None, b"two"], pa.binary_view()), "text"),
+        (pa.array([b"one", None, b"two"], pa.binary(3)), "text"),
+        (pa.ExtensionArray.from_storage(pa.json_(), pa.array(["one", None, "two"])), "text"),
+        (pa.array([{"text": "one", "id": 1}, None, {"text": "two", "id": 2}], NESTED), "text.text"),
+        (pa.array([{"a": {"b": "one"}}, {"a": None}, {"a": {"b": "two"}}]), "text.a.b"),
+        (pa.array(["one", None, "two"]).cast(pa.dictionary(pa.int8(), pa.large_string())), "text"),
+    ],
+)
+def test_views_and_nested_columns_are_read(tmp_path: Path, column: pa.Array, field: str) -> None:
+    path = write(tmp_path / "a.parquet", column)
+    assert [text for _, text in rows(path, 0, 1 << 40, field)] == [b"one", None, b"two"]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.string_view())])
+def test_paragraphs_in_lists_are_joined(tmp_path: Path, kind: pa.DataType) -> None:
+    path = write(tmp_path / "a.parquet", pa.array([["one", "two"], None, ["three", None]], kind))
+    assert [text for _, text in rows(path)] == [b"one\ntwo", None, b"three"]
+
+
+def test_several_columns_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parts = pa.array([[{"p": "a"}, {"p": "b"}], [{"p": "c"}]])
+    pq.write_table(pa.table({"title": ["one", None], "parts": parts, "a.b": ["x", "y"]}), path)
+    assert [text for _, text in rows(path, 0, 1 << 40, "title", "parts.p", "a.b")] == [b"one\na\nb\nx", b"c\ny"]
+
+
+def test_invalid_utf8_in_a_list_is_passed_on(tmp_path: Path) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"bro\xffken"]).buffers())
+    column = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), broken)
+    assert [text for _, text in rows(write(tmp_path / "a.parquet", column))] == [b"bro\xffken"]
+
+
+@pytest.mark.parametrize("field", ["nested.a", "nested.b", "nested.c", "nested", "text.a"])
+def test_nested_column_without_text_is_an_error(tmp_path: Path, field: str) -> None:
+    with pytest.raises(UserError, match=f"the column '{field}' holds .*, not text"):
+        list(rows(write(tmp_path / "a.parquet", ["one"]), 0, 1 << 40, field))

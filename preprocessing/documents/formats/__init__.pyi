@@ -1,0 +1,4 @@
+# The door of preprocessing.documents.formats: what the other files of preprocessing.documents import from it.
+
+from .format import Format as Format
+from .table import FORMATS as FORMATS

@@ -1,0 +1,47 @@
+"""The record of a corpus format: everything that the program knows about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from configs.schema import CorpusConfig
+from preprocessing.documents.formats.boundaries import RawDocument
+from preprocessing.documents.formats.document_text import whole_block
+from preprocessing.documents.input_files import ReadCounter, open_source
+
+# A document's place, for messages, and its bytes, or None when it has no text.
+Block = tuple[str, bytes | None]
+# Takes a file's path, the first byte of a span and the byte after its last, the corpus, and a counter of bytes read.
+# Yields each document that begins in the span.
+Blocks = Callable[[str, int, int, CorpusConfig, ReadCounter], Iterator[Block]]
+# Takes the decoded bytes that `Blocks` yielded, the corpus, and the place. Returns the text, and the cause to drop the
+# document or "".
+TextOf = Callable[[str, CorpusConfig, str], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of one format are converted to documents."""
+
+    blocks: Blocks
+    text_mb_s: float  # MB of text that one core reads, cleans, and encodes into word pieces per second
+    text_of: TextOf = whole_block
+    is_splittable: bool = True  # a reader can begin anywhere in the file, unless the file is compressed as a whole
+    is_compressed: bool = False  # the format includes compression, whatever the file's suffix
+    is_wikitext: bool = False
+    lines_are_sentences: bool = False
+    may_hold_surrogates: bool = False  # unpaired surrogates, which are not characters
+    separator: str = ""  # the separator between two documents, if the author of a file can add it
+
+
+def in_stream(find: Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]) -> Blocks:
+    """Return a reader whose blocks `find` cuts out of the decompressed file."""
+
+    def blocks(path: str, start: int, end: int, corpus: CorpusConfig, counter: ReadCounter) -> Iterator[Block]:
+        with open_source(path, max(0, start - 1), counter) as stream:
+            for offset, block in find(stream, start, end, path):
+                yield f"{path}, byte {offset}", block
+
+    return blocks

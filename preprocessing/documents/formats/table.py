@@ -1,0 +1,27 @@
+"""The table of corpus formats.
+
+To add a format, write its reader (see `boundaries`), add its record here, and add its name to `format` in
+`configs/schema/text.py`, which validates recipes. Measure `text_mb_s` with `python -m tests.benchmarks.formats`.
+"""
+
+from __future__ import annotations
+
+from preprocessing.documents.formats.boundaries import file_blocks, page_blocks, text_blocks
+from preprocessing.documents.formats.document_text import text_of_page
+from preprocessing.documents.formats.format import Format, in_stream
+from preprocessing.documents.formats.json_lines import object_blocks, text_of_object
+from preprocessing.documents.formats.parquet import parquet_rows
+from preprocessing.documents.formats.wikiextractor import article_blocks, text_of_article
+
+# `text_mb_s` of text, jsonl, and wikipedia: measured on one core at about 3 GHz with 64 MB of English Wikipedia. The
+# others: derived for the same core from their ratios to `text` (sentences 1.17, files 0.95, wikiextractor 0.94, parquet
+# 0.92), which tests.benchmarks.formats measured on 8 MB of the same text.
+FORMATS = {
+    "wikipedia": Format(in_stream(page_blocks), 0.8, text_of_page, is_wikitext=True),
+    "wikiextractor": Format(article_blocks, 16.0, text_of_article, may_hold_surrogates=True),
+    "text": Format(in_stream(text_blocks), 17.0, separator="blank lines"),
+    "sentences": Format(in_stream(text_blocks), 20.0, lines_are_sentences=True, separator="blank lines"),
+    "files": Format(in_stream(file_blocks), 16.0, is_splittable=False),
+    "jsonl": Format(in_stream(object_blocks), 17.0, text_of_object, may_hold_surrogates=True),
+    "parquet": Format(parquet_rows, 15.5, is_compressed=True),
+}
