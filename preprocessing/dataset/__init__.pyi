@@ -34,3 +34,4 @@ from .shard import (
     vocabulary_of_shard as vocabulary_of_shard,
     write_shard as write_shard,
 )
+from .sound_rows import read_sound_shard as read_sound_shard

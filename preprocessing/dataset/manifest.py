@@ -16,9 +16,9 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
@@ -34,6 +34,14 @@ CARD = "DATA_CARD.md"  # human-readable only: the card and its pictures can be m
 PICTURES = "card"
 _PREPARE_AGAIN = "prepare it again: `bertrain prepare RECIPE --overwrite`"
 
+# Ranges of what a manifest states: a reader loops over some numbers and allocates arrays of others.
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Id = Annotated[int, Field(ge=0, lt=2**32)]
+Length = Annotated[int, Field(ge=1, lt=2**16)]  # in tokens
+Passes = Annotated[int, Field(ge=0, lt=100_000)]
+
+ShardName = Annotated[str, Field(pattern=r"^shards/[^/\\]+\.arrow$")]  # never a file outside the data set
+
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, Split] = ("train", "held_out")
 
@@ -47,14 +55,14 @@ class ManifestEntry(BaseModel):
 class ShardEntry(ManifestEntry):
     """One shard: its file name, its contents, and its digest."""
 
-    name: str  # relative to the data set's folder, e.g. "shards/00012.0003-p00-train.arrow"
+    name: ShardName  # relative to the data set's folder, e.g. "shards/00012.0003-p00-train.arrow"
     group: str  # work item and group, e.g. "00012.0003"
     split: Split
-    pass_number: int = Field(alias="pass")
-    rows: int
-    tokens: int
-    masked_tokens: int
-    bytes: int
+    pass_number: Passes = Field(alias="pass")
+    rows: Count
+    tokens: Count
+    masked_tokens: Count
+    bytes: Count
     sha256: str
 
 
@@ -62,29 +70,35 @@ class VocabularyEntry(ManifestEntry):
     """The vocabulary's digest, size, casing, and the ids of its special tokens."""
 
     sha256: str
-    size: int
+    size: Id
     lowercase: bool
     strip_accents: bool | None = None  # None: same as `lowercase`
-    pad_id: int
-    unk_id: int
-    cls_id: int
-    sep_id: int
-    mask_id: int
+    pad_id: Id
+    unk_id: Id
+    cls_id: Id
+    sep_id: Id
+    mask_id: Id
+
+    @model_validator(mode="after")
+    def _ids_are_entries(self) -> VocabularyEntry:
+        if max(self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id) >= self.size:
+            raise ValueError(f"a special token's id is not one of {self.size} entries")
+        return self
 
 
 class Statistics(ManifestEntry):
     """The figures on the data card, counted over pass 0 of the training split unless stated otherwise."""
 
-    documents: int  # both splits
-    sentences: int  # both splits
-    text_bytes: int  # both splits, UTF-8 bytes of cleaned text
-    held_out_documents: int
-    random_next_pairs: int  # rows labelled 1
-    forced_random_pairs: int  # of those, the ones that no coin decided: chunks of one sentence in reference mode
-    paired_documents: int  # documents that contribute a segment A
-    short_documents: int  # of those, the ones with a shorter target length
-    length_histogram: list[int]  # number of pairs by length in tokens; index = length
-    token_counts: list[int]  # number of original tokens by id, without the [CLS] and [SEP] of the pairs
+    documents: Count  # both splits
+    sentences: Count  # both splits
+    text_bytes: Count  # both splits, UTF-8 bytes of cleaned text
+    held_out_documents: Count
+    random_next_pairs: Count  # rows labelled 1
+    forced_random_pairs: Count  # of those, the ones that no coin decided: chunks of one sentence in reference mode
+    paired_documents: Count  # documents that contribute a segment A
+    short_documents: Count  # of those, the ones with a shorter target length
+    length_histogram: list[Count]  # number of pairs by length in tokens; index = length
+    token_counts: list[Count]  # number of original tokens by id, without the [CLS] and [SEP] of the pairs
 
 
 class Manifest(ManifestEntry):
@@ -92,9 +106,9 @@ class Manifest(ManifestEntry):
 
     format_version: int = FORMAT_VERSION
     objective: Objective
-    max_seq_length: int
-    max_predictions_per_seq: int
-    dupe_factor: int
+    max_seq_length: Length
+    max_predictions_per_seq: Length
+    dupe_factor: Passes
     recipe: dict[str, Any]  # the [data] fields that determine bytes
     digest: str  # of those fields, the vocabulary and the input; it identifies the data set
     input_digest: str
@@ -149,7 +163,7 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         cause = f"format version {version}, but this bertrain reads {readable}"
         raise UserError(cause, place=place, fix=_PREPARE_AGAIN)
     try:
-        return Manifest.model_validate_json(content)
+        return Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"not a manifest of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
@@ -158,6 +172,6 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
 
 def _format_version(content: bytes) -> object:
     """Return the `format_version` of a manifest that can have unknown fields, or None if there is none."""
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         return json.loads(content).get("format_version")
     return None

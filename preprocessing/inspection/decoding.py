@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from configs.schema import Objective
-from preprocessing.dataset import Rows, Split, existing_shards, local_shard, read_manifest, read_shard
+from preprocessing.dataset import Rows, Split, existing_shards, local_shard, read_manifest, read_sound_shard
 from preprocessing.storage import store_at
 from preprocessing.vocabulary import MASK, Vocabulary
 
@@ -75,7 +75,7 @@ def decode_pairs(place: str | Path, split: Split, pass_number: int, count: int) 
     def pairs() -> Iterator[DecodedPair]:
         for shard in shards:
             with local_shard(store, shard) as path:
-                rows = read_shard(path)
+                rows = read_sound_shard(path, f"{store.place}/{shard.name}", shard, manifest)
             for row in range(len(rows)):
                 yield decode_row(rows, row, vocabulary, manifest.objective, shard.name)
 

@@ -87,8 +87,6 @@ def check_shard_list(store: Store, manifest: Manifest) -> Iterator[Failure]:
     names = [shard.name for shard in manifest.shards]
     if names != sorted(set(names)):
         yield Failure("manifest.json", "shards are listed once, sorted by name")
-    if any(Path(name).parent != Path(SHARDS) for name in names):
-        yield Failure("manifest.json", "every shard is in the folder `shards`")
     for number in range(manifest.dupe_factor):
         if not any(shard.rows for shard in manifest.select("train", number)):
             yield Failure("manifest.json", f"pass {number} has rows to train on")

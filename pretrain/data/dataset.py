@@ -19,6 +19,7 @@ from preprocessing.dataset import (
     check_shard,
     read_manifest,
     read_shard,
+    read_sound_shard,
 )
 from preprocessing.storage import Store, is_url, store_at
 from preprocessing.vocabulary import Vocabulary
@@ -47,17 +48,23 @@ class Dataset:
         return self.store.sha256(VOCABULARY) == self.manifest.vocabulary.sha256
 
     def open_shard(self, entry: ShardEntry, *, checked: bool) -> Rows:
-        """Return a shard's rows, memory-mapped. Raises `UserError` if its digest differs from the manifest's.
+        """Return a shard's rows, memory-mapped. Raises `UserError` if they are not those that the manifest describes.
 
         `checked` means that this process has opened the shard before: a shard read in place is not checked again.
         """
         if self.stage is None:
-            if not checked:
-                check_shard(self.store, entry)
-            return read_shard(Path(self.place) / entry.name)
+            path = Path(self.place) / entry.name
+            if checked:
+                return read_shard(path)
+            check_shard(self.store, entry)
+            return self._sound(path, entry)
         while True:
             with suppress(FileNotFoundError):  # another rank has just removed it to make room
-                return read_shard(self.stage.path(self.stored(entry)))
+                path = self.stage.path(self.stored(entry))
+                return read_shard(path) if checked else self._sound(path, entry)
+
+    def _sound(self, path: Path, entry: ShardEntry) -> Rows:
+        return read_sound_shard(path, f"{self.place}/{entry.name}", entry, self.manifest)
 
     def stored(self, entry: ShardEntry) -> StoredFile:
         """Return the location, size and digest of a shard's file."""

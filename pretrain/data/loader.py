@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from preprocessing.dataset import ShardEntry
 from pretrain.data.dataset import Dataset
 from pretrain.data.mixture import Mixture
 from pretrain.data.order import GlobalOrder
@@ -76,7 +77,7 @@ class HeldOut:
     """The rows of an evaluation: the first rows of the held-out shards of pass 0, in order."""
 
     def __init__(self, dataset: Dataset, *, max_rows: int, rank: int, world_size: int, micro_batch_size: int) -> None:
-        entries = dataset.manifest.select("held_out", 0)
+        self._entries = entries = dataset.manifest.select("held_out", 0)
         self._rows_of = np.array([entry.rows for entry in entries], dtype=np.int64)
         self.rows = min(max_rows, int(self._rows_of.sum()))
         self._chunk = world_size * micro_batch_size
@@ -87,6 +88,13 @@ class HeldOut:
         """Yield steps of one micro-batch per rank that cover all rows exactly once."""
         sizes = (min(self._chunk, self.rows - cursor) for cursor in range(0, self.rows, self._chunk))
         return _read_ahead(self._step, _with_cursors(0, sizes))
+
+    def check(self) -> Iterator[ShardEntry]:
+        """Check the shards of these rows, and yield each afterwards. Raises `UserError` for a damaged one."""
+        first_rows = self._rows_of.cumsum() - self._rows_of
+        for number in np.flatnonzero((first_rows < self.rows) & (self._rows_of > 0)).tolist():
+            self._reader.shards.check(number)
+            yield self._entries[number]
 
     def _step(self, cursor: int, count: int) -> Step:
         places = np.arange(cursor, cursor + count)

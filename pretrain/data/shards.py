@@ -6,10 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from configs.errors import UserError
-from preprocessing.dataset import IntArray, Manifest, Rows, ShardEntry
+from preprocessing.dataset import Rows, ShardEntry
 from pretrain.data.dataset import Dataset
 from pretrain.data.gather import Gathered, copy_masks, copy_tokens
 from pretrain.data.order import Int64Array
@@ -34,6 +32,12 @@ class Shards:
             self._open[number] = self._map(number)
         self._open.move_to_end(number)
         return self._open[number]
+
+    def check(self, number: int) -> None:
+        """Check a shard like its first use does, and close it. Raises `UserError` if it is damaged."""
+        self.expect(now=[number], later=[])
+        self[number]
+        self.expect(now=[], later=[])
 
     def expect(self, now: Sequence[int], later: Sequence[int]) -> None:
         """Announce the shards that are read `now` and those that are read `later`; other mappings are closed."""
@@ -84,12 +88,6 @@ class Shards:
     def _map(self, number: int) -> Rows:
         dataset, entry = self._shards[number]
         rows = dataset.open_shard(entry, checked=number in self._checked)
-        if number not in self._checked and not _is_sound(rows, entry, dataset.manifest):
-            raise UserError(
-                "the shard does not contain the rows that the manifest describes",
-                place=f"{dataset.place}/{entry.name}",
-                fix="prepare the data set again",
-            )
         self._checked.add(number)
         return rows
 
@@ -104,25 +102,3 @@ def _by_shard(shards: Int64Array) -> Iterator[tuple[int, Int64Array]]:
     for slots in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
         if len(slots):
             yield int(shards[slots[0]]), slots
-
-
-def _is_sound(rows: Rows, entry: ShardEntry, manifest: Manifest) -> bool:
-    """Return whether a shard with a valid digest is safe for the compiled loops, which do not check bounds."""
-    lengths, masked = np.diff(rows.input_offsets), np.diff(rows.masked_offsets)
-    if len(rows) != entry.rows or not len(lengths) == len(masked) == len(rows.next_sentence_label) == entry.rows:
-        return False
-    if not _spans(rows.input_offsets, rows.input_ids) or not _spans(rows.masked_offsets, rows.masked_lm_positions):
-        return False
-    return bool(
-        len(rows.masked_lm_ids) == len(rows.masked_lm_positions)
-        and lengths.max(initial=0) <= manifest.max_seq_length
-        and rows.input_ids.max(initial=0) < manifest.vocabulary.size
-        and rows.masked_lm_ids.max(initial=0) < manifest.vocabulary.size
-        and np.all(rows.masked_lm_positions < np.repeat(lengths, masked))
-        and rows.next_sentence_label.max(initial=0) <= 1
-    )
-
-
-def _spans(offsets: NDArray[np.int32], values: IntArray) -> bool:
-    """Return whether the offsets are ascending and cover all values."""
-    return bool(offsets[0] == 0 and offsets[-1] == len(values) and np.diff(offsets).min(initial=0) >= 0)

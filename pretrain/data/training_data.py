@@ -73,6 +73,8 @@ def check_fits(dataset: Dataset, data: DataConfig) -> None:
             "raise data.max_seq_length, or prepare the data set again",
         )
     _check_vocabulary(dataset, data.vocabulary, refuse)
+    if len(manifest.statistics.token_counts) != manifest.vocabulary.size:
+        refuse("the manifest does not count every entry of the vocabulary")
     for number in range(manifest.dupe_factor):
         if not sum(entry.rows for entry in manifest.select("train", number)):
             refuse(f"pass {number} of {manifest.dupe_factor} has no training rows", "prepare it from more text")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from configs.errors import UserError
@@ -110,12 +111,28 @@ def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, in
     missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
     if missing:
         raise UserError(f"the configuration lacks {missing[0]}", fix="give the config.json of a BertForPreTraining")
-    norm = MODEL_TYPES.get(fields.get("model_type", "bert"))
+    norm = MODEL_TYPES.get(str(fields.get("model_type", "bert")))
     if norm is None:
         cause = f"the configuration has model_type = {fields['model_type']!r}, not one of {', '.join(MODEL_TYPES)}"
         raise UserError(cause, fix="give a model of the published architecture")
-    shared = {name: fields[name] for name in SHARED_FIELDS}
-    return ModelConfig.model_validate({**shared, "norm": norm}), int(fields["vocab_size"])
+    return _model_config({name: fields[name] for name in SHARED_FIELDS} | {"norm": norm}), _vocabulary_size(fields)
+
+
+def _model_config(fields: Mapping[str, Any]) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "the configuration"
+        cause = f"{name} = {str(first['input'])[:80]}: {first['msg'].removeprefix('Value error, ')}"
+        raise UserError(cause, fix="give the config.json of a BERT model") from error
+
+
+def _vocabulary_size(fields: Mapping[str, Any]) -> int:
+    size = fields["vocab_size"]
+    if type(size) is not int or not 0 < size < 2**32:
+        raise UserError(f"vocab_size = {str(size)[:80]} is not a size", fix="give the config.json of a BERT model")
+    return size
 
 
 def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:

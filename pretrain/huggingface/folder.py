@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from configs.errors import UserError
 from configs.files import give_default_mode
+from configs.records import parse_object
 from configs.schema import ModelConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
@@ -153,31 +154,35 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def _read_vocabulary(folder: Path) -> Vocabulary:
     """Read vocab.txt, or tokenizer.json if there is no vocab.txt."""
     tokenizer = _read_json(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else {}
-    normalizer = tokenizer.get("normalizer") or {}
+    normalizer = _object(tokenizer.get("normalizer"))
     settings = _read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
     lowercase = bool(settings.get("do_lower_case", normalizer.get("lowercase", True)))
     strip_accents = settings.get("strip_accents", normalizer.get("strip_accents"))
     if (folder / VOCABULARY).is_file():
         return Vocabulary.read(folder / VOCABULARY, lowercase, strip_accents)
-    model = tokenizer.get("model", {})
-    pieces = tuple(sorted(model.get("vocab", {}), key=lambda piece: int(model["vocab"][piece])))
-    if model.get("type") != "WordPiece" or not set(SPECIAL_TOKENS) <= set(pieces):
+    model = _object(tokenizer.get("model"))
+    ids = _object(model.get("vocab"))
+    pieces = tuple(sorted(ids, key=lambda piece: str(ids[piece]).zfill(20)))
+    are_ids = [ids[piece] for piece in pieces] == list(range(len(pieces)))
+    if model.get("type") != "WordPiece" or not are_ids or not set(SPECIAL_TOKENS) <= set(pieces):
         fix = "give a folder with BERT's vocab.txt, or a tokenizer.json with a WordPiece model"
         raise UserError("no WordPiece vocabulary", place=str(folder), fix=fix)
     return Vocabulary(pieces, lowercase, strip_accents)
 
 
+def _object(value: object) -> dict[str, Any]:
+    """Return a JSON object, or an empty one in place of null and of any other value."""
+    return value if isinstance(value, dict) else {}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_object(path.read_bytes())
     except OSError as error:
         fix = "give a folder in Hugging Face's form, or a run"
         raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
     except ValueError as error:
         raise UserError(f"not JSON: {error}", place=str(path), fix="download the file again") from error
-    if not isinstance(content, dict):
-        raise UserError("not a JSON object", place=str(path), fix="download the file again")
-    return content
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,6 +194,43 @@ def test_older_manifest_error_names_the_missing_field_and_a_fix(tmp_path: Path) 
     with pytest.raises(UserError, match=r"\(statistics.short_documents: Field required\)") as raised:
         read_manifest(tmp_path)
     assert (raised.value.place, "--overwrite" in raised.value.fix) == (str(tmp_path / MANIFEST), True)
+
+
+HOSTILE: dict[str, Any] = {
+    "dupe_factor": 2**62,
+    "max_seq_length": -1,
+    "max_predictions_per_seq": None,
+    "vocabulary.size": 10**30,
+    "vocabulary.cls_id": 5_000,
+    "vocabulary.lowercase": "yes",
+    "shards.0.rows": -4,
+    "shards.0.pass": 2**40,
+    "shards.0.name": "../../etc/passwd",
+    "shards.0.bytes": "5",
+    "statistics.token_counts": [None],
+    "statistics.documents": True,
+}
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_nulls_and_numbers_out_of_range_are_refused(tmp_path: Path, key: str) -> None:
+    fields = make_manifest([write_one(tmp_path)]).model_dump(mode="json", by_alias=True)
+    parent: Any = fields
+    *parts, name = key.split(".")
+    for part in parts:
+        parent = parent[int(part) if part.isdigit() else part]
+    parent[name] = HOSTILE[key]
+    (tmp_path / MANIFEST).write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=r"not a manifest of this version") as raised:
+        read_manifest(tmp_path)
+    assert parts[0] if parts else name in raised.value.cause
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"null", b"1" * 10_000, b""])
+def test_content_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(UserError, match="not a manifest of this version"):
+        read_manifest(tmp_path)
 
 
 def test_manifest_at_a_url(tmp_path: Path) -> None:

@@ -213,6 +213,20 @@ def test_damaged_shard_raises_at_the_step_that_reads_it(tmp_path: Path) -> None:
         next(steps)
 
 
+def test_damaged_held_out_shard_is_found_by_a_check(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "dataset", [[4]], [4, 4, 4])
+    dataset = Dataset(str(tmp_path / "dataset"), manifest)
+    entries = manifest.select("held_out", 0)
+    few, all_rows = (HeldOut(dataset, max_rows=rows, rank=0, world_size=1, micro_batch_size=4) for rows in (8, 10))
+    assert [list(held_out.check()) for held_out in (few, all_rows)] == [entries[:2], entries]
+    damaged = tmp_path / "dataset" / entries[2].name
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    fresh = HeldOut(dataset, max_rows=10, rank=0, world_size=1, micro_batch_size=4)
+    with pytest.raises(UserError, match=damaged.name):
+        list(fresh.check())
+    assert list(few.check()) == entries[:2]  # an evaluation never reads the third
+
+
 def shards_of(folder: Path, manifest: Manifest, entries: list[ShardEntry]) -> Shards:
     dataset = Dataset(str(folder / "dataset"), manifest)
     return Shards([(dataset, entry) for entry in entries])
