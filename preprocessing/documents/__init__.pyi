@@ -1,7 +1,7 @@
 # The door of preprocessing.documents: what other packages and rooms import from it.
 
+from .file_search import find_files as find_files
 from .formats import FORMATS as FORMATS, Format as Format
-from .input_files import find_files as find_files
 from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan
 from .progress import (
     Monitor as Monitor,

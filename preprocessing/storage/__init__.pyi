@@ -3,9 +3,14 @@
 from .file_systems import (
     StoreError as StoreError,
     file_bytes as file_bytes,
-    files_below as files_below,
     is_url as is_url,
     open_file as open_file,
+)
+from .folders import (
+    FolderEntry as FolderEntry,
+    ListFolder as ListFolder,
+    entry_at as entry_at,
+    folder_lister as folder_lister,
 )
 from .local_store import LocalStore as LocalStore
 from .places import store_at as store_at

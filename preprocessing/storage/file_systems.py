@@ -12,7 +12,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import IO, Any, TypeVar
 
 from configs.errors import UserError
@@ -75,12 +74,10 @@ def open_file(place: str) -> IO[bytes]:
     return io.BufferedReader(_UrlStream(stream, place), 1 << 20)
 
 
-def files_below(folder: str, depth: int | None = None) -> list[tuple[str, int]]:
-    """Return the path or URL and the size of each file below a folder. `depth` 1 lists the folder itself only."""
-    if not is_url(folder):
-        return _local_files_below(folder, depth)
+def files_below(url: str) -> list[str]:
+    """Return the URL of each file below a URL."""
     try:
-        return attempt(folder, lambda system, path: _url_files_below(folder, system, path, depth))
+        return attempt(url, lambda system, path: _files_below(url, system, path))
     except FileNotFoundError:
         return []
 
@@ -88,7 +85,7 @@ def files_below(folder: str, depth: int | None = None) -> list[tuple[str, int]]:
 def has_files(url: str) -> bool:
     """Return whether there is a file below a URL."""
     try:
-        return attempt(url, lambda system, path: any(True for _ in _walk(system, path, None)))
+        return attempt(url, lambda system, path: any(True for _ in _walk(system, path)))
     except FileNotFoundError:
         return False
 
@@ -114,37 +111,26 @@ def attempt(url: str, operation: Callable[[Any, str], T]) -> T:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _local_files_below(folder: str, depth: int | None) -> list[tuple[str, int]]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        if depth is not None and place.rstrip("/")[len(folder.rstrip("/")) :].count("/") + 1 >= depth:
-            folders.clear()
-        for path in (os.path.join(place, name) for name in names):
-            with suppress(OSError):  # the file has disappeared, or is a dangling link
-                found.append((path, os.path.getsize(path)))
-    return found
-
-
-def _url_files_below(folder: str, system: Any, path: str, depth: int | None) -> list[tuple[str, int]]:
-    if depth is None and is_object_store(folder):  # one request lists a thousand files, from all folders
-        entries = system.find(path, detail=True).values()
-    else:
-        entries = _walk(system, path, depth)
+def _files_below(url: str, system: Any, path: str) -> list[str]:
+    # In an object store, one request lists a thousand files, from all folders.
+    entries = system.find(path, detail=True).values() if is_object_store(url) else _walk(system, path)
     prefix = f"{path.rstrip('/')}/"
     # A name that ends in "/" is a folder's placeholder, which the consoles of object stores create.
-    files = (entry for entry in entries if entry["name"].startswith(prefix) and not entry["name"].endswith("/"))
-    return [(f"{folder}/{entry['name'].removeprefix(prefix)}", int(entry["size"])) for entry in files]
+    names = (entry["name"] for entry in entries)
+    return [
+        f"{url}/{name.removeprefix(prefix)}" for name in names if name.startswith(prefix) and not name.endswith("/")
+    ]
 
 
-def _walk(system: Any, path: str, depth: int | None) -> Iterator[dict[str, Any]]:
+def _walk(system: Any, path: str) -> Iterator[dict[str, Any]]:
     """Yield the entries of all files below `path`. fsspec's own `walk` omits folders that it cannot list."""
     for entry in system.ls(path, detail=True):
         if entry["name"].rstrip("/") == path.rstrip("/"):
             continue  # `path` is a file, or this entry is its placeholder
         if entry["type"] != "directory":
             yield entry
-        elif depth is None or depth > 1:
-            yield from _walk(system, entry["name"], None if depth is None else depth - 1)
+        else:
+            yield from _walk(system, entry["name"])
 
 
 def _resolved(url: str) -> tuple[Any, str]:

@@ -94,7 +94,7 @@ class UrlStore(Store):
 
     @override
     def names(self) -> list[str]:
-        return sorted(url.removeprefix(f"{self.url}/") for url, _ in files_below(self.url))
+        return sorted(url.removeprefix(f"{self.url}/") for url in files_below(self.url))
 
     @override
     def remove(self, name: str) -> None:

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from configs.schema import DataConfig
 from preprocessing.corpus.cleaning import Kept, keep
+from preprocessing.documents.file_search import find_files
 from preprocessing.documents.formats import FORMATS
-from preprocessing.documents.input_files import find_files
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Monitor
 from preprocessing.documents.reader import read_item

@@ -28,7 +28,7 @@ from pathlib import Path
 import psutil
 
 from configs.schema import DataConfig
-from preprocessing.documents.input_files import find_files
+from preprocessing.documents.file_search import find_files
 
 LOOK_EVERY_S = 0.1
 END_OF_DOCUMENT = re.compile(rb"\n</doc>")

@@ -26,7 +26,8 @@ from preprocessing import pipeline
 from preprocessing.corpus import cleaned_files
 from preprocessing.corpus.cleaning import Kept, keep
 from preprocessing.dataset.manifest import Manifest
-from preprocessing.documents.input_files import ReadCounter, find_files
+from preprocessing.documents.file_search import find_files
+from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.reader import read_documents
 from preprocessing.execution import group, steps

@@ -23,7 +23,7 @@ from preprocessing.corpus.corpus import read_corpus
 from preprocessing.corpus.duplicates import decide, read_boilerplate
 from preprocessing.dataset.manifest import SPLITS, Manifest, ShardEntry, Split, write_manifest
 from preprocessing.dataset.shard import Provenance, Rows, read_shard
-from preprocessing.documents.input_files import find_files
+from preprocessing.documents.file_search import find_files
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Monitor, Progress, stop_requested
 from preprocessing.execution.folder import WORK

@@ -1,4 +1,4 @@
-"""Paths, folders and globs match files in a fixed order; missing and unreadable files are reported."""
+"""Input files are opened, counted and read from any offset; content that is not text is refused."""
 
 from __future__ import annotations
 
@@ -10,66 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from preprocessing.documents.input_files import ReadCounter, SourceFile, find_files, open_source
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for name in ("b.txt", "a.txt", "sub/c.txt", "sub/deep/d.txt", ".hidden.txt", "_SUCCESS", "sub/.cache/e.txt"):
-        path = tmp_path / "corpus" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    return tmp_path / "corpus"
-
-
-def names(files: list[SourceFile], tree: Path) -> list[str]:
-    return [str(Path(file.path).relative_to(tree)) for file in files]
-
-
-def test_folder_matches_all_files_below_it(tree: Path) -> None:
-    assert names(find_files([str(tree)]), tree) == ["a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt"]
-    assert find_files([f"{tree}/"]) == find_files([str(tree)])
-
-
-def test_globs_match_files(tree: Path) -> None:
-    assert names(find_files([f"{tree}/*.txt"]), tree) == ["a.txt", "b.txt"]
-    assert names(find_files([f"{tree}/**.txt"]), tree)[:2] == ["a.txt", "b.txt"]
-    assert names(find_files([f"{tree}/sub/*/d*"]), tree) == ["sub/deep/d.txt"]
-
-
-def test_hidden_file_is_found_by_name(tree: Path) -> None:
-    assert find_files([f"{tree}/.hidden.txt"]) == [SourceFile(f"{tree}/.hidden.txt", len(".hidden.txt"))]
-
-
-def test_files_are_unique_and_sorted(tree: Path) -> None:
-    files = find_files([f"{tree}/sub", f"{tree}/b.txt", f"{tree}/*.txt"])
-    assert names(files, tree) == ["a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt"]
-
-
-def test_existing_name_with_glob_characters_is_not_a_glob(tmp_path: Path) -> None:
-    odd = tmp_path / "notes [v2]*.txt"
-    odd.write_text("x")
-    (tmp_path / "notes v.txt").write_text("y")
-    assert [file.path for file in find_files([str(odd)])] == [str(odd)]
-
-
-def test_relative_path_is_found(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tree)
-    assert names(find_files(["sub"]), tree) == ["sub/c.txt", "sub/deep/d.txt"]
-    assert names(find_files(["*.txt"]), tree) == ["a.txt", "b.txt"]
-
-
-@pytest.mark.parametrize("pattern", ["nothing.txt", "nothing/*.bz2", "empty"])
-def test_pattern_without_files_is_reported(tmp_path: Path, pattern: str) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no such file") as raised:
-        find_files([str(tmp_path / pattern)])
-    assert raised.value.place == str(tmp_path / pattern)
-
-
-def test_unknown_file_system_is_reported() -> None:
-    with pytest.raises(UserError, match="no installed library supports nosuchscheme://"):
-        find_files(["nosuchscheme://bucket/file"])
+from preprocessing.documents.input_files import ReadCounter, open_source
 
 
 def test_counter_counts_stored_bytes(tmp_path: Path) -> None:
@@ -121,43 +62,6 @@ def test_file_without_permission_is_reported(tmp_path: Path) -> None:
 def test_failing_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read: Is a directory"), open_source(str(tmp_path), 0, ReadCounter()):
         pass
-
-
-@pytest.mark.parametrize("place", ["corpus", "corpus/pipe", "corpus/p*"])
-def test_pipe_is_refused_without_blocking(tmp_path: Path, place: str) -> None:
-    (tmp_path / "corpus").mkdir()
-    os.mkfifo(tmp_path / "corpus" / "pipe")
-    with pytest.raises(UserError, match="a pipe or a device, not a file") as raised:
-        find_files([str(tmp_path / place)])
-    assert raised.value.place == str(tmp_path / "corpus" / "pipe")
-
-
-def test_link_to_a_file_is_followed(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "blob").write_text("linked")
-    (tree / "sub" / "e.txt").symlink_to(tmp_path / "blob")
-    assert SourceFile(f"{tree}/sub/e.txt", len("linked")) in find_files([str(tree)])
-
-
-def test_link_to_a_folder_is_refused(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "more").mkdir()
-    (tree / "sub" / "more").symlink_to(tmp_path / "more")
-    with pytest.raises(UserError, match="links to folders are not followed") as raised:
-        find_files([str(tree)])
-    assert raised.value.place == f"{tree}/sub/more"
-
-
-def test_dangling_link_is_refused(tree: Path) -> None:
-    (tree / "gone.txt").symlink_to(tree / "nowhere")
-    with pytest.raises(UserError, match="the link is dangling") as raised:
-        find_files([str(tree)])
-    assert raised.value.place == f"{tree}/gone.txt"
-
-
-def test_special_files_with_skipped_names_are_not_errors(tree: Path) -> None:
-    os.mkfifo(tree / ".pipe")
-    (tree / "_link").symlink_to(tree / "nowhere")
-    (tree / ".cache").symlink_to(tree / "sub")
-    assert len(find_files([str(tree)])) == 4
 
 
 def test_archive_inside_a_compressed_file_is_refused(tmp_path: Path) -> None:

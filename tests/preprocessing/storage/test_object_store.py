@@ -12,7 +12,8 @@ from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.display.inspection import decoded_pairs
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
-from preprocessing.documents.input_files import ReadCounter, find_files, open_source
+from preprocessing.documents.file_search import find_files
+from preprocessing.documents.input_files import ReadCounter, open_source
 from preprocessing.documents.progress import Progress
 from preprocessing.execution.share import Share
 from preprocessing.inspection.data_card import write_card
