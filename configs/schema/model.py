@@ -12,12 +12,12 @@ from configs.schema.section import Section
 class ModelConfig(Section):
     """The shape of BERT. The vocabulary size comes from the data set."""
 
-    hidden_size: int = Field(768, ge=8, description="Width of the encoder.")
+    hidden_size: int = Field(768, ge=1, description="Width of the encoder.")
     num_hidden_layers: int = Field(12, ge=1, description="Transformer layers.")
     num_attention_heads: int = Field(12, ge=1, description="Attention heads per layer; must divide hidden_size.")
-    intermediate_size: int = Field(3072, ge=8, description="Width of the feed-forward layer.")
+    intermediate_size: int = Field(3072, ge=1, description="Width of the feed-forward layer.")
     max_position_embeddings: int = Field(
-        512, ge=16, description="Number of position embeddings; at least data.max_seq_length."
+        512, ge=1, description="Number of position embeddings; at least data.max_seq_length."
     )
     hidden_dropout_prob: float = Field(
         0.1, ge=0.0, lt=1.0, description="Dropout probability of embeddings and sub-layers."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pretrain.checkpoint import find_checkpoint, read_state
 from pretrain.data import Dataset
 from pretrain.huggingface import (
     FREE_FIELDS,
+    Casing,
     Pretrained,
     dataset_of,
     largest_difference,
@@ -36,6 +38,9 @@ from pretrain.transfer import TokenRow, batch_of
 
 ROWS = 16  # that an export compares
 TOLERANCE = 1e-5
+SHORTEST_ROW = 16  # tokens, the least data.max_seq_length
+ONLY_FOR_TRAINED = [f"data.vocabulary.{name}" for name in ("size", "min_frequency", "unused_slots", "sample_bytes")]
+DETERMINED = ("model.", "data.vocabulary.", "train.initialise_from.")  # what an import takes from the model
 INITIAL = "initial"  # folder in an imported run: the model that it starts from
 
 
@@ -131,9 +136,12 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
     The model gives the recipe's shape, vocabulary and casing. `pieces` is a file of word pieces to add, one per line.
     Trains nothing. Raises `UserError` if the run exists, or the model cannot be continued.
     """
-    model = load_pretrained(source)
     requested = load_recipe(recipe, overrides)
+    casing = requested.data.vocabulary
+    model = load_pretrained(source, Casing(casing.lowercase, casing.strip_accents))
     run = Path(requested.runs) / requested.name
+    fitted = _fitted(requested, model, run.absolute())
+    _refuse_ignored(overrides, requested, fitted)
     added = new_pieces(pieces, model.vocabulary) if pieces else []
     vocabulary = replace(model.vocabulary, pieces=(*model.vocabulary.pieces, *added))
     with atomic_folder(run) as partial:
@@ -142,7 +150,7 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
         origin = source.absolute().name
         write_hugging_face_folder(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
         vocabulary.write(partial / VOCABULARY)
-        write_recipe(_fitted(requested, model, run.absolute()), partial / RECIPE)
+        write_recipe(fitted, partial / RECIPE)
     _print_summary(run, model, len(added))
 
 
@@ -174,11 +182,11 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
 
 def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     """Return the recipe with the model's vocabulary, shape and weights."""
+    _check_length(recipe, model)
     casing = model.vocabulary
     stripped = None if casing.strip_accents == casing.lowercase else casing.strip_accents
-    vocabulary = recipe.data.vocabulary.model_copy(
-        update={"file": str(run / VOCABULARY), "lowercase": casing.lowercase, "strip_accents": stripped}
-    )
+    settings = {"file": str(run / VOCABULARY), "lowercase": casing.lowercase, "strip_accents": stripped}
+    vocabulary = recipe.data.vocabulary.model_copy(update=settings)
     data = recipe.data.model_copy(update={"vocabulary": vocabulary})
     shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in FREE_FIELDS})
     train = recipe.train.model_copy(update={"initialise_from": str(run / INITIAL)})
@@ -187,15 +195,40 @@ def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     )
 
 
+def _check_length(recipe: Recipe, model: Pretrained) -> None:
+    """Raise `UserError` if the recipe's rows are longer than the model has positions."""
+    most, length = model.config.max_position_embeddings, recipe.data.max_seq_length
+    if length > most:
+        cause = f"the model has {most} positions, but the recipe's rows have up to {length} tokens"
+        masks = min(recipe.data.max_predictions_per_seq, max(1, round(0.15 * most)))
+        fix = f"add data.max_seq_length={most} data.max_predictions_per_seq={masks}"
+        if most < SHORTEST_ROW:
+            fix = f"a run needs rows of at least {SHORTEST_ROW} tokens: take another model"
+        raise UserError(cause, place=str(model.place), fix=fix)
+
+
+def _refuse_ignored(overrides: Sequence[str], requested: Recipe, fitted: Recipe) -> None:
+    """Raise `UserError` for a setting on the command line that the model determines otherwise."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if not f"{key}.".startswith(DETERMINED):
+            continue
+        before, after = (reduce(getattr, key.split("."), recipe) for recipe in (requested, fitted))
+        if before != after:
+            cause = f"an import takes {key} from the model, which gives {after!r}"
+            raise UserError(cause, place=repr(override), fix="remove this setting")
+        if key in ONLY_FOR_TRAINED:
+            cause = "only a vocabulary that is trained has this key, and an import takes the model's"
+            raise UserError(cause, place=repr(override), fix="remove this setting")
+
+
 def _print_summary(run: Path, model: Pretrained, added: int) -> None:
     say = console().print
-    config, missing = model.config, ", ".join(part.removeprefix("bert.") for part in model.missing_parts)
+    config = model.config
     say(
         f"{run}: {config.num_hidden_layers} layers x {config.hidden_size}, {len(model.vocabulary):,} word pieces",
         markup=False,
     )
-    if missing:
-        say(f"  not in the model, initialised at random: {missing}", markup=False)
     if added:
         say(
             f"  {added:,} word pieces added; each embedding starts as the mean of the pieces that it was split into",

@@ -11,5 +11,9 @@ from .vocabulary import (
     UNK as UNK,
     Vocabulary as Vocabulary,
 )
-from .vocabulary_files import read_vocabulary as read_vocabulary, stored_vocabulary as stored_vocabulary
+from .vocabulary_files import (
+    check_tokenizer as check_tokenizer,
+    read_vocabulary as read_vocabulary,
+    stored_vocabulary as stored_vocabulary,
+)
 from .wordpiece import Encoder as Encoder

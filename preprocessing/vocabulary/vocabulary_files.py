@@ -42,13 +42,18 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
     if path.suffix != ".json":
         return Vocabulary.read(path, config.lowercase, config.strip_accents)
     tokenizer = _read_json(path)
-    for part, expected in (("model", _MODEL), ("normalizer", _NORMALIZER), ("pre_tokenizer", _PRE_TOKENIZER)):
-        _expect(tokenizer, part, expected, path)
+    check_tokenizer(tokenizer, path)
     vocabulary = Vocabulary(_pieces(tokenizer, path), config.lowercase, config.strip_accents)
     _check_casing(tokenizer["normalizer"], vocabulary, path)
     check_pieces(vocabulary.pieces, path)
     warn_of_unreachable(vocabulary, path)
     return vocabulary
+
+
+def check_tokenizer(tokenizer: dict[str, Any], path: Path) -> None:
+    """Raise `UserError` unless the content of a tokenizer.json describes a tokenizer that splits text like BERT's."""
+    for part, expected in (("model", _MODEL), ("normalizer", _NORMALIZER), ("pre_tokenizer", _PRE_TOKENIZER)):
+        _expect(tokenizer, part, expected, path)
 
 
 def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | None:
@@ -75,6 +80,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _expect(tokenizer: dict[str, Any], part: str, expected: dict[str, Any], path: Path) -> None:
     found = tokenizer.get(part)
     settings = found if isinstance(found, dict) else {}
+    if part == "model" and "vocab" in settings:
+        settings = {"type": _MODEL["type"]} | settings  # the first versions of the format state no type
     for key, value in expected.items():
         if settings.get(key) != value:
             found_json, expected_json = json.dumps(settings.get(key)), json.dumps(value)

@@ -10,3 +10,4 @@ from .pretrained import (
     recipe_of as recipe_of,
     run_of as run_of,
 )
+from .tokenizer_settings import Casing as Casing

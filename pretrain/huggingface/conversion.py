@@ -1,4 +1,4 @@
-"""Exact conversion of weights and configuration to and from Hugging Face's `BertForPreTraining`.
+"""Exact conversion of weights to and from Hugging Face's `BertForPreTraining`.
 
 A pre-LayerNorm model becomes a `MegatronBertForPreTraining`. Weights are renamed, and queries, keys and values are
 concatenated or split; there is no arithmetic, so a round trip is the identity.
@@ -7,15 +7,12 @@ concatenated or split; there is no arithmetic, so a round trip is the identity.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from configs.errors import UserError
-from configs.schema import ModelConfig
-from pretrain.model import TOKEN_TYPES
 
 # Our name: Hugging Face's name.
 WEIGHTS = {
@@ -44,7 +41,6 @@ LAYER_NORM_MODULES = {
     "post": {"attention_norm": "attention.output.LayerNorm", "feed_norm": "output.LayerNorm"},
     "pre": {"attention_norm": "attention.ln", "feed_norm": "ln"},
 }
-MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
 QKV = ("query", "key", "value")
 OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # parts that a source model can lack
 
@@ -54,18 +50,6 @@ TIED = {
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 
-# Configuration fields with the same name in both.
-SHARED_FIELDS = [name for name in ModelConfig.model_fields if name not in ("decoder_bias_init", "norm")]
-# Fixed properties of our model; a configuration with other values describes another model.
-FIXED_FIELDS = {
-    "hidden_act": "gelu",
-    "type_vocab_size": TOKEN_TYPES,
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "tie_word_embeddings": True,
-}
-
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our state dict, without the tied decoder's weight, of any Hugging Face model with BERT's encoder.
@@ -73,7 +57,7 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Names can lack the `bert.` prefix, or use the old `gamma` and `beta`. Pooler, masked-LM head and next-sentence head
     are included where they are complete; other heads are ignored. Raises `UserError` when the encoder is incomplete.
     """
-    state = {_current_name(name): weight for name, weight in state.items()}
+    state = current_names(state)
     state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
     names = _names_of(state)
     for part in OPTIONAL_PARTS:
@@ -102,51 +86,6 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return theirs
 
 
-def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
-    """Return our recipe's model section and the vocabulary size; raises `UserError` for another architecture."""
-    for name, value in FIXED_FIELDS.items():
-        if fields.get(name, value) != value:
-            cause = f"the configuration has {name} = {fields[name]!r}; only {value!r} is supported"
-            raise UserError(cause, fix="give a model of the published architecture")
-    missing = [name for name in (*SHARED_FIELDS, "vocab_size") if name not in fields]
-    if missing:
-        raise UserError(f"the configuration lacks {missing[0]}", fix="give the config.json of a BertForPreTraining")
-    norm = MODEL_TYPES.get(str(fields.get("model_type", "bert")))
-    if norm is None:
-        cause = f"the configuration has model_type = {fields['model_type']!r}, not one of {', '.join(MODEL_TYPES)}"
-        raise UserError(cause, fix="give a model of the published architecture")
-    return _model_config({name: fields[name] for name in SHARED_FIELDS} | {"norm": norm}), _vocabulary_size(fields)
-
-
-def _model_config(fields: Mapping[str, Any]) -> ModelConfig:
-    try:
-        return ModelConfig.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "the configuration"
-        cause = f"{name} = {str(first['input'])[:80]}: {first['msg'].removeprefix('Value error, ')}"
-        raise UserError(cause, fix="give the config.json of a BERT model") from error
-
-
-def _vocabulary_size(fields: Mapping[str, Any]) -> int:
-    size = fields["vocab_size"]
-    if type(size) is not int or not 0 < size < 2**32:
-        raise UserError(f"vocab_size = {str(size)[:80]} is not a size", fix="give the config.json of a BERT model")
-    return size
-
-
-def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
-    """Return the content of Hugging Face's config.json."""
-    return {
-        "architectures": ["BertForPreTraining" if config.norm == "post" else "MegatronBertForPreTraining"],
-        "model_type": next(name for name, norm in MODEL_TYPES.items() if norm == config.norm),
-        "vocab_size": vocabulary_size,
-        "pad_token_id": pad_id,
-        **FIXED_FIELDS,
-        **{name: getattr(config, name) for name in SHARED_FIELDS},
-    }
-
-
 def _names_of(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """Return `_names` of the model to which a Hugging Face state dict belongs."""
     layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
@@ -167,8 +106,12 @@ def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
     return names
 
 
+def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a bare encoder, or of the first releases, under BertForPreTraining's current names."""
+    return {_current_name(name): weight for name, weight in state.items()}
+
+
 def _current_name(name: str) -> str:
-    """Return the current BertForPreTraining name of a weight of a bare encoder or of the first releases."""
     if name.startswith(("embeddings.", "encoder.", "pooler.")):
         name = f"bert.{name}"
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

@@ -2,38 +2,35 @@
 
     config.json  model.safetensors  vocab.txt  tokenizer.json  tokenizer_config.json
 
-Weights are read from safetensors only: the older `pytorch_model.bin` is a pickle, which can run arbitrary code.
+A folder is believed as a whole or refused: its files must agree, and what is left out or cut off is named.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from configs.errors import UserError
 from configs.files import give_default_mode
-from configs.records import parse_object
 from configs.schema import ModelConfig
 from preprocessing.dataset import VOCABULARY
-from preprocessing.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from pretrain.huggingface.conversion import (
-    from_hugging_face,
-    from_hugging_face_config,
-    to_hugging_face,
-    to_hugging_face_config,
-)
+from preprocessing.vocabulary import CLS, MASK, PAD, SEP, UNK, Vocabulary
+from pretrain.huggingface.agreement import check_vocabulary, check_weights, warn_of_missing_parts, without_padding
+from pretrain.huggingface.configuration import from_hugging_face_config, to_hugging_face_config
+from pretrain.huggingface.conversion import current_names, from_hugging_face, to_hugging_face
+from pretrain.huggingface.json_files import read_json, write_json
+from pretrain.huggingface.tokenizer_files import read_tokenizer
+from pretrain.huggingface.tokenizer_settings import CONFIG, TOKENIZER, TOKENIZER_CONFIG, UNSTATED, Casing
+from pretrain.huggingface.weight_files import WEIGHTS, read_weights
 from pretrain.model import Batch, BertForPreTraining
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+GOOGLES_CONFIG = "bert_config.json"
 
 
 def write_hugging_face_folder(
@@ -54,28 +51,37 @@ def write_hugging_face_folder(
     give_default_mode(folder / WEIGHTS)
     content = to_hugging_face_config(config, len(vocabulary), vocabulary.ids[PAD])
     content |= {"architectures": [_architecture(weights)]} | fields
-    _write_json(folder / CONFIG, content)
+    write_json(folder / CONFIG, content)
     vocabulary.write(folder / VOCABULARY)
     (folder / TOKENIZER).write_text(vocabulary.tokenizer().to_str(pretty=True) + "\n", encoding="utf-8")
-    _write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(vocabulary, config.max_position_embeddings))
+    write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(vocabulary, config.max_position_embeddings))
 
 
-def read_hugging_face_folder(folder: Path) -> tuple[ModelConfig, Vocabulary, dict[str, Tensor]]:
+def read_hugging_face_folder(
+    folder: Path, unstated: Casing = UNSTATED
+) -> tuple[ModelConfig, Vocabulary, dict[str, Tensor]]:
     """Read configuration, vocabulary and fp32 weights, by our names, of any model that has BERT's encoder.
 
-    Pretraining heads can be missing; task heads are skipped. Raises `UserError` when the folder cannot be used.
+    Pretraining heads can be missing; task heads are skipped; warnings name both. `unstated` is the casing of a folder
+    whose files state none. Raises `UserError` when the folder cannot be used, or when its files contradict each other.
     """
     try:
-        config, size = from_hugging_face_config(_read_json(folder / CONFIG))
-        weights = from_hugging_face(_read_weights(folder))
+        config, size = from_hugging_face_config(read_json(config_of(folder) or folder / CONFIG))
+        state = current_names(read_weights(folder))
+        check_weights(state, config, size)
+        weights = from_hugging_face(state)
+        vocabulary = read_tokenizer(folder, size, unstated)
+        if check_vocabulary(vocabulary, size):
+            weights = without_padding(weights, len(vocabulary))
     except UserError as error:
         raise UserError(error.cause, place=error.place or str(folder), fix=error.fix) from error
-    vocabulary = _read_vocabulary(folder)
-    rows = len(weights["bert.embeddings.word.weight"])
-    if not len(vocabulary) == size == rows:
-        cause = f"the vocabulary has {len(vocabulary)} word pieces, config.json {size}, the weights {rows}"
-        raise UserError(cause, place=str(folder), fix="give a folder whose tokenizer belongs to its model")
+    warn_of_missing_parts(weights, folder)
     return config, vocabulary, weights
+
+
+def config_of(folder: Path) -> Path | None:
+    """Return the folder's configuration file, also by the name in Google's releases; None if there is none."""
+    return next((folder / name for name in (CONFIG, GOOGLES_CONFIG) if (folder / name).is_file()), None)
 
 
 @torch.no_grad()
@@ -134,56 +140,3 @@ def _tokenizer_config(vocabulary: Vocabulary, max_length: int) -> dict[str, Any]
         "sep_token": SEP,
         "unk_token": UNK,
     }
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the weights from one file, or from the several files of a large model."""
-    paths = sorted(folder.glob("model*.safetensors"))
-    if not paths:
-        fix = "save the model with `save_pretrained(folder)`, which writes safetensors"
-        raise UserError(f"no {WEIGHTS}", place=str(folder), fix=fix)
-    weights: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            weights |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"cannot read: {error}", place=str(path), fix="download the file again") from error
-    return {name: weight.float() if weight.is_floating_point() else weight for name, weight in weights.items()}
-
-
-def _read_vocabulary(folder: Path) -> Vocabulary:
-    """Read vocab.txt, or tokenizer.json if there is no vocab.txt."""
-    tokenizer = _read_json(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else {}
-    normalizer = _object(tokenizer.get("normalizer"))
-    settings = _read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    lowercase = bool(settings.get("do_lower_case", normalizer.get("lowercase", True)))
-    strip_accents = settings.get("strip_accents", normalizer.get("strip_accents"))
-    if (folder / VOCABULARY).is_file():
-        return Vocabulary.read(folder / VOCABULARY, lowercase, strip_accents)
-    model = _object(tokenizer.get("model"))
-    ids = _object(model.get("vocab"))
-    pieces = tuple(sorted(ids, key=lambda piece: str(ids[piece]).zfill(20)))
-    are_ids = [ids[piece] for piece in pieces] == list(range(len(pieces)))
-    if model.get("type") != "WordPiece" or not are_ids or not set(SPECIAL_TOKENS) <= set(pieces):
-        fix = "give a folder with BERT's vocab.txt, or a tokenizer.json with a WordPiece model"
-        raise UserError("no WordPiece vocabulary", place=str(folder), fix=fix)
-    return Vocabulary(pieces, lowercase, strip_accents)
-
-
-def _object(value: object) -> dict[str, Any]:
-    """Return a JSON object, or an empty one in place of null and of any other value."""
-    return value if isinstance(value, dict) else {}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return parse_object(path.read_bytes())
-    except OSError as error:
-        fix = "give a folder in Hugging Face's form, or a run"
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
-    except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=str(path), fix="download the file again") from error
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ Export, mask filling, transfer and the initialisation of another pretraining use
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from pretrain.checkpoint import find_checkpoint, load_weights, read_state
 from pretrain.data import Dataset, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
-from pretrain.huggingface.folder import CONFIG, read_hugging_face_folder
+from pretrain.huggingface.folder import config_of, read_hugging_face_folder
+from pretrain.huggingface.tokenizer_settings import UNSTATED, Casing
 from pretrain.model import BertForPreTraining, BertModel
 
 # Configuration fields that affect training only and can differ between two pretrainings.
 FREE_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # a model's name on the Hugging Face Hub
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,14 @@ class Pretrained:
         return torch.cat([weight, torch.stack([weight[ids].mean(0) for ids in parts])])
 
 
-def load_pretrained(place: Path) -> Pretrained:
+def load_pretrained(place: Path, unstated: Casing = UNSTATED) -> Pretrained:
     """Read a run (its newest valid checkpoint), a checkpoint's folder, or a Hugging Face folder.
 
-    Raises `UserError` when it is none of these, or a run whose data set, which holds the vocabulary, is missing.
+    `unstated` is the casing of a Hugging Face folder whose files state none. Raises `UserError` when it is none of
+    these, or a run whose data set, which holds the vocabulary, is missing.
     """
-    if (place / CONFIG).is_file():
-        return Pretrained(place, *read_hugging_face_folder(place))
+    if config_of(place):
+        return Pretrained(place, *read_hugging_face_folder(place, unstated))
     run = run_of(place)
     recipe = recipe_of(run)
     dataset = dataset_of(run, recipe)
@@ -131,6 +135,8 @@ def recipe_of(run: Path) -> Recipe:
     """Return the recipe in a run's folder; raises `UserError` when the folder is not a run."""
     if not (run / RECIPE).is_file():
         fix = "give the folder of a run, one of its checkpoints, or a folder with Hugging Face's config.json"
+        if not run.exists() and HUB_ID.fullmatch(str(run)):
+            fix += f"; to download a model of that name from the Hub: `hf download {run} --local-dir {run.name}`"
         raise UserError("no pretrained model", place=str(run), fix=fix)
     return load_recipe(run / RECIPE)
 

@@ -32,7 +32,8 @@ from preprocessing.dataset.manifest import Manifest, read_manifest
 from pretrain.data.dataset import Dataset
 from pretrain.data.loader import Loader
 from pretrain.engine.schedule import learning_rate_at
-from pretrain.huggingface.conversion import to_hugging_face, to_hugging_face_config
+from pretrain.huggingface.configuration import to_hugging_face_config
+from pretrain.huggingface.conversion import to_hugging_face
 from pretrain.huggingface.folder import padded
 from pretrain.model.batch import Batch
 from pretrain.telemetry.metrics_file import read_metrics

@@ -45,7 +45,7 @@ from pretrain.data.loader import Loader
 from pretrain.data.step import Step
 from pretrain.data.synthetic import write_synthetic
 from pretrain.engine.distributed import World, join_process_group, leave_process_group
-from pretrain.huggingface.conversion import to_hugging_face_config
+from pretrain.huggingface.configuration import to_hugging_face_config
 from pretrain.model import flops
 from pretrain.stop import StopRequest
 from pretrain.telemetry.throughput import peak_memory_gib

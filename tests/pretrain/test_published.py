@@ -11,7 +11,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from pretrain.huggingface.conversion import from_hugging_face, from_hugging_face_config
+from pretrain.huggingface.configuration import from_hugging_face_config
+from pretrain.huggingface.conversion import from_hugging_face
 from pretrain.huggingface.folder import padded, read_hugging_face_folder
 from pretrain.huggingface.pretrained import load_pretrained
 from pretrain.model.batch import Batch

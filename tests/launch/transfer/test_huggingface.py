@@ -137,6 +137,59 @@ def test_an_import_makes_a_run_that_starts_from_the_model(
         import_model(tmp_path / "out", "demo", overrides, None)
 
 
+SETTINGS = ["name=domain", "data.max_seq_length=32"]
+
+
+@pytest.mark.parametrize(
+    ("override", "gives"),
+    [
+        ("model.norm=pre", "'post'"),
+        ("model.num_hidden_layers=3", "2"),
+        ("model.layer_norm_eps=1e-5", "1e-12"),
+        ("model.max_position_embeddings=64", "48"),
+        ("data.vocabulary.file=x.txt", ".*/domain/vocab.txt"),
+        ("data.vocabulary.lowercase=false", "True"),
+        ("data.vocabulary.strip_accents=false", "None"),
+        ("train.initialise_from=x", ".*/domain/initial"),
+    ],
+)
+def test_a_setting_that_an_import_would_ignore_is_refused(run: Path, tmp_path: Path, override: str, gives: str) -> None:
+    export_run(run, tmp_path / "out")
+    with pytest.raises(UserError, match=f"{override}': an import takes .* from the model, which gives '?{gives}"):
+        import_model(tmp_path / "out", "demo", [*SETTINGS, f"runs={tmp_path}", override], None)
+    assert not (tmp_path / "domain").exists()
+
+
+def test_a_setting_of_the_model_that_equals_the_models_is_accepted(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out")
+    overrides = ["model.num_hidden_layers=2", "data.vocabulary.lowercase=true", "model.hidden_dropout_prob=0.3"]
+    import_model(tmp_path / "out", "demo", [*SETTINGS, f"runs={tmp_path}", *overrides], None)
+    with pytest.raises(UserError, match="only a vocabulary that is trained has this key"):
+        import_model(tmp_path / "out", "demo", [*SETTINGS, "name=x", "data.vocabulary.size=500"], None)
+
+
+def test_the_casing_of_a_model_that_states_none_can_be_set(run: Path, tmp_path: Path) -> None:
+    """SciBERT's and BioBERT's cased models come as vocab.txt alone; by default transformers lower-cases their text."""
+    export_run(run, tmp_path / "out")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "out" / name).unlink()
+    overrides = [*SETTINGS, f"runs={tmp_path}", "data.vocabulary.lowercase=false"]
+    import_model(tmp_path / "out", "demo", overrides, None)
+    assert not load_recipe(tmp_path / "domain").data.vocabulary.lowercase
+    assert not load_pretrained(tmp_path / "domain" / "initial").vocabulary.lowercase
+
+
+def test_a_recipe_with_rows_beyond_the_models_positions_gets_a_fix_that_works(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out")
+    overrides = ["name=domain", f"runs={tmp_path}", "data.max_seq_length=128", "model.max_position_embeddings=48"]
+    with pytest.raises(UserError, match=r"is above model\.max_position_embeddings"):
+        import_model(tmp_path / "out", "base_phase1", overrides, None)
+    with pytest.raises(UserError, match="the model has 48 positions, but the recipe's rows have up to 128") as refused:
+        import_model(tmp_path / "out", "base_phase1", overrides[:3], None)
+    import_model(tmp_path / "out", "base_phase1", [*overrides[:2], *refused.value.fix.split()[1:]], None)
+    assert load_recipe(tmp_path / "domain").data.max_seq_length == 48
+
+
 def test_word_pieces_that_the_tokenizer_cannot_produce_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("good\nCOVID-19\n")

@@ -11,13 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
-from pretrain.huggingface.conversion import (
-    TIED,
-    from_hugging_face,
-    from_hugging_face_config,
-    to_hugging_face,
-    to_hugging_face_config,
-)
+from pretrain.huggingface.configuration import DEFAULTS, from_hugging_face_config, to_hugging_face_config
+from pretrain.huggingface.conversion import TIED, from_hugging_face, to_hugging_face
 from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch
@@ -155,11 +150,26 @@ def test_other_architecture_raises(change: dict[str, Any], words: str) -> None:
         from_hugging_face_config(to_hugging_face_config(ModelConfig(), 30) | change)
 
 
-def test_incomplete_configuration_raises() -> None:
-    fields = to_hugging_face_config(ModelConfig(), 30)
-    del fields["vocab_size"]
-    with pytest.raises(UserError, match="lacks vocab_size"):
-        from_hugging_face_config(fields)
+@pytest.mark.parametrize("model_type", DEFAULTS)
+def test_absent_fields_have_the_defaults_of_transformers(model_type: str) -> None:
+    theirs = transformers.AutoConfig.for_model(model_type)
+    assert DEFAULTS[model_type] == {name: getattr(theirs, name) for name in DEFAULTS[model_type]}
+    config, size = from_hugging_face_config({"model_type": model_type})
+    assert (config.hidden_size, config.layer_norm_eps, size) == (theirs.hidden_size, 1e-12, theirs.vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hidden_size": 30}, "hidden_size 30 is not a multiple of num_attention_heads 12"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers = 0: Input should be greater"),
+        ({"layer_norm_eps": "tiny"}, "layer_norm_eps = 'tiny'"),
+        ({"vocab_size": None}, "vocab_size = None"),
+    ],
+)
+def test_values_that_no_model_has_are_refused_in_one_line(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        from_hugging_face_config(to_hugging_face_config(ModelConfig(), 30) | change)
 
 
 def test_untied_weights_raise() -> None:

@@ -1,0 +1,94 @@
+"""The content of Hugging Face's config.json, and our recipe's model section.
+
+Fields that a configuration leaves out have the defaults of transformers' `BertConfig` and `MegatronBertConfig`: the
+`bert_config.json` files that Google published, and most models of a domain, state no `layer_norm_eps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from configs.errors import UserError
+from configs.schema import ModelConfig
+from pretrain.model import TOKEN_TYPES
+
+MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
+
+# Configuration fields with the same name in both, and transformers' default of each, by model type.
+_BERT: dict[str, int | float] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "vocab_size": 30_522,
+}
+_MEGATRON = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+DEFAULTS: dict[str, dict[str, int | float]] = {
+    "bert": _BERT,
+    "megatron-bert": _BERT | _MEGATRON | {"vocab_size": 29_056},
+}
+SHARED_FIELDS = [name for name in _BERT if name != "vocab_size"]
+# Fixed properties of our model; a configuration with other values describes another model.
+FIXED_FIELDS = {
+    "hidden_act": "gelu",
+    "type_vocab_size": TOKEN_TYPES,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+_SAME = {"hidden_act": ("gelu_python",)}  # other names of the same value
+
+
+def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
+    """Return our recipe's model section and the vocabulary size; raises `UserError` for another architecture."""
+    model_type = str(fields.get("model_type", "bert"))
+    if model_type not in MODEL_TYPES:
+        cause = f"the configuration has model_type = {model_type!r}, not one of {', '.join(MODEL_TYPES)}"
+        raise UserError(cause, fix="give a model of the published architecture")
+    for name, value in FIXED_FIELDS.items():
+        stated = fields.get(name, value)
+        if stated != value and stated not in _SAME.get(name, ()):
+            cause = f"the configuration has {name} = {stated!r}; only {value!r} is supported"
+            raise UserError(cause, fix="give a model of the published architecture")
+    read = {name: fields.get(name, default) for name, default in DEFAULTS[model_type].items()}
+    size = read.pop("vocab_size")
+    if type(size) is not int or not 0 < size < 2**32:
+        cause = f"the configuration has vocab_size = {str(size)[:80]}"
+        raise UserError(cause, fix="download config.json again")
+    try:
+        return ModelConfig.model_validate({**read, "norm": MODEL_TYPES[model_type]}), size
+    except ValidationError as error:
+        raise _unusable(error, read) from None
+
+
+def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
+    """Return the content of Hugging Face's config.json."""
+    return {
+        "architectures": ["BertForPreTraining" if config.norm == "post" else "MegatronBertForPreTraining"],
+        "model_type": next(name for name, norm in MODEL_TYPES.items() if norm == config.norm),
+        "vocab_size": vocabulary_size,
+        "pad_token_id": pad_id,
+        **FIXED_FIELDS,
+        **{name: getattr(config, name) for name in SHARED_FIELDS},
+    }
+
+
+def _unusable(error: ValidationError, read: Mapping[str, Any]) -> UserError:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    field = str(first["loc"][0]) if first["loc"] else ""
+    what = (
+        f"the configuration has {field} = {str(read[field])[:80]}: {message}"
+        if field
+        else f"the configuration: {message}"
+    )
+    return UserError(what, fix="give a model of the published architecture, or download config.json again")
