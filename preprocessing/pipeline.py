@@ -1,19 +1,23 @@
 """Raw text to a data set: plan, duplicates, vocabulary, groups, manifest.
 
-    input files ─► plan ─► work items ──► groups: shards and a side file each ─► manifest
-                            │      │      ▲
-                            │      └► sample ─► vocabulary               (unless one is given)
-                            └► cleaned text, fingerprints ─► what to drop      (if duplicates are removed)
+    input files ─► plan, digests ─► work items ──► groups: shards and a side file each ─► manifest
+                                     │      │      ▲
+                                     │      └► sample ─► vocabulary               (unless one is given)
+                                     └► cleaned text, fingerprints ─► what to drop      (if duplicates are removed)
 
 Each arrow that leaves the work items is a Beam pipeline with one coarse step: a worker takes an item and writes files.
 Only names pass through Beam. The later steps read the cleaned text if there is any. Workers rename finished files into
-place and never change them afterwards, so a rerun repeats only interrupted work. Neither the number of workers nor the
-order of their work affects the bytes.
+place and never change them afterwards, so a rerun repeats only interrupted work. Finished work is tied to the content
+of the input files that it was made from, so work on other content is never reused. Neither the number of workers nor
+the order of their work affects the bytes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,28 +36,34 @@ from preprocessing.corpus import (
     write_sample,
 )
 from preprocessing.dataset import MANIFEST, Manifest, manifest_text
-from preprocessing.documents import Plan, find_files, make_plan
+from preprocessing.documents import Plan, find_files, make_plan, with_content
 from preprocessing.execution import (
     THIS_MACHINE,
-    WHOLE,
-    WORK,
     BeamEngine,
+    GroupKeys,
     GroupSums,
-    Identity,
     ReportProgress,
-    Share,
     Stages,
     WriteGroups,
     build_manifest,
     check_manifest,
+    refuse_few_documents,
+    sum_groups,
+)
+from preprocessing.resuming import (
+    WHOLE,
+    WORK,
+    Identity,
+    Share,
+    begin,
     claimed,
     discard,
     find_finished,
     find_vocabulary,
+    keep_contents,
     keep_vocabulary,
-    refuse_few_documents,
+    read_contents,
     release,
-    sum_groups,
 )
 from preprocessing.storage import Store, store_at
 from preprocessing.vocabulary import Vocabulary, read_vocabulary, train_vocabulary
@@ -98,22 +108,28 @@ def _prepare(
     file = config.vocabulary.file
     given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
     identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
+    stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None))
     finished = find_finished(store, identity, overwrite=overwrite)
-    if finished.manifest and not finished.damage:
-        release(store)
-        return finished.manifest
+    if finished.manifest:
+        if finished.records_content:
+            stages, identity = _read_input(stages, config, identity)
+        finished = finished.checked(identity, stages.plan)
+        if finished.manifest and not finished.damage:
+            release(store)
+            return finished.manifest
     with claimed(store, identity, share, overwrite=overwrite):
         finished.reopen()
-        stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None))
+        stages, identity = _read_input(stages, config, identity)
+        begin(store, identity, stages.plan.inputs, share)
         _find_duplicates(stages, config)
         vocabulary = None if given else find_vocabulary(store, identity, config.vocabulary)
         if vocabulary is None:
             vocabulary = given or _train_vocabulary(stages, config)
             keep_vocabulary(store, identity, vocabulary)
-        sums = _write_groups(stages, config, identity.data_set_digest(vocabulary.entry().sha256))
+        sums = _write_groups(stages, config, vocabulary.entry().sha256)
         if sums.unfinished:
-            return share.holders(plan, sums.unfinished)
-        manifest = build_manifest(sums, identity, config, vocabulary.entry())
+            return share.holders(stages.plan, sums.unfinished)
+        manifest = build_manifest(sums, stages.plan, identity, config, vocabulary.entry())
         _check(manifest, config, stages)
         store.write_text(MANIFEST, manifest_text(manifest))  # two shares can do so at once: they write the same bytes
     release(store)
@@ -135,6 +151,15 @@ def _plan(config: DataConfig, store: Store) -> Plan:
     return plan
 
 
+def _read_input(stages: Stages, config: DataConfig, identity: Identity) -> tuple[Stages, Identity]:
+    """Return the stages and the identity, tied to the content of the input files."""
+    contents = read_contents(stages.store, stages.plan, stages.tick_input)
+    with suppress(OSError, UserError):  # a finished data set can be read-only; then the next run hashes again
+        keep_contents(stages.store, contents)
+    plan = with_content(stages.plan, contents, config)
+    return replace(stages, plan=plan), replace(identity, input_digest=plan.input_digest)
+
+
 def _find_duplicates(stages: Stages, config: TextConfig) -> None:
     """Clean the corpus and decide which documents and lines to drop, if the recipe requests it."""
     work = stages.store.below(WORK)
@@ -154,22 +179,30 @@ def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
     documents = sum(entry.documents for entry in entries)
     if rate == 1.0 or documents == 0:
         drops: Counter[str] = sum((Counter(entry.drops) for entry in entries), Counter())
-        refuse_few_documents(documents, drops, config, config.objective)
+        with _discarding(stages):
+            refuse_few_documents(documents, drops, config, config.objective)
     return train_vocabulary(sampled_lines(stages.plan, work), config.vocabulary)
 
 
-def _write_groups(stages: Stages, config: DataConfig, digest: str) -> GroupSums:
+def _write_groups(stages: Stages, config: DataConfig, vocabulary_sha256: str) -> GroupSums:
     """Make the unfinished groups of the share, then sum up all groups."""
-    stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary, digest))
-    sums = sum_groups(stages.store, stages.plan, digest)
+    stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary))
+    sums = sum_groups(stages.store, stages.plan, GroupKeys(vocabulary_sha256, config, stages.store.below(WORK)))
     stages.refuse_undone(set(stages.share.own(stages.plan)).intersection(sums.unfinished))
     return sums
 
 
 def _check(manifest: Manifest, config: DataConfig, stages: Stages) -> None:
-    try:
+    with _discarding(stages):  # the data set is complete but unusable
         check_manifest(manifest, config, config.nsp_mode, config.dataset)
+
+
+@contextmanager
+def _discarding(stages: Stages) -> Iterator[None]:
+    """Remove all finished work if the block raises `UserError`: no data set can be made of this corpus."""
+    try:
+        yield
     except UserError:
         if stages.share == WHOLE:
-            discard(stages.store)  # the data set is complete but unusable
+            discard(stages.store)
         raise

@@ -70,7 +70,8 @@ def prepare(
     """
     from configs.recipe import load_recipe
     from launch.display import prepare_with_progress
-    from preprocessing.execution import BeamEngine, Share
+    from preprocessing.execution import BeamEngine
+    from preprocessing.resuming import Share
 
     settings = list(takewhile(lambda word: not word.startswith("--"), overrides or ()))
     engine = BeamEngine(runner, tuple((overrides or [])[len(settings) :]))

@@ -17,12 +17,14 @@ from configs.schema import DataConfig
 from launch.terminal import console
 from preprocessing.dataset import Manifest
 from preprocessing.documents import Progress as State
-from preprocessing.execution import THIS_MACHINE, WHOLE, BeamEngine, Share, finished_parts
+from preprocessing.execution import THIS_MACHINE, BeamEngine
 from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.resuming import WHOLE, Share, finished_parts
 from preprocessing.storage import store_at
 
 PLAIN_EVERY_S = 10.0
 STAGE_LABELS = {
+    "input": "Hashing the input",
     "duplicates": "Cleaning, finding duplicates",
     "vocabulary": "Sampling text for the vocabulary",
     "groups": "Making pairs",

@@ -3,7 +3,12 @@
 from .cleaned_files import is_cleaned as is_cleaned, write_cleaned as write_cleaned
 from .cleaning import Kept as Kept, batches as batches
 from .corpus import read_corpus as read_corpus
-from .duplicates import decide as decide, is_decided as is_decided
+from .duplicates import (
+    decide as decide,
+    decisions_digest as decisions_digest,
+    is_decided as is_decided,
+    read_boilerplate as read_boilerplate,
+)
 from .minhash import require_datasketch as require_datasketch
 from .sample import (
     is_sampled as is_sampled,
@@ -12,3 +17,4 @@ from .sample import (
     sampling_rate as sampling_rate,
     write_sample as write_sample,
 )
+from .working_files import FINISHED_FILES as FINISHED_FILES, is_corpus_wide as is_corpus_wide

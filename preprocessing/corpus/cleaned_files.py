@@ -12,6 +12,7 @@ import pyarrow as pa
 from configs.schema import CleaningConfig, TextConfig
 from preprocessing.corpus.cleaning import Kept, batches, keep, split_of
 from preprocessing.corpus.fingerprints import Fingerprints, fingerprint, fingerprint_schema, fingerprints_of
+from preprocessing.corpus.working_files import cleaned_entry_name, documents_name, fingerprints_name
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Monitor, WorkItem, read_item
 from preprocessing.storage import Store
@@ -40,7 +41,7 @@ class CleanedEntry(ManifestEntry):
 
 def is_cleaned(item: WorkItem, work: Store) -> bool:
     """Return whether the item's files exist."""
-    return work.size(_entry_name(item)) is not None
+    return work.size(cleaned_entry_name(item)) is not None
 
 
 def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Monitor) -> None:
@@ -52,8 +53,8 @@ def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Moni
     schema = fingerprint_schema(config)
     outcomes = (keep(document, config) for document in read_item(item, config, monitor))
     with (
-        work.write(_documents_name(item)) as texts,
-        work.write(_fingerprints_name(item)) as prints,
+        work.write(documents_name(item)) as texts,
+        work.write(fingerprints_name(item)) as prints,
         pa.ipc.new_stream(texts, _SCHEMA, options=_PACKED) as text_writer,
         pa.ipc.new_stream(prints, schema) as print_writer,
     ):
@@ -66,12 +67,12 @@ def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Moni
             compared += len(kept)
             lines += sum(document.text.count("\n") + 1 for document in kept)
     entry = CleanedEntry(documents=documents, compared=compared, lines=lines)
-    work.write_text(_entry_name(item), entry.model_dump_json())
+    work.write_text(cleaned_entry_name(item), entry.model_dump_json())
 
 
 def read_entry(item: WorkItem, work: Store) -> CleanedEntry:
     """Return the counts of the item's files."""
-    content = work.read(_entry_name(item))
+    content = work.read(cleaned_entry_name(item))
     assert content is not None, "every item is cleaned"
     return CleanedEntry.model_validate_json(content)
 
@@ -80,7 +81,7 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
     """Yield each cleaned document of the item, or its cause to be dropped. `monitor` counts them, and can stop it."""
     total = read_entry(item, work).documents
     seen = reported = 0
-    with work.open(_documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
+    with work.open(documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             for drop, text, text_bytes, digest, copies, is_split, repairs in zip(
                 *(column.to_pylist() for column in batch.columns), strict=True
@@ -96,7 +97,7 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
 
 def read_fingerprints(item: WorkItem, work: Store) -> Iterator[Fingerprints]:
     """Yield the fingerprints of all documents of the item that are compared, in batches."""
-    with work.open(_fingerprints_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
+    with work.open(fingerprints_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             yield fingerprints_of(batch)
 
@@ -119,15 +120,3 @@ def _table(batch: Sequence[Kept | str]) -> pa.RecordBatch:
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=_SCHEMA)
-
-
-def _documents_name(item: WorkItem) -> str:
-    return f"cleaned-{item.name}.arrow"
-
-
-def _fingerprints_name(item: WorkItem) -> str:
-    return f"fingerprints-{item.name}.arrow"
-
-
-def _entry_name(item: WorkItem) -> str:
-    return f"cleaned-{item.name}.json"

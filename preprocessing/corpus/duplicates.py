@@ -26,18 +26,18 @@ from preprocessing.corpus.cleaned_files import CleanedEntry, read_entry, read_fi
 from preprocessing.corpus.external_sort import ExternalSort, Numbers, begins, repetitions
 from preprocessing.corpus.fingerprints import Fingerprints
 from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, are_similar, band_keys, bands
+from preprocessing.corpus.working_files import BOILERPLATE, drops_name
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.storage import Store
 
 CAUSES = ("", "exact_duplicate", "near_duplicate")
 _KEPT, _EXACT, _NEAR = range(3)
-_BOILERPLATE = "boilerplate.npy"  # written last: if it exists, the comparison is complete
 _ROWS = 1 << 14  # signatures to compare at a time
 
 
 def is_decided(work: Store) -> bool:
     """Return whether the search for duplicates and boilerplate is complete."""
-    return work.size(_BOILERPLATE) is not None
+    return work.size(BOILERPLATE) is not None
 
 
 def decide(plan: Plan, config: CleaningConfig, work: Store) -> None:
@@ -53,18 +53,25 @@ def decide(plan: Plan, config: CleaningConfig, work: Store) -> None:
         if len(boilerplate) and config.duplicates != "none":
             comparison.drop_exact(boilerplate)
     comparison.write_drops()
-    with work.write(_BOILERPLATE) as stream:
+    with work.write(BOILERPLATE) as stream:
         np.save(stream, boilerplate)
 
 
 def read_drops(item: WorkItem, work: Store) -> dict[int, str]:
     """Return the dropped documents of the item: their numbers in it, and the causes."""
-    return {number: CAUSES[cause] for number, cause in _read_array(_drops_name(item), work).tolist()}
+    return {number: CAUSES[cause] for number, cause in _read_array(drops_name(item), work).tolist()}
 
 
 def read_boilerplate(work: Store) -> Hashes:
     """Return the hashes of the lines to remove, sorted."""
-    return _read_array(_BOILERPLATE, work)
+    return _read_array(BOILERPLATE, work)
+
+
+def decisions_digest(item: WorkItem, boilerplate: Hashes, work: Store) -> str:
+    """Return a digest of everything that the comparison of all documents changes in the item's text."""
+    content = work.read(drops_name(item))
+    assert content is not None, "all items are compared"
+    return hashlib.sha256(content + boilerplate.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ class _Comparison:
             if causes.any():
                 numbers = np.concatenate([prints.numbers for prints in read_fingerprints(item, self.work)])
                 drops = np.stack([numbers, causes], axis=1)[causes != _KEPT]
-            with self.work.write(_drops_name(item)) as stream:
+            with self.work.write(drops_name(item)) as stream:
                 np.save(stream, drops)
 
     def _drop_near_in(self, band: slice, signatures: Signatures) -> None:
@@ -190,7 +197,3 @@ def _read_array(name: str, work: Store) -> NDArray[Any]:
     assert content is not None, "all items are compared"
     array: NDArray[Any] = np.load(io.BytesIO(content))
     return array
-
-
-def _drops_name(item: WorkItem) -> str:
-    return f"drops-{item.name}.npy"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from configs.schema import TextConfig
 from preprocessing.corpus.corpus import read_corpus
+from preprocessing.corpus.working_files import sample_entry_name, sample_name
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Monitor, Plan, WorkItem
 from preprocessing.storage import Store
@@ -31,31 +32,30 @@ def sampling_rate(plan: Plan, sample_bytes: int) -> float:
 
 def is_sampled(item: WorkItem, work: Store) -> bool:
     """Return whether the item's part exists."""
-    return work.size(_names(item)[1]) is not None
+    return work.size(sample_entry_name(item)) is not None
 
 
 def write_sample(item: WorkItem, config: TextConfig, rate: float, work: Store, monitor: Monitor) -> None:
     """Write the item's part, unless it exists."""
-    text_name, entry_name = _names(item)
     if is_sampled(item, work):
         monitor.meter.bytes += item.size
         return
     documents = 0
     drops: Counter[str] = Counter()
-    with work.write(text_name) as stream:
+    with work.write(sample_name(item)) as stream:
         for kept in read_corpus(item, config, work, monitor, lambda text: rate >= 1.0 or _fraction(text) < rate):
             if isinstance(kept, str):
                 drops[kept] += 1
             elif kept.split == "train":
                 documents += 1
                 stream.write((kept.text.encode() + b"\n") * kept.times)  # words count as often as they are trained on
-    work.write_text(entry_name, SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
+    work.write_text(sample_entry_name(item), SampleEntry(documents=documents, drops=dict(drops)).model_dump_json())
 
 
 def read_entries(plan: Plan, work: Store) -> Iterator[SampleEntry]:
     """Yield the counts of all parts."""
     for item in plan.items:
-        content = work.read(_names(item)[1])
+        content = work.read(sample_entry_name(item))
         assert content is not None, "every item is sampled"
         yield SampleEntry.model_validate_json(content)
 
@@ -63,12 +63,8 @@ def read_entries(plan: Plan, work: Store) -> Iterator[SampleEntry]:
 def sampled_lines(plan: Plan, work: Store) -> Iterator[str]:
     """Yield the lines of all parts, in the corpus's order."""
     for item in plan.items:
-        with work.open(_names(item)[0]) as stored, io.TextIOWrapper(stored, "utf-8", newline="\n") as stream:
+        with work.open(sample_name(item)) as stored, io.TextIOWrapper(stored, "utf-8", newline="\n") as stream:
             yield from stream
-
-
-def _names(item: WorkItem) -> tuple[str, str]:
-    return f"sample-{item.name}.txt", f"sample-{item.name}.json"
 
 
 def _fraction(text: str) -> float:

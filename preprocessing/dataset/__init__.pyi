@@ -8,6 +8,7 @@ from .manifest import (
     SHARDS as SHARDS,
     SPLITS as SPLITS,
     VOCABULARY as VOCABULARY,
+    InputEntry as InputEntry,
     Manifest as Manifest,
     ManifestEntry as ManifestEntry,
     ShardEntry as ShardEntry,

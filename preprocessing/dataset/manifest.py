@@ -66,6 +66,15 @@ class ShardEntry(ManifestEntry):
     sha256: str
 
 
+class InputEntry(ManifestEntry):
+    """One input file, and the digest of its content as stored."""
+
+    corpus: int  # its place in data.corpora, from 0
+    name: str  # relative to the folder that holds all files of the corpus
+    bytes: int
+    sha256: str  # of the SHA-256 digests (32 bytes each) of the file's pieces of 64 MiB
+
+
 class VocabularyEntry(ManifestEntry):
     """The vocabulary's digest, size, casing, and the ids of its special tokens."""
 
@@ -112,6 +121,7 @@ class Manifest(ManifestEntry):
     recipe: dict[str, Any]  # the [data] fields that determine bytes
     digest: str  # of those fields, the vocabulary and the input; it identifies the data set
     input_digest: str
+    inputs: list[InputEntry] = []  # in the order of the corpora and paths; format 1 does not record them
     vocabulary: VocabularyEntry
     shards: list[ShardEntry]  # sorted by name
     drops: dict[str, int]  # documents dropped or repaired, by cause

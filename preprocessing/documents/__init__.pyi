@@ -1,8 +1,14 @@
 # The door of preprocessing.documents: what other packages and rooms import from it.
 
+from .content import (
+    FileContent as FileContent,
+    digest_files as digest_files,
+    refuse_change as refuse_change,
+    states_of as states_of,
+)
 from .file_search import find_files as find_files
 from .formats import FORMATS as FORMATS, Format as Format
-from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan
+from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan, with_content as with_content
 from .progress import (
     Monitor as Monitor,
     Progress as Progress,

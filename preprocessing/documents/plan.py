@@ -1,5 +1,8 @@
 """The plan, which divides the corpus into work items: a pure function of the input files, their sizes and the recipe.
 
+`with_content` ties the plan to what the files contain: every item gets a key, which covers the recipe and the digests
+of the item's files, and names the item's finished work.
+
 A work item is a sequence of spans: complete files, or byte ranges of files that can be split. It holds about
 `group_bytes` of input, or a sixteenth of a small corpus, so that several workers finish at about the same time. It
 never holds less than half of that (unless the corpus does), so that every group has enough other documents to draw
@@ -8,16 +11,20 @@ random segments from. A document belongs to the span in which it begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
 from configs.schema import CorpusConfig, ReadingConfig, digest_of
+from preprocessing.dataset import FORMAT_VERSION, InputEntry
 from preprocessing.documents.compression import is_compressed
+from preprocessing.documents.content import FileContent
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
+from preprocessing.storage import FileState
 
 _COMPRESSION_RATIO = 4  # of text, approximately; affects only how many small files share a work item
 _ITEMS_OF_A_SMALL_CORPUS = 16
@@ -34,6 +41,7 @@ class FileSpan:
     end: int | None
     size: int  # bytes, as stored
     weight: int  # expected bytes of text, multiplied by the corpus's weight
+    state: FileState | None = None  # of the file, when its digest was computed
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,12 @@ class WorkItem:
 
     number: int
     spans: tuple[FileSpan, ...]
+    key: str = ""  # digest of the recipe, and of the content of the spans' files
+
+    @property
+    def work_name(self) -> str:
+        """What names its finished work on text in the working folder: work on other text has another name."""
+        return self.key[:32] or self.name
 
     @property
     def name(self) -> str:
@@ -65,7 +79,11 @@ class Plan:
 
     items: tuple[WorkItem, ...]
     input_bytes: int  # of all files, as stored
-    input_digest: str  # of the files' names and sizes, in order, and their formats; folder names are excluded
+    # Digest of the files' names and sizes, in order, and their formats; folder names are excluded. `with_content` adds
+    # the digests of the files.
+    input_digest: str
+    files: tuple[tuple[SourceFile, ...], ...] = ()  # of each corpus, sorted by path
+    inputs: tuple[InputEntry, ...] = ()  # the same files, as the manifest lists them; empty before `with_content`
 
 
 def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> Plan:
@@ -80,7 +98,41 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> P
     items = tuple(WorkItem(number, tuple(group)) for number, group in enumerate(_pack(spans, item_bytes)))
     described = [_describe(corpus, corpus_files) for corpus, corpus_files in zip(config.corpora, files, strict=True)]
     input_bytes = sum(file.size for corpus_files in files for file in corpus_files)
-    return Plan(items, input_bytes, digest_of({"corpora": described}))
+    return Plan(items, input_bytes, digest_of({"corpora": described}), tuple(map(tuple, files)))
+
+
+def with_content(plan: Plan, contents: Mapping[str, FileContent], config: ReadingConfig) -> Plan:
+    """Return the plan tied to the content of its files, given by path."""
+    inputs = tuple(
+        InputEntry(corpus=number, name=name, bytes=file.size, sha256=contents[file.path].sha256)
+        for number, files in enumerate(plan.files)
+        for name, file in zip(_names(files), files, strict=True)
+    )
+    digest = digest_of({"listing": plan.input_digest, "sha256": [entry.sha256 for entry in inputs]})
+    items = tuple(_with_content(item, contents, config) for item in plan.items)
+    return replace(plan, items=items, input_digest=digest, inputs=inputs)
+
+
+def _with_content(item: WorkItem, contents: Mapping[str, FileContent], config: ReadingConfig) -> WorkItem:
+    described = [
+        [contents[span.path].sha256, span.start, span.end, _fields(config.corpora[span.corpus])] for span in item.spans
+    ]
+    key = digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described})
+    spans = tuple(replace(span, state=contents[span.path].state) for span in item.spans)
+    return replace(item, spans=spans, key=key)
+
+
+def _names(files: Sequence[SourceFile]) -> list[str]:
+    """Return the files' paths relative to the folder that holds all of them, as text also where they are not UTF-8."""
+    paths = [file.path.split("/") for file in files]
+    levels = zip(*(path[:-1] for path in paths), strict=False)
+    common = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
+    return [printable("/".join(path[common:])) for path in paths]
+
+
+def printable(path: str) -> str:
+    """Return a path as valid text: bytes that are not UTF-8 become escapes such as `\\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> int:
@@ -128,6 +180,9 @@ def _pack(spans: Sequence[FileSpan], item_bytes: int) -> list[list[FileSpan]]:
 
 
 def _describe(corpus: CorpusConfig, files: Sequence[SourceFile]) -> dict[str, Any]:
-    named = [[PurePosixPath(file.path).name, file.size] for file in files]
-    fields = corpus.model_dump(exclude={"paths"})
-    return {**fields, "files": named}
+    named = [[printable(PurePosixPath(file.path).name), file.size] for file in files]
+    return {**_fields(corpus), "files": named}
+
+
+def _fields(corpus: CorpusConfig) -> dict[str, Any]:
+    return corpus.model_dump(exclude={"paths"})

@@ -31,7 +31,7 @@ class StoppedError(Exception):
 class Progress:
     """The progress of a preparation."""
 
-    stage: str  # "vocabulary" or "groups"
+    stage: str  # "input", "duplicates", "vocabulary", or "groups"
     bytes_read: int  # of the input files, as stored
     bytes_total: int
     documents: int  # read, dropped ones included

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, ReadingConfig
+from preprocessing.documents.content import unchanged
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import FileSpan, WorkItem
@@ -37,15 +38,16 @@ def read_documents(
 ) -> Iterator[Document]:
     """Yield the documents that begin in `span`, in order, including those to drop.
 
-    Raises `UserError` for a file that is unreadable, damaged, truncated or not in the corpus's format, and for bytes
-    that are not UTF-8 when the recipe refuses them.
+    Raises `UserError` for a file that is unreadable, damaged, truncated or not in the corpus's format, for one that
+    changed since its digest was computed, and for bytes that are not UTF-8 when the recipe refuses them.
     """
     most_chars = MOST_WIKITEXT_CHARS if FORMATS[corpus.format].is_wikitext else MOST_CHARS
     most_chars //= max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
     end = sys.maxsize if span.end is None else span.end
-    for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus, meter):
-        document = _parse(block, place, corpus, config)
-        yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
+    with unchanged(span.path, span.state):
+        for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus, meter):
+            document = _parse(block, place, corpus, config)
+            yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
 
 def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterator[Document]:

@@ -26,17 +26,16 @@ from preprocessing.dataset import (
     check_shard,
 )
 from preprocessing.documents import WorkItem
+from preprocessing.resuming import GROUPS
 from preprocessing.rows import EncodedDocument, Outcome, Pairs, make_pairs, mask_pairs, provenance_of, tokenized
 from preprocessing.storage import Store
 from preprocessing.vocabulary import CLS, SEP, Vocabulary
-
-GROUPS = "groups"  # the folder of the side files
 
 
 class GroupEntry(ManifestEntry):
     """A group's side file."""
 
-    digest: str  # of the data set
+    digest: str  # of what the group is made from: see `GroupKeys`
     name: str
     is_last: bool  # group of its work item
     sources: int  # number of input documents in the group, including dropped ones
@@ -51,7 +50,7 @@ def group_name(item: WorkItem, number: int) -> str:
 
 
 def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
-    """Return the group's side file, or None if it is missing or belongs to another data set than `digest` names."""
+    """Return the group's side file, or None if it is missing or was not made from what `digest` names."""
     content = store.read(f"{GROUPS}/{name}.json")
     try:
         entry = GroupEntry.model_validate_json(content) if content is not None else None
@@ -94,10 +93,9 @@ class GroupWriter:
     store: Store
     config: RowsConfig
     vocabulary: Vocabulary
-    digest: str  # of the data set
     visit: Callable[[], None]  # called between passes; can raise to stop the work
 
-    def write(self, name: str, outcomes: Sequence[Outcome], *, is_last: bool) -> GroupEntry:
+    def write(self, name: str, outcomes: Sequence[Outcome], digest: str, *, is_last: bool) -> GroupEntry:
         """Write all masked pairs of a group to its shards, then the side file."""
         documents = [outcome for outcome in outcomes if isinstance(outcome, EncodedDocument)]
         drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
@@ -119,7 +117,7 @@ class GroupWriter:
         for pairs in first_pass.values():
             drops.update(pairs.drops)
         entry = GroupEntry(
-            digest=self.digest,
+            digest=digest,
             name=name,
             is_last=is_last,
             sources=len(outcomes),

@@ -9,7 +9,8 @@ from configs.schema import RowsConfig
 from preprocessing.dataset import Manifest, ShardEntry, Statistics, VocabularyEntry
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.execution.group import add_statistics, finished_groups, read_group
-from preprocessing.execution.identity import Identity
+from preprocessing.execution.group_keys import GroupKeys
+from preprocessing.resuming import Identity
 from preprocessing.storage import Store
 
 
@@ -23,12 +24,12 @@ class GroupSums:
     statistics: Statistics | None = None
 
 
-def sum_groups(store: Store, plan: Plan, digest: str) -> GroupSums:
-    """Read each side file of the data set with this digest once, and return the sums."""
+def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
+    """Read each side file of the data set once, and return the sums."""
     sums = GroupSums()
     for item in plan.items:
         is_finished = False
-        for entry in finished_groups(store, item, digest, read_group):
+        for entry in finished_groups(store, item, keys.of(item), read_group):
             is_finished = entry.is_last
             sums.shards += entry.shards
             sums.drops.update(entry.drops)
@@ -38,7 +39,9 @@ def sum_groups(store: Store, plan: Plan, digest: str) -> GroupSums:
     return sums
 
 
-def build_manifest(sums: GroupSums, identity: Identity, config: RowsConfig, vocabulary: VocabularyEntry) -> Manifest:
+def build_manifest(
+    sums: GroupSums, plan: Plan, identity: Identity, config: RowsConfig, vocabulary: VocabularyEntry
+) -> Manifest:
     """Return the manifest of a data set whose groups are all finished."""
     assert sums.statistics is not None, "a plan has at least one item, and an item at least one group"
     return Manifest(
@@ -49,6 +52,7 @@ def build_manifest(sums: GroupSums, identity: Identity, config: RowsConfig, voca
         recipe=identity.recipe,
         digest=identity.data_set_digest(vocabulary.sha256),
         input_digest=identity.input_digest,
+        inputs=list(plan.inputs),
         vocabulary=vocabulary,
         shards=sorted(sums.shards, key=lambda shard: shard.name),
         drops=dict(sorted(sums.drops.items())),

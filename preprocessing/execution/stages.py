@@ -14,10 +14,9 @@ from configs.errors import UserError
 from preprocessing.documents import Plan, Progress, WorkItem, forget, sum_up
 from preprocessing.execution.beam_api import beam
 from preprocessing.execution.engine import BeamEngine
-from preprocessing.execution.folder import run_folder
 from preprocessing.execution.runner import run_pipeline
-from preprocessing.execution.share import Share
 from preprocessing.execution.steps import Step, Work
+from preprocessing.resuming import Share, run_folder
 from preprocessing.storage import Store
 
 _MIN_BYTES_PER_WORKER = 10_000_000  # a process prepares this much in the time that it takes to start
@@ -36,6 +35,11 @@ class Stages:
     workers: int  # on this machine; 0: chosen by the amount of work
     progress: ReportProgress
     start_s: float = field(default_factory=time.monotonic)
+
+    def tick_input(self, bytes_read: int, bytes_total: int) -> None:
+        """Report how much of the input is hashed."""
+        seconds = time.monotonic() - self.start_s
+        self.progress(Progress("input", bytes_read, bytes_total, 0, 0, seconds))
 
     def run_own(self, stage: str, work: Work) -> None:
         """Run the stage on the share's own work items."""

@@ -17,16 +17,17 @@ from typing import Protocol
 from configs.errors import UserError
 from configs.schema import RowsConfig, TextConfig, VocabularyConfig
 from preprocessing.corpus import read_corpus
-from preprocessing.documents import Monitor, WorkItem
+from preprocessing.documents import Monitor, WorkItem, refuse_change
 from preprocessing.execution.beam_api import beam
-from preprocessing.execution.folder import WORK
 from preprocessing.execution.group import (
     GroupWriter,
     finished_groups,
     group_name,
     read_intact_group,
 )
+from preprocessing.execution.group_keys import GroupKeys
 from preprocessing.execution.runner import reported
+from preprocessing.resuming import WORK
 from preprocessing.rows import cut_groups, encode_documents
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Encoder, Vocabulary, stored_vocabulary
@@ -67,13 +68,13 @@ class WriteGroups:
     text: TextConfig
     rows: RowsConfig
     vocabulary_config: VocabularyConfig
-    digest: str  # of the data set
 
     def __call__(self, item: WorkItem, *, monitor: Monitor) -> None:
         """Count the finished groups, then make the others."""
         vocabulary, encoder = self._vocabulary
+        key = self._keys.of(item)
         groups = sources = 0  # finished groups, and the input documents in them
-        for entry in finished_groups(self.store, item, self.digest, read_intact_group):
+        for entry in finished_groups(self.store, item, key, read_intact_group):
             groups += 1
             sources += entry.sources
             monitor.groups += 1
@@ -82,14 +83,26 @@ class WriteGroups:
                 monitor.documents += sources
                 monitor.meter.bytes += item.size
                 return
-        writer = GroupWriter(self.store, self.rows, vocabulary, self.digest, monitor.visit)
+        writer = GroupWriter(self.store, self.rows, vocabulary, monitor.visit)
         documents = islice(read_corpus(item, self.text, self.store.below(WORK), monitor), sources, None)
         outcomes = encode_documents(documents, self.rows.language, encoder)
         for number, (group, is_last) in enumerate(cut_groups(outcomes, self.text.group_bytes), start=groups):
             name = group_name(item, number)
-            if read_intact_group(self.store, name, self.digest) is None:
-                writer.write(name, group, is_last=is_last)
+            if read_intact_group(self.store, name, key) is None:
+                self._refuse_change(item)
+                writer.write(name, group, key, is_last=is_last)
             monitor.groups += 1
+
+    def _refuse_change(self, item: WorkItem) -> None:
+        """Raise `UserError` if a file of the item changed, before the text that was read from it becomes a group."""
+        if not self.text.compares_documents:  # otherwise the text was read in an earlier stage
+            for span in item.spans:
+                if span.state is not None:
+                    refuse_change(span.path, span.state)
+
+    @cached_property
+    def _keys(self) -> GroupKeys:
+        return GroupKeys(self._vocabulary[0].entry().sha256, self.text, self.store.below(WORK))
 
     @cached_property
     def _vocabulary(self) -> tuple[Vocabulary, Encoder]:

@@ -1,8 +1,10 @@
 # The door of preprocessing.storage: what other packages and rooms import from it.
 
 from .file_systems import (
+    FileState as FileState,
     StoreError as StoreError,
     file_bytes as file_bytes,
+    file_state as file_state,
     is_url as is_url,
     open_file as open_file,
 )

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from configs.errors import UserError
@@ -27,6 +28,8 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # extras of bert
 _AWS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _GOOGLE = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
 _CREDENTIALS = {"s3": _AWS, "s3a": _AWS, "gs": _GOOGLE, "gcs": _GOOGLE}
+# What an object store or another file system says about a file's content, the most reliable statement first.
+_VERSION_KEYS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "modified", "updated")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 T = TypeVar("T")
@@ -34,6 +37,15 @@ T = TypeVar("T")
 
 class StoreError(UserError):
     """A file system failed and can succeed later. `__cause__` is the error that its library raised."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells cheaply whether a file's content may have changed."""
+
+    size: int
+    modified: str  # time of modification in ns, or a store's etag; "": unknown
+    changed: str = ""  # local files: time of the inode's change in ns, which a copied modification time does not hide
 
 
 def is_url(place: str) -> bool:
@@ -61,6 +73,19 @@ def file_bytes(place: str) -> int | None:
     except FileNotFoundError:
         return None
     return None if found["type"] == "directory" else int(found["size"])
+
+
+def file_state(place: str) -> FileState | None:
+    """Return the state of the file at a path or URL, or None when there is no file."""
+    try:
+        if not is_url(place):
+            found = os.stat(place)
+            return FileState(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
+        entry = attempt(place, lambda system, path: system.info(path))
+    except FileNotFoundError:
+        return None
+    version = next((entry[key] for key in _VERSION_KEYS if entry.get(key)), "")
+    return FileState(int(entry["size"]), str(version))
 
 
 def open_file(place: str) -> IO[bytes]:

@@ -63,6 +63,6 @@ def small_config(dataset: Path, *paths: Path, **changes: Any) -> DataConfig:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below `folder`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """The SHA-256 of every file below `folder`, except the record of the input files' states on this machine."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "inputs.json")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -25,11 +25,11 @@ from preprocessing.corpus.cleaning import split_of
 from preprocessing.dataset.manifest import MANIFEST, SHARDS, VOCABULARY, Manifest, read_manifest
 from preprocessing.dataset.shard import read_shard
 from preprocessing.documents.progress import Progress
-from preprocessing.execution.folder import WORK, claimed
-from preprocessing.execution.group import GROUPS
-from preprocessing.execution.identity import Identity
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
+from preprocessing.resuming.folder import claimed
+from preprocessing.resuming.identity import Identity
+from preprocessing.resuming.parts import GROUPS, WORK
 from preprocessing.storage.places import store_at
 from preprocessing.vocabulary.training import train_vocabulary
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -60,7 +60,7 @@ def digest_of_document(text: str) -> bytes:
 
 def written(config: DataConfig) -> dict[str, tuple[int, int]]:
     """When and as which file each shard and side file was written."""
-    files = [*folder_of(config).glob("shards/*"), *folder_of(config).glob("groups/*")]
+    files = [*folder_of(config).glob("shards/*"), *folder_of(config).glob("groups/[0-9v]*")]
     return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
@@ -201,7 +201,7 @@ def test_paths_workers_and_the_name_of_the_vocabulary_are_no_other_recipe(config
     assert prepare(config.model_copy(update={"workers": 2})) == first
 
 
-def test_other_recipe_is_refused_with_both_digests(config: DataConfig) -> None:
+def test_other_recipe_is_refused_with_the_digest(config: DataConfig) -> None:
     first = prepare(config)
     other = DataConfig.model_validate({**config.model_dump(), "seed": 7, "vocabulary": {"size": 140}})
     with pytest.raises(UserError, match=r"data.seed, data.vocabulary.size") as raised:
@@ -214,7 +214,7 @@ def test_other_recipe_is_refused_with_both_digests(config: DataConfig) -> None:
 def test_other_input_is_refused(config: DataConfig, corpus: Path) -> None:
     prepare(config)
     write_text(corpus, make_documents(301))
-    with pytest.raises(UserError, match="the input files"):
+    with pytest.raises(UserError, match="corpus.txt has other content"):
         prepare(config)
 
 
@@ -227,13 +227,14 @@ def test_overwrite_replaces_what_is_there(config: DataConfig, tmp_path: Path) ->
 
 
 class Interruption:
-    """Stops a preparation like Ctrl-C once so many groups are finished."""
+    """Stops a preparation like Ctrl-C once so many groups are finished in a stage."""
 
-    def __init__(self, groups: int) -> None:
+    def __init__(self, groups: int, stage: str = "groups") -> None:
         self.groups = groups
+        self.stage = stage
 
     def __call__(self, progress: Progress) -> None:
-        if progress.groups >= self.groups:
+        if progress.stage == self.stage and progress.groups >= self.groups:
             raise KeyboardInterrupt
 
 
@@ -504,11 +505,24 @@ def test_corpus_inside_of_the_data_set_is_refused(tmp_path: Path, corpus: Path) 
 
 def test_unfinished_data_set_of_another_recipe_is_refused(config: DataConfig) -> None:
     with pytest.raises(KeyboardInterrupt):
-        prepare(config, progress=Interruption(0))
+        prepare(config, progress=Interruption(2))
     assert (folder_of(config) / WORK).is_dir()
     with pytest.raises(UserError, match=r"difference: data\.seed"):
         prepare(config.model_copy(update={"seed": 2}))
     prepare(config.model_copy(update={"seed": 2}), overwrite=True)
+
+
+def test_other_recipe_continues_where_no_group_is_finished(config: DataConfig, tmp_path: Path) -> None:
+    """An error can advise another value of a key, and its user has nothing to lose yet."""
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config, progress=Interruption(0, "vocabulary"))
+    cleaned = set((folder_of(config) / WORK).glob("cleaned-*.json"))
+    assert len(cleaned) == 5
+    other = config.model_copy(update={"min_document_chars": 60})
+    prepare(other)
+    whole = other.model_copy(update={"dataset": str(tmp_path / "whole")})
+    prepare(whole)
+    assert digests(folder_of(other)) == digests(folder_of(whole))
 
 
 # Prepares what the recipe on its command line says; prints the most memory that it has held, in KiB.

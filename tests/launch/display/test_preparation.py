@@ -17,7 +17,7 @@ from launch.cli import app
 from launch.display.preparation import Display, prepare_with_progress, summary, unfinished_shares
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.progress import Progress
-from preprocessing.execution.share import Share
+from preprocessing.resuming.share import Share
 from preprocessing.storage.url_store import UrlStore
 from preprocessing.vocabulary.training import train_vocabulary
 from tests.preprocessing.corpora import make_documents, small_config, write_text

@@ -26,11 +26,11 @@ from preprocessing.dataset.shard import Provenance, Rows, read_shard
 from preprocessing.documents.file_search import find_files
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Monitor, Progress, stop_requested
-from preprocessing.execution.folder import WORK
-from preprocessing.execution.share import Share
 from preprocessing.inspection.document_rules import DocumentRules
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.resuming.parts import WORK
+from preprocessing.resuming.share import Share
 from preprocessing.storage.local_store import LocalStore
 from tests.preprocessing.corpora import WORDS, digests, make_documents, small_config, write_text
 

@@ -15,8 +15,8 @@ import pytest
 
 from configs.schema import DataConfig
 from preprocessing.dataset.manifest import MANIFEST, SHARDS
-from preprocessing.execution.group import GROUPS
 from preprocessing.pipeline import prepare
+from preprocessing.resuming.parts import GROUPS
 from preprocessing.vocabulary.training import train_vocabulary
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
 

@@ -15,10 +15,10 @@ from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.file_search import find_files
 from preprocessing.documents.input_files import ReadCounter, open_source
 from preprocessing.documents.progress import Progress
-from preprocessing.execution.share import Share
 from preprocessing.inspection.data_card import write_card
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.resuming.share import Share
 from preprocessing.storage.file_systems import READ_AHEAD_BYTES, StoreError, file_bytes, open_file
 from preprocessing.storage.places import store_at
 from preprocessing.storage.url_store import UrlStore

@@ -11,8 +11,8 @@ from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.dataset.manifest import MANIFEST
 from preprocessing.documents.progress import Progress
-from preprocessing.execution.share import Share
 from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.resuming.share import Share
 from preprocessing.storage import file_systems
 from preprocessing.storage.file_systems import StoreError
 from preprocessing.storage.local_store import LocalStore

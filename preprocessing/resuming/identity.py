@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from configs.errors import UserError
 from configs.schema import digest_of
-from preprocessing.dataset import FORMAT_VERSION
+from preprocessing.dataset import FORMAT_VERSION, InputEntry
 
 _OTHER_FOLDER = "choose another data.dataset, or replace it with --overwrite"
+_FILES_TO_NAME = 3  # of those that differ, in a message
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,24 @@ class Identity:
         return _differences(recipe, self.recipe, "data.")
 
 
-def other_data_set(place: str, found: str, expected: str, differing: list[str]) -> UserError:
-    """Return the error for a folder that holds the data set with the digest `found` instead of `expected`."""
-    what = ", ".join(differing)
-    cause = f"holds another data set ({found[:12]}, but this recipe makes {expected[:12]}; difference: {what})"
+def input_differences(earlier: Sequence[InputEntry], now: Sequence[InputEntry]) -> list[str]:
+    """Return how the input files differ, as phrases for a message; none if they are the same."""
+    before = {(entry.corpus, entry.name): entry.sha256 for entry in earlier}
+    after = {(entry.corpus, entry.name): entry.sha256 for entry in now}
+    phrases = [
+        f"{name} {'is new' if (corpus, name) not in before else 'has other content'}"
+        for (corpus, name), sha256 in after.items()
+        if before.get((corpus, name)) != sha256
+    ]
+    phrases += [f"{name} is missing" for corpus, name in before if (corpus, name) not in after]
+    if len(phrases) > _FILES_TO_NAME:
+        phrases[_FILES_TO_NAME:] = [f"{len(phrases) - _FILES_TO_NAME} more input files differ"]
+    return phrases
+
+
+def other_data_set(place: str, found: str, differing: Sequence[str]) -> UserError:
+    """Return the error for a folder that holds the data set with the digest `found` instead of the requested one."""
+    cause = f"holds another data set ({found[:12]}; difference: {', '.join(differing)})"
     return UserError(cause, place=place, fix=_OTHER_FOLDER)
 
 

@@ -15,10 +15,10 @@ from preprocessing.dataset.manifest import MANIFEST, Manifest
 from preprocessing.documents.input_files import SourceFile
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Progress
-from preprocessing.execution.folder import claimed
-from preprocessing.execution.identity import Identity
-from preprocessing.execution.share import Share
 from preprocessing.pipeline import prepare, prepare_share
+from preprocessing.resuming.folder import claimed
+from preprocessing.resuming.identity import Identity
+from preprocessing.resuming.share import Share
 from preprocessing.storage.places import store_at
 from tests.preprocessing.corpora import digests, small_config
 
@@ -27,7 +27,7 @@ PROGRAM = """
 import sys
 from configs.schema import DataConfig
 from preprocessing.pipeline import prepare_share
-from preprocessing.execution.share import Share
+from preprocessing.resuming.share import Share
 made = prepare_share(DataConfig.model_validate_json(sys.argv[1]), Share.parse(sys.argv[2]))
 print(made if isinstance(made, list) else "whole")
 """

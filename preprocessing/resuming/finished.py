@@ -20,9 +20,9 @@ from preprocessing.dataset import (
     check_shard,
     parse_manifest,
 )
-from preprocessing.execution.folder import WORK
-from preprocessing.execution.group import GROUPS
-from preprocessing.execution.identity import Identity, other_data_set, other_version
+from preprocessing.documents import Plan
+from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
+from preprocessing.resuming.parts import GROUPS, WORK
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Vocabulary, stored_vocabulary
 
@@ -41,6 +41,29 @@ class Finished:
     manifest: Manifest | None = None
     damage: dict[str, str] = field(default_factory=dict)  # file name -> message, for each missing or damaged file
 
+    @property
+    def records_content(self) -> bool:
+        """Whether its identity covers the content of the input files; format 1 knows their names and sizes only."""
+        return self.manifest is None or self.manifest.format_version > 1
+
+    def checked(self, identity: Identity, plan: Plan) -> Finished:
+        """Return the data set with its damage, after all of its files were read and checked.
+
+        Raises `UserError` if it was made from other input files than `plan` describes, and for a damaged one of an
+        earlier format version, whose missing parts this version cannot make.
+        """
+        if self.manifest is None:
+            return self
+        version = self.manifest.format_version
+        expected = replace(identity, format_version=version).data_set_digest(self.manifest.vocabulary.sha256)
+        if self.manifest.digest != expected:
+            differing = input_differences(self.manifest.inputs, plan.inputs) if self.records_content else []
+            raise other_data_set(self.store.place, self.manifest.digest, differing or ["the input files"])
+        damage = _damage(self.store, self.manifest)
+        if damage and version != FORMAT_VERSION:
+            raise other_version(self.store.place, f"a damaged ({min(damage)})", version)
+        return replace(self, damage=damage)
+
     def reopen(self) -> None:
         """Mark a damaged data set as unfinished: remove its manifest and the side files of the damaged groups."""
         if self.manifest is None:
@@ -54,11 +77,10 @@ class Finished:
 
 
 def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) -> Finished:
-    """Return what is in the data set's folder. Reads and checks all files of a finished data set.
+    """Return the finished data set in the folder, if there is one. Its input and its files are not checked yet.
 
     Raises `UserError` for a folder that holds other files and no data set. Without `overwrite`, also raises for a
-    finished data set of another identity, and for a damaged one of an earlier format version, whose missing parts this
-    version cannot make; with it, nothing counts as finished.
+    finished data set of another recipe or vocabulary; with it, nothing counts as finished.
     """
     content = store.read(MANIFEST)
     if not store.is_empty() and store.below(WORK).is_empty() and not _is_manifest(content):
@@ -67,17 +89,12 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
     if overwrite or content is None:
         return Finished(store)
     manifest = parse_manifest(content, f"{store.place}/{MANIFEST}")
-    identity = replace(identity, format_version=manifest.format_version)
-    expected = identity.data_set_digest(identity.given_vocabulary or manifest.vocabulary.sha256)
-    if manifest.digest != expected:
-        differing = identity.differences(manifest.recipe)
-        if manifest.input_digest != identity.input_digest:
-            differing.append("the input files")
-        raise other_data_set(store.place, manifest.digest, expected, differing or ["the vocabulary"])
-    damage = _damage(store, manifest)
-    if damage and manifest.format_version != FORMAT_VERSION:
-        raise other_version(store.place, f"a damaged ({min(damage)})", manifest.format_version)
-    return Finished(store, manifest, damage)
+    differing = identity.differences(manifest.recipe)
+    if identity.given_vocabulary not in (None, manifest.vocabulary.sha256):
+        differing.append("the vocabulary")
+    if differing:
+        raise other_data_set(store.place, manifest.digest, differing)
+    return Finished(store, manifest)
 
 
 def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:

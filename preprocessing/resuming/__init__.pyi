@@ -1,0 +1,23 @@
+# The door of preprocessing.resuming: what other packages and rooms import from it.
+
+from .finished import (
+    find_finished as find_finished,
+    find_vocabulary as find_vocabulary,
+    keep_vocabulary as keep_vocabulary,
+)
+from .folder import (
+    begin as begin,
+    claimed as claimed,
+    discard as discard,
+    release as release,
+    run_folder as run_folder,
+)
+from .identity import Identity as Identity
+from .inputs import keep_contents as keep_contents, read_contents as read_contents
+from .parts import (
+    GROUPS as GROUPS,
+    WORK as WORK,
+    described as described,
+    finished_parts as finished_parts,
+)
+from .share import WHOLE as WHOLE, Share as Share
