@@ -119,7 +119,8 @@ def _prepare(
             return finished.manifest
     with claimed(store, identity, share, overwrite=overwrite):
         finished.reopen()
-        stages, identity = _read_input(stages, config, identity)
+        if not stages.plan.inputs:
+            stages, identity = _read_input(stages, config, identity)
         begin(store, identity, stages.plan.inputs, share)
         _find_duplicates(stages, config)
         vocabulary = None if given else find_vocabulary(store, identity, config.vocabulary)

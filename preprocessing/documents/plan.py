@@ -103,6 +103,7 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> P
 
 def with_content(plan: Plan, contents: Mapping[str, FileContent], config: ReadingConfig) -> Plan:
     """Return the plan tied to the content of its files, given by path."""
+    assert not plan.inputs, "a plan is tied to content once"
     inputs = tuple(
         InputEntry(corpus=number, name=name, bytes=file.size, sha256=contents[file.path].sha256)
         for number, files in enumerate(plan.files)

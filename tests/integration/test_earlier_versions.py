@@ -16,14 +16,9 @@ from configs.recipe import load_recipe
 from configs.run_layout import CHECKPOINTS, EVALUATION, RECIPE
 from configs.tasks import load_tasks
 from preprocessing.dataset import MANIFEST
-<<<<<<< HEAD
-from preprocessing.execution import Identity
+from preprocessing.resuming import Identity
 from pretrain.checkpoint.state import TrainingState, read_state
 from pretrain.telemetry import read_metrics
-=======
-from preprocessing.resuming import Identity
-from pretrain.checkpoint.state import TrainingState
->>>>>>> db3080f (Finished work is tied to the content of the input files)
 from tests.integration.small import bertrain
 from tests.preprocessing.corpora import digests
 

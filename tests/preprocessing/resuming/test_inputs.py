@@ -110,7 +110,7 @@ def test_an_edit_of_the_same_size_is_noticed_after_the_data_set_is_finished(
     prepare(config)
     before = digests(Path(config.dataset))
     change(folder / "b.txt")
-    with pytest.raises(UserError, match="b.txt has other content") as raised:
+    with pytest.raises(UserError, match=r"b\.txt has other content") as raised:
         prepare(config)
     assert "--overwrite" in raised.value.fix
     assert digests(Path(config.dataset)) == before
