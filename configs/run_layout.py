@@ -2,6 +2,7 @@
 
 recipe.toml                 the resolved recipe
 .lock                       locked while ranks of this machine are training
+data/                       what the run keeps of its data set: vocabulary, manifest, first rows
 metrics.jsonl  tb/          one record per step; the same for TensorBoard
 logs/rank_NNNNN.log         the output of each rank
 checkpoints/step_NNNNNNNN/  checkpoints; `latest` holds the name of the newest
@@ -17,6 +18,7 @@ from pathlib import Path
 
 RECIPE = "recipe.toml"
 LOCK = ".lock"
+DATA = "data"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tb"
 LOGS = "logs"

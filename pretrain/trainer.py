@@ -19,7 +19,7 @@ from configs.recipe import resolved_toml
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState, find_checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
-from pretrain.data import Loader, Step, open_data, with_range
+from pretrain.data import Loader, Step, keep_data, open_data, with_range
 from pretrain.engine import (
     Engine,
     LossSums,
@@ -81,6 +81,8 @@ class Trainer:
         Returns False if training was stopped on request, with a checkpoint.
         """
         state = self._restore(resume)
+        if self.world.rank == 0:
+            keep_data(self.run, self.data.main)
         while True:
             try:
                 return self._train_from(state)

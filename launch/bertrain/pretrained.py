@@ -19,7 +19,7 @@ def load_pretrained(place: str | Path) -> Pretrained:
         `weights` (fp32, by name), `config`, `vocabulary`, and `model(objective)`, which builds the torch module.
 
     Raises:
-        UserError: there is no model, or the data set of the run, which holds its vocabulary, is gone.
+        UserError: there is no model, or the run is of version 0.1, which keeps no vocabulary, and its data set is gone.
 
     Example:
         >>> model = bertrain.load_pretrained("runs/demo").model("nsp").eval()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from configs.errors import UserError
@@ -17,15 +16,15 @@ from configs.recipe import load_recipe, write_recipe
 from configs.run_layout import RECIPE
 from configs.schema import Recipe
 from launch.terminal import console
-from preprocessing.dataset import SPLITS, VOCABULARY
+from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
 from pretrain.checkpoint import find_checkpoint, read_state
-from pretrain.data import Dataset
+from pretrain.data import KeptRow
 from pretrain.huggingface import (
     FREE_FIELDS,
     Casing,
     Pretrained,
-    dataset_of,
+    data_of,
     largest_difference,
     load_pretrained,
     recipe_of,
@@ -36,7 +35,6 @@ from pretrain.huggingface import (
 from pretrain.model import Batch
 from pretrain.transfer import TokenRow, batch_of
 
-ROWS = 16  # that an export compares
 TOLERANCE = 1e-5
 SHORTEST_ROW = 16  # tokens, the least data.max_seq_length
 ONLY_FOR_TRAINED = [f"data.vocabulary.{name}" for name in ("size", "min_frequency", "unused_slots", "sample_bytes")]
@@ -66,13 +64,13 @@ def export_run(place: Path, output: Path) -> Export:
     run = run_of(place)
     recipe = recipe_of(run)
     source = load_pretrained(place)
-    dataset = dataset_of(run, recipe)
+    data = data_of(run, recipe)
     folder = find_checkpoint(place)
     assert folder is not None  # load_pretrained has read it
-    batch = real_rows(dataset)
+    batch = batch_of_rows(data.rows)
     with atomic_folder(output) as partial:
         write_hugging_face_folder(partial, source.config, source.vocabulary, source.weights)
-        write_model_card(partial, run, recipe, dataset.manifest, read_state(folder))
+        write_model_card(partial, run, recipe, data.manifest, read_state(folder))
         difference = _compare(partial, source, batch)
     return Export(folder, output, len(batch), difference)
 
@@ -116,17 +114,14 @@ def _unfaithful(cause: str, source: Pretrained) -> UserError:
     return UserError(cause, place=str(source.place), fix=fix)
 
 
-def real_rows(dataset: Dataset) -> Batch:
-    """Return the first held-out rows, at most `ROWS`; training rows if the data set has no held-out rows."""
-    shards = [shard for split in reversed(SPLITS) for shard in dataset.manifest.select(split, 0) if shard.rows]
-    rows = dataset.open_shard(shards[0], checked=False)
-    made, masked_positions = [], []
-    for number in range(min(ROWS, len(rows))):
-        first, end = rows.input_offsets[number : number + 2]
-        positions = rows.masked_lm_positions[slice(*rows.masked_offsets[number : number + 2])]
-        masked_positions += (first + positions.astype(int)).tolist()
-        in_b = np.arange(end - first) >= rows.segment_a_length[number]
-        made.append(TokenRow(rows.input_ids[first:end].tolist(), in_b.astype(int).tolist()))
+def batch_of_rows(rows: Sequence[KeptRow]) -> Batch:
+    """Return the rows as one batch."""
+    made, masked_positions, first = [], [], 0
+    for row in rows:
+        masked_positions += [first + position for position in row.masked_lm_positions]
+        in_b = [int(place >= row.segment_a_length) for place in range(len(row.input_ids))]
+        made.append(TokenRow(row.input_ids, in_b))
+        first += len(row.input_ids)
     return batch_of(made, masked_positions)
 
 

@@ -5,6 +5,7 @@ from .model_card import write_model_card as write_model_card
 from .pretrained import (
     FREE_FIELDS as FREE_FIELDS,
     Pretrained as Pretrained,
+    data_of as data_of,
     dataset_of as dataset_of,
     load_pretrained as load_pretrained,
     recipe_of as recipe_of,

@@ -18,7 +18,7 @@ from configs.run_layout import CHECKPOINTS, RECIPE
 from configs.schema import ModelConfig, Objective, Recipe
 from preprocessing.vocabulary import CONTINUATION, Vocabulary
 from pretrain.checkpoint import find_checkpoint, load_weights, read_state
-from pretrain.data import Dataset, open_dataset
+from pretrain.data import Dataset, RunData, kept_data, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
 from pretrain.huggingface.folder import config_of, read_hugging_face_folder
@@ -111,14 +111,13 @@ def load_pretrained(place: Path, unstated: Casing = UNSTATED) -> Pretrained:
     """Read a run (its newest valid checkpoint), a checkpoint's folder, or a Hugging Face folder.
 
     `unstated` is the casing of a Hugging Face folder whose files state none. Raises `UserError` when it is none of
-    these, or a run whose data set, which holds the vocabulary, is missing.
+    these, or a run of an earlier version, which keeps no vocabulary, and whose data set is missing.
     """
     if config_of(place):
         return Pretrained(place, *read_hugging_face_folder(place, unstated))
     run = run_of(place)
     recipe = recipe_of(run)
-    dataset = dataset_of(run, recipe)
-    vocabulary = dataset.vocabulary()
+    vocabulary = data_of(run, recipe).vocabulary
     folder = find_checkpoint(place)
     if folder is None:
         raise UserError("no checkpoint yet", place=str(run), fix="train it first: `bertrain train RECIPE`")
@@ -139,6 +138,11 @@ def recipe_of(run: Path) -> Recipe:
             fix += f"; to download a model of that name from the Hub: `hf download {run} --local-dir {run.name}`"
         raise UserError("no pretrained model", place=str(run), fix=fix)
     return load_recipe(run / RECIPE)
+
+
+def data_of(run: Path, recipe: Recipe) -> RunData:
+    """Return what the run keeps of its data set; for a run of an earlier version, read it from the data set."""
+    return kept_data(run) or RunData.of(dataset_of(run, recipe))
 
 
 def dataset_of(run: Path, recipe: Recipe) -> Dataset:

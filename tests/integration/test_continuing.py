@@ -52,3 +52,23 @@ def test_resume_does_not_need_the_initial_run(trained: Path) -> None:
     (trained / "start").rename(trained / "runs/small")
     succeed(trained, "train", "recipe.toml", *overrides, "train.steps=5")
     assert [record["step"] for record in read_metrics(trained / "runs" / "third")] == [1, 2, 3, 4, 5]
+
+
+def test_a_moved_run_is_used_without_its_data_set(trained: Path) -> None:
+    (trained / "runs/small").rename(trained / "moved")
+    (trained / "dataset").rename(trained / "gone")
+    try:
+        word = (trained / "moved/data/vocab.txt").read_text().split()[-1].removeprefix("##")
+        assert "on 16 real rows differ" in succeed(trained, "export", "moved", "--output", "from-moved")
+        succeed(trained, "fill", "moved", f"{word} [MASK].")
+        records = (f"{word * number} {label},{label}\n" for number in range(1, 30) for label in "ab")
+        (trained / "texts.csv").write_text("text,label\n" + "".join(records))
+        (trained / "texts.txt").write_text(f"{word}\n{word} {word}\n")
+        succeed(trained, "embed", "moved", "texts.txt", "--max-length", "32", "-o", "vectors.npz")
+        few = ("finetune.epochs=1", "finetune.max_length=32")
+        succeed(trained, "finetune", "moved", "texts.csv", "--kind", "classify", "-o", "tuned", *few)
+        ended = bertrain(trained, "train", "recipe.toml", *ONE_RANK, "runs=elsewhere")
+        assert ended.returncode == 2  # training needs the rows
+    finally:
+        (trained / "moved").rename(trained / "runs/small")
+        (trained / "gone").rename(trained / "dataset")

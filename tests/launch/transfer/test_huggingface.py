@@ -16,8 +16,9 @@ import launch.transfer.huggingface
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import Objective, TrainConfig
-from launch.transfer.huggingface import export_run, import_model, new_pieces, real_rows, run_export
+from launch.transfer.huggingface import batch_of_rows, export_run, import_model, new_pieces, run_export
 from pretrain.data.dataset import open_dataset
+from pretrain.data.run_data import RunData
 from pretrain.huggingface.conversion import to_hugging_face
 from pretrain.huggingface.pretrained import load_pretrained
 from tests.pretrain.runs import VOCAB, some_model, write_run
@@ -47,7 +48,7 @@ def test_an_export_is_complete_and_verified(run: Path, tmp_path: Path, capsys: p
 
 def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
     export_run(run, tmp_path / "out")
-    batch = real_rows(open_dataset(str(tmp_path / "dataset"), TrainConfig()))
+    batch = batch_of_rows(RunData.of(open_dataset(str(tmp_path / "dataset"), TrainConfig())).rows)
     assert len(batch) == 16
     assert (batch.input_ids[batch.masked_positions] == VOCAB.ids["[MASK]"]).all()
     assert (batch.token_type_ids[batch.offsets[:-1]] == 0).all()

@@ -163,7 +163,7 @@ def test_absent_fields_have_the_defaults_of_transformers(model_type: str) -> Non
     [
         ({"hidden_size": 30}, "hidden_size 30 is not a multiple of num_attention_heads 12"),
         ({"num_hidden_layers": 0}, "num_hidden_layers = 0: Input should be greater"),
-        ({"layer_norm_eps": "tiny"}, "layer_norm_eps = 'tiny'"),
+        ({"layer_norm_eps": "tiny"}, "layer_norm_eps = tiny: Input should be a valid number"),
         ({"vocab_size": None}, "vocab_size = None"),
     ],
 )
