@@ -21,6 +21,7 @@ from .manifest import (
     read_manifest as read_manifest,
     write_manifest as write_manifest,
 )
+from .seal import sealed_text as sealed_text
 from .shard import (
     PROVENANCE_COLUMNS as PROVENANCE_COLUMNS,
     DamagedShardError as DamagedShardError,

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.schema import Objective
+from preprocessing.dataset.seal import SEAL, sealed_text, states_its_digest
 from preprocessing.storage import store_at
 
 FORMAT_VERSION = 2  # what this bertrain writes
@@ -33,6 +34,7 @@ SHARDS = "shards"
 CARD = "DATA_CARD.md"  # human-readable only: the card and its pictures can be missing
 PICTURES = "card"
 _PREPARE_AGAIN = "prepare it again: `bertrain prepare RECIPE --overwrite`"
+_RESTORE = f"restore it from a copy of the data set, or {_PREPARE_AGAIN}"
 
 # Ranges of what a manifest states: a reader loops over some numbers and allocates arrays of others.
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -127,6 +129,11 @@ class Manifest(ManifestEntry):
     drops: dict[str, int]  # documents dropped or repaired, by cause
     statistics: Statistics
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_seal(cls, fields: Any) -> Any:
+        return {name: value for name, value in fields.items() if name != SEAL} if isinstance(fields, dict) else fields
+
     def select(self, split: Split, pass_number: int) -> list[ShardEntry]:
         """Return the shards of one split and pass, sorted by name."""
         return [shard for shard in self.shards if shard.split == split and shard.pass_number == pass_number]
@@ -139,7 +146,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def manifest_text(manifest: Manifest) -> str:
     """Return the content of `manifest.json`."""
-    return manifest.model_dump_json(by_alias=True, indent=1) + "\n"
+    return sealed_text(manifest.model_dump(mode="json", by_alias=True))
 
 
 def read_manifest(place: str | Path) -> Manifest:
@@ -166,18 +173,24 @@ def existing_shards(manifest: Manifest, place: str, split: Split, pass_number: i
 
 
 def parse_manifest(content: bytes, place: str) -> Manifest:
-    """Parse the bytes of a manifest file. Raises `UserError`, with its place, when they are not a manifest."""
+    """Parse the bytes of a manifest file.
+
+    Raises `UserError`, with its place, when they are not a manifest, or not the manifest whose digest they state.
+    """
     version = _format_version(content)
     if version not in (None, *READABLE_VERSIONS):
         readable = " and ".join(map(str, READABLE_VERSIONS))
         cause = f"format version {version}, but this bertrain reads {readable}"
         raise UserError(cause, place=place, fix=_PREPARE_AGAIN)
     try:
-        return Manifest.model_validate_json(content, strict=True)
+        manifest = Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"not a manifest of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         raise UserError(cause, place=place, fix=_PREPARE_AGAIN) from error
+    if manifest.format_version > 1 and not states_its_digest(content):  # version 1 states no digest
+        raise UserError("the manifest is damaged: its content is not what its digest states", place=place, fix=_RESTORE)
+    return manifest
 
 
 def _format_version(content: bytes) -> object:

@@ -271,3 +271,24 @@ def test_check_shard_reports_the_damage(tmp_path: Path) -> None:
 def test_token_dtype_holds_the_last_id(size: int, dtype: type) -> None:
     assert token_dtype(size) is dtype
     assert np.iinfo(dtype).max >= size - 1
+
+
+def test_manifest_states_its_own_digest(tmp_path: Path) -> None:
+    """The digest covers the other keys, whatever the formatting of the file."""
+    write_manifest(tmp_path, make_manifest([]))
+    table = json.loads((tmp_path / MANIFEST).read_text())
+    stated = table.pop("manifest_sha256")
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert stated == hashlib.sha256(canonical.encode()).hexdigest()
+    (tmp_path / MANIFEST).write_text(json.dumps({"manifest_sha256": stated, **table}, indent=4))
+    assert read_manifest(tmp_path) == make_manifest([])
+
+
+@pytest.mark.parametrize("edit", [{"dupe_factor": 3}, {"manifest_sha256": None}, {"manifest_sha256": "0" * 64}])
+def test_edited_manifest_is_refused(tmp_path: Path, edit: dict[str, Any]) -> None:
+    write_manifest(tmp_path, make_manifest([]))
+    table = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps(table | edit))
+    with pytest.raises(UserError, match="the manifest is damaged") as raised:
+        read_manifest(tmp_path)
+    assert raised.value.place == str(tmp_path / MANIFEST)

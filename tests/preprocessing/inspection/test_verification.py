@@ -15,6 +15,7 @@ import pytest
 
 from configs.errors import UserError
 from preprocessing.dataset.manifest import MANIFEST, Manifest, ShardEntry, Statistics, read_manifest, write_manifest
+from preprocessing.dataset.seal import sealed_text
 from preprocessing.dataset.shard import Rows, read_shard, write_shard
 from preprocessing.inspection.row_rules import original_ids
 from preprocessing.inspection.shard_checks import Failure
@@ -121,7 +122,7 @@ def replace_shard(folder: Path, change: Callable[[Rows], Rows]) -> None:
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     table = json.loads((folder / MANIFEST).read_bytes())
     edit(table)
-    (folder / MANIFEST).write_text(json.dumps(table))
+    (folder / MANIFEST).write_text(sealed_text(table))
 
 
 def test_correct_data_set_passes_and_every_shard_is_checked(dataset: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from preprocessing.corpus.cleaning import clean
 from preprocessing.dataset.manifest import read_manifest
+from preprocessing.dataset.seal import sealed_text
 from preprocessing.dataset.shard import Rows, read_shard
 from preprocessing.inspection.row_rules import original_ids
 from preprocessing.inspection.shard_checks import Failure
@@ -105,8 +107,9 @@ def test_segments_from_elsewhere_are_named(dataset: Path, change: Callable[[Rows
 
 
 def test_columns_that_the_recipe_does_not_tell_of(dataset: Path) -> None:
-    manifest = (dataset / "manifest.json").read_text()
-    (dataset / "manifest.json").write_text(manifest.replace('"provenance": true', '"provenance": false'))
+    table = json.loads((dataset / "manifest.json").read_text())
+    table["recipe"]["provenance"] = False
+    (dataset / "manifest.json").write_text(sealed_text(table))
     shards = sorted(f"shards/{file.name}" for file in (dataset / "shards").iterdir())
     rule = "it has provenance columns if the recipe requests them"
     assert list(verify(dataset)) == [Failure(name, rule) for name in shards]
