@@ -10,7 +10,7 @@ USER_ERROR = 2  # the user's input is wrong
 STOPPED = 75  # ended early after saving progress: the same command resumes
 
 # Each requests a checkpoint and an orderly end: Ctrl-C, a scheduler or `kill`, and Slurm before a time limit.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 STACKS_SIGNAL = signal.SIGUSR2  # a rank writes the stacks of its threads to standard error and continues
 
 

@@ -8,7 +8,8 @@ logs/rank_NNNNN.log         the output of each rank
 checkpoints/step_NNNNNNNN/  checkpoints; `latest` holds the name of the newest
 evaluation.json             the result of the last `bertrain evaluate`
 profile/                    profiler traces of selected steps
-starts/NNNN/                the starts of a job on a cluster, with heartbeats in alive/
+starts/NNNN/                one folder per start; the newest number owns the run (pretrain/checkpoint/ownership.py)
+stop                        a request to save and end: `start N` or `job ID`
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LATEST = "latest"
 EVALUATION = "evaluation.json"
 PROFILE = "profile"
 STARTS = "starts"
-STOP = "stop"  # in a start's folder: a user has requested the run to stop
+STOP = "stop"
 ALIVE = "alive"  # in a start's folder: one file per node
 
 RANK_LOGS = "rank_*.log"  # matches every `rank_log`
@@ -47,3 +48,8 @@ def step_of(name: str) -> int | None:
     """Return the step that the name of a checkpoint folder states; None for any other name."""
     match = re.fullmatch(r"step_(\d{8,18})", name, re.ASCII)
     return int(match[1]) if match else None
+
+
+def start_folder(run: Path, number: int) -> Path:
+    """Return the folder of a start."""
+    return run / STARTS / f"{number:04}"

@@ -16,9 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.exit_codes import DONE, STOPPED, USER_ERROR
+from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR
 from configs.files import atomic_write_text
 from configs.run_layout import EVALUATION, RECIPE
+from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest
 
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, which contains recipe.toml")
     parser.add_argument("--resume", default="auto", help="auto, never, or a checkpoint's folder")
+    parser.add_argument("--start", type=int, help="number of this start; rank 0 takes the next one if absent")
     parser.add_argument("--evaluate", action="store_true", help="evaluate the newest checkpoint instead of training")
     parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
@@ -38,11 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return USER_ERROR
+    except Superseded as error:
+        sys.stderr.write(f"error: {error}\n")
+        return FAILED
 
 
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from configs.recipe import load_recipe
-    from pretrain.checkpoint import set_aside
     from pretrain.engine import gather, join_process_group, leave_process_group
     from pretrain.telemetry import evaluation_line
     from pretrain.trainer import Trainer
@@ -52,10 +56,11 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     world = join_process_group(recipe.cluster)
     beat()
     try:
-        if parsed.resume == "never" and world.rank == 0:
-            set_aside(parsed.run)
+        owner = Ownership(parsed.run, 0)
+        if world.rank == 0 and not parsed.evaluate:
+            owner = _take_over(parsed, stop)
         gather(None)  # a barrier: no rank reads the run earlier
-        trainer = Trainer(parsed.run, recipe, world, stop)
+        trainer = Trainer(parsed.run, recipe, world, stop, owner)
         if parsed.evaluate:
             evaluation = trainer.evaluate()
             if world.rank == 0:
@@ -65,6 +70,19 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
         return DONE if trainer.train(parsed.resume) else STOPPED
     finally:
         leave_process_group()
+
+
+def _take_over(parsed: argparse.Namespace, stop: StopRequest) -> Ownership:
+    """Make the run this start's: rank 0 of an earlier start can complete no checkpoint from now on."""
+    from pretrain.checkpoint import remove_unfinished
+
+    owner = Ownership(parsed.run, parsed.start or claim_start(parsed.run))
+    owner.check()
+    stop.read_file_of(parsed.run, owner.number)
+    remove_unfinished(parsed.run)
+    if parsed.resume == "never":
+        set_aside(parsed.run)
+    return owner
 
 
 if __name__ == "__main__":

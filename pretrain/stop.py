@@ -1,23 +1,45 @@
-"""Stop requests from Ctrl-C, a scheduler or a supervisor: training saves a checkpoint after the current step."""
+"""Stop requests: training saves a checkpoint after the current step.
+
+They come as signals (Ctrl-C, a scheduler, a supervisor), or as the file `RUN/stop`, which `bertrain stop` writes and
+rank 0 reads at each step. The file names a start or a job, so that an old request stops no later start.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from configs.exit_codes import STOP_SIGNALS
+from configs.run_layout import STOP
 
 
 class StopRequest:
-    """A flag that the stop signals set, from its creation on."""
+    """True once a stop signal has arrived, or a request in the run folder names this start."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._asked_by_file: Callable[[], bool] = lambda: False
         for number in STOP_SIGNALS:
-            signal.signal(number, self._note)
+            if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # nohup sets SIG_IGN
+                signal.signal(number, self._note)
+
+    def read_file_of(self, run: Path, number: int) -> None:
+        """Also read requests in the run folder that name this start or its Slurm job, from now on."""
+        names = (f"start {number}", f"job {os.environ.get('SLURM_JOB_ID', '')}")
+
+        def asked() -> bool:
+            try:
+                return (run / STOP).read_text(encoding="utf-8").strip() in names
+            except OSError:
+                return False
+
+        self._asked_by_file = asked
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or self._asked_by_file()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)

@@ -16,15 +16,25 @@ import torch
 
 from configs.errors import UserError
 from configs.recipe import resolved_toml
+from configs.run_layout import CHECKPOINTS
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
-from pretrain.checkpoint import TrainingState, find_checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
+from pretrain.checkpoint import (
+    Ownership,
+    Superseded,
+    TrainingState,
+    find_checkpoint,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    set_aside_after,
+)
 from pretrain.data import Loader, Step, keep_data, open_data, with_range
 from pretrain.engine import (
     Engine,
     LossSums,
     World,
-    any_flag_and_first_value,
+    any_flag_and_first_values,
     batch_sizes,
     beat,
     is_over,
@@ -57,8 +67,11 @@ log = logging.getLogger(__name__)
 class Trainer:
     """One rank of a run: `train` the run, or `evaluate` its newest checkpoint."""
 
-    def __init__(self, run: Path, recipe: Recipe, world: World, stop: StopRequest) -> None:
+    def __init__(
+        self, run: Path, recipe: Recipe, world: World, stop: StopRequest, owner: Ownership | None = None
+    ) -> None:
         self.run = run
+        self.owner = owner or Ownership(run, 0)
         self.recipe = recipe
         self.world = world
         self.stop = stop
@@ -99,7 +112,7 @@ class Trainer:
                 self.throughput.rows_arrived()
                 with self.profiler.step(state.step + 1, self.throughput):
                     state, metrics = self._train_step(state, step)
-                stop, time_s = any_flag_and_first_value(bool(self.stop), metrics.time_s)  # equal on all ranks
+                stop, time_s = self._agree(metrics.time_s)
                 state = state.model_copy(update={"time_s": time_s})
                 if metrics_log:
                     metrics_log.write_step(metrics)
@@ -114,6 +127,16 @@ class Trainer:
                 if is_last:
                     return not stopping
         return True
+
+    def _agree(self, time_s: float) -> tuple[bool, float]:
+        """Return, equal on all ranks, whether one of them was asked to stop, and rank 0's training time.
+
+        Raises `Superseded` on all ranks before they commit anything if a newer start owns the run.
+        """
+        stop, (time_s, newer) = any_flag_and_first_values(bool(self.stop), time_s, self.owner.superseded_by())
+        if newer:
+            raise Superseded(int(newer))
+        return stop, time_s
 
     def evaluate(self) -> Evaluation:
         """Evaluate the newest valid checkpoint on the held-out rows."""
@@ -181,12 +204,26 @@ class Trainer:
     def _restore(self, resume: str) -> TrainingState:
         """Return the state to resume from: the newest checkpoint's, a given checkpoint's, or a fresh one."""
         folder = None if resume == "never" else find_checkpoint(self.run if resume == "auto" else Path(resume))
-        state = self._load(folder) if folder else self._fresh_state()
-        if resume not in ("auto", "never"):
-            if not folder:
-                fix = "give the folder of a run or of one of its checkpoints"
-                raise UserError("no checkpoint found", place=resume, fix=fix)
-            self._save(state, None)  # so that later starts resume from here, not from this run's earlier checkpoints
+        is_explicit = resume not in ("auto", "never")
+        if folder:
+            return self._go_back_to(folder, records=is_explicit)
+        if is_explicit:
+            fix = "give the folder of a run or of one of its checkpoints"
+            raise UserError("no checkpoint found", place=resume, fix=fix)
+        return self._fresh_state()
+
+    def _go_back_to(self, folder: Path, *, records: bool) -> TrainingState:
+        """Load a checkpoint. Set later ones of this run aside, so that they are neither resumed from nor deleted.
+
+        A checkpoint of another run is saved here, so that later starts resume from it and not from this run's earlier
+        ones.
+        """
+        state = self._load(folder)
+        is_own = folder.resolve().parent == (self.run / CHECKPOINTS).resolve()
+        if self.world.rank == 0:
+            set_aside_after(self.run, state.step if is_own else state.step - 1, records=records)
+        if not is_own:
+            self._save(state, None)
         return state
 
     def _fresh_state(self) -> TrainingState:
@@ -212,7 +249,7 @@ class Trainer:
     def _roll_back(self, cause: TooManySkippedSteps) -> TrainingState:
         """Return the newest checkpoint's state, set to skip the rows of the skipped steps."""
         folder = self.faults.roll_back(cause, find_checkpoint(self.run))
-        state = self._load(folder)
+        state = self._go_back_to(folder, records=False)
         if self.world.rank == 0:
             log.error(
                 "%s: rolling back to %s and skipping rows %d to %d", cause, folder, cause.rows[0], cause.rows[1] - 1
@@ -280,7 +317,7 @@ class Trainer:
                 if metrics_log:
                     log.error("the checkpoint of step %d was NOT saved: its records could not be written", state.step)
                 return False
-            folder = save_checkpoint(self.run, self.engine, state, keep.keep, keep.keep_every_steps)
+            folder = save_checkpoint(self.run, self.engine, state, keep.keep, keep.keep_every_steps, self.owner)
         beat()
         if metrics_log and folder:
             pause = f"{self.throughput.save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"

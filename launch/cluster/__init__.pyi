@@ -6,7 +6,6 @@ from .batch_script import (
     exported_variables as exported_variables,
     resource_options as resource_options,
 )
-from .heartbeat import silences_s as silences_s
 from .launchers import (
     SLURM as SLURM,
     TARGETS as TARGETS,
@@ -14,12 +13,6 @@ from .launchers import (
     find_launcher as find_launcher,
 )
 from .slurm import QueuedJob as QueuedJob, jobs_of as jobs_of, queued_jobs as queued_jobs
-from .starts import (
-    newest_step as newest_step,
-    node_of as node_of,
-    read_starts as read_starts,
-    read_verdict as read_verdict,
-)
 from .stopping import stop_run as stop_run
 from .submission import (
     describe_chain as describe_chain,

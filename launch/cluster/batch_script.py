@@ -19,6 +19,7 @@ from configs.files import atomic_write_text
 from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 
+SECRET = "BERTRAIN_SECRET"  # noqa: S105 (the variable's name)
 TEMPLATES = Path(__file__).parent / "templates"
 
 # Variables that a job inherits from the submitting shell. Others, which can hold secrets, are not passed.
@@ -74,6 +75,7 @@ def render(
             shares=shares,
             output=_one_line(output) if output else None,
             script=run / stage.script,
+            secret=SECRET,
             log=_log(run, stage, shares),
             python=shlex.join((*cluster.container, cluster.python or site.python, "-P", "-m")),
             srun_options="".join(f"{shlex.quote(option)} " for option in cluster.srun_options),

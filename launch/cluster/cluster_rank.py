@@ -14,7 +14,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import nullcontext, suppress
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,45 +27,76 @@ signal.signal(
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from configs.exit_codes import DONE, STOPPED, USER_ERROR  # noqa: E402
-from launch.cluster import heartbeat, starts  # noqa: E402
+from configs.files import explain_write_errors  # noqa: E402
 from launch.ranks import (  # noqa: E402
     TRACEBACK,
     RankAddress,
     RankCommand,
+    RankEnd,
     Supervisor,
+    beating,
+    count_ends,
     find_run,
     flight_recorder,
+    hold_lock,
     last_words,
     mpi_address,
     rank_argv,
+    record_begin,
+    record_end,
     slurm_address,
+    terminate_with_parent,
 )
 
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
+FAULTY = 1  # the `fault` of a rank that failed by itself
+AGREEMENT_S = 30.0  # ranks that find the same fault in the user's input find it within this time of each other
 
 
 def run_rank(run: Path, number: int, place: RankAddress) -> int:
-    """Run one rank to its end, and return its exit code; 0 if it stopped with a checkpoint."""
+    """Run one rank to its end, record it, and return its exit code; 0 if it stopped with a checkpoint."""
+    record_begin(run, number, place.rank, _node())
     if place.rank != 0:  # the job's log shows rank 0 only; each rank has its own complete log
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    caches = make_caches(run, number)
-    patience_s = find_run(run).cluster.collective_timeout_s
-    command = replace(rank_command(run, place, caches), patience_s=patience_s)
-    command.log.parent.mkdir(parents=True, exist_ok=True)
-    supervisor = Supervisor([command], {})
     try:
-        with heartbeat.beating(run, number, _node()) if place.local_rank == 0 else nullcontext():
-            code = supervisor.run()
-    finally:
+        end = _supervise(run, number, place)
+    except UserError as error:  # of this node, e.g. its disk is full
+        end = RankEnd(place.rank, _node(), USER_ERROR, FAULTY, f"error: {error}")
+        sys.stderr.write(end.error + "\n")
+    try:
+        record_end(run, number, end)
+    except OSError as error:
+        sys.stderr.write(f"rank {place.rank} on {_node()} cannot record its end: {error}\n")
+    if end.code == USER_ERROR:
+        _await_other_ends(run, number, place.world_size)
+    return DONE if end.code == STOPPED else end.code
+
+
+def _supervise(run: Path, number: int, place: RankAddress) -> RankEnd:
+    caches = make_caches(run, number)
+    command = rank_command(run, number, place, caches)
+    with explain_write_errors(command.log.parent):
+        command.log.parent.mkdir(parents=True, exist_ok=True)
+    supervisor = Supervisor([replace(command, patience_s=find_run(run).cluster.collective_timeout_s)], {})
+    with ExitStack() as stack:
         if place.local_rank == 0:
-            shutil.rmtree(caches, ignore_errors=True)
+            stack.callback(shutil.rmtree, caches, ignore_errors=True)
+            stack.enter_context(beating(run, number, _node()))
+        if place.rank == 0:
+            stack.enter_context(hold_lock(run))
+        code = supervisor.run()
     rank = supervisor.ranks[0]
-    guilt = rank.guilt[0] if rank.failed else 0
-    starts.record_end(run, number, starts.RankEnd(place.rank, _node(), code, guilt, _last_line(rank.log.tail())))
-    return DONE if code == STOPPED else code
+    return RankEnd(place.rank, _node(), code, rank.fault[0] if rank.failed else 0, _last_line(rank.log.tail()))
 
 
-def rank_command(run: Path, place: RankAddress, caches: Path) -> RankCommand:
+def _await_other_ends(run: Path, number: int, world_size: int) -> None:
+    """Give the other ranks time to fail in the same way, before the scheduler kills them because this one ends."""
+    deadline = time.monotonic() + AGREEMENT_S
+    while time.monotonic() < deadline and count_ends(run, number) < world_size:
+        time.sleep(0.5)
+
+
+def rank_command(run: Path, number: int, place: RankAddress, caches: Path) -> RankCommand:
     """Return the command `python -m pretrain RUN --resume auto` with the rank's environment."""
     logs = run / LOGS
     env = {
@@ -73,7 +105,8 @@ def rank_command(run: Path, place: RankAddress, caches: Path) -> RankCommand:
         **flight_recorder(logs),
         "PYTHONUNBUFFERED": "1",
     }
-    return RankCommand(place.rank, rank_argv(run, ["--resume", "auto"]), env, logs / f"rank_{place.rank:05}.log")
+    argv = rank_argv(run, ["--resume", "auto", "--start", str(number)])
+    return RankCommand(place.rank, argv, env, logs / f"rank_{place.rank:05}.log")
 
 
 def make_caches(run: Path, number: int) -> Path:
@@ -88,7 +121,7 @@ def make_caches(run: Path, number: int) -> Path:
     for earlier in folder.parent.glob(f"{job}@*"):
         if earlier != folder:
             shutil.rmtree(earlier, ignore_errors=True)
-    with suppress(FileExistsError):
+    with explain_write_errors(folder), suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -118,6 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("start", type=int)
     parser.add_argument("--mpi", action="store_true", help="read the rank's address from MPI instead of Slurm")
     given = parser.parse_args(arguments)
+    terminate_with_parent()  # of a killed step daemon or mpirun
     try:
         place = mpi_address() if given.mpi else slurm_address(os.environ)
         return run_rank(given.run, given.start, place)

@@ -37,7 +37,7 @@ def _train_under_mpi(recipe: Recipe) -> int:
     from launch.cluster import mpi
     from launch.ranks import open_run
 
-    with open_run(recipe, "auto") as run:
+    with open_run(recipe) as run:
         return mpi.run_under_mpi(recipe, run)
 
 

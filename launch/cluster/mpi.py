@@ -19,9 +19,9 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.exit_codes import STOP_SIGNALS
 from configs.schema import Recipe
-from launch.cluster import starts
 from launch.cluster.batch_script import ranks_per_node
-from launch.ranks import ASK_NO_DISPLAY, note_signals
+from launch.cluster.verdict import end_start
+from launch.ranks import ASK_NO_DISPLAY, begin_start, dies_with, note_signals, this_process
 
 
 def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> list[str]:
@@ -75,12 +75,10 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
     received: list[signal.Signals] = []
     with note_signals(STOP_SIGNALS, received):
         while True:
-            start = starts.begin_start(
-                run, f"mpirun of process {os.getpid()}", is_first=is_first, nodes=nodes, ranks=ranks
-            )
+            start = begin_start(run, this_process(), is_first=is_first, nodes=nodes, ranks=ranks)
             _run_once(mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0), received)
-            verdict = starts.end_start(run, start)
-            if received or not verdict.comes_back:
+            verdict = end_start(run, start)
+            if received or not verdict.requeue:
                 return verdict.code
             is_first = False
 
@@ -88,7 +86,9 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
 def _run_once(argv: Sequence[str], received: list[signal.Signals]) -> None:
     """Run mpirun. Forward stop signals as SIGUSR1, because mpirun kills the ranks after any other signal."""
     environment = {**ASK_NO_DISPLAY, **os.environ}
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment, preexec_fn=dies_with(os.getpid())
+    )
     forwarded = 0
     try:
         while process.poll() is None:

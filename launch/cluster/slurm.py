@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.run_layout import STOP
 from launch.cluster.batch_script import JOB_STAGES, TRAIN
+from launch.ranks import request_stop
 
 SCRIPTS = tuple(stage.script for stage in JOB_STAGES)
 
@@ -70,7 +70,7 @@ def stop_jobs(run: Path, jobs: Sequence[QueuedJob]) -> None:
     for job in jobs:
         trains = job.state == "RUNNING" and job.script.name == TRAIN.script
         if trains:
-            (run / STOP).touch()
+            request_stop(run, f"job {job.id}")
         _ask("scancel", *(["--batch", "--signal=USR1"] if trains else []), job.id)
 
 

@@ -1,6 +1,8 @@
-"""Commands that a batch script runs before and after its ranks.
+"""Commands that a batch script runs before, beside and after its ranks.
 
-    python -m launch.cluster.slurm_hooks begin RUN NODE...  record a start; print its number and a free port
+    python -m launch.cluster.slurm_hooks begin RUN NODE...  record a start; print its number, a free port,
+                                                            and a secret of the ranks
+    python -m launch.cluster.slurm_hooks watch RUN NUMBER   return when a node has sent no heartbeat for too long
     python -m launch.cluster.slurm_hooks end RUN NUMBER     record its end; print the job's exit code, `again` (requeue)
                                                             or `no`, and the failed node, if any
 
@@ -11,36 +13,81 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.exit_codes import DONE, USER_ERROR
-from launch.cluster import starts
-from launch.ranks import first_free_port
+from configs.exit_codes import DONE, STOPPED, USER_ERROR
+from launch.cluster.verdict import check_restart_limit, end_start, record_silence
+from launch.ranks import (
+    BEAT_S,
+    Verdict,
+    begin_start,
+    find_run,
+    first_free_port,
+    heartbeats,
+    is_stop_requested,
+    read_starts,
+    record_verdict,
+)
 
 PORTS = range(20_000, 32_000)  # below the ports that the kernel assigns automatically
 
 
+class StopRequested(Exception):  # noqa: N818 (a user's wish)
+    """A user has asked this job to stop before its ranks started."""
+
+    def __str__(self) -> str:
+        return "stopped on request before the ranks started; submit it again to resume"
+
+
 def begin(run: Path, nodes: list[str]) -> str:
-    """Record a start. Raise `UserError` if too many starts before it brought no new checkpoint."""
+    """Record a start. Raise `UserError` if too many starts before it failed without a new checkpoint."""
     is_first = os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
+    if not is_first:
+        check_restart_limit(run)
     ranks = int(os.environ["SLURM_NTASKS"])
-    start = starts.begin_start(run, os.environ["SLURM_JOB_ID"], is_first=is_first, nodes=nodes, ranks=ranks)
+    start = begin_start(run, os.environ["SLURM_JOB_ID"], is_first=is_first, nodes=nodes, ranks=ranks)
     _log(f"start {start.number} of {run} on {' '.join(nodes)}, from step {start.step}")
+    if is_stop_requested(run, start):
+        record_verdict(run, start.number, Verdict(STOPPED, False, str(StopRequested())))
+        raise StopRequested
     # If another job takes the port first, the restart chooses another one.
     first = os.getpid() % len(PORTS)
     ports = [*PORTS[first:], *PORTS[:first]]
     port = first_free_port(ports, host="", fix="exclude this node from the job: cluster.exclude")
-    return f"{start.number} {port}"
+    return f"{start.number} {port} {secrets.token_hex(32)}"
+
+
+def watch(run: Path, number: int) -> str:
+    """Wait until a node's heartbeat has not changed for the recipe's limit, and record that node.
+
+    A node falls silent when its step daemon is killed or its supervisor is stopped, and srun would wait for it until
+    the time limit. Compares a heartbeat with the one before, because the clocks of nodes and file systems differ.
+    """
+    limit_s = find_run(run).cluster.collective_timeout_s
+    changed: dict[str, tuple[float, float]] = {}  # by node: the heartbeat, and when it was first seen
+    while True:
+        now = time.monotonic()
+        for node, beat in heartbeats(run, number).items():
+            if changed.get(node, (None, now))[0] != beat:
+                changed[node] = beat, now
+            elif now - changed[node][1] > limit_s:
+                with suppress(OSError):
+                    record_silence(run, number, node)
+                return node
+        time.sleep(min(BEAT_S, limit_s / 4))
 
 
 def end(run: Path, number: int) -> str:
     """Determine how a start ended. Return the verdict as a line for the script, and log its reason."""
-    start = next(one for one in starts.read_starts(run) if one.number == number)
-    verdict = starts.end_start(run, start)
+    start = next(one for one in read_starts(run) if one.number == number)
+    verdict = end_start(run, start)
     _log(f"start {number}: {verdict.reason}")
-    return f"{verdict.code} {'again' if verdict.comes_back else 'no'} {verdict.without_node}"
+    return f"{verdict.code} {'again' if verdict.requeue else 'no'} {verdict.without_node}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,12 +97,21 @@ def main(arguments: list[str] | None = None) -> int:
     beginning = actions.add_parser("begin")
     beginning.add_argument("run", type=Path)
     beginning.add_argument("nodes", nargs="+")
+    watching = actions.add_parser("watch")
+    watching.add_argument("run", type=Path)
+    watching.add_argument("number", type=int)
     ending = actions.add_parser("end")
     ending.add_argument("run", type=Path)
     ending.add_argument("number", type=int)
     given = parser.parse_args(arguments)
     try:
-        line = begin(given.run, given.nodes) if given.action == "begin" else end(given.run, given.number)
+        if given.action == "begin":
+            line = begin(given.run, given.nodes)
+        else:
+            line = (watch if given.action == "watch" else end)(given.run, given.number)
+    except StopRequested as request:
+        _log(str(request))
+        return STOPPED
     except UserError as error:
         _log(f"error: {error}")
         return USER_ERROR

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.run_layout import STOP
 from configs.schema import Recipe
 from launch.cluster import slurm
 from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, render, write
@@ -98,7 +99,8 @@ def describe_chain(links: Sequence[Link]) -> Iterator[str]:
 def _write(link: Link) -> None:
     before = os.umask(0o077 if link.recipe.cluster.private else os.umask(0))
     try:
-        with open_run(link.recipe, "auto") as run:
+        with open_run(link.recipe) as run:
+            (run / STOP).unlink(missing_ok=True)  # a request to an earlier job
             write(link.text, run, link.stage)
     finally:
         os.umask(before)

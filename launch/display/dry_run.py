@@ -56,7 +56,7 @@ def run_smoke(recipe: Recipe) -> int:
     with folder as name:
         ranks = len(plan_ranks(recipe, Path(name), (), this_machine()))
         smoke = smoke_recipe(recipe, Path(name), ranks)
-        with open_run(smoke, "never") as run:
+        with open_run(smoke) as run:
             return run_ranks(plan_ranks(smoke, run, ["--resume", "never"], this_machine()))
 
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from configs.errors import UserError
-from configs.exit_codes import STOPPED
+from configs.exit_codes import DONE, STOPPED
 from configs.run_layout import LOGS, METRICS, RANK_LOGS
 from configs.schema import TrainConfig
 from launch.cluster import (
@@ -24,14 +24,19 @@ from launch.cluster import (
     PREPARE,
     QueuedJob,
     jobs_of,
+    queued_jobs,
+)
+from launch.ranks import (
+    TRACEBACK,
+    find_run,
+    last_words,
     newest_step,
     node_of,
-    queued_jobs,
+    process_training_in,
     read_starts,
     read_verdict,
     silences_s,
 )
-from launch.ranks import TRACEBACK, find_run, last_words, process_training_in
 from launch.terminal import console
 from pretrain.engine import is_over
 from pretrain.telemetry import duration, tail_of_metrics
@@ -88,7 +93,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
         tokens_per_s=last.get("tokens_per_s"),
         mfu=last.get("mfu"),
         eta_s=_left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
-        restarts=max(0, len(read_starts(run)) - 1),
+        restarts=sum(not start.is_first for start in read_starts(run)),
         checkpoint=newest_step(run),
     )
 
@@ -189,8 +194,8 @@ def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, st
         return "done", ""
     begun = read_starts(run)
     verdict = read_verdict(run, begun[-1].number) if begun else None
-    if verdict is not None:
-        return ("stopped" if verdict.code == STOPPED else "failed"), verdict.reason
+    if verdict is not None and verdict.reason:
+        return ("stopped" if verdict.code in (DONE, STOPPED) else "failed"), verdict.reason
     if error := last_error(run):
         return "failed", error
     return ("stopped" if (run / METRICS).exists() else "new"), ""

@@ -1,6 +1,12 @@
 # The door of launch.ranks: what other packages and rooms import from it.
 
-from .child import dies_with as dies_with
+from .child import dies_with as dies_with, terminate_with_parent as terminate_with_parent
+from .heartbeat import (
+    BEAT_S as BEAT_S,
+    beating as beating,
+    heartbeats as heartbeats,
+    silences_s as silences_s,
+)
 from .local import (
     become_rank as become_rank,
     flight_recorder as flight_recorder,
@@ -23,12 +29,34 @@ from .rank_address import (
 )
 from .rank_log import TRACEBACK as TRACEBACK, Screen as Screen, last_words as last_words
 from .run_folder import (
+    begin_run as begin_run,
     find_run as find_run,
+    has_locks as has_locks,
+    hold_lock as hold_lock,
     open_run as open_run,
     process_training_in as process_training_in,
     run_folder_of as run_folder_of,
 )
 from .signals import note_signals as note_signals
+from .starts import (
+    RankEnd as RankEnd,
+    Start as Start,
+    Verdict as Verdict,
+    begin_start as begin_start,
+    count_ends as count_ends,
+    is_stop_requested as is_stop_requested,
+    newest_step as newest_step,
+    node_of as node_of,
+    ranks_begun as ranks_begun,
+    read_ends as read_ends,
+    read_starts as read_starts,
+    read_verdict as read_verdict,
+    record_begin as record_begin,
+    record_end as record_end,
+    record_verdict as record_verdict,
+    request_stop as request_stop,
+    this_process as this_process,
+)
 from .supervisor import (
     RankCommand as RankCommand,
     Supervisor as Supervisor,

@@ -1,4 +1,4 @@
-"""End a child process when its parent ends."""
+"""End a process when its parent ends."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def dies_with(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return ask_the_kernel
+
+
+def terminate_with_parent() -> None:
+    """Make the kernel send SIGTERM to this process, and to the program it executes next, when its parent dies."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

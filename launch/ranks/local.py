@@ -14,8 +14,8 @@ import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
 from launch.ranks.rank_address import LOOPBACK, interface_towards
 from launch.ranks.rank_log import TERMINAL, Screen
+from launch.ranks.starts import Verdict, record_verdict
 from launch.ranks.supervisor import RankCommand, Supervisor
 
 
@@ -133,12 +134,21 @@ def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE, screen: Screen
     The first machine opens the run folder, which all machines share; the others wait for its recipe.
     """
     arguments, machine = ["--resume", resume], this_machine()
-    commands = plan_ranks(recipe, run_folder.run_folder_of(recipe), arguments, machine, nodes=nodes)
+    run = run_folder.run_folder_of(recipe)
+    commands = plan_ranks(recipe, run, arguments, machine, nodes=nodes)
     if nodes.number:
         run_folder.await_recipe(recipe)
         return run_ranks(commands, screen)
-    with run_folder.open_run(recipe, resume):
-        return run_ranks(commands, screen)
+    with run_folder.begin_run(recipe, resume, ranks=nodes.count * len(commands)) as start:
+        code = run_ranks(with_start(commands, start.number), screen)
+        with suppress(OSError):  # the run itself has ended as it should
+            record_verdict(run, start.number, Verdict(code, False, ""))
+        return code
+
+
+def with_start(commands: Sequence[RankCommand], number: int) -> list[RankCommand]:
+    """Return the commands of the ranks of start `number`."""
+    return [replace(command, argv=(*command.argv, "--start", str(number))) for command in commands]
 
 
 def become_rank(recipe: Recipe, resume: str) -> NoReturn:
@@ -149,8 +159,10 @@ def become_rank(recipe: Recipe, resume: str) -> NoReturn:
     arguments = ["--resume", resume]
     os.environ.update(flight_recorder(run_folder.run_folder_of(recipe) / LOGS))
     if os.environ["RANK"] == "0":
-        with run_folder.open_run(recipe, resume, for_child=True) as run:
-            _execute(rank_argv(run, arguments))
+        ranks = int(os.environ["WORLD_SIZE"])
+        with run_folder.begin_run(recipe, resume, ranks=ranks, for_child=True) as start:
+            arguments += ["--start", str(start.number)]
+            _execute(rank_argv(run_folder.run_folder_of(recipe), arguments))
     _execute(rank_argv(run_folder.await_recipe(recipe), arguments))
 
 

@@ -1,8 +1,9 @@
-"""The run folder, `<runs>/<name>/`: locks it for one command at a time, and checks which recipe can resume the run.
+"""The run folder, `<runs>/<name>/`: creates or reopens it for a new start, and checks which recipe can resume the run.
 
     recipe.toml     the resolved recipe with the documentation of each key; the only file that configures the ranks
     logs/           output of each rank
-    .lock           locked while a command trains here; contains the process
+    starts/         one folder per start; the newest owns the run
+    .lock           locked while a command trains here; contains the process. A courtesy, which some file systems lack
 
 A run with a checkpoint resumes only with a recipe that trains the same model: the recipe can differ in where the run
 executes, how it saves and reports, and how long it trains.
@@ -10,21 +11,22 @@ executes, how it saves and reports, and how long it trains.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
+from configs.locks import SHARED, lock
 from configs.recipe import load_recipe, resolved_toml, write_recipe
-from configs.run_layout import CHECKPOINTS, LOCK, RECIPE
+from configs.run_layout import CHECKPOINTS, LOCK, RECIPE, STARTS
 from configs.schema import Recipe
+from launch.ranks.starts import Start, begin_start, this_process
+from pretrain.checkpoint import set_aside
 
 # Sections and keys that can change between two starts of a run.
 FREE = (
@@ -60,31 +62,39 @@ def run_folder_of(recipe: Recipe) -> Path:
 
 
 @contextmanager
-def open_run(recipe: Recipe, resume: str, *, for_child: bool = False) -> Iterator[Path]:
-    """Create or reopen the folder of `recipe`'s run, write the recipe into it, and lock it against other commands.
+def open_run(recipe: Recipe, *, for_child: bool = False) -> Iterator[Path]:
+    """Create or reopen the folder of `recipe`'s run, and write the recipe into it, to start the run later.
 
-    `resume` is `auto`, `never` or a checkpoint folder; `never` moves earlier checkpoints and metrics aside. With
-    `for_child`, the program that this process executes next keeps the lock. Raises `UserError` if the folder is not a
-    run, if it is a run of another recipe, or if another command trains in it.
+    Inside the block the folder is locked against other commands. With `for_child`, the program that this process
+    executes next keeps the lock. Raises `UserError` if the folder is not a run, if it is a run of another recipe, or if
+    another command trains in it.
     """
-    run = run_folder_of(recipe)
+    run = _made_folder(recipe)
+    with _locked(run, for_child):
+        _check_continues(run, _anchored(recipe))
+        _write_recipe(run, recipe)
+        yield run
+
+
+@contextmanager
+def begin_run(
+    recipe: Recipe, resume: str, *, ranks: int, nodes: Sequence[str] = (), for_child: bool = False
+) -> Iterator[Start]:
+    """Open the run as `open_run` does, and begin a start, which owns the run from then on.
+
+    `resume` is `auto`, `never` or a checkpoint folder; `never` moves earlier checkpoints and metrics aside.
+    """
     if resume not in ("auto", "never") and not Path(resume).is_dir():
         raise UserError("no such checkpoint", place=resume, fix="give a checkpoint folder, or --resume auto")
-    if run.exists() and not _is_run_or_empty(run):
-        raise UserError("the folder is not a run", place=str(run), fix="give the run another name: name=…")
-    with explain_write_errors(run):
-        run.mkdir(parents=True, exist_ok=True)
+    run = _made_folder(recipe)
     with _locked(run, for_child):
+        if resume != "never":
+            _check_continues(run, _anchored(recipe))
+        start = begin_start(run, this_process(), is_first=True, nodes=nodes or [os.uname().nodename], ranks=ranks)
         if resume == "never":
-            from pretrain.checkpoint import (
-                set_aside,  # imported here, so that submitting a job from a login node does not import the trainer
-            )
-
             set_aside(run)  # before the recipe changes, so that no start resumes another recipe's checkpoint
-        _check_continues(run, _anchored(recipe))
-        with explain_write_errors(run):
-            write_recipe(_anchored(recipe), run / RECIPE)
-        yield run
+        _write_recipe(run, recipe)
+        yield start
 
 
 def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
@@ -108,13 +118,16 @@ def find_run(run: Path) -> Recipe:
 
 
 def process_training_in(run: Path) -> tuple[int, str] | None:
-    """Return the process and machine that hold the lock of a run folder; None if no command trains there."""
+    """Return the process and machine that hold the lock of a run folder.
+
+    None if no command trains there, or if that cannot be seen, because the file system has no locks.
+    """
     file = run / LOCK
     if not file.exists():
         return None
     with file.open(encoding="utf-8") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock(stream, SHARED)
         except BlockingIOError:
             match = re.match(r"process (\d+) on (\S+)", stream.read())
             return (int(match[1]), match[2]) if match else None
@@ -128,26 +141,58 @@ def differences(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 
 
+def _made_folder(recipe: Recipe) -> Path:
+    run = run_folder_of(recipe)
+    if run.exists() and not _is_run_or_empty(run):
+        raise UserError("the folder is not a run", place=str(run), fix="give the run another name: name=…")
+    with explain_write_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def _write_recipe(run: Path, recipe: Recipe) -> None:
+    with explain_write_errors(run):
+        write_recipe(_anchored(recipe), run / RECIPE)
+
+
 def _is_run_or_empty(run: Path) -> bool:
-    return (run / RECIPE).is_file() or (run.is_dir() and all(file.name == LOCK for file in run.iterdir()))
+    return (run / RECIPE).is_file() or (run.is_dir() and all(file.name in (LOCK, STARTS) for file in run.iterdir()))
 
 
 @contextmanager
 def _locked(run: Path, for_child: bool) -> Iterator[None]:
-    """Hold the lock. The kernel releases it when the process ends, in any way."""
+    """Hold the lock, if there are locks. The kernel releases it when the process ends, in any way."""
     with explain_write_errors(run):
         stream = (run / LOCK).open("a+", encoding="utf-8")
     with stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(stream)
         except BlockingIOError:
             stream.seek(0)
             cause = f"another command trains here: {stream.read().strip()}"
             raise UserError(cause, place=str(run), fix="stop it, or wait until it ends") from None
         stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.write(this_process() + "\n")
         stream.flush()
         os.set_inheritable(stream.fileno(), for_child)
+        yield
+
+
+def has_locks(run: Path) -> bool:
+    """Return whether the file system of a run has locks."""
+    with (run / LOCK).open("a+", encoding="utf-8") as stream:
+        try:
+            return lock(stream, SHARED)
+        except BlockingIOError:
+            return True
+
+
+@contextmanager
+def hold_lock(run: Path) -> Iterator[None]:
+    """Hold the lock of a run inside the block, if it is free and can be written."""
+    with ExitStack() as stack:
+        with suppress(OSError, UserError):
+            stack.enter_context(_locked(run, for_child=False))
         yield
 
 

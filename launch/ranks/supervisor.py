@@ -120,7 +120,7 @@ class Rank:
         return self.code not in (None, DONE, STOPPED)
 
     @property
-    def guilt(self) -> tuple[int, float]:
+    def fault(self) -> tuple[int, float]:
         """Sort key: smallest for the rank that caused the failure of the others."""
         if self.hung_for_s:
             return 1, math.inf  # before lost connections, which it may have caused, but after other ranks' own errors
@@ -225,7 +225,7 @@ class Supervisor:
         if not failed:
             live.show(everything=True)
             return STOPPED if any(rank.code == STOPPED for rank in self.ranks) else DONE
-        culprit = min(failed, key=lambda rank: rank.guilt)
+        culprit = min(failed, key=lambda rank: rank.fault)
         if self.stop_signal and (self.stop_signal == signal.SIGINT or (culprit.was_signalled and _killed(culprit))):
             self.screen.say(
                 f"stopped by {self.stop_signal.name} before all ranks saved; the run resumes from the last checkpoint"
@@ -238,7 +238,7 @@ class Supervisor:
 def _report(rank: Rank, output: str, say: Callable[[str], None]) -> None:
     """Report the failed rank and its error."""
     errors = [line for line in rank.log.tail().splitlines() if line.startswith("error: ")]
-    if rank.code == USER_ERROR and errors:
+    if errors and (rank.code == USER_ERROR or TRACEBACK not in rank.log.tail()):
         say(errors[-1])
         return
     assert rank.code is not None

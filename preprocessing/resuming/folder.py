@@ -12,7 +12,6 @@ job.json describes, and is removed when the next preparation differs.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -22,10 +21,11 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
+from configs.locks import lock
 from preprocessing.corpus import is_corpus_wide
 from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY, InputEntry
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
-from preprocessing.resuming.lock import LOCK, lock_file, locked, run_name
+from preprocessing.resuming.lock import LOCK, locked, run_name
 from preprocessing.resuming.parts import GROUPS, WORK, finished_groups_exist, finished_parts
 from preprocessing.resuming.share import WHOLE, Share
 from preprocessing.storage import LocalStore, Store
@@ -88,8 +88,8 @@ def release(store: Store) -> None:
     if not isinstance(work, LocalStore):
         work.clear()
         return
-    with suppress(FileNotFoundError, BlockingIOError), (work.folder / LOCK).open("a+") as lock:
-        if lock_file(lock, fcntl.LOCK_EX):
+    with suppress(FileNotFoundError, BlockingIOError), (work.folder / LOCK).open("a+") as file:
+        if lock(file):
             _sweep(store)
         work.clear()
 

@@ -1,7 +1,13 @@
 # The door of pretrain.checkpoint: what other packages and rooms import from it.
 
 from .finding import find_checkpoint as find_checkpoint, has_checkpoint as has_checkpoint
-from .history import set_aside as set_aside
+from .history import set_aside as set_aside, set_aside_after as set_aside_after
 from .loading import load_checkpoint as load_checkpoint, load_weights as load_weights
-from .saving import save_checkpoint as save_checkpoint
+from .ownership import (
+    Ownership as Ownership,
+    Superseded as Superseded,
+    claim_start as claim_start,
+    newest_start as newest_start,
+)
+from .saving import remove_unfinished as remove_unfinished, save_checkpoint as save_checkpoint
 from .state import TrainingState as TrainingState, read_state as read_state

@@ -1,13 +1,15 @@
-"""Set a run's history (checkpoints and records) aside for a fresh start. Imports no torch."""
+"""Set a run's history (checkpoints and records) aside, for a start that goes back. Imports no torch."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from configs.files import explain_write_errors
-from configs.run_layout import CHECKPOINTS, LATEST, METRICS, TENSORBOARD
+from configs.files import atomic_write_text, explain_write_errors
+from configs.run_layout import CHECKPOINTS, LATEST, METRICS, TENSORBOARD, checkpoint_name, step_of
 
 SET_ASIDE = "set_aside"
 PARTS = (
@@ -29,8 +31,58 @@ def set_aside(run: Path) -> None:
     if not names:
         return
     with explain_write_errors(run):
-        folder = run / SET_ASIDE / f"{1 + sum(1 for _ in (run / SET_ASIDE).glob('*')):02d}"
-        folder.mkdir(parents=True)
+        folder = _new_folder(run)
         for name in names:
             os.replace(run / name, folder / name)
     log.warning("fresh start: the run's earlier %s were moved to %s", ", ".join(names), folder)
+
+
+def set_aside_after(run: Path, step: int, *, records: bool = False) -> None:
+    """Move the checkpoints of later steps to `RUN/set_aside/NN`, with a copy of the records: training goes back.
+
+    Without later checkpoints, nothing is moved unless `records` is set. Call it in one process.
+    """
+    names = _names_after(run, step)
+    if not names and not (records and (run / METRICS).exists()):
+        return
+    with explain_write_errors(run):
+        folder = set_aside_checkpoints(run, names)
+        if (run / METRICS).exists():
+            _copy(run / METRICS, folder / METRICS)
+        if (run / CHECKPOINTS / checkpoint_name(step)).is_dir():
+            atomic_write_text(run / LATEST, checkpoint_name(step) + "\n")
+    what = f"the later checkpoints {', '.join(names)} were moved" if names else "the later records were copied"
+    log.warning("training goes back to step %d: %s to %s", step, what, folder)
+
+
+def set_aside_checkpoints(run: Path, names: Sequence[str]) -> Path:
+    """Move these checkpoints to a new folder `RUN/set_aside/NN`, and return it."""
+    folder = _new_folder(run)
+    (folder / CHECKPOINTS).mkdir()
+    for name in reversed(names):  # the newest first, so that an interrupted move leaves no gap
+        os.replace(run / CHECKPOINTS / name, folder / CHECKPOINTS / name)
+    return folder
+
+
+def _names_after(run: Path, step: int) -> list[str]:
+    found = {path.name: step_of(path.name) for path in (run / CHECKPOINTS).glob("step_*")}
+    return sorted(name for name, number in found.items() if number is not None and number > step)
+
+
+def _new_folder(run: Path) -> Path:
+    number = 1 + sum(1 for _ in (run / SET_ASIDE).glob("*"))
+    while True:
+        folder = run / SET_ASIDE / f"{number:02d}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _copy(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)  # the run's own file is replaced when it is cut back, and never changed before
+    except OSError:
+        shutil.copyfile(file, target)

@@ -6,7 +6,8 @@
     RUN/latest                                             the name of the newest checkpoint
 
 A checkpoint is created by renaming a hidden folder after its files are synced to disk. A save that is killed leaves the
-hidden folder behind; it is ignored, and the next save removes it. A checkpoint contains no low-precision weights (they
+hidden folder behind; it is ignored, and the next start removes it. So an earlier start that still runs elsewhere cannot
+rename its folder once a newer start has begun (see ownership.py). A checkpoint contains no low-precision weights (they
 follow from the master weights), no generator state (see `seed_for`), and no pickle.
 """
 
@@ -21,11 +22,14 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
+from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, atomic_write_text, sha256_of_file, sync_folder
 from configs.run_layout import CHECKPOINTS, LATEST, checkpoint_name, step_of
 from pretrain.checkpoint.finding import checkpoint_names
 from pretrain.checkpoint.fragment_files import write_fragments
-from pretrain.checkpoint.state import STATE, FileEntry, TrainingState, state_text
+from pretrain.checkpoint.history import set_aside_checkpoints
+from pretrain.checkpoint.ownership import Ownership, Superseded
+from pretrain.checkpoint.state import STATE, FileEntry, TrainingState, read_state, state_text
 from pretrain.engine import Engine, gather
 
 log = logging.getLogger(__name__)
@@ -33,33 +37,41 @@ T = TypeVar("T")
 
 
 def save_checkpoint(
-    run: Path, engine: Engine, state: TrainingState, keep: int, keep_every_steps: int = 0
+    run: Path,
+    engine: Engine,
+    state: TrainingState,
+    keep: int,
+    keep_every_steps: int = 0,
+    owner: Ownership | None = None,
 ) -> Path | None:
     """Save a checkpoint of `state.step`. Every rank calls it.
 
-    The newest `keep` checkpoints are kept, and also those whose step is a multiple of `keep_every_steps`, if that is
-    not 0. Returns the checkpoint's folder. If a rank cannot write (a full disk), an error is logged, earlier
-    checkpoints stay as they were, and None is returned on every rank. Checkpoints of later steps belong to an abandoned
-    history and are removed.
+    The newest `keep` checkpoints are kept, and also those whose step is a multiple of `keep_every_steps`, now or when
+    they were saved, if that is not 0. Returns the checkpoint's folder. If a rank cannot write (a full disk), an error
+    is logged, earlier checkpoints stay as they were, and None is returned on every rank. Raises `Superseded` on every
+    rank if a newer start owns the run. Only rank 0's `owner` matters.
     """
+    owner = owner or Ownership(run, 0)
     folder = run / CHECKPOINTS / checkpoint_name(state.step)
-    partial = folder.with_name(f".{folder.name}{TEMPORARY_SUFFIX}")
     first = engine.world.rank == 0
-    made = _attempt(lambda: _make_anew(partial) if first else None)
+    (number,) = gather(owner.number)[:1]
+    partial = folder.with_name(f".{folder.name}.{number:04}{TEMPORARY_SUFFIX}")
+    made = _attempt(lambda: _make_anew(owner, partial) if first else None)
     files = _attempt(lambda: _write(partial, engine)) if made else None
-    state = state.model_copy(update=_description(engine) | {"files": files})
-    if not files or not _attempt(lambda: _commit(partial, folder, state) if first else None):
+    entries = [FileEntry.model_validate(entry) for entry in files or ()]
+    state = state.model_copy(update=_description(engine) | {"files": entries})
+    if not files or not _attempt(lambda: _commit(owner, partial, folder, state) if first else None):
         if first:
             shutil.rmtree(partial, ignore_errors=True)
             log.error("the checkpoint of step %d was NOT saved; training continues without it", state.step)
         return None
     if first:
-        _retain(run, keep, keep_every_steps)
+        _retain(owner, keep, keep_every_steps)
     return folder
 
 
 def remove_unfinished(run: Path) -> None:
-    """Remove files that killed processes left in a run. No process may be training it."""
+    """Remove files that killed processes or earlier starts left in a run. Only the run's owner calls it."""
     for folder in (run / CHECKPOINTS).glob(f".step_*{TEMPORARY_SUFFIX}"):
         shutil.rmtree(folder, ignore_errors=True)
     for file in run.glob(f".*{TEMPORARY_SUFFIX}"):  # of an atomic write: `latest`, metrics.jsonl
@@ -67,23 +79,32 @@ def remove_unfinished(run: Path) -> None:
 
 
 def _attempt(action: Callable[[], T]) -> list[T] | None:
-    """Run `action` on every rank and return all results by rank, or None on every rank if a write failed on one."""
+    """Run `action` on every rank and return all results by rank, or None on every rank if a write failed on one.
+
+    The results must be values that JSON can hold.
+    """
+    superseded_by, done, value = 0, True, None
     try:
-        outcome: tuple[bool, T | None] = True, action()
+        value = action()
     except (OSError, SafetensorError) as error:
         log.error("cannot write the checkpoint: %s", error)
-        outcome = False, None
-    outcomes: list[Any] = gather(outcome)
-    return [value for _, value in outcomes] if all(done for done, _ in outcomes) else None
+        done = False
+    except Superseded as error:
+        superseded_by = error.number
+    outcomes: list[Any] = gather((superseded_by, done, value))
+    if newer := max(number for number, _, _ in outcomes):
+        raise Superseded(newer)
+    return [value for _, _, value in outcomes] if all(done for _, done, _ in outcomes) else None
 
 
-def _write(partial: Path, engine: Engine) -> FileEntry:
+def _write(partial: Path, engine: Engine) -> dict[str, Any]:
     path = partial / f"rank_{engine.world.rank:05d}.safetensors"
     write_fragments(path, engine.partition.saved)
-    return FileEntry(name=path.name, bytes=path.stat().st_size, sha256=sha256_of_file(path))
+    return FileEntry(name=path.name, bytes=path.stat().st_size, sha256=sha256_of_file(path)).model_dump()
 
 
-def _make_anew(partial: Path) -> None:
+def _make_anew(owner: Ownership, partial: Path) -> None:
+    owner.check()
     partial.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(partial.parent.parent)
     partial.mkdir()
@@ -99,27 +120,41 @@ def _description(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _commit(partial: Path, folder: Path, state: TrainingState) -> None:
-    """Complete the checkpoint. First hide the checkpoints that it supersedes, so that none is taken for the newest."""
+def _commit(owner: Ownership, partial: Path, folder: Path, state: TrainingState) -> None:
+    """Complete the checkpoint. First set later ones aside, so that none is taken for the newest."""
     atomic_write_text(partial / STATE, state_text(state))
-    for name in checkpoint_names(folder.parent):
-        if name >= folder.name:
-            _hide(folder.parent / name)
-    os.replace(partial, folder)
+    owner.check()
+    if later := [name for name in checkpoint_names(folder.parent) if name >= folder.name]:
+        set_aside_checkpoints(owner.run, later)
+    os.replace(partial, folder)  # fails if a newer start has removed the partial folder since
     sync_folder(folder.parent)
 
 
-def _retain(run: Path, keep: int, keep_every_steps: int) -> None:
+def _retain(owner: Ownership, keep: int, keep_every_steps: int) -> None:
     """Point `latest` at the newest checkpoint and remove old ones. A failure does not affect the new checkpoint."""
+    checkpoints = owner.run / CHECKPOINTS
     try:
-        names = checkpoint_names(run / CHECKPOINTS)
-        atomic_write_text(run / LATEST, names[-1] + "\n")
+        names = checkpoint_names(checkpoints)
+        atomic_write_text(owner.run / LATEST, names[-1] + "\n")
         for name in names[:-keep]:
-            if not (keep_every_steps and (step_of(name) or 0) % keep_every_steps == 0):
-                _hide(run / CHECKPOINTS / name)
+            if not _is_kept_for_good(checkpoints / name, keep_every_steps) and not owner.superseded_by():
+                _hide(checkpoints / name)
     except OSError as error:
         log.warning("cannot update `latest` or remove old checkpoints: %s", error)
-    remove_unfinished(run)
+    if not owner.superseded_by():
+        remove_unfinished(owner.run)
+
+
+def _is_kept_for_good(folder: Path, keep_every_steps: int) -> bool:
+    """Return whether the recipe of now, or the one with which it was saved, keeps a checkpoint for good."""
+    step = step_of(folder.name) or 0
+    if keep_every_steps and step % keep_every_steps == 0:
+        return True
+    try:
+        then = read_state(folder).recipe.get("checkpoint", {}).get("keep_every_steps", 0)
+    except UserError:
+        return True  # it cannot be told
+    return bool(then) and step % then == 0
 
 
 def _hide(folder: Path) -> None:

@@ -7,7 +7,7 @@ from .buffers import (
 )
 from .distributed import (
     World as World,
-    any_flag_and_first_value as any_flag_and_first_value,
+    any_flag_and_first_values as any_flag_and_first_values,
     gather as gather,
     is_true_on_any_rank as is_true_on_any_rank,
     join_process_group as join_process_group,

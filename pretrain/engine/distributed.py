@@ -7,12 +7,13 @@ for the GPU. Every rank must call the same collectives in the same order.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -115,23 +116,35 @@ def is_true_on_any_rank(flag: bool) -> bool:
     return bool(raised.item())
 
 
-def any_flag_and_first_value(flag: bool, value: float) -> tuple[bool, float]:
-    """Return, on all ranks, whether `flag` is true on any rank, and rank 0's non-negative `value`."""
+def any_flag_and_first_values(flag: bool, *values: float) -> tuple[bool, list[float]]:
+    """Return, on all ranks, whether `flag` is true on any rank, and rank 0's non-negative `values`."""
     if not torch.distributed.is_initialized():
-        return flag, value
-    maxima = torch.tensor([float(flag), value if torch.distributed.get_rank() == 0 else 0.0], dtype=torch.float64)
+        return flag, list(values)
+    own = values if torch.distributed.get_rank() == 0 else [0.0] * len(values)
+    maxima = torch.tensor([float(flag), *own], dtype=torch.float64)
     torch.distributed.all_reduce(maxima, op=torch.distributed.ReduceOp.MAX)
-    raised, first = maxima.tolist()
+    raised, *first = maxima.tolist()
     return bool(raised), first
 
 
 def gather(value: T) -> list[T]:
-    """Return, on all ranks, every rank's (small) `value`, by rank; `[value]` without a process group."""
+    """Return, on all ranks, every rank's (small) `value`, by rank; `[value]` without a process group.
+
+    The value travels as JSON, so tuples become lists. Object collectives of torch would unpickle what another process
+    sends, and run its code.
+    """
     if not torch.distributed.is_initialized():
         return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
+    text = json.dumps(value).encode()
+    sizes = [int(size) for size in _all_gather(torch.tensor([len(text)]))]
+    padded = torch.frombuffer(bytearray(text.ljust(max(sizes))), dtype=torch.uint8)
+    return [json.loads(bytes(row.tolist())) for row in _all_gather(padded)]  # JSON ignores the spaces at the end
+
+
+def _all_gather(own: torch.Tensor) -> list[torch.Tensor]:
+    rows = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(rows, own)
+    return rows
 
 
 def seed_everything(seed: int) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe
-from launch.cluster import mpi, starts
-from launch.ranks import run_folder
+from launch.cluster import mpi
+from launch.ranks import run_folder, starts
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.processes import wait_until
 
@@ -32,7 +32,7 @@ RUN += "run = Path(sys.argv[1]); sys.exit(mpi.run_under_mpi(load_recipe(run), ru
 
 def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
     settings = [f"runs={json.dumps(str(folder))}", "cluster.ranks_per_node=2", 'cluster.environment=["PYTHONPATH"]']
-    with run_folder.open_run(load_recipe("demo", [*settings, *overrides]), "auto") as run:
+    with run_folder.open_run(load_recipe("demo", [*settings, *overrides])) as run:
         (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
     return run
 
@@ -50,7 +50,7 @@ def test_mpirun_starts_ranks_that_connect_and_restart(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a; b 'c'", 5, 0.01)
     (run / "fault").write_text("3 1 kill")
     assert start(run).wait(60) == 0
-    assert [starts.read_verdict(run, number).comes_back for number in (1, 2)] == [True, False]  # type: ignore[union-attr]
+    assert [starts.read_verdict(run, number).requeue for number in (1, 2)] == [True, False]  # type: ignore[union-attr]
     assert steps_of(run)[-1] == 5
     assert "rank 1 of 2, local 1/2" in (run / "logs/rank_00001.log").read_text()
 

@@ -78,7 +78,7 @@ def test_a_full_disk_on_one_rank_fails_the_save_on_all(killed: Path, rank: int) 
 
 
 def test_next_start_resumes_before_a_killed_save_and_removes_it(killed: Path) -> None:
-    assert _contents(killed) == [".step_00000004.partial", "step_00000002"]
+    assert _contents(killed) == [".step_00000004.0000.partial", "step_00000002"]
     expected = {"step": 2, "saved": "step_00000004", "there": ["step_00000002", "step_00000004"]}
     assert ranks.run(resume, 2, str(killed)) == [expected, expected]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe, shipped_recipes
-from launch.cluster import batch_script, slurm, starts
+from launch.cluster import batch_script, slurm
 from launch.doctor import doctor
-from launch.ranks import run_folder
+from launch.ranks import run_folder, starts
 from preprocessing.vocabulary.training import train_vocabulary
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.preprocessing.corpora import make_documents, small_config, write_text
@@ -42,7 +42,7 @@ def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> It
 
 def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
     recipe = load_recipe("demo", [f"runs={json.dumps(str(folder / 'runs'))}", *TWO_NODES, *overrides])
-    with run_folder.open_run(recipe, "auto") as run:
+    with run_folder.open_run(recipe) as run:
         (run / "stand_in.json").write_text(json.dumps([steps, step_s]))
         batch_script.write(batch_script.render(recipe, run, batch_script.Site(run.parent.parent, sys.executable)), run)
     return run
@@ -164,9 +164,9 @@ def test_requeue_by_hand_saves_first(cluster: SlurmCluster, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_user_error_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_user_error_of_all_ranks_is_not_retried(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05)
-    (run / "fault").write_text("always 1 0 2")
+    (run / "fault").write_text("always 1 all 2")
     job = slurm.submit_script(run / batch_script.TRAIN.script)
     assert cluster.wait(job) == "FAILED", log_of(run)
     assert cluster.field(job, "ExitCode") == "2:0"
@@ -199,7 +199,7 @@ def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_pat
         f'[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
     )
     recipe = load_recipe(tmp_path / "recipe.toml")
-    with run_folder.open_run(recipe, "auto") as run:
+    with run_folder.open_run(recipe) as run:
         text = batch_script.render(recipe, run, batch_script.Site(tmp_path, sys.executable), batch_script.PREPARE)
         job = slurm.submit_script(batch_script.write(text, run, batch_script.PREPARE))
     begun = "groups/0*" if group_bytes < 1_000_000 else ".prepare/*/*.progress"

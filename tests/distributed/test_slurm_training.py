@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from configs.recipe import load_recipe
-from launch.cluster import mpi, starts
-from launch.ranks import run_folder
+from launch.cluster import mpi
+from launch.ranks import run_folder, starts
 from pretrain.telemetry.metrics_file import read_metrics
 from tests.distributed import slurm_network
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
@@ -180,7 +180,7 @@ def test_mpirun_and_srun_with_pmix_train_as_torchrun_does(work: Path, cluster: S
     recipe = load_recipe(
         work / "recipe.toml", ["name=pmix", f"runs={work}/runs", f"data.dataset={work}/dataset", *TWO_NODES]
     )
-    with run_folder.open_run(recipe, "auto") as run:
+    with run_folder.open_run(recipe) as run:
         starts.begin_start(run, "by hand", is_first=True, nodes=cluster.nodes[:2], ranks=2)
         argv = ["srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *mpi.pmix_rank_argv(recipe, run, 1)]
         succeed(work, cluster.env, *argv)

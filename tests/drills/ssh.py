@@ -42,5 +42,5 @@ def ssh_argvs(recipe: Recipe, run: Path) -> Iterable[Sequence[str]]:
 
 def train_over_ssh(recipe: Recipe) -> int:
     """Train to the end; returns the exit code of `bertrain train`."""
-    with open_run(recipe, "auto") as run:
+    with open_run(recipe) as run:
         return run_ranks(ssh_commands(recipe, run.absolute()))

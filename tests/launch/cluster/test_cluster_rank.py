@@ -20,8 +20,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_environment_has_address_caches_and_trace_file() -> None:
-    command = rank_command(Path("/runs/demo"), PLACE, Path("/scratch/caches"))
-    assert command.argv[1:] == ("-P", "-m", "pretrain", "/runs/demo", "--resume", "auto")
+    command = rank_command(Path("/runs/demo"), 3, PLACE, Path("/scratch/caches"))
+    assert command.argv[1:] == ("-P", "-m", "pretrain", "/runs/demo", "--resume", "auto", "--start", "3")
     assert command.log == Path("/runs/demo/logs/rank_00005.log")
     assert command.env["RANK"] == "5"
     assert command.env["TRITON_CACHE_DIR"] == "/scratch/caches/triton"

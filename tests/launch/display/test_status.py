@@ -16,13 +16,13 @@ from rich.console import Console
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from configs.run_layout import checkpoint_name
-from launch.cluster import heartbeat, starts
 from launch.cluster.slurm import QueuedJob
-from launch.cluster.starts import RankEnd
 from launch.cluster.stopping import stop_run
+from launch.cluster.verdict import end_start
 from launch.display.logs import show_log
 from launch.display.status import read_status, read_statuses, show_status, status_table
-from launch.ranks import process_training_in, run_folder
+from launch.ranks import heartbeat, process_training_in, run_folder, starts
+from launch.ranks.starts import RankEnd
 from pretrain.telemetry import tail_of_metrics
 
 
@@ -125,7 +125,7 @@ def test_states_without_a_queue(run: Path) -> None:
     assert read_status(run, []).state == "stopped"
     start = starts.begin_start(run, "7", is_first=True, nodes=["n1"], ranks=1)
     starts.record_end(run, 1, RankEnd(0, "n1", 2, error="error: no data set"))
-    starts.end_start(run, start)
+    end_start(run, start)
     assert (read_status(run, []).state, read_status(run, []).detail) == ("failed", "error: no data set")
     record(run, 100)
     assert read_status(run, []).state == "failed"
@@ -181,9 +181,12 @@ def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_on_this_machine_is_found_and_stopped(tmp_path: Path) -> None:
     program = (
-        "import signal, sys; from configs.recipe import load_recipe; from launch.ranks import run_folder\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
-        "with run_folder.open_run(load_recipe('demo'), 'auto'): print('open', flush=True); signal.pause()"
+        "import sys, time; from pathlib import Path; from configs.recipe import load_recipe\n"
+        "from launch.ranks import begin_run; from pretrain.stop import StopRequest\n"
+        "with begin_run(load_recipe('demo'), 'auto', ranks=1) as start:\n"
+        "    stop = StopRequest(); stop.read_file_of(Path('runs/demo'), start.number); print('open', flush=True)\n"
+        "    while not stop: time.sleep(0.05)\n"
+        "sys.exit(75)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -191,7 +194,8 @@ def test_a_run_on_this_machine_is_found_and_stopped(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "demo"
     assert process_training_in(run) == (process.pid, socket.gethostname())
     assert read_status(run, []).state == "running"
-    assert stop_run(run) == f"asked process {process.pid} to save a checkpoint and exit"
+    where = f"process {process.pid} on {socket.gethostname()}"
+    assert stop_run(run) == f"asked {where} to save a checkpoint and exit after its current step"
     assert process.wait(10) == 75
     assert process_training_in(run) is None
     with pytest.raises(UserError, match="the run is not running"):

@@ -11,9 +11,20 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from configs.locks import REFUSALS
 from configs.recipe import load_recipe
 from configs.schema import Recipe
-from launch.ranks.run_folder import await_recipe, differences, find_run, open_run
+from launch.ranks.run_folder import (
+    await_recipe,
+    begin_run,
+    differences,
+    find_run,
+    has_locks,
+    open_run,
+    process_training_in,
+)
+from launch.ranks.starts import read_starts
+from pretrain.checkpoint import Ownership, Superseded, newest_start
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +49,8 @@ def recipe(*overrides: str) -> Recipe:
 
 def open_and_save(*overrides: str, resume: str = "auto") -> Path:
     """Open the run, as `train` does, and leave a checkpoint in it."""
-    with open_run(recipe(*overrides), resume) as run:
+    run = Path("runs") / recipe(*overrides).name
+    with begin_run(recipe(*overrides), resume, ranks=1):
         (run / "checkpoints" / "step_00000005").mkdir(parents=True, exist_ok=True)
     return run
 
@@ -113,7 +125,7 @@ def test_settings_are_guarded_by_default() -> None:
 
 
 def test_a_run_without_checkpoint_accepts_any_recipe() -> None:
-    with open_run(recipe(), "auto") as run:
+    with open_run(recipe()) as run:
         pass
     open_and_save("train.seed=43", resume="never")
     assert find_run(run).train.seed == 43
@@ -122,7 +134,7 @@ def test_a_run_without_checkpoint_accepts_any_recipe() -> None:
 def test_never_moves_checkpoints_aside() -> None:
     run = open_and_save()
     learned = [path.name for path in (run / "checkpoints").iterdir()]
-    with open_run(recipe("train.seed=43"), "never"):
+    with begin_run(recipe("train.seed=43"), "never", ranks=1):
         assert not (run / "checkpoints").exists()  # nor would a later start find it, if this one were killed now
     assert [path.name for path in (run / "set_aside/01/checkpoints").iterdir()] == learned
 
@@ -155,7 +167,7 @@ def test_a_missing_run_is_refused() -> None:
 
 
 def test_two_commands_do_not_train_in_one_folder() -> None:
-    with open_run(recipe(), "auto") as run:
+    with open_run(recipe()) as run:
         before = (run / "recipe.toml").read_bytes()
         line = refusal(["train.seed=43"])
         assert f"another command trains here: process {os.getpid()} on" in line
@@ -167,7 +179,7 @@ HOLDER = """
 import os, sys, time
 from configs.recipe import load_recipe
 from launch.ranks.run_folder import open_run
-with open_run(load_recipe("demo"), "auto", for_child=sys.argv[1] == "execute"):
+with open_run(load_recipe("demo"), for_child=sys.argv[1] == "execute"):
     print("held", flush=True)
     if sys.argv[1] == "execute":
         os.execv(sys.executable, [sys.executable, "-c", "print('executed', flush=True); import time; time.sleep(600)"])
@@ -187,6 +199,30 @@ def test_the_lock_is_held_as_long_as_its_process(how: str) -> None:
         holder.kill()
         holder.communicate()
     open_and_save()
+
+
+def test_each_start_takes_the_next_number_and_a_refused_one_takes_none() -> None:
+    run = open_and_save()
+    open_and_save()
+    refusal(["train.seed=43"])
+    assert newest_start(run) == 2
+    assert [start.number for start in read_starts(run)] == [1, 2]
+    assert Ownership(run, 1).superseded_by() == 2
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_file_system_without_locks_is_no_obstacle(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with begin_run(recipe(), "auto", ranks=1) as first:
+        assert process_training_in(Path("runs/demo")) is None
+        assert not has_locks(Path("runs/demo"))
+        with begin_run(recipe(), "auto", ranks=1) as second:  # fencing takes the lock's place
+            assert (first.number, second.number) == (1, 2)
+            with pytest.raises(Superseded, match="superseded by start 2"):
+                Ownership(Path("runs/demo"), first.number).check()
 
 
 def test_other_ranks_wait_for_rank_0() -> None:

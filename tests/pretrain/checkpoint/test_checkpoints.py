@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,9 @@ from torch import nn
 from configs.errors import UserError
 from configs.files import sha256_of_file
 from configs.schema import TrainConfig, digest_of
-from launch.cluster import newest_step
+from launch.ranks import newest_step
 from pretrain import checkpoint as checkpoints
+from pretrain.checkpoint import Ownership, Superseded, claim_start, remove_unfinished
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.distributed import World
 from pretrain.engine.engine import Engine
@@ -96,13 +98,77 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, engine: Engine) ->
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step_00000003", "step_00000004"]
 
 
-def test_later_checkpoints_of_an_abandoned_history_are_removed(run: Path, engine: Engine) -> None:
+def test_later_checkpoints_of_an_abandoned_history_are_set_aside(run: Path, engine: Engine) -> None:
+    save(run, engine, 5)
     save(run, engine, 3)
-    (folder_of(run, 2) / "state.json").unlink()
-    assert save(run, engine, 2) == folder_of(run, 2)
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 3)
+    assert (run / "latest").read_text() == "step_00000003\n"
+    assert [path.name for path in (run / "set_aside/01/checkpoints").iterdir()] == ["step_00000005"]
+
+
+def test_going_back_sets_later_checkpoints_and_records_aside(
+    run: Path, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = "".join(f'{{"step": {step}}}\n' for step in (1, 2, 3))
+    (run / "metrics.jsonl").write_text(records)
+    checkpoints.set_aside_after(run, 1, records=True)
+    assert contents(run / "checkpoints") == contents_of_one(run, 1)
+    aside = run / "set_aside/01"
+    assert checkpoints.read_state(aside / "checkpoints/step_00000002").step == 2
+    assert (aside / "metrics.jsonl").read_text() == records
+    assert (run / "latest").read_text() == "step_00000001\n"
+    assert f"training goes back to step 1: the later checkpoints step_00000002 were moved to {aside}" in caplog.text
+    save(run, engine, 2, keep=1)
+    assert checkpoints.read_state(aside / "checkpoints/step_00000002").step == 2  # retention leaves it
+
+
+def test_resuming_from_the_newest_checkpoint_moves_nothing(run: Path) -> None:
+    before = contents(run)
+    checkpoints.set_aside_after(run, 2)
+    assert contents(run) == before
+
+
+def contents_of_one(run: Path, step: int) -> list[str]:
+    name = folder_of(run, step).name
+    return [name, f"{name}/rank_00000.safetensors", f"{name}/state.json"]
+
+
+def test_a_superseded_start_saves_and_removes_nothing(run: Path, engine: Engine) -> None:
+    owner = Ownership(run, claim_start(run))
+    state = TrainingState(step=3, cursor=0)
+    checkpoints.save_checkpoint(run, engine, state, keep=3, owner=owner)
+    claim_start(run)
+    before = contents(run)
+    with pytest.raises(Superseded, match="superseded by start 2"):
+        checkpoints.save_checkpoint(run, engine, TrainingState(step=4, cursor=0), keep=1, owner=owner)
+    assert contents(run) == before
+
+
+def test_a_save_under_way_cannot_be_completed_after_a_newer_start_began(
+    run: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier start is held up between its last check and the rename."""
+    owner, checks = Ownership(run, claim_start(run)), []
+
+    def check(self: Ownership) -> None:
+        checks.append(self.number)
+        if len(checks) == 2:
+            claim_start(run)
+            remove_unfinished(run)  # as a start does before it looks for checkpoints
+
+    monkeypatch.setattr(Ownership, "check", check)
+    assert checkpoints.save_checkpoint(run, engine, TrainingState(step=3, cursor=0), keep=1, owner=owner) is None
     assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
-    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step_00000001", "step_00000002"]
-    assert (run / "latest").read_text() == "step_00000002\n"
+
+
+def test_what_an_earlier_recipe_kept_for_good_is_kept(run: Path, engine: Engine) -> None:
+    kept: dict[str, Any] = {"checkpoint": {"keep_every_steps": 3}}
+    for step in (3, 4, 5):
+        state = TrainingState(step=step, cursor=0, recipe=kept)
+        checkpoints.save_checkpoint(run, engine, state, keep=1, keep_every_steps=3)
+    save(run, engine, 6, keep=1)
+    save(run, engine, 7, keep=1)
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step_00000003", "step_00000007"]
 
 
 def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pretrain.engine import distributed
 from pretrain.engine.distributed import (
     TORCHRUN,
     World,
-    any_flag_and_first_value,
+    any_flag_and_first_values,
     discover,
     gather,
     is_true_on_any_rank,
@@ -78,7 +78,7 @@ def test_missing_gpu_is_refused() -> None:
 def test_collectives_return_the_own_value_without_a_process_group() -> None:
     assert is_true_on_any_rank(True) is True
     assert is_true_on_any_rank(False) is False
-    assert any_flag_and_first_value(True, 2.5) == (True, 2.5)
+    assert any_flag_and_first_values(True, 2.5, 1) == (True, [2.5, 1])
     assert gather("a") == ["a"]
     assert rank_and_size() == (0, 1)
     distributed.leave_process_group()  # nothing to leave
@@ -101,8 +101,8 @@ def _agree() -> list[object]:
     return [
         is_true_on_any_rank(world.rank == 1),
         is_true_on_any_rank(False),
-        any_flag_and_first_value(world.rank == 1, 0.5 + world.rank),
-        any_flag_and_first_value(False, 0.0),
+        any_flag_and_first_values(world.rank == 1, 0.5 + world.rank),
+        any_flag_and_first_values(False, 0.0),
         gather(world.rank * 10),
         rank_and_size(),
         torch.get_num_threads(),
@@ -113,8 +113,8 @@ def _agree() -> list[object]:
 def test_two_ranks_agree_and_share_the_cores() -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     first, second = ranks.run(_agree, 2, quiet=True)
-    assert first == [True, False, [True, 0.5], [False, 0.0], [0, 10], [0, 2], threads, "127.0.0.1"]
-    assert second == [True, False, [True, 0.5], [False, 0.0], [0, 10], [1, 2], threads, "127.0.0.1"]
+    assert first == [True, False, [True, [0.5]], [False, [0.0]], [0, 10], [0, 2], threads, "127.0.0.1"]
+    assert second == [True, False, [True, [0.5]], [False, [0.0]], [0, 10], [1, 2], threads, "127.0.0.1"]
 
 
 def _train_with_a_late_rank() -> None:

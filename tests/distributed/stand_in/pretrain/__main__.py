@@ -1,7 +1,8 @@
 """A trainer without torch, for tests of the launcher: `python -m pretrain RUN`, with the same contract and folder.
 
 Its ranks meet at MASTER_ADDR:MASTER_PORT and agree before every step whether one of them was asked to stop. RUN/fault
-says what is to go wrong, once: `STEP RANK raise|kill|2`; with `always` in front, in each start.
+says what is to go wrong, once: `STEP RANK raise|kill|2`; with `always` in front, in each start; with RANK `all`, in
+each rank.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def fault(step: int) -> None:
     if not file.exists():
         return
     *always, at, who, what = file.read_text().split()
-    if step != int(at) or rank != int(who):
+    if step != int(at) or who not in (str(rank), "all"):
         return
     if not always:
         file.unlink()

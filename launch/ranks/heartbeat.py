@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from configs.run_layout import ALIVE
-from launch.cluster.starts import start_folder_of
+from configs.run_layout import ALIVE, start_folder
 
 BEAT_S = 15.0
 
@@ -16,7 +15,7 @@ BEAT_S = 15.0
 @contextmanager
 def beating(run: Path, number: int, node: str) -> Iterator[None]:
     """Within the block, send a heartbeat from this node every `BEAT_S` seconds."""
-    file, ended = start_folder_of(run, number) / ALIVE / node, threading.Event()
+    file, ended = start_folder(run, number) / ALIVE / node, threading.Event()
 
     def beat() -> None:
         while not ended.is_set():
@@ -32,6 +31,15 @@ def beating(run: Path, number: int, node: str) -> Iterator[None]:
     thread.join()
 
 
+def heartbeats(run: Path, number: int) -> dict[str, float]:
+    """Return the time of the last heartbeat of each node that has sent one in a start, by the file system's clock."""
+    found = {}
+    for file in sorted((start_folder(run, number) / ALIVE).glob("*")):
+        with suppress(OSError):
+            found[file.name] = file.stat().st_mtime
+    return found
+
+
 def silences_s(run: Path, number: int, now: float) -> dict[str, float]:
     """Return the seconds since the last heartbeat of each node that has sent one in a start."""
-    return {file.name: now - file.stat().st_mtime for file in sorted((start_folder_of(run, number) / ALIVE).glob("*"))}
+    return {node: now - beat for node, beat in heartbeats(run, number).items()}

@@ -1,0 +1,47 @@
+"""The records of starts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from configs.run_layout import start_folder
+from launch.ranks import starts
+from pretrain.checkpoint import claim_start, newest_start
+
+
+def test_numbers_are_taken_once_even_at_the_same_moment(tmp_path: Path) -> None:
+    barrier = threading.Barrier(16)
+
+    def claim(_: int) -> int:
+        barrier.wait()
+        return claim_start(tmp_path)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(claim, range(16))) == list(range(1, 17))
+    assert newest_start(tmp_path) == 16
+
+
+def test_records_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    folder = start_folder(tmp_path, 1)
+    folder.mkdir(parents=True)
+    (folder / "end.json").write_text(
+        json.dumps({"code": 75, "comes_back": True, "reason": "stopped", "without_node": ""})
+    )
+    (folder / "rank_00002.json").write_text(
+        json.dumps({"rank": 2, "node": "n1", "code": 1, "guilt": 2, "error": "x", "time": 1.0})
+    )
+    assert starts.read_verdict(tmp_path, 1) == starts.Verdict(75, True, "stopped")
+    assert starts.read_ends(tmp_path, 1) == [starts.RankEnd(2, "n1", 1, 2, "x", 1.0)]
+
+
+def test_a_rank_that_has_begun_is_known(tmp_path: Path) -> None:
+    start = starts.begin_start(tmp_path, "7", is_first=True, nodes=["n1"], ranks=2)
+    starts.record_begin(tmp_path, start.number, 1, "n1")
+    assert starts.ranks_begun(tmp_path, start.number) == {1}
+
+
+def test_a_full_disk_does_not_end_a_rank_that_begins(tmp_path: Path) -> None:
+    starts.record_begin(tmp_path / "missing", 1, 0, "n1")
