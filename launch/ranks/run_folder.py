@@ -26,7 +26,6 @@ from configs.recipe import load_recipe, resolved_toml, write_recipe
 from configs.run_layout import CHECKPOINTS, LOCK, RECIPE, STARTS
 from configs.schema import Recipe
 from launch.ranks.starts import Start, begin_start, this_process
-from pretrain.checkpoint import set_aside
 
 # Sections and keys that can change between two starts of a run.
 FREE = (
@@ -92,6 +91,8 @@ def begin_run(
             _check_continues(run, _anchored(recipe))
         start = begin_start(run, this_process(), is_first=True, nodes=nodes or [os.uname().nodename], ranks=ranks)
         if resume == "never":
+            from pretrain.checkpoint import set_aside  # here, so that submitting a job does not import the trainer
+
             set_aside(run)  # before the recipe changes, so that no start resumes another recipe's checkpoint
         _write_recipe(run, recipe)
         yield start

@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 
 from configs.files import atomic_write_text, explain_write_errors
 from configs.run_layout import CHECKPOINTS, STARTS, STOP, start_folder, step_of
-from pretrain.checkpoint import claim_start
 
 BEGUN = "begun"
 RENAMED = {"comes_back": "requeue", "guilt": "fault"}  # keys of earlier versions
@@ -69,6 +68,8 @@ class Verdict:
 
 def begin_start(run: Path, job: str, *, is_first: bool, nodes: Iterable[str], ranks: int) -> Start:
     """Take the next number, so that the run belongs to this start, and record it."""
+    from pretrain.checkpoint import claim_start  # here, so that submitting a job does not import the trainer
+
     number = claim_start(run)
     start = Start(number, job, is_first, list(nodes), ranks, newest_step(run), time.time())
     if is_first and not is_stop_requested(run, start):

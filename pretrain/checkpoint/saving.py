@@ -153,7 +153,7 @@ def _is_kept_for_good(folder: Path, keep_every_steps: int) -> bool:
     try:
         then = read_state(folder).recipe.get("checkpoint", {}).get("keep_every_steps", 0)
     except UserError:
-        return True  # it cannot be told
+        return True  # unknown, so nothing is lost
     return bool(then) and step % then == 0
 
 
