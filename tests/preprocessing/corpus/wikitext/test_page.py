@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preprocessing.corpus.wikitext import plain_text
+from preprocessing.corpus.wikitext.page import plain_text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""What pages hold in each language: names of namespaces, of reference sections, and of templates.
+
+The facts are in `languages/*.toml`, one file per language. To add a language, add its file. Its keys:
+
+    file, category    names of these namespaces, in lower case, with those that MediaWiki still accepts
+    apparatus         titles of sections that only list titles and links, in lower case
+    months            names of the months, as a date in running text has them
+    first             templates that show their first argument
+    silent            templates that show nothing; "cite*" stands for all names that begin with "cite"
+    named             templates that show their own name, as regular expressions
+    templates         what other templates show: see `patterns`
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from preprocessing.corpus.wikitext.patterns import fill
+
+
+@dataclass(frozen=True)
+class LanguageFacts:
+    """The facts of several languages together. Where they differ, earlier ones win."""
+
+    file: frozenset[str]
+    category: frozenset[str]
+    apparatus: frozenset[str]
+    _patterns: Mapping[str, tuple[str, Sequence[str]]]  # with the months of their language
+    _silent: tuple[str, ...]  # beginnings of names
+    _named: re.Pattern[str] | None
+
+    def shown(self, name: str, arguments: Mapping[str, str]) -> str | None:
+        """Return the text of a template, "" if it shows nothing, or None if it is unknown."""
+        if (known := self._patterns.get(name.lower())) is not None:
+            return fill(known[0], arguments, known[1])
+        if self._named is not None and self._named.fullmatch(name):
+            return name
+        return "" if name.lower().startswith(self._silent) else None
+
+
+@cache
+def known_languages() -> tuple[str, ...]:
+    """Return the codes of the languages that have a file."""
+    names = (file.name for file in files(__package__).joinpath("languages").iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+@cache
+def facts_of(languages: tuple[str, ...]) -> LanguageFacts:
+    """Return the facts of the languages together. Codes without a file add nothing."""
+    tables = [_table(code) for code in languages if code in known_languages()]
+    patterns: dict[str, tuple[str, Sequence[str]]] = {}
+    for table in reversed(tables):
+        months = table.get("months", ())
+        patterns |= {name: ("", ()) for name in table["silent"] if not name.endswith("*")}
+        patterns |= {name: ("{1}", ()) for name in table["first"]}
+        patterns |= {name: (pattern, months) for name, pattern in table["templates"].items()}
+    named = [pattern for table in tables for pattern in table.get("named", ())]
+    return LanguageFacts(
+        *(frozenset(name for table in tables for name in table[key]) for key in ("file", "category", "apparatus")),
+        _patterns=patterns,
+        _silent=tuple(name[:-1] for table in tables for name in table["silent"] if name.endswith("*")),
+        _named=re.compile("|".join(named), re.I) if named else None,
+    )
+
+
+def _table(code: str) -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath("languages", f"{code}.toml").read_text("utf-8"))
