@@ -29,6 +29,7 @@ class _KeyOrder(Section):
     duplicates: Any
     near_duplicate_threshold: Any
     boilerplate_documents: Any
+    wikitext_templates: Any
     max_seq_length: Any
     short_seq_prob: Any
     masked_lm_prob: Any

@@ -58,7 +58,6 @@ class MaskingConfig(Section):
 class RowsConfig(PairingConfig, MaskingConfig):
     """How cleaned documents become the rows of all passes."""
 
-    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 language code for the sentence splitter.")
     dupe_factor: int = Field(
         10, ge=1, le=1000, description="Passes over the corpus, each with its own pairs and masks."
     )

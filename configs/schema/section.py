@@ -1,7 +1,8 @@
 """The base class of all recipe sections.
 
 Each component has one section and receives only that section. Derived values (vocabulary size, gradient accumulation,
-the DeepSpeed configuration) are not settings. Fields marked `RUNTIME` do not change a data set's bytes.
+the DeepSpeed configuration) are not settings. Fields marked `RUNTIME` do not change a data set's bytes; those
+marked `LATER` do so only when they are set.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 RUNTIME: dict[str, Any] = {"determines_bytes": False}
+LATER: dict[str, Any] = {"omitted_at_default": True}  # keys of later versions: the digests of older data sets stay
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -30,6 +32,8 @@ class Section(BaseModel):
             if isinstance(extra, dict) and extra.get("determines_bytes") is False:
                 continue
             value = getattr(self, name)
+            if isinstance(extra, dict) and extra.get("omitted_at_default") and value == field.get_default():
+                continue
             fields[name] = value.byte_fields() if isinstance(value, Section) else value
         return fields
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from configs.schema.section import RUNTIME, Section
+from configs.schema.section import LATER, RUNTIME, Section
+from configs.template_patterns import is_pattern
+
+LANGUAGE = r"^[a-z]{2,3}$"
 
 
 class CorpusConfig(Section):
@@ -32,6 +35,9 @@ class CorpusConfig(Section):
         description="Number of copies of each document, each with its own pairs and masks. 2.5: every document twice, "
         "and half of the documents, chosen by digest, a third time. 0.5: half of the documents. Held-out documents are "
         "used at most once.",
+    )
+    language: str | None = Field(
+        None, pattern=LANGUAGE, description="ISO 639 language code of this corpus; unset: that of data.language."
     )
 
     @property
@@ -72,6 +78,9 @@ class ReadingConfig(Section):
     """The files to read, and the size of a unit of work."""
 
     corpora: list[CorpusConfig] = Field([], description="The input corpora.", json_schema_extra=RUNTIME)
+    language: str = Field(
+        "en", pattern=LANGUAGE, description="ISO 639 language code, for sentence ends and for templates of wikis."
+    )
     invalid_utf8: Literal["replace", "refuse"] = Field(
         "replace", description="Invalid UTF-8. replace: replace it by U+FFFD and count it; refuse: refuse the file."
     )
@@ -83,6 +92,11 @@ class ReadingConfig(Section):
         "fewer than 16 groups is divided into smaller ones. A worker needs up to 1 GiB of memory for the largest "
         "group size.",
     )
+
+    def language_of(self, corpus: int) -> str:
+        """Return the language of a corpus, given its number."""
+        own = self.corpora[corpus].language if corpus < len(self.corpora) else None
+        return own or self.language
 
 
 class CleaningConfig(Section):
@@ -106,12 +120,27 @@ class CleaningConfig(Section):
         ge=2,
         description="Remove each line that appears in at least this many documents; unset: keep all lines.",
     )
+    wikitext_templates: dict[str, str] = Field(
+        {},
+        description='What templates of a wiki show, by name, beside those that are known: {"unité" = "{1}[ {2}]"} '
+        "shows the first argument, and the second one if there is one. An empty text: nothing. See "
+        "`configs/template_patterns.py`.",
+        json_schema_extra=LATER,
+    )
     held_out_fraction: float = Field(
         0.01,
         ge=0.0,
         lt=1.0,
         description="Share of documents, chosen by digest, that are held out from training for evaluation.",
     )
+
+    @field_validator("wikitext_templates")
+    @classmethod
+    def _patterns_are_valid(cls, templates: dict[str, str]) -> dict[str, str]:
+        for name, pattern in templates.items():
+            if not is_pattern(pattern):
+                raise ValueError(f'the pattern of "{name}" has a brace or bracket without its other half; fix it')
+        return {" ".join(name.lower().replace("_", " ").split()): pattern for name, pattern in templates.items()}
 
     @property
     def compares_documents(self) -> bool:

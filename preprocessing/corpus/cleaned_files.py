@@ -26,6 +26,7 @@ _SCHEMA = pa.schema(
         ("copies", pa.int64()),
         ("is_split", pa.bool_()),
         ("repairs", pa.list_(pa.string())),
+        ("corpus", pa.int32()),
     ]
 )
 _PACKED = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1))
@@ -83,13 +84,13 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
     seen = reported = 0
     with work.open(documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
-            for drop, text, text_bytes, digest, copies, is_split, repairs in zip(
+            for drop, text, text_bytes, digest, copies, is_split, repairs, corpus in zip(
                 *(column.to_pylist() for column in batch.columns), strict=True
             ):
                 monitor.documents += 1
                 monitor.visit()
                 split = split_of(digest, config.held_out_fraction) if drop is None else "train"
-                yield drop or Kept(text, text_bytes, digest, split, copies, is_split, tuple(repairs))
+                yield drop or Kept(text, text_bytes, digest, split, copies, is_split, tuple(repairs), corpus)
             seen += len(batch)
             monitor.meter.bytes += item.size * seen // total - reported
             reported = item.size * seen // total
@@ -115,6 +116,7 @@ def _table(batch: Sequence[Kept | str]) -> pa.RecordBatch:
             document.copies,
             document.is_split,
             document.repairs,
+            document.corpus,
         )
         for document in batch
     ]

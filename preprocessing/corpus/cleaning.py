@@ -8,10 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mwparserfromhell.parser import ParserError
-
-from configs.schema import CleaningConfig
-from preprocessing.corpus.wikitext import plain_text
+from configs.schema import TextConfig
+from preprocessing.corpus.dump_sites import site_of
+from preprocessing.corpus.wikitext import PageText, Site, UnparsableError, page_text
 from preprocessing.dataset import Split
 from preprocessing.documents import Document
 
@@ -37,6 +36,7 @@ class Kept:
     copies: int = 1  # number of copies in the training split; the held-out split has at most one
     is_split: bool = False  # each of its lines is a sentence
     repairs: tuple[str, ...] = ()  # what was repaired in it, as causes to count
+    corpus: int = 0  # the number of its corpus in the recipe
 
     @property
     def times(self) -> int:
@@ -44,15 +44,15 @@ class Kept:
         return self.copies if self.split == "train" else min(self.copies, 1)
 
 
-def keep(document: Document, config: CleaningConfig) -> Kept | str:
+def keep(document: Document, config: TextConfig) -> Kept | str:
     """Clean a document. Return it with its digest, split and number of copies, or the cause to drop it."""
     if document.drop:
         return document.drop
     try:
-        text = plain_text(document.text) if document.is_wikitext else document.text
-    except ParserError:  # mwparserfromhell cannot parse some pages
+        page = _text_of_page(document, config) if document.is_wikitext else PageText(document.text)
+    except UnparsableError:
         return "unparsable_wikitext"
-    text, controls = _without_controls(text)
+    text, controls = _without_controls(page.text)
     text = _canonical(text)
     if len(text) < config.min_document_chars:
         return "too_short" if text else "empty"
@@ -62,8 +62,13 @@ def keep(document: Document, config: CleaningConfig) -> Kept | str:
     copies = copies_of(digest, document.weight)
     if not copies:
         return "not_sampled"
-    repairs = (*document.repairs, "control_characters_removed") if controls else document.repairs
-    return Kept(text, len(encoded), digest, split, copies, document.is_split, repairs)
+    repairs = (*document.repairs, *page.counts.elements(), *["control_characters_removed"] * bool(controls))
+    return Kept(text, len(encoded), digest, split, copies, document.is_split, repairs, document.corpus)
+
+
+def _text_of_page(document: Document, config: TextConfig) -> PageText:
+    site = site_of(document.path) if document.path else Site()
+    return page_text(document.text, site, config.wikitext_templates, config.language_of(document.corpus))
 
 
 def clean(text: str) -> str:

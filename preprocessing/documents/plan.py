@@ -186,4 +186,4 @@ def _describe(corpus: CorpusConfig, files: Sequence[SourceFile]) -> dict[str, An
 
 
 def _fields(corpus: CorpusConfig) -> dict[str, Any]:
-    return corpus.model_dump(exclude={"paths"})
+    return corpus.model_dump(exclude={"paths"}, exclude_none=True)

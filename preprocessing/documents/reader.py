@@ -31,6 +31,8 @@ class Document:
     weight: float = 1.0  # of its corpus
     repairs: tuple[str, ...] = ()  # what was repaired in it, as causes to count
     drop: str = ""  # the cause to drop it, which is counted; empty: keep it
+    corpus: int = 0  # the number of its corpus in the recipe
+    path: str = ""  # of its file
 
 
 def read_documents(
@@ -46,7 +48,7 @@ def read_documents(
     end = sys.maxsize if span.end is None else span.end
     with unchanged(span.path, span.state):
         for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus, meter):
-            document = _parse(block, place, corpus, config)
+            document = replace(_parse(block, place, corpus, config), corpus=span.corpus, path=span.path)
             yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
 

@@ -85,7 +85,7 @@ class WriteGroups:
                 return
         writer = GroupWriter(self.store, self.rows, vocabulary, monitor.visit)
         documents = islice(read_corpus(item, self.text, self.store.below(WORK), monitor), sources, None)
-        outcomes = encode_documents(documents, self.rows.language, encoder)
+        outcomes = encode_documents(documents, self.text.language_of, encoder)
         for number, (group, is_last) in enumerate(cut_groups(outcomes, self.text.group_bytes), start=groups):
             name = group_name(item, number)
             if read_intact_group(self.store, name, key) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -33,16 +33,24 @@ class EncodedDocument:
     split: Split
     copies: int  # how often the document is used
     repairs: tuple[str, ...]  # repairs made in the text, as causes to count
+    corpus: int = 0  # the number of its corpus in the recipe
 
 
 # The outcome for an input document: it was kept, or dropped for this cause.
 Outcome = EncodedDocument | str
 
 
-def encode_documents(documents: Iterable[Kept | str], language: str, encoder: Encoder) -> Iterator[Outcome]:
-    """Yield the same stream with each kept document as word pieces."""
+def encode_documents(
+    documents: Iterable[Kept | str], language_of: Callable[[int], str], encoder: Encoder
+) -> Iterator[Outcome]:
+    """Yield the same stream with each kept document as word pieces.
+
+    `language_of` returns the language of a corpus, given its number.
+    """
     for batch in batches(documents):
-        sentences = [_sentences(document, language) for document in batch if isinstance(document, Kept)]
+        sentences = [
+            _sentences(document, language_of(document.corpus)) for document in batch if isinstance(document, Kept)
+        ]
         ids, offsets = encoder.encode([sentence for of_document in sentences for sentence in of_document])
         lengths = np.diff(offsets)
         ends = accumulate(map(len, sentences))
@@ -113,6 +121,7 @@ def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64])
         document.split,
         document.times,
         document.repairs,
+        document.corpus,
     )
 
 

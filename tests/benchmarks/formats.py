@@ -117,7 +117,7 @@ def rate(config: DataConfig, work: Path, vocabulary: Vocabulary) -> float:
     began, size = time.process_time(), 0
     for item in plan.items:
         kept = (keep(document, config) for document in read_item(item, config, Monitor(store_at(str(work)))))
-        for outcome in encode_documents(kept, config.language, encoder):
+        for outcome in encode_documents(kept, config.language_of, encoder):
             size += outcome.text_bytes if isinstance(outcome, EncodedDocument) else 0
     return size / 1e6 / (time.process_time() - began)
 

@@ -98,7 +98,7 @@ def test_each_part_of_data_has_its_own_keys_and_is_independent() -> None:
     keys = [set(part.model_fields) for part in (ReadingConfig, CleaningConfig, PairingConfig, MaskingConfig)]
     assert len(set.union(*keys)) == sum(map(len, keys))
     assert set(TextConfig.model_fields) == keys[0] | keys[1]
-    assert set(RowsConfig.model_fields) - keys[2] - keys[3] == {"language", "dupe_factor", "provenance"}
+    assert set(RowsConfig.model_fields) - keys[2] - keys[3] == {"dupe_factor", "provenance"}
     assert MaskingConfig(masked_lm_prob=0.2).masked_lm_prob == 0.2
     with pytest.raises(ValidationError, match="lower one of them"):
         MaskingConfig(mask_token_prob=0.9, random_token_prob=0.2)

@@ -2,5 +2,4 @@
 
 from .markup import UnparsableError as UnparsableError
 from .page import PageText as PageText, page_text as page_text, plain_text as plain_text
-from .patterns import is_pattern as is_pattern
 from .site import Site as Site, parse_site as parse_site

@@ -10,7 +10,9 @@ import sentencex
 _BEGIN, _END = "\x03", "\x04"  # XML forbids these characters, so no page holds them
 _HOLE, _HOLE_IN_BRACKETS = "\x05", "\x06"
 _GAP = re.compile(f"{_BEGIN}([^{_BEGIN}{_END}]*){_END}")
-_REMARK = re.compile(f"(?<=[(（;；,，])\\s?{_HOLE_IN_BRACKETS}(?=[)）;；,，])")  # between the other remarks in the brackets
+_REMARK = re.compile(
+    f"(?<=[(（;；,，])\\s?{_HOLE_IN_BRACKETS}(?=[)）;；,，])"
+)  # between the other remarks in the brackets
 _BRACKETS = re.compile(rf"\s?(?:\([^()]*{_HOLE_IN_BRACKETS}[^()]*\)|（[^（）]*{_HOLE_IN_BRACKETS}[^（）]*）)")
 _WORD = re.compile(r"\w")
 _BEFORE_A_NOTE = ".,;:!?…)]}”»%。，；：！？）」』"  # and letters and digits

@@ -8,7 +8,7 @@ The facts are in `languages/*.toml`, one file per language. To add a language, a
     first             templates that show their first argument
     silent            templates that show nothing; "cite*" stands for all names that begin with "cite"
     named             templates that show their own name, as regular expressions
-    templates         what other templates show: see `patterns`
+    templates         what other templates show: see `configs.template_patterns`
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from preprocessing.corpus.wikitext.patterns import fill
+from configs.template_patterns import fill
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,21 @@ def facts_of(languages: tuple[str, ...]) -> LanguageFacts:
     for table in reversed(tables):
         months = table.get("months", ())
         patterns |= {name: ("", ()) for name in table["silent"] if not name.endswith("*")}
-        patterns |= {name: ("{1}", ()) for name in table["first"]}
+        patterns |= dict.fromkeys(table["first"], ("{1}", ()))
         patterns |= {name: (pattern, months) for name, pattern in table["templates"].items()}
     named = [pattern for table in tables for pattern in table.get("named", ())]
     return LanguageFacts(
-        *(frozenset(name for table in tables for name in table[key]) for key in ("file", "category", "apparatus")),
+        file=_union(tables, "file"),
+        category=_union(tables, "category"),
+        apparatus=_union(tables, "apparatus"),
         _patterns=patterns,
         _silent=tuple(name[:-1] for table in tables for name in table["silent"] if name.endswith("*")),
         _named=re.compile("|".join(named), re.I) if named else None,
     )
+
+
+def _union(tables: Sequence[Mapping[str, Any]], key: str) -> frozenset[str]:
+    return frozenset(name for table in tables for name in table[key])
 
 
 def _table(code: str) -> dict[str, Any]:

@@ -67,8 +67,16 @@ class Markup:
     def render(self) -> str:
         """Return the text that the page shows, with headings, list marks, and quotes as in the source."""
         source = self._source
-        act = {"{": self._open_braces, "}": self._close_braces, "[": self._open_bracket, "]": self._close_bracket}
-        act |= {"|": self._pipe, "=": self._equals, "\n": self._table, "h": self._url}
+        act: dict[str, Callable[[str, int], None]] = {
+            "{": self._open_braces,
+            "}": self._close_braces,
+            "[": self._open_bracket,
+            "]": self._close_bracket,
+            "|": self._pipe,
+            "=": self._equals,
+            "\n": self._table,
+            "h": self._url,
+        }
         for token in _TOKEN.finditer(source):
             start = token.start()
             if start < self._position:
@@ -181,7 +189,8 @@ class Markup:
 
     def _url(self, mark: str, _start: int) -> None:
         """Show nothing of an address, except the punctuation after it."""
-        self._stack[-1].text.append(mark[len(mark.rstrip(_AFTER_URL)) :])
+        address = mark.rstrip(_AFTER_URL if "(" in mark else _AFTER_URL + ")")
+        self._stack[-1].text.append(mark[len(address) :])
 
 
 def _argument(frame: _Frame) -> str:

@@ -8,10 +8,11 @@ template in it that is not known is dropped, unless the template can leave its t
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from preprocessing.corpus.wikitext.elements import without_elements
@@ -33,21 +34,23 @@ class PageText:
     """The text of a page, and what became of unknown templates, by cause."""
 
     text: str
-    counts: Counter[str]
+    counts: Counter[str] = field(default_factory=Counter)
 
 
-def page_text(wikitext: str, site: Site, templates: Mapping[str, str] = _NO_TEMPLATES, language: str = "en") -> PageText:
+def page_text(
+    wikitext: str, site: Site, templates: Mapping[str, str] = _NO_TEMPLATES, language: str = "en"
+) -> PageText:
     """Return the readable text of a page's wikitext. Headings without text below (references only, say) are omitted.
 
     `templates` are the patterns of the recipe, by name in lower case; `language` splits sentences. Takes time in
     proportion to the length of the page. Raises `UnparsableError` for markup that is nested too deeply.
     """
-    facts, gaps = site.facts, Gaps(site.language or language)
+    facts, gaps = site.facts(language), Gaps(site.language or language)
     source = _VARIANTS.sub(_one_variant, without_elements(wikitext.translate(_CONTROLS)))
 
     def show_link(target: str, label: str | None) -> str:
         target = without_marks(target).strip()
-        if site.is_hidden(target) or (":" in target and _FILE.search(target)):
+        if site.is_hidden(html.unescape(target), facts) or (":" in target and _FILE.search(target)):
             return ""
         shown = target.removeprefix(":").split("#")[0].replace("_", " ") if label is None else label
         return f"{SEPARATOR}{shown}{SEPARATOR}" if "''" in shown else shown

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from preprocessing.corpus.wikitext.languages import LanguageFacts, facts_of, known_languages
 
-_DATABASE = re.compile(r"<dbname>\s*(\w+?)(?:wiki|wiktionary|wikibooks|wikinews|wikiquote|wikisource|wikiversity|wikivoyage)\s*</dbname>")
+_DATABASE = re.compile(
+    r"<dbname>\s*(\w+?)(?:wiki|wiktionary|wikibooks|wikinews|wikiquote|wikisource|wikiversity|wikivoyage)\s*</dbname>"
+)
 _NAMESPACE = re.compile(r'<namespace\s+key="(-?\d+)"[^<>]*>([^<>]+)</namespace>')
 _FILES, _CATEGORIES = ("6", "-2"), ("14",)
 # Codes of other Wikipedias in links between languages, beside those of two or three letters.
@@ -27,19 +29,20 @@ class Site:
     file: frozenset[str] = frozenset()
     category: frozenset[str] = frozenset()
 
-    @property
-    def facts(self) -> LanguageFacts:
-        """The facts of its language, then those of English, which all wikis borrow from."""
-        return facts_of((self.language, "en") if self.language else ("en", *known_languages()))
+    def facts(self, language: str) -> LanguageFacts:
+        """Return the facts of its language, then those of English, which all wikis borrow from.
 
-    def is_hidden(self, target: str) -> bool:
+        If the dump does not state its language, the facts of all languages apply, those of `language` first.
+        """
+        return facts_of((self.language, "en") if self.language else (language, "en", *known_languages()))
+
+    def is_hidden(self, target: str, facts: LanguageFacts) -> bool:
         """Return whether a link to the target is not part of the text: a file, a category, or another language."""
         prefix, colon, rest = target.partition(":")
         if not colon:
             return False
         namespace = " ".join(prefix.replace("_", " ").split()).lower()
-        facts = self.facts
-        if namespace in self.file or namespace in self.category or namespace in facts.file or namespace in facts.category:
+        if any(namespace in names for names in (self.file, self.category, facts.file, facts.category)):
             return True
         is_code = _SHORT_CODE.fullmatch(prefix) is not None or prefix in _LONG_CODES
         return is_code and rest[:1] not in ("", " ")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from configs.template_patterns import fill
 from preprocessing.corpus.wikitext.gaps import gap, without_marks
 from preprocessing.corpus.wikitext.languages import LanguageFacts
-from preprocessing.corpus.wikitext.patterns import fill
 
 _PREFIXES = ("template:", "msg:", "subst:", "safesubst:")
 _BETWEEN_QUANTITIES = frozenset({"to", "-", "–", "and", "or", "by", "x", "×"})

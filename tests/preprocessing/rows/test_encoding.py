@@ -57,6 +57,17 @@ def test_groups_are_the_stream_in_order_and_none_is_a_crumb(stream: list[int]) -
         assert sum(groups[-1][0]) >= 5
 
 
+def in_english(_corpus: int) -> str:
+    return "en"
+
+
+def test_each_corpus_is_split_by_its_language() -> None:
+    documents = [dataclasses.replace(kept("one。two"), corpus=corpus) for corpus in (0, 1)]
+    found = encode_documents(documents, ("en", "zh").__getitem__, Encoder(VOCABULARY))
+    lengths = [len(document.sentence_lengths) for document in found if isinstance(document, EncodedDocument)]
+    assert lengths == [1, 2]
+
+
 @given(st.lists(st.integers(0, 40), max_size=40), st.data())
 def test_stream_can_be_taken_up_at_any_group(stream: list[int], data: st.DataObject) -> None:
     groups = cut(stream)
@@ -75,7 +86,7 @@ def test_documents_are_encoded_in_order(monkeypatch: pytest.MonkeyPatch, batch_b
         kept("\u200b"),
         kept("one\nthree three"),
     ]
-    found = list(encode_documents(stream, "en", Encoder(VOCABULARY)))
+    found = list(encode_documents(stream, in_english, Encoder(VOCABULARY)))
     assert [document if isinstance(document, str) else document.ids.tolist() for document in found] == [
         [ONE, TWO, STOP, THREE, STOP], "redirect", [TWO], "no_word_pieces", [ONE, THREE, THREE],
     ]  # fmt: skip
@@ -84,7 +95,9 @@ def test_documents_are_encoded_in_order(monkeypatch: pytest.MonkeyPatch, batch_b
 
 
 def test_documents_are_laid_one_behind_another() -> None:
-    stream = encode_documents([kept("one two. Two."), kept("three"), kept("one two. Two.")], "en", Encoder(VOCABULARY))
+    stream = encode_documents(
+        [kept("one two. Two."), kept("three"), kept("one two. Two.")], in_english, Encoder(VOCABULARY)
+    )
     laid = tokenized([document for document in stream if isinstance(document, EncodedDocument)])
     assert laid.ids.tolist() == [ONE, TWO, STOP, TWO, STOP, THREE, ONE, TWO, STOP, TWO, STOP]
     assert laid.sentence_offsets.tolist() == [0, 3, 5, 6, 9, 11]
@@ -102,7 +115,7 @@ def test_no_documents() -> None:
 
 def test_text_that_is_split_is_not_split_again() -> None:
     document = dataclasses.replace(kept("one. two\nthree."), is_split=True)
-    (found,) = encode_documents([document], "en", Encoder(VOCABULARY))
+    (found,) = encode_documents([document], in_english, Encoder(VOCABULARY))
     assert isinstance(found, EncodedDocument)
     assert found.sentence_lengths.tolist() == [3, 2]
 

@@ -19,7 +19,7 @@ from preprocessing.corpus.wikitext.page import plain_text
         ("Odd <ref name=O'Neil>note</ref> end", "Odd end"),
         ("Before <!-- hidden\nlines --> after", "Before after"),
         ("{{Infobox person|name=[[X]]|born={{birth|1}}}}\nText.", "Text."),
-        ("A {{nowrap|kept}} {{lang|fr|mot}} {{lang-de|Wort}} {{unknown|gone}} word.", "A kept mot Wort word."),
+        ("A {{nowrap|kept}} {{lang|fr|mot}} {{lang-de|Wort}} {{unknown|left}} word.", "A kept mot Wort left word."),
         ("It is {{convert|5|km|mi}} or {{convert|5|to|7|km|mi}} long.", "It is 5 km or 5 to 7 km long."),
         ("{{as of|2014}}, and {{as of|2015|lc=y}}, {{frac|1|2}} {{frac|3}} {{frac|2|1|2}}",
          "As of 2014, and as of 2015, 1/2 1/3 2 1/2"),
@@ -35,7 +35,7 @@ from preprocessing.corpus.wikitext.page import plain_text
         ("__NOTOC__\nText. __NOEDITSECTION__", "Text."),
         ("Name ({{IPAc-en|x}}; born 1900) and ( ) and ({{x}}, {{y}}) end , stop .",
          "Name (born 1900) and and end, stop."),
-        ("Born {{x}}, {{y}}, died", "Born, died"),
+        ("Born {{x}}, {{y}}, died. He lived.", "He lived."),
         ("* {{cite}}, vol. 3", "vol. 3"),
         ("", ""),
     ],
@@ -74,13 +74,24 @@ def test_markup_is_converted(wikitext: str, text: str) -> None:
         ("Says:\n{{quote|text=So it is.|author=X}}\nHe says {{quote|1=More.}}", "Says:\nSo it is.\nHe says\nMore."),
         ("({{rtl-lang|ar|الكيمياء}}), {{Script|Copt|Ⲁ ⲁ}} {{resize|120%|big}}", "(الكيمياء), Ⲁ ⲁ big"),
         ("'knowing.{{' \"}} Then{{snd}}{{thinsp}}x{{sfrac|1|2}}", "'knowing.'\" Then – x 1/2"),
-        ("{{Lang|de|\n  Wort\n}} {{lang_de | Haus}}", "Wort"),
+        ("{{Lang|de|\n  Wort\n}} {{lang_de | Haus}}", "Wort Haus"),
         # The rest of a note is not a separate line.
         ("Text.\n: <sup>1</sup> {{unknown}}", "Text."),
         # Magic words, and pages that only point elsewhere.
         ("{{DISPLAYTITLE:''x''}}{{DEFAULTSORT:X}}{{CURRENTYEAR}}Text.{{pp-protected}}", "Text."),
         ("'''A''' may refer to:\n* [[A (x)]], one\n* [[A (y)|A]]\n{{disambiguation}}",
          "A may refer to:\nA (x), one\nA"),
+        # Markup in markup.
+        ("{{lang|fr|[[a|b]] {{nowrap|c}}}} {{{1|default}}} {{{2}}}", "b c default"),
+        ("[http://a.org [[b]] c] [//b.org d] (http://c.org/x), e.", "b c d, e."),
+        ("{|\n{|\n| b\n|}\n| c\n|}\nText <table><tr><td>x<table>y</table></td></tr></table>end", "Text\nend"),
+        ("<nowiki>[[a]] ''b''</nowiki> &amp;lt; x &lt;b&gt;", "[[a]] ''b'' &lt; x <b>"),
+        ("One.\n<!-- a line of its own -->\nTwo.", "One. Two."),
+        # What parser functions show, and what is not known.
+        ("{{#if:x|yes|no}} {{lc:ABC}} {{ucfirst:word}} {{#switch:b|a=1|b=2}} {{#ifeq:a|a|same}}",
+         "yes abc Word 2 same"),
+        ("It costs {{#expr:2*3}} dollars. It is {{formatnum:{{x|1|2}}}}. Fine.", "Fine."),
+        ("In {{CURRENTYEAR}} it was. {{PAGENAME}} is here. Fine.", "Fine."),
         # Chinese words by region.
         ("-{zh-hans:软件; zh-hant:軟體}-很好-{H|zh-cn:甲;zh-tw:乙}-，-{里}-", "软件很好，里"),
     ],
@@ -103,9 +114,19 @@ def test_reference_sections_are_omitted_with_their_subsections() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    ["{| never closed\n| cell", "[[File:A.jpg|thumb|never closed", "{{never closed|x", "'''never closed", "<ref>x"],
+    [
+        "{| never closed\n| cell",
+        "[[File:A.jpg|thumb|never closed",
+        "{{never closed|x",
+        "'''never closed",
+        "<ref>x",
+        "x {{a|b=c [[d]] x",
+        "[[a|b=c\n* [[d",
+        "-{a|-{b|c",
+        "{{{a|",
+    ],
 )
 def test_broken_markup_does_not_affect_the_rest(broken: str) -> None:
     lines = plain_text(f"First paragraph.\n\n{broken}").split("\n")
     assert lines[0] == "First paragraph."
-    assert not any(mark in line for line in lines for mark in ("{{", "[[", "{|", "'''", "<"))
+    assert not any(mark in line for line in lines for mark in ("{{", "[[", "{|", "'''", "<", "|"))
