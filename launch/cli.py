@@ -14,6 +14,7 @@ import typer
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, USER_ERROR, ended_by
+from configs.streams import never_fail_to_encode
 from launch.commands import (
     add_curves_commands,
     add_data_commands,
@@ -48,6 +49,7 @@ for add_commands in (
 
 def main() -> NoReturn:
     """Run the command line. Print an error that the user can fix as one line."""
+    never_fail_to_encode()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app()

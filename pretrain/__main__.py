@@ -19,6 +19,7 @@ from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR
 from configs.files import atomic_write_text
 from configs.run_layout import EVALUATION, RECIPE
+from configs.streams import never_fail_to_encode
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest
@@ -26,6 +27,7 @@ from pretrain.stop import StopRequest
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments, join the other ranks, train or evaluate, and return the exit code."""
+    never_fail_to_encode()
     show_stacks_when_asked()
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, which contains recipe.toml")

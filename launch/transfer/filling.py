@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.table import Table
@@ -13,6 +14,7 @@ from pretrain.transfer import Filler
 
 def run_fill(place: Path, text: str, top: int) -> None:
     """Print a table of word pieces and probabilities for each mask."""
+    text = os.fsencode(text).decode(errors="replace")  # a locale other than UTF-8 leaves bytes that are no text
     fillings = Filler(load_pretrained(place)).fill(text, top)
     for number, filling in enumerate(fillings, 1):
         title = f"[MASK] {number} of {len(fillings)}" if len(fillings) > 1 else None

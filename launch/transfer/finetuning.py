@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from pretrain.transfer import (
     TaskItems,
     Trial,
     board,
+    defined,
     draw_learning_curve,
     make_task,
     plain,
@@ -45,7 +48,14 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
     source = load_pretrained(place).with_dropout(settings.dropout)
     check_length(source, settings)
     data = open_task(task, settings, source)
-    make_folder(output)
+    with new_folder(output):
+        _finetune_into(output, source, recipe, data, learning_curve)
+
+
+def _finetune_into(
+    output: Path, source: Pretrained, recipe: TaskRecipe, data: TaskItems, learning_curve: Sequence[int]
+) -> None:
+    task, settings = recipe.task, recipe.finetune
     start = pretrained_start(source)
     curve = _learning_curve(start, source, data, settings, learning_curve, output) if learning_curve else {}
     best: Trial | None = None
@@ -62,7 +72,7 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
     write_model(output / "model", source, data.task, best.finetuned.model)
     summary = spreads(trials)
     content = {
-        "source": str(place),
+        "source": str(source.place),
         "task": task.model_dump(),
         "settings": settings.model_dump(),
         "data": sizes(data),
@@ -70,8 +80,8 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
         "seeds": [_of_trial(trial) for trial in trials],
         "learning_curve": {labels: plain(of_labels) for labels, of_labels in curve.items()},
     }
-    atomic_write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", {str(place): summary})
+    atomic_write_text(output / "report.json", json.dumps(defined(content), indent=1, ensure_ascii=False) + "\n")
+    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", {str(source.place): summary})
     console().print(f"{output}: report.json, predictions and errors by seed, tb, model", markup=False)
 
 
@@ -93,6 +103,20 @@ def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
     if settings.max_length > most:
         cause = f"rows of {settings.max_length} tokens, but the model has {most} positions"
         raise UserError(cause, place="finetune.max_length", fix=f"set it to {most} or less")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[None]:
+    """Create the folder for the block. If an error ends the block before a seed is finished, remove it again."""
+    make_folder(output)
+    try:
+        yield
+    except UserError as error:
+        if not any(output.glob("seed_*")):
+            shutil.rmtree(output)
+            raise
+        fix = f"{error.fix}; then choose another --output, because {output} contains the finished seeds"
+        raise UserError(error.cause, place=error.place, fix=fix) from error
 
 
 def make_folder(output: Path) -> None:

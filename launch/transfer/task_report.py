@@ -8,7 +8,7 @@ tasks.png            scores after fine-tuning, and probe scores by layer
 from __future__ import annotations
 
 import json
-import math
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 from rich.table import Table
 
 from configs.files import atomic_write_text
+from configs.records import parse_object
 from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask
 from launch.terminal import console, require_package
 from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
 from pretrain.huggingface import Pretrained, load_pretrained
+from pretrain.telemetry import perplexity
 from pretrain.transfer import (
     PRETRAINED,
     RANDOM,
@@ -29,12 +31,15 @@ from pretrain.transfer import (
     Spread,
     Trial,
     Worth,
+    defined,
     draw_worth,
     measure_worth,
     plain,
     sizes,
     spreads,
 )
+
+log = logging.getLogger(__name__)
 
 
 def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> None:
@@ -96,10 +101,22 @@ def _of_worth(worth: Worth) -> dict[str, Any]:
 
 def _write(output: Path, place: Path, tasks: Sequence[dict[str, Any]]) -> None:
     content: dict[str, Any] = {"source": str(place), "tasks": tasks}
-    if (place / EVALUATION).is_file():
-        held_out = json.loads((place / EVALUATION).read_text(encoding="utf-8"))
-        content["held_out"] = held_out | {"mlm_perplexity": math.exp(held_out["mlm_loss"])}
-    atomic_write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if held_out := _held_out(place):
+        content["held_out"] = held_out | {"mlm_perplexity": perplexity(held_out["mlm_loss"])}
+    atomic_write_text(output / "report.json", json.dumps(defined(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _held_out(place: Path) -> dict[str, Any]:
+    """Return a run's last evaluation; empty if there is none, or if it is damaged, which is logged."""
+    file = place / EVALUATION
+    if not file.is_file():
+        return {}
+    try:
+        found = parse_object(file.read_bytes())
+        return found | {"mlm_loss": float(found["mlm_loss"])}
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged and left out of the report: %s", file, error)
+        return {}
 
 
 def _table(worths: Sequence[Worth]) -> Table:

@@ -108,6 +108,19 @@ class Pretrained:
 
 
 def load_pretrained(place: Path, unstated: Casing = UNSTATED) -> Pretrained:
+    """Read the model at `place`, and check that its weights are finite.
+
+    Raises `UserError` when they are not, and like `_read`.
+    """
+    source = _read(place, unstated)
+    spoiled = next((name for name, weight in source.weights.items() if not bool(weight.isfinite().all())), None)
+    if spoiled:
+        fix = "give an earlier checkpoint, or another model"
+        raise UserError(f"weights are not finite: {spoiled}; the model has diverged", place=str(place), fix=fix)
+    return source
+
+
+def _read(place: Path, unstated: Casing) -> Pretrained:
     """Read a run (its newest valid checkpoint), a checkpoint's folder, or a Hugging Face folder.
 
     `unstated` is the casing of a Hugging Face folder whose files state none. Raises `UserError` when it is none of

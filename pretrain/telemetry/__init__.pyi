@@ -8,6 +8,7 @@ from .metrics import (
     StepMetrics as StepMetrics,
     duration as duration,
     evaluation_line as evaluation_line,
+    perplexity as perplexity,
 )
 from .metrics_file import read_metrics as read_metrics, tail_of_metrics as tail_of_metrics
 from .profiling import Profiler as Profiler

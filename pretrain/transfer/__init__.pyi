@@ -8,6 +8,7 @@ from .pictures import draw_learning_curve as draw_learning_curve, draw_senses as
 from .probing import Probed as Probed
 from .report import (
     board as board,
+    defined as defined,
     plain as plain,
     sizes as sizes,
     write_answers as write_answers,

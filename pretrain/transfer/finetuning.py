@@ -119,7 +119,7 @@ class _Trainer:
         """Train on the items once, in their order; return the mean loss."""
         self.model.train()
         device = next(self.model.parameters()).device
-        total = torch.zeros((), device=device)
+        total, largest_norm = torch.zeros((), device=device), torch.zeros((), device=device)
         for batch_items in batches_of(items, self.settings.batch_size):
             self.step += 1
             batch = joined(batch_items).to(device)
@@ -127,23 +127,30 @@ class _Trainer:
                 scores = self.model(batch)
             loss = self.task.loss(scores, batch, batch_items)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._update()
+            largest_norm = torch.maximum(largest_norm, self._update())  # NaN if one of them is NaN
             total += loss.detach() * len(batch_items)
+        if not (math.isfinite(float(total)) and math.isfinite(float(largest_norm))):
+            raise diverged(f"the loss or a gradient is not finite at or before step {self.step}")
         return float(total) / len(items)
 
-    def _update(self) -> None:
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer.gradient_clipping)
+    def _update(self) -> Tensor:
+        """Make one step, and return the norm of the gradient before clipping."""
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer.gradient_clipping)
         for group in self.adam.param_groups:
             group["lr"] = learning_rate_at(self.step, self.optimizer, self.steps)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+        return norm
 
 
 @torch.no_grad()
 def predict(
     model: TransferModel, task: Task, records: Records, items: Sequence[Item], settings: FinetuneConfig
 ) -> Answers:
-    """Return the model's answers to all records; batches contain rows of similar length."""
+    """Return the model's answers to all records; batches contain rows of similar length.
+
+    Raises `UserError` if a score is not finite: such an answer would be arbitrary.
+    """
     model.eval()
     device = next(model.parameters()).device
     decoded: list[Any] = [None] * len(items)
@@ -154,9 +161,16 @@ def predict(
         batch = joined(batch_items).to(device)
         with precision_of(settings, device):
             scores: Tensor = model(batch)
+        if not bool(scores.isfinite().all()):
+            raise diverged(f"the scores of {records.place} are not finite")
         for number, answer in zip(numbers, task.decode(scores, batch, batch_items), strict=True):
             decoded[number] = answer
     return task.answers(records, items, decoded)
+
+
+def diverged(cause: str) -> UserError:
+    """Return the error for numbers that are not finite."""
+    return UserError(f"{cause}: the model has diverged", place="fine-tuning", fix="lower finetune.learning_rate")
 
 
 def freeze(encoder: BertModel, layers: int) -> None:

@@ -10,6 +10,7 @@ learning_curve.png   metrics over the number of labels, if requested (pictures.p
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,15 @@ def sizes(data: TaskItems) -> dict[str, Any]:
     """Return each part's number of records, and its counts of skipped and changed ones by cause."""
     parts = {"training": data.splits.training, "validation": data.splits.validation, "test": data.splits.test}
     return {name: {"records": len(part), "treated": dict(part.treated)} for name, part in parts.items()}
+
+
+def defined(value: Any) -> Any:
+    """Return a report with null for each number that is not finite, such as a correlation with a constant."""
+    if isinstance(value, dict):
+        return {name: defined(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [defined(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plain(spreads: dict[str, Spread]) -> dict[str, dict[str, float]]:

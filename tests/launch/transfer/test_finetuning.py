@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from configs.errors import UserError
 from configs.tasks import TaskRecipe, load_task
@@ -55,6 +57,30 @@ def test_finetune_prints_metrics_and_writes_results(run: Path, data: Path, tmp_p
     assert len(errors) == round((1 - values[1]) * len(predictions))
     assert any((output / "tb" / "seed_0").iterdir())
     assert json.loads((output / "model" / "config.json").read_text())["hidden_dropout_prob"] == 0.2
+
+
+def test_a_diverged_finetuning_leaves_nothing_and_its_fix_works(run: Path, data: Path, tmp_path: Path) -> None:
+    command = ("finetune", str(run), data.name, "--kind", "classify", "-o", "out", *QUICK)
+    ended = bertrain(*command, "finetune.learning_rate=1e30", folder=tmp_path)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "not finite" in line
+    assert "lower finetune.learning_rate" in line
+    assert not (tmp_path / "out").exists()
+    assert bertrain(*command, folder=tmp_path).returncode == 0
+    assert "NaN" not in (tmp_path / "out" / "report.json").read_text()
+
+
+def test_a_model_with_weights_that_are_not_finite_is_refused(tmp_path: Path) -> None:
+    model = some_model()
+    with torch.no_grad():
+        model.masked_lm.norm.weight[3] = math.nan
+    run = write_run(tmp_path, model)
+    for command in (["fill", str(run), "the [MASK]"], ["export", str(run), "-o", "out"]):
+        ended = bertrain(*command, folder=tmp_path)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert "weights are not finite: masked_lm.norm.weight" in ended.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_task_recipe_is_read_from_another_folder(run: Path, data: Path, tmp_path: Path) -> None:

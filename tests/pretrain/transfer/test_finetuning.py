@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ def test_finetuning_learns_and_is_repeatable() -> None:
     assert summary.mean == pytest.approx(sum(accuracies) / 2)
     assert str(Spread.of([0.5, 0.7])) == "0.6000 ± 0.1414"
     assert str(Spread.of([0.5])) == "0.5000 ± 0.0000"
+
+
+def test_a_diverged_finetuning_is_a_fault() -> None:
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "epochs": 2})
+    with pytest.raises(UserError, match=r"not finite.*the model has diverged"):
+        try_seed(pretrained_start(SOURCE), CONFIG, some_items(40), settings, 0)
+
+
+def test_scores_that_are_not_finite_are_a_fault() -> None:
+    data = some_items()
+    model = TransferModel(SOURCE.encoder(), data.task, 0.0, 0.02)
+    with torch.no_grad():
+        model.classifier.weight.fill_(math.inf)
+    with pytest.raises(UserError, match="the scores of here are not finite"):
+        predict(model, data.task, data.splits.test, data.test, SETTINGS)
 
 
 def test_best_epoch_is_kept_and_training_stops_early() -> None:
