@@ -23,6 +23,11 @@ def find_field(root: type[Section], parts: Sequence[str]) -> FieldInfo | None:
     return find_field(nested, rest) if nested and rest else field
 
 
+def is_key(root: type[Section], key: str) -> bool:
+    """Return whether the dotted key exists. List indexes are skipped."""
+    return ".".join(_without_indexes(key.split("."))) in _all_keys(root)
+
+
 def section_of(field: FieldInfo) -> type[Section] | None:
     """Return the section type of a field: its own type, or the element type of a list of sections."""
     for candidate in (field.annotation, *get_args(field.annotation)):

@@ -9,7 +9,6 @@ import copy
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,21 +16,23 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from configs.errors import UserError
-from configs.keys import describe, did_you_mean, find_field, names_file, section_of, takes_text
+from configs.keys import describe, did_you_mean, find_field, names_file, section_of
+from configs.overrides import apply_override, unset
 from configs.schema import Section
 
 SHIPPED = Path(__file__).parent
-BASE_KEY = "base"
+BASE_KEY, UNSET_KEY = "base", "unset"
 
 SectionT = TypeVar("SectionT", bound=Section)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The settings of one file, as written."""
+    """The settings of one file, as written, and the keys of its bases that it returns to their defaults."""
 
     path: Path
     table: dict[str, Any]
+    unset: tuple[str, ...] = ()
 
 
 def read_layers(path: Path) -> list[Layer]:
@@ -42,12 +43,15 @@ def read_layers(path: Path) -> list[Layer]:
 def resolve(root: type[SectionT], layers: Sequence[Layer], overrides: Sequence[str] = ()) -> SectionT:
     """Merge the files in order, apply the overrides, and validate the result.
 
-    An override is `section.key=value`, with the value in TOML or as a bare string. Raises `UserError` for any invalid
-    setting; the error names the override or the file that caused it.
+    An override is `section.key=value`, with the value in TOML or as a bare string; `section.key=` unsets the key.
+    Raises `UserError` for any invalid setting; the error names the override or the file that caused it.
     """
-    tables = (_locate_files(root, layer.table, layer.path.parent) for layer in layers)
-    table = copy.deepcopy(reduce(_merge, tables))
-    places = {_apply_override(root, table, override): override for override in overrides}
+    table: dict[str, Any] = {}
+    for layer in layers:
+        for key in layer.unset:
+            unset(root, table, key, str(layer.path))
+        table = _merge(table, copy.deepcopy(_locate_files(root, layer.table, layer.path.parent)))
+    places = {apply_override(root, table, override): override for override in overrides}
     try:
         return root.model_validate(table)
     except ValidationError as error:
@@ -58,12 +62,15 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> list[Layer]:
     if path.resolve() in chain:
         raise UserError("this recipe is its own base", place=str(path), fix="remove one of the `base` lines")
     table = _read_toml(path)
-    base = table.pop(BASE_KEY, None)
+    base, keys = table.pop(BASE_KEY, None), table.pop(UNSET_KEY, [])
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UserError("`unset` is not a list of keys", place=str(path), fix='write unset = ["section.key"]')
+    layer = Layer(path, table, tuple(keys))
     if base is None:
-        return [Layer(path, table)]
+        return [layer]
     if not isinstance(base, str):
         raise UserError("`base` is not a string", place=str(path), fix='write base = "other.toml"')
-    return [*_read_with_bases(_find_base(path, base), (*chain, path.resolve())), Layer(path, table)]
+    return [*_read_with_bases(_find_base(path, base), (*chain, path.resolve())), layer]
 
 
 def _find_base(path: Path, base: str) -> Path:
@@ -108,37 +115,6 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _apply_override(root: type[Section], table: Any, override: str) -> str:
-    """Set one value in the table and return its key."""
-    key, separator, text = (part.strip() for part in override.partition("="))
-    if not separator or not key:
-        raise UserError("not an override", place=repr(override), fix="write section.key=value")
-    *sections, name = key.split(".")
-    for section in sections:
-        if isinstance(table, list) and section.isdigit() and int(section) < len(table):
-            table = table[int(section)]
-        elif isinstance(table, dict):
-            table = table.setdefault(section, {})
-        else:
-            break
-    if not isinstance(table, dict):
-        raise UserError("no such key", place=repr(override), fix=did_you_mean(root, key))
-    field = find_field(root, key.split("."))
-    table[name] = _parse_value(text, is_text=field is not None and takes_text(field))
-    return key
-
-
-def _parse_value(text: str, *, is_text: bool) -> Any:
-    """Parse a TOML value. Text that is not TOML, or an unquoted value of a string field, is taken as a bare string."""
-    if is_text and not text.startswith(("'", '"')):
-        return text
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return parsed["value"] if len(parsed) == 1 else text  # more than one key: the text contains a line break
 
 
 def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], overrides: dict[str, str]) -> UserError:

@@ -67,7 +67,8 @@ def _write_section(section: Section, path: tuple[str, ...], lines: list[str], ma
         if section_of(field) is not None:
             nested.append((name, field))
         else:
-            _write_field(name, field, getattr(section, name), lines, mark_changes)
+            is_set = name in section.model_fields_set
+            _write_field(name, field, getattr(section, name), lines, mark_changes and is_set)
     for name, field in nested:
         value = getattr(section, name)
         header = ".".join((*path, name))

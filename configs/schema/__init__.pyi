@@ -1,7 +1,13 @@
 # The door of configs.schema: what other packages and rooms import from it.
 
 from .cluster import ClusterConfig as ClusterConfig
-from .data import DataConfig as DataConfig
+from .data import DataConfig as DataConfig, settled_fields as settled_fields
+from .idle import idle_settings as idle_settings
+from .made_with import (
+    DifferingSetting as DifferingSetting,
+    differing_settings as differing_settings,
+    recipe_of_data as recipe_of_data,
+)
 from .model import ModelConfig as ModelConfig
 from .recipe import Recipe as Recipe
 from .rows import (
@@ -12,6 +18,7 @@ from .rows import (
 )
 from .section import Section as Section, digest_of as digest_of
 from .text import (
+    TRAINED_ONLY as TRAINED_ONLY,
     CleaningConfig as CleaningConfig,
     CorpusConfig as CorpusConfig,
     ReadingConfig as ReadingConfig,

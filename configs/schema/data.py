@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from configs.schema.rows import RowsConfig
 from configs.schema.section import RUNTIME, Section
@@ -61,3 +61,26 @@ class DataConfig(TextConfig, RowsConfig, _KeyOrder):
         json_schema_extra=RUNTIME,
     )
     vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")
+
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that take no part in the rows, with the reason."""
+        idle = {}
+        if self.objective != "nsp":
+            idle["nsp_mode"] = f'data.objective is "{self.objective}"'
+        if self.duplicates != "near":
+            idle["near_duplicate_threshold"] = f'data.duplicates is "{self.duplicates}"'
+        return idle
+
+    def byte_fields(self) -> dict[str, Any]:
+        """The same, with the defaults of keys that take no part: they do not make another data set."""
+        fields = super().byte_fields()
+        idle = fields.keys() & self.idle_keys().keys()
+        return fields | {name: type(self).model_fields[name].get_default() for name in idle}
+
+
+def settled_fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the `byte_fields` in a manifest as this version states them: with all keys, and defaults of idle ones."""
+    try:
+        return DataConfig.model_validate(recipe).byte_fields()
+    except ValidationError:  # of a later version
+        return recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -35,7 +36,12 @@ class MaskingConfig(Section):
     """Which tokens of a row are predicted, and which tokens replace them."""
 
     masked_lm_prob: float = Field(0.15, gt=0.0, lt=1.0, description="Share of a pair's tokens to predict.")
-    max_predictions_per_seq: int = Field(20, ge=1, description="Maximum masked positions per pair.")
+    max_predictions_per_seq: int = Field(
+        0,
+        ge=0,
+        description="Maximum masked positions per pair; 0: masked_lm_prob of max_seq_length, rounded up, so that only "
+        "masked_lm_prob determines their number.",
+    )
     mask_token_prob: Fraction = Field(0.8, description="Share of masked positions that become [MASK].")
     random_token_prob: Fraction = Field(
         0.1,
@@ -68,9 +74,16 @@ class RowsConfig(PairingConfig, MaskingConfig):
 
     @model_validator(mode="after")
     def _predictions_fit(self) -> Self:
+        if not self.max_predictions_per_seq:  # the settings are frozen: this is their only change
+            object.__setattr__(self, "max_predictions_per_seq", self.most_expected_masks)
         if self.max_predictions_per_seq > self.max_seq_length - 3:
             raise ValueError(
                 f"max_predictions_per_seq is {self.max_predictions_per_seq}, but a row of {self.max_seq_length} tokens "
                 f"has only {self.max_seq_length - 3} ordinary ones; lower it"
             )
         return self
+
+    @property
+    def most_expected_masks(self) -> int:
+        """The number of tokens that `masked_lm_prob` masks in a full row, rounded up."""
+        return max(1, min(math.ceil(self.masked_lm_prob * self.max_seq_length), self.max_seq_length - 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -40,10 +40,22 @@ class CorpusConfig(Section):
         None, pattern=LANGUAGE, description="ISO 639 language code of this corpus; unset: that of data.language."
     )
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that take no part in the rows, with the reason."""
+        return {} if self.format in ("jsonl", "parquet") else {"text_field": f'format is "{self.format}"'}
+
+    def byte_fields(self) -> dict[str, Any]:
+        """The same, without paths, and with the defaults of keys that take no part."""
+        defaults = {name: type(self).model_fields[name].get_default() for name in self.idle_keys()}
+        return self.model_dump(exclude={"paths"}, exclude_none=True) | defaults
+
     @property
     def text_fields(self) -> list[str]:
         """The fields of `text_field`."""
         return [self.text_field] if isinstance(self.text_field, str) else self.text_field
+
+
+TRAINED_ONLY = ("size", "min_frequency", "unused_slots", "sample_bytes")  # of a vocabulary that is trained
 
 
 class VocabularyConfig(Section):
@@ -72,6 +84,17 @@ class VocabularyConfig(Section):
         if 2 * self.unused_slots > self.size:
             raise ValueError(f"unused_slots {self.unused_slots} is above half of size {self.size}; lower the former")
         return self
+
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that take no part in the rows, with the reason."""
+        return dict.fromkeys(TRAINED_ONLY, "data.vocabulary.file gives the vocabulary") if self.file else {}
+
+    def byte_fields(self) -> dict[str, Any]:
+        """The same, with the defaults of keys that take no part, and `strip_accents` unset where it is `lowercase`."""
+        fields = super().byte_fields()
+        if fields["strip_accents"] == fields["lowercase"]:
+            fields["strip_accents"] = None
+        return fields | {name: type(self).model_fields[name].get_default() for name in self.idle_keys()}
 
 
 class ReadingConfig(Section):

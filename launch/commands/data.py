@@ -69,14 +69,15 @@ def prepare(
     [dim]bertrain prepare mine.toml --runner FlinkRunner -- --flink_master=host:8081[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import prepare_with_progress
+    from launch.display import prepare_with_progress, warn_of_settings
     from preprocessing.execution import BeamEngine
     from preprocessing.resuming import Share
 
     settings = list(takewhile(lambda word: not word.startswith("--"), overrides or ()))
     engine = BeamEngine(runner, tuple((overrides or [])[len(settings) :]))
-    data = load_recipe(recipe, settings).data
-    raise typer.Exit(prepare_with_progress(data, Share.parse(share), engine, overwrite=overwrite))
+    resolved = load_recipe(recipe, settings)
+    warn_of_settings(resolved)
+    raise typer.Exit(prepare_with_progress(resolved.data, Share.parse(share), engine, overwrite=overwrite))
 
 
 def inspect(

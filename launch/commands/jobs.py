@@ -63,8 +63,10 @@ def submit(
     """
     from configs.recipe import load_recipe
     from launch.cluster import describe_chain, describe_launch, find_launcher, plan_chain, submit_chain
+    from launch.display import warn_of_settings
 
     first = load_recipe(recipe, overrides or ())
+    warn_of_settings(first)
     if to != SLURM and (then or with_prepare or export_to):
         raise UserError("only Slurm chains jobs", place=f"--to {to}", fix="run the commands one after the other")
     if shares > 1 and not with_prepare:

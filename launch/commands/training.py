@@ -57,17 +57,19 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import run_smoke, show_dry_run
+    from launch.display import run_smoke, show_dry_run, warn_of_settings
     from launch.ranks import become_rank, nodes_at, train_here
     from pretrain.data import open_data
 
     resolved, nodes = load_recipe(recipe, overrides or ()), nodes_at(rendezvous, nnodes, node_rank)
     if dry_run:
+        warn_of_settings(resolved)
         show_dry_run(resolved)
         return
     if smoke:
         raise typer.Exit(run_smoke(resolved))
-    open_data(resolved)  # report a data set that does not fit the recipe once, before the ranks start
+    data = open_data(resolved)  # report a data set that does not fit the recipe once, before the ranks start
+    warn_of_settings(resolved, data.main.manifest)
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         become_rank(resolved, resume)
     raise typer.Exit(train_here(resolved, resume, nodes))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.schema import Recipe
+from configs.schema import Recipe, recipe_of_data
 from launch.ranks import open_run, plan_ranks, run_ranks, this_machine
 from launch.terminal import console
 
@@ -71,7 +71,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
     if vocabulary.file and not Path(vocabulary.file).is_file():
         vocabulary = vocabulary.model_copy(update={"file": None})
     data = recipe.data.model_copy(update={"dataset": str(folder / "dataset"), "vocabulary": vocabulary})
-    write_synthetic(folder / "dataset", data)
+    made = write_synthetic(folder / "dataset", data)
     warmup_steps = min(recipe.optimizer.warmup_steps, SMOKE_WARMUP_STEPS)
     most_rows = ranks * recipe.train.micro_batch_size * MOST_ACCUMULATION
     decay_steps = min(recipe.optimizer.decay_steps, SMOKE_STEPS - warmup_steps)
@@ -90,7 +90,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
         update={
             "name": "smoke",
             "runs": str(folder),
-            "data": data,
+            "data": recipe_of_data(made.recipe, data),
             "optimizer": recipe.optimizer.model_copy(update={"warmup_steps": warmup_steps, "decay_steps": decay_steps}),
             "train": recipe.train.model_copy(update=train),
         }

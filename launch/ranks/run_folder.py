@@ -223,8 +223,8 @@ def _absolute(place: str) -> str:
 
 
 def _learned_from(recipe: Recipe) -> dict[str, Any]:
-    """Return the flat keys and values that are not `FREE`; of `[data]`, those that determine a data set's bytes."""
-    table = _flat(recipe.model_dump() | {"data": recipe.data.byte_fields()})
+    """Return the flat keys and values that are not `FREE`. `open_data` compares `[data]` with the data set."""
+    table = _flat(recipe.model_dump(exclude={"data"}))
     return {key: value for key, value in table.items() if not any(f"{key}.".startswith(f"{free}.") for free in FREE)}
 
 

@@ -116,7 +116,8 @@ def with_content(plan: Plan, contents: Mapping[str, FileContent], config: Readin
 
 def _with_content(item: WorkItem, contents: Mapping[str, FileContent], config: ReadingConfig) -> WorkItem:
     described = [
-        [contents[span.path].sha256, span.start, span.end, _fields(config.corpora[span.corpus])] for span in item.spans
+        [contents[span.path].sha256, span.start, span.end, config.corpora[span.corpus].byte_fields()]
+        for span in item.spans
     ]
     key = digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described})
     spans = tuple(replace(span, state=contents[span.path].state) for span in item.spans)
@@ -182,8 +183,4 @@ def _pack(spans: Sequence[FileSpan], item_bytes: int) -> list[list[FileSpan]]:
 
 def _describe(corpus: CorpusConfig, files: Sequence[SourceFile]) -> dict[str, Any]:
     named = [[printable(PurePosixPath(file.path).name), file.size] for file in files]
-    return {**_fields(corpus), "files": named}
-
-
-def _fields(corpus: CorpusConfig) -> dict[str, Any]:
-    return corpus.model_dump(exclude={"paths"}, exclude_none=True)
+    return {**corpus.byte_fields(), "files": named}

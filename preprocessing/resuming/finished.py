@@ -55,7 +55,10 @@ class Finished:
         if self.manifest is None:
             return self
         version = self.manifest.format_version
-        expected = replace(identity, format_version=version).data_set_digest(self.manifest.vocabulary.sha256)
+        as_made = replace(
+            identity, recipe=self.manifest.recipe, format_version=version
+        )  # an equal one, as it was stated
+        expected = as_made.data_set_digest(self.manifest.vocabulary.sha256)
         if self.manifest.digest != expected:
             differing = input_differences(self.manifest.inputs, plan.inputs) if self.records_content else []
             raise other_data_set(self.store.place, self.manifest.digest, differing or ["the input files"])

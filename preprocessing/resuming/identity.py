@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import digest_of
+from configs.schema import TRAINED_ONLY, digest_of, settled_fields
 from preprocessing.dataset import FORMAT_VERSION, InputEntry
 
 _OTHER_FOLDER = "choose another data.dataset, or replace it with --overwrite"
@@ -40,8 +40,10 @@ class Identity:
         return digest_of(content)
 
     def differences(self, recipe: dict[str, Any]) -> list[str]:
-        """Return the recipe keys whose values differ."""
-        return _differences(recipe, self.recipe, "data.")
+        """Return the recipe keys whose values differ, of those that take part in the rows."""
+        keys = _differences(settled_fields(recipe), self.recipe, "data.")
+        idle = [f"data.vocabulary.{name}" for name in TRAINED_ONLY] if self.given_vocabulary else []
+        return [key for key in keys if key not in idle]
 
 
 def input_differences(earlier: Sequence[InputEntry], now: Sequence[InputEntry]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.schema import DataConfig, Recipe, VocabularyConfig, digest_of
+from configs.schema import DataConfig, Recipe, VocabularyConfig, differing_settings, digest_of
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.data.dataset import Dataset, open_dataset
@@ -43,6 +43,7 @@ def open_data(recipe: Recipe) -> TrainingData:
     """Open a recipe's data sets. Raises `UserError` if one is incomplete or does not fit the recipe."""
     main = open_dataset(recipe.data.dataset, recipe.train)
     check_fits(main, recipe.data)
+    _check_settings(main, recipe.data)
     mixture = recipe.train.mixture
     if not mixture:
         return TrainingData(main, [main], [1.0])
@@ -78,6 +79,16 @@ def check_fits(dataset: Dataset, data: DataConfig) -> None:
     for number in range(manifest.dupe_factor):
         if not sum(entry.rows for entry in manifest.select("train", number)):
             refuse(f"pass {number} of {manifest.dupe_factor} has no training rows", "prepare it from more text")
+
+
+def _check_settings(dataset: Dataset, data: DataConfig) -> None:
+    """Raise `UserError` if the recipe states other settings than those that made the data set."""
+    differing = [one for one in differing_settings(dataset.manifest.recipe, data) if one.is_stated]
+    if differing:
+        values = " ".join(f"{one.key}={one.of_data_set}" for one in differing)
+        cause = f"made with other settings than the recipe's: {', '.join(map(str, differing))}"
+        fix = f"prepare it again with this recipe and --overwrite, or set {values}"
+        raise UserError(cause, place=dataset.place, fix=fix)
 
 
 def _check_vocabulary(dataset: Dataset, ours: VocabularyConfig, refuse: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.recipe import resolved_toml
-from configs.schema import ClusterConfig, Recipe
+from configs.schema import ClusterConfig, Recipe, recipe_of_data
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState
 from pretrain.model import bert_parameters
@@ -47,7 +47,11 @@ LIMITS = """\
 
 
 def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest, state: TrainingState) -> None:
-    """Write MODEL_CARD.md into `folder`, and curves.png if matplotlib is installed."""
+    """Write MODEL_CARD.md into `folder`, and curves.png if matplotlib is installed.
+
+    What it says of the data comes from the manifest, not from the run's recipe.
+    """
+    recipe = recipe.model_copy(update={"data": recipe_of_data(manifest.recipe, recipe.data)})
     records = [record for record in read_metrics(run) if record["step"] <= state.step]
     parts = [
         HEADER.format(language=recipe.data.language, name=recipe.name),

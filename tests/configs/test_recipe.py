@@ -278,3 +278,32 @@ def test_shipped_recipes_load_and_state_their_purpose(name: str) -> None:
     assert recipe.name
     first = find_recipe(name).read_text(encoding="utf-8").splitlines()[0]
     assert re.fullmatch(r"# .{20,}", first), "the first line is a comment that says what the recipe is for"
+
+
+def test_a_key_of_a_base_can_be_unset(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("[data]\nboilerplate_documents = 3\nseed = 5\n")
+    (tmp_path / "mine.toml").write_text(
+        'base = "base.toml"\nunset = ["data.boilerplate_documents"]\n[data]\nseed = 6\n'
+    )
+    assert load_recipe(tmp_path / "base.toml").data.boilerplate_documents == 3
+    mine = load_recipe(tmp_path / "mine.toml").data
+    assert (mine.boilerplate_documents, mine.seed) == (None, 6)
+    over = load_recipe(tmp_path / "base.toml", ["data.boilerplate_documents=", "data.seed="]).data
+    assert (over.boilerplate_documents, over.seed) == (None, 12_345)
+
+
+@pytest.mark.parametrize("unset", ['["data.boilerplate_document"]', '"data.seed"', "[3]"])
+def test_what_cannot_be_unset_is_refused(tmp_path: Path, unset: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"unset = {unset}\n")
+    with pytest.raises(UserError, match=r"mine\.toml: .*unset"):
+        load_recipe(tmp_path / "mine.toml")
+
+
+def test_an_index_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[[data.corpora]]\npaths = ["x"]\nformat = "text"\n')
+    with pytest.raises(UserError, match=r"no such key. the recipe has data\.corpora\.0\."):
+        load_recipe(path, ["data.corpora.1.paths=y"])
+    path.write_text("")
+    with pytest.raises(UserError, match=r"no such key. the recipe has no data\.corpora: add"):
+        load_recipe(path, ["data.corpora.0.format=text"])

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from configs.schema import (
     CleaningConfig,
+    CorpusConfig,
     DataConfig,
     MaskingConfig,
     PairingConfig,
@@ -76,7 +77,7 @@ def test_a_value_out_of_range_or_of_another_type_is_refused(table: dict[str, Any
         ({"data": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "lower one of them"),
         ({"data": {"vocabulary": {"size": 100, "unused_slots": 51}}}, "unused_slots 51 is above half of size 100"),
         (
-            {"data": {"max_seq_length": 20}},
+            {"data": {"max_seq_length": 20, "max_predictions_per_seq": 20}},
             "max_predictions_per_seq is 20, but a row of 20 tokens has only 17 ordinary ones",
         ),
         ({"data": {"max_seq_length": 1024}}, "max_seq_length 1024 is above model.max_position_embeddings 512"),
@@ -163,6 +164,49 @@ def test_paths_and_workers_do_not_determine_bytes() -> None:
 )
 def test_settings_that_determine_bytes_change_the_digest(change: dict[str, Any]) -> None:
     assert digest_of(DataConfig().byte_fields()) != digest_of(DataConfig.model_validate(change).byte_fields())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objective": "none", "nsp_mode": "reference"},
+        {"objective": "sop", "nsp_mode": "reference"},
+        {"near_duplicate_threshold": 0.9},
+        {"duplicates": "none", "near_duplicate_threshold": 0.9},
+        {"vocabulary": {"strip_accents": True}},
+        {"vocabulary": {"lowercase": False, "strip_accents": False}},
+        {"vocabulary": {"file": "v", "size": 400, "min_frequency": 3, "unused_slots": 4, "sample_bytes": 9}},
+        {"max_seq_length": 512, "max_predictions_per_seq": 77},
+    ],
+)
+def test_a_key_that_takes_no_part_does_not_make_another_data_set(change: dict[str, Any]) -> None:
+    parts = {"objective", "duplicates", "max_seq_length"}
+    plain = {name: value for name, value in change.items() if name in parts}
+    casing = {"lowercase": change.get("vocabulary", {}).get("lowercase", True)}
+    expected = DataConfig.model_validate({**plain, "vocabulary": casing}).byte_fields()
+    assert DataConfig.model_validate(change).byte_fields() == expected
+
+
+@pytest.mark.parametrize(
+    ("corpus", "is_idle"),
+    [
+        ({"format": "text", "text_field": "body"}, True),
+        ({"format": "files", "text_field": "body"}, True),
+        ({"format": "jsonl", "text_field": "body"}, False),
+        ({"format": "parquet", "text_field": "body"}, False),
+    ],
+)
+def test_the_text_field_of_a_format_without_fields_takes_no_part(corpus: dict[str, Any], is_idle: bool) -> None:
+    fields = CorpusConfig.model_validate({"paths": ["x"], **corpus}).byte_fields()
+    assert (fields["text_field"] == "text") == is_idle
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [({}, 20), ({"max_seq_length": 512}, 77), ({"max_seq_length": 16, "masked_lm_prob": 0.99}, 13)],
+)
+def test_the_number_of_masks_follows_length_and_share(settings: dict[str, Any], most: int) -> None:
+    assert DataConfig.model_validate(settings).max_predictions_per_seq == most
 
 
 def test_the_digest_is_of_canonical_json() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, TrainConfig
-from preprocessing.dataset.manifest import Manifest
+from preprocessing.dataset.manifest import Manifest, write_manifest
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS
 from pretrain.data.dataset import Dataset, open_dataset
 from pretrain.data.training_data import check_fits, open_data
@@ -111,3 +111,21 @@ def test_folder_is_staged_if_stage_in_is_set(folder: Path, tmp_path: Path, monke
     staged = open_dataset(str(folder), TrainConfig(stage_in="$SCRATCH/shards", stage_gib=2.0)).stage
     assert staged is not None
     assert (staged.folder.parent, staged.most_bytes) == (tmp_path / "shards", 2 << 30)
+
+
+def test_a_recipe_that_states_other_settings_is_refused_and_its_fix_works(tmp_path: Path) -> None:
+    place = tmp_path / "dataset"
+    manifest = write_dataset(place, [[13]])
+    made = recipe(place, max_seq_length=32, seed=7, language="de")
+    write_manifest(place, manifest.model_copy(update={"recipe": made.byte_fields()}))
+
+    def opened(**fields: object) -> DataConfig:
+        data = recipe(place, max_seq_length=32, **fields)
+        open_data(Recipe(data=data))
+        return data
+
+    opened(seed=7, language="de")
+    opened()  # defaults that differ: the data set's values hold, and `train` names them
+    with pytest.raises(UserError, match=r"data\.language is \"de\" \(recipe: \"fr\"\), data\.seed is 7") as refused:
+        opened(seed=9, language="fr", whole_word_masking=False)
+    assert refused.value.fix.endswith('or set data.language="de" data.seed=7')

@@ -1,0 +1,71 @@
+"""Settings that do nothing in combination with others. A command names them, so that nobody relies on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+
+from configs.schema.recipe import Recipe
+from configs.schema.rows import RowsConfig
+from configs.schema.section import Section
+
+_DEFAULTS = Recipe()
+
+
+def idle_settings(recipe: Recipe) -> list[str]:
+    """Return a sentence for each setting that differs from its default and has no effect, or less than it states."""
+    found = [
+        (key, _value(recipe, key), reason)
+        for key, reason in _rules(recipe)
+        if _value(recipe, key) != _value(_DEFAULTS, key)
+    ]
+    sentences = [f"{key} = {value!r} has no effect: {reason}" for key, value, reason in found]
+    for number, corpus in enumerate(recipe.data.corpora):
+        for name, reason in corpus.idle_keys().items():
+            if getattr(corpus, name) != type(corpus).model_fields[name].get_default():
+                sentences.append(f"data.corpora.{number}.{name} has no effect: {reason}")
+    return [*sentences, *_binding(recipe.data), *_partly_idle(recipe)]
+
+
+def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    data, train = recipe.data, recipe.train
+    yield from ((f"data.{name}", reason) for name, reason in data.idle_keys().items())
+    yield from ((f"data.vocabulary.{name}", reason) for name, reason in data.vocabulary.idle_keys().items())
+    if recipe.optimizer.decay != "polynomial":
+        yield "optimizer.decay_power", f'optimizer.decay is "{recipe.optimizer.decay}"'
+    if not data.held_out_fraction:
+        yield "train.evaluate_every_steps", "data.held_out_fraction is 0, so there are no held-out rows"
+        yield "train.evaluate_rows", "data.held_out_fraction is 0, so there are no held-out rows"
+    if not train.batch_growth_steps:
+        yield "train.first_global_batch_size", "train.batch_growth_steps is 0"
+    places = [data.dataset, *(entry.dataset for entry in train.mixture)]
+    if train.stage_in is None and not any("://" in place for place in places):
+        yield "train.stage_gib", "train.stage_in is unset, and no data set is at a URL"
+
+
+def _partly_idle(recipe: Recipe) -> Iterator[str]:
+    keep, train = recipe.checkpoint, recipe.train
+    if keep.keep_every_steps % keep.every_steps:
+        yield (
+            f"checkpoint.keep_every_steps = {keep.keep_every_steps} is not a multiple of checkpoint.every_steps = "
+            f"{keep.every_steps}: only steps that are multiples of both are kept"
+        )
+    beyond = [step for step in train.profile_steps if step > train.steps]
+    if beyond:
+        yield f"train.profile_steps: {beyond[0]} is beyond train.steps = {train.steps}, and is not profiled"
+    if train.evaluate_every_steps > train.steps:
+        yield f"train.evaluate_every_steps = {train.evaluate_every_steps} is above train.steps: it has no effect"
+
+
+def _binding(data: RowsConfig) -> Iterator[str]:
+    most, asked = data.max_predictions_per_seq, round(data.masked_lm_prob * data.max_seq_length)
+    if most < asked:
+        yield (
+            f"data.max_predictions_per_seq = {most} masks {most / data.max_seq_length:.1%} of a full row, not "
+            f"data.masked_lm_prob = {data.masked_lm_prob:.1%}; set it to {data.most_expected_masks}, or to 0"
+        )
+
+
+def _value(recipe: Recipe, key: str) -> object:
+    section: Section = recipe
+    return reduce(getattr, key.split("."), section)

@@ -1,0 +1,22 @@
+"""Warnings about the settings of a recipe, before a command starts its work."""
+
+from __future__ import annotations
+
+import logging
+
+from configs.schema import Recipe, differing_settings, idle_settings
+from preprocessing.dataset import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_settings(recipe: Recipe, manifest: Manifest | None = None) -> None:
+    """Warn of settings that have no effect and, with the data set's manifest, of those that did not make it."""
+    for sentence in idle_settings(recipe):
+        logger.warning(sentence)
+    if manifest is None:
+        return
+    for one in differing_settings(manifest.recipe, recipe.data):
+        logger.warning("the data set was made with another setting, which holds: %s", one)
+    if recipe.train.evaluate_every_steps and not manifest.select("held_out", 0):
+        logger.warning("train.evaluate_every_steps has no effect: the data set has no held-out rows")
