@@ -82,10 +82,18 @@ def _write_section(section: Section, path: tuple[str, ...], lines: list[str], ma
 
 def _write_field(name: str, field: FieldInfo, value: Any, lines: list[str], mark_changes: bool) -> None:
     lines.append(f"# {field.description}{_range_of(field)}")
-    line = f"# {name} = (unset)" if value is None else f"{name} = {tomlkit.item(value).as_string()}"
+    line = f"# {name} = (unset)" if value is None else f"{name} = {_toml(value)}"
     if mark_changes and not field.is_required() and value != field.get_default():
         line += f"  # changed; default: {field.get_default()!r}"
     lines.append(line)
+
+
+def _toml(value: Any) -> str:
+    if not isinstance(value, dict):
+        return tomlkit.item(value).as_string()
+    table = tomlkit.inline_table()
+    table.update(value)
+    return table.as_string()
 
 
 def _range_of(field: FieldInfo) -> str:
