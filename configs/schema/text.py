@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from configs.schema.patterns import is_pattern
 from configs.schema.section import LATER, RUNTIME, Section
-from configs.template_patterns import is_pattern
 
 LANGUAGE = r"^[a-z]{2,3}$"
 
@@ -147,7 +147,7 @@ class CleaningConfig(Section):
         {},
         description='What templates of a wiki show, by name, beside those that are known: {"unité" = "{1}[ {2}]"} '
         "shows the first argument, and the second one if there is one. An empty text: nothing. See "
-        "`configs/template_patterns.py`.",
+        "`configs/schema/patterns.py`.",
         json_schema_extra=LATER,
     )
     held_out_fraction: float = Field(

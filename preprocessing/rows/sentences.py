@@ -18,10 +18,11 @@ _PLAIN_END = re.compile("[.!?][\"'”’)\\]]* ")
 
 _CLOSING = "[\"'”’」』）)》〉】〕］｣]*"
 # A short remark in brackets is skipped, because semicolons separate its parts. ASCII marks end a sentence only after
-# other characters ("Yahoo!知恵袋" and "?a=b" continue), and a full-width point not before a digit ("３．５").
+# other characters ("Yahoo!知恵袋" and "?a=b" continue), and a full-width point not before a digit ("３．５"). English
+# sentences in Chinese text end as well.
 _CHINESE_END = re.compile(
     r"[（(][^（）()。！？\n]{0,200}[）)]"
-    rf"|(?P<end>(?:[。！？｡；]|．(?![0-9０-９A-Za-z])|[…⋯]{{2,}}(?![，、,；。！？」』”])|(?<![!-~])[!?]+|[!?]+(?=\s|$))+{_CLOSING})"
+    rf"|(?P<end>(?:[。！？｡；]|．(?![0-9０-９A-Za-z])|[…⋯]{{2,}}(?![，、,；。！？」』”])|(?<![!-~])[!?]+|(?<=[a-z][a-z])\.(?=\s[A-Z\u3040-\u9fff]|$)|[!?]+(?=\s|$))+{_CLOSING})"
 )
 _ENDS = {
     **dict.fromkeys(("ja", "wuu", "yue", "zh"), _CHINESE_END),

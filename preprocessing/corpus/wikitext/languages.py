@@ -8,7 +8,7 @@ The facts are in `languages/*.toml`, one file per language. To add a language, a
     first             templates that show their first argument
     silent            templates that show nothing; "cite*" stands for all names that begin with "cite"
     named             templates that show their own name, as regular expressions
-    templates         what other templates show: see `configs.template_patterns`
+    templates         what other templates show: see `configs.schema.patterns`
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from configs.template_patterns import fill
+from configs.schema import fill_pattern
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LanguageFacts:
     def shown(self, name: str, arguments: Mapping[str, str]) -> str | None:
         """Return the text of a template, "" if it shows nothing, or None if it is unknown."""
         if (known := self._patterns.get(name.lower())) is not None:
-            return fill(known[0], arguments, known[1])
+            return fill_pattern(known[0], arguments, known[1])
         if self._named is not None and self._named.fullmatch(name):
             return name
         return "" if name.lower().startswith(self._silent) else None

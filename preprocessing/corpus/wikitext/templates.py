@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from configs.template_patterns import fill
+from configs.schema import fill_pattern
 from preprocessing.corpus.wikitext.gaps import gap, without_marks
 from preprocessing.corpus.wikitext.languages import LanguageFacts
 
@@ -30,7 +30,7 @@ class Templates:
         if gap() in raw_name:
             return gap()  # a function of a value that is not known
         if (pattern := self.of_recipe.get(lower)) is not None:
-            return fill(pattern, arguments)
+            return fill_pattern(pattern, arguments)
         if lower in _COMPOSED:
             shown = [arguments[str(place)] for place in range(1, len(arguments) + 1) if str(place) in arguments]
             return _COMPOSED[lower](shown, arguments)

@@ -54,6 +54,7 @@ def test_no_character_is_lost(parts: list[str], language: str) -> None:
         ("数学（英語：Mathematics；拉丁語：Mathematica）是学科；重要。",
          ["数学（英語：Mathematics；拉丁語：Mathematica）是学科；", "重要。"]),
         ("他……，走了。他…走了。「没有……」他说。", ["他……，走了。", "他…走了。", "「没有……」他说。"]),
+        ("It is Mr. J. Foo et al. here. He left. 他走了。", ["It is Mr. J. Foo et al. here.", "He left.", "他走了。"]),
         ("至8名。9月为季后赛。（三）每队。", ["至8名。", "9月为季后赛。", "（三）每队。"]),
     ],
 )  # fmt: skip

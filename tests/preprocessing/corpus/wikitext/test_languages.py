@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from configs.template_patterns import is_pattern
+from configs.schema import is_pattern
 from preprocessing.corpus.wikitext.languages import _table, facts_of, known_languages
 from preprocessing.corpus.wikitext.page import page_text
 from preprocessing.corpus.wikitext.site import Site, parse_site

@@ -20,7 +20,7 @@ def is_pattern(pattern: str) -> bool:
     return not set("{}").intersection(without) and not set("[]").intersection(re.sub(r"\[[^\[\]]*\]", "", without))
 
 
-def fill(pattern: str, arguments: Mapping[str, str], months: Sequence[str] = ()) -> str:
+def fill_pattern(pattern: str, arguments: Mapping[str, str], months: Sequence[str] = ()) -> str:
     """Return the pattern with the arguments in place."""
     shown = []
     for optional, text in _PART.findall(pattern):
