@@ -47,6 +47,8 @@ ShardName = Annotated[str, Field(pattern=r"^shards/[^/\\]+\.arrow$")]  # never a
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, Split] = ("train", "held_out")
 
+_OLD_STATISTICS = {"paired_documents": "drawn_targets", "short_documents": "short_targets"}
+
 
 class ManifestEntry(BaseModel):
     """The base class of all parts of the manifest. Frozen; unknown keys are an error."""
@@ -106,10 +108,20 @@ class Statistics(ManifestEntry):
     held_out_documents: Count
     random_next_pairs: Count  # rows labelled 1
     forced_random_pairs: Count  # of those, the ones that no coin decided: chunks of one sentence in reference mode
-    paired_documents: Count  # documents that contribute a segment A
-    short_documents: Count  # of those, the ones with a shorter target length
+    forced_following_pairs: Count = 0  # rows labelled 0 without a coin: their document has most of the group's rows
+    repeated_pairs: Count = 0  # rows of other documents that are in the group twice, as partners of such rows
+    drawn_targets: Count  # target lengths: one a row, or one a document that contributes a segment A (reference mode)
+    short_targets: Count  # of those, the ones below the length of a row
     length_histogram: list[Count]  # number of pairs by length in tokens; index = length
     token_counts: list[Count]  # number of original tokens by id, without the [CLS] and [SEP] of the pairs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, table: Any) -> Any:
+        """Version 1 drew a target length for each document."""
+        if isinstance(table, dict):
+            table = {_OLD_STATISTICS.get(name, name): value for name, value in table.items()}
+        return table
 
 
 class Manifest(ManifestEntry):

@@ -27,7 +27,17 @@ from preprocessing.dataset import (
 )
 from preprocessing.documents import WorkItem
 from preprocessing.resuming import GROUPS
-from preprocessing.rows import EncodedDocument, Outcome, Pairs, make_pairs, mask_pairs, provenance_of, tokenized
+from preprocessing.rows import (
+    FOLLOWS,
+    RANDOM,
+    EncodedDocument,
+    Outcome,
+    Pairs,
+    make_pairs,
+    mask_pairs,
+    provenance_of,
+    tokenized,
+)
 from preprocessing.storage import Store
 from preprocessing.vocabulary import CLS, SEP, Vocabulary
 
@@ -146,9 +156,11 @@ def _statistics(
         text_bytes=sum(document.text_bytes for document in documents),
         held_out_documents=sum(document.split == "held_out" for document in documents),
         random_next_pairs=int(pairs.next_sentence_label.sum()),
-        forced_random_pairs=int(pairs.forced.sum()),
-        paired_documents=len(np.unique(pairs.a_document)),
-        short_documents=len(np.unique(pairs.a_document[pairs.short])),
+        forced_random_pairs=int((pairs.forced & (pairs.next_sentence_label == RANDOM)).sum()),
+        forced_following_pairs=int((pairs.forced & (pairs.next_sentence_label == FOLLOWS)).sum()),
+        repeated_pairs=pairs.repeated,
+        drawn_targets=pairs.targets.drawn,
+        short_targets=pairs.targets.short,
         length_histogram=np.bincount(np.diff(pairs.input_offsets), minlength=config.max_seq_length + 1).tolist(),
         token_counts=token_counts.tolist(),
     )

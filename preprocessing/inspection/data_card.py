@@ -71,7 +71,7 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         "## Rows",
         f"In the first pass, the mean row has {_mean_length(manifest):.1f} tokens, "
         f"{_mean_length(manifest) / manifest.max_seq_length:.0%} of the maximum. {balance}. "
-        f"{statistics.short_documents:,} of {statistics.paired_documents:,} documents have a shorter target length.",
+        f"{statistics.short_targets:,} of {statistics.drawn_targets:,} target lengths are shorter than a row.",
         f"![Rows by length]({PICTURES}/lengths.png) ![Rows by label]({PICTURES}/labels.png)",
         "## What was dropped or repaired",
         _table(("cause", "count"), [(cause, f"{count:,}") for cause, count in _readable(manifest.drops).items()])

@@ -170,8 +170,8 @@ class Verification:
         forced = statistics.forced_random_pairs
         drawn = [
             share_deviation(
-                statistics.short_documents, statistics.paired_documents, self._config.short_seq_prob, SIGMAS,
-                "the fraction of documents with a shorter target length is short_seq_prob",
+                statistics.short_targets, statistics.drawn_targets, self._config.short_seq_prob, SIGMAS,
+                "the fraction of shorter target lengths is short_seq_prob",
             ),
             share_deviation(
                 self._labelled_1 - forced, self._coins - forced, 0.5, SIGMAS,

@@ -10,3 +10,4 @@ from .encoding import (
 from .masking import mask_pairs as mask_pairs, ordinary_tokens as ordinary_tokens, predictions as predictions
 from .pairs import Pairs as Pairs, make_pairs as make_pairs
 from .provenance import provenance_of as provenance_of
+from .segments import FOLLOWS as FOLLOWS, RANDOM as RANDOM

@@ -1,8 +1,8 @@
 """Documents cut into rows that use each of their sentences once: balanced pairs, sentence order, and single segments.
 
-A pair is a chunk of at least two whole sentences. Sentences are gathered until the chunk reaches the target length; the
-chunk is divided into A and B between two sentences, and cut at their ends if it is too long. No chunk depends on its
-label.
+A pair is a chunk of at least two units: sentences, or pieces of long ones (`units`). Units are gathered until the chunk
+reaches a target length, which is drawn for each row; the chunk is divided into A and B between two units, and each of
+them is cut at one end if the row is too long. No chunk depends on its label.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from configs.compiled import compiled
 from preprocessing.rows.randomness import absorb, draw_below, draw_bits
-from preprocessing.rows.segments import FOLLOWS, SWAPPED, cut_to_length, draw_target, reach, reach_back, set_segment
+from preprocessing.rows.segments import FOLLOWS, SWAPPED, cut_pair, draw_target, reach, reach_back, set_segment
 
 
 @compiled
@@ -25,21 +25,21 @@ def plan_chunks(
     short_seq_prob: float,
     plan: NDArray[np.void],
 ) -> tuple[int, int]:
-    """Fill `plan` with pairs in which B follows A; a coin draws the label of each.
+    """Fill `plan` with pairs in which B follows A; a coin draws the label of each. The offsets are those of units.
 
-    Returns the number of rows, and the number of documents with a single sentence, which make no pair. In every other
-    document no sentence remains alone: the chunk before it gives one up, or takes it in.
+    Returns the number of rows, and the number of documents with a single unit, which make no pair. In every other
+    document no unit remains alone: the chunk before it gives one up, or takes it in.
     """
     state = np.empty(1, np.uint64)
     rows = lone = 0
     for document in range(len(document_offsets) - 1):
         state[0] = absorb(keys[document], pass_number)
-        target, short = draw_target(state, most_tokens, short_seq_prob)
         first_row = rows
         backward = draw_below(state, 2) == 1
         first, last = document_offsets[document], document_offsets[document + 1]
         lone += last - first == 1
         while last - first > 1:
+            target, short = draw_target(state, most_tokens, short_seq_prob)
             if backward:
                 begin, end = min(last - 2, reach_back(token_offsets, first, last, target)), last
                 if begin == first + 1:
@@ -54,7 +54,7 @@ def plan_chunks(
             pair = plan[rows]
             set_segment(pair["a"], token_offsets, document, begin, a_end)
             set_segment(pair["b"], token_offsets, document, a_end, end)
-            cut_to_length(state, most_tokens, True, pair)
+            cut_pair(state, most_tokens, pair)
             pair["label"], pair["short"] = draw_below(state, 2), short
             pair["key"] = absorb(keys[document], np.uint64(rows - first_row))
             pair["bits"] = draw_bits(state)
@@ -87,11 +87,11 @@ def plan_full_sentences(
     rows = 0
     for document in range(len(document_offsets) - 1):
         state[0] = absorb(keys[document], pass_number)
-        target, short = draw_target(state, most_tokens, short_seq_prob)
         first_row = rows
         sentence, end = document_offsets[document], document_offsets[document + 1]
         start = token_offsets[sentence]
         while sentence < end:
+            target, short = draw_target(state, most_tokens, short_seq_prob)
             row_end = sentence
             room = most_tokens  # for the first sentence, even where the row is to be short
             while row_end < end and token_offsets[row_end + 1] - start <= room:

@@ -103,6 +103,7 @@ def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
         document_offsets=np.append(0, np.cumsum(sentences)),
         digests=np.frombuffer(b"".join(document.digest for document in documents), np.uint8).reshape(-1, 32),
         copies=np.array(copies, np.int64),
+        corpora=np.array([document.corpus for document in documents], np.int64),
     )
 
 

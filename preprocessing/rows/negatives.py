@@ -1,99 +1,188 @@
-"""Random next segments: pairs of equal lengths exchange their B, so that lengths do not reveal the label.
+"""Random next segments: rows of different documents and of equal lengths exchange their B.
 
-A coin for each pair decides whether it gets a random B. These pairs are sorted by the lengths of B and A, and
-neighbours from different documents exchange their B. Random pairs thus have the lengths, the cuts, and the shares of
-documents that true pairs have: each A and each B is in one row, and only their combination is random. No sentence is
-lost, and the text is read once.
+Rows of similar lengths form couples of two documents, within each corpus first, and couples form blocks. All rows of a
+block are cut to the same lengths by the same rule; only then does a coin for each row decide whether it keeps its B.
+The rows that do not, exchange theirs. So nothing that B shows by itself depends on the label, nor does a length: each A
+and each B has the same chance of both labels, in any group of documents. A block's coins are thrown again if the rows
+on one of the sides cannot exchange their B between different documents. The rule is the same for both sides, so that
+both labels remain equally likely for each row.
+
+A document with most of the rows of a group leaves rows without a partner. Each of them forms a couple with a row of
+another document once more, which is then in the group twice, but no row is repeated more than once. The remaining ones
+keep their B and are labelled FOLLOWS, without a coin.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.compiled import compiled
-from preprocessing.rows.segments import FOLLOWS, RANDOM
+from preprocessing.rows.randomness import RandomState, absorb, draw_below
+from preprocessing.rows.segments import FOLLOWS, RANDOM, cut_segment
 
-_NEAR = 16  # candidates of about the same length when a row borrows a B
+_COUPLES = 4  # a block: more would be cut more, and in fewer each label would tell more about the others
+_THROWS = 64  # of a block's coins, before they are thrown for its couples
+_COINS = np.uint64(0x636F696E73)  # separates a block's coins from the places of its cuts
+_REPEATED = np.uint64(0x726570656174)  # separates the key of a repeated row from that of the row itself
+
+Indices = NDArray[np.int64]
 
 
-def exchange_segments(
-    plan: NDArray[np.void],
-    token_offsets: NDArray[np.int64],
-    document_offsets: NDArray[np.int64],
-    same: NDArray[np.int64],
-) -> int:
-    """Give each row of `plan` that is labelled RANDOM a B from another document; `same` is equal for equal documents.
+@dataclass(frozen=True)
+class Exchanged:
+    """The rows after the exchange, and what was unusual."""
 
-    The lengths of rows do not change. Most exchanged segments have equal lengths. Otherwise the longer one is cut at
-    its back, and the shorter one is extended within its document. If one document has most of the rows, some of its
-    rows find no partner and borrow a B that is also in another row.
+    plan: NDArray[np.void]
+    repeated: int  # rows at the end of `plan` that repeat another one's A and B
+    without_other: int  # documents, if there is no other document for any of them
 
-    Returns the number of documents if there is no other document for any of them, and then labels all rows FOLLOWS;
-    else 0.
+
+def exchange_segments(plan: NDArray[np.void], documents: Indices, corpora: Indices) -> Exchanged:
+    """Draw the labels of the rows of `plan`, cut the rows, and exchange the B of those labelled RANDOM.
+
+    `documents` is equal for equal documents, and `corpora` for documents of one corpus; both are indexed by document.
     """
-    random = np.flatnonzero(plan["label"] == RANDOM)
-    keys = (plan["bits"][random], plan["a"]["tokens"][random], plan["b"]["tokens"][random])
-    random = random[np.lexsort(keys)]
-    own = plan["b"].copy()
-    classes = same[own["document"]]
-    partners = _match(classes[random])
-    matched = partners >= 0
-    plan["b"][random[matched]] = own[random[partners[matched]]]
-    unmatched = random[~matched]
-    if len(unmatched):  # all of one class
-        sources = np.flatnonzero(classes != classes[unmatched[0]])
-        if not len(sources):
-            plan["label"] = FOLLOWS
-            return len(np.unique(own["document"]))
-        plan["b"][unmatched] = _borrowed(own, sources, unmatched, plan["bits"])
-    _fit(plan["b"], own["tokens"], token_offsets, document_offsets)
-    return 0
+    plan["label"] = FOLLOWS
+    classes, of_corpus = documents[plan["a"]["document"]], corpora[plan["a"]["document"]]
+    order = _by_lengths(plan["a"]["tokens"], plan["b"]["tokens"], plan["bits"])
+    couples = []
+    left = order
+    for corpus in [*np.unique(of_corpus).tolist(), None]:  # None: the rows of all corpora that are left
+        chosen = left if corpus is None else left[of_corpus[left] == corpus]
+        couples.append(chosen[_match(classes[chosen])])
+        left = left[~np.isin(left, couples[-1])]
+    others = order[classes[order] != classes[left[0]]] if len(left) else left
+    partnered, others = _evenly(left, len(others)), _evenly(others, len(left))
+    couples.append(np.stack([partnered, len(plan) + np.arange(len(others))], axis=1))
+    plan["forced"][left] = True
+    plan["forced"][partnered] = False
+    plan = np.concatenate([plan, _repeated(plan[others])])
+    classes = np.concatenate([classes, classes[others]])
+    couples[-2:] = [np.concatenate(couples[-2:])]  # both of rows of any corpus
+    for of_corpus_or_any in couples:
+        _exchange(plan, classes, of_corpus_or_any)
+    alone = bool(plan["forced"].all())
+    return Exchanged(plan, len(others), len(np.unique(plan["a"]["document"])) if alone else 0)
 
 
-def _fit(
-    segments: NDArray[np.void],
-    tokens: NDArray[np.int64],
-    token_offsets: NDArray[np.int64],
-    document_offsets: NDArray[np.int64],
-) -> None:
-    """Give each segment its number of `tokens`, or as many as its document has."""
-    changed = np.flatnonzero(segments["tokens"] != tokens)
-    document = segments["document"][changed]
-    begin, end = token_offsets[document_offsets[document]], token_offsets[document_offsets[document + 1]]
-    length = np.minimum(tokens[changed], end - begin)
-    start = np.minimum(segments["start"][changed], end - length)
-    segments["start"][changed], segments["tokens"][changed] = start, length
-    segments["first"][changed] = np.searchsorted(token_offsets, start, side="right") - 1
-    segments["end"][changed] = np.searchsorted(token_offsets, start + length)
+def _exchange(plan: NDArray[np.void], classes: Indices, couples: NDArray[np.int64]) -> None:
+    """Form blocks of couples of similar lengths, cut them, draw their labels, and exchange."""
+    if not len(couples):
+        return
+    a, b = (plan[name]["tokens"][couples].min(axis=1) for name in ("a", "b"))
+    order = _by_lengths(a, b, plan["bits"][couples[:, 0]])
+    couples = couples[order]
+    starts = np.arange(0, len(couples), _COUPLES)
+    sizes = np.diff(np.append(starts, len(couples)))
+    least_a, least_b = (np.repeat(np.minimum.reduceat(tokens[order], starts), sizes) for tokens in (a, b))
+    _cut(plan, couples, least_a, least_b)
+    sources = _sources(classes, couples.reshape(-1), plan["bits"])
+    moved = np.flatnonzero(sources >= 0)
+    plan["b"][moved] = plan["b"][sources[moved]]
+    plan["label"][moved] = RANDOM
 
 
-def _borrowed(
-    own: NDArray[np.void], sources: NDArray[np.int64], rows: NDArray[np.int64], bits: NDArray[np.uint64]
-) -> NDArray[np.void]:
-    """Return for each of the rows a B from `sources` of the same or a slightly greater length, or the longest one."""
-    sources = sources[np.lexsort((bits[sources], own["tokens"][sources]))]
-    places = np.searchsorted(own["tokens"][sources], own["tokens"][rows])
-    places += (bits[rows] % np.uint64(_NEAR)).astype(np.int64)
-    return own[sources[np.minimum(places, len(sources) - 1)]]
+def _by_lengths(a: Indices, b: Indices, bits: NDArray[np.uint64]) -> Indices:
+    """Return an order in which neighbours have a similar total length and a similar A; ties are in random order.
+
+    It is the Z-order of the two numbers: their bits alternate (Morton 1966).
+    """
+    return np.lexsort((bits, _spread(a + b) << 1 | _spread(a)))
+
+
+def _spread(numbers: Indices) -> Indices:
+    """Return the numbers, below 2¹⁶, with a 0 before each of their bits."""
+    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+        numbers = (numbers | numbers << shift) & mask
+    return numbers
+
+
+def _evenly(rows: Indices, most: int) -> Indices:
+    """Return at most `most` of the rows, at even distances, so that two choices of equal size have similar lengths."""
+    count = min(most, len(rows))
+    return rows[np.arange(count) * len(rows) // max(1, count)]
 
 
 @compiled
-def _match(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each element the index of its partner, a nearby element of another class; -1 if it has none.
+def _match(classes: Indices) -> NDArray[np.int64]:
+    """Return couples of nearby elements of different classes, [couples, 2]; no element is in two of them.
 
     Elements that wait for a partner are always of one class, so that only elements of a majority class remain without
     one (Boyer and Moore 1981).
     """
-    partners = np.full(len(classes), -1, np.int64)
+    couples = np.empty((len(classes) // 2, 2), np.int64)
     waiting = np.empty(len(classes), np.int64)
-    count = 0
+    found = count = 0
     for place in range(len(classes)):
         if count and classes[waiting[count - 1]] != classes[place]:
             count -= 1
-            partners[place] = waiting[count]
-            partners[waiting[count]] = place
+            couples[found, 0], couples[found, 1] = waiting[count], place
+            found += 1
         else:
             waiting[count] = place
             count += 1
-    return partners
+    return couples[:found].copy()
+
+
+@compiled
+def _cut(plan: NDArray[np.void], couples: NDArray[np.int64], a_tokens: Indices, b_tokens: Indices) -> None:
+    """Cut both rows of each couple to its lengths of A and of B."""
+    state = np.empty(1, np.uint64)
+    for couple in range(len(couples)):
+        for nth in range(2):
+            row = plan[couples[couple, nth]]
+            state[0] = row["bits"]
+            cut_segment(state, a_tokens[couple], row["a"])
+            cut_segment(state, b_tokens[couple], row["b"])
+
+
+@compiled
+def _sources(classes: Indices, rows: Indices, bits: NDArray[np.uint64]) -> Indices:
+    """Return for each row the row whose B it takes, or -1. `rows` are those of all couples, block after block."""
+    sources = np.full(len(classes), -1, np.int64)
+    state = np.empty(1, np.uint64)
+    for start in range(0, len(rows), 2 * _COUPLES):
+        block = rows[start : start + 2 * _COUPLES]
+        state[0] = absorb(bits[block[0]], _COINS)
+        moved = _throw(state, classes[block])
+        random = block[moved]
+        random = random[np.argsort(classes[random], kind="mergesort")]
+        step = _most_frequent(classes[random])
+        for nth in range(len(random)):  # rows of one class stand together, so the step leads to another class
+            sources[random[nth]] = random[(nth + step) % len(random)]
+    return sources
+
+
+@compiled
+def _throw(state: RandomState, classes: Indices) -> NDArray[np.bool_]:
+    """Throw the coins of a block until its rows can exchange: those on either side."""
+    moved = np.zeros(len(classes), np.bool_)
+    for throw in range(_THROWS + 1):
+        for row in range(len(classes)):
+            is_of_couple = throw == _THROWS and row % 2 == 1
+            moved[row] = moved[row - 1] if is_of_couple else draw_below(state, 2) == 1
+        sides = classes[moved], classes[~moved]
+        if 2 * _most_frequent(sides[0]) <= len(sides[0]) and 2 * _most_frequent(sides[1]) <= len(sides[1]):
+            break
+    return moved
+
+
+@compiled
+def _most_frequent(classes: Indices) -> int:
+    """Return how often the most frequent class occurs."""
+    most = 0
+    for one in classes:
+        most = max(most, np.sum(classes == one))
+    return most
+
+
+@compiled
+def _repeated(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Give the rows keys and random bits of their own, so that a repeated row has other cuts and masks."""
+    for row in range(len(rows)):
+        rows[row]["key"] = absorb(rows[row]["key"], _REPEATED)
+        rows[row]["bits"] = absorb(rows[row]["bits"], _REPEATED)
+    return rows

@@ -7,13 +7,15 @@
 | `sop` | `[CLS] A [SEP] B [SEP]` | B stands before A | chunks |
 | `none` | `[CLS] text [SEP]` | (it is 0) | chunks |
 
-Rows are planned as ranges of tokens; this module copies the tokens. Random numbers are drawn from a key made of the
-seed, the document's digest, its copy, and the pass, so that rows depend on the set of documents and not on their order.
+Sentences are whole in `reference` and `none`; in the other modes, long ones are cut into units first. Rows are planned
+as ranges of tokens; this module copies the tokens. Random numbers are drawn from a key made of the seed, the document's
+digest, its copy, and the pass, so that rows depend on the set of documents and not on their order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +28,10 @@ from preprocessing.rows.negatives import exchange_segments
 from preprocessing.rows.randomness import document_keys
 from preprocessing.rows.reference_pairs import plan_reference_pairs
 from preprocessing.rows.segments import PLAN
+from preprocessing.rows.units import cut_into_units
 
 SPECIAL_TOKENS_OF_A_PAIR = 3  # [CLS] A [SEP] B [SEP]
 SPECIAL_TOKENS_OF_ONE_SEGMENT = 2  # [CLS] text [SEP]
-
-PlannedRows = tuple[NDArray[np.void], dict[str, int]]  # rows, and what was dropped, by cause
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class TokenizedDocuments:
     document_offsets: NDArray[np.int64]  # [documents + 1], into sentences
     digests: NDArray[np.uint8]  # [documents, 32], SHA-256 of the cleaned text
     copies: NDArray[np.int64]  # [documents], tells equal documents apart
+    corpora: NDArray[np.int64]  # [documents], the number of the corpus
+
+
+class Targets(NamedTuple):
+    """The target lengths that were drawn: one a row, or one a document that has rows (reference mode)."""
+
+    drawn: int
+    short: int  # of those, below the length of a row
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,11 @@ class Pairs:
     input_offsets: NDArray[np.int64]  # [rows + 1]
     segment_a_length: NDArray[np.uint16]  # [rows], [CLS] and the first [SEP] included
     next_sentence_label: NDArray[np.uint8]  # [rows]
-    forced: NDArray[np.bool_]  # [rows], labelled 1 since its chunk has one sentence (reference mode), not by a coin
-    short: NDArray[np.bool_]  # [rows], whether the row aimed at a shorter length
+    forced: NDArray[
+        np.bool_
+    ]  # [rows], labelled without a coin: 1 for a chunk of one sentence (reference), 0 for no partner
+    short: NDArray[np.bool_]  # [rows], whether the row's target length is below the length of a row
+    targets: Targets
     keys: NDArray[np.uint64]  # [rows], of seed, document, copy and the row's number in it: for its masks
     a_document: NDArray[np.int64]  # [rows], and so below: the whole sentences that a segment was cut from
     a_first_sentence: NDArray[np.int64]
@@ -64,6 +76,10 @@ class Pairs:
     b_document: NDArray[np.int64]
     b_first_sentence: NDArray[np.int64]
     b_sentences: NDArray[np.int64]
+    a_start: NDArray[np.int64]  # the segments' first tokens, into the documents' ids
+    b_start: NDArray[np.int64]
+    tokens_cut: int  # that the chunks had before they were cut
+    repeated: int  # rows, the last ones: partners that form a couple for the second time (balanced mode)
     # By cause. Documents: `no_other_document` to take a random B from; `one_sentence`, which makes no pair. Sentences:
     # `lone_sentence`, in a document without another one (reference mode).
     drops: dict[str, int]
@@ -85,8 +101,10 @@ def make_pairs(
         np.append(document_offsets[named], len(sentences)),
         documents.digests[named],
         documents.copies[named],
+        documents.corpora[named],
     )
-    plan, drops = _plan(source, config, pass_number)
+    planned = _plan(source, config, pass_number)
+    plan = planned.rows
     input_ids, input_offsets = _copy_tokens(documents.ids, plan, vocabulary.cls_id, vocabulary.sep_id)
     a_first, a_sentences = _whole_sentences(plan["a"], sentences)
     b_first, b_sentences = _whole_sentences(plan["b"], sentences)
@@ -97,6 +115,7 @@ def make_pairs(
         next_sentence_label=plan["label"].copy(),
         forced=plan["forced"].copy(),
         short=plan["short"].copy(),
+        targets=planned.targets,
         keys=plan["key"].copy(),
         a_document=named[plan["a"]["document"]],
         a_first_sentence=a_first,
@@ -104,7 +123,11 @@ def make_pairs(
         b_document=named[plan["b"]["document"]],
         b_first_sentence=b_first,
         b_sentences=b_sentences,
-        drops=drops,
+        a_start=plan["a"]["start"].copy(),
+        b_start=plan["b"]["start"].copy(),
+        tokens_cut=planned.tokens_cut,
+        repeated=planned.repeated,
+        drops=planned.drops,
     )
 
 
@@ -116,31 +139,78 @@ class _Source:
     document_offsets: NDArray[np.int64]  # [documents + 1]
     digests: NDArray[np.uint8]
     copies: NDArray[np.int64]
+    corpora: NDArray[np.int64]
 
 
-def _plan(source: _Source, config: PairingConfig, pass_number: int) -> PlannedRows:
-    where = (source.token_offsets, source.document_offsets, document_keys(config.seed, source.digests, source.copies))
-    most_tokens = config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR
-    how = (np.uint64(pass_number), most_tokens, config.short_seq_prob)
+@dataclass(frozen=True)
+class _Planned:
+    """The rows of one pass, and figures about them; see `Pairs`."""
+
+    rows: NDArray[np.void]
+    targets: Targets
+    tokens_cut: int
+    drops: dict[str, int]
+    repeated: int = 0
+
+
+def _plan(source: _Source, config: PairingConfig, pass_number: int) -> _Planned:
+    keys = document_keys(config.seed, source.digests, source.copies)
     if config.objective == "none":
-        how = (np.uint64(pass_number), config.max_seq_length - SPECIAL_TOKENS_OF_ONE_SEGMENT, config.short_seq_prob)
-        plan = np.zeros(plan_full_sentences(*where, *how, np.zeros(0, PLAN)), PLAN)
-        plan_full_sentences(*where, *how, plan)
-        return plan, {}
+        return _plan_single_segments(source, keys, config, pass_number)
+    if config.objective == "nsp" and config.nsp_mode == "reference":
+        return _plan_as_published(source, keys, config, pass_number)
+    most_tokens = config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR
+    offsets = (source.token_offsets, source.document_offsets)
+    units = cut_into_units(*offsets, keys, np.uint64(pass_number), most_tokens // 2)
+    plan = np.zeros(len(units.sentences), PLAN)  # each pair uses up a unit at least
+    offsets = (units.token_offsets, units.document_offsets)
+    rows, lone = plan_chunks(*offsets, keys, np.uint64(pass_number), most_tokens, config.short_seq_prob, plan)
+    plan = plan[:rows]
+    targets = Targets(rows, int(np.count_nonzero(plan["short"])))
+    drops = {"one_sentence": lone}
+    repeated = 0
+    if config.objective == "sop":
+        swap_segments(plan)
+    else:
+        exchanged = exchange_segments(plan, _rank_by_digest(source.digests, source.copies)[1], source.corpora)
+        plan = exchanged.plan
+        drops["no_other_document"] = exchanged.without_other
+        repeated = exchanged.repeated
+    tokens_cut = _tokens_cut(plan, units.token_offsets)
+    for name in ("a", "b"):
+        units.to_sentences(plan[name])
+    return _Planned(plan, targets, tokens_cut, drops, repeated)
+
+
+def _plan_as_published(source: _Source, keys: NDArray[np.uint64], config: PairingConfig, pass_number: int) -> _Planned:
     plan = np.zeros(len(source.token_offsets) - 1, PLAN)  # each pair uses up a sentence at least
     ranks = _rank_by_digest(source.digests, source.copies)
-    if config.objective == "nsp" and config.nsp_mode == "reference":
-        rows, without_other, lone = plan_reference_pairs(*where, *ranks, *how, plan)
-        return plan[:rows], {"no_other_document": without_other, "lone_sentence": lone}
-    rows, lone = plan_chunks(*where, *how, plan)
-    drops = {"one_sentence": lone}
-    if config.objective == "sop":
-        swap_segments(plan[:rows])
-    else:
-        drops["no_other_document"] = exchange_segments(
-            plan[:rows], source.token_offsets, source.document_offsets, ranks[1]
-        )
-    return plan[:rows], drops
+    how = (np.uint64(pass_number), config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR, config.short_seq_prob)
+    offsets = (source.token_offsets, source.document_offsets)
+    rows, without_other, lone = plan_reference_pairs(*offsets, keys, *ranks, *how, plan)
+    plan = plan[:rows]
+    of_short = np.unique(plan["a"]["document"][plan["short"]])
+    targets = Targets(len(np.unique(plan["a"]["document"])), len(of_short))
+    drops = {"no_other_document": without_other, "lone_sentence": lone}
+    return _Planned(plan, targets, _tokens_cut(plan, source.token_offsets), drops)
+
+
+def _plan_single_segments(
+    source: _Source, keys: NDArray[np.uint64], config: PairingConfig, pass_number: int
+) -> _Planned:
+    how = (np.uint64(pass_number), config.max_seq_length - SPECIAL_TOKENS_OF_ONE_SEGMENT, config.short_seq_prob)
+    offsets = (source.token_offsets, source.document_offsets)
+    plan = np.zeros(plan_full_sentences(*offsets, keys, *how, np.zeros(0, PLAN)), PLAN)
+    plan_full_sentences(*offsets, keys, *how, plan)
+    return _Planned(plan, Targets(len(plan), int(np.count_nonzero(plan["short"]))), 0, {})
+
+
+def _tokens_cut(plan: NDArray[np.void], token_offsets: NDArray[np.int64]) -> int:
+    """Return the tokens that the segments' whole sentences or units have and the segments have not."""
+    return sum(
+        int((token_offsets[plan[name]["end"]] - token_offsets[plan[name]["first"]] - plan[name]["tokens"]).sum())
+        for name in ("a", "b")
+    )
 
 
 def _rank_by_digest(

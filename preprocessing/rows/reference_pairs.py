@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from configs.compiled import compiled
 from preprocessing.rows.randomness import absorb, draw_below, draw_fraction
-from preprocessing.rows.segments import FOLLOWS, RANDOM, cut_to_length, draw_target, reach, set_segment
+from preprocessing.rows.segments import FOLLOWS, RANDOM, draw_target, drop_tokens, reach, set_segment
 
 
 @compiled
@@ -69,7 +69,7 @@ def plan_reference_pairs(
                 set_segment(pair["b"], token_offsets, other, first, b_end)
             pair["label"], pair["forced"], pair["short"] = RANDOM if random else FOLLOWS, alone, short
             pair["key"] = absorb(keys[document], np.uint64(rows - first_row))
-            cut_to_length(state, most_tokens, False, pair)
+            drop_tokens(state, most_tokens, pair)
             rows += 1
             sentence = a_end if random else chunk_end
     return rows, without_other, dropped

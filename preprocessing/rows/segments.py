@@ -15,12 +15,12 @@ _SEGMENT = np.dtype(
         ("start", np.int64),  # its tokens: ids[start : start + tokens]
         ("tokens", np.int64),  # 0: there is no such segment
         ("document", np.int64),
-        ("first", np.int64),  # the whole sentences that it was cut from: first up to end
+        ("first", np.int64),  # the whole sentences (while rows are planned: units) that it was cut from: first to end
         ("end", np.int64),
     ]
 )
-# A planned row: two segments; its label; whether no coin decided the label; whether its document has a shorter target
-# length; a key made from seed, document, copy, and the row's number in the document; 64 random bits for each pass.
+# A planned row: two segments; its label; whether no coin decided the label; whether its target length is below that of
+# a row; a key made from seed, document, copy, and the row's number in the document; 64 random bits for each pass.
 PLAN = np.dtype(
     [
         ("a", _SEGMENT),
@@ -36,7 +36,7 @@ PLAN = np.dtype(
 
 @compiled
 def draw_target(state: RandomState, most_tokens: int, short_seq_prob: float) -> tuple[int, bool]:
-    """Draw the target length of a document's rows in tokens, and return whether it is below the length of a row."""
+    """Draw the target length of rows in tokens, and return whether it is below the length of a row."""
     short = draw_fraction(state) < short_seq_prob
     return (2 + draw_below(state, most_tokens - 1) if short else most_tokens), short
 
@@ -67,14 +67,42 @@ def set_segment(segment: np.void, token_offsets: NDArray[np.int64], document: in
 
 
 @compiled
-def cut_to_length(state: RandomState, most_tokens: int, fair: bool, pair: np.void) -> None:
+def cut_pair(state: RandomState, most_tokens: int, pair: np.void) -> None:
+    """Cut the longer segment, then both alike, until the pair fits. A coin decides which one loses an odd token."""
+    a, b = pair["a"], pair["b"]
+    over = a["tokens"] + b["tokens"] - most_tokens
+    if over <= 0:
+        return
+    from_longer = min(over, abs(a["tokens"] - b["tokens"]))
+    from_each = (over - from_longer) // 2
+    odd = (over - from_longer) % 2
+    is_a_odd = odd * draw_below(state, 2)
+    is_a_longer = a["tokens"] > b["tokens"]
+    a_tokens = a["tokens"] - from_each - is_a_odd - (from_longer if is_a_longer else 0)
+    cut_segment(state, a_tokens, a)
+    cut_segment(state, most_tokens - a_tokens, b)
+
+
+@compiled
+def cut_segment(state: RandomState, tokens: int, segment: np.void) -> None:
+    """Cut the segment to `tokens` tokens, all at its front or all at its back: a coin for the whole cut.
+
+    A coin for each token would cut about as much from both ends, so that the middle of a long segment would stand in
+    the rows of every pass, and its ends in those of none.
+    """
+    if tokens < segment["tokens"]:
+        segment["start"] += draw_below(state, 2) * (segment["tokens"] - tokens)
+        segment["tokens"] = tokens
+
+
+@compiled
+def drop_tokens(state: RandomState, most_tokens: int, pair: np.void) -> None:
     """Drop tokens from the front or back of the longer segment, a coin for each token, until the pair fits.
 
-    If both are equally long, B loses the token, as published; with `fair`, a coin chooses the segment.
+    If both are equally long, B loses the token: the rule of Google's script.
     """
     a, b = pair["a"], pair["b"]
     while a["tokens"] + b["tokens"] > most_tokens:
-        is_a = a["tokens"] > b["tokens"] or (fair and a["tokens"] == b["tokens"] and draw_below(state, 2) == 1)
-        segment = a if is_a else b
+        segment = a if a["tokens"] > b["tokens"] else b
         segment["start"] += draw_below(state, 2)
         segment["tokens"] -= 1

@@ -122,8 +122,8 @@ def _statistics(rows: Rows, vocabulary: Vocabulary) -> Statistics:
         held_out_documents=0,
         random_next_pairs=int(rows.next_sentence_label.sum()),
         forced_random_pairs=0,
-        paired_documents=0,
-        short_documents=0,
+        drawn_targets=0,
+        short_targets=0,
         length_histogram=np.bincount(np.diff(rows.input_offsets)).tolist(),
         token_counts=token_counts.tolist(),
     )

@@ -21,7 +21,9 @@ VOCABULARY = VocabularyEntry(
 documents_of_lengths = st.lists(st.lists(st.integers(0, 12), max_size=12), min_size=1, max_size=6)
 
 
-def make_documents(lengths: Sequence[Sequence[int]], names: Sequence[str] | None = None) -> TokenizedDocuments:
+def make_documents(
+    lengths: Sequence[Sequence[int]], names: Sequence[str] | None = None, corpora: Sequence[int] | None = None
+) -> TokenizedDocuments:
     """Documents with the given lengths of sentences; documents of one name are copies of one another."""
     names = names or [str(number) for number in range(len(lengths))]
     flat = [length for document in lengths for length in document]
@@ -32,6 +34,7 @@ def make_documents(lengths: Sequence[Sequence[int]], names: Sequence[str] | None
         document_offsets=np.cumsum([0, *map(len, lengths)]),
         digests=np.frombuffer(digests, np.uint8).reshape(-1, 32),
         copies=np.array([names[:place].count(name) for place, name in enumerate(names)]),
+        corpora=np.zeros(len(names), np.int64) if corpora is None else np.array(corpora),
     )
 
 

@@ -43,8 +43,8 @@ STATISTICS = Statistics(
     held_out_documents=1,
     random_next_pairs=1,
     forced_random_pairs=0,
-    paired_documents=2,
-    short_documents=0,
+    drawn_targets=2,
+    short_targets=0,
     length_histogram=[0, 1],
     token_counts=[5, 6],
 )

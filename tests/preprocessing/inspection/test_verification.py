@@ -101,8 +101,8 @@ def dataset(tmp_path: Path) -> Path:
             held_out_documents=1,
             random_next_pairs=int(first.next_sentence_label.sum()),
             forced_random_pairs=0,
-            paired_documents=2,
-            short_documents=0,
+            drawn_targets=2,
+            short_targets=0,
             length_histogram=np.bincount(np.diff(first.input_offsets), minlength=17).tolist(),
             token_counts=[*[0] * 5, *np.bincount(original_ids(first), minlength=len(PIECES))[5:].tolist()],
         ),
@@ -272,7 +272,7 @@ def test_changed_count_is_reported(dataset: Path) -> None:
         ("length_histogram", [0], "statistics.length_histogram matches the rows"),
         ("random_next_pairs", 999, "statistics.random_next_pairs is the number of rows labelled 1"),
         ("token_counts", [0] * len(PIECES), "statistics.token_counts matches the rows"),
-        ("paired_documents", 400, "the fraction of documents with a shorter target length is short_seq_prob"),
+        ("drawn_targets", 400, "the fraction of shorter target lengths is short_seq_prob"),
     ],
 )
 def test_statistics_of_other_rows_are_reported(dataset: Path, key: str, value: object, rule: str) -> None:
