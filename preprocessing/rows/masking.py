@@ -16,7 +16,8 @@ from configs.compiled import compiled
 from configs.errors import UserError
 from configs.schema import MaskingConfig
 from preprocessing.dataset import IntArray, Rows
-from preprocessing.rows.pairs import SPECIAL_TOKENS_OF_A_PAIR, SPECIAL_TOKENS_OF_ONE_SEGMENT, Pairs
+from preprocessing.rows.pairs import Pairs
+from preprocessing.rows.planning import SPECIAL_TOKENS_OF_A_PAIR, SPECIAL_TOKENS_OF_ONE_SEGMENT
 from preprocessing.rows.randomness import RandomState, absorb, draw_below, draw_fraction
 from preprocessing.vocabulary import MASK, Vocabulary
 

@@ -15,7 +15,6 @@ digest, its copy, and the pass, so that rows depend on the set of documents and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +22,7 @@ from numpy.typing import NDArray
 from configs.compiled import compiled
 from configs.schema import PairingConfig
 from preprocessing.dataset import IntArray, VocabularyEntry
-from preprocessing.rows.chunks import plan_chunks, plan_full_sentences, swap_segments
-from preprocessing.rows.negatives import exchange_segments
-from preprocessing.rows.randomness import document_keys
-from preprocessing.rows.reference_pairs import plan_reference_pairs
-from preprocessing.rows.segments import PLAN
-from preprocessing.rows.units import cut_into_units
-
-SPECIAL_TOKENS_OF_A_PAIR = 3  # [CLS] A [SEP] B [SEP]
-SPECIAL_TOKENS_OF_ONE_SEGMENT = 2  # [CLS] text [SEP]
+from preprocessing.rows.planning import Source, Targets, plan_rows
 
 
 @dataclass(frozen=True)
@@ -44,13 +35,6 @@ class TokenizedDocuments:
     digests: NDArray[np.uint8]  # [documents, 32], SHA-256 of the cleaned text
     copies: NDArray[np.int64]  # [documents], tells equal documents apart
     corpora: NDArray[np.int64]  # [documents], the number of the corpus
-
-
-class Targets(NamedTuple):
-    """The target lengths that were drawn: one a row, or one a document that has rows (reference mode)."""
-
-    drawn: int
-    short: int  # of those, below the length of a row
 
 
 @dataclass(frozen=True)
@@ -96,14 +80,14 @@ def make_pairs(
     token_offsets = np.append(documents.sentence_offsets[sentences], documents.sentence_offsets[-1])
     document_offsets = np.searchsorted(sentences, documents.document_offsets)
     named = np.flatnonzero(np.diff(document_offsets))
-    source = _Source(
+    source = Source(
         token_offsets,
         np.append(document_offsets[named], len(sentences)),
         documents.digests[named],
         documents.copies[named],
         documents.corpora[named],
     )
-    planned = _plan(source, config, pass_number)
+    planned = plan_rows(source, config, pass_number)
     plan = planned.rows
     input_ids, input_offsets = _copy_tokens(documents.ids, plan, vocabulary.cls_id, vocabulary.sep_id)
     a_first, a_sentences = _whole_sentences(plan["a"], sentences)
@@ -129,103 +113,6 @@ def make_pairs(
         repeated=planned.repeated,
         drops=planned.drops,
     )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """`TokenizedDocuments` without empty sentences and documents."""
-
-    token_offsets: NDArray[np.int64]  # [sentences + 1]
-    document_offsets: NDArray[np.int64]  # [documents + 1]
-    digests: NDArray[np.uint8]
-    copies: NDArray[np.int64]
-    corpora: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """The rows of one pass, and figures about them; see `Pairs`."""
-
-    rows: NDArray[np.void]
-    targets: Targets
-    tokens_cut: int
-    drops: dict[str, int]
-    repeated: int = 0
-
-
-def _plan(source: _Source, config: PairingConfig, pass_number: int) -> _Planned:
-    keys = document_keys(config.seed, source.digests, source.copies)
-    if config.objective == "none":
-        return _plan_single_segments(source, keys, config, pass_number)
-    if config.objective == "nsp" and config.nsp_mode == "reference":
-        return _plan_as_published(source, keys, config, pass_number)
-    most_tokens = config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR
-    offsets = (source.token_offsets, source.document_offsets)
-    units = cut_into_units(*offsets, keys, np.uint64(pass_number), most_tokens // 2)
-    plan = np.zeros(len(units.sentences), PLAN)  # each pair uses up a unit at least
-    offsets = (units.token_offsets, units.document_offsets)
-    rows, lone = plan_chunks(*offsets, keys, np.uint64(pass_number), most_tokens, config.short_seq_prob, plan)
-    plan = plan[:rows]
-    targets = Targets(rows, int(np.count_nonzero(plan["short"])))
-    drops = {"one_sentence": lone}
-    repeated = 0
-    if config.objective == "sop":
-        swap_segments(plan)
-    else:
-        exchanged = exchange_segments(plan, _rank_by_digest(source.digests, source.copies)[1], source.corpora)
-        plan = exchanged.plan
-        drops["no_other_document"] = exchanged.without_other
-        repeated = exchanged.repeated
-    tokens_cut = _tokens_cut(plan, units.token_offsets)
-    for name in ("a", "b"):
-        units.to_sentences(plan[name])
-    return _Planned(plan, targets, tokens_cut, drops, repeated)
-
-
-def _plan_as_published(source: _Source, keys: NDArray[np.uint64], config: PairingConfig, pass_number: int) -> _Planned:
-    plan = np.zeros(len(source.token_offsets) - 1, PLAN)  # each pair uses up a sentence at least
-    ranks = _rank_by_digest(source.digests, source.copies)
-    how = (np.uint64(pass_number), config.max_seq_length - SPECIAL_TOKENS_OF_A_PAIR, config.short_seq_prob)
-    offsets = (source.token_offsets, source.document_offsets)
-    rows, without_other, lone = plan_reference_pairs(*offsets, keys, *ranks, *how, plan)
-    plan = plan[:rows]
-    of_short = np.unique(plan["a"]["document"][plan["short"]])
-    targets = Targets(len(np.unique(plan["a"]["document"])), len(of_short))
-    drops = {"no_other_document": without_other, "lone_sentence": lone}
-    return _Planned(plan, targets, _tokens_cut(plan, source.token_offsets), drops)
-
-
-def _plan_single_segments(
-    source: _Source, keys: NDArray[np.uint64], config: PairingConfig, pass_number: int
-) -> _Planned:
-    how = (np.uint64(pass_number), config.max_seq_length - SPECIAL_TOKENS_OF_ONE_SEGMENT, config.short_seq_prob)
-    offsets = (source.token_offsets, source.document_offsets)
-    plan = np.zeros(plan_full_sentences(*offsets, keys, *how, np.zeros(0, PLAN)), PLAN)
-    plan_full_sentences(*offsets, keys, *how, plan)
-    return _Planned(plan, Targets(len(plan), int(np.count_nonzero(plan["short"]))), 0, {})
-
-
-def _tokens_cut(plan: NDArray[np.void], token_offsets: NDArray[np.int64]) -> int:
-    """Return the tokens that the segments' whole sentences or units have and the segments have not."""
-    return sum(
-        int((token_offsets[plan[name]["end"]] - token_offsets[plan[name]["first"]] - plan[name]["tokens"]).sum())
-        for name in ("a", "b")
-    )
-
-
-def _rank_by_digest(
-    digests: NDArray[np.uint8], copies: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the documents sorted by digest and copy, and for each document the range of that order with its digest."""
-    words = np.ascontiguousarray(digests).view(">u8")
-    order = np.lexsort((copies, *words.T[::-1]))
-    differs = (words[order][1:] != words[order][:-1]).any(axis=1)
-    starts = np.flatnonzero(np.append(True, differs)) if len(order) else order
-    lengths = np.diff(np.append(starts, len(order)))
-    first, last = np.empty_like(order), np.empty_like(order)
-    first[order] = np.repeat(starts, lengths)
-    last[order] = np.repeat(starts + lengths, lengths)
-    return order, first, last
 
 
 def _whole_sentences(

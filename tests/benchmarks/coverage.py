@@ -95,9 +95,9 @@ class Coverage:
     """Word pieces of the training split, summed over groups."""
 
     passes: int
+    cut: NDArray[np.int64]  # [passes], of the other documents
     pieces: int = 0
     unpaired: int = 0  # in documents that make no row in any pass
-    cut: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # [passes], of the other documents
     cut_in_all: int = 0  # in no row of any pass
     _documents: TokenizedDocuments | None = None
     _times: list[NDArray[np.bool_]] = field(default_factory=list)
@@ -120,8 +120,7 @@ class Coverage:
         self.pieces += len(stands)
         self.unpaired += int(np.count_nonzero(~is_paired))
         self.cut_in_all += int(np.count_nonzero(is_paired & ~stands))
-        cut = np.array([np.count_nonzero(is_paired & ~of_pass) for of_pass in self._times])
-        self.cut = cut + (self.cut if len(self.cut) else 0)
+        self.cut += np.array([np.count_nonzero(is_paired & ~of_pass) for of_pass in self._times])
 
 
 def without_special(pairs: Pairs) -> NDArray[np.int64]:
@@ -135,18 +134,18 @@ def without_special(pairs: Pairs) -> NDArray[np.int64]:
 @contextmanager
 def recorded(passes: int) -> Iterator[Coverage]:
     """Record the pairs that preparations in this process make inside the block."""
-    coverage = Coverage(passes)
+    coverage = Coverage(passes, np.zeros(passes, np.int64))
 
     def record(documents: TokenizedDocuments, config: Any, vocabulary: VocabularyEntry, number: int) -> Pairs:
         numbered = replace(documents, ids=np.arange(len(documents.ids), dtype=np.uint32))
         coverage.add(documents, make_pairs(numbered, config, vocabulary, number))
         return make_pairs(documents, config, vocabulary, number)
 
-    group.make_pairs = record  # type: ignore[attr-defined]
+    vars(group)["make_pairs"] = record
     try:
         yield coverage
     finally:
-        group.make_pairs = make_pairs  # type: ignore[attr-defined]
+        vars(group)["make_pairs"] = make_pairs
 
 
 if __name__ == "__main__":

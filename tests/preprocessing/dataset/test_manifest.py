@@ -189,9 +189,9 @@ def test_foreign_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_older_manifest_error_names_the_missing_field_and_a_fix(tmp_path: Path) -> None:
     older = make_manifest([]).model_dump(mode="json", by_alias=True)
-    del older["statistics"]["short_documents"]
+    del older["statistics"]["short_targets"]
     (tmp_path / MANIFEST).write_text(json.dumps(older))
-    with pytest.raises(UserError, match=r"\(statistics.short_documents: Field required\)") as raised:
+    with pytest.raises(UserError, match=r"\(statistics.short_targets: Field required\)") as raised:
         read_manifest(tmp_path)
     assert (raised.value.place, "--overwrite" in raised.value.fix) == (str(tmp_path / MANIFEST), True)
 
