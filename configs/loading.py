@@ -106,7 +106,8 @@ def _locate_file(root: type[Section], key: str, value: Any, folder: Path) -> Any
         return _locate_files(nested, value, folder)
     if nested and isinstance(value, list):
         return [_locate_files(nested, item, folder) if isinstance(item, dict) else item for item in value]
-    return str((folder / value).absolute()) if field and names_file(field) and isinstance(value, str) else value
+    is_relative = isinstance(value, str) and value and not value.startswith(("~", "$"))  # the others are expanded later
+    return str((folder / value).absolute()) if field and names_file(field) and is_relative else value
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

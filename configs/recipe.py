@@ -90,10 +90,10 @@ def _write_field(name: str, field: FieldInfo, value: Any, lines: list[str], mark
 
 def _toml(value: Any) -> str:
     if not isinstance(value, dict):
-        return tomlkit.item(value).as_string()
+        return str(tomlkit.item(value).as_string())
     table = tomlkit.inline_table()
     table.update(value)
-    return table.as_string()
+    return str(table.as_string())
 
 
 def _range_of(field: FieldInfo) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from configs.keys import FILE
-from configs.schema import Section
+from configs.schema import LocalPath, Section
 
 Kind = Literal["classify", "pair", "qa", "tag", "choice"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -21,16 +21,16 @@ class TaskConfig(Section):
         description="classify: classify a text; pair: classify or score a pair of texts; qa: answer questions by spans "
         "of a context (SQuAD JSON); tag: label each token (CoNLL columns); choice: choose one of several endings."
     )
-    data: str = Field(
+    data: LocalPath = Field(
         json_schema_extra=FILE,
         description="Training file: .csv, .tsv or .jsonl; SQuAD .json for qa; CoNLL columns for tag.",
     )
-    validation: str | None = Field(
+    validation: LocalPath | None = Field(
         None,
         json_schema_extra=FILE,
         description="Validation file, used to select the best epoch; unset: a tenth of the data.",
     )
-    test: str | None = Field(
+    test: LocalPath | None = Field(
         None, json_schema_extra=FILE, description="Test file, used for the report; unset: another tenth of the data."
     )
     text: str = Field("text", description="classify, pair: column of the (first) text.")

@@ -9,6 +9,7 @@ from .made_with import (
     recipe_of_data as recipe_of_data,
 )
 from .model import ModelConfig as ModelConfig
+from .paths import LocalPath as LocalPath, expanded as expanded
 from .patterns import fill_pattern as fill_pattern, is_pattern as is_pattern
 from .recipe import Recipe as Recipe
 from .rows import (

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from configs.schema.paths import LocalPath
 from configs.schema.rows import RowsConfig
 from configs.schema.section import RUNTIME, Section
 from configs.schema.text import TextConfig, VocabularyConfig
@@ -49,9 +50,10 @@ class _KeyOrder(Section):
 class DataConfig(TextConfig, RowsConfig, _KeyOrder):
     """The data set: its text, and how the text becomes masked pairs."""
 
-    dataset: str = Field(
+    dataset: LocalPath = Field(
         "datasets/default",
-        description="Folder or URL of the data set: `prepare` writes it, `train` reads it.",
+        description="Folder or URL of the data set: `prepare` writes it, `train` reads it. A relative path starts at "
+        "the working folder.",
         json_schema_extra=RUNTIME,
     )
     workers: int = Field(

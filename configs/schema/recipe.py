@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from configs.schema.cluster import ClusterConfig
 from configs.schema.data import DataConfig
 from configs.schema.model import ModelConfig
+from configs.schema.paths import LocalPath
 from configs.schema.section import Section
 from configs.schema.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
@@ -17,7 +18,11 @@ class Recipe(Section):
     name: str = Field(
         "bert", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The run's name: letters, digits, . _ -"
     )
-    runs: str = Field("runs", description="Folder of all runs; this run is in <runs>/<name>.")
+    runs: LocalPath = Field(
+        "runs",
+        description="Folder of all runs; this run is in <runs>/<name>. Here and in all paths of a recipe, ~ and "
+        "$VARIABLE are replaced, and a relative path starts at the folder in which the command runs.",
+    )
     data: DataConfig = Field(DataConfig(), description="The data set.")
     model: ModelConfig = Field(ModelConfig(), description="The shape of BERT.")
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="The optimizer and its learning-rate schedule.")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from configs.schema.paths import LocalPath
 from configs.schema.patterns import is_pattern
 from configs.schema.section import LATER, RUNTIME, Section
 
@@ -15,8 +16,10 @@ LANGUAGE = r"^[a-z]{2,3}$"
 class CorpusConfig(Section):
     """One corpus: files in one format."""
 
-    paths: list[str] = Field(
-        min_length=1, description="Files, folders or glob patterns: local paths, or URLs such as s3://bucket/corpus."
+    paths: list[LocalPath] = Field(
+        min_length=1,
+        description="Files, folders or glob patterns: local paths, which start at the working folder, or URLs such as "
+        "s3://bucket/corpus.",
     )
     format: Literal["wikipedia", "wikiextractor", "text", "sentences", "files", "jsonl", "parquet"] = Field(
         description="wikipedia: MediaWiki XML dump; wikiextractor: <doc> elements; text: documents separated by blank "
@@ -61,9 +64,10 @@ TRAINED_ONLY = ("size", "min_frequency", "unused_slots", "sample_bytes")  # of a
 class VocabularyConfig(Section):
     """The WordPiece vocabulary: an existing file, or one trained on the corpus."""
 
-    file: str | None = Field(
+    file: LocalPath | None = Field(
         None,
-        description="A vocab.txt or tokenizer.json file to use; unset: train a vocabulary on the corpus.",
+        description="A vocab.txt or tokenizer.json file to use; unset: train a vocabulary on the corpus. A relative "
+        "path starts at the working folder.",
         json_schema_extra=RUNTIME,
     )
     size: int = Field(30_522, ge=100, le=1_000_000, description="Entries to train, including special tokens.")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from configs.schema.paths import LocalPath, NodePath
 from configs.schema.section import Section
 
 
@@ -44,7 +45,9 @@ class OptimizerConfig(Section):
 class MixedDataset(Section):
     """One data set in a mixture."""
 
-    dataset: str = Field(description="Folder or URL of the data set.")
+    dataset: LocalPath = Field(
+        description="Folder or URL of the data set; a relative path starts at the working folder."
+    )
     weight: float = Field(
         gt=0.0, description="Weight relative to the other data sets; determines its share of the rows."
     )
@@ -99,9 +102,10 @@ class TrainConfig(Section):
         "reference: plain PyTorch.",
     )
     seed: int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
-    initialise_from: str | None = Field(
+    initialise_from: LocalPath | None = Field(
         None,
-        description="Run, checkpoint or Hugging Face folder that provides the initial weights; unset: random weights.",
+        description="Run, checkpoint or Hugging Face folder that provides the initial weights; unset: random weights. "
+        "A relative path starts at the working folder.",
     )
     shuffle_window_rows: int = Field(
         1 << 20, ge=1, description="Rows are shuffled within windows of this size (part of the data order)."
@@ -111,10 +115,11 @@ class TrainConfig(Section):
         description="Data sets to train on, mixed by weight; empty: data.dataset. The held-out rows are always those "
         "of data.dataset.",
     )
-    stage_in: str | None = Field(
+    stage_in: NodePath | None = Field(
         None,
-        description="Folder on a node's local disk to which shards are copied before they are read; may contain "
-        "$VARIABLES. Unset: the temporary folder for a data set at a URL; other data sets are read in place.",
+        description="Folder on a node's local disk to which shards are copied before they are read; $VARIABLES "
+        "and ~ are replaced on the node. Unset: the temporary folder for a data set at a URL; other data sets are read "
+        "in place.",
     )
     stage_gib: float = Field(50.0, gt=0.0, description="Maximum GiB of copied shards per node.")
     profile_steps: list[Annotated[int, Field(ge=1)]] = Field(

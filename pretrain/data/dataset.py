@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from configs.schema import TrainConfig
+from configs.errors import UserError
+from configs.schema import TrainConfig, expanded
 from configs.units import GIB
 from preprocessing.dataset import (
     VOCABULARY,
@@ -82,4 +82,8 @@ def open_dataset(place: str, train: TrainConfig) -> Dataset:
 @cache
 def _stage(folder: str, most_gib: float) -> StagingArea:
     """Return the staging area of this process; all its data sets share its size limit."""
-    return StagingArea(Path(os.path.expandvars(folder)).expanduser(), int(most_gib * GIB))
+    try:
+        return StagingArea(Path(expanded(folder)), int(most_gib * GIB))
+    except ValueError as error:
+        fix = "set the variable on every node, or name a folder on the node's disk"
+        raise UserError(str(error), place=f"train.stage_in = {folder!r}", fix=fix) from error

@@ -17,9 +17,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # comes without types
 
 from configs.errors import UserError
+from configs.schema import TrainConfig
 from preprocessing.storage import file_systems
 from pretrain.data import staging
+from pretrain.data.dataset import open_dataset
 from pretrain.data.staging import LOCKS, StagingArea, StoredFile
+from tests.pretrain.synthetic import write_dataset
 
 
 class FaultyStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -226,3 +229,12 @@ def test_another_users_folder_is_not_trusted(store: type[FaultyStore], tmp_path:
     os.chown(folder, 12_345, 12_345) if os.getuid() == 0 else pytest.skip("only root can give a folder away")
     with pytest.raises(UserError, match="belongs to another user"):
         StagingArea(tmp_path, 1000).path(file)
+
+
+def test_a_variable_that_is_not_set_on_the_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOPE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "dataset", [[5]])
+    with pytest.raises(UserError, match=r"train\.stage_in = '\$NOPE/x': the environment variable NOPE is not set"):
+        open_dataset(str(tmp_path / "dataset"), TrainConfig(stage_in="$NOPE/x"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
