@@ -108,7 +108,9 @@ def _prepare(
     file = config.vocabulary.file
     given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
     identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
-    stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None))
+    compares, trains = config.compares_documents, given is None
+    names = ["input", *["duplicates"] * compares, *["vocabulary"] * trains, "groups"]
+    stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None), names)
     finished = find_finished(store, identity, overwrite=overwrite)
     if finished.manifest:
         if finished.records_content:

@@ -19,6 +19,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from configs.child_process import terminate_with_parent
 from configs.run_layout import LOGS
 
 signal.signal(
@@ -45,7 +46,6 @@ from launch.ranks import (  # noqa: E402
     record_begin,
     record_end,
     slurm_address,
-    terminate_with_parent,
 )
 
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}

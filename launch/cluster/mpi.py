@@ -21,7 +21,8 @@ from configs.exit_codes import STOP_SIGNALS
 from configs.schema import Recipe
 from launch.cluster.batch_script import ranks_per_node
 from launch.cluster.verdict import end_start
-from launch.ranks import ASK_NO_DISPLAY, begin_start, dies_with, note_signals, this_process
+from configs.child_process import dies_with
+from launch.ranks import ASK_NO_DISPLAY, begin_start, note_signals, this_process
 
 
 def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> list[str]:

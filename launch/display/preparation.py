@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 from rich.console import Console
@@ -12,15 +14,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from configs.errors import UserError
-from configs.exit_codes import DONE, STOPPED
+from configs.exit_codes import DONE, FAILED, STOPPED, ended_by
 from configs.schema import DataConfig
 from launch.terminal import console
 from preprocessing.dataset import Manifest
 from preprocessing.documents import Progress as State
-from preprocessing.execution import THIS_MACHINE, BeamEngine
+from preprocessing.execution import THIS_MACHINE, BeamEngine, WorkerKilledError
 from preprocessing.pipeline import prepare, prepare_share
-from preprocessing.resuming import WHOLE, Share, finished_parts
-from preprocessing.storage import store_at
+from preprocessing.resuming import WHOLE, Share, described, finished_parts
+from preprocessing.storage import Store, store_at
 
 PLAIN_EVERY_S = 10.0
 STAGE_LABELS = {
@@ -32,14 +34,15 @@ STAGE_LABELS = {
 
 
 class Display:
-    """Show the progress of a preparation: MB/s, documents, finished groups and remaining time.
+    """Show the progress of a preparation: its phase, MB/s, documents, finished groups and remaining time.
 
-    Shows a bar on a terminal, and prints a line every ten seconds elsewhere.
+    Shows a bar on a terminal, and prints a line every ten seconds elsewhere. `kept` says what earlier runs finished.
     """
 
-    def __init__(self, screen: Console, every_s: float = PLAIN_EVERY_S) -> None:
+    def __init__(self, screen: Console, every_s: float = PLAIN_EVERY_S, kept: str = "") -> None:
         self.screen = screen
         self.every_s = every_s
+        self.kept = kept
         self.last_print_s = 0.0
         self.stage = ""
         self.began_s = 0.0  # when the stage began
@@ -47,20 +50,30 @@ class Display:
         self.bar = Progress("{task.description}", *columns, console=screen, transient=True)
         self.task = self.bar.add_task("Preparing", total=None, figures="")
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether the preparation did more than to check a finished data set."""
+        return self.stage not in ("", "input")
+
     def __call__(self, now: State) -> None:
         """Show the given progress."""
+        label = f"{now.phase}/{now.phases} {STAGE_LABELS[now.stage]}"
         if now.stage != self.stage:
+            if self.kept and not self.has_worked and now.stage != "input":
+                self.screen.print(f"resumes: {self.kept} of earlier runs are kept", markup=False)
             self.stage, self.began_s = now.stage, now.seconds
-            self.bar.reset(self.task, description=STAGE_LABELS[now.stage])
+            self.bar.reset(self.task, description=label)
         rate = now.bytes_read / 1e6 / max(now.seconds - self.began_s, 1e-3)
-        figures = f"{rate:,.1f} MB/s  {now.documents:,} documents  {now.groups:,} groups"
+        figures = f"{rate:,.1f} MB/s"
+        if now.stage != "input":
+            figures += f"  {now.documents:,} documents  {now.groups:,} groups"
         self.bar.update(self.task, total=now.bytes_total, completed=now.bytes_read, figures=figures)
         if not self.screen.is_terminal and now.seconds - self.last_print_s >= self.every_s:
             self.last_print_s = now.seconds
             share = now.bytes_read / max(now.bytes_total, 1)
             rest_s = (now.seconds - self.began_s) * (1 - share) / share if share else 0.0
             left = f"  {timedelta(seconds=round(rest_s))} left" if share else ""
-            self.screen.print(f"{STAGE_LABELS[now.stage]}: {share:.0%}  {figures}{left}", markup=False)
+            self.screen.print(f"{label}: {share:.0%}  {figures}{left}", markup=False)
 
 
 def prepare_with_progress(
@@ -68,27 +81,55 @@ def prepare_with_progress(
 ) -> int:
     """Prepare the data set, or one share of it, show progress and a summary, and return the exit code.
 
-    SIGTERM is handled like Ctrl-C: returns 75 if a new part was finished, so that running the same command again makes
-    progress, and raises `KeyboardInterrupt` otherwise.
+    SIGTERM is handled like Ctrl-C. If the preparation is stopped, or a worker is killed, the code is 75 if a new part
+    was finished, so that running the same command again makes progress.
     """
     if overwrite and share != WHOLE:
         fix = f"remove {data.dataset}, then start the shares"
         raise UserError("shares cannot be combined with --overwrite", place="--overwrite", fix=fix)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = store_at(data.dataset)
-    finished = finished_parts(store)
-    try:
-        _prepare_with_progress(data, share, engine, overwrite=overwrite)
-    except KeyboardInterrupt:
-        if finished_parts(store) <= finished:
-            raise
-        return STOPPED
+    before: frozenset[str] = frozenset() if overwrite else finished_parts(store)
+    received: list[signal.Signals] = []
+    with _interrupting(received):
+        try:
+            _prepare_with_progress(data, share, engine, described(before), overwrite=overwrite)
+        except KeyboardInterrupt:
+            number = received[0] if received else signal.SIGINT
+            return _ended_early(store, before, f"stopped by {number.name}", ended_by(number))
+        except WorkerKilledError as error:
+            return _ended_early(store, before, f"error: {error}", FAILED)
     return DONE
 
 
-def _prepare_with_progress(data: DataConfig, share: Share, engine: BeamEngine, *, overwrite: bool) -> None:
+@contextmanager
+def _interrupting(received: list[signal.Signals]) -> Iterator[None]:
+    """Inside the block, record SIGINT and SIGTERM, and raise `KeyboardInterrupt`."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _ended_early(store: Store, before: frozenset[str], why: str, code: int) -> int:
+    """Say what is kept, and return the exit code: `code` if no part was finished since `before`."""
+    parts = finished_parts(store)
+    kept = f"kept: {described(parts)}" if parts else "nothing was finished yet"
+    new = parts - before
+    how = "run the same command again to resume" if parts else "run the same command again to start anew"
+    sys.stderr.write(f"{why}\n{kept}{f' ({described(new)} of this run)' if new and before else ''}; {how}\n")
+    return STOPPED if new else code
+
+
+def _prepare_with_progress(data: DataConfig, share: Share, engine: BeamEngine, kept: str, *, overwrite: bool) -> None:
     screen = console()
-    display = Display(screen)
+    display = Display(screen, kept=kept)
     began = time.monotonic()
     with display.bar if screen.is_terminal else nullcontext():
         if share == WHOLE:
@@ -97,7 +138,9 @@ def _prepare_with_progress(data: DataConfig, share: Share, engine: BeamEngine, *
             made = prepare_share(data, share, progress=display, engine=engine)
     if isinstance(made, Manifest):
         screen.print(summary(made, time.monotonic() - began))
-        state = "is ready" if display.stage else "is already up to date: recipe, text and shards are unchanged"
+        state = "is already up to date: recipe, text and shards are unchanged"
+        if display.has_worked:
+            state = f"is ready; this run resumed an earlier one ({kept} were kept)" if kept else "is ready"
         screen.print(f"{data.dataset} {state}", markup=False)
     else:
         screen.print(f"{data.dataset} is incomplete: {unfinished_shares(made, share)}", markup=False)

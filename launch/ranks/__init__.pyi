@@ -1,6 +1,5 @@
 # The door of launch.ranks: what other packages and rooms import from it.
 
-from .child import dies_with as dies_with, terminate_with_parent as terminate_with_parent
 from .heartbeat import (
     BEAT_S as BEAT_S,
     beating as beating,

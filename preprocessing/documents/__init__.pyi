@@ -13,9 +13,10 @@ from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan, wi
 from .progress import (
     Monitor as Monitor,
     Progress as Progress,
+    Report as Report,
     StoppedError as StoppedError,
     forget as forget,
+    read_reports as read_reports,
     stop_requested as stop_requested,
-    sum_up as sum_up,
 )
 from .reader import Document as Document, read_item as read_item

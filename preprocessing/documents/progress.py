@@ -7,12 +7,13 @@ inside the driver's process to stop.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from configs.errors import UserError
 from preprocessing.documents.input_files import ReadCounter
@@ -37,6 +38,21 @@ class Progress:
     documents: int  # read, dropped ones included
     groups: int  # finished
     seconds: float  # since the preparation began
+    phase: int = 1  # number of the stage, and of all stages
+    phases: int = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one worker says about itself, a few times per second."""
+
+    host: str
+    pid: int
+    bytes: int  # of the input read since it started
+    documents: int
+    groups: int
+    visits: int  # grows while the worker makes progress
+    place: str  # the document that it read last; "": it has no work
 
 
 class Monitor:
@@ -46,6 +62,8 @@ class Monitor:
         self.meter = ReadCounter()
         self.documents = 0
         self.groups = 0
+        self.place = ""  # the document that was read last, for messages
+        self._visits = 0
         self._run = run
         self._name = f"{uuid.uuid4().hex}{_SUFFIX}"
         self._next_s = 0.0
@@ -54,20 +72,27 @@ class Monitor:
         """Report the counts if a report is due. Raises `StoppedError` when this worker must stop."""
         if stop_requested.is_set():
             raise StoppedError
+        self._visits += 1
         if time.monotonic() >= self._next_s:
             self.tell()
 
     def tell(self) -> None:
         """Write the counts to this worker's file, which the driver reads."""
-        with suppress(FileNotFoundError, UserError):  # the last share removed the folder, or the store does not respond
-            self._run.note(self._name, json.dumps([self.meter.bytes, self.documents, self.groups]))
+        counts = (self.meter.bytes, self.documents, self.groups, self._visits)
+        report = Report(socket.gethostname(), os.getpid(), *counts, self.place)
+        with suppress(OSError, UserError):  # the last share removed the folder, the disk is full, the store is silent
+            self._run.note(self._name, json.dumps(asdict(report)))
         self._next_s = time.monotonic() + self._run.pace_s
 
 
-def sum_up(run: Store) -> tuple[int, int, int]:
-    """Return the total bytes, documents and groups of all workers of a run."""
-    counts = list(_read(run))
-    return sum(count[0] for count in counts), sum(count[1] for count in counts), sum(count[2] for count in counts)
+def read_reports(run: Store) -> list[Report]:
+    """Return the newest report of each worker of a run."""
+    reports = []
+    for name in run.names():
+        content = run.read(name) if name.endswith(_SUFFIX) else None
+        with suppress(ValueError, TypeError):  # the file is incomplete
+            reports.append(Report(**json.loads(content or b"")))
+    return reports
 
 
 def forget(run: Store) -> None:
@@ -75,10 +100,3 @@ def forget(run: Store) -> None:
     for name in run.names():
         if name.endswith(_SUFFIX):
             run.remove(name)
-
-
-def _read(run: Store) -> Iterator[list[int]]:
-    for name in run.names():
-        content = run.read(name) if name.endswith(_SUFFIX) else None
-        with suppress(ValueError):  # the file is incomplete
-            yield json.loads(content or b"[0, 0, 0]")

@@ -55,8 +55,11 @@ def read_documents(
 def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterator[Document]:
     """Yield the documents of all spans of a work item. `monitor` counts them, and can stop the reading."""
     for span in item.spans:
+        monitor.place = span.path
+        monitor.visit()
         for document in read_documents(span, config.corpora[span.corpus], config, monitor.meter):
             monitor.documents += 1
+            monitor.place = document.place
             monitor.visit()
             yield document
 

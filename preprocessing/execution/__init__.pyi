@@ -4,5 +4,6 @@ from .corpus_checks import check_manifest as check_manifest, refuse_few_document
 from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine
 from .group_keys import GroupKeys as GroupKeys
 from .manifest_assembly import GroupSums as GroupSums, build_manifest as build_manifest, sum_groups as sum_groups
+from .runner import WorkerKilledError as WorkerKilledError
 from .stages import ReportProgress as ReportProgress, Stages as Stages
 from .steps import WriteGroups as WriteGroups

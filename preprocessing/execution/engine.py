@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import shutil
 import sys
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class BeamEngine:
         Raises `UserError` for an unknown runner and for options that the runner does not accept.
         """
         if not self.runner:
-            return _on_this_machine(workers, self.options)
+            return _without_folder(_on_this_machine(workers, self.options))
         flags = [*self.options]
         if self.runner.endswith("DaskRunner") and not any(flag.startswith("--dask_npart") for flag in flags):
             flags.insert(0, _DASK_PARTITION)
@@ -45,7 +46,7 @@ class BeamEngine:
             with redirect_stderr(complaint):
                 pipeline = beam.Pipeline(self.runner, PipelineOptions(flags))
                 pipeline.options.get_all_options()  # otherwise Beam parses them later and exits the process
-                return pipeline
+                return _without_folder(pipeline)
         except (ValueError, ImportError, AttributeError) as error:
             fix = "give the name of a Beam runner or the full path of its class, and install its dependencies"
             raise UserError(f"unknown runner or invalid options: {error}", place="--runner", fix=fix) from error
@@ -57,6 +58,12 @@ class BeamEngine:
 
 
 THIS_MACHINE = BeamEngine()
+
+
+def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
+    """Remove the folder that Beam makes for transforms in other languages: a killed process would leave it behind."""
+    shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
+    return pipeline
 
 
 def _on_this_machine(workers: int, options: tuple[str, ...]) -> beam.Pipeline:

@@ -27,7 +27,7 @@ from preprocessing.storage import Store
 _REPORT = "error.json"
 _TRIAL = "trial"
 _EXIT_WAIT_S = 0.2
-_VISIT_WAIT_S = 30.0  # until work inside this process checks for a stop: at most one pass over a large group
+_VISIT_WAIT_S = 4.0  # until work inside this process checks for a stop; the end of the process stops it anyway
 
 logger = logging.getLogger(__name__)
 unreported: list[UserError] = []  # by steps inside this process, if the disk was full
@@ -63,6 +63,16 @@ def run_pipeline(
             tick()
         finally:
             run.end()
+
+
+class WorkerKilledError(RuntimeError):
+    """A worker process was killed. The input is not wrong, and finished parts are kept for the next run."""
+
+    def __init__(self, death: str) -> None:
+        super().__init__(
+            f"a preparation worker was killed ({death}); the most likely cause is a lack of memory. Run the same "
+            "command again to resume; if it happens again, lower data.workers or data.group_bytes."
+        )
 
 
 @contextmanager
@@ -143,12 +153,9 @@ class _Run:
         return self._failure is not None
 
     def raise_worker_death(self) -> None:
-        """Raise if a worker process died: `UserError` if it was killed, most likely for lack of memory."""
+        """Raise if a worker process died: `WorkerKilledError` if it was killed."""
         if "return code -" in self._death:
-            raise UserError(
-                f"a preparation worker was killed ({self._death}); the most likely cause is a lack of memory",
-                fix="lower data.workers or data.group_bytes and run the same command again to resume",
-            )
+            raise WorkerKilledError(self._death)
         if self._death:
             raise RuntimeError(self._death)
 

@@ -11,14 +11,16 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from configs.errors import UserError
-from preprocessing.documents import Plan, Progress, WorkItem, forget, sum_up
+from preprocessing.documents import Plan, Progress, WorkItem, forget, read_reports
 from preprocessing.execution.beam_api import beam
 from preprocessing.execution.engine import BeamEngine
 from preprocessing.execution.runner import run_pipeline
+from preprocessing.execution.standstill import Standstill
 from preprocessing.execution.steps import Step, Work
 from preprocessing.resuming import Share, run_folder
 from preprocessing.storage import Store
 
+_COUNTS = ("bytes", "documents", "groups")
 _MIN_BYTES_PER_WORKER = 10_000_000  # a process prepares this much in the time that it takes to start
 
 ReportProgress = Callable[[Progress], None]
@@ -34,12 +36,12 @@ class Stages:
     engine: BeamEngine
     workers: int  # on this machine; 0: chosen by the amount of work
     progress: ReportProgress
+    names: Sequence[str] = ("input", "duplicates", "vocabulary", "groups")  # of this preparation's stages, in order
     start_s: float = field(default_factory=time.monotonic)
 
     def tick_input(self, bytes_read: int, bytes_total: int) -> None:
         """Report how much of the input is hashed."""
-        seconds = time.monotonic() - self.start_s
-        self.progress(Progress("input", bytes_read, bytes_total, 0, 0, seconds))
+        self._report("input", bytes_read, bytes_total)
 
     def run_own(self, stage: str, work: Work) -> None:
         """Run the stage on the share's own work items."""
@@ -58,6 +60,11 @@ class Stages:
             fix = "use a shared file system or a URL: the workers must reach this folder under the same name"
             raise UserError(cause, place=self.store.place, fix=fix)
 
+    def _report(self, stage: str, bytes_read: int, total: int, documents: int = 0, groups: int = 0) -> None:
+        seconds = time.monotonic() - self.start_s
+        phase = self.names.index(stage) + 1
+        self.progress(Progress(stage, bytes_read, total, documents, groups, seconds, phase, len(self.names)))
+
     def _run(self, stage: str, work: Work, items: Sequence[WorkItem]) -> None:
         if not items:
             return
@@ -69,10 +76,13 @@ class Stages:
         def build(pipeline: beam.Pipeline) -> None:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
 
+        standstill = Standstill()
+
         def tick() -> None:
-            read, documents, groups = sum_up(run)
-            seconds = time.monotonic() - self.start_s
-            self.progress(Progress(stage, min(read, total), total, documents, groups, seconds))
+            reports = read_reports(run)
+            standstill.watch(reports)
+            read, documents, groups = (sum(getattr(report, name) for report in reports) for name in _COUNTS)
+            self._report(stage, min(read, total), total, documents, groups)
 
         forget(run)
         run_pipeline(build, self.engine, workers, run, tick)

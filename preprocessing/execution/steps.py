@@ -55,7 +55,9 @@ class Step(beam.DoFn):
     def process(self, item: WorkItem) -> Iterator[str]:
         """Do the work for the item and yield the item's name."""
         with reported(self._run), self._store.explained():
+            self._monitor.place = f"work item {item.name}"
             self._work(item, monitor=self._monitor)
+            self._monitor.place = ""
             self._monitor.tell()
         yield item.name
 

@@ -5,26 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import threading
-import time
 
-from preprocessing.execution.beam_api import sdk_worker_main
-
-_POLL_INTERVAL_S = 0.5
-
-
-def _follow(driver: int) -> None:
-    """Kill this process once the driver has ended, for whatever reason."""
-    while os.getppid() == driver:
-        time.sleep(_POLL_INTERVAL_S)
-    os.kill(os.getpid(), signal.SIGKILL)
-
+from configs.child_process import die_with
 
 if __name__ == "__main__":
+    # First of all, since importing Beam takes seconds. The driver passes its own process ID, because it can have ended
+    # by now, and this process have another parent.
+    die_with(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The driver passes its own process ID, because it can have ended by now, and this process have another parent.
-    threading.Thread(target=_follow, args=(int(sys.argv[1]),), daemon=True).start()
+    from preprocessing.execution.beam_api import sdk_worker_main
+
     sdk_worker_main.main(sys.argv)

@@ -24,7 +24,9 @@ from tests.preprocessing.corpora import make_documents, small_config, write_text
 from tests.preprocessing.inspection.test_verification import dataset as dataset
 from tests.preprocessing.not_local import SCHEME
 
-START = Progress("vocabulary", bytes_read=0, bytes_total=40_000_000, documents=0, groups=0, seconds=0.0)
+START = Progress(
+    "vocabulary", bytes_read=0, bytes_total=40_000_000, documents=0, groups=0, seconds=0.0, phase=3, phases=4
+)
 
 
 def plain_screen() -> tuple[Console, io.StringIO]:
@@ -38,8 +40,8 @@ def test_progress_prints_lines_without_a_terminal() -> None:
     for second in range(26):
         display(replace(START, bytes_read=second * 1_000_000, documents=second * 1000, seconds=float(second)))
     assert stream.getvalue().splitlines() == [
-        "Sampling text for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups  0:00:30 left",
-        "Sampling text for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups  0:00:20 left",
+        "3/4 Sampling text for the vocabulary: 25%  1.0 MB/s  10,000 documents  0 groups  0:00:30 left",
+        "3/4 Sampling text for the vocabulary: 50%  1.0 MB/s  20,000 documents  0 groups  0:00:20 left",
     ]
 
 
@@ -47,9 +49,9 @@ def test_the_rate_is_measured_per_stage() -> None:
     screen, stream = plain_screen()
     display = Display(screen, every_s=10)
     display(replace(START, bytes_read=40_000_000, seconds=5.0))
-    display(replace(START, stage="groups", seconds=6.0))
-    display(replace(START, stage="groups", bytes_read=20_000_000, documents=9, groups=2, seconds=16.0))
-    assert stream.getvalue() == "Making pairs: 50%  2.0 MB/s  9 documents  2 groups  0:00:10 left\n"
+    display(replace(START, stage="groups", phase=4, seconds=6.0))
+    display(replace(START, stage="groups", phase=4, bytes_read=20_000_000, documents=9, groups=2, seconds=16.0))
+    assert stream.getvalue() == "4/4 Making pairs: 50%  2.0 MB/s  9 documents  2 groups  0:00:10 left\n"
 
 
 def test_arguments_after_two_dashes_reach_the_runner_unchanged(tmp_path: Path) -> None:
@@ -132,8 +134,8 @@ def test_exit_code_of_a_stop_shows_whether_a_group_was_finished(
         changes = {"group_bytes": group_bytes, "dupe_factor": 20, "vocabulary": {"file": str(vocabulary)}}
         return small_config(folder, corpus, **changes).model_copy(update={"dataset": place.format(folder)})
 
-    with pytest.raises(KeyboardInterrupt):
-        prepare_with_progress(config(tmp_path / "one group", 10_000_000))
+    one = config(tmp_path / "one group", 10_000_000).model_copy(update={"duplicates": "none"})
+    assert prepare_with_progress(one) == 128 + signal.SIGTERM
     assert list(tmp_path.glob("one group/groups/0*")) == []
 
     folder, stopped_at["groups"] = tmp_path / "five groups", 2

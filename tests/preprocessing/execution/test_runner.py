@@ -28,10 +28,11 @@ PROGRAM = """
 import sys
 from configs.errors import UserError
 from configs.schema import DataConfig
+from preprocessing.execution import WorkerKilledError
 from preprocessing.pipeline import prepare
 try:
     prepare(DataConfig.model_validate_json(sys.argv[1]), progress=lambda progress: print(progress.groups, flush=True))
-except UserError as error:
+except (UserError, WorkerKilledError) as error:
     sys.exit(str(error))
 """
 
