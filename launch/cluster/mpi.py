@@ -16,12 +16,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from configs.child_process import dies_with
 from configs.errors import UserError
 from configs.exit_codes import STOP_SIGNALS
 from configs.schema import Recipe
 from launch.cluster.batch_script import ranks_per_node
 from launch.cluster.verdict import end_start
-from configs.child_process import dies_with
 from launch.ranks import ASK_NO_DISPLAY, begin_start, note_signals, this_process
 
 
