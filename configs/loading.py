@@ -50,12 +50,17 @@ def resolve(root: type[SectionT], layers: Sequence[Layer], overrides: Sequence[s
     for layer in layers:
         for key in layer.unset:
             unset(root, table, key, str(layer.path))
-        table = _merge(table, copy.deepcopy(_locate_files(root, layer.table, layer.path.parent)))
+        table = _merge(table, copy.deepcopy(_locate_files(root, layer.table, _folder_of(layer))))
     places = {apply_override(root, table, override): override for override in overrides}
     try:
         return root.model_validate(table)
     except ValidationError as error:
         raise _explain(root, error.errors()[0], layers, places) from None
+
+
+def _folder_of(layer: Layer) -> Path:
+    """Return the folder to which a recipe's file paths are relative; for a shipped recipe, the working directory."""
+    return Path() if layer.path.parent == SHIPPED else layer.path.parent
 
 
 def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> list[Layer]:

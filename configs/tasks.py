@@ -8,7 +8,7 @@ data = "reviews.csv"
 [finetune]               # its budget; keys as in `FinetuneConfig`
 seeds = 5
 
-`bertrain evaluate --tasks` takes such a recipe, or a recipe of several tasks:
+It also takes a recipe of several tasks, as does `bertrain evaluate --tasks`:
 
 [finetune]               # the budget of all tasks
 seeds = 5
@@ -31,12 +31,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from configs.loading import Layer, read_layers, resolve
+from configs.loading import SHIPPED, Layer, read_layers, resolve
 from configs.recipe import find_recipe
 from configs.schema import Recipe, Section
 from configs.transfer import FinetuneConfig, TaskConfig
 
-KIND_BY_SUFFIX = {".json": "qa", ".conll": "tag"}
+KIND_BY_SUFFIX = {".json": "qa", ".conll": "tag", ".conllu": "tag"}
 
 
 class BudgetedTask(TaskConfig):
@@ -48,6 +48,10 @@ class BudgetedTask(TaskConfig):
     finetune: FinetuneConfig = Field(
         FinetuneConfig(), description="Settings that override the common budget for this task."
     )
+
+    def without_budget(self) -> TaskConfig:
+        """Return the task alone."""
+        return TaskConfig(**{name: getattr(self, name) for name in TaskConfig.model_fields})
 
 
 class TaskRecipe(Section):
@@ -86,8 +90,16 @@ def load_task(source: Path, overrides: Sequence[str] = ()) -> TaskRecipe:
     The suffix of a data file, or an override, determines the kind of task. Raises `UserError`, which names the invalid
     key and the file or override that sets it.
     """
-    layers = read_layers(source) if source.suffix == ".toml" else [_of_data(source)]
+    layers = read_layers(source) if source.suffix.lower() == ".toml" else [_of_data(source)]
     return resolve(TaskRecipe, layers, overrides)
+
+
+def load_several(source: Path, overrides: Sequence[str] = ()) -> list[BudgetedTask] | None:
+    """Read the tasks of a recipe of several, given by its file or shipped name; None for anything else."""
+    if source.suffix.lower() != ".toml" and (source.exists() or not (SHIPPED / f"{source}.toml").is_file()):
+        return None
+    path = find_recipe(source)
+    return load_tasks(path, overrides) if _root_of(read_layers(path)) is TasksRecipe else None
 
 
 def load_tasks(path: Path, overrides: Sequence[str] = ()) -> list[BudgetedTask]:
@@ -106,7 +118,7 @@ def load_any(source: str | Path, overrides: Sequence[str] = ()) -> Section:
 
 
 def _of_data(file: Path) -> Layer:
-    kind = KIND_BY_SUFFIX.get(file.suffix)
+    kind = KIND_BY_SUFFIX.get(file.suffix.lower())
     return Layer(file, {"task": {"name": file.stem, "data": file.name} | ({"kind": kind} if kind else {})})
 
 

@@ -18,12 +18,15 @@ class TaskConfig(Section):
 
     name: str = Field("task", min_length=1, description="Name of the task in reports.")
     kind: Kind = Field(
-        description="classify: classify a text; pair: classify or score a pair of texts; qa: answer questions by spans "
-        "of a context (SQuAD JSON); tag: label each token (CoNLL columns); choice: choose one of several endings."
+        description="classify: one class, or a list of labels, or a number for a text; pair: for two texts; qa: answer "
+        "questions by spans of a context (SQuAD); tag: label each token (CoNLL columns, or lists of tokens and "
+        "labels); choice: choose one of several endings."
     )
     data: LocalPath = Field(
         json_schema_extra=FILE,
-        description="Training file: .csv, .tsv or .jsonl; SQuAD .json for qa; CoNLL columns for tag.",
+        description="Training file, recognised by its content: CSV (commas, tabs, semicolons), JSONL, a JSON array, "
+        "Parquet, Arrow; SQuAD's JSON for qa; CoNLL columns for tag; compressed or not. Or a folder of `datasets`, or "
+        "one with files named train, validation and test.",
     )
     validation: LocalPath | None = Field(
         None,
@@ -33,15 +36,36 @@ class TaskConfig(Section):
     test: LocalPath | None = Field(
         None, json_schema_extra=FILE, description="Test file, used for the report; unset: another tenth of the data."
     )
-    text: str = Field("text", description="classify, pair: column of the (first) text.")
-    text_b: str = Field("text_b", description="pair: column of the second text.")
-    label: str = Field("label", description="classify, pair: column of the label.")
-    regression: bool = Field(False, description="pair: the label is a number, e.g. a similarity.")
+    columns: list[str] = Field([], description="Names of the columns of CSV files without a header line.")
+    text: str | None = Field(
+        None,
+        description="Column of the (first) text, or of the tokens of tag; unset: `text`, or another usual name, e.g. "
+        "sentence, premise.",
+    )
+    text_b: str | None = Field(None, description="pair: column of the second text; unset: `text_b`, or a usual name.")
+    label: str | None = Field(
+        None,
+        description="Column of the label; unset: `label`, or another usual name. tag: a number from 1, or CoNLL-U's "
+        "name; unset: the last one, UPOS of CoNLL-U, the outer entities of GermEval.",
+    )
+    regression: bool = Field(False, description="classify, pair: the label is a number, e.g. a similarity.")
+    bad_records: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="Records without a text or label, or that cannot be read: refuse the file and name the line, or "
+        "drop and count them.",
+    )
+    metric: str | None = Field(
+        None, description="Metric that selects the best epoch and is reported first; unset: the usual one of the task."
+    )
+    positive: str | None = Field(
+        None, description="Of two classes, the one that f1 is about; unset: the last in order, e.g. 1, pos, true."
+    )
+    published: float | None = Field(None, description="A published value of the metric, shown beside the result.")
 
     @model_validator(mode="after")
-    def _numbers_are_for_pairs(self) -> TaskConfig:
-        if self.regression and self.kind != "pair":
-            raise ValueError("regression needs a task of kind pair; remove it")
+    def _numbers_are_for_texts(self) -> TaskConfig:
+        if self.regression and self.kind not in ("classify", "pair"):
+            raise ValueError("regression needs a task of kind classify or pair; remove it")
         return self
 
 
@@ -72,4 +96,19 @@ class FinetuneConfig(Section):
     )
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU.")
     device: Device = Field("auto", description="auto: CUDA if a GPU is available, else CPU.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="classify, pair: balanced weights each class by the inverse of its frequency in training."
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="Factor of the learning rate from each layer to the one below it, e.g. 0.9; the head has the full "
+        "rate. 1: the same rate for all.",
+    )
+    gradient_accumulation_steps: int = Field(
+        1,
+        ge=1,
+        description="Parts into which each batch is divided to save memory; the gradient is that of the whole batch.",
+    )
     seeds: int = Field(1, ge=1, le=1000, description="Number of trials, with the seeds 0, 1, 2 …")

@@ -107,15 +107,27 @@ def finetune(
     model: SourceArgument,
     task: Annotated[
         Path,
-        typer.Argument(metavar="TASK.toml|DATA", help="Task recipe, or a training file, e.g. reviews.csv"),
+        typer.Argument(
+            metavar="TASK.toml|DATA", help="Task recipe, its shipped name (glue), or a training file, e.g. reviews.csv"
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write. It must not exist.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; the same command resumes in it.")
+    ],
     overrides: TaskOverridesArgument = None,
     kind: Annotated[
         str,
         typer.Option(
             metavar="KIND",
             help="classify|pair|qa|tag|choice; short for task.kind=KIND. Default: qa for .json, tag for .conll files.",
+            show_default=False,
+        ),
+    ] = "",
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="Metric that selects the best epoch, e.g. macro_f1, mcc, spearman; short for task.metric=METRIC.",
             show_default=False,
         ),
     ] = "",
@@ -134,7 +146,8 @@ def finetune(
 
     It can have a section \\[finetune], e.g. epochs = 3. Paths in it are relative to its folder.
 
-    For classify, DATA has the columns `text` and `label`, unless task.text and task.label name others.
+    For classify, DATA has the columns `text` and `label`, or others with usual names, or those that task.text and
+    task.label name. A number can be predicted instead of a class: task.regression=true.
 
     `bertrain config TASK.toml` lists every key. Each can be overridden on the command line.
 
@@ -143,19 +156,60 @@ def finetune(
     [dim]bertrain finetune runs/demo squad.json -o answers task.test=dev.json finetune.max_length=384[/]
 
     [dim]bertrain finetune bert-base-uncased/ task.toml -o frozen finetune.freeze_layers=6[/]
-    """
-    from configs.tasks import load_task
-    from launch.transfer import run_finetune
 
-    settings = [*([f"task.kind={kind}"] if kind else []), *(overrides or ())]
-    run_finetune(model, load_task(task, settings), output, label_counts(learning_curve))
+    [dim]bertrain finetune bert-base-uncased/ glue -o glue finetune.seeds=5[/]
+    """
+    from configs.tasks import load_several, load_task
+    from launch.transfer import run_finetune, run_finetunes
+
+    several, counts = load_several(task, overrides or ()), label_counts(learning_curve)
+    if several is not None:
+        if kind or metric or counts:
+            cause = "--kind, --metric and --learning-curve are for one task"
+            raise UserError(cause, place=str(task), fix="set tasks.0.kind and tasks.0.metric, or give one task")
+        run_finetunes(model, several, output)
+        return
+    short = [*([f"task.kind={kind}"] if kind else []), *([f"task.metric={metric}"] if metric else [])]
+    run_finetune(model, load_task(task, [*short, *(overrides or ())]), output, counts)
+
+
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder that `finetune` wrote, or the folder `model` in it.")
+    ],
+    data: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File as for training, with or without labels; - is standard input.")
+    ],
+    overrides: TaskOverridesArgument = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="JSONL file to write. Default: standard output."),
+    ] = None,
+) -> None:
+    """Label a file with a fine-tuned model. Write each record with its prediction and probabilities as JSONL.
+
+    [dim]bertrain predict reviews new-reviews.csv -o labelled.jsonl[/]
+
+    [dim]bertrain predict reviews new-reviews.csv task.text=body task.bad_records=drop[/]
+    """
+    from launch.transfer import run_predict
+
+    run_predict(model, data, output, overrides or ())
 
 
 def embed(
     source: SourceArgument,
-    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="Text file with one text per line, or a .jsonl file.")],
+    texts: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TEXTS",
+            help="Text file with one text per line, or a table (CSV, JSONL, Parquet …); - is standard input.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, .arrow or .npz.")],
-    text: Annotated[str, typer.Option(help="Field of a .jsonl record that holds the text.")] = "text",
+    text: Annotated[
+        str, typer.Option(help="Column of a table that holds the text. Default: `text`, or a usual name.")
+    ] = "",
     layers: Annotated[
         str,
         typer.Option(
@@ -227,4 +281,5 @@ def add_transfer_commands(app: typer.Typer) -> None:
     app.command(rich_help_panel=TRANSFER)(fill)
     app.command(rich_help_panel=TRANSFER)(senses)
     app.command(rich_help_panel=TRANSFER)(finetune)
+    app.command(rich_help_panel=TRANSFER)(predict)
     app.command(rich_help_panel=TRANSFER)(embed)

@@ -47,10 +47,15 @@ def run_embed(
         if mixture:
             blocks = (replace(block, vectors=mixture.of(block.vectors)) for block in blocks)
         count = write_features(output, blocks, names, of_tokens=pooling is Pooling.tokens)
+        bar.update(task, total=count, completed=count)
     seconds = time.monotonic() - started
     kind = "of their tokens" if pooling is Pooling.tokens else f"pooled by {pooling.value}"
     text = f"{output}: {', '.join(names)} of {count:,} texts, {kind}; {count / seconds:,.0f} texts/s"
     screen.print(text, markup=False)
+    if features.cut:
+        screen.print(
+            f"{features.cut:,} of {count:,} texts cut to {max_length} tokens: raise --max-length", markup=False
+        )
 
 
 def _mixture(mix: str, layers: Sequence[int]) -> Mix | None:

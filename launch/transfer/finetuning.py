@@ -1,22 +1,23 @@
-"""`bertrain finetune`: run the trials of all seeds, print their metrics, and write the results."""
+"""`bertrain finetune`: run the trials of all seeds, print their metrics, and write the results seed by seed."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from configs.errors import UserError
-from configs.files import atomic_write_text, explain_write_errors
+from configs.files import atomic_write_text
 from configs.run_layout import TENSORBOARD
-from configs.tasks import TaskRecipe
-from configs.transfer import FinetuneConfig, TaskConfig
+from configs.tasks import BudgetedTask, TaskRecipe
 from launch.terminal import console, require_package
+from launch.transfer.seeds import Seeds, identity_of, open_seeds
+from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
     Spread,
@@ -24,117 +25,94 @@ from pretrain.transfer import (
     TaskItems,
     Trial,
     board,
+    check_settings,
     defined,
     draw_learning_curve,
-    make_task,
     plain,
-    pretrained_start,
-    read_splits,
+    reloading_start,
     sizes,
     spreads,
     try_seed,
     write_answers,
     write_model,
+    write_task_card,
 )
 
 EXTRA_PACKAGES = ("sklearn", "scipy", "seqeval")
 
 
-def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: Sequence[int]) -> None:
-    """Fine-tune the model at `place` once per seed, print metrics, and write results to the new folder `output`."""
+def run_finetunes(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> None:
+    """Fine-tune on each task, in a folder of its name, and print one table with the mean over the tasks."""
+    tests = {}
+    for task in tasks:
+        recipe = TaskRecipe(task=task.without_budget(), finetune=task.finetune)
+        tests[task.name] = run_finetune(place, recipe, output / task.name, [])
+    table = Table("task", "metric", "result", "published", box=None)
+    firsts = [(task, *next(iter(tests[task.name].items()))) for task in tasks]
+    for task, metric, spread in firsts:
+        table.add_row(task.name, metric, str(spread), "" if task.published is None else f"{task.published:.4f}")
+    published = [task.published for task in tasks if task.published is not None]
+    mean = sum(spread.mean for _, _, spread in firsts) / len(firsts)
+    of_published = f"{sum(published) / len(published):.4f}" if len(published) == len(tasks) else ""
+    table.add_row("mean", "", f"{mean:.4f}", of_published)
+    console().print(table)
+
+
+def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: Sequence[int]) -> dict[str, Spread]:
+    """Fine-tune the model at `place` once per seed, print metrics, and write results to the folder `output`.
+
+    The same command resumes after the last seed that is done. Return the test metrics, the watched one first.
+    """
     task, settings = recipe.task, recipe.finetune
     for package in EXTRA_PACKAGES:
         require_package(package, extra="transfer")
     source = load_pretrained(place).with_dropout(settings.dropout)
-    check_length(source, settings)
+    check_settings(settings, source.config)
     data = open_task(task, settings, source)
-    with new_folder(output):
-        _finetune_into(output, source, recipe, data, learning_curve)
-
-
-def _finetune_into(
-    output: Path, source: Pretrained, recipe: TaskRecipe, data: TaskItems, learning_curve: Sequence[int]
-) -> None:
-    task, settings = recipe.task, recipe.finetune
-    start = pretrained_start(source)
-    curve = _learning_curve(start, source, data, settings, learning_curve, output) if learning_curve else {}
-    best: Trial | None = None
-    trials = []
+    check_curve(learning_curve, data)
+    seeds = open_seeds(output, identity_of(source, recipe, data.splits))
+    start = reloading_start(source)
+    source = replace(source, weights={})  # read again for each seed, so that they need no memory during training
+    curve = _learning_curve(start, source, data, recipe, learning_curve, seeds)
+    results: list[dict[str, Any]] = []
     for seed in range(settings.seeds):
-        with board(output / TENSORBOARD / f"seed_{seed}") as report:
-            trial = try_seed(start, source.config, data, settings, seed, report)
-        write_answers(output / f"seed_{seed}", data.splits.test, trial.test)
-        trials.append(trial)
-        print_trial(f"seed {seed}", trial, data.task.watched)
-        if best is None or _watched(trial, data) > _watched(best, data):
-            best = trial
-    assert best is not None
-    write_model(output / "model", source, data.task, best.finetuned.model)
-    summary = spreads(trials)
+        results.append(_seed(seed, start, source, data, recipe, seeds, results))
+    summary = _watched_first(spreads([result["test"] for result in results]), data)
+    best = max(results, key=lambda result: (result["validation"], -result["seed"]))
+    write_task_card(output / "model", place, recipe, data, summary, best["seed"])
     content = {
-        "source": str(source.place),
+        "source": str(place),
         "task": task.model_dump(),
         "settings": settings.model_dump(),
         "data": sizes(data),
+        "metric": data.task.watched,
         "test": plain(summary),
-        "seeds": [_of_trial(trial) for trial in trials],
+        "seeds": results,
         "learning_curve": {labels: plain(of_labels) for labels, of_labels in curve.items()},
     }
     atomic_write_text(output / "report.json", json.dumps(defined(content), indent=1, ensure_ascii=False) + "\n")
-    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", {str(source.place): summary})
+    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", {str(place): summary})
     console().print(f"{output}: report.json, predictions and errors by seed, tb, model", markup=False)
+    return summary
 
 
-def open_task(task: TaskConfig, settings: FinetuneConfig, source: Pretrained) -> TaskItems:
-    """Read and tokenise a task's records, and print how many there are and how many were cut or dropped."""
-    splits = read_splits(task)
-    data = TaskItems.of(make_task(task, settings, source.vocabulary, splits.training), splits)
-    say = console().print
-    for name, part in sizes(data).items():
-        say(f"{task.name}: {part['records']:,} records for {name}", markup=False)
-        for cause, count in part["treated"].items():
-            say(f"    {count:,} {cause}", markup=False)
-    return data
+def check_curve(counts: Sequence[int], data: TaskItems) -> None:
+    """Raise `UserError` for a learning curve with more labels than there are training records."""
+    if counts and max(counts) > len(data.splits.training):
+        cause = f"{max(counts):,} labels, but there are {len(data.splits.training):,} training records"
+        raise UserError(cause, place="--learning-curve", fix="give numbers up to this")
 
 
-def check_length(source: Pretrained, settings: FinetuneConfig) -> None:
-    """Raise `UserError` if the model has too few positions for `finetune.max_length`."""
-    most = source.config.max_position_embeddings
-    if settings.max_length > most:
-        cause = f"rows of {settings.max_length} tokens, but the model has {most} positions"
-        raise UserError(cause, place="finetune.max_length", fix=f"set it to {most} or less")
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[None]:
-    """Create the folder for the block. If an error ends the block before a seed is finished, remove it again."""
-    make_folder(output)
-    try:
-        yield
-    except UserError as error:
-        if not any(output.glob("seed_*")):
-            shutil.rmtree(output)
-            raise
-        fix = f"{error.fix}; then choose another --output, because {output} contains the finished seeds"
-        raise UserError(error.cause, place=error.place, fix=fix) from error
-
-
-def make_folder(output: Path) -> None:
-    """Create the folder. Raise `UserError` if it exists or cannot be created."""
-    if output.exists():
-        fix = "choose another --output, or remove it"
-        raise UserError("the path exists already", place=str(output), fix=fix)
-    with explain_write_errors(output):
-        output.mkdir(parents=True)
-
-
-def print_trial(name: str, trial: Trial, watched: str) -> None:
-    """Print one trial as a line."""
-    epochs = trial.finetuned.epochs
+def print_trial(name: str, result: dict[str, Any], watched: str) -> None:
+    """Print one trial's result as a line."""
+    epochs = result["epochs"]
     best = max(epochs, key=lambda epoch: epoch[watched])
-    figures = ", ".join(f"{metric} {value:.4f}" for metric, value in trial.test.metrics.items())
+    figures = ", ".join(f"{metric} {value:.4f}" for metric, value in result["test"].items())
     text = f"{name}: best epoch {best['epoch']:.0f} of {len(epochs)} (validation {watched} {best[watched]:.4f})"
     console().print(f"{text}; test {figures}", markup=False)
+    if result["only"]:
+        warning = f"warning: {name} predicts {result['only']!r} for all test records; it may need other settings"
+        console().print(warning, markup=False)
 
 
 def show_spreads(title: str, rows: dict[str, dict[str, Spread]]) -> None:
@@ -146,29 +124,82 @@ def show_spreads(title: str, rows: dict[str, dict[str, Spread]]) -> None:
     console().print(table)
 
 
+def _seed(
+    seed: int,
+    start: StartingPoint,
+    source: Pretrained,
+    data: TaskItems,
+    recipe: TaskRecipe,
+    seeds: Seeds,
+    earlier: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the result of a seed, from its file or by training; write the model if it is the best so far."""
+    name, folder = f"seed_{seed}", seeds.folder
+    result = seeds.result(name)
+    if result is None:
+        with board(folder / TENSORBOARD / name) as report:
+            trial = try_seed(start, source.config, data, recipe.finetune, seed, report)
+        write_answers(folder / name, data.splits.test, trial.test)
+        result = result_of(trial, data.task.watched)
+        if all(result["validation"] > other["validation"] for other in earlier):
+            write_model(folder / "model", source, recipe, trial.finetuned.task, trial.finetuned.model)
+        seeds.save(name, result)
+    print_trial(f"seed {seed}", result, data.task.watched)
+    return result
+
+
+def result_of(trial: Trial, watched: str) -> dict[str, Any]:
+    """Return what is kept of a trial."""
+    tuned = trial.finetuned.task.state().get("threshold")
+    return {
+        "seed": trial.seed,
+        "validation": trial.finetuned.validation.metrics[watched],
+        "test": trial.test.metrics,
+        "only": trial.test.only,
+        "epochs": trial.finetuned.epochs,
+        **({} if tuned is None else {"threshold": tuned}),
+    }
+
+
 def _learning_curve(
     start: StartingPoint,
     source: Pretrained,
     data: TaskItems,
-    settings: FinetuneConfig,
+    recipe: TaskRecipe,
     counts: Sequence[int],
-    output: Path,
+    seeds: Seeds,
 ) -> dict[int, dict[str, Spread]]:
-    curve: dict[int, dict[str, Spread]] = {}
+    """Train on subsets of these sizes; each trial is written when it is done."""
+    watched, curve = data.task.watched, {}
     for labels in counts:
-        trials = [
-            try_seed(start, source.config, data.few(labels, seed), settings, seed) for seed in range(settings.seeds)
-        ]
-        curve[labels] = spreads(trials)
-        console().print(f"{labels:,} labels: {data.task.watched} {curve[labels][data.task.watched]}", markup=False)
-    points = [(labels, of_labels[data.task.watched]) for labels, of_labels in curve.items()]
-    draw_learning_curve(output / "learning_curve.png", data.task.watched, {source.place.name: points})
+        trial_of = partial(_subset, labels, start, source, data, recipe, seeds)
+        curve[labels] = spreads([trial_of(seed) for seed in range(recipe.finetune.seeds)])
+        console().print(f"{labels:,} labels: {watched} {curve[labels][watched]}", markup=False)
+    if curve:
+        points = [(labels, of_labels[watched]) for labels, of_labels in curve.items()]
+        draw_learning_curve(seeds.folder / "learning_curve.png", watched, {source.place.name: points})
     return curve
 
 
-def _watched(trial: Trial, data: TaskItems) -> float:
-    return trial.finetuned.validation.metrics[data.task.watched]
+def _subset(
+    labels: int,
+    start: StartingPoint,
+    source: Pretrained,
+    data: TaskItems,
+    recipe: TaskRecipe,
+    seeds: Seeds,
+    seed: int,
+) -> dict[str, float]:
+    name = f"learning_curve/{labels}_labels_seed_{seed}"
+    result = seeds.result(name)
+    if result is None:
+        trial = try_seed(start, source.config, data.few(labels, seed), recipe.finetune, seed)
+        result = result_of(trial, data.task.watched)
+        seeds.save(name, result)
+    figures: dict[str, float] = result["test"]
+    return figures
 
 
-def _of_trial(trial: Trial) -> dict[str, Any]:
-    return {"seed": trial.seed, "test": trial.test.metrics, "epochs": trial.finetuned.epochs}
+def _watched_first(summary: dict[str, Spread], data: TaskItems) -> dict[str, Spread]:
+    watched = data.task.watched
+    return {watched: summary[watched], **summary}

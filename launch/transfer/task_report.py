@@ -15,12 +15,14 @@ from typing import Any
 
 from rich.table import Table
 
-from configs.files import atomic_write_text
+from configs.errors import UserError
+from configs.files import atomic_write_text, explain_write_errors
 from configs.records import parse_object
 from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask
 from launch.terminal import console, require_package
-from launch.transfer.finetuning import EXTRA_PACKAGES, check_length, make_folder, open_task
+from launch.transfer.finetuning import EXTRA_PACKAGES
+from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.telemetry import perplexity
 from pretrain.transfer import (
@@ -31,6 +33,7 @@ from pretrain.transfer import (
     Spread,
     Trial,
     Worth,
+    check_settings,
     defined,
     draw_worth,
     measure_worth,
@@ -48,7 +51,7 @@ def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) ->
         require_package(package, extra="transfer")
     source = load_pretrained(place)
     for task in tasks:
-        check_length(source, task.finetune)
+        check_settings(task.finetune, source.config)
     make_folder(output)
     worths, content = [], []
     for task in tasks:
@@ -62,6 +65,15 @@ def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) ->
     console().print(_table(worths))
     console().print(_probe_table(worths))
     console().print(f"{output}: report.json, tasks.png, one mix.json per task", markup=False)
+
+
+def make_folder(output: Path) -> None:
+    """Create the folder. Raise `UserError` if it exists or cannot be created."""
+    if output.exists():
+        fix = "choose another --output, or remove it"
+        raise UserError("the path exists already", place=str(output), fix=fix)
+    with explain_write_errors(output):
+        output.mkdir(parents=True)
 
 
 def _measured(source: Pretrained, task: BudgetedTask) -> tuple[Worth, dict[str, Any]]:
@@ -82,7 +94,7 @@ def _of_worth(worth: Worth) -> dict[str, Any]:
     difference = worth.difference
     starts = {
         start: {
-            "test": plain(spreads(worth.trials[start])),
+            "test": plain(spreads([trial.test.metrics for trial in worth.trials[start]])),
             "seeds": [trial.test.metrics for trial in worth.trials[start]],
             "probes": [plain({worth.metric: spread}) for spread in worth.probed(start)],
             "probe_of_mix": plain({worth.metric: worth.mixed(start)}),

@@ -1,4 +1,4 @@
-"""Reading of texts (lines or JSONL) and writing of their vectors (Arrow or NumPy).
+"""Reading of texts (lines or tables) and writing of their vectors (Arrow or NumPy).
 
 out.arrow   Arrow IPC, one row per text: `number`, and one column per layer (`layer_6`, or `mix`), a fixed-size list of
             floats; for tokens, a list of these per text, and the list `tokens`
@@ -7,7 +7,6 @@ out.npz     arrays of the same names, [texts, H]; for tokens [T, H], with `offse
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,27 +16,59 @@ import pyarrow as pa
 from configs.errors import UserError
 from configs.files import atomic_write
 from pretrain.transfer.features import FeatureBatch, Floats
+from pretrain.transfer.labelled import read_text, text_column
+from pretrain.transfer.tables import (
+    STATE,
+    RecordError,
+    Table,
+    is_columnar,
+    open_content,
+    place_of,
+    read_saved_dataset,
+    refuse_folder,
+    table_of,
+    text_lines,
+)
 
 ARROW, NUMPY = ".arrow", ".npz"
+TABLES = {".csv", ".tsv"}
+COUNTED_ELSEWHERE = {*TABLES, ".json", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst"}
 
 
-def read_texts(path: Path, field: str) -> Iterator[str]:
-    """Yield one text per line, or `field` of each JSONL record. Raises `UserError` for a record without the field."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if path.suffix != ".jsonl":
-                    yield line.rstrip("\n")
-                elif line.strip():
-                    yield _field_of(line, field, f"{path}, line {number}")
-    except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix="check its name") from error
-    except UnicodeDecodeError as error:
-        raise UserError("not UTF-8 text", place=str(path), fix="save it as UTF-8") from error
+def read_texts(path: Path, column: str = "") -> Iterator[str]:
+    """Yield the texts of a file, or of standard input for `-`: one per line, or a column of a table.
+
+    A file is a table if it is JSON, Parquet or Arrow, if it is named .csv or .tsv, or if `column` is given. Raises
+    `UserError`, with the line, for what is not a text.
+    """
+    if (path / STATE).is_file():
+        yield from _texts_of(read_saved_dataset(path), column)
+        return
+    refuse_folder(path)
+    with open_content(path) as stream:
+        first = stream.peek(8)
+        is_named = any(suffix.lower() in TABLES for suffix in path.suffixes)
+        if column or is_named or is_columnar(first) or first.lstrip().startswith((b'{"', b'[{"')):
+            yield from _texts_of(table_of(stream, place_of(path)), column)
+        else:
+            yield from text_lines(stream, place_of(path))
+
+
+def _texts_of(table: Table, column: str) -> Iterator[str]:
+    name = text_column(table, column or None)
+    for row in table.rows:
+        try:
+            if row.problem:
+                raise row.problem
+            yield read_text(row.values.get(name), name)
+        except RecordError as problem:
+            raise UserError(problem.cause, place=row.place, fix=f"{problem.fix}, or set --text") from problem
 
 
 def count_lines(path: Path) -> int:
-    """Return the number of lines, for a progress bar; 0 if the file cannot be read, which `read_texts` reports."""
+    """Return the number of lines of a plain text file, for a progress bar; 0 for anything else."""
+    if not path.is_file() or any(suffix.lower() in COUNTED_ELSEWHERE for suffix in path.suffixes):
+        return 0
     try:
         with path.open("rb") as stream:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
@@ -99,13 +130,3 @@ def _write_numpy(path: Path, blocks: Iterator[FeatureBatch], names: Sequence[str
 
 def _offsets(block: FeatureBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.append(0, np.cumsum([len(tokens) for tokens in block.tokens]))
-
-
-def _field_of(line: str, field: str, place: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=place, fix="write one JSON object per line") from error
-    if not isinstance(record, dict) or not isinstance(record.get(field), str):
-        raise UserError(f"no text in {field!r}", place=place, fix="set the field that holds the text: --text FIELD")
-    return str(record[field])

@@ -98,6 +98,7 @@ class Features:
         self.encoder: BertModel = source.encoder().eval().to(device)
         self.tokenizer = source.vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
+        self.cut = 0  # texts that were longer than `max_length` tokens
 
     def blocks(self, texts: Iterator[str], done: Callable[[int], None] = lambda count: None) -> Iterator[FeatureBatch]:
         """Yield the texts' vectors, `BLOCK_TEXTS` texts at a time; call `done` with each batch's number of texts."""
@@ -107,6 +108,7 @@ class Features:
     @torch.no_grad()
     def _block(self, texts: Sequence[str], done: Callable[[int], None]) -> FeatureBatch:
         encodings = self.tokenizer.encode_batch(list(texts))
+        self.cut += sum(bool(encoding.overflowing) for encoding in encodings)
         parts: list[Any] = [None] * len(texts)
         for numbers in batches_by_length([len(encoding.ids) for encoding in encodings]):
             batch = batch_of([TokenRow.of(encodings[number]) for number in numbers]).to(self.device)

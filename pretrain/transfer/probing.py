@@ -22,7 +22,8 @@ from configs.transfer import FinetuneConfig
 from pretrain.engine import seed_everything
 from pretrain.model import BertModel
 from pretrain.transfer.features import Mix, batches_by_length, mean_of_rows
-from pretrain.transfer.finetuning import EVALUATION_ITEMS, TaskItems, batches_of, device_of, precision_of
+from pretrain.transfer.finetuning import EVALUATION_ITEMS, TaskItems, device_of
+from pretrain.transfer.stepping import batches_of, precision_of
 from pretrain.transfer.tasks import Answers, Item, Task, joined
 
 STEPS = 1_000  # of the heads' training

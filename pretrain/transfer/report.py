@@ -1,9 +1,10 @@
 """The output files of a fine-tuning.
 
-report.json          settings, sizes, counts of skipped and changed records, metrics of every seed, mean and deviation
-seed_0/ …            predictions.jsonl: every test record with its prediction; errors.jsonl: the wrong ones
+settings.json        what the results depend on; the same command resumes, another one is refused
+seed_0/ …            predictions.jsonl: every test record with its prediction; errors.jsonl: the wrong ones; result.json
+report.json          settings, sizes, counts of dropped and changed records, metrics of every seed, mean and deviation
 tb/                  TensorBoard files: loss and validation metrics by step
-model/               the best seed's model, in Hugging Face's form
+model/               the best seed's model, in Hugging Face's form, with its model card
 learning_curve.png   metrics over the number of labels, if requested (pictures.py)
 """
 
@@ -12,16 +13,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
+from configs.errors import UserError
 from configs.files import atomic_write_text
-from pretrain.huggingface import Pretrained, write_hugging_face_folder
+from configs.recipe import resolved_toml
+from configs.tasks import TaskRecipe, load_task
+from pretrain.huggingface import Pretrained, load_pretrained, write_hugging_face_folder
 from pretrain.transfer.finetuning import ReportEpoch, TaskItems
-from pretrain.transfer.tasks import Answers, Records, Regression, Task, TransferModel
+from pretrain.transfer.labelled import Records
+from pretrain.transfer.making import restore_task
+from pretrain.transfer.tasks import Answers, Regression, Task, TransferModel
 from pretrain.transfer.trials import Spread
 
+TASK, HEAD = "task.toml", "head.json"
 HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head if it is not `classifier`
 
 
@@ -47,17 +59,28 @@ def board(folder: Path) -> Iterator[ReportEpoch]:
 def write_answers(folder: Path, records: Records, answers: Answers) -> None:
     """Write every record with its prediction to predictions.jsonl, and the wrong ones also to errors.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps({**record, "prediction": prediction}, ensure_ascii=False) + "\n"
-        for record, prediction in zip(records.records, answers.predictions, strict=True)
-    ]
+    lines = list(prediction_lines(records, answers.predictions, answers.details))
     atomic_write_text(folder / "predictions.jsonl", "".join(lines))
     wrong = [line for line, is_wrong in zip(lines, answers.wrong, strict=True) if is_wrong]
     atomic_write_text(folder / "errors.jsonl", "".join(wrong))
 
 
-def write_model(folder: Path, source: Pretrained, task: Task, model: TransferModel) -> None:
-    """Write a fine-tuned model as a Hugging Face folder, for the `AutoModelFor…` class of its task."""
+def prediction_lines(records: Records, values: Sequence[Any], details: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield each record as its file gives it, with `prediction` and its details, as a line of JSON.
+
+    A column of the file that has one of these names is renamed, e.g. to `given_prediction`.
+    """
+    for number, value in enumerate(values):
+        made = {"prediction": value, **(details[number] if details else {})}
+        row = {f"given_{name}" if name in made else name: given for name, given in records.row(number).items()}
+        yield json.dumps({**row, **made}, ensure_ascii=False, default=str) + "\n"
+
+
+def write_model(folder: Path, source: Pretrained, recipe: TaskRecipe, task: Task, model: TransferModel) -> None:
+    """Write a fine-tuned model as a Hugging Face folder, for the `AutoModelFor…` class of its task.
+
+    task.toml and head.json hold what `bertrain predict` needs beside it. A model in `folder` is replaced.
+    """
     if isinstance(task, Regression):
         task.rescale_head(model.classifier)
     fields = task.fields()
@@ -69,14 +92,38 @@ def write_model(folder: Path, source: Pretrained, task: Task, model: TransferMod
         if name.startswith("bert.") and not (task.per_token and name.startswith("bert.pooler"))
     }
     theirs = {f"{head}.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
-    folder.mkdir(parents=True)
-    write_hugging_face_folder(folder, source.config, source.vocabulary, ours, theirs, **fields)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_hugging_face_folder(partial, source.config, source.vocabulary, ours, theirs, **fields)
+    atomic_write_text(partial / TASK, resolved_toml(recipe))
+    atomic_write_text(partial / HEAD, json.dumps(task.state(), ensure_ascii=False) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)  # the model of an earlier seed of this output folder
+    os.replace(partial, folder)
+
+
+def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe, Task, TransferModel]:
+    """Read a fine-tuned model that `write_model` wrote, with the task that it was trained for."""
+    if not (folder / HEAD).is_file():
+        fix = "give the folder `model` that `bertrain finetune` wrote"
+        raise UserError("not a fine-tuned model", place=str(folder), fix=fix)
+    recipe = load_task(folder / TASK, overrides)
+    source, state = load_pretrained(folder), json.loads((folder / HEAD).read_text(encoding="utf-8"))
+    task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
+    model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
+    head = HEADS.get(task.fields()["architectures"][0], "classifier")
+    weights = load_file(folder / "model.safetensors")
+    model.classifier.load_state_dict({kind: weights[f"{head}.{kind}"] for kind in ("weight", "bias")})
+    return recipe, task, model
 
 
 def sizes(data: TaskItems) -> dict[str, Any]:
-    """Return each part's number of records, and its counts of skipped and changed ones by cause."""
-    parts = {"training": data.splits.training, "validation": data.splits.validation, "test": data.splits.test}
-    return {name: {"records": len(part), "treated": dict(part.treated)} for name, part in parts.items()}
+    """Return the counts of each part and each file.
+
+    `records` and `dropped` of a file add up to its records; so do the `records` of the parts that are read from it.
+    """
+    parts = {name: {"records": len(part), "treated": dict(part.treated)} for name, part in data.splits.parts().items()}
+    return {**parts, "files": data.splits.files}
 
 
 def defined(value: Any) -> Any:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
+from configs.errors import UserError
 from configs.schema import ModelConfig
-from configs.transfer import FinetuneConfig, TaskConfig
-from preprocessing.vocabulary import Vocabulary
+from configs.transfer import FinetuneConfig
 from pretrain.engine import seed_everything
-from pretrain.huggingface import Pretrained
+from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.model import BertForPreTraining, BertModel
 from pretrain.transfer.finetuning import Finetuned, ReportEpoch, TaskItems, finetune, no_report, predict
-from pretrain.transfer.tasks import Answering, Answers, Choice, Classification, Records, Regression, Tagging, Task
+from pretrain.transfer.tasks import Answers
 
 StartingPoint = Callable[[int], BertModel]  # an encoder, for a seed
 
@@ -43,23 +43,27 @@ class Spread:
         return f"{self.mean:.4f} ± {self.deviation:.4f}"
 
 
-def make_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary, training: Records) -> Task:
-    """Return the task for these training records, which define its labels."""
-    length = settings.max_length
-    if task.kind == "qa":
-        return Answering(training, vocabulary, length, settings.stride)
-    if task.kind == "tag":
-        return Tagging(training, vocabulary, length)
-    if task.kind == "choice":
-        return Choice(vocabulary, length)
-    texts = [task.text] if task.kind == "classify" else [task.text, task.text_b]
-    kind = Regression if task.regression else Classification
-    return kind(training, vocabulary, length, texts, task.label)
-
-
 def pretrained_start(source: Pretrained) -> StartingPoint:
     """Return a starting point with the same pretrained weights for every seed; a missing pooler depends on the seed."""
     return lambda seed: source.encoder(seed)
+
+
+def reloading_start(source: Pretrained) -> StartingPoint:
+    """Return a starting point that reads the weights for each seed and keeps none in memory.
+
+    Raises `UserError` if they have changed meanwhile: a run may have been trained further.
+    """
+    place, step, config = source.place, source.step, source.config
+
+    def start(seed: int) -> BertModel:
+        again = load_pretrained(place)
+        if again.step != step:
+            cause = f"its newest checkpoint is now of step {again.step}; it was {step} at the start"
+            fix = f"give the checkpoint's folder, step_{step:08d}, instead of the run"
+            raise UserError(cause, place=str(place), fix=fix)
+        return replace(again, config=config).encoder(seed)
+
+    return start
 
 
 def random_start(config: ModelConfig, vocabulary_size: int) -> StartingPoint:
@@ -82,9 +86,9 @@ def try_seed(
 ) -> Trial:
     """Fine-tune with one seed, and answer the test records with the model of the best validation epoch."""
     finetuned = finetune(start(seed), config, data, settings, seed, report)
-    return Trial(seed, finetuned, predict(finetuned.model, data.task, data.splits.test, data.test, settings))
+    return Trial(seed, finetuned, predict(finetuned.model, finetuned.task, data.splits.test, data.test, settings))
 
 
-def spreads(trials: Sequence[Trial]) -> dict[str, Spread]:
+def spreads(tests: Sequence[dict[str, float]]) -> dict[str, Spread]:
     """Return the mean and deviation of each test metric over the trials."""
-    return {name: Spread.of([trial.test.metrics[name] for trial in trials]) for name in trials[0].test.metrics}
+    return {name: Spread.of([metrics[name] for metrics in tests]) for name in tests[0]}

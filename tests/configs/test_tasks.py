@@ -74,7 +74,7 @@ class TestOneTask:
         source = tmp_path / "reviews.csv"
         assert load_task(source, ["task.kind=pair", "finetune.seeds=2"]).finetune.seeds == 2
         assert refusal(source).startswith(
-            f"{source}: `task.kind` is missing. set task.kind=VALUE. classify: classify a text; "
+            f"{source}: `task.kind` is missing. set task.kind=VALUE. classify: one class, "
         )
 
     def test_it_is_documented_and_reads_back_equal(self, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ class TestRefusals:
         assert load_task(top, ["finetune.seeds=1"]).finetune.seeds == 1
 
     def test_a_rule_between_keys(self, tmp_path: Path) -> None:
-        words = f"{tmp_path / 'a.conll'}: regression needs a task of kind pair; remove it."
+        words = f"{tmp_path / 'a.conll'}: regression needs a task of kind classify or pair; remove it."
         assert refusal(tmp_path / "a.conll", "task.regression=true") == words
 
 

@@ -1,4 +1,4 @@
-"""Downstream tasks: readers of labelled data, rows, heads, losses and metrics."""
+"""Downstream tasks: rows, heads, losses, predictions and metrics."""
 
 import lazy_loader
 

@@ -2,9 +2,19 @@
 
 from .answering import Answering as Answering
 from .choice import Choice as Choice
-from .classification import Classification as Classification, Regression as Regression
-from .readers import Records as Records
+from .classification import (
+    Classification as Classification,
+    MultiLabel as MultiLabel,
+    balanced_weights as balanced_weights,
+)
+from .regression import Regression as Regression
 from .rows import TokenRow as TokenRow, batch_of as batch_of
-from .splits import Splits as Splits, read_splits as read_splits
 from .tagging import Tagging as Tagging
-from .task import Answers as Answers, Item as Item, Task as Task, TransferModel as TransferModel, joined as joined
+from .task import (
+    Answers as Answers,
+    Item as Item,
+    Predictions as Predictions,
+    Task as Task,
+    TransferModel as TransferModel,
+    joined as joined,
+)

@@ -6,6 +6,7 @@ contain the answer, and for a question without an answer.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -20,10 +21,10 @@ from torch.nn import functional as F
 from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
 from pretrain.model import Batch
+from pretrain.transfer.labelled import Records
 from pretrain.transfer.tasks import metrics
-from pretrain.transfer.tasks.readers import Records
 from pretrain.transfer.tasks.rows import TokenRow
-from pretrain.transfer.tasks.task import Answers, Item, Task, side_by_side
+from pretrain.transfer.tasks.task import Answers, Item, Predictions, Task, side_by_side
 
 MAX_QUESTION, MAX_ANSWER = 64, 30  # tokens, as published
 CANDIDATES = 20  # best starts and best ends, of which all pairs are compared
@@ -44,10 +45,13 @@ class Answering(Task):
     """Extractive question answering."""
 
     watched = "f1"
+    measures = ("f1", "exact_match")
     outputs = 2  # start, end
     per_token = True
 
-    def __init__(self, training: Records, vocabulary: Vocabulary, max_length: int, stride: int) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, max_length: int, stride: int, *, may_abstain: bool, threshold: float = 0.0
+    ) -> None:
         if stride >= max_length - MAX_QUESTION - SPECIAL_TOKENS:
             cause = f"windows of {max_length} tokens cannot overlap by {stride} and hold a question of {MAX_QUESTION}"
             fix = f"set max_length above {stride + MAX_QUESTION + SPECIAL_TOKENS}"
@@ -55,7 +59,8 @@ class Answering(Task):
         self.plain = vocabulary.tokenizer()
         self.windows = vocabulary.tokenizer()
         self.windows.enable_truncation(max_length, stride=stride, strategy="only_second")
-        self.may_abstain = not all(record["possible"] for record in training.records)
+        self.may_abstain = may_abstain  # whether training has questions without an answer
+        self.threshold = threshold  # no answer where its score exceeds that of the best span by more than this
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
         """Make one item per window. `places` holds each token's word as a character span; None outside the context."""
@@ -82,32 +87,68 @@ class Answering(Task):
         parts = torch.split(scores.cpu(), [len(item) for item in items])
         return [best_span(part.numpy(), item.places) for part, item in zip(parts, items, strict=True)]
 
-    def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
+    def predictions(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Predictions:
         """Return the text of the best span of a question's windows; empty where no answer scores higher."""
-        spans: list[list[AnswerSpan]] = [[] for _ in records.records]
-        for item, span in zip(items, decoded, strict=True):
-            if span is not None:
-                spans[item.record].append(span)
-        found = [self._text(record["context"], of) for record, of in zip(records.records, spans, strict=True)]
-        truth = [[answer["text"] for answer in record["answers"]] for record in records.records]
+        best = [self._best(spans) for spans in self._spans(records, items, decoded)]
+        texts = [self._text(record["context"], found) for record, found in zip(records.records, best, strict=True)]
+        scores = [{"null_score_difference": round(found[1], 4)} if found and self.may_abstain else {} for found in best]
+        return Predictions(texts, scores)
+
+    def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
+        """Return the predicted texts with their metrics, those of answerable and unanswerable questions included."""
+        made = self.predictions(records, items, decoded)
+        found, truth = made.values, _true_texts(records)
         wrong = [not metrics.best(metrics.exact_match, true, text) for true, text in zip(truth, found, strict=True)]
-        return Answers(found, metrics.spans(truth, found), wrong)
+        figures = metrics.spans(truth, found)
+        if self.may_abstain:
+            figures |= metrics.has_and_no_answer(truth, found)
+        only = "no answer" if not any(found) and any(truth) else ""
+        return Answers(found, figures, wrong, made.details, only)
+
+    def tuned(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answering:
+        """Return the task with the threshold of no answer that has the best F1 on these records."""
+        if not self.may_abstain:
+            return self
+        best = [self._best(spans) for spans in self._spans(records, items, decoded)]
+        cases = []
+        for record, truth, found in zip(records.records, _true_texts(records), best, strict=True):
+            if found:
+                text = record["context"][found[0].begin : found[0].end]
+                cases.append((found[1], metrics.best(metrics.token_f1, truth, text), float(not truth)))
+        tuned = copy.copy(self)
+        tuned.threshold = best_threshold(cases)
+        return tuned
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of transformers' question answering model."""
         return {"architectures": ["BertForQuestionAnswering"]}
 
+    def state(self) -> dict[str, Any]:
+        """Return whether questions can be without an answer, and the threshold."""
+        return {"may_abstain": self.may_abstain, "threshold": self.threshold}
+
     def _item(self, window: Encoding, number: int, record: dict[str, Any] | None) -> Item:
         places = _whole_words(window)
         return Item([TokenRow.of(window)], number, record and _target(record, places), places)
 
-    def _text(self, context: str, spans: Sequence[AnswerSpan]) -> str:
+    def _spans(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> list[list[AnswerSpan]]:
+        spans: list[list[AnswerSpan]] = [[] for _ in records.records]
+        for item, span in zip(items, decoded, strict=True):
+            if span is not None:
+                spans[item.record].append(span)
+        return spans
+
+    def _best(self, spans: Sequence[AnswerSpan]) -> tuple[AnswerSpan, float] | None:
+        """Return the best span, and by how much the score of no answer exceeds its score."""
         if not spans:
-            return ""
+            return None
         best = max(spans, key=lambda span: span.score)
-        if self.may_abstain and min(span.null_score for span in spans) > best.score:
+        return best, min(span.null_score for span in spans) - best.score
+
+    def _text(self, context: str, found: tuple[AnswerSpan, float] | None) -> str:
+        if found is None or (self.may_abstain and found[1] > self.threshold):
             return ""
-        return context[best.begin : best.end]
+        return context[found[0].begin : found[0].end]
 
     def _windows_of(self, record: dict[str, Any], records: Records) -> Iterator[Encoding]:
         question = record["question"]
@@ -121,6 +162,19 @@ class Answering(Task):
         window = self.windows.encode(question, record["context"])
         yield window
         yield from window.overflowing
+
+
+def best_threshold(cases: Sequence[tuple[float, float, float]]) -> float:
+    """Return the threshold with the highest sum of F1; a case is (difference, F1 if answered, F1 if not)."""
+    ordered = sorted(cases)
+    best = total = sum(unanswered for _, _, unanswered in ordered)  # at a threshold below all differences
+    threshold = ordered[0][0] - 1.0 if ordered else 0.0
+    for number, (difference, answered, unanswered) in enumerate(ordered):
+        total += answered - unanswered
+        is_last_of_equals = number + 1 == len(ordered) or ordered[number + 1][0] > difference
+        if total > best and is_last_of_equals:
+            best, threshold = total, difference
+    return threshold
 
 
 def best_span(scores_T2: np.ndarray[Any, Any], places: Sequence[tuple[int, int] | None]) -> AnswerSpan | None:
@@ -140,6 +194,10 @@ def best_span(scores_T2: np.ndarray[Any, Any], places: Sequence[tuple[int, int] 
     assert first is not None
     assert last is not None
     return AnswerSpan(first[0], last[1], float(sums[start, end]), null_score)
+
+
+def _true_texts(records: Records) -> list[list[str]]:
+    return [[answer["text"] for answer in record["answers"]] for record in records.records]
 
 
 def _whole_words(window: Encoding) -> list[tuple[int, int] | None]:

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
 from pretrain.model import Batch
-from pretrain.transfer.tasks.readers import CSV_FORMATS, Records, read_table
+from pretrain.transfer.labelled import Records
 from pretrain.transfer.tasks.rows import TokenRow
-from pretrain.transfer.tasks.task import Answers, Item, Task, side_by_side
-
-SWAG = ("sent1", "sent2", "ending0", "ending1", "ending2", "ending3", "label")
-
-
-def read_choices(path: Path) -> Records:
-    """Read SWAG's columns (CSV, TSV), or JSONL with `context`, `choices` and `label`, the correct choice's index."""
-    made = read_table(path, SWAG if path.suffix in CSV_FORMATS else ("context", "choices", "label"))
-    if path.suffix in CSV_FORMATS:
-        made.records = [_of_swag(record) for record in made.records]
-    for number, record in enumerate(made.records, 1):
-        choices, label, place = record["choices"], str(record["label"]), f"{path}, record {number}"
-        if not isinstance(choices, list) or len(choices) < 2:
-            raise UserError("`choices` is not a list of two or more", place=place, fix="write all choices as a list")
-        if not label.isdigit() or int(label) >= len(choices):
-            raise UserError(f"label {label!r} is not a choice's index", place=place, fix="count choices from 0")
-        record["label"] = int(label)
-    return made
+from pretrain.transfer.tasks.task import Answers, Item, Predictions, Task, only_class, side_by_side
 
 
 class Choice(Task):
     """Multiple choice; records can have different numbers of choices."""
 
     watched = "accuracy"
+    measures = ("accuracy",)
     outputs = 1
     per_token = False
 
@@ -51,13 +33,13 @@ class Choice(Task):
         """Make one item per record, with one row per choice."""
         items = []
         for number, record in enumerate(records.records):
-            pairs = [(str(record["context"]), str(text)) for text in record["choices"]]
+            pairs = [(record["context"], text) for text in record["choices"]]
             if not all(text.strip() for pair in pairs for text in pair):
                 records.treated["records with an empty context or choice: kept"] += 1
             encodings = self.tokenizer.encode_batch(pairs)
             if any(encoding.overflowing for encoding in encodings):
                 records.treated[f"records with rows cut to {self.max_length} tokens"] += 1
-            items.append(Item([TokenRow.of(encoding) for encoding in encodings], number, record["label"]))
+            items.append(Item([TokenRow.of(encoding) for encoding in encodings], number, record.get("label")))
         return items
 
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
@@ -66,15 +48,21 @@ class Choice(Task):
         return F.cross_entropy(self._by_item(scores, items), targets)
 
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """Return the index of each record's best choice."""
-        best: list[Any] = self._by_item(scores, items).argmax(-1).tolist()
-        return best
+        """Return the probability of each choice, for each record."""
+        by_item = self._by_item(scores, items).softmax(-1).cpu().numpy()
+        return [row[: len(item.rows)] for row, item in zip(by_item, items, strict=True)]
+
+    def predictions(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Predictions:
+        """Return the indices of the most probable choices, and the probabilities of all choices."""
+        details = [{"probabilities": [round(float(value), 6) for value in row]} for row in decoded]
+        return Predictions([int(row.argmax()) for row in decoded], details)
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
         """Return the indices of the predicted choices, with their accuracy."""
-        truth = [record["label"] for record in records.records]
-        wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
-        return Answers(list(decoded), {"accuracy": 1 - sum(wrong) / len(wrong)}, wrong)
+        made, truth = self.predictions(records, items, decoded), [record["label"] for record in records.records]
+        wrong = [true != found for true, found in zip(truth, made.values, strict=True)]
+        only = only_class(list(map(str, made.values)), list(map(str, truth)))
+        return Answers(made.values, {"accuracy": 1 - sum(wrong) / len(wrong)}, wrong, made.details, only)
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of transformers' multiple choice model."""
@@ -82,8 +70,3 @@ class Choice(Task):
 
     def _by_item(self, scores: Tensor, items: Sequence[Item]) -> Tensor:
         return side_by_side(scores.squeeze(-1), [len(item.rows) for item in items])
-
-
-def _of_swag(record: dict[str, Any]) -> dict[str, Any]:
-    endings = [f"{record['sent2']} {record[f'ending{number}']}" for number in range(4)]
-    return {"context": record["sent1"], "choices": endings, "label": record["label"]}

@@ -9,37 +9,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from configs.errors import UserError
 from preprocessing.vocabulary import Vocabulary
 from pretrain.model import Batch
+from pretrain.transfer.labelled import Records
 from pretrain.transfer.tasks import metrics
-from pretrain.transfer.tasks.readers import Records
 from pretrain.transfer.tasks.rows import TokenRow
-from pretrain.transfer.tasks.task import UNLABELLED, Answers, Item, Task, count_unseen, label_names
+from pretrain.transfer.tasks.schemes import OUTSIDE, Scheme, scheme_of
+from pretrain.transfer.tasks.task import UNLABELLED, Answers, Item, Predictions, Task, label_fields, only_class
 
-OUTSIDE = "O"
+NO_LABEL = ""  # predicted for a token that no row contains, where the task has no O
 
 
 class Tagging(Task):
-    """Token classification, such as named entities, with B-, I- and O labels."""
+    """Token classification: entities by their scheme, with F1; plain labels, with accuracy and macro F1."""
 
-    watched = "f1"
     per_token = True
 
-    def __init__(self, training: Records, vocabulary: Vocabulary, max_length: int) -> None:
+    def __init__(self, labels: Sequence[str], vocabulary: Vocabulary, max_length: int, *, place: str = "") -> None:
         self.tokenizer = vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
-        self.labels = label_names([label for record in training.records for label in record["labels"]])
+        self.labels = list(labels)
         self.outputs = len(self.labels)
-        if self.outputs < 2:
-            cause = f"all tokens have the label {self.labels[0]!r}: there is nothing to learn"
-            raise UserError(cause, place=training.place, fix="give sentences of two labels or more")
+        self.scheme = scheme_of(self.labels, place)
+        self.outside = OUTSIDE if OUTSIDE in self.labels else NO_LABEL
+        is_plain = self.scheme is Scheme.plain
+        self.measures = ("accuracy", "macro_f1") if is_plain else ("f1", "precision", "recall", "accuracy")
+        self.watched = ("macro_f1" if self.outside else "accuracy") if is_plain else "f1"
 
     def items(self, records: Records, *, training: bool) -> list[Item]:
         """Make one row per sentence. `places` holds the index of each token's first piece; None where it has none."""
         items = []
-        if not training:
-            count_unseen(records, [label for record in records.records for label in record["labels"]], self.labels)
         encodings = self.tokenizer.encode_batch([r["tokens"] for r in records.records], is_pretokenized=True)
         for number, (record, encoding) in enumerate(zip(records.records, encodings, strict=True)):
             first: dict[int, int] = {}
@@ -49,7 +48,8 @@ class Tagging(Task):
             places = [first.get(word) for word in range(len(record["tokens"]))]
             lost = places.count(None)
             if lost:
-                records.treated["tokens beyond the row or without a word piece: predicted as O"] += lost
+                predicted = self.outside or "no label"
+                records.treated[f"tokens beyond the row or without a word piece: predicted as {predicted}"] += lost
             target = self._target(record["labels"], places, len(encoding.ids)) if training else None
             items.append(Item([TokenRow.of(encoding)], number, target, places))
         return items
@@ -60,28 +60,38 @@ class Tagging(Task):
         summed = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
         return summed / (targets != UNLABELLED).sum().clamp(min=1)
 
+    def weight(self, items: Sequence[Item]) -> float:
+        """Return the number of labelled first pieces."""
+        return float(sum(label != UNLABELLED for item in items for label in item.target))
+
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
         """Return the best label of each token."""
         best = scores.argmax(-1).tolist()
         offsets = batch.offsets.tolist()
         return [
-            [OUTSIDE if place is None else self.labels[best[begin + place]] for place in item.places]
+            [self.outside if place is None else self.labels[best[begin + place]] for place in item.places]
             for begin, item in zip(offsets, items, strict=False)
         ]
+
+    def predictions(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Predictions:
+        """Return the predicted labels of each sentence."""
+        return Predictions(list(decoded), [{}] * len(decoded))
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
         """Return the predicted labels; a sentence with any wrong label counts as wrong."""
         truth = [record["labels"] for record in records.records]
         wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
-        return Answers(list(decoded), metrics.entities(truth, list(decoded)), wrong)
+        flat = [[label for sentence in side for label in sentence] for side in (decoded, truth)]
+        figures = metrics.tags(truth, list(decoded), self.scheme)
+        return Answers(list(decoded), figures, wrong, only=only_class(*flat))
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of transformers' token classification model."""
-        return {
-            "architectures": ["BertForTokenClassification"],
-            "id2label": {str(number): label for number, label in enumerate(self.labels)},
-            "label2id": {label: number for number, label in enumerate(self.labels)},
-        }
+        return {"architectures": ["BertForTokenClassification"], **label_fields(self.labels)}
+
+    def state(self) -> dict[str, Any]:
+        """Return the labels."""
+        return {"labels": self.labels}
 
     def _target(self, labels: Sequence[str], places: Sequence[int | None], length: int) -> list[int]:
         target = [UNLABELLED] * length

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from configs.errors import UserError
 from pretrain.model import Batch, BertModel
-from pretrain.transfer.tasks.readers import Records
+from pretrain.transfer.labelled import Records
 from pretrain.transfer.tasks.rows import TokenRow, batch_of
 
 UNLABELLED = -100  # torch's default `ignore_index`
@@ -36,18 +37,29 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """A prediction for each record, in the labels' own types, and what else is known about it, e.g. probabilities."""
+
+    values: list[Any]
+    details: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Answers:
     """A task's predictions for all records, in their order, with their metrics."""
 
     predictions: list[Any]
     metrics: dict[str, float]
     wrong: list[bool]
+    details: list[dict[str, Any]] = field(default_factory=list)
+    only: str = ""  # the class that all predictions are, though there are several to predict
 
 
 class Task(ABC):
-    """One kind of task; its training records define its labels."""
+    """One kind of task; the records of its parts define its labels."""
 
     watched: str  # the metric by which the best epoch is chosen; higher is better
+    measures: tuple[str, ...]  # the metrics that can be watched
     outputs: int  # the number of scores per token or row
     per_token: bool  # whether the head scores each token or each row
 
@@ -59,17 +71,40 @@ class Task(ABC):
     def loss(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
         """Return the mean loss over the items of a batch; `scores` are [B, C], or [T, C] for a task per token."""
 
+    def weight(self, items: Sequence[Item]) -> float:
+        """Return the number, or the sum of weights, over which `loss` takes its mean."""
+        return float(len(items))
+
     @abstractmethod
     def decode(self, scores: Tensor, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        """Reduce each item's scores to the host data that `answers` needs."""
+        """Reduce each item's scores to the host data that `predictions` and `answers` need."""
+
+    @abstractmethod
+    def predictions(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Predictions:
+        """Return the predictions for records, which need no labels."""
 
     @abstractmethod
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
-        """Return the predictions for the records, with metrics."""
+        """Return the predictions for labelled records, with metrics."""
+
+    def tuned(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Task:
+        """Return the task with thresholds chosen on these labelled records; itself if it has none."""
+        return self
 
     def fields(self) -> dict[str, Any]:
         """Return the head's fields in Hugging Face's config.json."""
         return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs beside the recipe, as plain JSON values."""
+        return {}
+
+    def watch(self, metric: str | None) -> None:
+        """Choose the best epoch by this metric; None keeps the usual one. Raises `UserError` for an unknown one."""
+        if metric is not None and metric not in self.measures:
+            fix = f"choose one of {', '.join(self.measures)}"
+            raise UserError(f"this task has no metric {metric!r}", place="task.metric", fix=fix)
+        self.watched = metric or self.watched
 
 
 class TransferModel(nn.Module):
@@ -101,14 +136,14 @@ def side_by_side(scores: Tensor, lengths: Sequence[int]) -> Tensor:
     return pad_sequence(list(torch.split(scores, list(lengths))), batch_first=True, padding_value=-torch.inf)
 
 
-def label_names(values: Sequence[str]) -> list[str]:
-    """Return the distinct labels, sorted."""
-    return sorted(set(values))
+def only_class(predicted: Sequence[str], truth: Sequence[str]) -> str:
+    """Return the class that all predictions are although the truth has several; empty otherwise."""
+    return predicted[0] if len(set(predicted)) == 1 and len(set(truth)) > 1 else ""
 
 
-def count_unseen(records: Records, values: Sequence[str], labels: Sequence[str]) -> None:
-    """Count labels that do not occur in training; every prediction for them is wrong."""
-    known = set(labels)
-    unseen = sum(value not in known for value in values)
-    if unseen:
-        records.treated["labels unseen in training: counted as wrong"] += unseen
+def label_fields(names: Sequence[str]) -> dict[str, Any]:
+    """Return a label map in Hugging Face's form."""
+    return {
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.recipe import load_recipe
 from configs.tasks import load_tasks
-from pretrain.transfer.tasks.splits import Splits, read_splits
+from pretrain.transfer.labelled import Splits, read_splits
 from tests.benchmarks.transfer.tasks import HERE, write_tasks
 
 SENTENCES = 60
@@ -38,11 +38,11 @@ def test_converted_tasks_contain_the_published_records(tmp_path: Path) -> None:
         write_tasks(tmp_path / "data", tmp_path / "tasks")
     tasks = {task.name: task for task in load_tasks(tmp_path / "tasks/four_tasks.toml")}
     splits: dict[str, Splits] = {name: read_splits(task) for name, task in tasks.items()}
-    films = [record for part in vars(splits["rotten_tomatoes"]).values() for record in part.records]
+    films = [record for part in splits["rotten_tomatoes"].parts().values() for record in part.records]
     assert len(films) == 2 * SENTENCES
-    assert {"text": 'a pos café " 7', "label": "pos"} in films
-    messages = [record for part in vars(splits["sms_spam"]).values() for record in part.records]
-    assert {"SMS": 'say "8', "Label": "ham"} in messages
+    assert {"text": 'a pos caf\u00e9 " 7', "label": "pos"} in films
+    messages = [record for part in splits["sms_spam"].parts().values() for record in part.records]
+    assert {"text": 'say "8', "label": "ham"} in messages
     assert [record["tokens"] for record in splits["wnut17"].training.records] == [["Empire", "is"], ["Paris"]]
     assert splits["xquad"].test.records[0]["answers"] == [{"text": "b", "start": 2}]
     assert {task.finetune.seeds for task in tasks.values()} == {5}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -134,11 +135,31 @@ def test_unknown_format_and_empty_input_raise(tmp_path: Path) -> None:
 
 def test_read_texts_from_lines_and_jsonl(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\ntwo")
-    assert list(read_texts(tmp_path / "a.txt", "text")) == ["one", "", "two"]
-    (tmp_path / "a.jsonl").write_text('{"body": "one"}\n\n{"body": 2}\n')
+    assert list(read_texts(tmp_path / "a.txt")) == ["one", "", "two"]
+    (tmp_path / "a.jsonl").write_text('{"body": "one"}\n\n{"body": null}\n')
     texts = read_texts(tmp_path / "a.jsonl", "body")
     assert next(texts) == "one"
-    with pytest.raises(UserError, match=r"a\.jsonl, line 3: no text in 'body'"):
+    with pytest.raises(UserError, match=r"a\.jsonl, line 3: no text in column 'body'"):
         next(texts)
     with pytest.raises(UserError, match="cannot read"):
-        list(read_texts(tmp_path / "none", "text"))
+        list(read_texts(tmp_path / "none"))
+
+
+def test_texts_of_csv_are_those_of_its_column(tmp_path: Path) -> None:
+    (tmp_path / "a.CSV").write_text('label,review\n1,"good, long"\n0,bad\n')
+    assert list(read_texts(tmp_path / "a.CSV")) == ["good, long", "bad"]
+    assert list(read_texts(tmp_path / "a.CSV", "label")) == ["1", "0"]
+    (tmp_path / "b.csv").write_text("text\none\ntwo, three\n")
+    texts = read_texts(tmp_path / "b.csv")
+    assert next(texts) == "one"
+    with pytest.raises(UserError, match=r"b\.csv, line 3: 2 fields separated by commas"):
+        next(texts)
+    with gzip.open(tmp_path / "c.txt.gz", "wt") as stream:
+        stream.write("one, two\nthree\n")
+    assert list(read_texts(tmp_path / "c.txt.gz")) == ["one, two", "three"]
+
+
+def test_cut_texts_are_counted() -> None:
+    features = Features(SOURCE, [2], Pooling.mean, 6, torch.device("cpu"))
+    list(features.blocks(iter(["good film", "the cat is good of the river", "the cat is good"])))
+    assert features.cut == 1

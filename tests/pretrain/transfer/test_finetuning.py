@@ -13,16 +13,17 @@ import transformers
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
+from configs.tasks import TaskRecipe
 from configs.transfer import FinetuneConfig, TaskConfig
 from pretrain.huggingface.folder import padded
 from pretrain.huggingface.pretrained import Pretrained
-from pretrain.transfer.finetuning import TaskItems, finetune, freeze, predict
+from pretrain.transfer.finetuning import TaskItems, check_settings, finetune, predict
+from pretrain.transfer.labelled import Records, Splits
+from pretrain.transfer.making import make_task
 from pretrain.transfer.report import write_model
 from pretrain.transfer.tasks.classification import Classification
-from pretrain.transfer.tasks.readers import Records
-from pretrain.transfer.tasks.splits import Splits
 from pretrain.transfer.tasks.task import TransferModel, joined
-from pretrain.transfer.trials import Spread, make_task, pretrained_start, random_start, spreads, try_seed
+from pretrain.transfer.trials import Spread, pretrained_start, random_start, spreads, try_seed
 from tests.pretrain.runs import MODEL, VOCAB, some_model
 
 CONFIG = ModelConfig(**MODEL, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.1)
@@ -43,7 +44,7 @@ def some_records(count: int, seed: int) -> Records:
 
 def some_items(training: int = 300) -> TaskItems:
     splits = Splits(some_records(training, 1), some_records(32, 2), some_records(64, 3))
-    return TaskItems.of(Classification(splits.training, VOCAB, 32, ["text"], "label"), splits)
+    return TaskItems.of(Classification(["bad", "good"], VOCAB, 32), splits)
 
 
 def test_finetuning_learns_and_is_repeatable() -> None:
@@ -51,7 +52,7 @@ def test_finetuning_learns_and_is_repeatable() -> None:
     one, same, other = (try_seed(pretrained_start(SOURCE), CONFIG, data, SETTINGS, seed) for seed in (0, 0, 1))
     assert one.test.metrics["accuracy"] > 0.9
     assert one.finetuned.epochs == same.finetuned.epochs != other.finetuned.epochs
-    summary = spreads([one, other])["accuracy"]
+    summary = spreads([one.test.metrics, other.test.metrics])["accuracy"]
     accuracies = [trial.test.metrics["accuracy"] for trial in (one, other)]
     assert summary.mean == pytest.approx(sum(accuracies) / 2)
     assert str(Spread.of([0.5, 0.7])) == "0.6000 ± 0.1414"
@@ -97,7 +98,7 @@ def test_only_unfrozen_layers_change() -> None:
     frozen = {name for name in before if name.startswith(("embeddings.", "encoder.0."))}
     assert moved == before.keys() - frozen
     with pytest.raises(UserError, match="3 layers to freeze, but the encoder has 2"):
-        freeze(encoder, 3)
+        check_settings(SETTINGS.model_copy(update={"freeze_layers": 3}), CONFIG)
 
 
 def test_finetuning_learns_in_bf16() -> None:
@@ -111,7 +112,7 @@ def test_answers_do_not_depend_on_the_batch() -> None:
     together = predict(model, data.task, data.splits.test, data.test, SETTINGS).predictions
     with torch.no_grad():
         alone = [data.task.decode(model(joined([i])), joined([i]), [i])[0] for i in data.test]
-    assert together == alone
+    assert together == data.task.predictions(data.splits.test, data.test, alone).values
 
 
 def test_training_records_are_drawn_by_the_seed() -> None:
@@ -134,12 +135,12 @@ def test_random_start_has_the_same_shape_and_depends_on_the_seed() -> None:
 def test_only_empty_texts_raise() -> None:
     empty = Records("here", [{"text": "", "label": label} for label in "ab"])
     with pytest.raises(UserError, match="no usable training record"):
-        TaskItems.of(Classification(empty, VOCAB, 32, ["text"], "label"), Splits(empty, empty, empty))
+        TaskItems.of(Classification(["a", "b"], VOCAB, 32), Splits(empty, empty, empty))
 
 
 RECORDS: dict[str, dict[str, Any]] = {
     "classify": {"text": "good film", "label": "a"},
-    "pair": {"text": "good film", "text_b": "the cat", "label": "1.5"},
+    "pair": {"text": "good film", "text_b": "the cat", "label": 1.5},
     "tag": {"tokens": ["good", "film"], "labels": ["B-x", "O"]},
     "qa": {"question": "a cat ?", "context": "the cat", "answers": [{"text": "cat", "start": 4}], "possible": True},
     "choice": {"context": "the", "choices": ["cat", "river bank"], "label": 1},
@@ -148,17 +149,18 @@ RECORDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", RECORDS)
 def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kind: str) -> None:
-    second = {"label": "2.5" if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
+    second = {"label": 2.5 if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
     data = Records("here", [RECORDS[kind], {**RECORDS[kind], **second}])
     settings = FinetuneConfig(max_length=48 if kind != "qa" else 96, stride=8)
-    task = make_task(
-        TaskConfig.model_validate({"kind": kind, "data": "-", "regression": kind == "pair"}), settings, VOCAB, data
-    )
+    config = TaskConfig.model_validate({"kind": kind, "data": "-", "regression": kind == "pair"})
+    task = make_task(config, settings, VOCAB, Splits(data, data, data))
     torch.manual_seed(0)
     model = TransferModel(SOURCE.encoder(), task, 0.1, 0.5).eval()
     item = task.items(data, training=True)[0]
     batch = joined([item])
-    write_model(tmp_path / "model", SOURCE, task, model)  # for a regression, this rescales the head
+    write_model(
+        tmp_path / "model", SOURCE, TaskRecipe(task=config, finetune=settings), task, model
+    )  # for a regression, this rescales the head
     ours = model(batch)
     name = task.fields()["architectures"][0]
     theirs = getattr(transformers, name).from_pretrained(tmp_path / "model").eval()

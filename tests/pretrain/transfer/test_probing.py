@@ -11,10 +11,9 @@ from configs.transfer import FinetuneConfig, TaskConfig
 from pretrain.model.batch import Batch
 from pretrain.transfer import probing
 from pretrain.transfer.finetuning import TaskItems
+from pretrain.transfer.labelled import Records, Splits
+from pretrain.transfer.making import make_task
 from pretrain.transfer.probing import Heads, probe, vectors_of
-from pretrain.transfer.tasks.readers import Records
-from pretrain.transfer.tasks.splits import Splits
-from pretrain.transfer.trials import make_task
 from tests.pretrain.runs import VOCAB, some_model
 from tests.pretrain.transfer.test_finetuning import RECORDS, SETTINGS, some_items
 
@@ -78,10 +77,10 @@ def test_probing_keeps_the_encoder_and_is_repeatable(monkeypatch: pytest.MonkeyP
 def test_probe_every_kind_of_task(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "STEPS", 2)
     fields: dict[str, Any] = {"kind": kind, "data": "a", "regression": kind == "pair"}
-    other = {"label": "2.5" if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
+    other = {"label": 2.5 if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
     records = Records("here", [RECORDS[kind], RECORDS[kind] | other])
     settings = FinetuneConfig(max_length=96, stride=8)
-    task = make_task(TaskConfig(**fields), settings, VOCAB, records)
+    task = make_task(TaskConfig(**fields), settings, VOCAB, Splits(records, records, records))
     data = TaskItems.of(task, Splits(records, records, records))
     probed = probe(some_model(max_position_embeddings=96).bert, data, settings, seed=0)
     assert len(probed.layers) == 3

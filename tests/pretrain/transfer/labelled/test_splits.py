@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.transfer import TaskConfig
-from pretrain.transfer.tasks.splits import read_splits
+from pretrain.transfer.labelled.splits import read_splits
 
 
 def write(path: Path, texts: list[str]) -> str:

@@ -1,0 +1,87 @@
+"""The output folder of a fine-tuning: written seed by seed, so that the same command resumes after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from configs.files import atomic_write_text, explain_write_errors
+from configs.tasks import TaskRecipe
+from pretrain.huggingface import Pretrained
+from pretrain.transfer import Splits
+
+SETTINGS, RESULT = "settings.json", "result.json"
+FREE = ("seeds", "device", "name")  # more seeds can be added, and the machine can change
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The results of a fine-tuning in their folder, one for each seed that is done."""
+
+    folder: Path
+
+    def result(self, name: str) -> dict[str, Any] | None:
+        """Return the result of a trial, or None if it is not done."""
+        path = self.folder / name / RESULT
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def save(self, name: str, result: dict[str, Any]) -> None:
+        """Write the result of a trial, which marks it as done."""
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        atomic_write_text(self.folder / name / RESULT, json.dumps(result, indent=1) + "\n")
+
+
+def open_seeds(output: Path, identity: dict[str, Any]) -> Seeds:
+    """Create the folder, or resume in it. Raises `UserError` if it holds anything but results of these settings."""
+    found = output / SETTINGS
+    if found.is_file():
+        differing = sorted(
+            _differences(json.loads(found.read_text(encoding="utf-8")), json.loads(json.dumps(identity)))
+        )
+        if differing:
+            cause = f"the folder holds results of another {differing[0]}"
+            raise UserError(cause, place=str(output), fix="choose another --output, or remove the folder")
+        return Seeds(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError("the path exists already", place=str(output), fix="choose another --output, or remove it")
+    with explain_write_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(found, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
+    return Seeds(output)
+
+
+def identity_of(source: Pretrained, recipe: TaskRecipe, splits: Splits) -> dict[str, Any]:
+    """Return what the results of a seed depend on: settings, and digests of the weights and of all records."""
+    task = {name: value for name, value in recipe.task.model_dump().items() if name not in (*FREE, "published")}
+    for name in ("data", "validation", "test"):
+        del task[name]  # the records count, not the place of their files
+    parts = {part: of_part.records for part, of_part in splits.parts().items()}
+    return {
+        "task": task,
+        "finetune": {name: value for name, value in recipe.finetune.model_dump().items() if name not in FREE},
+        "records": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+        "model": digest_of_weights(source),
+    }
+
+
+def digest_of_weights(source: Pretrained) -> str:
+    """Return a digest of a model's weights."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(source.weights.items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        one, other = before.get(name), now.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            yield f"{prefix}{name}"

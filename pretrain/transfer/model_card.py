@@ -1,0 +1,61 @@
+"""The model card of a fine-tuned model: a README.md that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.files import atomic_write_text
+from configs.tasks import TaskRecipe
+from pretrain.transfer.finetuning import TaskItems
+from pretrain.transfer.tasks import Task
+from pretrain.transfer.trials import Spread
+
+PIPELINES = {
+    "BertForSequenceClassification": "text-classification",
+    "BertForTokenClassification": "token-classification",
+    "BertForQuestionAnswering": "question-answering",
+    "BertForMultipleChoice": "multiple-choice",
+}
+
+
+def write_task_card(
+    folder: Path, place: Path, recipe: TaskRecipe, data: TaskItems, tests: Mapping[str, Spread], seed: int
+) -> None:
+    """Write README.md: the base model, the data, the labels, the settings, and the test metrics over the seeds."""
+    task = data.task
+    architecture = task.fields()["architectures"][0]
+    front = ["---", "library_name: transformers", f"pipeline_tag: {PIPELINES[architecture]}", "tags: [bertrain]", "---"]
+    lines = [
+        *front,
+        "",
+        f"# {recipe.task.name}",
+        "",
+        f"`{place.name}`, fine-tuned with bertrain on `{Path(recipe.task.data).name}` ({recipe.task.kind}). "
+        f"This is the model of seed {seed}, the best of {recipe.finetune.seeds} on the validation records. "
+        f"Load it with `{architecture}`, or label a file with `bertrain predict`.",
+        "",
+        *_section("Test metrics, mean and standard deviation over the seeds", tests),
+        *_section("Records", {part: f"{len(of_part):,}" for part, of_part in data.splits.parts().items()}),
+        *_labels(task, data),
+        *_section("Settings", recipe.finetune.model_dump()),
+    ]
+    atomic_write_text(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _section(title: str, rows: Mapping[str, Any]) -> list[str]:
+    return [f"## {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), ""]
+
+
+def _labels(task: Task, data: TaskItems) -> list[str]:
+    if "labels" not in task.state():
+        return []
+    counts = data.splits.labels().counts["training"]
+    return _section(
+        "Labels and their number in training", {_cell(name): f"{counts[name]:,}" for name in task.state()["labels"]}
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
