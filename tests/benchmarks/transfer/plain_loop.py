@@ -72,7 +72,7 @@ class Plain:
         return loss.item()
 
     def loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return transformers' loss. Padding is no candidate for an answer: else the loss depends on the longest row."""
+        """Return transformers' loss. Padding is no candidate for an answer: else the longest row matters."""
         if not isinstance(self.task, Answering):
             made: torch.Tensor = model(**inputs).loss
             return made

@@ -1,4 +1,4 @@
-"""Convert four public data sets, in their published form, to tasks for `bertrain evaluate`.
+"""Convert four public data sets, in their published form, to tasks for `bertrain evaluate` and `trainer_loop`.
 
     python -m tests.benchmarks.transfer.tasks --data DIR --output build/tasks
 
@@ -6,16 +6,23 @@ rotten_tomatoes/sentence_polarity.zip   one file per class, one sentence per lin
 sms_spam/SMSSpamCollection              label, tab, message, with a header        → sms_spam.tsv
 wnut17/*.conll, emerging.test.annotated CoNLL columns, three files                → unchanged
 xquad/xquad.en.json                     SQuAD's JSON                              → unchanged
+
+Two more tasks are made of these: a pair task, whether a sentence of XQuAD holds the answer to a question
+(questions.jsonl), and a regression on one text, how many of three film sentences are positive (positives.csv).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
+import random
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 UNCHANGED = (
@@ -43,8 +50,12 @@ def write_tasks(data: Path, output: Path) -> None:
         shutil.copyfile(file, output / file.name)
     shutil.copyfile(data / "sms_spam/SMSSpamCollection", output / "sms_spam.tsv")
     with zipfile.ZipFile(data / "rotten_tomatoes/sentence_polarity.zip") as archive:
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in polarities(archive)]
+        films = list(polarities(archive))
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in films]
     (output / "rotten_tomatoes.jsonl").write_text("".join(lines), encoding="utf-8")
+    (output / "positives.csv").write_text(counted_positives(films), encoding="utf-8")
+    pairs = answered_pairs(json.loads((data / "xquad/xquad.en.json").read_text(encoding="utf-8")))
+    (output / "questions.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
 
 
 def polarities(archive: zipfile.ZipFile) -> Iterator[dict[str, str]]:
@@ -52,6 +63,32 @@ def polarities(archive: zipfile.ZipFile) -> Iterator[dict[str, str]]:
     for label in ("neg", "pos"):
         text = archive.read(f"sentence_polarity/rt-polarity.{label}").decode()
         yield from ({"text": line.strip(), "label": label} for line in text.splitlines())
+
+
+def counted_positives(films: Sequence[dict[str, str]]) -> str:
+    """Return CSV of texts of three sentences, each with the number of positive ones."""
+    draw, stream = random.Random(0), io.StringIO()
+    shuffled = draw.sample(films, len(films))
+    writer = csv.writer(stream)
+    writer.writerow(["text", "score"])
+    for start in range(0, len(shuffled) - 2, 3):
+        three = shuffled[start : start + 3]
+        writer.writerow([" ".join(film["text"] for film in three), sum(film["label"] == "pos" for film in three)])
+    return stream.getvalue()
+
+
+def answered_pairs(squad: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield each question with the sentence that holds its answer, and with another one of the same context."""
+    draw = random.Random(0)
+    for article in squad["data"]:
+        for paragraph in article["paragraphs"]:
+            sentences = paragraph["context"].split(". ")
+            for question in paragraph["qas"]:
+                held = [sentence for sentence in sentences if question["answers"][0]["text"] in sentence]
+                others = [sentence for sentence in sentences if sentence not in held]
+                for label, found in (("yes", held), ("no", others)):
+                    if found:
+                        yield {"question": question["question"], "sentence": draw.choice(found), "label": label}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ def test_converted_tasks_contain_the_published_records(tmp_path: Path) -> None:
     assert {"text": 'say "8', "label": "ham"} in messages
     assert [record["tokens"] for record in splits["wnut17"].training.records] == [["Empire", "is"], ["Paris"]]
     assert splits["xquad"].test.records[0]["answers"] == [{"text": "b", "start": 2}]
+    loop = {task.name: read_splits(task) for task in load_tasks(tmp_path / "tasks/loop_tasks.toml")}
+    assert len(loop) == 6
+    assert {record["label"] for record in loop["questions"].training.records} <= {"yes", "no"}
+    assert all(0 <= record["label"] <= 3 for record in loop["positives"].training.records)
     assert {task.finetune.seeds for task in tasks.values()} == {5}
     assert [task.name for task in load_tasks(tmp_path / "tasks/minilm_tasks.toml")] == ["rotten_tomatoes", "wnut17"]
 

@@ -7,8 +7,8 @@ r"""Compare our fine-tuning with a plain loop over transformers' model, on the s
 
 The tasks are four public ones, a pair task and a regression. Each loop of a task runs in a process of its own, all
 seeds one after the other, so that time and peak memory are its own. Both share our records, splits, selection of the
-best epoch, and metrics. `steps` compares the losses of the first steps with the same weights, batches and rates, without
-dropout. The last line is one JSON object. `ratio` is our metric over theirs, each averaged over the tasks.
+best epoch, and metrics. `steps` compares the losses of the first steps with the same weights, batches and rates,
+without dropout. The last line is one JSON object. `ratio` is our metric over theirs, each averaged over the tasks.
 `within_the_spread` is true if each task's means differ by at most 2·√(s₁²/n + s₂²/n) over n seeds.
 """
 

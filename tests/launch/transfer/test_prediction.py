@@ -1,0 +1,104 @@
+"""`bertrain predict` on models that `bertrain finetune` wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from configs.errors import UserError
+from configs.tasks import load_task
+from launch.transfer.finetuning import run_finetune
+from launch.transfer.prediction import run_predict
+from tests.launch.test_cli import bertrain
+from tests.pretrain.runs import some_model, write_run
+from tests.pretrain.transfer.test_finetuning import some_records
+
+QUICK = ["finetune.epochs=1", "finetune.max_length=32", "finetune.device=cpu", "finetune.batch_size=16"]
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def finetuned(folder: Path, data: Path, *settings: str) -> Path:
+    run = write_run(folder, some_model(max_position_embeddings=96), max_position_embeddings=96)
+    run_finetune(run, load_task(data, [*QUICK, *settings]), folder / "out", [])
+    return folder / "out"
+
+
+def test_whole_rows_are_written_with_labels_of_their_own_type(tmp_path: Path) -> None:
+    rows = [{"text": record["text"], "label": record["label"] == "good"} for record in some_records(80, 1).records]
+    out = finetuned(tmp_path, lines(tmp_path / "a.jsonl", rows), "task.kind=classify")
+    tested = read(out / "seed_0" / "predictions.jsonl")
+    assert all(isinstance(row["label"], bool) and isinstance(row["prediction"], bool) for row in tested)
+    new = [{"id": number, "text": text, "prediction": "old"} for number, text in enumerate(("good film", "bad cat"))]
+    run_predict(out, lines(tmp_path / "new.jsonl", new), tmp_path / "labelled.jsonl")
+    made = read(tmp_path / "labelled.jsonl")
+    assert [(row["id"], row["text"], row["given_prediction"]) for row in made] == [
+        (0, "good film", "old"),
+        (1, "bad cat", "old"),
+    ]
+    assert all(isinstance(row["prediction"], bool) for row in made)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(out / "model").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out / "model")
+    with torch.no_grad():
+        expected = model(**tokenizer("good film", return_tensors="pt")).logits.softmax(-1)[0].tolist()
+    assert list(made[0]["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    assert model.config.id2label == {0: "false", 1: "true"}
+    with pytest.raises(UserError, match="the file exists already"):
+        run_predict(out, tmp_path / "new.jsonl", tmp_path / "labelled.jsonl")
+    with pytest.raises(UserError, match="not a fine-tuned model"):
+        run_predict(tmp_path / "runs" / "small", tmp_path / "new.jsonl", None)
+
+
+def test_the_command_reads_a_pipe_and_writes_to_standard_output(tmp_path: Path) -> None:
+    rows = [record | {"text": record["text"]} for record in some_records(60, 1).records]
+    out = finetuned(tmp_path, lines(tmp_path / "a.jsonl", rows), "task.kind=classify")
+    (tmp_path / "new.csv").write_text("body,label\ngood film,?\n")
+    ended = bertrain("predict", str(out), "new.csv", "task.text=body", folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (row,) = map(json.loads, ended.stdout.splitlines())
+    assert (row["body"], row["label"]) == ("good film", "?")
+    assert row["prediction"] in ("good", "bad")
+    assert "standard output: 1 records; 1 " in ended.stderr
+    refused = bertrain("predict", str(out), "new.csv", folder=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "set task.text to one of them" in refused.stderr
+
+
+def test_questions_and_sentences_and_numbers(tmp_path: Path) -> None:
+    answers = {"text": ["cat"], "answer_start": [4]}
+    rows: list[dict[str, Any]] = [
+        {"id": str(n), "question": "?", "context": f"the cat {n}", "answers": answers} for n in range(40)
+    ]
+    out = finetuned(tmp_path / "qa", lines(tmp_path / "qa.json", rows), "finetune.max_length=90", "finetune.stride=8")
+    new = {"data": [{"paragraphs": [{"context": "the cat", "qas": [{"id": "q0", "question": "Who?"}]}]}]}
+    (tmp_path / "new.json").write_text(json.dumps(new))
+    run_predict(out, tmp_path / "new.json", tmp_path / "qa.jsonl")
+    assert read(tmp_path / "qa.jsonl")[0]["id"] == "q0"
+    assert read(tmp_path / "qa.jsonl")[0]["prediction"] in "the cat"
+
+    (tmp_path / "a.conll").write_text("the O\ncat B-x\n\n" + "".join(f"bank{n} B-x\nis O\n\n" for n in range(30)))
+    out = finetuned(tmp_path / "tag", tmp_path / "a.conll")
+    (tmp_path / "new.conll").write_text("the\ncat\n\nriver\n")
+    run_predict(out, tmp_path / "new.conll", tmp_path / "tags.jsonl")
+    assert [len(row["prediction"]) for row in read(tmp_path / "tags.jsonl")] == [2, 1]
+
+    (tmp_path / "stars.csv").write_text("text,stars\n" + "".join(f"bank {n},{n % 10 / 2}\n" for n in range(60)))
+    out = finetuned(
+        tmp_path / "stars", tmp_path / "stars.csv", "task.kind=classify", "task.regression=true", "task.label=stars"
+    )
+    tested = read(out / "seed_0" / "predictions.jsonl")
+    (tmp_path / "new.csv").write_text(f"text\n{tested[0]['text']}\n")
+    run_predict(out, tmp_path / "new.csv", tmp_path / "stars.jsonl")
+    assert read(tmp_path / "stars.jsonl")[0]["prediction"] == pytest.approx(tested[0]["prediction"], abs=1e-4)
