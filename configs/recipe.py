@@ -41,8 +41,8 @@ def find_recipe(source: str | Path) -> Path:
 
 
 def shipped_recipes() -> list[str]:
-    """Return the names of the recipes that are shipped with the package."""
-    return sorted(file.stem for file in SHIPPED.glob("*.toml"))
+    """Return the names of the recipes that are shipped with the package, without task recipes (`…_tasks`)."""
+    return sorted(file.stem for file in SHIPPED.glob("*.toml") if not file.stem.endswith("_tasks"))
 
 
 def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:

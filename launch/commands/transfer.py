@@ -108,7 +108,7 @@ def finetune(
     task: Annotated[
         Path,
         typer.Argument(
-            metavar="TASK.toml|DATA", help="Task recipe, its shipped name (glue), or a training file, e.g. reviews.csv"
+            metavar="TASK.toml|DATA", help="Task recipe, a shipped one (glue_tasks), or a training file, e.g. data.csv"
         ),
     ],
     output: Annotated[
@@ -157,20 +157,27 @@ def finetune(
 
     [dim]bertrain finetune bert-base-uncased/ task.toml -o frozen finetune.freeze_layers=6[/]
 
-    [dim]bertrain finetune bert-base-uncased/ glue -o glue finetune.seeds=5[/]
+    [dim]bertrain finetune bert-base-uncased/ glue_tasks -o glue finetune.seeds=5[/]
     """
+    short = {"kind": kind, "metric": metric}
+    given = [f"task.{name}={value}" for name, value in short.items() if value]
+    _finetune(model, task, output, given, overrides or [], label_counts(learning_curve))
+
+
+def _finetune(
+    model: Path, task: Path, output: Path, short: list[str], overrides: list[str], learning_curve: list[int]
+) -> None:
     from configs.tasks import load_several, load_task
     from launch.transfer import run_finetune, run_finetunes
 
-    several, counts = load_several(task, overrides or ()), label_counts(learning_curve)
-    if several is not None:
-        if kind or metric or counts:
-            cause = "--kind, --metric and --learning-curve are for one task"
-            raise UserError(cause, place=str(task), fix="set tasks.0.kind and tasks.0.metric, or give one task")
+    several = load_several(task, overrides)
+    if several is None:
+        run_finetune(model, load_task(task, [*short, *overrides]), output, learning_curve)
+    elif short or learning_curve:
+        cause = "--kind, --metric and --learning-curve are for one task"
+        raise UserError(cause, place=str(task), fix="set tasks.0.kind and tasks.0.metric, or give one task")
+    else:
         run_finetunes(model, several, output)
-        return
-    short = [*([f"task.kind={kind}"] if kind else []), *([f"task.metric={metric}"] if metric else [])]
-    run_finetune(model, load_task(task, [*short, *(overrides or ())]), output, counts)
 
 
 def predict(

@@ -37,8 +37,7 @@ def run_predict(place: Path, data: Path, output: Path | None, overrides: Sequenc
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
     for cause, count in (*records.dropped.items(), *records.treated.items()):
         screen.print(f"{count:,} {cause}", markup=False)
-    shown = Counter(str(value) for value in made.values).most_common(MOST_CLASSES) if "labels" in task.state() else []
-    counts = (
-        "; " + ", ".join(f"{name} {count:,}" for name, count in shown) if shown and recipe.task.kind != "tag" else ""
-    )
+    has_classes = "labels" in task.state() and recipe.task.kind != "tag"
+    classes = Counter(map(str, made.values)).most_common(MOST_CLASSES) if has_classes else []
+    counts = "".join(f"; {name}: {count:,}" for name, count in classes)
     screen.print(f"{output or 'standard output'}: {len(records):,} records{counts}", markup=False)

@@ -26,12 +26,12 @@ from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.recipe import resolved_toml
 from configs.tasks import TaskRecipe, load_task
-from pretrain.huggingface import Pretrained, load_pretrained, write_hugging_face_folder
+from pretrain.huggingface import Pretrained, write_hugging_face_folder
 from pretrain.transfer.finetuning import ReportEpoch, TaskItems
 from pretrain.transfer.labelled import Records
 from pretrain.transfer.making import restore_task
 from pretrain.transfer.tasks import Answers, Regression, Task, TransferModel
-from pretrain.transfer.trials import Spread
+from pretrain.transfer.trials import Spread, load_again
 
 TASK, HEAD = "task.toml", "head.json"
 HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head if it is not `classifier`
@@ -108,7 +108,7 @@ def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe,
         fix = "give the folder `model` that `bertrain finetune` wrote"
         raise UserError("not a fine-tuned model", place=str(folder), fix=fix)
     recipe = load_task(folder / TASK, overrides)
-    source, state = load_pretrained(folder), json.loads((folder / HEAD).read_text(encoding="utf-8"))
+    source, state = load_again(folder), json.loads((folder / HEAD).read_text(encoding="utf-8"))
     task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
     model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
     head = HEADS.get(task.fields()["architectures"][0], "classifier")

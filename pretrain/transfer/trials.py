@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
 
 from configs.errors import UserError
@@ -56,7 +58,7 @@ def reloading_start(source: Pretrained) -> StartingPoint:
     place, step, config = source.place, source.step, source.config
 
     def start(seed: int) -> BertModel:
-        again = load_pretrained(place)
+        again = load_again(place)
         if again.step != step:
             cause = f"its newest checkpoint is now of step {again.step}; it was {step} at the start"
             fix = f"give the checkpoint's folder, step_{step:08d}, instead of the run"
@@ -64,6 +66,17 @@ def reloading_start(source: Pretrained) -> StartingPoint:
         return replace(again, config=config).encoder(seed)
 
     return start
+
+
+def load_again(place: Path) -> Pretrained:
+    """Read a model without the warnings about its weights: they were given before, or do not apply to its head."""
+    log = logging.getLogger("pretrain.huggingface")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        return load_pretrained(place)
+    finally:
+        log.setLevel(level)
 
 
 def random_start(config: ModelConfig, vocabulary_size: int) -> StartingPoint:
