@@ -70,13 +70,14 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
     check_settings(settings, source.config)
     data = open_task(task, settings, source)
     check_curve(learning_curve, data)
-    seeds = open_seeds(output, identity_of(source, recipe, data.splits))
+    identity = identity_of(source, recipe, data.splits)
     start = reloading_start(source)
     source = replace(source, weights={})  # read again for each seed, so that they need no memory during training
-    curve = _learning_curve(start, source, data, recipe, learning_curve, seeds)
-    results: list[dict[str, Any]] = []
-    for seed in range(settings.seeds):
-        results.append(_seed(seed, start, source, data, recipe, seeds, results))
+    with open_seeds(output, identity) as seeds:
+        curve = _learning_curve(start, source, data, recipe, learning_curve, seeds)
+        results: list[dict[str, Any]] = []
+        for seed in range(settings.seeds):
+            results.append(_seed(seed, start, source, data, recipe, seeds, results))
     summary = _watched_first(spreads([result["test"] for result in results]), data)
     best = max(results, key=lambda result: (result["validation"], -result["seed"]))
     write_task_card(output / "model", place, recipe, data, summary, best["seed"])

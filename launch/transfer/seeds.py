@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,24 @@ class Seeds:
         atomic_write_text(self.folder / name / RESULT, json.dumps(result, indent=1) + "\n")
 
 
-def open_seeds(output: Path, identity: dict[str, Any]) -> Seeds:
-    """Create the folder, or resume in it. Raises `UserError` if it holds anything but results of these settings."""
+@contextmanager
+def open_seeds(output: Path, identity: dict[str, Any]) -> Iterator[Seeds]:
+    """Create the folder for the block, or resume in it.
+
+    Raises `UserError` if it holds anything but results of these settings. If a `UserError` ends the block before a seed
+    is done, a folder that was created for it is removed: correcting the settings must not need another folder.
+    """
+    is_new = not output.exists()
+    seeds = _open(output, identity)
+    try:
+        yield seeds
+    except UserError:
+        if is_new and not any(output.glob(f"**/{RESULT}")):
+            shutil.rmtree(output)
+        raise
+
+
+def _open(output: Path, identity: dict[str, Any]) -> Seeds:
     found = output / SETTINGS
     if found.is_file():
         differing = sorted(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 import os
 import shutil
 from collections.abc import Iterator, Sequence

@@ -9,16 +9,16 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from configs.errors import UserError
-from configs.tasks import TaskRecipe, load_task
+from configs.tasks import TaskRecipe, load_several, load_task
 from configs.transfer import FinetuneConfig, Kind, TaskConfig
 from launch.commands.transfer import finetune, label_counts
-from launch.transfer.finetuning import run_finetune
+from launch.transfer.finetuning import run_finetune, run_finetunes
 from tests.launch.test_cli import bertrain
 from tests.pretrain.runs import some_model, write_run
 from tests.pretrain.transfer.test_finetuning import some_records
@@ -143,3 +143,86 @@ def test_help_lists_every_kind_and_its_examples_parse() -> None:
         overrides = [word for word in rest if "=" in word] + (["task.kind=classify"] if "--kind" in rest else [])
         if not task.endswith(".toml") and task != "glue_tasks":
             load_task(Path(task), overrides)
+
+
+def test_the_same_command_resumes_seed_by_seed(run: Path, data: Path, tmp_path: Path) -> None:
+    def finetuned(output: str, *overrides: str) -> dict[str, Any]:
+        recipe = load_task(data, ["task.kind=classify", *QUICK, *overrides])
+        run_finetune(run, recipe, tmp_path / output, [])
+        report: dict[str, Any] = json.loads((tmp_path / output / "report.json").read_text())
+        return report
+
+    whole = finetuned("whole", "finetune.seeds=3")
+    finetuned("parts", "finetune.seeds=2")
+    first = (tmp_path / "parts/seed_0/result.json").stat().st_mtime_ns
+    (tmp_path / "parts/seed_1/result.json").unlink()  # as after a stop while the second seed was trained
+    resumed = finetuned("parts", "finetune.seeds=3")
+    assert resumed["seeds"] == whole["seeds"]
+    assert (tmp_path / "parts/seed_0/result.json").stat().st_mtime_ns == first
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    with pytest.raises(UserError, match=r"results of another finetune\.learning_rate"):
+        finetuned("parts", "finetune.learning_rate=1e-3")
+    with data.open("a") as stream:
+        stream.write('{"text": "good", "label": "good"}\n')
+    with pytest.raises(UserError, match="results of another records"):
+        finetuned("parts")
+
+
+def test_refused_settings_leave_no_folder(run: Path, data: Path, tmp_path: Path) -> None:
+    for override, words in (
+        ("task.metric=f2", r"no metric 'f2'\. choose one of accuracy, f1, macro_f1, mcc"),
+        ("task.positive=ugly", "'ugly' is not one of two classes"),
+        ("finetune.freeze_layers=9", "9 layers to freeze"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run_finetune(run, load_task(data, ["task.kind=classify", *QUICK, override]), tmp_path / "out", [])
+    with pytest.raises(UserError, match="1,000 labels, but there are 96 training records"):
+        run_finetune(run, load_task(data, ["task.kind=classify", *QUICK]), tmp_path / "out", [10, 1000])
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_overlaps_and_sizes_are_reported(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = tmp_path / "test.jsonl"
+    rows = [*data.read_text().splitlines()[:3], '{"text": "the of", "label": "ugly"}']
+    test.write_text("\n".join(rows) + "\n")
+    with data.open("a") as stream:
+        stream.write('{"text": "the of"}\n')
+    overrides = ["task.kind=classify", f"task.test={test}", "task.bad_records=drop", "task.metric=macro_f1", *QUICK]
+    run_finetune(run, load_task(data, overrides), tmp_path / "out", [])
+    said = capsys.readouterr().out
+    assert re.search(r"^ good +\d+ +\d+ +\d+ *$", said, re.MULTILINE)
+    assert "warning: not in training, though in validation or test: ugly" in said
+    assert "warning: only 4 test records" in said
+    assert re.search(r"warning: \d test texts also in (training|validation)", said)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    files, sizes = report["data"].pop("files"), report["data"]
+    assert files[str(data)] == {"records": 121, "dropped": {"no label in column 'label'": 1}}
+    assert sizes["training"]["records"] + sizes["validation"]["records"] + 1 == files[str(data)]["records"]
+    assert report["metric"] == "macro_f1"
+    config = json.loads((tmp_path / "out/model/config.json").read_text())
+    assert list(config["label2id"]) == ["bad", "good", "ugly"]
+    card = (tmp_path / "out/model/README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert "| ugly | 0 |" in card
+
+
+def test_several_tasks_are_reported_in_one_table(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = "".join(
+        f'[[tasks]]\nname = "{name}"\nkind = "classify"\ndata = "{data.name}"\nmetric = "{metric}"\npublished = 0.5\n'
+        for name, metric in (("one", "mcc"), ("two", "f1"))
+    )
+    (tmp_path / "tasks.toml").write_text(f'[finetune]\nepochs = 1\nmax_length = 32\ndevice = "cpu"\n{tasks}')
+    several = load_several(tmp_path / "tasks.toml")
+    assert several is not None
+    run_finetunes(run, several, tmp_path / "out")
+    table = capsys.readouterr().out.partition(" task  metric")[2].splitlines()
+    assert [line.split()[:2] for line in table[1:3]] == [["one", "mcc"], ["two", "f1"]]
+    assert table[3].split()[0] == "mean"
+    assert table[3].split()[-1] == "0.5000"
+    assert load_several(data) is None
+    assert [task.name for task in load_several(Path("glue_tasks")) or ()][:2] == ["CoLA", "SST-2"]

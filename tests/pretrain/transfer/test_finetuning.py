@@ -70,7 +70,7 @@ def test_scores_that_are_not_finite_are_a_fault() -> None:
     model = TransferModel(SOURCE.encoder(), data.task, 0.0, 0.02)
     with torch.no_grad():
         model.classifier.weight.fill_(math.inf)
-    with pytest.raises(UserError, match="the scores of here are not finite"):
+    with pytest.raises(UserError, match="scores are not finite"):
         predict(model, data.task, data.splits.test, data.test, SETTINGS)
 
 
