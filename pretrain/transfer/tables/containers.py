@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: compression is removed, tables are told from text, other formats are named."""
+"""What a file is, by its first bytes: compression is removed, tables and text are kept apart, others are named."""
 
 from __future__ import annotations
 
