@@ -183,6 +183,9 @@ def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
     if rate == 1.0 or documents == 0:
         drops: Counter[str] = sum((Counter(entry.drops) for entry in entries), Counter())
         with _discarding(stages):
+            if rate < 1.0:
+                size, fix = config.vocabulary.sample_bytes, "raise data.vocabulary.sample_bytes"
+                raise UserError(f"the sample of {size:,} bytes holds no document", place="data.vocabulary", fix=fix)
             refuse_few_documents(documents, drops, config, config.objective)
     return train_vocabulary(sampled_lines(stages.plan, work), config.vocabulary)
 

@@ -16,8 +16,8 @@ SlurmOption = Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*(=[^\x00-\x1f\x7f
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
-# Options of sbatch that the automatic requeuing of a job depends on.
-OWN_SBATCH_OPTIONS = (
+# Options of sbatch and srun that bertrain sets: ranks, names, logs and the requeuing of a job depend on them.
+OWN_OPTIONS = (
     "array",
     "chdir",
     "error",
@@ -44,7 +44,7 @@ class ClusterConfig(Section):
 
     nodes: int = Field(1, ge=1, le=100_000, description="Number of nodes.")
     ranks_per_node: int = Field(
-        0, ge=0, description="Ranks per node; 0: one per GPU, or one on a machine without GPUs."
+        0, ge=0, le=1024, description="Ranks per node; 0: one per GPU, or one on a machine without GPUs."
     )
     gpus_per_node: int = Field(
         0, ge=0, le=1024, description="GPUs per node to request from Slurm; a local run detects its GPUs."
@@ -53,12 +53,14 @@ class ClusterConfig(Section):
     cpu_threads: int = Field(
         0,
         ge=0,
+        le=4096,
         description="Threads per rank, and cores per rank to request from Slurm; 0: the machine's cores divided by its "
         "ranks.",
     )
     collective_timeout_s: int = Field(
         600,
         ge=5,
+        le=604_800,
         description="Seconds that a collective may wait for another rank, and that a rank may take without progress.",
     )
     partition: SlurmName | None = Field(None, description="Slurm: partition, or several separated by commas.")
@@ -67,17 +69,23 @@ class ClusterConfig(Section):
     constraint: SlurmExpression | None = Field(None, description="Slurm: required node features, e.g. h100&ib.")
     exclude: SlurmExpression | None = Field(None, description="Slurm: nodes to exclude, e.g. gpu[07,12].")
     time_limit_min: int = Field(
-        1440, ge=1, description="Slurm: time limit of one start in minutes; the job requeues itself when it is reached."
+        1440,
+        ge=1,
+        le=525_600,
+        description="Slurm: time limit of one start in minutes; the job requeues itself when it is reached.",
     )
     stop_before_limit_s: int = Field(
         300,
         ge=30,
+        le=86_400,
         description="Slurm: seconds before the time limit at which ranks save and stop; Slurm can signal up to 60 s "
         "early.",
     )
-    memory_gib: int = Field(0, ge=0, description="Slurm: memory per node in GiB; 0: the partition's default.")
+    memory_gib: int = Field(
+        0, ge=0, le=1_000_000, description="Slurm: memory per node in GiB; 0: the partition's default."
+    )
     max_restarts: int = Field(
-        3, ge=0, description="Consecutive restarts without a new checkpoint before the job gives up."
+        3, ge=0, le=1_000_000, description="Consecutive restarts without a new checkpoint before the job gives up."
     )
     sbatch_options: list[SlurmOption] = Field(
         [], description="Slurm: additional #SBATCH options, each --name or --name=value."
@@ -102,7 +110,7 @@ class ClusterConfig(Section):
         description="Environment variables of the submitting shell to pass to the job, in addition to PATH, HOME, LANG "
         "and similar ones.",
     )
-    private: bool = Field(True, description="Make the job's files readable by their owner only (umask 077).")
+    private: bool = Field(True, description="Make the files of a run readable by their owner only (umask 077).")
 
     @model_validator(mode="after")
     def _limit_leaves_time(self) -> ClusterConfig:
@@ -113,11 +121,11 @@ class ClusterConfig(Section):
             )
         return self
 
-    @field_validator("sbatch_options")
+    @field_validator("sbatch_options", "srun_options")
     @classmethod
     def _options_are_not_ours(cls, options: list[str]) -> list[str]:
         for option in options:
             name = option.removeprefix("--").partition("=")[0]
-            if any(ours.startswith(name) for ours in OWN_SBATCH_OPTIONS):  # Slurm accepts any unambiguous prefix
+            if any(ours.startswith(name) for ours in OWN_OPTIONS):  # Slurm accepts any unambiguous prefix
                 raise ValueError(f"--{name} is set by bertrain; remove it")
         return options

@@ -59,6 +59,7 @@ class DataConfig(TextConfig, RowsConfig, _KeyOrder):
     workers: int = Field(
         0,
         ge=0,
+        le=4096,
         description="Preparation processes on this machine; 0: one per CPU core, fewer for a small corpus.",
         json_schema_extra=RUNTIME,
     )

@@ -53,6 +53,11 @@ def _partly_idle(recipe: Recipe) -> Iterator[str]:
     beyond = [step for step in train.profile_steps if step > train.steps]
     if beyond:
         yield f"train.profile_steps: {beyond[0]} is beyond train.steps = {train.steps}, and is not profiled"
+    cluster = recipe.cluster
+    if cluster.hosts and len(cluster.hosts) != cluster.nodes:
+        yield f"cluster.hosts names {len(cluster.hosts)} nodes, but cluster.nodes = {cluster.nodes} are used"
+    if cluster.device == "cpu" and cluster.gpus_per_node:
+        yield f'cluster.gpus_per_node = {cluster.gpus_per_node} requests GPUs, but cluster.device is "cpu"'
     if train.evaluate_every_steps > train.steps:
         yield f"train.evaluate_every_steps = {train.evaluate_every_steps} is above train.steps: it has no effect"
 

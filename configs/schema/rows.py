@@ -35,10 +35,11 @@ class PairingConfig(Section):
 class MaskingConfig(Section):
     """Which tokens of a row are predicted, and which tokens replace them."""
 
-    masked_lm_prob: float = Field(0.15, gt=0.0, lt=1.0, description="Share of a pair's tokens to predict.")
+    masked_lm_prob: float = Field(0.15, ge=1e-6, lt=1.0, description="Share of a pair's tokens to predict.")
     max_predictions_per_seq: int = Field(
         0,
         ge=0,
+        le=32_768,
         description="Maximum masked positions per pair; 0: masked_lm_prob of max_seq_length, rounded up, so that only "
         "masked_lm_prob determines their number.",
     )

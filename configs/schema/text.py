@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from configs.schema.languages import Language
 from configs.schema.paths import LocalPath
 from configs.schema.patterns import is_pattern
 from configs.schema.section import LATER, RUNTIME, Section
-
-LANGUAGE = r"^[a-z]{2,3}$"
 
 
 class CorpusConfig(Section):
@@ -33,14 +32,14 @@ class CorpusConfig(Section):
     )
     weight: float = Field(
         1.0,
-        gt=0.0,
+        ge=1e-6,
         le=100.0,
         description="Number of copies of each document, each with its own pairs and masks. 2.5: every document twice, "
         "and half of the documents, chosen by digest, a third time. 0.5: half of the documents. Held-out documents are "
         "used at most once.",
     )
-    language: str | None = Field(
-        None, pattern=LANGUAGE, description="ISO 639 language code of this corpus; unset: that of data.language."
+    language: Language | None = Field(
+        None, description="ISO 639 language code of this corpus; unset: that of data.language."
     )
 
     def idle_keys(self) -> dict[str, str]:
@@ -74,12 +73,15 @@ class VocabularyConfig(Section):
     lowercase: bool = Field(True, description="Lower-case the text (an uncased model).")
     strip_accents: bool | None = Field(None, description="Strip accents; unset: the same as lowercase.")
     min_frequency: int = Field(
-        2, ge=1, description="Minimum number of occurrences of a word piece in a trained vocabulary."
+        2, ge=1, le=1 << 40, description="Minimum number of occurrences of a word piece in a trained vocabulary."
     )
-    unused_slots: int = Field(0, ge=0, description="Number of the entries to reserve as [unused0], [unused1] ...")
+    unused_slots: int = Field(
+        0, ge=0, le=500_000, description="Number of the entries to reserve as [unused0], [unused1] ..."
+    )
     sample_bytes: int = Field(
         1 << 30,
         ge=1,
+        le=1 << 50,
         description="Bytes of text to train on: a smaller corpus is used completely, a larger one is sampled evenly.",
     )
 
@@ -105,9 +107,7 @@ class ReadingConfig(Section):
     """The files to read, and the size of a unit of work."""
 
     corpora: list[CorpusConfig] = Field([], description="The input corpora.", json_schema_extra=RUNTIME)
-    language: str = Field(
-        "en", pattern=LANGUAGE, description="ISO 639 language code, for sentence ends and for templates of wikis."
-    )
+    language: Language = Field("en", description="ISO 639 language code, for sentence ends and for templates of wikis.")
     invalid_utf8: Literal["replace", "refuse"] = Field(
         "replace", description="Invalid UTF-8. replace: replace it by U+FFFD and count it; refuse: refuse the file."
     )
@@ -129,7 +129,7 @@ class ReadingConfig(Section):
 class CleaningConfig(Section):
     """Which documents and lines to keep, and in which split."""
 
-    min_document_chars: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
+    min_document_chars: int = Field(1, ge=1, le=1 << 40, description="Shorter documents are dropped and counted.")
     duplicates: Literal["none", "exact", "near"] = Field(
         "exact",
         description="Duplicate documents to drop. none: none; exact: documents whose cleaned text is equal to that of "
@@ -145,6 +145,7 @@ class CleaningConfig(Section):
     boilerplate_documents: int | None = Field(
         None,
         ge=2,
+        le=1 << 40,
         description="Remove each line that appears in at least this many documents; unset: keep all lines.",
     )
     wikitext_templates: dict[str, str] = Field(

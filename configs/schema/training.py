@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from configs.schema.paths import LocalPath, NodePath
 from configs.schema.section import Section
 
+MOST_STEPS, MOST_ROWS = 10**9, 10**8
+
 
 class OptimizerConfig(Section):
     """The optimizer and its learning-rate schedule."""
@@ -17,14 +19,16 @@ class OptimizerConfig(Section):
         "adamw",
         description="adamw; or lamb, for large batches. Neither applies weight decay to biases and LayerNorm.",
     )
-    learning_rate: float = Field(1e-4, gt=0.0, description="Peak learning rate, reached at the end of the warmup.")
+    learning_rate: float = Field(
+        1e-4, ge=1e-30, le=1e3, description="Peak learning rate, reached at the end of the warmup."
+    )
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="Decay rate of the running mean of the gradient.")
     beta2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay rate of the running mean of the squared gradient.")
-    eps: float = Field(1e-6, gt=0.0, description="Added to the denominator of the update.")
-    weight_decay: float = Field(0.01, ge=0.0, description="Decoupled weight decay.")
-    gradient_clipping: float = Field(1.0, ge=0.0, description="Maximum global gradient norm; 0: no clipping.")
+    eps: float = Field(1e-6, ge=1e-30, le=1.0, description="Added to the denominator of the update.")
+    weight_decay: float = Field(0.01, ge=0.0, le=1e3, description="Decoupled weight decay.")
+    gradient_clipping: float = Field(1.0, ge=0.0, le=1e9, description="Maximum global gradient norm; 0: no clipping.")
     warmup_steps: int = Field(
-        10_000, ge=0, description="Steps over which the learning rate rises linearly from 0 to its peak."
+        10_000, ge=0, le=MOST_STEPS, description="Steps over which the learning rate rises linearly from 0 to its peak."
     )
     decay: Literal["linear", "polynomial", "constant"] = Field(
         "linear",
@@ -32,11 +36,12 @@ class OptimizerConfig(Section):
         "0 as the remaining share of the decay steps to the power decay_power; constant: stays at the peak.",
     )
     decay_power: float = Field(
-        0.5, gt=0.0, description="Exponent of the polynomial decay; below 1 the rate falls fastest at the end."
+        0.5, ge=1e-3, le=1e3, description="Exponent of the polynomial decay; below 1 the rate falls fastest at the end."
     )
     decay_steps: int = Field(
         0,
         ge=0,
+        le=MOST_STEPS,
         description="Number of last steps over which the learning rate falls from its peak; 0: all steps after the "
         "warmup. To begin the decay at a checkpoint, resume from it with train.steps set to its step + decay_steps.",
     )
@@ -49,32 +54,36 @@ class MixedDataset(Section):
         description="Folder or URL of the data set; a relative path starts at the working folder."
     )
     weight: float = Field(
-        gt=0.0, description="Weight relative to the other data sets; determines its share of the rows."
+        ge=1e-6, le=1e6, description="Weight relative to the other data sets; determines its share of the rows."
     )
 
 
 class TrainConfig(Section):
     """The training loop."""
 
-    steps: int = Field(1_000_000, ge=1, description="Total number of optimizer steps.")
+    steps: int = Field(1_000_000, ge=1, le=MOST_STEPS, description="Total number of optimizer steps.")
     budget_min: float = Field(
         0.0,
         ge=0.0,
+        le=1e8,
         description="Training time in minutes over all starts, excluding evaluations and saves. Training ends after "
         "it, with the decay at 0, unless train.steps are done before; 0: no limit. Such a run is not reproducible bit "
         "for bit.",
     )
-    global_batch_size: int = Field(256, ge=1, description="Rows (pairs) per optimizer step over all ranks.")
+    global_batch_size: int = Field(
+        256, ge=1, le=MOST_ROWS, description="Rows (pairs) per optimizer step over all ranks."
+    )
     first_global_batch_size: int = Field(
-        1, ge=1, description="Rows of the first step if the batch grows; at most global_batch_size."
+        1, ge=1, le=MOST_ROWS, description="Rows of the first step if the batch grows; at most global_batch_size."
     )
     batch_growth_steps: int = Field(
         0,
         ge=0,
+        le=MOST_STEPS,
         description="Steps over which the rows per step grow linearly to global_batch_size; 0: the batch is constant.",
     )
     micro_batch_size: int = Field(
-        32, ge=1, description="Maximum rows per rank and micro-batch; determines gradient accumulation."
+        32, ge=1, le=MOST_ROWS, description="Maximum rows per rank and micro-batch; determines gradient accumulation."
     )
     zero_stage: Literal[0, 1, 2, 3] = Field(
         1,
@@ -108,7 +117,7 @@ class TrainConfig(Section):
         "A relative path starts at the working folder.",
     )
     shuffle_window_rows: int = Field(
-        1 << 20, ge=1, description="Rows are shuffled within windows of this size (part of the data order)."
+        1 << 20, ge=1, le=1 << 40, description="Rows are shuffled within windows of this size (part of the data order)."
     )
     mixture: list[MixedDataset] = Field(
         [],
@@ -121,20 +130,23 @@ class TrainConfig(Section):
         "and ~ are replaced on the node. Unset: the temporary folder for a data set at a URL; other data sets are read "
         "in place.",
     )
-    stage_gib: float = Field(50.0, gt=0.0, description="Maximum GiB of copied shards per node.")
-    profile_steps: list[Annotated[int, Field(ge=1)]] = Field(
+    stage_gib: float = Field(50.0, ge=1e-6, le=1e6, description="Maximum GiB of copied shards per node.")
+    profile_steps: list[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = Field(
         [], description="Steps for which rank 0 writes a torch.profiler trace to <run>/profile."
     )
-    log_every_steps: int = Field(10, ge=1, description="Steps between console lines; metrics.jsonl records every step.")
+    log_every_steps: int = Field(
+        10, ge=1, le=MOST_STEPS, description="Steps between console lines; metrics.jsonl records every step."
+    )
     evaluate_every_steps: int = Field(
-        0, ge=0, description="Steps between evaluations on the held-out split; 0: only at the end."
+        0, ge=0, le=MOST_STEPS, description="Steps between evaluations on the held-out split; 0: only at the end."
     )
     evaluate_rows: int = Field(
-        10_000, ge=1, description="Maximum number of held-out rows per evaluation, starting at the first."
+        10_000, ge=1, le=1 << 40, description="Maximum number of held-out rows per evaluation, starting at the first."
     )
     max_skipped_steps: int = Field(
         10,
         ge=1,
+        le=MOST_STEPS,
         description="Consecutive skipped steps (gradient not finite, or loss spike) after which training rolls back "
         "to the newest checkpoint and skips their rows. Steps that lower the fp16 loss scale do not count.",
     )
@@ -180,8 +192,10 @@ class TrainConfig(Section):
 class CheckpointConfig(Section):
     """When to save checkpoints, and which ones to keep."""
 
-    every_steps: int = Field(1_000, ge=1, description="Steps between checkpoints; the last step is always saved.")
-    keep: int = Field(3, ge=1, description="Number of newest checkpoints to keep.")
+    every_steps: int = Field(
+        1_000, ge=1, le=MOST_STEPS, description="Steps between checkpoints; the last step is always saved."
+    )
+    keep: int = Field(3, ge=1, le=MOST_STEPS, description="Number of newest checkpoints to keep.")
     keep_every_steps: int = Field(
-        0, ge=0, description="Keep checkpoints permanently at steps that are multiples of this; 0: none."
+        0, ge=0, le=MOST_STEPS, description="Keep checkpoints permanently at steps that are multiples of this; 0: none."
     )

@@ -63,7 +63,7 @@ def submit(
     """
     from configs.recipe import load_recipe
     from launch.cluster import describe_chain, describe_launch, find_launcher, plan_chain, submit_chain
-    from launch.display import warn_of_settings
+    from launch.display import check_nodes, make_private, warn_of_settings
 
     first = load_recipe(recipe, overrides or ())
     warn_of_settings(first)
@@ -74,6 +74,9 @@ def submit(
     if to != SLURM:
         launcher = find_launcher(to)
         if not dry_run:
+            if to == "local":
+                check_nodes(first, 1)
+            make_private(first)
             raise typer.Exit(launcher.train(first))
         sys.stdout.write(describe_launch(launcher, first))
         return

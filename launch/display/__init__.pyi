@@ -12,6 +12,6 @@ from .logs import show_log as show_log
 from .planning import find_hardware as find_hardware, show_plan as show_plan
 from .plot import draw_loss as draw_loss
 from .preparation import prepare_with_progress as prepare_with_progress
-from .settings import warn_of_settings as warn_of_settings
+from .settings import check_nodes as check_nodes, make_private as make_private, warn_of_settings as warn_of_settings
 from .status import show_status as show_status
 from .tensorboard import serve_tensorboard as serve_tensorboard

@@ -25,7 +25,7 @@ def show_dry_run(recipe: Recipe) -> None:
 
     On GPUs, time and memory are estimates for an H100; `bertrain plan` has other profiles.
     """
-    from launch.display.planning import memory_table
+    from launch.display.planning import memory_table, vocabulary_size
     from pretrain.cost import HARDWARE, Cost
     from pretrain.data import open_data
     from pretrain.telemetry import dry_run, duration
@@ -36,10 +36,10 @@ def show_dry_run(recipe: Recipe) -> None:
     exists = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
     data = open_data(recipe) if exists else None
     ranks *= cluster.nodes
-    vocabulary_size = data.main.manifest.vocabulary.size if data else recipe.data.vocabulary.size
-    cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], vocabulary_size, data.mean_length if data else None)
+    pieces = data.main.manifest.vocabulary.size if data else vocabulary_size(recipe.data.vocabulary)
+    cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], pieces, data.mean_length if data else None)
     step_s = cost.step(ranks).step_s
-    lines = dry_run(recipe, data, vocabulary_size, ranks, "cuda" if on_gpu else "cpu")
+    lines = dry_run(recipe, data, pieces, ranks, "cuda" if on_gpu else "cpu")
     estimate = f"{step_s:.3g} s per step, {duration(cost.training_s(ranks))} in total, on {cost.hardware.name}"
     for line in (*lines, f"time     about {estimate}"):
         console().print(line, markup=False, highlight=False, soft_wrap=True)

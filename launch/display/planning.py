@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,13 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.schema import Recipe
+from configs.schema import Recipe, VocabularyConfig
 from preprocessing.documents import FORMATS
+from preprocessing.vocabulary import read_vocabulary
 from pretrain.cost import HARDWARE, Cost, Hardware, StepCost, preparation
 from pretrain.telemetry import duration
+
+logger = logging.getLogger(__name__)
 
 TEXT_GB = (1, 10, 100, 1_000, 10_000)
 
@@ -32,7 +36,7 @@ def show_plan(
     screen: Console, recipe: Recipe, hardware: Hardware, ranks: int, hours: float, picture: Path | None
 ) -> None:
     """Print the plan for `ranks` devices and a preparation in `hours`. Plot the scaling to `picture`, if given."""
-    cost = Cost(recipe, hardware, recipe.data.vocabulary.size)
+    cost = Cost(recipe, hardware, vocabulary_size(recipe.data.vocabulary))
     data = recipe.data
     screen.print(
         f"{recipe.name}: {cost.parameters:,} parameters, {cost.row_flops / 1e9:,.1f} GFLOP per row of "
@@ -51,6 +55,18 @@ def show_plan(
     if picture is not None:
         draw_scaling(steps, f"{recipe.name} on {hardware.name}", picture)
         screen.print(f"scaling curve: {picture}", markup=False)
+
+
+def vocabulary_size(config: VocabularyConfig) -> int:
+    """Return the number of word pieces: those in the file that the recipe names, or those to train.
+
+    A file that does not exist yet, such as that of an earlier phase's data set, has the planned size.
+    """
+    if config.file and Path(config.file).is_file():
+        return len(read_vocabulary(Path(config.file), config))
+    if config.file:
+        logger.warning("%s does not exist: planned with data.vocabulary.size = %d", config.file, config.size)
+    return config.size
 
 
 def memory_table(cost: Cost, ranks: int) -> Table:

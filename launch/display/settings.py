@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from configs.errors import UserError
@@ -26,6 +27,21 @@ def warn_of_settings(recipe: Recipe, manifest: Manifest | None = None) -> None:
         logger.warning("the data set was made with another setting, which holds: %s", one)
     if recipe.train.evaluate_every_steps and not manifest.select("held_out", 0):
         logger.warning("train.evaluate_every_steps has no effect: the data set has no held-out rows")
+
+
+def check_nodes(recipe: Recipe, nodes: int) -> None:
+    """Raise `UserError` if the recipe's nodes are more than those on which a command starts ranks."""
+    asked = recipe.cluster.nodes
+    if asked not in (1, nodes):
+        fix = f"use `bertrain submit`, run it on each node with --nnodes {asked}, or set cluster.nodes={nodes}"
+        cause = f"the recipe trains on {asked} nodes, but this command starts ranks on {nodes}"
+        raise UserError(cause, place=f"cluster.nodes = {asked}", fix=fix)
+
+
+def make_private(recipe: Recipe) -> None:
+    """Make the files that this process and its ranks create readable by their owner only, if the recipe says so."""
+    if recipe.cluster.private:
+        os.umask(0o077)
 
 
 def check_vocabulary_file(recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -179,7 +180,7 @@ def check_pieces(pieces: tuple[str, ...], path: str | Path) -> None:
 
 
 def warn_of_unreachable(vocabulary: Vocabulary, path: str | Path) -> None:
-    """Warn of a cased vocabulary in an uncased recipe, where most names would become [UNK] without an error."""
+    """Warn of a vocabulary whose casing is not the recipe's, where many words would become [UNK] without an error."""
     pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
     share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))
     if vocabulary.lowercase and share > 0.05:
@@ -189,3 +190,19 @@ def warn_of_unreachable(vocabulary: Vocabulary, path: str | Path) -> None:
             path,
             100 * share,
         )
+    elif not vocabulary.lowercase and share == 0 and any(map(str.islower, pieces)):
+        logger.warning(
+            "%s: no piece contains a capital, so words with capitals become [UNK]; "
+            "if the vocabulary is uncased, set data.vocabulary.lowercase=true",
+            path,
+        )
+    elif vocabulary.lowercase and not vocabulary.strip_accents and not any(map(_has_accent, pieces)):
+        logger.warning(
+            "%s: no piece contains an accent, so words with accents become [UNK]; "
+            "if the vocabulary was made from text without accents, set data.vocabulary.strip_accents=true",
+            path,
+        )
+
+
+def _has_accent(piece: str) -> bool:
+    return any(unicodedata.category(char) == "Mn" for char in unicodedata.normalize("NFD", piece))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, resolved_toml, write_recipe
+from configs.schema import ClusterConfig
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,10 @@ def test_values_that_clusters_need_are_accepted_and_read_back(tmp_path: Path) ->
     write_recipe(recipe, tmp_path / "recipe.toml")
     assert load_recipe(tmp_path / "recipe.toml") == recipe
     assert "# Slurm: required node features" in resolved_toml(recipe)
+
+
+@pytest.mark.parametrize("key", ["sbatch_options", "srun_options"])
+@pytest.mark.parametrize("option", ["--ntasks=2", "--export=NONE", "--nodes=3", "--ntask=1", "--output=x", "--time=5"])
+def test_options_that_bertrain_sets_are_refused_for_both_commands(key: str, option: str) -> None:
+    with pytest.raises(ValidationError, match="is set by bertrain"):
+        ClusterConfig.model_validate({key: [option]})

@@ -28,6 +28,8 @@ CORPUS = {"paths": ["x"], "format": "text"}
         ({"train": {"evaluate_every_steps": 2_000_000}}, "above train.steps"),
         ({"train": {"first_global_batch_size": 8}}, "train.batch_growth_steps is 0"),
         ({"train": {"stage_gib": 1.0}}, "train.stage_in is unset"),
+        ({"cluster": {"hosts": ["a", "b"]}}, "cluster.hosts names 2 nodes, but cluster.nodes = 1 are used"),
+        ({"cluster": {"device": "cpu", "gpus_per_node": 8}}, 'requests GPUs, but cluster.device is "cpu"'),
     ],
 )
 def test_a_setting_without_effect_is_named(table: dict[str, Any], words: str) -> None:
@@ -49,6 +51,7 @@ def test_a_setting_without_effect_is_named(table: dict[str, Any], words: str) ->
         {"train": {"profile_steps": [7], "evaluate_every_steps": 5}},
         {"train": {"first_global_batch_size": 8, "batch_growth_steps": 10}},
         {"train": {"stage_gib": 1.0, "stage_in": "stage"}},
+        {"cluster": {"hosts": ["a", "b"], "nodes": 2, "device": "cuda", "gpus_per_node": 8}},
         {"train": {"stage_gib": 1.0}, "data": {"dataset": "s3://bucket/set"}},
     ],
 )

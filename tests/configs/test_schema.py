@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from configs.schema import (
     CleaningConfig,
@@ -221,3 +222,34 @@ def test_one_rank_trains_at_stage_0_unless_it_needs_deepspeed() -> None:
         assert (train.stage_on(1), train.stage_on(2)) == (0, stage)
     for field in ({"precision": "fp16"}, {"offload_optimizer": True}):
         assert TrainConfig.model_validate({"zero_stage": 2} | field).stage_on(1) == 2
+
+
+def bounds(field: FieldInfo) -> dict[str, float]:
+    rules = [rule for rule in field.metadata if hasattr(rule, "__dict__") or hasattr(rule, "__slots__")]
+    return {name: getattr(rule, name) for rule in rules for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_number_has_a_range(section: type[Section]) -> None:
+    """A number without one is a traceback somewhere: 1e300 bytes, a timeout of 1e14 s, an epsilon that is 0 in fp32."""
+    for name, field in section.model_fields.items():
+        if field.annotation in (int, float, int | None, float | None):
+            found = bounds(field)
+            assert {"lt", "le"} & found.keys(), f"{section.__name__}.{name} has no upper bound"
+            assert {"gt", "ge"} & found.keys(), f"{section.__name__}.{name} has no lower bound"
+            assert found.get("gt", 1e-20) >= 1e-20, f"{section.__name__}.{name}: a value above 0 can be 0 in fp32"
+
+
+@pytest.mark.parametrize(
+    ("code", "known"), [("de", "de"), ("deu", "de"), ("ger", "de"), ("zho", "zh"), ("arz", "arz"), ("en", "en")]
+)
+def test_a_code_of_three_letters_is_that_of_two(code: str, known: str) -> None:
+    assert DataConfig(language=code).language == known
+    corpus = CorpusConfig.model_validate({"paths": ["x"], "format": "text", "language": code})
+    assert corpus.language == known
+
+
+@pytest.mark.parametrize("code", ["qq", "xx", "qqq", "EN", "english", ""])
+def test_an_unknown_language_is_refused(code: str) -> None:
+    with pytest.raises(ValidationError, match="language"):
+        DataConfig(language=code)
