@@ -32,6 +32,7 @@ from preprocessing.corpus import (
     require_datasketch,
     sampled_lines,
     sampling_rate,
+    with_evaluation_digest,
     write_cleaned,
     write_sample,
 )
@@ -103,6 +104,7 @@ def _prepare(
 ) -> Manifest | list[int]:
     if config.duplicates == "near":
         require_datasketch()
+    config = with_evaluation_digest(config)
     store = store_at(config.dataset)
     plan = _plan(config, store)
     file = config.vocabulary.file

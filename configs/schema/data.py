@@ -31,6 +31,9 @@ class _KeyOrder(Section):
     near_duplicate_threshold: Any
     boilerplate_documents: Any
     wikitext_templates: Any
+    decontaminate: Any
+    decontaminate_words: Any
+    decontaminate_sha256: Any
     max_seq_length: Any
     short_seq_prob: Any
     masked_lm_prob: Any

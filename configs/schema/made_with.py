@@ -10,7 +10,10 @@ from configs.schema.data import DataConfig, settled_fields
 from configs.schema.text import TRAINED_ONLY
 
 # The trainer has rules of its own for these: longer rows and larger vocabularies are allowed.
-_OWN_RULES = ("objective", "max_seq_length", "vocabulary.size", "vocabulary.lowercase", "vocabulary.strip_accents")
+_OWN_RULES = (
+    *("objective", "max_seq_length", "vocabulary.size", "vocabulary.lowercase", "vocabulary.strip_accents"),
+    "decontaminate_sha256",  # a recipe names the files
+)
 
 
 @dataclass(frozen=True)

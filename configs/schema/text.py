@@ -155,6 +155,22 @@ class CleaningConfig(Section):
         "`configs/schema/patterns.py`.",
         json_schema_extra=LATER,
     )
+    decontaminate: list[LocalPath] = Field(
+        [],
+        description="Files of evaluation text (text, JSON, JSON lines, CSV, TSV, Parquet). Documents that share a run "
+        "of words with them are dropped and counted as contaminated.",
+        json_schema_extra=RUNTIME,
+    )
+    decontaminate_words: int = Field(
+        13,
+        ge=2,
+        description="decontaminate: number of words in such a run. Case and punctuation do not count, and a character "
+        "is a word in scripts without blanks between words.",
+        json_schema_extra=LATER,
+    )
+    decontaminate_sha256: str = Field(
+        "", description="Digest of the evaluation text; `prepare` states it in the manifest.", json_schema_extra=LATER
+    )
     held_out_fraction: float = Field(
         0.01,
         ge=0.0,

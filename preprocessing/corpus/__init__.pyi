@@ -9,6 +9,7 @@ from .duplicates import (
     is_decided as is_decided,
     read_boilerplate as read_boilerplate,
 )
+from .evaluation_text import with_evaluation_digest as with_evaluation_digest
 from .minhash import require_datasketch as require_datasketch
 from .sample import (
     is_sampled as is_sampled,

@@ -10,26 +10,16 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configs.schema import CleaningConfig
 from preprocessing.corpus.cleaning import Kept, split_of
-
-Hashes = NDArray[np.uint64]
+from preprocessing.corpus.words import Hashes, is_among
 
 
 def line_hashes(text: str) -> Hashes:
     """Return the first 64 bits of the BLAKE2b of each line of a cleaned text."""
     hashes = (hashlib.blake2b(line.encode(), digest_size=8).digest() for line in text.split("\n"))
     return np.frombuffer(b"".join(hashes), "<u8")
-
-
-def is_among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
-    """Return for each hash whether it is in `known`, which is sorted."""
-    if not len(known):
-        return np.zeros(len(hashes), np.bool_)
-    places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    return np.asarray(known[places] == hashes)
 
 
 def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningConfig) -> Kept | str:

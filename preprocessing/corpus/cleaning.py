@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from configs.schema import TextConfig
 from preprocessing.corpus.dump_sites import site_of
+from preprocessing.corpus.evaluation_text import evaluation_text
 from preprocessing.corpus.wikitext import PageText, Site, UnparsableError, page_text
 from preprocessing.dataset import Split
 from preprocessing.documents import Document
@@ -56,6 +57,8 @@ def keep(document: Document, config: TextConfig) -> Kept | str:
     text = _canonical(text)
     if len(text) < config.min_document_chars:
         return "too_short" if text else "empty"
+    if config.decontaminate and evaluation_text(config).shares_a_run(text):
+        return "contaminated"
     encoded = text.encode()
     digest = hashlib.sha256(encoded).digest()
     split = split_of(digest, config.held_out_fraction)

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CleaningConfig
-from preprocessing.corpus.boilerplate import Hashes, is_among
 from preprocessing.corpus.cleaned_files import CleanedEntry, read_entry, read_fingerprints
 from preprocessing.corpus.external_sort import ExternalSort, Numbers, begins, repetitions
 from preprocessing.corpus.fingerprints import Fingerprints
 from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, are_similar, band_keys, bands
+from preprocessing.corpus.words import Hashes, is_among
 from preprocessing.corpus.working_files import BOILERPLATE, drops_name
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.storage import Store

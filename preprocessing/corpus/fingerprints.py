@@ -10,9 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from configs.schema import CleaningConfig
-from preprocessing.corpus.boilerplate import Hashes, line_hashes
+from preprocessing.corpus.boilerplate import line_hashes
 from preprocessing.corpus.cleaning import Kept
 from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, signature
+from preprocessing.corpus.words import Hashes
 
 
 @dataclass(frozen=True)
