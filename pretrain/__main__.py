@@ -55,7 +55,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
 
     recipe = load_recipe(parsed.run / RECIPE)
     watch(recipe.cluster.collective_timeout_s)
-    world = join_process_group(recipe.cluster)
+    world = join_process_group(recipe.cluster, parsed.run)
     beat()
     try:
         owner = Ownership(parsed.run, 0)

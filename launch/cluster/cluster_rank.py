@@ -9,13 +9,13 @@ otherwise kill the other ranks.
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ signal.signal(
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from configs.exit_codes import DONE, STOPPED, USER_ERROR  # noqa: E402
 from configs.files import explain_write_errors  # noqa: E402
+from configs.private_folder import private_folder  # noqa: E402
 from launch.ranks import (  # noqa: E402
     TRACEBACK,
     RankAddress,
@@ -42,6 +43,7 @@ from launch.ranks import (  # noqa: E402
     hold_lock,
     last_words,
     mpi_address,
+    pause_s,
     rank_argv,
     record_begin,
     record_end,
@@ -49,6 +51,7 @@ from launch.ranks import (  # noqa: E402
 )
 
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
+RENDEZVOUS = "BERTRAIN_RENDEZVOUS"  # the folder in which the ranks of a single node meet
 FAULTY = 1  # the `fault` of a rank that failed by itself
 AGREEMENT_S = 30.0  # ranks that find the same fault in the user's input find it within this time of each other
 
@@ -77,11 +80,12 @@ def _supervise(run: Path, number: int, place: RankAddress) -> RankEnd:
     command = rank_command(run, number, place, caches)
     with explain_write_errors(command.log.parent):
         command.log.parent.mkdir(parents=True, exist_ok=True)
-    supervisor = Supervisor([replace(command, patience_s=find_run(run).cluster.collective_timeout_s)], {})
+    limit_s = find_run(run).cluster.collective_timeout_s
+    supervisor = Supervisor([replace(command, patience_s=limit_s)], {})
     with ExitStack() as stack:
         if place.local_rank == 0:
             stack.callback(shutil.rmtree, caches, ignore_errors=True)
-            stack.enter_context(beating(run, number, _node()))
+            stack.enter_context(beating(run, number, _node(), pause_s(limit_s)))
         if place.rank == 0:
             stack.enter_context(hold_lock(run))
         code = supervisor.run()
@@ -102,6 +106,7 @@ def rank_command(run: Path, number: int, place: RankAddress, caches: Path) -> Ra
     env = {
         **place.variables(),
         **{name: str(caches / folder) for name, folder in CACHES.items()},
+        RENDEZVOUS: str(caches),
         **flight_recorder(logs),
         "PYTHONUNBUFFERED": "1",
     }
@@ -117,19 +122,10 @@ def make_caches(run: Path, number: int) -> Path:
     """
     # Run names contain no @, so the names of different runs and jobs never coincide.
     job = f"bertrain@{os.getuid()}@{run.name}@{os.environ.get('SLURM_JOB_ID', os.getppid())}"
-    folder = Path(tempfile.gettempdir()) / f"{job}@{number}"
-    for earlier in folder.parent.glob(f"{job}@*"):
-        if earlier != folder:
+    folder = private_folder(f"{job}@{number}")
+    for earlier in folder.parent.glob(f"{glob.escape(job)}@*"):
+        if earlier != folder and not earlier.is_symlink() and earlier.stat().st_uid == os.getuid():
             shutil.rmtree(earlier, ignore_errors=True)
-    with explain_write_errors(folder), suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise UserError(
-            "another user created this folder or can access it",
-            place=str(folder),
-            fix="set TMPDIR to a folder of yours",
-        )
     return folder
 
 

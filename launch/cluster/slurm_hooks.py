@@ -23,13 +23,13 @@ from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED, USER_ERROR
 from launch.cluster.verdict import check_restart_limit, end_start, record_silence
 from launch.ranks import (
-    BEAT_S,
     Verdict,
     begin_start,
     find_run,
     first_free_port,
     heartbeats,
     is_stop_requested,
+    pause_s,
     read_starts,
     record_verdict,
 )
@@ -79,7 +79,7 @@ def watch(run: Path, number: int) -> str:
                 with suppress(OSError):
                     record_silence(run, number, node)
                 return node
-        time.sleep(min(BEAT_S, limit_s / 4))
+        time.sleep(pause_s(limit_s))
 
 
 def end(run: Path, number: int) -> str:

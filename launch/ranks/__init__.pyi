@@ -1,9 +1,9 @@
 # The door of launch.ranks: what other packages and rooms import from it.
 
 from .heartbeat import (
-    BEAT_S as BEAT_S,
     beating as beating,
     heartbeats as heartbeats,
+    pause_s as pause_s,
     silences_s as silences_s,
 )
 from .local import (

@@ -12,9 +12,14 @@ from configs.run_layout import ALIVE, start_folder
 BEAT_S = 15.0
 
 
+def pause_s(limit_s: float) -> float:
+    """Return the seconds between heartbeats if a node is given up after `limit_s` without one."""
+    return min(BEAT_S, limit_s / 4)
+
+
 @contextmanager
-def beating(run: Path, number: int, node: str) -> Iterator[None]:
-    """Within the block, send a heartbeat from this node every `BEAT_S` seconds."""
+def beating(run: Path, number: int, node: str, every_s: float = BEAT_S) -> Iterator[None]:
+    """Within the block, send a heartbeat from this node every `every_s` seconds."""
     file, ended = start_folder(run, number) / ALIVE / node, threading.Event()
 
     def beat() -> None:
@@ -22,7 +27,7 @@ def beating(run: Path, number: int, node: str) -> Iterator[None]:
             with suppress(OSError):  # a full disk must not end training
                 file.parent.mkdir(exist_ok=True)
                 file.touch()
-            ended.wait(BEAT_S)
+            ended.wait(every_s)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

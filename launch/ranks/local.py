@@ -2,7 +2,7 @@
 
     RUN/logs/rank_NNNNN.log    output of each rank, appended at every start; rank 0's is also shown on the console
 
-Ranks of a single machine meet at a loopback port that `run_ranks` reserves. Several machines, each with its own
+Ranks of a single machine meet in a folder of their own, and nothing listens. Several machines, each with its own
 command, meet at the address and port that the user gives.
 """
 
@@ -11,10 +11,10 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -45,7 +45,7 @@ class Nodes:
     count: int = 1
     number: int = 0
     address: str = LOOPBACK
-    port: int | None = None  # None: `run_ranks` chooses one
+    port: int | None = None  # None: the ranks of a single machine need none
     interface: str = "lo"  # for gloo, which otherwise resolves the host name, which can fail
 
 
@@ -124,8 +124,10 @@ def run_ranks(commands: Sequence[RankCommand], screen: Screen = TERMINAL) -> int
             folder.mkdir(parents=True, exist_ok=True)
     if "MASTER_PORT" in commands[0].env:
         return Supervisor(commands, {}, screen).run()
-    with _reserved_port() as port:
-        return Supervisor(commands, {"MASTER_PORT": str(port)}, screen).run()
+    with explain_write_errors(Path(tempfile.gettempdir())):
+        private = tempfile.TemporaryDirectory(prefix="bertrain-", ignore_cleanup_errors=True)
+    with private as name:  # of mode 0700
+        return Supervisor(commands, {"BERTRAIN_RENDEZVOUS": name, "MASTER_PORT": "0"}, screen).run()
 
 
 def train_here(recipe: Recipe, resume: str, nodes: Nodes = ALONE, screen: Screen = TERMINAL) -> int:
@@ -197,16 +199,3 @@ def _cuda_devices() -> int:
     if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
         return 0
     return count.value
-
-
-@contextmanager
-def _reserved_port() -> Iterator[int]:
-    """Reserve a free port until rank 0 listens on it.
-
-    The socket is bound but never listens. With SO_REUSEADDR on both sockets, Linux lets rank 0's store bind the same
-    port and listen, while the kernel assigns it to no process that asks for any free port.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((LOOPBACK, 0))
-        yield holder.getsockname()[1]

@@ -6,12 +6,15 @@ rank 0 broadcasts its addresses and a port, and all ranks use the first address 
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -34,6 +37,7 @@ class RankAddress:
     local_world_size: int
     address: str
     port: int
+    secret: str = ""  # in the environment already if empty
 
     def variables(self) -> dict[str, str]:
         """Return the variables as `pretrain.engine.distributed.discover` reads them, and gloo's interface."""
@@ -46,7 +50,8 @@ class RankAddress:
             "MASTER_PORT": str(self.port),
         }
         interface = interface_towards(self.address, self.port)
-        return variables | ({"GLOO_SOCKET_IFNAME": interface} if interface else {})
+        variables |= {"GLOO_SOCKET_IFNAME": interface} if interface else {}
+        return variables | ({"BERTRAIN_SECRET": self.secret} if self.secret else {})
 
 
 def slurm_address(env: Mapping[str, str]) -> RankAddress:
@@ -95,12 +100,25 @@ def mpi_address() -> RankAddress:
         if world.rank == 0:
             listener.bind(("", 0))
             listener.listen(world.size)
-        offered = world.bcast((own_addresses(), listener.getsockname()[1]) if world.rank == 0 else None)
-        addresses, port = offered
-        reached = world.allgather([can_connect(address, port) for address in addresses])
-    place = RankAddress(world.rank, node.rank, world.size, node.size, _first_reached(addresses, reached), port)
+        offer = [own_addresses(), listener.getsockname()[1], secrets.token_hex(32)] if world.rank == 0 else []
+        addresses, port, secret = json.loads(_broadcast(world, json.dumps(offer).encode()))
+        own = bytearray(can_connect(address, port) for address in addresses)
+        table = bytearray(len(own) * world.size)
+        world.Allgather(own, table)
+    reached = [[bool(flag) for flag in table[first : first + len(own)]] for first in range(0, len(table), len(own))]
+    address = _first_reached(addresses, reached)
+    place = RankAddress(world.rank, node.rank, world.size, node.size, address, port, secret)
     MPI.Finalize()  # before the rank's process is forked
     return place
+
+
+def _broadcast(world: Any, content: bytes) -> bytes:
+    """Return rank 0's `content` on all ranks. mpi4py's lower-case methods would pickle."""
+    size = bytearray(len(content).to_bytes(8))
+    world.Bcast(size)
+    buffer = bytearray(content.ljust(int.from_bytes(size)))[: int.from_bytes(size)]
+    world.Bcast(buffer)
+    return bytes(buffer)
 
 
 def first_free_port(ports: Sequence[int], *, host: str = LOOPBACK, fix: str) -> int:

@@ -2,7 +2,7 @@
 
     FOLDER/<sha256>             a complete shard with that digest: it was renamed into place
     FOLDER/<sha256>.checked     the shard's size and modification time when its digest was verified
-    FOLDER/<sha256>.partial     a shard being copied, allocated at its final size so that it counts toward the limit
+    FOLDER/<sha256>.*.partial   a shard being copied, allocated at its final size so that it counts toward the limit
     FOLDER/locks/               locks that processes of the node hold while they copy
 
 All ranks of a node, and all runs of one user on it, share the folder: a shard that one process has copied and checked
@@ -12,11 +12,12 @@ changed since it was checked is checked again, and copied again if it is damaged
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
 import queue
+import re
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,10 +27,13 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, explain_write_errors, sha256_of_file
+from configs.locks import lock
+from configs.private_folder import make_private
 from configs.units import GIB
 from preprocessing.storage import StoreError, open_file
 
 CHECKED_SUFFIX = ".checked"
+SHARD_NAME = re.compile(r"[0-9a-f]{64}((\.[0-9a-f]{8})?\.partial)?")
 LOCKS, SPACE = "locks", "space"
 ATTEMPTS = 6
 FIRST_PAUSE_S = 1.0  # before the second attempt; each pause is twice as long as the previous one
@@ -102,10 +106,12 @@ class StagingArea:
     def _make_folder(self) -> None:
         with explain_write_errors(self.folder):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir(exist_ok=True, mode=0o700)
+        try:
+            make_private(self.folder)  # its owner could inject training rows, and a link could lead anywhere
+        except UserError as error:
+            raise UserError(error.cause, place=error.place, fix="set train.stage_in to a folder of yours") from error
+        with explain_write_errors(self.folder):
             (self.folder / LOCKS).mkdir(exist_ok=True)
-        if self.folder.stat().st_uid != os.getuid():  # its owner could inject training rows
-            raise UserError("the folder belongs to another user", place=str(self.folder), fix="set train.stage_in")
 
     def _fetch_expected(self) -> None:
         while True:
@@ -129,7 +135,7 @@ class StagingArea:
 
     def _try_to_fetch(self, file: StoredFile, copy: Path) -> str | None:
         """Copy the file; return the cause of a failure that may be temporary, or None."""
-        partial = copy.with_suffix(TEMPORARY_SUFFIX)
+        partial = copy.with_suffix(f".{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")  # locks can be missing
         try:
             self._make_room(file, partial)
             if _copy(file.place, partial) != file.sha256:
@@ -162,14 +168,18 @@ class StagingArea:
                 stream.truncate(file.bytes)
 
     def _kept(self) -> list[Path]:
-        """Return the shards here, including those being copied. Partial copies of killed processes are removed."""
-        found = [path for path in self.folder.iterdir() if path.is_file() and path.suffix != CHECKED_SUFFIX]
+        """Return the shards here, including those being copied. Partial copies of killed processes are removed.
+
+        Files whose names are not ours are no shards, and are left alone.
+        """
+        found = [path for path in self.folder.iterdir() if SHARD_NAME.fullmatch(path.name) and path.is_file()]
         return [path for path in found if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path)]
 
     def _is_abandoned(self, partial: Path) -> bool:
         with (self.folder / LOCKS / partial.name[:2]).open("w") as stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not lock(stream):
+                    return False  # without locks, it cannot be seen whether a process still copies it
             except BlockingIOError:
                 return False
             partial.unlink(missing_ok=True)
@@ -177,9 +187,12 @@ class StagingArea:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """Hold an exclusive lock on this node. The kernel releases it when the process ends for any reason."""
+        """Hold an exclusive lock on this node. The kernel releases it when the process ends for any reason.
+
+        Without locks, ranks can copy the same shard twice, each under a name of its own.
+        """
         with (self.folder / LOCKS / name).open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            lock(stream, wait=True)
             yield
 
 

@@ -13,6 +13,7 @@ import random
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,7 @@ import torch.distributed
 from configs.errors import UserError
 from configs.schema import ClusterConfig
 from pretrain.engine.allocator import keep_freed_memory
+from pretrain.engine.rendezvous import leave, meet
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # On a CPU, matrix products are compiled for their shapes, and oneDNN and torch cache 1,024 of them each. With ragged
@@ -63,11 +65,12 @@ def discover() -> World:
     return World(rank, local_rank, world_size, local_world_size)
 
 
-def join_process_group(cluster: ClusterConfig) -> World:
+def join_process_group(cluster: ClusterConfig, run: Path | None = None) -> World:
     """Join the other ranks: select the device, divide the cores, and set up the process group.
 
     A collective that waits longer than `cluster.collective_timeout_s` for another rank fails. Raises `UserError` if
-    the requested device is not available. A single rank needs neither a port nor a network.
+    the requested device is not available. The ranks of one node need neither a port nor a network. Those of several
+    share the folder `run`.
     """
     world = discover()
     world = replace(world, device=_choose_device(cluster.device, world))
@@ -80,12 +83,13 @@ def join_process_group(cluster: ClusterConfig) -> World:
     alone = world.world_size == 1
     if on_gpu:
         torch.cuda.set_device(world.device)
+    limit = timedelta(seconds=cluster.collective_timeout_s)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
         rank=world.rank,
         world_size=world.world_size,
-        store=torch.distributed.HashStore() if alone else None,  # type: ignore[attr-defined]  # its stub lacks it
-        timeout=timedelta(seconds=cluster.collective_timeout_s),
+        store=meet(world.rank, world.world_size, world.local_world_size, run, limit),
+        timeout=limit,
         device_id=world.device if on_gpu and not alone else None,
     )
     return world
@@ -94,7 +98,9 @@ def join_process_group(cluster: ClusterConfig) -> World:
 def leave_process_group() -> None:
     """Leave the process group, if it is initialised."""
     if torch.distributed.is_initialized():
+        rank = torch.distributed.get_rank()
         torch.distributed.destroy_process_group()
+        leave(rank)
         # DeepSpeed keeps a reference to the group, so that gloo's threads stay alive and can still hold tensors of the
         # last collective. Releasing them needs Python's lock and aborts the process during shutdown: yield it now.
         time.sleep(0.1)

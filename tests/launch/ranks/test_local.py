@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -128,32 +127,20 @@ def test_a_folder_named_like_a_package_does_not_shadow_it(tmp_path: Path) -> Non
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_the_reserved_port_is_not_given_to_others() -> None:
-    """While it is held, the kernel refuses it to others, and rank 0's store can listen on it."""
-    from launch.ranks.local import _reserved_port
-
-    with _reserved_port() as port:
-        with pytest.raises(OSError, match="in use"), socket.socket() as other:
-            other.bind(("127.0.0.1", port))
-        with socket.socket() as store:
-            store.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            store.bind(("", port))
-            store.listen()
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-
-
 STORE = """
 import os
 from datetime import timedelta
-from torch.distributed import TCPStore
-port, rank = int(os.environ["MASTER_PORT"]), int(os.environ["RANK"])
-store = TCPStore(os.environ["MASTER_ADDR"], port, 2, is_master=rank == 0, timeout=timedelta(seconds=60))
+from pretrain.engine.rendezvous import meet
+rank, folder = int(os.environ["RANK"]), os.environ["BERTRAIN_RENDEZVOUS"]
+assert os.stat(folder).st_mode & 0o777 == 0o700
+store = meet(rank, 2, 2, None, timedelta(seconds=60))
 store.set(str(rank), "here")
 assert store.get(str(1 - rank)) == b"here"
+print(folder)
 """
 
 
-def test_torchs_store_listens_on_the_reserved_port(tmp_path: Path) -> None:
+def test_ranks_of_one_machine_meet_in_a_private_folder_that_is_removed(tmp_path: Path) -> None:
     driver = """
         import sys
         from pathlib import Path
@@ -167,3 +154,5 @@ def test_torchs_store_listens_on_the_reserved_port(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", textwrap.dedent(driver), STORE, str(tmp_path / "logs")]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
+    (folder,) = {(tmp_path / f"logs/{rank}.log").read_text().strip() for rank in range(2)}
+    assert not Path(folder).exists()

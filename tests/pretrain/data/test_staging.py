@@ -17,6 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # comes without types
 
 from configs.errors import UserError
+from configs.files import sha256_of_file
 from configs.schema import TrainConfig
 from preprocessing.storage import file_systems
 from pretrain.data import staging
@@ -147,7 +148,7 @@ def test_size_limit_removes_the_least_recently_used(store: type[FaultyStore], tm
 
 def test_partial_copies_of_killed_processes_are_removed(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, files = StagingArea(tmp_path, 2000), [put(name) for name in "ab"]
-    stage.folder.mkdir()
+    stage.folder.mkdir(mode=0o700)
     (stage.folder / f"{'0' * 64}.partial").write_bytes(bytes(1500))
     for file in files:
         stage.path(file)
@@ -227,7 +228,7 @@ def test_another_users_folder_is_not_trusted(store: type[FaultyStore], tmp_path:
     file = put("a")
     folder = StagingArea(tmp_path, 1000).path(file).parent
     os.chown(folder, 12_345, 12_345) if os.getuid() == 0 else pytest.skip("only root can give a folder away")
-    with pytest.raises(UserError, match="belongs to another user"):
+    with pytest.raises(UserError, match=r"another user .*train\.stage_in"):
         StagingArea(tmp_path, 1000).path(file)
 
 
@@ -238,3 +239,56 @@ def test_a_variable_that_is_not_set_on_the_node_is_refused(tmp_path: Path, monke
     with pytest.raises(UserError, match=r"train\.stage_in = '\$NOPE/x': the environment variable NOPE is not set"):
         open_dataset(str(tmp_path / "dataset"), TrainConfig(stage_in="$NOPE/x"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
+
+
+def test_a_folder_that_others_can_write_is_not_trusted(store: type[FaultyStore], tmp_path: Path) -> None:
+    area = StagingArea(tmp_path, 1000)
+    area.folder.mkdir()
+    area.folder.chmod(0o777)
+    with pytest.raises(UserError, match=r"another user .*train\.stage_in"):
+        area.path(put("a"))
+
+
+@pytest.mark.parametrize("owner", [0, 65_534])
+def test_a_planted_link_is_not_followed(store: type[FaultyStore], tmp_path: Path, owner: int) -> None:
+    """It leads to a folder of this user or of another, with files that staging would take for old shards."""
+    if owner and os.geteuid():
+        pytest.skip("only root can make files of another user")
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for name in ("thesis.tex", "0" * 64, "1" * 64 + ".partial"):
+        (victim / name).write_bytes(b"x" * 90)
+    os.chown(victim, owner or os.getuid(), -1)
+    area = StagingArea(tmp_path / "shared", 1000)
+    area.folder.parent.mkdir()
+    area.folder.symlink_to(victim)
+    with pytest.raises(UserError, match="another user created this folder"):
+        area.path(put("a"))
+    assert len(list(victim.iterdir())) == 3
+
+
+def test_files_that_are_no_shards_are_left(store: type[FaultyStore], tmp_path: Path) -> None:
+    area, first = StagingArea(tmp_path, 100), put("a", 60)
+    area.path(first)
+    (area.folder / "notes.txt").write_bytes(b"x" * 90)
+    area.path(put("b", 60))
+    assert (area.folder / "notes.txt").exists()
+    assert not (area.folder / first.sha256).exists()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(
+    store: type[FaultyStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    store.delay_s = 0.01
+    file = put("a")
+    threads = [threading.Thread(target=StagingArea(tmp_path, 1000).path, args=(file,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sha256_of_file(StagingArea(tmp_path, 1000).path(file)) == file.sha256
+    assert not list((tmp_path / f"bertrain-{os.getuid()}").glob("*.partial"))

@@ -1,12 +1,14 @@
 """A trainer without torch, for tests of the launcher: `python -m pretrain RUN`, with the same contract and folder.
 
-Its ranks meet at MASTER_ADDR:MASTER_PORT and agree before every step whether one of them was asked to stop. RUN/fault
+Its ranks meet at MASTER_ADDR:MASTER_PORT and agree before every step whether one of them was asked to stop, and whether
+a newer start owns the run. Each record names its start. RUN/fault
 says what is to go wrong, once: `STEP RANK raise|kill|2`; with `always` in front, in each start; with RANK `all`, in
 each rank.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -15,15 +17,26 @@ import sys
 import time
 from pathlib import Path
 
-asked: list[int] = []
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-    signal.signal(number, lambda n, _: asked.append(n))
+    signal.signal(number, signal.SIG_IGN)
+from pretrain.checkpoint import Ownership  # noqa: E402 (after the handlers)
+from pretrain.stop import StopRequest  # noqa: E402
 
-run = Path(sys.argv[1])
+parser = argparse.ArgumentParser()
+parser.add_argument("run", type=Path)
+parser.add_argument("--resume")
+parser.add_argument("--start", type=int, default=0)
+given = parser.parse_args()
+run, owner, requested = given.run, Ownership(given.run, given.start), StopRequest()
 rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 meeting = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
 steps, step_s = json.loads((run / "stand_in.json").read_text())
 print(f"rank {rank} of {world_size}, local {os.environ['LOCAL_RANK']}/{os.environ['LOCAL_WORLD_SIZE']}", flush=True)
+
+
+SUPERSEDED = 2
+if rank == 0:
+    requested.read_file_of(run, given.start)
 
 
 def meet() -> list[socket.socket]:
@@ -38,21 +51,21 @@ def meet() -> list[socket.socket]:
     raise TimeoutError(meeting)
 
 
-def is_true_on_any_rank(flag: bool, others: list[socket.socket]) -> bool:
+def largest_on_any_rank(value: int, others: list[socket.socket]) -> int:
     if rank == 0:
-        flags = [flag, *(read(other) for other in others)]
+        largest = max(value, *(read(other) for other in others), 0)
         for other in others:
-            other.sendall(bytes([any(flags)]))
-        return any(flags)
-    others[0].sendall(bytes([flag]))
+            other.sendall(bytes([largest]))
+        return largest
+    others[0].sendall(bytes([value]))
     return read(others[0])
 
 
-def read(other: socket.socket) -> bool:
+def read(other: socket.socket) -> int:
     received = other.recv(1)
     if not received:
         raise ConnectionError("Connection closed by peer")
-    return bool(received[0])
+    return received[0]
 
 
 def fault(step: int) -> None:
@@ -84,13 +97,23 @@ step = max(saved, default=0)
 others = meet()
 while step < steps:
     fault(step)
-    stopping = is_true_on_any_rank(bool(asked), others)
+    newer = owner.superseded_by() if rank == 0 else 0
+    decision = largest_on_any_rank(SUPERSEDED if newer else int(bool(requested)), others)
+    if decision == SUPERSEDED:
+        sys.stderr.write("error: superseded by a newer start\n")
+        sys.exit(1)
+    stopping = bool(decision)
     time.sleep(step_s)
     step += 1
     if rank == 0:
         print(f"step {step}", flush=True)
         with (run / "metrics.jsonl").open("a") as metrics:
-            metrics.write(json.dumps({"step": step, "loss": 1 / step, "tokens_per_s": 1000.0, "time_s": step}) + "\n")
+            metrics.write(
+                json.dumps(
+                    {"step": step, "start": given.start, "loss": 1 / step, "tokens_per_s": 1000.0, "time_s": step}
+                )
+                + "\n"
+            )
         if stopping or step == steps:
             save(step)
     if stopping and step < steps:

@@ -1,0 +1,228 @@
+"""Faults of nodes, links, step daemons and users in jobs of a real Slurm, with a stand-in for the model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launch.cluster import batch_script, slurm, stop_run
+from launch.display.status import read_status
+from launch.ranks import starts
+from pretrain.checkpoint import newest_start
+from tests.distributed import slurm_network
+from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
+from tests.distributed.slurm_network import NetworkedCluster
+from tests.distributed.test_slurm import STAND_IN, log_of, make_run, steps_of, wait_for_step
+from tests.processes import started_with, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}"),
+]
+PATIENCE_S = 240.0
+SHORT_LIMIT = "cluster.collective_timeout_s=10"
+PYTHON = """\
+#!/bin/bash
+# Python, except on the nodes that are named in the file "bad".
+grep -qx "$SLURMD_NODENAME" {folder}/bad && exit 127
+exec {python} "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[SlurmCluster]:
+    with SlurmCluster(4) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    use(shared_cluster, monkeypatch)
+    yield shared_cluster
+    shared_cluster.cancel_all()
+
+
+def use(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this cluster the one that `launch.cluster.slurm` finds."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, cluster.env[name])
+    monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
+
+
+def submit(run: Path) -> str:
+    return slurm.submit_script(run / batch_script.TRAIN.script)
+
+
+def finish(cluster: SlurmCluster, job: str, run: Path) -> None:
+    assert cluster.wait(job, timeout_s=PATIENCE_S) == "COMPLETED", log_of(run)
+
+
+def records_of(run: Path) -> list[tuple[int, int]]:
+    """The start and step of each record."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [(one["start"], one["step"]) for one in map(json.loads, lines)]
+
+
+def nodes_of(run: Path) -> list[list[str]]:
+    return [start.nodes for start in starts.read_starts(run)]
+
+
+@pytest.mark.parametrize("bad", [["n1"], ["n2"], ["n1", "n2"], ["n1", "n3"]])
+def test_only_nodes_that_cannot_start_python_are_left(cluster: SlurmCluster, tmp_path: Path, bad: list[str]) -> None:
+    """The first node of the job, its last, and two after each other, so that exclusions must add up."""
+    python = tmp_path / "python"
+    python.write_text(PYTHON.format(folder=tmp_path, python=sys.executable))
+    python.chmod(0o755)
+    (tmp_path / "bad").write_text("\n".join(bad) + "\n")
+    run = make_run(tmp_path, 6, 0.05, f"cluster.python={json.dumps(str(python))}")
+    job = submit(run)
+    finish(cluster, job, run)
+    assert not set(nodes_of(run)[-1]) & set(bad)
+    blamed = [verdict.without_node for start in starts.read_starts(run) if (verdict := verdict_of(run, start.number))]
+    assert [node for node in blamed if node] == bad
+    assert steps_of(run) == list(range(1, 7))
+
+
+def verdict_of(run: Path, number: int) -> starts.Verdict | None:
+    return starts.read_verdict(run, number)
+
+
+def test_status_says_that_no_node_can_start_python(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 6, 0.05, 'cluster.python="/none/python"', "cluster.max_restarts=1")
+    job = submit(run)
+    assert cluster.wait(job, timeout_s=PATIENCE_S) == "FAILED", log_of(run)
+    status = read_status(run, [])
+    assert status.state == "failed"
+    assert "cannot run Python (exit code 127)" in status.detail
+    assert newest_start(run) == 2
+
+
+def test_an_error_of_one_node_leaves_that_node(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """E.g. its scratch disk is full, or torch sees no GPU: exit code 2 of one rank."""
+    run = make_run(tmp_path, 6, 0.05)
+    (run / "fault").write_text("2 1 2")
+    job = submit(run)
+    finish(cluster, job, run)
+    assert nodes_of(run)[0] == ["n1", "n2"]
+    assert len(nodes_of(run)) == 2
+    assert "n2" not in nodes_of(run)[1]
+
+
+def test_quick_preemptions_do_not_count(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 10, 0.5, "cluster.max_restarts=2", "checkpoint.every_steps=1000")
+    job = submit(run)
+    script = tmp_path / "urgent.sh"
+    script.write_text("#!/bin/bash\nsleep 1\n")
+    for number in range(1, 5):
+        wait_until(lambda n=number: newest_start(run) >= n, PATIENCE_S, f"start {number}")  # type: ignore[misc]
+        urgent = cluster.submit(script, "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null")
+        cluster.wait(urgent, timeout_s=PATIENCE_S)
+    finish(cluster, job, run)
+    assert newest_start(run) >= 5
+    assert steps_of(run)[-1] == 10
+
+
+def test_a_killed_step_daemon_does_not_hold_the_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 60, 0.2, SHORT_LIMIT)
+    job = submit(run)
+    wait_for_step(run, 2)
+    daemon_of(cluster, "n2").kill()
+    finish(cluster, job, run)
+    assert steps_of(run)[-1] == 60
+    assert newest_start(run) == 2
+
+
+def daemon_of(cluster: SlurmCluster, node: str) -> psutil.Process:
+    """The slurmstepd of a node's ranks."""
+    wanted = (f"SLURM_CONF={cluster.env['SLURM_CONF']}", f"SLURMD_NODENAME={node}")
+    for process in started_with(*wanted):
+        parent = process.parent()
+        if "cluster_rank" in " ".join(process.cmdline()) and parent and parent.name() == "slurmstepd":
+            return parent
+    raise AssertionError(f"no ranks on {node}")
+
+
+def test_a_stopped_supervisor_does_not_hold_the_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 60, 0.2, SHORT_LIMIT)
+    job = submit(run)
+    wait_for_step(run, 2)
+    for child in daemon_of(cluster, "n2").children():
+        child.suspend()
+    finish(cluster, job, run)
+    assert steps_of(run)[-1] == 60
+    assert "n2" not in nodes_of(run)[-1]
+
+
+def test_a_second_job_in_the_folder_supersedes_the_first(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 60, 0.2)
+    first = submit(run)
+    wait_for_step(run, 3)
+    second = submit(run)
+    assert cluster.wait(first, timeout_s=PATIENCE_S) == "FAILED", log_of(run)
+    finish(cluster, second, run)
+    assert cluster.field(first, "Restarts") == "0"
+    verdict = starts.read_verdict(run, 1)
+    assert verdict is not None
+    assert verdict.reason.startswith("superseded by start 2")
+    assert_no_interleaving(run)
+
+
+def assert_no_interleaving(run: Path) -> None:
+    """Records of an earlier start never follow those of a later one."""
+    numbers = [number for number, _ in records_of(run)]
+    assert numbers == sorted(numbers)
+
+
+def test_ranks_that_outlive_their_slurmd_are_superseded(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Slurm requeues the job while the first start goes on, unseen, on the node whose slurmd died."""
+    run = make_run(tmp_path, 400, 0.2)
+    job = submit(run)
+    wait_for_step(run, 3)
+    slurmd = cluster.daemons.pop("n1")
+    os.kill(slurmd.pid, signal.SIGKILL)
+    slurmd.wait(5)
+    wait_until(lambda: newest_start(run) == 2, PATIENCE_S, f"the second start in {log_of(run)}")
+    wait_until(lambda: 2 in dict(records_of(run)), PATIENCE_S, "a step of the second start")
+    time.sleep(3)
+    assert_no_interleaving(run)
+    stop_run(run)
+    cluster.wait(job, timeout_s=PATIENCE_S)
+    cluster.start_node("n1")
+    wait_until(lambda: cluster.run("sinfo", "-h", "-n", "n1", "-o", "%T") == "idle", 60, "n1")
+
+
+def test_a_stop_that_is_quicker_than_the_job_is_not_lost(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 400, 0.2, 'cluster.setup=["sleep 2"]')
+    job = submit(run)
+    cluster.wait(job, "RUNNING")
+    assert "asked job" in stop_run(run)
+    assert cluster.wait(job, timeout_s=PATIENCE_S) == "FAILED", log_of(run)
+    assert steps_of(run) == []
+    again = submit(run)  # an earlier request does not stop a later job
+    wait_for_step(run, 2)
+    stop_run(run)
+    assert cluster.wait(again, timeout_s=PATIENCE_S) == "FAILED"
+    assert starts.newest_step(run) == steps_of(run)[-1] > 0
+
+
+@pytest.mark.skipif(bool(slurm_network.why_not()), reason=slurm_network.why_not())
+def test_a_cut_link_leaves_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both nodes go on, but one is unreachable: Slurm starts the job again without it."""
+    with NetworkedCluster(3, kill_wait_s=5) as cluster:
+        use(cluster, monkeypatch)
+        run = make_run(tmp_path, 100, 0.2, SHORT_LIMIT)
+        job = submit(run)
+        wait_for_step(run, 3)
+        cluster.cut("n1")
+        finish(cluster, job, run)
+        assert nodes_of(run)[-1] == ["n2", "n3"]
+        assert_no_interleaving(run)
