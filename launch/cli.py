@@ -14,7 +14,7 @@ import typer
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, USER_ERROR, ended_by
-from configs.streams import never_fail_to_encode
+from configs.machine import never_fail_to_encode
 from launch.commands import (
     add_curves_commands,
     add_data_commands,

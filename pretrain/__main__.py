@@ -18,8 +18,8 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR
 from configs.files import atomic_write_text
+from configs.machine import never_fail_to_encode
 from configs.run_layout import EVALUATION, RECIPE
-from configs.streams import never_fail_to_encode
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from configs.child_process import terminate_with_parent
+from configs.machine import terminate_with_parent
 from configs.run_layout import LOGS
 
 signal.signal(
@@ -29,7 +29,7 @@ signal.signal(
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from configs.exit_codes import DONE, STOPPED, USER_ERROR  # noqa: E402
 from configs.files import explain_write_errors  # noqa: E402
-from configs.private_folder import private_folder  # noqa: E402
+from configs.machine import private_folder  # noqa: E402
 from launch.ranks import (  # noqa: E402
     TRACEBACK,
     RankAddress,

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.child_process import dies_with
 from configs.errors import UserError
 from configs.exit_codes import STOP_SIGNALS
+from configs.machine import dies_with
 from configs.schema import Recipe
 from launch.cluster.batch_script import ranks_per_node
 from launch.cluster.verdict import end_start

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from configs.child_process import dies_with
+from configs.machine import dies_with
 from configs.run_layout import TENSORBOARD
 from launch.ranks import find_run, first_free_port, note_signals
 from launch.terminal import console, require_package

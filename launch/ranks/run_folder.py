@@ -21,7 +21,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.locks import SHARED, lock
+from configs.machine import SHARED, lock
 from configs.recipe import load_recipe, resolved_toml, write_recipe
 from configs.run_layout import CHECKPOINTS, LOCK, RECIPE, STARTS
 from configs.schema import Recipe

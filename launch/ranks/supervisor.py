@@ -26,9 +26,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.child_process import dies_with
 from configs.exit_codes import DONE, FAILED, STACKS_SIGNAL, STOP_SIGNALS, STOPPED, USER_ERROR, ended_by
 from configs.files import explain_write_errors
+from configs.machine import dies_with
 from launch.ranks.rank_log import TERMINAL, TRACEBACK, LiveOutput, RankLog, Screen, last_words
 from launch.ranks.signals import note_signals
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from configs.child_process import die_with
+from configs.machine import die_with
 
 if __name__ == "__main__":
     # First of all, since importing Beam takes seconds. The driver passes its own process ID, because it can have ended

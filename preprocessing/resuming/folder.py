@@ -21,7 +21,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
-from configs.locks import lock
+from configs.machine import lock
 from preprocessing.corpus import is_corpus_wide
 from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY, InputEntry
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version

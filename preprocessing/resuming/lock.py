@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from configs.errors import UserError
-from configs.locks import EXCLUSIVE, SHARED, lock
+from configs.machine import EXCLUSIVE, SHARED, lock
 from preprocessing.resuming.parts import WORK
 from preprocessing.resuming.share import WHOLE, Share
 from preprocessing.storage import LocalStore

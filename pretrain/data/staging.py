@@ -27,8 +27,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX, explain_write_errors, sha256_of_file
-from configs.locks import lock
-from configs.private_folder import make_private
+from configs.machine import lock, make_private
 from configs.units import GIB
 from preprocessing.storage import StoreError, open_file
 

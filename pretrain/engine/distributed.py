@@ -22,7 +22,7 @@ import torch.distributed
 from configs.errors import UserError
 from configs.schema import ClusterConfig
 from pretrain.engine.allocator import keep_freed_memory
-from pretrain.engine.rendezvous import leave, meet
+from pretrain.engine.meeting import leave, meet
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # On a CPU, matrix products are compiled for their shapes, and oneDNN and torch cache 1,024 of them each. With ragged

@@ -130,7 +130,7 @@ def test_a_folder_named_like_a_package_does_not_shadow_it(tmp_path: Path) -> Non
 STORE = """
 import os
 from datetime import timedelta
-from pretrain.engine.rendezvous import meet
+from pretrain.engine.meeting import meet
 rank, folder = int(os.environ["RANK"]), os.environ["BERTRAIN_RENDEZVOUS"]
 assert os.stat(folder).st_mode & 0o777 == 0o700
 store = meet(rank, 2, 2, None, timedelta(seconds=60))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.locks import REFUSALS
+from configs.machine.locks import REFUSALS
 from configs.recipe import load_recipe
 from configs.schema import Recipe
 from launch.ranks.run_folder import (

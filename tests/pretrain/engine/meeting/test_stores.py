@@ -16,9 +16,10 @@ import pytest
 from torch._C._distributed_c10d import HashStore
 
 from configs.errors import UserError
-from configs.private_folder import make_private
-from pretrain.engine import gather, rendezvous
-from pretrain.engine.stores import FolderStore, RankStore, SignedStore
+from configs.machine import make_private
+from pretrain.engine import gather
+from pretrain.engine.meeting.secret import key_of, secret_of
+from pretrain.engine.meeting.stores import FolderStore, RankStore, SignedStore
 from tests.distributed import ranks, small
 
 SECOND = timedelta(seconds=1)
@@ -65,20 +66,20 @@ def test_a_signed_value_counts_for_its_key_and_its_start_only() -> None:
 
 
 def test_the_secret_of_a_run_is_private_and_the_same_for_all(tmp_path: Path) -> None:
-    secret = rendezvous._secret_of(tmp_path)
+    secret = secret_of(tmp_path)
     assert len(secret) == 64
-    assert rendezvous._secret_of(tmp_path) == secret
+    assert secret_of(tmp_path) == secret
     file = tmp_path / ".secret"
     assert file.stat().st_mode & 0o777 == 0o600
     file.chmod(0o644)
     with pytest.raises(UserError, match="others can read"):
-        rendezvous._secret_of(tmp_path)
+        secret_of(tmp_path)
 
 
 def test_ranks_on_several_nodes_need_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BERTRAIN_SECRET", raising=False)
     with pytest.raises(UserError, match="need a secret in common"):
-        rendezvous._key(None)
+        key_of(None)
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])

@@ -5,25 +5,16 @@
   value is signed with a secret that the ranks share, because whoever reaches a TCPStore can read and write it. A value
   that a stranger writes is refused with an error that names it.
 
-    BERTRAIN_SECRET        the secret, in the private environment of a job's ranks
-    RUN/.secret            the secret of machines that a user starts one by one (--nnodes, torchrun), readable by its
-                           owner only
     BERTRAIN_RENDEZVOUS    the folder on one node
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import hmac
 import logging
 import os
-import secrets
 import shutil
 import socket
-import stat
-import time
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,14 +22,11 @@ import psutil
 from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
 from configs.errors import UserError
-from configs.files import explain_write_errors
-from configs.private_folder import make_private, private_folder
-from pretrain.engine.stores import FolderStore, SignedStore
+from configs.machine import make_private, private_folder
+from pretrain.engine.meeting.secret import key_of
+from pretrain.engine.meeting.stores import FolderStore, SignedStore
 
-FOLDER, SECRET, SECRET_FILE = "BERTRAIN_RENDEZVOUS", "BERTRAIN_SECRET", ".secret"
-SECRET_BYTES = 32
-WRITTEN_S = 10.0  # within which the rank that made the file has written it
-SHORTEST_SECRET = 16  # characters; a shorter one can be guessed
+FOLDER = "BERTRAIN_RENDEZVOUS"
 
 log = logging.getLogger(__name__)
 _kept: list[Store] = []  # torch keeps only the C++ half of a store, and calls the Python half for each new group
@@ -63,7 +51,7 @@ def _shared_store(rank: int, world_size: int, local_world_size: int, run: Path |
     tcp = _tcp_store(rank, limit)
     tcp.set_timeout(limit)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return SignedStore(PrefixStore(f"bertrain/{attempt}", tcp), _key(run), rank, world_size)
+    return SignedStore(PrefixStore(f"bertrain/{attempt}", tcp), key_of(run), rank, world_size)
 
 
 def _folder() -> Path:
@@ -120,30 +108,3 @@ def _listen(host: str, port: int) -> int:
             listener.bind(("", port))
         listener.listen(socket.SOMAXCONN)
         return listener.detach()
-
-
-def _key(run: Path | None) -> bytes:
-    """Return the key for this rendezvous, made from the secret of the environment or of the run's folder."""
-    secret = os.environ.get(SECRET) or (_secret_of(run) if run else "")
-    if len(secret) < SHORTEST_SECRET:
-        fix = f"export the same {SECRET} on all nodes, e.g. from `openssl rand -hex 32`"
-        raise UserError("ranks on several nodes need a secret in common", place=SECRET, fix=fix)
-    names = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "WORLD_SIZE")
-    place = "\0".join(os.environ.get(name, "") for name in names)
-    return hmac.digest(secret.encode(), place.encode(), hashlib.sha256)
-
-
-def _secret_of(run: Path) -> str:
-    """Return the secret in a run's folder, which its ranks share. The first rank that needs it makes it."""
-    file = run / SECRET_FILE
-    with explain_write_errors(run), suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(SECRET_BYTES))
-    status = file.lstat()
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise UserError("others can read or have made this file", place=str(file), fix="remove it, and start again")
-    deadline = time.monotonic() + WRITTEN_S
-    while len(secret := file.read_text(encoding="utf-8")) < 2 * SECRET_BYTES and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return secret

@@ -1,0 +1,10 @@
+# The door of configs.machine: what other packages and rooms import from it.
+
+from .child_process import (
+    die_with as die_with,
+    dies_with as dies_with,
+    terminate_with_parent as terminate_with_parent,
+)
+from .folders import make_private as make_private, private_folder as private_folder
+from .locks import EXCLUSIVE as EXCLUSIVE, SHARED as SHARED, lock as lock
+from .streams import never_fail_to_encode as never_fail_to_encode
