@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -20,15 +21,36 @@ class CorpusConfig(Section):
         description="Files, folders or glob patterns: local paths, which start at the working folder, or URLs such as "
         "s3://bucket/corpus.",
     )
-    format: Literal["wikipedia", "wikiextractor", "text", "sentences", "files", "jsonl", "parquet"] = Field(
+    format: Literal[
+        "wikipedia",
+        "wikiextractor",
+        "text",
+        "sentences",
+        "files",
+        "jsonl",
+        "csv",
+        "tsv",
+        "parquet",
+        "arrow",
+        "warc",
+    ] = Field(
         description="wikipedia: MediaWiki XML dump; wikiextractor: <doc> elements; text: documents separated by blank "
         "lines; sentences: as text, with one sentence per line; files: one document per file; jsonl: one document per "
-        "line, as a JSON object; parquet: one document per row."
+        "line, as a JSON object; csv: one document per row, values can be quoted; tsv: one document per row, values "
+        "between tabs, never quoted; parquet: one document per row; arrow: one document per row, as in the folders of "
+        "Hugging Face datasets (save_to_disk); warc: web archives, WARC with the main text of each HTML page, or WET "
+        "(needs the extra `web`)."
     )
     text_field: str | Annotated[list[str], Field(min_length=1)] = Field(
         "text",
-        description="jsonl, parquet: the field or column that holds a document's text; content.text: the field text in "
-        "the object content; a list of fields: their texts joined by line ends. Paragraphs in a list are joined too.",
+        description="jsonl, csv, tsv, parquet, arrow: the field or column that holds a document's text; content.text: "
+        "the field text in the object content; a list of fields: their texts joined by line ends. Paragraphs in a list "
+        "are joined too.",
+    )
+    encoding: str = Field(
+        "utf-8",
+        description="Encoding of the files, such as latin-1, cp1251, gbk or utf-16. One worker reads each file that "
+        "is not UTF-8.",
     )
     weight: float = Field(
         1.0,
@@ -44,12 +66,27 @@ class CorpusConfig(Section):
 
     def idle_keys(self) -> dict[str, str]:
         """Return the keys that take no part in the rows, with the reason."""
-        return {} if self.format in ("jsonl", "parquet") else {"text_field": f'format is "{self.format}"'}
+        has_fields = self.format in ("jsonl", "wikiextractor", "csv", "tsv", "parquet", "arrow")
+        return {} if has_fields else {"text_field": f'format is "{self.format}"'}
 
     def byte_fields(self) -> dict[str, Any]:
         """The same, without paths, and with the defaults of keys that take no part."""
         defaults = {name: type(self).model_fields[name].get_default() for name in self.idle_keys()}
-        return self.model_dump(exclude={"paths"}, exclude_none=True) | defaults
+        return super().byte_fields() | defaults
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except LookupError as error:
+            raise ValueError(f"{error}; Python's names of encodings are accepted") from error
+        return encoding
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether the files are read as UTF-8."""
+        return codecs.lookup(self.encoding).name == "utf-8"
 
     @property
     def text_fields(self) -> list[str]:

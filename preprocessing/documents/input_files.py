@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from configs.errors import UserError
 from preprocessing.documents.compression import decompressed, is_compressed
+from preprocessing.documents.encodings import transcoded
+from preprocessing.documents.signatures import START_BYTES, refuse_foreign
 from preprocessing.storage import open_file
 
 _BUFFER_BYTES = 1 << 20
-_FOREIGN_STARTS = {
-    b"\x1f\x8b": "gzip data without the suffix .gz",
-    b"BZh": "bzip2 data without the suffix .bz2",
-    b"\xfd7zXZ": "xz data without the suffix .xz",
-    b"\x28\xb5\x2f\xfd": "zstandard data without the suffix .zst",
-    b"PK\x03\x04": "a zip archive",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"PAR1": "Parquet, which is a separate format",
-    b"%PDF-": "PDF",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-}
 
 
 @dataclass(frozen=True)
@@ -40,17 +31,21 @@ class ReadCounter:
     bytes: int = 0
 
 
-def open_source(path: str, start: int, meter: ReadCounter) -> BinaryIO:
-    """Open an input file and return its decompressed content from byte `start` on (0 when it is compressed).
+def open_source(
+    path: str, start: int, meter: ReadCounter, encoding: str = "utf-8", *, is_text: bool = True
+) -> io.BufferedReader[Any]:
+    """Open an input file and return its content, decompressed and as UTF-8, from byte `start` on.
 
-    `meter` counts the bytes read from the file as stored. Raises `UserError`, also during later reads.
+    `start` is 0 when the file is compressed or in another encoding. `meter` counts the bytes read from the file as
+    stored. Raises `UserError`, also during later reads. `is_text`: refuse what is known not to be text.
     """
     metered = open_stored(path, meter)
     metered.seek(start) if start else None
     stream: io.BufferedReader[Any] = decompressed(metered, path) if is_compressed(path) else metered
-    if start == 0:
-        _check_start(stream, path)
-    return stream
+    is_utf8 = codecs.lookup(encoding).name == "utf-8"
+    if start == 0 and is_text:
+        refuse_foreign(stream.peek(START_BYTES)[:START_BYTES], path, is_utf8=is_utf8)
+    return stream if is_utf8 else transcoded(stream, encoding)
 
 
 def open_stored(path: str, meter: ReadCounter) -> io.BufferedReader[Any]:
@@ -64,17 +59,6 @@ def open_stored(path: str, meter: ReadCounter) -> io.BufferedReader[Any]:
 
 def _unreadable(path: str, error: OSError) -> UserError:
     return UserError(f"cannot read: {error.strerror or error}", place=path, fix="check the path and its permissions")
-
-
-def _check_start(stream: io.BufferedReader[Any], path: str) -> None:
-    """Raise `UserError` if the first bytes show that the content is not UTF-8 text."""
-    start = stream.peek(512)
-    if start[257:262] == b"ustar":
-        raise UserError("this is a tar archive", place=path, fix="unpack it")
-    for signature, kind in _FOREIGN_STARTS.items():
-        if start.startswith(signature):
-            fix = "convert it to UTF-8 text, or add the suffix of its compression format"
-            raise UserError(f"this is {kind}", place=path, fix=fix)
 
 
 class _Metered(io.RawIOBase):

@@ -18,6 +18,7 @@ from itertools import pairwise, takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
+from configs.errors import UserError
 from configs.schema import CorpusConfig, ReadingConfig, digest_of
 from preprocessing.dataset import FORMAT_VERSION, InputEntry
 from preprocessing.documents.compression import is_compressed
@@ -88,6 +89,8 @@ class Plan:
 
 def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> Plan:
     """Divide the files of each corpus (sorted; empty ones are skipped) into work items, in order."""
+    for corpus in config.corpora:
+        _refuse_encoding(corpus)
     item_bytes = _item_bytes(files, config)
     spans = [
         span
@@ -137,6 +140,12 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def _refuse_encoding(corpus: CorpusConfig) -> None:
+    if not corpus.is_utf8 and not FORMATS[corpus.format].is_text:
+        cause = f"{corpus.format} files state how they encode text"
+        raise UserError(cause, place="data.corpora encoding", fix="remove the key encoding of this corpus")
+
+
 def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> int:
     text_bytes = sum(
         file.size * _text_a_byte(corpus, file)
@@ -155,7 +164,7 @@ def _text_a_byte(corpus: CorpusConfig, file: SourceFile) -> float:
 def _cut(number: int, corpus: CorpusConfig, file: SourceFile, item_bytes: int) -> Iterator[FileSpan]:
     """Yield the spans of a file: none if it is empty, one if it cannot be split, else equal ones near `item_bytes`."""
     ratio = _text_a_byte(corpus, file)
-    if is_compressed(file.path) or not FORMATS[corpus.format].is_splittable:
+    if is_compressed(file.path) or not corpus.is_utf8 or not FORMATS[corpus.format].is_splittable:
         if file.size:
             yield FileSpan(number, file.path, 0, None, file.size, round(file.size * ratio))
         return

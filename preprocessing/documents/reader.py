@@ -64,9 +64,11 @@ def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterat
             yield document
 
 
-def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: ReadingConfig) -> Document:
+def _parse(block: bytes | str, place: str, corpus: CorpusConfig, config: ReadingConfig) -> Document:
     form = FORMATS[corpus.format]
-    decoded, is_repaired = _decode(block or b"", place, config)
+    if isinstance(block, str):
+        return Document("", place, drop=block)
+    decoded, is_repaired = _decode(block, place, config)
     text, drop = form.text_of(decoded, corpus, place)
     if form.may_hold_surrogates:
         text, is_repaired_again = _without_surrogates(text, place, config)
@@ -78,7 +80,7 @@ def _parse(block: bytes | None, place: str, corpus: CorpusConfig, config: Readin
         is_split=form.lines_are_sentences,
         weight=corpus.weight,
         repairs=("invalid_utf8_replaced",) if is_repaired else (),
-        drop="no_text_field" if block is None else drop,
+        drop=drop,
     )
 
 

@@ -15,7 +15,7 @@ TABLE = f"{FORMATS}/table.py"
 NEW = {f"{FORMATS}/subtitles.py": Path(__file__).with_name("subtitles.py")}
 IMPORT = "from preprocessing.documents.formats.wikiextractor import"
 EDITS = [
-    Edit("configs/schema/text.py", '"jsonl", "parquet"', '"jsonl", "subtitles", "parquet"'),
+    Edit("configs/schema/text.py", '"jsonl",\n', '"jsonl",\n        "subtitles",\n'),
     Edit(TABLE, IMPORT, f"from preprocessing.documents.formats.subtitles import text_of_subtitles\n{IMPORT}"),
     Edit(
         TABLE,

@@ -29,7 +29,7 @@ def text_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
     lines: list[bytes] = []
     begin = size = 0
     for offset, line in _without_lone_returns(_lines(stream, start, path)):
-        if line.isspace():
+        if _is_blank(line):
             if lines:
                 yield begin, b"".join(lines)
                 lines, size = [], 0
@@ -52,7 +52,7 @@ def line_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
     for offset, line in _lines(stream, start, path):
         if offset >= end:
             return
-        if not line.isspace():
+        if not _is_blank(line):
             yield offset, line
 
 
@@ -141,6 +141,13 @@ def _lines(stream: BinaryIO, start: int, path: str) -> Iterator[RawDocument]:
     while line := _line(stream, path, offset):
         yield offset, line.removeprefix(BOM_UTF8)  # at the start of a file, or where files were concatenated
         offset += len(line)
+
+
+def _is_blank(line: bytes) -> bool:
+    """Return whether a line holds nothing but white space, which can be Unicode's, as in Google's script."""
+    if b" " < line[:1] < b"\x7f":
+        return False
+    return line.isspace() or not line.decode(errors="replace").strip()
 
 
 def _without_lone_returns(lines: Iterator[RawDocument]) -> Iterator[RawDocument]:

@@ -11,8 +11,8 @@ from preprocessing.documents.formats.boundaries import RawDocument
 from preprocessing.documents.formats.document_text import whole_block
 from preprocessing.documents.input_files import ReadCounter, open_source
 
-# A document's place, for messages, and its bytes, or None when it has no text.
-Block = tuple[str, bytes | None]
+# A document's place, for messages, and its bytes, or the cause to drop it.
+Block = tuple[str, bytes | str]
 # Takes a file's path, the first byte of a span and the byte after its last, the corpus, and a counter of bytes read.
 # Yields each document that begins in the span.
 Blocks = Callable[[str, int, int, CorpusConfig, ReadCounter], Iterator[Block]]
@@ -32,7 +32,9 @@ class Format:
     is_compressed: bool = False  # the format includes compression, whatever the file's suffix
     is_wikitext: bool = False
     lines_are_sentences: bool = False
+    is_text: bool = True  # in the corpus's encoding; other formats state how they encode text
     may_hold_surrogates: bool = False  # unpaired surrogates, which are not characters
+    side_files: tuple[str, ...] = ()  # globs of the names that the format's folders hold beside the data
     separator: str = ""  # the separator between two documents, if the author of a file can add it
 
 
@@ -40,7 +42,7 @@ def in_stream(find: Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]) 
     """Return a reader whose blocks `find` cuts out of the decompressed file."""
 
     def blocks(path: str, start: int, end: int, corpus: CorpusConfig, counter: ReadCounter) -> Iterator[Block]:
-        with open_source(path, max(0, start - 1), counter) as stream:
+        with open_source(path, max(0, start - 1), counter, corpus.encoding) as stream:
             for offset, block in find(stream, start, end, path):
                 yield f"{path}, byte {offset}", block
 

@@ -38,7 +38,7 @@ def parquet_rows(path: str, start: int, end: int, corpus: CorpusConfig, counter:
                 rows = _batch_rows(group, columns, path)
                 for batch in file.iter_batches(rows, [number], columns.names, use_threads=False):
                     for offset, text in enumerate(columns.texts(batch)):
-                        yield f"{path}, row {row + offset}", text
+                        yield f"{path}, row {row + offset}", "no_text_field" if text is None else text
                     row += batch.num_rows
             else:
                 row += group.num_rows

@@ -6,11 +6,14 @@ To add a format, write its reader (see `boundaries`), add its record here, and a
 
 from __future__ import annotations
 
+from preprocessing.documents.formats.arrow_files import SIDE_FILES, arrow_rows
 from preprocessing.documents.formats.boundaries import file_blocks, page_blocks, text_blocks
+from preprocessing.documents.formats.csv_rows import csv_rows, tsv_rows
 from preprocessing.documents.formats.document_text import text_of_page
 from preprocessing.documents.formats.format import Format, in_stream
 from preprocessing.documents.formats.json_lines import object_blocks, text_of_object
 from preprocessing.documents.formats.parquet import parquet_rows
+from preprocessing.documents.formats.web_archives import archive_records
 from preprocessing.documents.formats.wikiextractor import article_blocks, text_of_article
 
 # `text_mb_s` of text, jsonl, and wikipedia: measured on one core at about 3 GHz with 64 MB of English Wikipedia. The
@@ -23,5 +26,9 @@ FORMATS = {
     "sentences": Format(in_stream(text_blocks), 20.0, lines_are_sentences=True, separator="blank lines"),
     "files": Format(in_stream(file_blocks), 16.0, is_splittable=False),
     "jsonl": Format(in_stream(object_blocks), 17.0, text_of_object, may_hold_surrogates=True),
-    "parquet": Format(parquet_rows, 15.5, is_compressed=True),
+    "csv": Format(csv_rows, 16.0, is_splittable=False),
+    "tsv": Format(tsv_rows, 16.0, is_splittable=False),
+    "parquet": Format(parquet_rows, 15.5, is_compressed=True, is_text=False),
+    "arrow": Format(arrow_rows, 15.5, is_splittable=False, is_text=False, side_files=SIDE_FILES),
+    "warc": Format(archive_records, 5.0, is_splittable=False, is_text=False),
 }

@@ -18,7 +18,7 @@ _ESCAPES = re.compile(r"&(?:lt|gt|amp|quot|#x27);")
 
 def article_blocks(path: str, start: int, end: int, corpus: CorpusConfig, counter: ReadCounter) -> Iterator[Block]:
     """Yield the <doc> elements of the file, or its lines if it begins with a JSON object."""
-    with open_source(path, 0, ReadCounter()) as stream:
+    with open_source(path, 0, ReadCounter(), corpus.encoding) as stream:
         is_json = stream.read(4).removeprefix(b"\xef\xbb\xbf").startswith(b"{")
     yield from in_stream(object_blocks if is_json else doc_blocks)(path, start, end, corpus, counter)
 

@@ -29,21 +29,6 @@ def test_reading_starts_at_an_offset(tmp_path: Path) -> None:
         assert stream.read() == b"789"
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (gzip.compress(b"text", mtime=0), "gzip data without the suffix"),
-        ("text".encode("utf-16"), "UTF-16 text"),
-        (b"PK\x03\x04rest of a zip", "a zip archive"),
-    ],
-)
-def test_content_that_is_not_text_is_refused(tmp_path: Path, content: bytes, kind: str) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=kind):
-        open_source(str(path), 0, ReadCounter())
-
-
 def test_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read: No such file") as raised:
         open_source(str(tmp_path / "gone.txt"), 0, ReadCounter())

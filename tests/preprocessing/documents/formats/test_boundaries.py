@@ -46,7 +46,24 @@ def test_doubled_line_ends_do_not_separate_documents() -> None:
     assert [block for _, block in read(text_blocks, b"one\r\r\nstill\r\r\n")] == [b"one\nstill\n"]
 
 
-PIECES = st.sampled_from([b"a", b"bb", b"\n", b"\n\n", b"\r", b"\r\r", b"\r\n", b" ", b"\xef\xbb\xbf", b"\xc3\xa9"])
+BLANKS = ["\u3000", "\xa0", "\u2003 \u3000", "\x1c", "\u2028", "\x85", " \u3000\u3000\r"]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+def test_a_line_of_unicode_blanks_separates_documents_as_in_google_s_script(blank: str) -> None:
+    content = f"一\n二\n{blank}\n三\n".encode()
+    assert [block.decode() for _, block in read(text_blocks, content)] == ["一\n二\n", "三\n"]
+    assert [block.decode() for _, block in read(line_blocks, content)] == ["一\n", "二\n", "三\n"]
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff\u200b", "\xad"])
+def test_a_line_of_invisible_characters_is_not_blank(mark: str) -> None:
+    assert len(read(text_blocks, f"一\n{mark}\n三\n".encode())) == 1  # str.strip keeps them
+
+
+PIECES = st.sampled_from(
+    [b"a", b"bb", b"\n", b"\n\n", b"\r", b"\r\r", b"\r\n", b" ", b"\xef\xbb\xbf", b"\xc3\xa9", b"\xe3\x80\x80"]
+)
 
 
 @given(st.lists(PIECES, max_size=40).map(b"".join), st.lists(st.integers(0, 80), max_size=5))
@@ -55,13 +72,16 @@ def test_each_block_is_read_once_for_all_cuts(content: bytes, cuts: list[int]) -
         assert read(reader, content, tuple(cuts)) == read(reader, content)
 
 
+def visible(content: bytes) -> str:
+    """The characters that are neither white space nor byte order marks."""
+    return "".join(content.decode().replace("\ufeff", "").split())
+
+
 @given(st.lists(PIECES, max_size=40).map(b"".join))
 def test_only_white_space_and_byte_order_marks_are_lost(content: bytes) -> None:
     for reader in (text_blocks, line_blocks):
         given_back = b"".join(block for _, block in read(reader, content))
-        assert b"".join(given_back.split()).replace(b"\xef\xbb\xbf", b"") == (
-            b"".join(content.split()).replace(b"\xef\xbb\xbf", b"")
-        )
+        assert visible(given_back) == visible(content)
 
 
 def test_byte_order_marks_of_concatenated_files_are_removed() -> None:

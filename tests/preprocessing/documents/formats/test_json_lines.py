@@ -27,7 +27,7 @@ def text(value: Any, *fields: str) -> tuple[str, str]:
 def read(path: Path) -> list[str]:
     corpus = CorpusConfig(paths=[str(path)], format="jsonl")
     lines = FORMATS["jsonl"].blocks(str(path), 0, 1 << 40, corpus, ReadCounter())
-    return [text_of_object((line or b"").decode(), corpus, place)[0] for place, line in lines]
+    return [text_of_object(line.decode(), corpus, place)[0] for place, line in lines if isinstance(line, bytes)]
 
 
 def test_nested_fields_are_found_by_their_path() -> None:

@@ -29,7 +29,7 @@ def rows(path: Path, start: int = 0, end: int = 1 << 40, *fields: str) -> Iterat
     """The number and the text of each row."""
     corpus = CorpusConfig(paths=[str(path)], format="parquet", text_field=list(fields) or "text")
     for place, text in parquet_rows(str(path), start, end, corpus, ReadCounter()):
-        yield int(place.removeprefix(f"{path}, row ")), text
+        yield int(place.removeprefix(f"{path}, row ")), None if isinstance(text, str) else text
 
 
 def read(path: Path, cuts: tuple[int, ...] = (), column: str = "text") -> list[tuple[int, bytes | None]]:

@@ -36,7 +36,9 @@ def read(path: Path, cuts: list[int]) -> list[str]:
     blocks = (
         block for start, end in pairwise(bounds) for block in form.blocks(str(path), start, end, corpus, ReadCounter())
     )
-    return [form.text_of((block or b"").decode(), corpus, place)[0].strip() for place, block in blocks]
+    return [
+        form.text_of(block.decode(), corpus, place)[0].strip() for place, block in blocks if isinstance(block, bytes)
+    ]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

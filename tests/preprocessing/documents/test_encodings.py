@@ -1,0 +1,65 @@
+"""Text in other encodings becomes UTF-8 while it is read, and the encoding of a sample is recognised."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given, strategies as st
+
+from preprocessing.documents.encodings import guess_encoding, transcoded
+
+RUSSIAN = "Москва является столицей Российской Федерации. В городе живёт более двенадцати миллионов человек. " * 20
+FRENCH = "L'été dernier, nous avons visité la forêt près de chez ma grand-mère; c'était très agréable à voir. " * 20
+POLISH = "Zażółć gęślą jaźń, mówił król do żony. " * 20
+TURKISH = "Türkiye'nin başkenti Ankara'dır, İstanbul en büyük şehridir. " * 20
+GREEK = "Η Αθήνα είναι η πρωτεύουσα της Ελλάδας. " * 20
+JAPANESE = "これは日本語の文章です。東京は日本の首都であり、多くの人が住んでいます。" * 20
+CHINESE = "北京是中华人民共和国的首都，也是全国的政治中心和文化中心。城市人口超过两千万。" * 30
+
+
+@given(st.text(max_size=200), st.sampled_from(["utf-16", "utf-16-le", "utf-32-be", "gb18030", "utf-7", "utf-8"]))
+def test_every_text_is_converted(text: str, encoding: str) -> None:
+    assert transcoded(io.BytesIO(text.encode(encoding, "replace")), encoding).read() == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "expected"),
+    [
+        (b"a\x98b", "cp1251", b"a\xffb"),
+        (b"a\xff\xffb", "gbk", b"a\xff"),
+        (b"a\0\0\xdcb\0", "utf-16-le", b"a\xffb"),
+        (b"a\0b", "utf-16-le", b"a\xff"),
+    ],
+)
+def test_bytes_that_the_encoding_does_not_define_become_invalid_utf8(
+    content: bytes, encoding: str, expected: bytes
+) -> None:
+    assert transcoded(io.BytesIO(content), encoding).read().startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8-r"),
+        (FRENCH, "latin-1"),
+        (FRENCH, "cp1252"),
+        (POLISH, "cp1250"),
+        (TURKISH, "cp1254"),
+        (GREEK, "cp1253"),
+        (JAPANESE, "shift-jis"),
+        (CHINESE, "gbk"),
+        (CHINESE, "big5"),
+    ],
+)
+def test_a_guessed_encoding_reads_the_text(text: str, encoding: str) -> None:
+    content = text.encode(encoding, "ignore")
+    guess = guess_encoding(content)
+    assert guess is not None
+    assert content.decode(guess) == content.decode(encoding)
+
+
+@pytest.mark.parametrize("content", [b"plain", RUSSIAN.encode(), bytes(range(128, 256)) * 50])
+def test_no_other_encoding_is_guessed_for_utf8_and_noise(content: bytes) -> None:
+    assert guess_encoding(content) is None
