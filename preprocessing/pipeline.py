@@ -37,7 +37,7 @@ from preprocessing.corpus import (
     write_sample,
 )
 from preprocessing.dataset import MANIFEST, Manifest, manifest_text
-from preprocessing.documents import Plan, find_files, make_plan, with_content
+from preprocessing.documents import FORMATS, Plan, find_files, make_plan, with_content
 from preprocessing.execution import (
     THIS_MACHINE,
     BeamEngine,
@@ -145,7 +145,7 @@ def _plan(config: DataConfig, store: Store) -> Plan:
     if not config.corpora:
         fix = "name the text to prepare: [[data.corpora]] with paths and format"
         raise UserError("the recipe names no corpus", place="data.corpora", fix=fix)
-    files = [find_files(corpus.paths) for corpus in config.corpora]
+    files = [find_files(corpus.paths, FORMATS[corpus.format].side_files) for corpus in config.corpora]
     inside = [file.path for corpus_files in files for file in corpus_files if store.holds(file.path)]
     if inside:
         fix = "set data.dataset to a folder outside the corpus"

@@ -20,6 +20,7 @@ class CorpusConfig(Section):
         min_length=1,
         description="Files, folders or glob patterns: local paths, which start at the working folder, or URLs such as "
         "s3://bucket/corpus.",
+        json_schema_extra=RUNTIME,
     )
     format: Literal[
         "wikipedia",
@@ -51,6 +52,7 @@ class CorpusConfig(Section):
         "utf-8",
         description="Encoding of the files, such as latin-1, cp1251, gbk or utf-16. One worker reads each file that "
         "is not UTF-8.",
+        json_schema_extra=LATER,
     )
     weight: float = Field(
         1.0,
@@ -61,7 +63,9 @@ class CorpusConfig(Section):
         "used at most once.",
     )
     language: Language | None = Field(
-        None, description="ISO 639 language code of this corpus; unset: that of data.language."
+        None,
+        description="ISO 639 language code of this corpus; unset: that of data.language.",
+        json_schema_extra=LATER,
     )
 
     def idle_keys(self) -> dict[str, str]:

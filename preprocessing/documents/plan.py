@@ -118,10 +118,8 @@ def with_content(plan: Plan, contents: Mapping[str, FileContent], config: Readin
 
 
 def _with_content(item: WorkItem, contents: Mapping[str, FileContent], config: ReadingConfig) -> WorkItem:
-    described = [
-        [contents[span.path].sha256, span.start, span.end, config.corpora[span.corpus].byte_fields()]
-        for span in item.spans
-    ]
+    fields = [corpus.byte_fields() for corpus in config.corpora]
+    described = [[contents[span.path].sha256, span.start, span.end, fields[span.corpus]] for span in item.spans]
     key = digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described})
     spans = tuple(replace(span, state=contents[span.path].state) for span in item.spans)
     return replace(item, spans=spans, key=key)
