@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.recipe import resolved_toml
@@ -37,11 +38,12 @@ from pretrain.engine import (
     any_flag_and_first_values,
     batch_sizes,
     beat,
+    early_end_warning,
     is_over,
     is_true_on_any_rank,
     last_step_at,
     learning_rate_at,
-    learning_rate_jump_warning,
+    learning_rate_jump,
     seed_everything,
     seed_for,
 )
@@ -62,6 +64,7 @@ from pretrain.telemetry import (
 )
 
 log = logging.getLogger(__name__)
+STEPS_FOR_PACE = 4  # of a start, after which its speed is known well enough for a warning
 
 
 class Trainer:
@@ -75,7 +78,10 @@ class Trainer:
         self.recipe = recipe
         self.world = world
         self.stop = stop
+        self.steps_made = 0  # in this start
+        self.step_began_s = 0.0  # training time at the start of the step
         self.data = open_data(self.recipe)
+        self.recipe = self.data.with_steps(self.recipe)
         self.manifest = self.data.main.manifest
         self.throughput = Throughput(self.recipe.model, self.manifest, world)
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
@@ -108,12 +114,13 @@ class Trainer:
             self._greet(metrics_log, state)
             self._make_up_evaluation(state, metrics_log)
             self.throughput.start(state.time_s)
+            self.step_began_s = state.time_s
             for step in steps:
                 self.throughput.rows_arrived()
                 with self.profiler.step(state.step + 1, self.throughput):
                     state, metrics = self._train_step(state, step)
                 stop, time_s = self._agree(metrics.time_s)
-                state = state.model_copy(update={"time_s": time_s})
+                state = self._timed(state, time_s, step)
                 if metrics_log:
                     metrics_log.write_step(metrics)
                 self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault is not Fault.LOSS_SCALE_FELL)
@@ -127,6 +134,28 @@ class Trainer:
                 if is_last:
                     return not stopping
         return True
+
+    def _timed(self, state: TrainingState, time_s: float, step: Step) -> TrainingState:
+        """Return the state after a step with the training time, and warn of a budget that ends before the warmup."""
+        self.steps_made += 1
+        slow = {"slow_s": state.slow_s + time_s - self.step_began_s, "slow_rows": state.slow_rows + step.rows}
+        state = state.model_copy(update={"time_s": time_s} | (slow if self.steps_made == 1 else {}))
+        self.step_began_s = time_s
+        if self.steps_made == STEPS_FOR_PACE and self.recipe.train.budget_min and self.world.rank == 0:
+            warning = early_end_warning(self._last_step(state), self.recipe.optimizer)
+            if warning:
+                log.warning(warning)
+        return state
+
+    def _last_step(self, state: TrainingState) -> float:
+        return last_step_at(state.step, state.time_s, self.recipe.train, state.slow_s, state.slow_rows)
+
+    def _learning_rate(self, state: TrainingState) -> float:
+        """Return the rate of the next step. Under a budget, whose end is estimated, it never rises after the warmup."""
+        last_step, optimizer = self._last_step(state), self.recipe.optimizer
+        rate = learning_rate_at(state.step + 1, optimizer, last_step)
+        is_estimated = self.recipe.train.budget_min and state.step >= optimizer.warmup_of(last_step)
+        return min(rate, state.learning_rate or rate) if is_estimated else rate
 
     def _agree(self, time_s: float) -> tuple[bool, float]:
         """Return, equal on all ranks, whether one of them was asked to stop, and rank 0's training time.
@@ -170,8 +199,7 @@ class Trainer:
                 spoiled = state.losses.is_spike(sums.over_all_ranks(step.masked_tokens, step.rows).loss)
             self.engine.backward(loss, last=is_last)
         sums.send()  # before the update, so that reading the sums does not wait for it
-        last_step = last_step_at(state.step, state.time_s, self.recipe.train)
-        learning_rate = learning_rate_at(number, self.recipe.optimizer, last_step)
+        learning_rate = self._learning_rate(state)
         result = self.engine.skip_step() if spoiled else self.engine.step(learning_rate)
         means = sums.over_all_ranks(step.masked_tokens, step.rows)
         fault = fault_of(result, means.loss, state.losses, spoiled=spoiled)
@@ -188,6 +216,7 @@ class Trainer:
                 "samples": metrics.samples,
                 "tokens": metrics.tokens,
                 "time_s": metrics.time_s,
+                "learning_rate": learning_rate,
             }
         )
         return next_state, metrics
@@ -237,12 +266,23 @@ class Trainer:
             )
             places = ", ".join(dataset.place for dataset in self.data.mixed)
             raise UserError(cause, place=places, fix="use the data set that the run started with")
-        self._compare_steps(state)
+        self._compare_schedules(state)
         return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
 
-    def _compare_steps(self, state: TrainingState) -> None:
-        before, train = state.recipe.get("train", {}).get("steps"), self.recipe.train
-        warning = before and learning_rate_jump_warning(state.step, before, train.steps, self.recipe.optimizer)
+    def _compare_schedules(self, state: TrainingState) -> None:
+        """Warn if the next step's learning rate differs from that by the recipe with which the checkpoint was made."""
+        try:
+            before = Recipe.model_validate(state.recipe)
+        except ValidationError:  # of an earlier version, whose values are now out of range
+            return
+        times = (state.time_s, state.slow_s, state.slow_rows)
+        rates = [
+            learning_rate_at(
+                state.step + 1, recipe.optimizer, last_step_at(state.step, times[0], recipe.train, *times[1:])
+            )
+            for recipe in (before, self.recipe)
+        ]
+        warning = learning_rate_jump(state.step, *rates) if state.recipe else None
         if warning and self.world.rank == 0:
             log.warning(warning)
 

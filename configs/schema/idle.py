@@ -33,6 +33,12 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from ((f"data.vocabulary.{name}", reason) for name, reason in data.vocabulary.idle_keys().items())
     if recipe.optimizer.decay != "polynomial":
         yield "optimizer.decay_power", f'optimizer.decay is "{recipe.optimizer.decay}"'
+    if recipe.optimizer.warmup_share:
+        yield "optimizer.warmup_steps", "optimizer.warmup_share is set"
+    if recipe.optimizer.decay == "constant":
+        yield "optimizer.minimum_learning_rate", 'optimizer.decay is "constant"'
+    if train.epochs or train.tokens:
+        yield "train.steps", f"train.{'epochs' if train.epochs else 'tokens'} determines it"
     if not data.held_out_fraction:
         yield "train.evaluate_every_steps", "data.held_out_fraction is 0, so there are no held-out rows"
         yield "train.evaluate_rows", "data.held_out_fraction is 0, so there are no held-out rows"

@@ -41,17 +41,27 @@ class Recipe(Section):
             raise ValueError(
                 'train.offload_optimizer needs optimizer.name "adamw": LAMB sums norms over ranks on the GPUs'
             )
-        if self.optimizer.decay == "constant":
-            if self.optimizer.decay_steps:
-                raise ValueError('optimizer.decay_steps needs a decay, but optimizer.decay is "constant"')
-        elif self.optimizer.warmup_steps >= self.train.steps:
-            raise ValueError(
-                f"optimizer.warmup_steps {self.optimizer.warmup_steps} is not below train.steps {self.train.steps}; "
-                "lower the former"
-            )
-        elif self.optimizer.warmup_steps + self.optimizer.decay_steps > self.train.steps:
-            raise ValueError(
-                f"optimizer.warmup_steps {self.optimizer.warmup_steps} and optimizer.decay_steps "
-                f"{self.optimizer.decay_steps} together are above train.steps {self.train.steps}; lower one of them"
-            )
+        self._schedule_fits()
         return self
+
+    def _schedule_fits(self) -> None:
+        optimizer, steps = self.optimizer, self.train.steps
+        key = "warmup_share" if optimizer.warmup_share else "warmup_steps"
+        warmup, decay = optimizer.warmup_of(steps), optimizer.decay_steps
+        if optimizer.decay == "constant":
+            if decay:
+                raise ValueError('optimizer.decay_steps needs a decay, but optimizer.decay is "constant"')
+        elif optimizer.decay_from_step:
+            if decay:
+                raise ValueError("optimizer.decay_from_step and optimizer.decay_steps both begin the decay; set one")
+            if optimizer.decay_from_step >= steps:
+                raise ValueError(
+                    f"optimizer.decay_from_step {optimizer.decay_from_step} is not below train.steps {steps}"
+                )
+        elif warmup >= steps:
+            raise ValueError(f"optimizer.{key} {warmup:g} is not below train.steps {steps}; lower the former")
+        elif warmup + decay > steps:
+            raise ValueError(
+                f"optimizer.{key} {warmup:g} and optimizer.decay_steps {decay} together are above train.steps {steps}; "
+                "lower one of them"
+            )

@@ -28,12 +28,22 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(0.01, ge=0.0, le=1e3, description="Decoupled weight decay.")
     gradient_clipping: float = Field(1.0, ge=0.0, le=1e9, description="Maximum global gradient norm; 0: no clipping.")
     warmup_steps: int = Field(
-        10_000, ge=0, le=MOST_STEPS, description="Steps over which the learning rate rises linearly from 0 to its peak."
+        10_000,
+        ge=0,
+        le=MOST_STEPS,
+        description="Steps over which the learning rate rises linearly from 0 to its peak.",
     )
-    decay: Literal["linear", "polynomial", "constant"] = Field(
+    warmup_share: float = Field(
+        0.0, ge=0.0, lt=1.0, description="The same as a share of train.steps, instead of warmup_steps; 0: warmup_steps."
+    )
+    minimum_learning_rate: float = Field(
+        0.0, ge=0.0, le=1e3, description="Learning rate to which the decay falls, at most learning_rate."
+    )
+    decay: Literal["linear", "polynomial", "cosine", "constant"] = Field(
         "linear",
-        description="Learning rate after the warmup. linear: falls linearly to 0 at train.steps; polynomial: falls to "
-        "0 as the remaining share of the decay steps to the power decay_power; constant: stays at the peak.",
+        description="Learning rate after the warmup. linear: falls linearly to its minimum at train.steps; polynomial: "
+        "falls as the remaining share of the decay steps to the power decay_power; cosine: falls along half a cosine; "
+        "constant: stays at the peak.",
     )
     decay_power: float = Field(
         0.5, ge=1e-3, le=1e3, description="Exponent of the polynomial decay; below 1 the rate falls fastest at the end."
@@ -45,6 +55,31 @@ class OptimizerConfig(Section):
         description="Number of last steps over which the learning rate falls from its peak; 0: all steps after the "
         "warmup. To begin the decay at a checkpoint, resume from it with train.steps set to its step + decay_steps.",
     )
+    decay_from_step: int = Field(
+        0,
+        ge=0,
+        le=MOST_STEPS,
+        description="Step after which the decay begins at decay_from_rate: to change the schedule of a run without a "
+        "jump of the rate. 0: the decay begins at the peak, after the warmup.",
+    )
+    decay_from_rate: float = Field(
+        0.0, ge=0.0, le=1e3, description="Learning rate at which the decay begins, if decay_from_step is set."
+    )
+
+    def warmup_of(self, steps: float) -> float:
+        """Return the number of warmup steps in a training of this many steps."""
+        return round(self.warmup_share * steps) if self.warmup_share else self.warmup_steps
+
+    @model_validator(mode="after")
+    def _rates_fit(self) -> OptimizerConfig:
+        top = self.decay_from_rate if self.decay_from_step else self.learning_rate
+        if self.decay_from_step and not self.decay_from_rate:
+            raise ValueError("decay_from_step needs decay_from_rate, the learning rate at which the decay begins")
+        if self.minimum_learning_rate > top:
+            raise ValueError(
+                f"minimum_learning_rate {self.minimum_learning_rate} is above {top}, where the decay begins; lower it"
+            )
+        return self
 
 
 class MixedDataset(Section):
@@ -62,6 +97,18 @@ class TrainConfig(Section):
     """The training loop."""
 
     steps: int = Field(1_000_000, ge=1, le=MOST_STEPS, description="Total number of optimizer steps.")
+    epochs: float = Field(
+        0.0,
+        ge=0.0,
+        le=1e6,
+        description="Passes over the training rows, which determine train.steps; 0: train.steps holds.",
+    )
+    tokens: int = Field(
+        0,
+        ge=0,
+        le=10**18,
+        description="Tokens to train on, without padding, which determine train.steps; 0: train.steps holds.",
+    )
     budget_min: float = Field(
         0.0,
         ge=0.0,
@@ -177,6 +224,12 @@ class TrainConfig(Section):
     def _offload_fits_stage(self) -> TrainConfig:
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1 or above, also with one rank; raise it")
+        return self
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if self.epochs and self.tokens:
+            raise ValueError("train.epochs and train.tokens both determine train.steps; set one of them")
         return self
 
     @model_validator(mode="after")

@@ -74,6 +74,7 @@ def train(
         check_nodes(resolved, nodes.count)
     data = open_data(resolved)  # report a data set that does not fit the recipe once, before the ranks start
     warn_of_settings(resolved, data.main.manifest)
+    resolved = data.with_steps(resolved)
     if is_rank:
         become_rank(resolved, resume)
     raise typer.Exit(train_here(resolved, resume, nodes))

@@ -35,6 +35,7 @@ def show_dry_run(recipe: Recipe) -> None:
     on_gpu = cluster.device != "cpu" and bool(cluster.gpus_per_node or machine.gpus)
     exists = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
     data = open_data(recipe) if exists else None
+    recipe = data.with_steps(recipe) if data else recipe
     ranks *= cluster.nodes
     pieces = data.main.manifest.vocabulary.size if data else vocabulary_size(recipe.data.vocabulary)
     cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], pieces, data.mean_length if data else None)
@@ -72,10 +73,13 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
         vocabulary = vocabulary.model_copy(update={"file": None})
     data = recipe.data.model_copy(update={"dataset": str(folder / "dataset"), "vocabulary": vocabulary})
     made = write_synthetic(folder / "dataset", data)
-    warmup_steps = min(recipe.optimizer.warmup_steps, SMOKE_WARMUP_STEPS)
+    warmup_steps = min(round(recipe.optimizer.warmup_of(recipe.train.steps)), SMOKE_WARMUP_STEPS)
     most_rows = ranks * recipe.train.micro_batch_size * MOST_ACCUMULATION
     decay_steps = min(recipe.optimizer.decay_steps, SMOKE_STEPS - warmup_steps)
+    schedule = {"warmup_steps": warmup_steps, "warmup_share": 0.0, "decay_steps": decay_steps, "decay_from_step": 0}
     train: dict[str, object] = {
+        "epochs": 0.0,
+        "tokens": 0,
         "steps": SMOKE_STEPS,
         "budget_min": 0.0,
         "batch_growth_steps": 0,
@@ -91,7 +95,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
             "name": "smoke",
             "runs": str(folder),
             "data": recipe_of_data(made.recipe, data),
-            "optimizer": recipe.optimizer.model_copy(update={"warmup_steps": warmup_steps, "decay_steps": decay_steps}),
+            "optimizer": recipe.optimizer.model_copy(update=schedule),
             "train": recipe.train.model_copy(update=train),
         }
     )

@@ -53,6 +53,9 @@ class TrainingState(StateEntry):
     samples: Count = 0  # rows trained on
     tokens: Count = 0  # tokens trained on
     time_s: Annotated[float, Field(ge=0.0)] = 0.0  # seconds of training, over all starts
+    slow_s: Annotated[float, Field(ge=0.0)] = 0.0  # of time_s: the first step of each start, which compiles kernels
+    slow_rows: Count = 0  # the rows of these steps
+    learning_rate: Annotated[float, Field(ge=0.0)] = 0.0  # of the last step; 0: not known
     skipped: list[RowRange] = []  # ranges of rows skipped after faults: first row, and first row after the range
     losses: RunningLoss = RunningLoss()  # reference for detecting loss spikes
     dataset: str = ""  # digest of the data set that the cursor refers to

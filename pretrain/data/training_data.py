@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, VocabularyConfig, differing_settings, digest_of
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.data.dataset import Dataset, open_dataset
 from pretrain.data.mixture import slots_of
+from pretrain.engine import steps_of_rows
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,32 @@ class TrainingData:
             return self.mixed[0].manifest.digest
         parts = zip((dataset.manifest.digest for dataset in self.mixed), slots_of(self.weights), strict=True)
         return digest_of({"mixture": [list(part) for part in parts]})
+
+    @property
+    def rows_per_epoch(self) -> float:
+        """Training rows of a mean pass over all data sets."""
+        passes = (
+            (sum(entry.rows for entry in one.manifest.shards if entry.split == "train"), one) for one in self.mixed
+        )
+        return sum(rows / one.manifest.dupe_factor for rows, one in passes)
+
+    def with_steps(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the `train.steps` that its `train.epochs` or `train.tokens` determine.
+
+        Raises `UserError` if the schedule does not fit them.
+        """
+        train = recipe.train
+        rows = train.epochs * self.rows_per_epoch or train.tokens / self.mean_length
+        if not rows:
+            return recipe
+        table = recipe.model_dump()
+        table["train"]["steps"] = steps_of_rows(rows, train)
+        try:
+            return Recipe.model_validate(table)
+        except ValidationError as error:
+            key = "train.epochs" if train.epochs else "train.tokens"
+            fix = "set optimizer.warmup_share instead of warmup_steps, or train longer"
+            raise UserError(error.errors()[0]["msg"].removeprefix("Value error, "), place=key, fix=fix) from None
 
     @property
     def mean_length(self) -> float:

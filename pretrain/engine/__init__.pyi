@@ -22,11 +22,13 @@ from .optimizers import make_adamw as make_adamw, parameter_groups as parameter_
 from .partition import KINDS as KINDS, Fragment as Fragment
 from .schedule import (
     batch_sizes as batch_sizes,
+    early_end_warning as early_end_warning,
     is_over as is_over,
     last_step_at as last_step_at,
     learning_rate_at as learning_rate_at,
-    learning_rate_jump_warning as learning_rate_jump_warning,
+    learning_rate_jump as learning_rate_jump,
     rows_of_all_steps as rows_of_all_steps,
+    steps_of_rows as steps_of_rows,
 )
 from .spikes import RunningLoss as RunningLoss
 from .watchdog import (

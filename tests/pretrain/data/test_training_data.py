@@ -129,3 +129,21 @@ def test_a_recipe_that_states_other_settings_is_refused_and_its_fix_works(tmp_pa
     with pytest.raises(UserError, match=r"data\.language is \"de\" \(recipe: \"fr\"\), data\.seed is 7") as refused:
         opened(seed=9, language="fr", whole_word_masking=False)
     assert refused.value.fix.endswith('or set data.language="de" data.seed=7')
+
+
+def test_epochs_and_tokens_determine_the_steps(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "dataset", [[30, 30], [40, 20]])
+    base = {"data": recipe(tmp_path / "dataset", max_seq_length=32).model_dump(), "optimizer": {"warmup_share": 0.1}}
+
+    def steps(**train: object) -> int:
+        made = Recipe.model_validate(base | {"train": {"global_batch_size": 10, "steps": 7} | train})
+        return open_data(made).with_steps(made).train.steps
+
+    assert steps() == 7
+    assert steps(epochs=1.0) == 6
+    assert steps(epochs=2.5) == 15
+    mean = open_data(Recipe.model_validate(base)).mean_length
+    assert steps(tokens=round(200 * mean)) == 20
+    base["optimizer"] = {"warmup_steps": 6}
+    with pytest.raises(UserError, match=r"train\.epochs: optimizer\.warmup_steps 6 is not below train\.steps 6"):
+        steps(epochs=1.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -8,11 +10,13 @@ from configs.schema import OptimizerConfig, TrainConfig
 from pretrain.engine.schedule import (
     batch_size_at,
     batch_sizes,
+    early_end_warning,
     is_over,
     last_step_at,
     learning_rate_at,
-    learning_rate_jump_warning,
+    learning_rate_jump,
     rows_of_all_steps,
+    steps_of_rows,
 )
 
 LINEAR = OptimizerConfig(learning_rate=0.5, warmup_steps=4, decay="linear")
@@ -58,18 +62,50 @@ def test_a_decay_can_begin_at_any_checkpoint() -> None:
     assert [learning_rate_at(step, trapezoid, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
 
 
-def test_changed_last_step_gives_a_warning_with_both_fixes() -> None:
-    assert learning_rate_jump_warning(30, 100, 40, LINEAR) == (
-        "train.steps was 100 until step 30 and is now 40: the learning rate jumps to the schedule of the longer "
-        "or shorter decay; set train.steps=100 to continue as before, or optimizer.decay_steps=10 for a decay that "
-        "begins here"
-    )
-    fixed = LINEAR.model_copy(update={"decay_steps": 10})
-    assert [learning_rate_at(step, fixed, 40) for step in (31, 32, 40)] == pytest.approx([0.5, 0.45, 0.05])
-    constant = LINEAR.model_copy(update={"decay": "constant"})
-    assert learning_rate_jump_warning(30, 100, 100, LINEAR) is None
-    assert learning_rate_jump_warning(30, 100, 40, constant) is None
-    assert learning_rate_jump_warning(30, 100, 40, fixed) is None
+@pytest.mark.parametrize(
+    "change",
+    [{"decay": "constant"}, {"decay_steps": 2}, {"decay": "polynomial", "decay_power": 3.0}, {"learning_rate": 1.0}],
+)
+def test_a_changed_schedule_that_moves_the_rate_gives_a_warning_whose_fix_keeps_it(change: dict[str, object]) -> None:
+    steps, now = 40, OptimizerConfig.model_validate(LINEAR.model_dump() | change)
+    rates = [learning_rate_at(31, optimizer, steps) for optimizer in (LINEAR, now)]
+    warning = learning_rate_jump(30, *rates)
+    assert warning
+    assert f"the learning rate of step 31 is {rates[1]:.4g} with these settings, but {rates[0]:.4g}" in warning
+    values = dict(re.findall(r"optimizer\.(\w+)=([\d.e-]+)", warning))
+    begin = {"decay_from_step": int(values["decay_from_step"]), "decay_from_rate": float(values["decay_from_rate"])}
+    fixed = OptimizerConfig.model_validate(now.model_dump() | {"decay_steps": 0} | begin)
+    assert learning_rate_at(31, fixed, steps) == pytest.approx(rates[0], rel=1e-5)
+    assert learning_rate_at(40, fixed, steps) <= learning_rate_at(31, fixed, steps)
+    assert learning_rate_jump(30, rates[0], learning_rate_at(31, fixed, steps)) is None
+
+
+def test_an_unchanged_or_hardly_changed_rate_gives_no_warning() -> None:
+    assert learning_rate_jump(30, 0.5, 0.5) is None
+    assert learning_rate_jump(30, 0.5, 0.4999) is None
+    assert learning_rate_jump(30, 0.0, 0.0) is None
+    assert learning_rate_jump(30, 0.5, 0.4)
+
+
+def test_a_cosine_falls_to_its_minimum_along_half_a_wave() -> None:
+    cosine = OptimizerConfig(learning_rate=1.0, warmup_steps=0, decay="cosine", minimum_learning_rate=0.2)
+    rates = [learning_rate_at(step, cosine, 8) for step in (1, 3, 5, 7, 9)]
+    assert rates == pytest.approx([1.0, 0.2 + 0.8 * 0.8535534, 0.6, 0.2 + 0.8 * 0.1464466, 0.2])
+
+
+@pytest.mark.parametrize("decay", ["linear", "polynomial", "cosine"])
+def test_no_decay_falls_below_the_minimum(decay: str) -> None:
+    settings = {"learning_rate": 1.0, "warmup_steps": 2, "decay": decay, "minimum_learning_rate": 0.1}
+    optimizer = OptimizerConfig.model_validate(settings)
+    rates = [learning_rate_at(step, optimizer, 50) for step in range(3, 52)]
+    assert rates == sorted(rates, reverse=True)
+    assert [rates[0], rates[-1]] == pytest.approx([1.0, 0.1])
+
+
+def test_the_warmup_can_be_a_share_of_the_steps() -> None:
+    share = OptimizerConfig(learning_rate=1.0, warmup_share=0.1)
+    steps = OptimizerConfig(learning_rate=1.0, warmup_steps=20)
+    assert all(learning_rate_at(step, share, 200) == learning_rate_at(step, steps, 200) for step in range(1, 201))
 
 
 def test_the_batch_grows_linearly_to_its_size() -> None:
@@ -87,7 +123,7 @@ def test_without_growth_every_batch_has_its_size() -> None:
     assert rows_of_all_steps(train) == 70
 
 
-@given(st.integers(0, 50), st.integers(1, 50), st.sampled_from(["linear", "polynomial"]), st.data())
+@given(st.integers(0, 50), st.integers(1, 50), st.sampled_from(["linear", "polynomial", "cosine"]), st.data())
 def test_every_step_has_a_rate_above_zero_and_up_to_the_peak(
     warmup: int, after: int, decay: str, data: st.DataObject
 ) -> None:
@@ -132,3 +168,35 @@ def test_resume_on_a_faster_machine_also_decays_to_0() -> None:
     fast = [(30 + step, 30 + step * 0.1) for step in range(301)]
     rates = [learning_rate_at(step + 1, optimizer, last_step_at(step, time_s, BUDGET)) for step, time_s in fast]
     assert rates == pytest.approx([1 - time_s / 60 for _, time_s in fast])
+
+
+def test_a_budget_counts_rows_and_leaves_out_the_first_step() -> None:
+    growing = BUDGET.model_copy(
+        update={"global_batch_size": 100, "first_global_batch_size": 10, "batch_growth_steps": 100}
+    )
+    rows_per_s, slow_s = 50.0, 20.0
+    for step in (2, 10, 40, 50):
+        rows = sum(batch_size_at(number, growing) for number in range(1, step + 1))
+        slow_rows = batch_size_at(1, growing)
+        time_s = slow_s + (rows - slow_rows) / rows_per_s
+        last = last_step_at(step, time_s, growing, slow_s, slow_rows)
+        total = sum(batch_size_at(number, growing) for number in range(1, round(last) + 1))
+        assert total == pytest.approx(40 * rows_per_s, rel=0.03)  # what 40 s after the first step allow
+    assert last_step_at(1, slow_s, growing, slow_s, batch_size_at(1, growing)) == 1000  # the speed is not known yet
+
+
+def test_a_budget_that_ends_before_the_peak_is_named() -> None:
+    optimizer = OptimizerConfig(warmup_steps=100)
+    assert "ends at about step 40, before the warmup, which takes 100 steps" in (
+        early_end_warning(40.2, optimizer) or ""
+    )
+    assert early_end_warning(101, optimizer) is None
+    assert early_end_warning(40, OptimizerConfig(warmup_share=0.1)) is None
+
+
+@pytest.mark.parametrize("growth", [0, 3, 50])
+def test_steps_of_rows_is_the_inverse_of_the_rows_of_all_steps(growth: int) -> None:
+    train = TrainConfig(global_batch_size=64, first_global_batch_size=8, batch_growth_steps=growth)
+    for steps in (1, 2, 10, 49, 200):
+        rows = rows_of_all_steps(train.model_copy(update={"steps": steps}))
+        assert abs(steps_of_rows(rows, train) - steps) <= 1
