@@ -1,14 +1,15 @@
-"""The end of a sub-layer: residual + dropout(x + bias), normalised in the post-LayerNorm form.
+"""LayerNorm, and the end of a sub-layer: residual + dropout(x + bias), normalised in the post-LayerNorm form.
 
 T tokens, H the hidden width.
 """
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.kernels.dropout import Dropout, add_dropped
-from pretrain.kernels.layer_norm import layer_norm
 
 
 def add_norm(
@@ -31,3 +32,15 @@ def add_norm(
 def add(x_TH: Tensor, bias_H: Tensor, residual_TH: Tensor, dropout: Dropout | None = None) -> Tensor:
     """Return `residual_TH + dropout(x_TH + bias_H)`, the end of a pre-LayerNorm sub-layer."""
     return add_dropped(residual_TH, x_TH + bias_H, dropout)
+
+
+def layer_norm(hidden_TH: Tensor, weight_H: Tensor, shift_H: Tensor, epsilon: float) -> Tensor:
+    """Return the normalised rows (Ba et al. 2016), with the shape and dtype of `hidden_TH`.
+
+    On a CPU torch sums bf16 gradients of weight and shift in bf16, where a sum of ones stops growing at 256. 16-bit
+    input is therefore computed in fp32 there, which is no slower. torch's CUDA kernel already accumulates in fp32.
+    """
+    dtype = hidden_TH.dtype
+    wide = dtype if hidden_TH.is_cuda else torch.promote_types(dtype, torch.float32)
+    normed_TH = F.layer_norm(hidden_TH.to(wide), weight_H.shape, weight_H.to(wide), shift_H.to(wide), epsilon)
+    return normed_TH.to(dtype)

@@ -15,7 +15,7 @@ import torch.distributed
 from torch import Tensor
 
 from configs.errors import UserError
-from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, layer_norm, masked_lm
+from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, linear, masked_lm
 from pretrain.kernels.attention import RowLayout
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.lamb import LambState, LambStep, Segments
@@ -37,6 +37,7 @@ class Kernels:
     name: Literal["triton", "reference"]
     embed: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
     embed_sum: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Dropout | None], Tensor]
+    linear: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     add_norm: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
     add: Callable[[Tensor, Tensor, Tensor, Dropout | None], Tensor]
@@ -86,7 +87,8 @@ def _reference() -> Kernels:
         name="reference",
         embed=embedding.embed,
         embed_sum=embedding.embed_sum,
-        layer_norm=layer_norm.layer_norm,
+        linear=linear.linear,
+        layer_norm=add_norm.layer_norm,
         add_norm=add_norm.add_norm,
         add=add_norm.add,
         bias_gelu=gelu.bias_gelu,
@@ -105,7 +107,8 @@ def _fused() -> Kernels:
         name="triton",
         embed=fused.embedding.embed,
         embed_sum=embedding.embed_sum,
-        layer_norm=layer_norm.layer_norm,
+        linear=linear.fused_linear,
+        layer_norm=add_norm.layer_norm,
         add_norm=fused.add_norm.add_norm,
         add=add_norm.add,
         bias_gelu=fused.gelu.bias_gelu,

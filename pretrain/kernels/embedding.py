@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pretrain.kernels.add_norm import layer_norm
 from pretrain.kernels.dropout import Dropout, add_dropped
-from pretrain.kernels.layer_norm import layer_norm
 
 
 def embed(

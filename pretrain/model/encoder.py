@@ -21,7 +21,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.schema import ModelConfig, Objective
@@ -49,12 +48,16 @@ class ForwardPass:
         return hidden_TH if read_R is None else self.kernels.gather_rows(hidden_TH, read_R)
 
 
-class DeferredBiasLinear(nn.Linear):
-    """A linear layer whose bias is added by the operation that follows it."""
+class Linear(nn.Linear):
+    """A linear layer. With `defers_bias`, its bias is added by the operation that follows it."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the base class's name
-        """[..., inputs] → [..., outputs]."""
-        return F.linear(input, self.weight)
+    def __init__(self, inputs: int, outputs: int, *, defers_bias: bool = False) -> None:
+        super().__init__(inputs, outputs)
+        self.defers_bias = defers_bias
+
+    def forward(self, input: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # noqa: A002
+        """[T, inputs] → [T, outputs], and the input, which the caller uses in a residual sum."""
+        return kernels.linear(input, self.weight, None if self.defers_bias else self.bias)
 
 
 class Norm(nn.LayerNorm):
@@ -97,16 +100,17 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = config.num_attention_heads
         self.weights_dropout, self.site = config.attention_probs_dropout_prob, site
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = DeferredBiasLinear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = Linear(config.hidden_size, config.hidden_size, defers_bias=True)
 
-    def forward(self, hidden_TH: Tensor, shared: ForwardPass, read_R: Tensor | None = None) -> Tensor:
-        """[T, H] → [T, H], or [R, H] for the tokens `read_R`, which attend to all tokens."""
-        qkv_T3AD = self.qkv(hidden_TH).unflatten(-1, (3, self.heads, -1))
+    def forward(self, hidden_TH: Tensor, shared: ForwardPass, read_R: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[T, H] → [T, H], or [R, H] for the tokens `read_R`, which attend to all tokens; and the input [T, H]."""
+        qkv_TH3, hidden_TH = self.qkv(hidden_TH, shared.kernels)
         dropout = shared.dropout(self.weights_dropout, self.site)
+        qkv_T3AD = qkv_TH3.unflatten(-1, (3, self.heads, -1))
         mixed_TH = shared.kernels.attend(qkv_T3AD, shared.layout, dropout).flatten(1)
-        attended_RH: Tensor = self.output(shared.gather_read(mixed_TH, read_R))
-        return attended_RH
+        attended_RH, _ = self.output(shared.gather_read(mixed_TH, read_R), shared.kernels)
+        return attended_RH, hidden_TH
 
 
 class EncoderLayer(nn.Module):
@@ -119,8 +123,8 @@ class EncoderLayer(nn.Module):
         self.first_site = 1 + SITES_PER_LAYER * number
         self.attention = SelfAttention(config, self.first_site)
         self.attention_norm = Norm(config)
-        self.feed_in = DeferredBiasLinear(config.hidden_size, config.intermediate_size)
-        self.feed_out = DeferredBiasLinear(config.intermediate_size, config.hidden_size)
+        self.feed_in = Linear(config.hidden_size, config.intermediate_size, defers_bias=True)
+        self.feed_out = Linear(config.intermediate_size, config.hidden_size, defers_bias=True)
         self.feed_norm = Norm(config)
 
     def forward(self, hidden_TH: Tensor, shared: ForwardPass, read_R: Tensor | None = None) -> Tensor:
@@ -131,20 +135,22 @@ class EncoderLayer(nn.Module):
         kernels, norm, feed_norm = shared.kernels, self.attention_norm, self.feed_norm
         after_attention = shared.dropout(self.dropout, self.first_site + 1)
         after_feed = shared.dropout(self.dropout, self.first_site + 2)
-        residual_RH = shared.gather_read(hidden_TH, read_R)
         if self.is_pre_norm:
-            attended_RH = self.attention(kernels.layer_norm(hidden_TH, *norm.weights), shared, read_R)
+            residual_RH = shared.gather_read(hidden_TH, read_R)
+            attended_RH, _ = self.attention(kernels.layer_norm(hidden_TH, *norm.weights), shared, read_R)
             hidden_RH = kernels.add(attended_RH, self.attention.output.bias, residual_RH, after_attention)
-            fed_RH = self._feed(kernels.layer_norm(hidden_RH, *feed_norm.weights), kernels)
+            fed_RH, _ = self._feed(kernels.layer_norm(hidden_RH, *feed_norm.weights), kernels)
             return kernels.add(fed_RH, self.feed_out.bias, hidden_RH, after_feed)
-        attended_RH, bias_H = self.attention(hidden_TH, shared, read_R), self.attention.output.bias
+        attended_RH, hidden_TH = self.attention(hidden_TH, shared, read_R)
+        bias_H, residual_RH = self.attention.output.bias, shared.gather_read(hidden_TH, read_R)
         hidden_RH = kernels.add_norm(attended_RH, bias_H, residual_RH, *norm.weights, after_attention)
-        fed_RH = self._feed(hidden_RH, kernels)
+        fed_RH, hidden_RH = self._feed(hidden_RH, kernels)
         return kernels.add_norm(fed_RH, self.feed_out.bias, hidden_RH, *feed_norm.weights, after_feed)
 
-    def _feed(self, hidden_RH: Tensor, kernels: Kernels) -> Tensor:
-        fed_RH: Tensor = self.feed_out(kernels.bias_gelu(self.feed_in(hidden_RH), self.feed_in.bias))
-        return fed_RH
+    def _feed(self, hidden_RH: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
+        inner_RF, hidden_RH = self.feed_in(hidden_RH, kernels)
+        fed_RH, _ = self.feed_out(kernels.bias_gelu(inner_RF, self.feed_in.bias), kernels)
+        return fed_RH, hidden_RH
 
 
 class BertModel(nn.Module):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from configs.schema import ModelConfig, Objective
 from pretrain.kernels import Kernels
 from pretrain.model.batch import NO_LABEL, Batch
-from pretrain.model.encoder import BertModel, DeferredBiasLinear, Norm
+from pretrain.model.encoder import BertModel, Linear, Norm
 
 
 class MaskedLMHead(nn.Module):
@@ -27,7 +27,7 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: ModelConfig, word: nn.Embedding) -> None:
         super().__init__()
-        self.dense = DeferredBiasLinear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size, defers_bias=True)
         self.norm = Norm(config)
         self.decoder = nn.Linear(config.hidden_size, word.num_embeddings)
         self.decoder.weight = word.weight  # the embedding's own Parameter object, which ZeRO recognises as shared
@@ -44,7 +44,8 @@ class MaskedLMHead(nn.Module):
         return logits_MV
 
     def _transform(self, hidden_MH: Tensor, kernels: Kernels) -> Tensor:
-        return kernels.layer_norm(kernels.bias_gelu(self.dense(hidden_MH), self.dense.bias), *self.norm.weights)
+        dense_MH, _ = self.dense(hidden_MH, kernels)
+        return kernels.layer_norm(kernels.bias_gelu(dense_MH, self.dense.bias), *self.norm.weights)
 
 
 class BertForPreTraining(nn.Module):

@@ -23,6 +23,7 @@ from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.fused.dropout import GROUP, apply_dropout, keep_bits, launch_arguments
 from pretrain.kernels.fused.launch import block_of, row_loop_programs, row_loop_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
+from pretrain.kernels.linear import gradient_dtype
 from pretrain.kernels.philox import LANES
 
 
@@ -165,5 +166,5 @@ class _AddNorm(torch.autograd.Function):
             rows, width, *drop,
             DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=registers,
         )  # fmt: skip
-        grad_bias_H, grad_weight_H, grad_shift_H = sums_P3H.sum(0).to(weight_H.dtype)
+        grad_bias_H, grad_weight_H, grad_shift_H = sums_P3H.sum(0).to(gradient_dtype(weight_H))
         return grad_x_TH, grad_bias_H, grad_residual_TH, grad_weight_H, grad_shift_H, None, None

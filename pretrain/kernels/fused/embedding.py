@@ -24,6 +24,7 @@ from pretrain.kernels.embedding import table_gradient
 from pretrain.kernels.fused.dropout import GROUP, apply_dropout, keep_bits, launch_arguments
 from pretrain.kernels.fused.launch import block_of, row_loop_programs, row_loop_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
+from pretrain.kernels.linear import gradient_dtype
 from pretrain.kernels.philox import LANES
 
 
@@ -182,10 +183,10 @@ class _Embed(torch.autograd.Function):
             DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         sums_4H = sums_P4H.sum(0)
-        grad_weight_H, grad_shift_H = sums_4H[:2].to(weight_H.dtype)
+        grad_weight_H, grad_shift_H = sums_4H[:2].to(gradient_dtype(weight_H))
         tables = (
             table_gradient(grad_hidden_TH, word_ids_T, word_VH),
             table_gradient(grad_hidden_TH, position_ids_T, position_PH),
-            sums_4H[2:].to(token_type_2H.dtype),
+            sums_4H[2:].to(gradient_dtype(token_type_2H)),
         )
         return None, None, None, *tables, grad_weight_H, grad_shift_H, None, None

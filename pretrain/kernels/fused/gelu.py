@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.fused.launch import row_loop_programs
+from pretrain.kernels.linear import gradient_dtype
 
 FORWARD_ROWS, BACKWARD_ROWS = 4, 2  # per tile
 TILE_COLUMNS = 1024
@@ -117,4 +118,4 @@ class _BiasGelu(torch.autograd.Function):
             grad_TI.contiguous(), x_TI, bias_I, grad_x_TI, sums_PI, rows, width,
             TILE_ROWS=BACKWARD_ROWS, TILE_COLUMNS=columns, num_warps=WARPS, maxnreg=BACKWARD_REGISTERS,
         )  # fmt: skip
-        return grad_x_TI, sums_PI.sum(0).to(bias_I.dtype)
+        return grad_x_TI, sums_PI.sum(0).to(gradient_dtype(bias_I))

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pretrain.kernels import add_norm as sublayer_end, embedding, gelu
+from pretrain.kernels.add_norm import layer_norm
 from pretrain.kernels.dropout import Dropout, keep_mask
 from pretrain.kernels.embedding import lookup
-from pretrain.kernels.layer_norm import layer_norm
 from tests.pretrain.kernels.near import random_tensors, untyped
 
 add_norm, embed, bias_gelu = untyped(sublayer_end.add_norm), untyped(embedding.embed), untyped(gelu.bias_gelu)
