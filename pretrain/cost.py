@@ -138,7 +138,10 @@ class Cost:
         if stage == 3 and ranks > 1:  # in addition to its shards: gathered weights, and the prefetch buffer
             gathered = min(self.parameters, KEPT_PARAMETERS) + min(self.parameters, PREFETCHED_PARAMETERS)
             states += self.element_bytes * gathered
-        return Memory(states / GIB, self.activation_bytes(micro_batch_size) / GIB)
+        activations = self.activation_bytes(micro_batch_size)
+        if stage == 1:  # once the activations are freed, a buffer in which gradients are summed
+            activations = max(activations, 4 * min(self.parameters, BUCKET_ELEMENTS))
+        return Memory(states / GIB, activations / GIB)
 
     def state_bytes(self, stage: int, ranks: int) -> float:
         """Return the bytes per weight on each rank: weight, fp32 gradient, master, two moments, reduction buffers."""
@@ -149,10 +152,10 @@ class Cost:
             return weight / (ranks if stage == 3 else 1) + buffer
         if stage == 0:
             return 18.0 if weight == 2 else 16.0  # in fp32 the weights are their own masters
-        if stage == 1 and weight == 4:
-            return 8 + 12 / ranks + buffer  # gradients are not sharded
-        if stage == 1:
-            return 2 + 16 / ranks + (2 if ranks > 1 else 0)  # fp32 gradients are sharded, bf16 gradients are not
+        if stage == 1 and self.recipe.train.precision == "fp16":
+            return 2 + 16 / ranks + (2 if ranks > 1 else 0)  # fp32 gradients are sharded, fp16 gradients are not
+        if stage == 1:  # gradients are not sharded; fp32 weights are their own masters
+            return weight + 4 + (12 if weight == 2 else 8) / ranks
         if stage == 2:
             return weight + 16 / ranks + buffer * (2 if ranks > 1 else 1)  # one is filled while the other is sent
         return (weight + 16) / ranks + buffer
@@ -262,15 +265,17 @@ class Cost:
     def communication_bytes(self, ranks: int, accumulation: int) -> float:
         """Return the bytes that a rank sends in a step, with ring algorithms (Rajbhandari et al. 2020, section 7).
 
-        DeepSpeed's collectives differ from the paper's: at stages 1 and 2 it reduces gradients on all ranks instead of
-        only on their owners; at stage 3 it keeps gathered weights for the backward, up to `KEPT_PARAMETERS`.
+        DeepSpeed's collectives differ from the paper's: at stage 2 it reduces
+        gradients on all ranks instead of only on their owners; at stage 3 it keeps gathered weights for the backward,
+        up to `KEPT_PARAMETERS`.
         """
-        weights = self.parameters * self.element_bytes * (ranks - 1) / ranks  # sent once around the ring
+        once = self.parameters * (ranks - 1) / ranks  # elements that a rank sends when all go around the ring once
+        weights, sums = once * self.element_bytes, once * (4 if self.recipe.train.gradient_reduction == "fp32" else 2)
         gradients = {
-            0: 2 * 4 * self.parameters * (ranks - 1) / ranks,  # all-reduced in fp32
-            1: 2 * weights,
-            2: 2 * weights * accumulation,  # after each micro-step
-            3: weights * accumulation,  # to their owners
+            0: 2 * sums,  # all-reduced
+            1: sums,  # to their owners
+            2: 2 * sums * accumulation,  # after each micro-step
+            3: sums * accumulation,  # to their owners
         }
         gathers = {
             0: 0,

@@ -14,6 +14,7 @@ from configs.schema import OptimizerConfig, TrainConfig
 from pretrain.engine import buffers
 from pretrain.engine.distributed import World
 from pretrain.engine.optimizers import OPTIMIZERS
+from pretrain.engine.sharded_weights import is_sharded_here
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +30,28 @@ def deepspeed_config(
     """Return DeepSpeed's configuration for a model that is not partitioned yet."""
     elements = sum(parameter.numel() for parameter in model.parameters())
     largest_vector = max((parameter.numel() for parameter in model.parameters() if parameter.dim() <= 1), default=0)
+    stage = 0 if is_sharded_here(train) else train.zero_stage  # DeepSpeed's part of stage 1 is that of stage 0
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": train.micro_batch_size,
         "gradient_accumulation_steps": 1,  # losses are already normalised, and `backward` receives `last`
         "zero_allow_untested_optimizer": not OPTIMIZERS[optimizer.name].is_known_to_deepspeed,
-        "gradient_clipping": optimizer.gradient_clipping if train.zero_stage else 0.0,
+        "communication_data_type": train.gradient_reduction,
+        "gradient_clipping": optimizer.gradient_clipping if stage else 0.0,
         "zero_optimization": {
-            "stage": train.zero_stage,
+            "stage": stage,
             "reduce_bucket_size": min(elements, buffers.BUCKET_ELEMENTS),
             # Stage 3 keeps complete biases and LayerNorms on every rank and gathers only matrices when they are used.
             "stage3_param_persistence_threshold": largest_vector,
         },
+        # Its throughput timer would wait for the GPU at each forward and step; ours (telemetry) does not.
+        "timers": {"throughput": {"enabled": False}},
     }
-    if train.zero_stage == 2 and world_size > 1 and not train.offload_optimizer:
+    if stage == 2 and world_size > 1 and not train.offload_optimizer:
         # Overlap the reduction of buckets with the backward, as at stage 3, and reduce complete buckets. DeepSpeed's
         # default divides a bucket by owner: it is still reduced on all ranks, but the host waits for the GPU after each
         # bucket. fp16 needs the division: without it, additional steps overflow (tests/distributed/test_fp16.py).
         config["zero_optimization"] |= {"overlap_comm": True, "reduce_scatter": train.precision == "fp16"}
-    if train.zero_stage == 3:  # DeepSpeed's own limits, which the cost model uses too
+    if stage == 3:  # DeepSpeed's own limits, which the cost model uses too
         config["zero_optimization"] |= {
             "stage3_max_live_parameters": buffers.KEPT_PARAMETERS,
             "stage3_prefetch_bucket_size": buffers.PREFETCHED_PARAMETERS,
@@ -54,7 +59,7 @@ def deepspeed_config(
     if train.offload_optimizer:  # Ren et al. 2021; with torch's AdamW, because DeepSpeed's would have to be compiled
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
         config["zero_force_ds_cpu_optimizer"] = False
-    if train.precision == "bf16" and train.zero_stage:
+    if train.precision == "bf16" and stage:
         config["bf16"] = {"enabled": True, "immediate_grad_update": True}
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     if train.precision == "fp16":

@@ -1,12 +1,13 @@
 """DeepSpeed's engine as this project uses it (deepspeed_setup.py has its configuration).
 
 This file works around DeepSpeed's behaviour where it does not fit; each workaround has its reason next to it. At ZeRO
-stage 0, DeepSpeed reduces the gradients and runs the step, but the master weights are our own: DeepSpeed's bf16 without
-ZeRO accumulates gradients in bf16, makes an optimizer step at the start, and waits for the GPU once per parameter; its
-fp32 trains on a NaN.
+stages 0 and 1, DeepSpeed runs the step (and at stage 0 reduces the gradients), but the master weights are our own.
+DeepSpeed's bf16 without ZeRO accumulates gradients in bf16, makes an optimizer step at the start, and waits for the GPU
+once per parameter; its fp32 trains on a NaN. See `sharded_weights.py` for stage 1. With fp16 or offload, stage 1 is
+DeepSpeed's.
 
-At every stage and precision, gradients are accumulated and weights are updated in fp32. In 16-bit training, gradients
-are sent between ranks in 16 bits at stages 1 to 3, and in fp32 at stage 0.
+At every stage and precision, gradients are accumulated and weights are updated in fp32. `train.gradient_reduction` is
+the precision in which gradients are summed over ranks.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pretrain.engine.host_copy import HostCopy
 from pretrain.engine.master_weights import MasterWeights
 from pretrain.engine.optimizers import OPTIMIZERS, parameter_groups
 from pretrain.engine.partition import Partition
+from pretrain.engine.sharded_weights import ShardedWeights, is_sharded_here
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,11 @@ class Engine:
         self._optimizer = one_pass or kind.make(groups, optimizer, train.kernels)
         self._optimizer.register_step_pre_hook(self._read_norm)
         self._norms: list[HostCopy] = []  # of the current step, read before each group's update
-        self._masters = MasterWeights(model, self._optimizer, one_pass, train, world) if not self.zero_stage else None
+        self._masters: MasterWeights | ShardedWeights | None = None  # None where DeepSpeed holds them
+        if self.zero_stage == 0:
+            self._masters = MasterWeights(model, self._optimizer, one_pass, train, world)
+        elif is_sharded_here(train):
+            self._masters = ShardedWeights(model, self._optimizer, train, world)
         self._micro_steps = 0  # of the current step
         # DeepSpeed casts weights into new tensors and rounds its masters from those; these keep the exact fp32 values.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -75,14 +81,14 @@ class Engine:
         deepspeed = import_deepspeed(world)
         with contextlib.redirect_stdout(None):  # one of its optimizers prints memory usage
             self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
-        if self.zero_stage == 0 and world.world_size == 1:
+        if self._masters and (world.world_size == 1 or self.zero_stage):
             self._deepspeed.enable_backward_allreduce = False  # it would copy all gradients to a buffer and back
         if self._is_fp16:  # the trainer handles a scale that cannot fall further
             self._deepspeed.optimizer.loss_scaler.raise_error_at_min_scale = False
         self.partition = self._make_partition()
         is_partitioned = self.zero_stage > 0 and world.world_size > 1
         kind.locate(self._optimizer, self.partition.places, is_partitioned=is_partitioned)
-        if self.zero_stage:
+        if not self._masters:
             for fragment in self.partition.fragments:
                 fragment.master.copy_(exact[fragment.name].view(-1).narrow(0, fragment.offset, fragment.numel))
 
@@ -108,14 +114,15 @@ class Engine:
         self._micro_steps += 1
         self._deepspeed.set_gradient_accumulation_boundary(last)
         # DeepSpeed averages over ranks (stage 3 has no `sum`), but shares must be added.
-        self._deepspeed.backward(loss * self.world.world_size, scale_wrt_gas=False)
+        averaged_over = 1 if isinstance(self._masters, ShardedWeights) else self.world.world_size
+        self._deepspeed.backward(loss * averaged_over, scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> StepResult:
         """Clip the accumulated gradients by their global norm and make one step, or skip it on all ranks."""
         for group in self._optimizer.param_groups:
             group |= {"lr": learning_rate, "step": self.optimizer_steps + 1}
         self._micro_steps = 0
-        result = self._step_replicated(self._masters) if self._masters else self._step_sharded()
+        result = self._step_of_masters(self._masters) if self._masters else self._step_of_deepspeed()
         self.optimizer_steps += not result.skipped
         return result
 
@@ -125,10 +132,10 @@ class Engine:
         Weights and moments do not change. DeepSpeed sees an overflow, so that the fp16 loss scale falls.
         """
         self._micro_steps = 0
+        if self._masters:
+            return self._discard_gradients(self._masters)
         zero = self._deepspeed.optimizer
-        update_scale = getattr(zero, "_update_scale", None)
-        if update_scale is None:  # stage 0, or stage 1 in bf16: their optimizers hold no other state of a step
-            return self._discard_gradients()
+        update_scale = zero._update_scale
 
         def declare_overflow(_: bool) -> None:
             zero.overflow = True
@@ -136,7 +143,7 @@ class Engine:
 
         zero._update_scale = declare_overflow
         try:
-            return self._step_sharded()
+            return self._step_of_deepspeed()
         finally:
             del zero._update_scale
 
@@ -156,7 +163,7 @@ class Engine:
         if self._is_fp16 and scale != 1.0:
             self._deepspeed.optimizer.loss_scaler.cur_scale = scale
 
-    def _step_sharded(self) -> StepResult:
+    def _step_of_deepspeed(self) -> StepResult:
         loss_scale = self.loss_scale
         self._norms.clear()
         self._deepspeed.step()
@@ -167,23 +174,26 @@ class Engine:
 
     def _read_norm(self, *_: object) -> None:
         """Start copying the norm to the host before the update begins, so that reading it does not wait for it."""
-        if self.zero_stage:
+        if not self._masters:
             self._norms.append(HostCopy(torch.as_tensor(self._deepspeed.optimizer._global_grad_norm)))
 
-    def _step_replicated(self, masters: MasterWeights) -> StepResult:
-        """Make or skip a step at stage 0. All ranks hold the same summed gradients and decide equally."""
+    def _step_of_masters(self, masters: MasterWeights | ShardedWeights) -> StepResult:
+        """Make or skip a step at stages 0 and 1. All ranks know the same norm and decide equally."""
         grad_norm = masters.take_gradients(self._clipping)
         if not math.isfinite(grad_norm):
-            return self._discard_gradients()
+            return self._discard_gradients(masters)
         self._deepspeed.step()
         masters.end_step()
         return StepResult(grad_norm, skipped=False)
 
-    def _discard_gradients(self) -> StepResult:
-        (self._deepspeed.optimizer if self.zero_stage else self._deepspeed).zero_grad()
+    def _discard_gradients(self, masters: MasterWeights | ShardedWeights) -> StepResult:
+        masters.discard_gradients()
         return StepResult(math.inf, skipped=True)
 
     def _make_partition(self) -> Partition:
+        if isinstance(self._masters, ShardedWeights):
+            places = [place for bucket in self._masters.buckets for place in bucket.places()]
+            return partition.divided(places, self._optimizer, self._masters.refresh)
         if self._masters:
             return partition.replicated(self._masters.by_name, self._optimizer, self._masters.refresh, self.world)
         if self.zero_stage == 3:

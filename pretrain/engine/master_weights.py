@@ -66,6 +66,11 @@ class MasterWeights:
         if not self._one_pass:  # it has already rounded them
             self.refresh()
 
+    def discard_gradients(self) -> None:
+        """Free the accumulated gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Copy the masters to the model's weights, rounded to their precision."""

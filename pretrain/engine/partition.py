@@ -66,8 +66,14 @@ def replicated(
     return Partition(places, fragments, list(_shares(fragments, world)), refresh)
 
 
+def divided(places: list[FlatSlice], optimizer: Optimizer, refresh: Callable[[], None]) -> Partition:
+    """Return the partition at stage 1: `places` are this rank's parts of flat buckets of parameters."""
+    fragments = _fragments(places, optimizer)
+    return Partition(places, fragments, fragments, refresh)
+
+
 def flat(model: nn.Module, optimizer: Optimizer, zero: Any) -> Partition:
-    """Return the partition at stages 1 and 2. `zero` is DeepSpeed's optimizer."""
+    """Return the partition at stage 2, and at stage 1 where it is DeepSpeed's. `zero` is its optimizer."""
     parameters: dict[str, Any] = dict(model.named_parameters())
     mapped = ((name, parameter._hp_mapping) for name, parameter in parameters.items())
     places = [
@@ -81,8 +87,7 @@ def flat(model: nn.Module, optimizer: Optimizer, zero: Any) -> Partition:
         for name, mapping in mapped
         if mapping is not None  # None: this rank holds no element of the parameter
     ]
-    fragments = _fragments(places, optimizer)
-    return Partition(places, fragments, fragments, zero.update_lp_params)
+    return divided(places, optimizer, zero.update_lp_params)
 
 
 def sharded(model: nn.Module, optimizer: Optimizer, zero: Any, world: World) -> Partition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from pretrain.engine.engine import Engine
 from tests.benchmarks.traffic import Traffic
 from tests.distributed import ranks
 
-STAGES, MICRO_STEPS = (0, 1, 2, 3), (1, 2)
+STAGES, MICRO_STEPS, REDUCTIONS = (0, 1, 2, 3), (1, 2), ("fp32", "bf16")
 WIDTH, LAYERS = 128, 6
 WEIGHTS = LAYERS * WIDTH * (WIDTH + 1)
 
@@ -47,10 +48,11 @@ def count_all() -> dict[str, dict[str, Any]]:
     world = join_process_group(ClusterConfig(device="cpu", cpu_threads=1))
     buffers.BUCKET_ELEMENTS = WEIGHTS // 3
     counted = {}
-    for stage in STAGES:
+    for stage, reduction in itertools.product(STAGES, REDUCTIONS):
         torch.manual_seed(0)
         model = Stack()
-        train = TrainConfig.model_validate({"zero_stage": stage, "precision": "bf16", "global_batch_size": 2})
+        fields = {"zero_stage": stage, "precision": "bf16", "gradient_reduction": reduction, "global_batch_size": 2}
+        train = TrainConfig.model_validate(fields)
         engine_of_stage = Engine(model, OptimizerConfig(), train, world)
         for micro_steps in (1, *MICRO_STEPS):  # the first step allocates what the later steps reuse
             with Traffic() as model.traffic:
@@ -59,7 +61,11 @@ def count_all() -> dict[str, dict[str, Any]]:
                     engine_of_stage.backward(loss, last=micro_step == micro_steps - 1)
                 assert not engine_of_stage.step(1e-4).skipped
             sent = model.traffic.sent_bytes(world.world_size)
-            counted[f"{stage} {micro_steps}"] = {"sent": sent, "early": model.sent_early, "kinds": model.traffic.bytes}
+            counted[f"{stage} {micro_steps} {reduction}"] = {
+                "sent": sent,
+                "early": model.sent_early,
+                "kinds": model.traffic.bytes,
+            }
     return counted
 
 
@@ -71,16 +77,20 @@ def counted() -> dict[str, dict[str, Any]]:
     return result
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("micro_steps", MICRO_STEPS)
 @pytest.mark.parametrize("stage", STAGES)
-def test_ranks_send_the_planned_bytes(counted: dict[str, dict[str, Any]], stage: int, micro_steps: int) -> None:
-    recipe = load_recipe("demo", ["train.precision=bf16", f"train.zero_stage={stage}"])
+def test_ranks_send_the_planned_bytes(
+    counted: dict[str, dict[str, Any]], stage: int, micro_steps: int, reduction: str
+) -> None:
+    fields = ["train.precision=bf16", f"train.zero_stage={stage}", f"train.gradient_reduction={reduction}"]
+    recipe = load_recipe("demo", fields)
     planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=4096)
     a_weight = planned.communication_bytes(2, micro_steps) / planned.parameters
-    assert counted[f"{stage} {micro_steps}"]["sent"] / WEIGHTS == pytest.approx(a_weight, rel=0.02)
+    assert counted[f"{stage} {micro_steps} {reduction}"]["sent"] / WEIGHTS == pytest.approx(a_weight, rel=0.02)
 
 
 def test_buckets_are_reduced_while_the_backward_runs(counted: dict[str, dict[str, Any]]) -> None:
-    early = {stage: counted[f"{stage} 1"]["early"] for stage in STAGES}
+    early = {stage: counted[f"{stage} 1 bf16"]["early"] for stage in STAGES}
     assert early[0] == early[1] == 0  # once per step, after the last micro-step's backward
     assert min(early[2], early[3]) >= 2 * WEIGHTS / 3

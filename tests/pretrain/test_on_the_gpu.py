@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -14,10 +15,14 @@ from pretrain.engine.distributed import World
 from pretrain.engine.engine import Engine
 from pretrain.engine.losses import LossSums
 from tests.pretrain.batches import random_batch
-from tests.pretrain.test_synchronisation import ROWS, VOCABULARY, small_bert
+from tests.pretrain.test_synchronisation import ROWS, VOCABULARY, WAITS, small_bert
 
 # In a process of its own: DeepSpeed has one device a process, and other tests give it the CPU.
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+# cuBLAS reads it at the first product; without it, products may differ in their last bits from run to run.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +56,12 @@ def test_host_does_not_wait_for_the_gpu(on_gpu: World, stage: int, optimizer: st
             warnings.simplefilter("always")
             assert not engine.step(1e-4).skipped
             sums.over_all_ranks(1, 1)
-    assert len(waits) <= 4, [str(wait.message) for wait in waits]
+    # The reads that `test_synchronisation.py` counts, and the losses.
+    assert len(waits) <= WAITS[stage][1] + 1, [str(wait.message) for wait in waits]
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_same_seed_gives_bit_identical_results(on_gpu: World, stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+def test_same_seed_gives_bit_identical_results(on_gpu: World, stage: int) -> None:
     torch.use_deterministic_algorithms(True)
     try:
         assert losses(on_gpu, stage) == losses(on_gpu, stage)

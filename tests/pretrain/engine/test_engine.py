@@ -29,6 +29,7 @@ def test_bf16_accumulates_in_fp32() -> None:
     assert config_of(2, "bf16") == {
         "train_micro_batch_size_per_gpu": 7,
         "gradient_accumulation_steps": 1,
+        "communication_data_type": "fp32",
         "gradient_clipping": 1.0,
         "zero_allow_untested_optimizer": False,
         "zero_optimization": {
@@ -36,6 +37,7 @@ def test_bf16_accumulates_in_fp32() -> None:
             "reduce_bucket_size": sum(parameter.numel() for parameter in small.build().parameters()),
             "stage3_param_persistence_threshold": 3 * small.WIDTH,  # the largest bias
         },
+        "timers": {"throughput": {"enabled": False}},  # it would synchronise the GPU
         "bf16": {"enabled": True, "immediate_grad_update": True},
         "data_types": {"grad_accum_dtype": "fp32"},
     }
