@@ -158,7 +158,12 @@ class Cost:
             return weight + 4 + (12 if weight == 2 else 8) / ranks
         if stage == 2:
             return weight + 16 / ranks + buffer * (2 if ranks > 1 else 1)  # one is filled while the other is sent
-        return (weight + 16) / ranks + buffer
+        return (weight + 16) / ranks + self._reduced_bytes * min(1.0, BUCKET_ELEMENTS / self.parameters)
+
+    @property
+    def _reduced_bytes(self) -> int:
+        """Bytes of a gradient's element while it is summed over ranks."""
+        return 4 if self.recipe.train.gradient_reduction == "fp32" else 2
 
     def activation_bytes(self, rows: int) -> float:
         """Return the peak bytes of the activations of a micro-batch, including the masked-LM head.
@@ -270,7 +275,7 @@ class Cost:
         up to `KEPT_PARAMETERS`.
         """
         once = self.parameters * (ranks - 1) / ranks  # elements that a rank sends when all go around the ring once
-        weights, sums = once * self.element_bytes, once * (4 if self.recipe.train.gradient_reduction == "fp32" else 2)
+        weights, sums = once * self.element_bytes, once * self._reduced_bytes
         gradients = {
             0: 2 * sums,  # all-reduced
             1: sums,  # to their owners
