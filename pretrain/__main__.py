@@ -11,9 +11,11 @@ import json
 import logging
 import os
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR
@@ -23,6 +25,9 @@ from configs.run_layout import EVALUATION, RECIPE
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
 from pretrain.stop import StopRequest
+
+if TYPE_CHECKING:
+    from pretrain.trainer import Trainer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,33 +50,45 @@ def main(arguments: list[str] | None = None) -> int:
     except Superseded as error:
         sys.stderr.write(f"error: {error}\n")
         return FAILED
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        # Printed before anything else: leaving the process group could wait for ranks that are inside a collective.
+        traceback.print_exception(error)
+        return FAILED
 
 
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from configs.recipe import load_recipe
     from pretrain.engine import gather, join_process_group, leave_process_group
-    from pretrain.telemetry import evaluation_line
+    from pretrain.out_of_memory import explain_out_of_memory, is_out_of_memory
     from pretrain.trainer import Trainer
 
     recipe = load_recipe(parsed.run / RECIPE)
     watch(recipe.cluster.collective_timeout_s)
     world = join_process_group(recipe.cluster, parsed.run)
     beat()
+    owner = Ownership(parsed.run, 0)
+    if world.rank == 0 and not parsed.evaluate:
+        owner = _take_over(parsed, stop)
+    gather(None)  # a barrier: no rank reads the run earlier
     try:
-        owner = Ownership(parsed.run, 0)
-        if world.rank == 0 and not parsed.evaluate:
-            owner = _take_over(parsed, stop)
-        gather(None)  # a barrier: no rank reads the run earlier
         trainer = Trainer(parsed.run, recipe, world, stop, owner)
-        if parsed.evaluate:
-            evaluation = trainer.evaluate()
-            if world.rank == 0:
-                atomic_write_text(parsed.run / EVALUATION, json.dumps(asdict(evaluation), indent=1) + "\n")
-                sys.stdout.write(f"{evaluation_line(evaluation)}\n")
-            return DONE
-        return DONE if trainer.train(parsed.resume) else STOPPED
-    finally:
-        leave_process_group()
+        is_done = _evaluate(trainer) if parsed.evaluate else trainer.train(parsed.resume)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            sys.stderr.write(f"error: {explain_out_of_memory(recipe, world)}\n")
+        raise
+    leave_process_group()  # only now: after an error it could wait for ranks that are inside a collective
+    return DONE if is_done else STOPPED
+
+
+def _evaluate(trainer: Trainer) -> bool:
+    from pretrain.telemetry import evaluation_line
+
+    evaluation = trainer.evaluate()
+    if trainer.world.rank == 0:
+        atomic_write_text(trainer.run / EVALUATION, json.dumps(asdict(evaluation), indent=1) + "\n")
+        sys.stdout.write(f"{evaluation_line(evaluation)}\n")
+    return True
 
 
 def _take_over(parsed: argparse.Namespace, stop: StopRequest) -> Ownership:
