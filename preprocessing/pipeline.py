@@ -48,8 +48,11 @@ from preprocessing.execution import (
     WriteGroups,
     build_manifest,
     check_manifest,
+    expect,
     refuse_few_documents,
+    refuse_small_disk,
     sum_groups,
+    worker_count,
 )
 from preprocessing.resuming import (
     WHOLE,
@@ -121,6 +124,9 @@ def _prepare(
         if finished.manifest and not finished.damage:
             release(store)
             return finished.manifest
+    expected = expect(plan, config, worker_count(config.workers, plan.items))
+    refuse_small_disk(expected, store)
+    stages = replace(stages, expected=str(expected))
     with claimed(store, identity, share, overwrite=overwrite):
         finished.reopen()
         if not stages.plan.inputs:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from configs.schema import Recipe
 from configs.units import GIB
+from preprocessing.dataset import core_seconds, shard_bytes
 from pretrain.engine import BUCKET_ELEMENTS, KEPT_PARAMETERS, PREFETCHED_PARAMETERS, rows_of_all_steps
 from pretrain.kernels import LOGITS_BYTES
 from pretrain.model import FORWARD_AND_BACKWARD, PEAK_FLOPS, bert_parameters, row_flops
@@ -35,8 +36,6 @@ RESERVED_SHARE = 0.1  # share of a device's memory for its context and for fragm
 
 # Preparation of English text, 128 tokens, one core at about 3 GHz: measured on 64 MB of Wikipedia. The speed of reading
 # and tokenising depends on the corpus format (`FORMATS` in preprocessing.documents).
-PASS_MB_S = 85.0  # MB of text per second for the pairs and masks of one pass
-SHARD_BYTES = 0.69  # bytes of shards per byte of text and pass
 
 
 @dataclass(frozen=True)
@@ -318,5 +317,5 @@ class Cost:
 
 def preparation(text_gb: float, passes: int, text_mb_s: float) -> PreparationCost:
     """Return the cost of preparing `text_gb` of text. `text_mb_s`: speed of a core before the passes, in MB/s."""
-    core_s = text_gb * 1e3 * (1 / text_mb_s + passes / PASS_MB_S)
-    return PreparationCost(text_gb, core_s / 3600, text_gb * passes * SHARD_BYTES)
+    core_s = core_seconds(text_gb * 1e3, passes, text_mb_s)
+    return PreparationCost(text_gb, core_s / 3600, shard_bytes(text_gb, passes))

@@ -61,6 +61,8 @@ class Display:
         if now.stage != self.stage:
             if self.kept and not self.has_worked and now.stage != "input":
                 self.screen.print(f"resumes: {self.kept} of earlier runs are kept", markup=False)
+            if now.expected and not self.has_worked and now.stage != "input":
+                self.screen.print(now.expected, markup=False)
             self.stage, self.began_s = now.stage, now.seconds
             self.bar.reset(self.task, description=label)
         rate = now.bytes_read / 1e6 / max(now.seconds - self.began_s, 1e-3)

@@ -1,5 +1,6 @@
 # The door of preprocessing.dataset: what other packages and rooms import from it.
 
+from .cost import core_seconds as core_seconds, shard_bytes as shard_bytes
 from .manifest import (
     CARD as CARD,
     FORMAT_VERSION as FORMAT_VERSION,

@@ -40,6 +40,7 @@ class Progress:
     seconds: float  # since the preparation began
     phase: int = 1  # number of the stage, and of all stages
     phases: int = 1
+    expected: str = ""  # what the preparation is expected to take
 
 
 @dataclass(frozen=True)

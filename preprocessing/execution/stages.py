@@ -37,6 +37,7 @@ class Stages:
     workers: int  # on this machine; 0: chosen by the amount of work
     progress: ReportProgress
     names: Sequence[str] = ("input", "duplicates", "vocabulary", "groups")  # of this preparation's stages, in order
+    expected: str = ""  # what the preparation is expected to take, for messages
     start_s: float = field(default_factory=time.monotonic)
 
     def tick_input(self, bytes_read: int, bytes_total: int) -> None:
@@ -63,14 +64,16 @@ class Stages:
     def _report(self, stage: str, bytes_read: int, total: int, documents: int = 0, groups: int = 0) -> None:
         seconds = time.monotonic() - self.start_s
         phase = self.names.index(stage) + 1
-        self.progress(Progress(stage, bytes_read, total, documents, groups, seconds, phase, len(self.names)))
+        self.progress(
+            Progress(stage, bytes_read, total, documents, groups, seconds, phase, len(self.names), self.expected)
+        )
 
     def _run(self, stage: str, work: Work, items: Sequence[WorkItem]) -> None:
         if not items:
             return
         run = run_folder(self.store, self.share)
         step = Step(self.store, run, work)
-        workers = min(self.workers or _worker_count(items), len(items))
+        workers = worker_count(self.workers, items)
         total = sum(item.size for item in items)
 
         def build(pipeline: beam.Pipeline) -> None:
@@ -88,6 +91,11 @@ class Stages:
         run_pipeline(build, self.engine, workers, run, tick)
 
 
-def _worker_count(items: Sequence[WorkItem]) -> int:
-    """Return one worker per CPU core, or fewer if starting them would take longer than the work."""
+def worker_count(given: int, items: Sequence[WorkItem]) -> int:
+    """Return the given number of workers; 0: one per CPU core, or fewer if starting them took longer than the work.
+
+    There is at most one per item.
+    """
+    if given:
+        return min(given, len(items))
     return max(1, min(len(os.sched_getaffinity(0)), sum(item.weight for item in items) // _MIN_BYTES_PER_WORKER))

@@ -38,6 +38,12 @@ class LocalStore(Store):
         return atomic_write(self.folder / name)
 
     @override
+    def room_bytes(self) -> int | None:
+        disk = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
+        taken = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return shutil.disk_usage(disk).free + taken
+
+    @override
     def note(self, name: str, text: str) -> None:
         fresh = self.folder / f".{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         fresh.write_text(text)

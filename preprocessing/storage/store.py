@@ -66,6 +66,10 @@ class Store(ABC):
     def is_empty(self) -> bool:
         """Return whether the store has no files or does not exist."""
 
+    def room_bytes(self) -> int | None:
+        """Return the free bytes on the store's disk and those that its files take; None: it has no known limit."""
+        return None
+
     @abstractmethod
     def holds(self, path: str) -> bool:
         """Return whether a path or URL points into the store."""

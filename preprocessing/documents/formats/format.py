@@ -30,6 +30,7 @@ class Format:
     text_of: TextOf = whole_block
     is_splittable: bool = True  # a reader can begin anywhere in the file, unless the file is compressed as a whole
     is_compressed: bool = False  # the format includes compression, whatever the file's suffix
+    text_share: float = 1.0  # bytes of text per byte of the file, decompressed
     is_wikitext: bool = False
     lines_are_sentences: bool = False
     is_text: bool = True  # in the corpus's encoding; other formats state how they encode text

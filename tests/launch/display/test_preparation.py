@@ -145,3 +145,11 @@ def test_exit_code_of_a_stop_shows_whether_a_group_was_finished(
     stopped_at["groups"] = 100
     assert prepare_with_progress(config(folder, 20_000)) == 0
     assert (folder / MANIFEST).exists()
+
+
+def test_what_is_expected_is_said_once_before_the_work() -> None:
+    screen, stream = plain_screen()
+    display = Display(screen, every_s=10)
+    for stage, seconds in (("input", 0.0), ("groups", 1.0), ("groups", 2.0)):
+        display(replace(START, stage=stage, seconds=seconds, expected="expects about 1 GB"))
+    assert stream.getvalue() == "expects about 1 GB\n"

@@ -1,0 +1,16 @@
+"""What a preparation costs, from measurements: time on a core, and the size of the shards."""
+
+from __future__ import annotations
+
+_PASS_MB_S = 85.0  # MB of text per second for the pairs and masks of one pass
+_SHARD_BYTES = 0.69  # bytes of shards per byte of text and pass
+
+
+def core_seconds(text_mb: float, passes: int, text_mb_s: float) -> float:
+    """Return the time of one core. `text_mb_s`: speed of a core before the passes, in MB/s."""
+    return text_mb * (1 / text_mb_s + passes / _PASS_MB_S)
+
+
+def shard_bytes(text_bytes: float, passes: int) -> float:
+    """Return the size of the shards of all passes."""
+    return text_bytes * passes * _SHARD_BYTES

@@ -1,0 +1,68 @@
+"""What a preparation is expected to take, said before the work starts: disk space and time."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from configs.errors import UserError
+from configs.schema import DataConfig
+from preprocessing.dataset import core_seconds, shard_bytes
+from preprocessing.documents import FORMATS, Plan
+from preprocessing.storage import Store
+
+_CLEANED_BYTES = 0.5  # of the compressed cleaned text, per byte of text
+_SIGNATURE_BYTES = 0.3  # of the fingerprints of near duplicates, per byte of text, in documents of 1,700 bytes
+_UNCERTAINTY = 0.8  # a disk that is smaller than this share of the expected space is refused
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Disk space in bytes, and time in seconds. Both are estimates from the sizes of the input files."""
+
+    shards: float
+    temporary: float
+    seconds: float
+
+    @property
+    def disk(self) -> float:
+        """The largest space that the data set's folder takes."""
+        return self.shards + self.temporary
+
+    def __str__(self) -> str:
+        time = timedelta(seconds=math.ceil(self.seconds))
+        temporary = f" ({_megabytes(self.temporary)} of it until the end)" if self.temporary else ""
+        return f"expects about {_megabytes(self.disk)} of disk{temporary} and {time} of work"
+
+
+def expect(plan: Plan, config: DataConfig, workers: int) -> Expectation:
+    """Return what the preparation of the whole plan takes on `workers` processes of this machine."""
+    text = seconds = 0.0
+    for span in (span for item in plan.items for span in item.spans):
+        form = FORMATS[config.corpora[span.corpus].format]
+        text += span.weight * form.text_share
+        seconds += core_seconds(span.weight * form.text_share / 1e6, config.dupe_factor, form.text_mb_s)
+    temporary = text * (_CLEANED_BYTES + _SIGNATURE_BYTES * (config.duplicates == "near")) * config.compares_documents
+    if config.vocabulary.file is None:
+        temporary += min(text, config.vocabulary.sample_bytes)
+    return Expectation(shard_bytes(text, config.dupe_factor), temporary, seconds / workers)
+
+
+def refuse_small_disk(expected: Expectation, store: Store) -> None:
+    """Raise `UserError` if the disk of the data set's folder is much too small; warn if it may be too small."""
+    room = store.room_bytes()
+    if room is None or room >= expected.disk:
+        return
+    cause = f"the disk has room for {_megabytes(room)}, and the preparation {expected}"
+    fix = "free space, set data.dataset to a folder on a larger disk, or lower data.dupe_factor"
+    if room < expected.disk * _UNCERTAINTY:
+        raise UserError(cause, place=store.place, fix=fix)
+    logger.warning("%s: %s; %s", store.place, cause, fix)
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
