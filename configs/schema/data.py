@@ -63,7 +63,8 @@ class DataConfig(TextConfig, RowsConfig, _KeyOrder):
         0,
         ge=0,
         le=4096,
-        description="Preparation processes on this machine; 0: one per CPU core, fewer for a small corpus.",
+        description="Preparation processes on this machine; 0: one per CPU core that this process may use (affinity, "
+        "cgroup quota), and no more than one per GiB of memory that it may use; fewer for a small corpus.",
         json_schema_extra=RUNTIME,
     )
     vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from configs.errors import UserError
 from launch.commands.arguments import (
     DatasetArgument,
     OverridesArgument,
@@ -69,6 +70,7 @@ def prepare(
     [dim]bertrain prepare mine.toml --runner FlinkRunner -- --flink_master=host:8081[/]
     """
     from configs.recipe import load_recipe
+    from configs.streams import never_fail_to_write
     from launch.display import prepare_with_progress, warn_of_settings
     from preprocessing.execution import BeamEngine
     from preprocessing.resuming import Share
@@ -77,6 +79,7 @@ def prepare(
     engine = BeamEngine(runner, tuple((overrides or [])[len(settings) :]))
     resolved = load_recipe(recipe, settings)
     warn_of_settings(resolved)
+    never_fail_to_write()
     raise typer.Exit(prepare_with_progress(resolved.data, Share.parse(share), engine, overwrite=overwrite))
 
 
@@ -106,7 +109,10 @@ def inspect(
     if card:
         from preprocessing.inspection import write_card
 
-        screen.print(f"data card with tables and plots: {write_card(dataset, manifest)}", markup=False)
+        try:
+            screen.print(f"data card with tables and plots: {write_card(dataset, manifest)}", markup=False)
+        except UserError as error:  # everything that was asked for is shown
+            screen.print(f"no data card was written: {error} --no-card omits it.", markup=False)
 
 
 def verify(dataset: DatasetArgument) -> None:

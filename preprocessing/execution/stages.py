@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from configs.errors import UserError
+from configs.machine import usable_cores, usable_memory_bytes
 from preprocessing.documents import Plan, Progress, WorkItem, forget, read_reports
 from preprocessing.execution.beam_api import beam
 from preprocessing.execution.engine import BeamEngine
@@ -21,6 +21,7 @@ from preprocessing.resuming import Share, run_folder
 from preprocessing.storage import Store
 
 _COUNTS = ("bytes", "documents", "groups")
+_BYTES_PER_WORKER = 1 << 30  # of memory, for groups of the largest size
 _MIN_BYTES_PER_WORKER = 10_000_000  # a process prepares this much in the time that it takes to start
 
 ReportProgress = Callable[[Progress], None]
@@ -92,10 +93,12 @@ class Stages:
 
 
 def worker_count(given: int, items: Sequence[WorkItem]) -> int:
-    """Return the given number of workers; 0: one per CPU core, or fewer if starting them took longer than the work.
+    """Return the given number of workers, at most one per item.
 
-    There is at most one per item.
+    0: one per CPU core, fewer if memory is short or if starting them would take longer than the work.
     """
     if given:
         return min(given, len(items))
-    return max(1, min(len(os.sched_getaffinity(0)), sum(item.weight for item in items) // _MIN_BYTES_PER_WORKER))
+    fitting = usable_memory_bytes() // _BYTES_PER_WORKER
+    useful = sum(item.weight for item in items) // _MIN_BYTES_PER_WORKER
+    return max(1, min(usable_cores(), fitting, useful, len(items)))

@@ -31,7 +31,7 @@ SEP: Final = "[SEP]"
 MASK: Final = "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 CONTINUATION = "##"
-MAX_WORD_CHARS = 100  # a longer word becomes [UNK], as in the published BERT
+MAX_WORD_CHARS = 100  # a longer word becomes [UNK], as in Hugging Face's tokenizers; Google's script allows 200
 UNUSED = re.compile(r"\[unused\d+\]")
 
 logger = logging.getLogger(__name__)

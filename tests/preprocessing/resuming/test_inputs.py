@@ -230,3 +230,19 @@ def test_the_manifest_says_nothing_about_this_machine(config: DataConfig) -> Non
     text = manifest.model_dump_json()
     assert str(Path(config.dataset).parent) not in text
     assert "mtime" not in text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_name_that_is_not_utf8_is_escaped_in_the_manifest(
+    config: DataConfig, folder: Path, tmp_path: Path, workers: int
+) -> None:
+    os.rename(folder / "b.txt", os.fsencode(folder) + b"/caf\xe9\n.txt")
+    dataset = os.fsdecode(os.fsencode(tmp_path) + b"/d\xff")
+    config = config.model_copy(update={"dataset": dataset, "workers": workers})
+    manifest = prepare(config)
+    assert [entry.name for entry in manifest.inputs] == ["a.txt", "caf\\xe9\n.txt"]
+    assert manifest.statistics.documents == 300
+    assert prepare(config) == manifest
+    os.truncate(os.fsencode(folder) + b"/caf\xe9\n.txt", 1_000)
+    with pytest.raises(UserError, match=r"caf\\xe9 \.txt has other content"):
+        prepare(config)
