@@ -1,4 +1,4 @@
-"""What depends on the machine: locks, private folders, child processes, and the console's encoding."""
+"""What depends on the machine: cores and memory, locks, private folders, child processes, and the console."""
 
 import lazy_loader
 

@@ -20,7 +20,7 @@ def never_fail_to_encode() -> None:
 
 
 def never_fail_to_write() -> None:
-    """Pass over what standard output does not take, from now on: its reader has ended, or its disk is full.
+    """Discard what standard output does not take, from now on: its reader has ended, or its disk is full.
 
     For a command whose work matters more than its output.
     """
@@ -35,7 +35,7 @@ def never_fail_to_write() -> None:
 
 
 class _PatientOutput(io.FileIO):
-    """A file whose failures are reported once and then passed over; what is written after a failure is lost."""
+    """A file whose failures are reported once; what is written after a failure is discarded."""
 
     has_failed = False
 

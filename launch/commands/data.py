@@ -69,8 +69,8 @@ def prepare(
 
     [dim]bertrain prepare mine.toml --runner FlinkRunner -- --flink_master=host:8081[/]
     """
+    from configs.machine import never_fail_to_write
     from configs.recipe import load_recipe
-    from configs.streams import never_fail_to_write
     from launch.display import prepare_with_progress, warn_of_settings
     from preprocessing.execution import BeamEngine
     from preprocessing.resuming import Share

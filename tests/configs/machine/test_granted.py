@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from configs import machine
+from configs.machine import granted
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +62,12 @@ def write(root: Path, files: dict[str, str]) -> Path:
     ],
 )
 def test_cores_are_the_least_of_affinity_and_quotas(tmp_path: Path, files: dict[str, str], cores: int) -> None:
-    assert machine.usable_cores(write(tmp_path, files)) == cores
+    assert granted.usable_cores(write(tmp_path, files)) == cores
 
 
 def test_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
-    assert machine.usable_cores(write(tmp_path, {"sys/fs/cgroup/cpu.max": "400000 100000"})) == 2
+    assert granted.usable_cores(write(tmp_path, {"sys/fs/cgroup/cpu.max": "400000 100000"})) == 2
 
 
 @pytest.mark.parametrize(
@@ -90,5 +90,5 @@ def test_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_memory_is_the_least_of_the_machine_and_the_limits(
     tmp_path: Path, files: dict[str, str], limit: int | None
 ) -> None:
-    found = machine.usable_memory_bytes(write(tmp_path, files))
+    found = granted.usable_memory_bytes(write(tmp_path, files))
     assert found == (limit or psutil.virtual_memory().total)
