@@ -70,7 +70,7 @@ from preprocessing.resuming import (
     release,
 )
 from preprocessing.storage import Store, store_at
-from preprocessing.vocabulary import Vocabulary, read_vocabulary, train_vocabulary
+from preprocessing.vocabulary import Vocabulary, read_vocabulary, require_segmenter, train_vocabulary
 
 
 def prepare(
@@ -107,6 +107,7 @@ def _prepare(
 ) -> Manifest | list[int]:
     if config.duplicates == "near":
         require_datasketch()
+    require_segmenter(config)
     config = with_evaluation_digest(config)
     store = store_at(config.dataset)
     plan = _plan(config, store)

@@ -41,6 +41,7 @@ class _KeyOrder(Section):
     mask_token_prob: Any
     random_token_prob: Any
     whole_word_masking: Any
+    chinese_words: Any
     mask_word_once: Any
     dupe_factor: Any
     held_out_fraction: Any

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from configs.schema.section import Fraction, Section
+from configs.schema.section import LATER, Fraction, Section
 
 Objective = Literal["nsp", "sop", "none"]
 
@@ -50,10 +50,23 @@ class MaskingConfig(Section):
         "token.",
     )
     whole_word_masking: bool = Field(False, description="Mask whole words, with all of their word pieces.")
+    chinese_words: Literal["characters", "jieba"] = Field(
+        "characters",
+        description="whole_word_masking: the words of Chinese text. characters: each character is one; jieba: the "
+        "words of jieba's exact mode, with its hidden Markov model and its dictionary, in each run of Chinese "
+        "characters of a row (needs the extra `chinese`). Other scripts are not affected.",
+        json_schema_extra=LATER,
+    )
     mask_word_once: bool = Field(
         False,
         description="Mask at most one occurrence of a word in a segment (of a word piece, without whole_word_masking).",
     )
+
+    @model_validator(mode="after")
+    def _words_are_masked(self) -> Self:
+        if self.chinese_words != "characters" and not self.whole_word_masking:
+            raise ValueError('chinese_words needs whole_word_masking = true; set it, or chinese_words = "characters"')
+        return self
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:

@@ -11,12 +11,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-# Kana and Chinese characters, then Thai, Lao, Tibetan, Burmese, and Khmer.
-UNSPACED = (
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-    "\u0e01-\u0e4e\u0e81-\u0ece\u0f40-\u0fbc\u1000-\u109f\u1780-\u17d3"
-)
-_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+from preprocessing.vocabulary import CHINESE_CHARACTERS, UNSPACED_SCRIPTS
+
+_UNSPACED = f"\u3040-\u30ff{CHINESE_CHARACTERS}{UNSPACED_SCRIPTS}"  # with kana
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with well-mixed bits
 
 Hashes = NDArray[np.uint64]

@@ -5,6 +5,8 @@ Suffixes of arrays: `_r`: one element per row; `_m`: one per masked position of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +23,10 @@ from preprocessing.inspection.row_rules import (
     rule,
 )
 from preprocessing.rows import ordinary_tokens, predictions
-from preprocessing.vocabulary import Vocabulary
+from preprocessing.vocabulary import Vocabulary, continues_word
 
+# Returns for each token of the rows whether it continues the word of the token before it.
+InsideWords = Callable[[Rows], Bools]
 _HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -34,9 +38,12 @@ def mask_rules(config: MaskingConfig, vocabulary: Vocabulary) -> tuple[Rule, ...
         a_masked_token_is_mask_kept_or_an_ordinary_token,
         _count_rule(config),
     )
-    continues_word = vocabulary.is_continuation & config.whole_word_masking
-    whole = (_whole_words_rule(config, continues_word),) if config.whole_word_masking else ()
-    once = (_word_once_rule(continues_word),) if config.mask_word_once else ()
+
+    def inside_words(rows: Rows) -> Bools:
+        return continues_word(original_ids(rows), vocabulary, config)
+
+    whole = (_whole_words_rule(config, inside_words),) if config.whole_word_masking else ()
+    once = (_word_once_rule(inside_words),) if config.mask_word_once else ()
     return (*always, *whole, *once)
 
 
@@ -89,14 +96,14 @@ def _count_rule(config: MaskingConfig) -> Rule:
     return the_number_of_masked_tokens_follows_masked_lm_prob
 
 
-def _whole_words_rule(config: MaskingConfig, continues_word: Bools) -> Rule:
+def _whole_words_rule(config: MaskingConfig, inside_words: InsideWords) -> Rule:
     @rule("masked_lm_positions")
     def whole_words_are_masked(rows: Rows, manifest: Manifest) -> Bools:
         starts_r = rows.input_offsets[:-1]
         counts_r = np.diff(rows.masked_offsets)
         chosen_t = np.zeros(len(rows.input_ids), np.bool_)
         chosen_t[np.repeat(starts_r, counts_r) + rows.masked_lm_positions] = True
-        inside_t = continues_word[original_ids(rows)]  # the token continues the word of the token before it
+        inside_t = inside_words(rows)  # the token continues the word of the token before it
         inside_t[np.concatenate([starts_r, starts_r + 1])] = False
         has_b_r = rows.segment_a_length < np.diff(rows.input_offsets)
         inside_t[(starts_r + rows.segment_a_length)[has_b_r]] = False
@@ -113,15 +120,16 @@ def _whole_words_rule(config: MaskingConfig, continues_word: Bools) -> Rule:
     return whole_words_are_masked
 
 
-def _word_once_rule(continues_word: Bools) -> Rule:
+def _word_once_rule(inside_words: InsideWords) -> Rule:
     @rule("masked_lm_ids")
     def equal_words_of_a_segment_are_masked_once(rows: Rows, manifest: Manifest) -> Bools:
         counts_r = np.diff(rows.masked_offsets)
         row_m = np.repeat(np.arange(len(rows)), counts_r)
         in_b_m = rows.masked_lm_positions >= rows.segment_a_length[row_m]
+        place_t_m = rows.input_offsets[:-1][row_m] + rows.masked_lm_positions.astype(np.int64)
         begins_m = np.ones(len(row_m), np.bool_)
         follows_m = (np.diff(rows.masked_lm_positions.astype(np.int64)) == 1) & (row_m[1:] == row_m[:-1])
-        begins_m[1:] = ~(follows_m & continues_word[rows.masked_lm_ids[1:]])
+        begins_m[1:] = ~(follows_m & inside_words(rows)[place_t_m[1:]])
         word_w = np.flatnonzero(begins_m)
         place_m = np.arange(len(row_m)) - np.repeat(word_w, np.diff(np.append(word_w, len(row_m))))
         powers_m = _HASH_BASE ** place_m.astype(np.uint64)

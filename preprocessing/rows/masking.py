@@ -19,7 +19,7 @@ from preprocessing.dataset import IntArray, Rows
 from preprocessing.rows.pairs import Pairs
 from preprocessing.rows.planning import SPECIAL_TOKENS_OF_A_PAIR, SPECIAL_TOKENS_OF_ONE_SEGMENT
 from preprocessing.rows.randomness import RandomState, absorb, draw_below, draw_fraction
-from preprocessing.vocabulary import MASK, Vocabulary
+from preprocessing.vocabulary import MASK, Vocabulary, continues_word
 
 _MAX_TOKENS = 2**31 - 1  # a shard's offsets are int32
 
@@ -38,7 +38,6 @@ def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass
     lengths = np.diff(pairs.input_offsets)
     ordinary = ordinary_tokens(lengths, pairs.segment_a_length)
     to_predict = predictions(lengths, ordinary, config.masked_lm_prob, config.max_predictions_per_seq)
-    is_continuation = vocabulary.is_continuation if config.whole_word_masking else np.zeros(len(vocabulary), np.bool_)
     input_ids, positions, originals, masked_offsets = _mask(
         pairs.input_ids,
         pairs.input_offsets,
@@ -46,7 +45,7 @@ def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass
         to_predict,
         pairs.keys,
         np.uint64(pass_number),
-        is_continuation,
+        continues_word(pairs.input_ids, vocabulary, config),
         config.mask_word_once,
         config.mask_token_prob,
         config.random_token_prob,
@@ -87,7 +86,7 @@ def _mask(
     to_predict: NDArray[np.int64],
     keys: NDArray[np.uint64],
     pass_number: np.uint64,
-    is_continuation: NDArray[np.bool_],
+    continues: NDArray[np.bool_],
     mask_word_once: bool,
     mask_token_prob: float,
     random_token_prob: float,
@@ -108,7 +107,7 @@ def _mask(
         state[0] = absorb(keys[row], pass_number)
         tokens = input_ids[offsets[row] : offsets[row + 1]]
         border = segment_a_length[row]
-        count = _find_words(tokens, border, is_continuation, words)
+        count = _find_words(len(tokens), border, continues[offsets[row] : offsets[row + 1]], words)
         _choose(state, tokens, border, words[:count], to_predict[row], mask_word_once, chosen)
         for position in range(1, len(tokens) - 1):
             if chosen[position]:
@@ -126,18 +125,18 @@ def _mask(
 
 
 @compiled
-def _find_words(tokens: IntArray, border: int, is_continuation: NDArray[np.bool_], words: NDArray[np.int64]) -> int:
+def _find_words(length: int, border: int, continues: NDArray[np.bool_], words: NDArray[np.int64]) -> int:
     """Fill `words` with the row's words and return their number.
 
-    A word is a token and the continuation pieces after it. Each segment begins with a new word.
+    A word is a token and those after it that continue it. Each segment begins with a new word.
     """
     count = 0
     is_first = True
-    for position in range(1, len(tokens) - 1):
+    for position in range(1, length - 1):
         if position == border - 1:
             is_first = True
             continue
-        if is_first or not is_continuation[tokens[position]]:
+        if is_first or not continues[position]:
             words[count, 0] = position
             count += 1
         words[count - 1, 1] = position + 1

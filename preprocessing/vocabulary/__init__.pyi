@@ -16,4 +16,10 @@ from .vocabulary_files import (
     read_vocabulary as read_vocabulary,
     stored_vocabulary as stored_vocabulary,
 )
+from .whole_words import (
+    CHINESE_CHARACTERS as CHINESE_CHARACTERS,
+    UNSPACED_SCRIPTS as UNSPACED_SCRIPTS,
+    continues_word as continues_word,
+    require_segmenter as require_segmenter,
+)
 from .wordpiece import Encoder as Encoder
