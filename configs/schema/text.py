@@ -205,6 +205,7 @@ class CleaningConfig(Section):
     decontaminate_words: int = Field(
         13,
         ge=2,
+        le=100,
         description="decontaminate: number of words in such a run. Case and punctuation do not count, and a character "
         "is a word in scripts without blanks between words.",
         json_schema_extra=LATER,
