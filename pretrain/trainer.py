@@ -21,13 +21,14 @@ from configs.run_layout import CHECKPOINTS
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import (
+    Cadence,
     Ownership,
+    Saver,
     Superseded,
     TrainingState,
     find_checkpoint,
     has_checkpoint,
     load_checkpoint,
-    save_checkpoint,
     set_aside_after,
 )
 from pretrain.data import Loader, Step, keep_data, open_data, with_range
@@ -93,6 +94,10 @@ class Trainer:
         self.loader = self._loader()
         self.stragglers = Stragglers(world.device)
         self.faults = Faults(self.recipe.train.max_skipped_steps)
+        keep = self.recipe.checkpoint
+        self.saver = Saver(self.engine, self.owner, keep.keep, keep.keep_every_steps)
+        self.cadence = Cadence(keep, world.world_size)
+        self._is_save_overdue = False  # rank 0's answer, equal on all ranks
 
     def train(self, resume: str) -> bool:
         """Train to the last step or the end of the budget, evaluate, and save.
@@ -125,10 +130,12 @@ class Trainer:
                     metrics_log.write_step(metrics)
                 self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault is not Fault.LOSS_SCALE_FELL)
                 stopping = stop and not self._is_over(state)
-                saved = (stopping or self._is_save_due(state)) and self._save(state, metrics_log)
                 is_last = stopping or self._is_over(state)
                 if is_last:
-                    self._expect(saved, state)
+                    self._expect(self._save(state, metrics_log), state)
+                elif self._is_save_due(state):
+                    self._begin_save(state, metrics_log, in_background=self.recipe.checkpoint.in_background)
+                self._complete_save(metrics_log, wait=False)
                 if not stopping:
                     self._evaluate_when_due(state, metrics_log)  # after the save, so that it cannot cost the step
                 if is_last:
@@ -162,7 +169,9 @@ class Trainer:
 
         Raises `Superseded` on all ranks before they commit anything if a newer start owns the run.
         """
-        stop, (time_s, newer) = any_flag_and_first_values(bool(self.stop), time_s, self.owner.superseded_by())
+        ours = (time_s, self.owner.superseded_by(), float(self.cadence.is_due()))
+        stop, (time_s, newer, overdue) = any_flag_and_first_values(bool(self.stop), *ours)
+        self._is_save_overdue = bool(overdue)
         if newer:
             raise Superseded(int(newer))
         return stop, time_s
@@ -288,6 +297,7 @@ class Trainer:
 
     def _roll_back(self, cause: TooManySkippedSteps) -> TrainingState:
         """Return the newest checkpoint's state, set to skip the rows of the skipped steps."""
+        self._complete_save(None, wait=True)
         folder = self.faults.roll_back(cause, find_checkpoint(self.run))
         state = self._go_back_to(folder, records=False)
         if self.world.rank == 0:
@@ -333,6 +343,7 @@ class Trainer:
         every = self.recipe.train.evaluate_every_steps
         if not self._is_over(state) and not (every and state.step % every == 0):
             return
+        self._complete_save(metrics_log, wait=True)
         with self.throughput.pause():
             evaluation = self.evaluator.evaluate(state.step)
         if metrics_log and evaluation:
@@ -344,24 +355,43 @@ class Trainer:
             self._evaluate_when_due(state, metrics_log)
 
     def _is_save_due(self, state: TrainingState) -> bool:
-        """Save on schedule, but not during a series of lost steps, whose cause may be the weights; and at the end."""
-        on_schedule = state.step % self.recipe.checkpoint.every_steps == 0 and not self.faults.in_a_row
-        return on_schedule or self._is_over(state)
+        """Save on schedule, but not during a series of lost steps, whose cause may be the weights."""
+        on_schedule = state.step % self.recipe.checkpoint.every_steps == 0 or self._is_save_overdue
+        return on_schedule and not self.faults.in_a_row
 
     def _save(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
-        """Save a checkpoint; log an error and return False if that fails. Its records are always written first."""
+        """Save a checkpoint, and wait until it is complete. Returns False if that fails."""
+        self._begin_save(state, metrics_log, in_background=False)
+        return self._complete_save(metrics_log, wait=True)
+
+    def _begin_save(self, state: TrainingState, metrics_log: MetricsLog | None, *, in_background: bool) -> None:
+        """Begin to save a checkpoint, after the one before it; log an error if its records, always first, fail."""
+        self._complete_save(metrics_log, wait=True)
         beat()
-        keep = self.recipe.checkpoint
         with self.throughput.save():
+            self.cadence.save_begins()
             if is_true_on_any_rank(metrics_log is not None and not metrics_log.flush()):
                 if metrics_log:
                     log.error("the checkpoint of step %d was NOT saved: its records could not be written", state.step)
-                return False
-            folder = save_checkpoint(self.run, self.engine, state, keep.keep, keep.keep_every_steps, self.owner)
+                return
+            self.saver.begin(state, in_background=in_background)
         beat()
+
+    def _complete_save(self, metrics_log: MetricsLog | None, *, wait: bool) -> bool:
+        """Commit the pending save, if there is one and, unless `wait`, it is written. Returns whether it did."""
+        if not self.saver.is_saving():
+            return False
+        with self.throughput.save():
+            folder = self.saver.complete(wait=wait)
+        if not self.saver.is_saving():
+            beat()
+            self.throughput.save_completed()
+            self.cadence.save_ended(self.throughput.last_save_s)
         if metrics_log and folder:
-            pause = f"{self.throughput.save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
-            metrics_log.say(f"saved {folder} in {pause}")
+            lost = (
+                f"{self.throughput.last_save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
+            )
+            metrics_log.say(f"saved {folder} in {lost}")
         return folder is not None
 
     def _expect(self, saved: bool, state: TrainingState) -> None:

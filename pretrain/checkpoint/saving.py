@@ -16,7 +16,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,12 +31,97 @@ from configs.run_layout import CHECKPOINTS, LATEST, checkpoint_name, step_of
 from pretrain.checkpoint.finding import checkpoint_names
 from pretrain.checkpoint.fragment_files import write_fragments
 from pretrain.checkpoint.history import set_aside_checkpoints
+from pretrain.checkpoint.host_fragments import HostFragments
 from pretrain.checkpoint.ownership import Ownership, Superseded
 from pretrain.checkpoint.state import STATE, FileEntry, TrainingState, read_state, state_text
-from pretrain.engine import Engine, gather
+from pretrain.engine import Engine, Fragment, gather, is_true_on_any_rank
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PendingSave:
+    """A save that has begun: where it goes, the state that it saves, and the file that this rank is writing."""
+
+    folder: Path
+    partial: Path
+    state: TrainingState
+    file: Future[dict[str, Any]] | None  # None: the folder could not be made
+
+
+class Saver:
+    """Saves the checkpoints of one start of a run. Every rank calls its methods, which are collectives.
+
+    In the background, a save holds up training only for a copy of the rank's weights and moments on the host, which a
+    thread writes. The checkpoint exists once `complete` has committed it: what a kill interrupts before is ignored.
+
+    The newest `keep` checkpoints are kept, and also those whose step is a multiple of `keep_every_steps`, now or when
+    they were saved, if that is not 0. Only rank 0's `owner` matters.
+    """
+
+    def __init__(self, engine: Engine, owner: Ownership, keep: int, keep_every_steps: int = 0) -> None:
+        self._pending: PendingSave | None = None
+        self._engine, self._owner = engine, owner
+        self._keep, self._keep_every_steps = keep, keep_every_steps
+        self._copies = HostFragments()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="save")
+
+    def is_saving(self) -> bool:
+        """Return whether a save has begun that is not complete. Not a collective: equal on all ranks."""
+        return self._pending is not None
+
+    def begin(self, state: TrainingState, *, in_background: bool) -> None:
+        """Begin to save a checkpoint of `state.step`. An earlier save must be complete.
+
+        Raises `Superseded` on every rank if a newer start owns the run.
+        """
+        assert self._pending is None
+        folder = self._owner.run / CHECKPOINTS / checkpoint_name(state.step)
+        (number,) = gather(self._owner.number)[:1]
+        hidden = folder.with_name(f".{folder.name}.{number:04}{TEMPORARY_SUFFIX}")
+        made = _attempt(lambda: _make_anew(self._owner, hidden) if self._is_first else None)
+        state = state.model_copy(update=_description(self._engine))
+        self._pending = PendingSave(folder, hidden, state, self._write(hidden, in_background) if made else None)
+
+    def complete(self, *, wait: bool) -> Path | None:
+        """Commit the pending save, and return its folder; None if it failed, or, unless `wait`, if a rank still writes.
+
+        If a rank cannot write (a full disk), an error is logged, and earlier checkpoints stay as they were. Later
+        checkpoints, of an abandoned history, are set aside.
+        """
+        save = self._pending
+        if save is None or (not wait and is_true_on_any_rank(save.file is not None and not save.file.done())):
+            return None
+        self._pending = None
+        files = _attempt(save.file.result) if save.file else None
+        entries = [FileEntry.model_validate(entry) for entry in files or ()]
+        state = save.state.model_copy(update={"files": entries})
+        commit = partial(_commit, self._owner, save.partial, save.folder, state)
+        if not files or not _attempt(lambda: commit() if self._is_first else None):
+            if self._is_first:
+                shutil.rmtree(save.partial, ignore_errors=True)
+                log.error("the checkpoint of step %d was NOT saved; training continues without it", state.step)
+            return None
+        if self._is_first:
+            _retain(self._owner, self._keep, self._keep_every_steps)
+        return save.folder
+
+    @property
+    def _is_first(self) -> bool:
+        return self._engine.world.rank == 0
+
+    def _write(self, folder: Path, in_background: bool) -> Future[dict[str, Any]]:
+        path = folder / f"rank_{self._engine.world.rank:05d}.safetensors"
+        fragments = self._engine.partition.saved
+        if in_background:
+            return self._thread.submit(_write, path, self._copies.take(fragments))
+        written: Future[dict[str, Any]] = Future()
+        try:
+            written.set_result(_write(path, fragments))
+        except (OSError, SafetensorError) as error:
+            written.set_exception(error)
+        return written
 
 
 def save_checkpoint(
@@ -44,30 +132,10 @@ def save_checkpoint(
     keep_every_steps: int = 0,
     owner: Ownership | None = None,
 ) -> Path | None:
-    """Save a checkpoint of `state.step`. Every rank calls it.
-
-    The newest `keep` checkpoints are kept, and also those whose step is a multiple of `keep_every_steps`, now or when
-    they were saved, if that is not 0. Returns the checkpoint's folder. If a rank cannot write (a full disk), an error
-    is logged, earlier checkpoints stay as they were, and None is returned on every rank. Raises `Superseded` on every
-    rank if a newer start owns the run. Only rank 0's `owner` matters.
-    """
-    owner = owner or Ownership(run, 0)
-    folder = run / CHECKPOINTS / checkpoint_name(state.step)
-    first = engine.world.rank == 0
-    (number,) = gather(owner.number)[:1]
-    partial = folder.with_name(f".{folder.name}.{number:04}{TEMPORARY_SUFFIX}")
-    made = _attempt(lambda: _make_anew(owner, partial) if first else None)
-    files = _attempt(lambda: _write(partial, engine)) if made else None
-    entries = [FileEntry.model_validate(entry) for entry in files or ()]
-    state = state.model_copy(update=_description(engine) | {"files": entries})
-    if not files or not _attempt(lambda: _commit(owner, partial, folder, state) if first else None):
-        if first:
-            shutil.rmtree(partial, ignore_errors=True)
-            log.error("the checkpoint of step %d was NOT saved; training continues without it", state.step)
-        return None
-    if first:
-        _retain(owner, keep, keep_every_steps)
-    return folder
+    """Save a checkpoint of `state.step`, and wait until it is complete; see `Saver`. Every rank calls it."""
+    saver = Saver(engine, owner or Ownership(run, 0), keep, keep_every_steps)
+    saver.begin(state, in_background=False)
+    return saver.complete(wait=True)
 
 
 def remove_unfinished(run: Path) -> None:
@@ -97,9 +165,8 @@ def _attempt(action: Callable[[], T]) -> list[T] | None:
     return [value for _, _, value in outcomes] if all(done for _, done, _ in outcomes) else None
 
 
-def _write(partial: Path, engine: Engine) -> dict[str, Any]:
-    path = partial / f"rank_{engine.world.rank:05d}.safetensors"
-    write_fragments(path, engine.partition.saved)
+def _write(path: Path, fragments: Sequence[Fragment]) -> dict[str, Any]:
+    write_fragments(path, fragments)
     return FileEntry(name=path.name, bytes=path.stat().st_size, sha256=sha256_of_file(path)).model_dump()
 
 

@@ -29,9 +29,10 @@ class Throughput:
         self.objective = manifest.objective
         self.world = world
         self.peak = peak_flops(world.device)
-        self.time_s = 0.0
+        self.time_s = self._held_up_s = 0.0
         self.began = self.arrived = self.saved_at = 0.0
-        self.save_s: float | None = None  # of a save since the last step
+        self.save_s: float | None = None  # that saves have held up training since the last step
+        self.last_save_s = 0.0  # that the last save has held up training
         self.save_pct = 0.0  # share of the last save in the time since the end of the previous save, or since the start
 
     def start(self, time_s: float) -> None:
@@ -57,14 +58,20 @@ class Throughput:
 
     @contextmanager
     def save(self) -> Iterator[None]:
-        """Time a block that saves a checkpoint; it is excluded from the training time."""
+        """Time a block that begins, awaits or completes a save; it is excluded from the training time."""
         began = time.perf_counter()
         with self.pause():
             yield
-        ended = time.perf_counter()
-        self.save_s = ended - began
-        self.save_pct = 100 * self.save_s / (ended - self.saved_at)
-        self.saved_at = ended
+        held_up_s = time.perf_counter() - began
+        self.save_s = (self.save_s or 0.0) + held_up_s
+        self._held_up_s += held_up_s
+
+    def save_completed(self) -> None:
+        """Note the end of a save, which can have begun some steps ago."""
+        now = time.perf_counter()
+        self.last_save_s, self._held_up_s = self._held_up_s, 0.0
+        self.save_pct = 100 * self.last_save_s / (now - self.saved_at)
+        self.saved_at = now
 
     def step_metrics(
         self,
