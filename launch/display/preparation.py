@@ -157,6 +157,19 @@ def unfinished_shares(missing: list[int], share: Share) -> str:
     return f"shares {', '.join(map(str, first))} and {last} {of} are not finished"
 
 
+def text_in_no_row(manifest: Manifest) -> str:
+    """Return the share of word pieces that stand in no row, per pass and over all passes of the training split."""
+    losses = [one for one in manifest.losses if one.split == "train"]
+    if not losses:
+        return "not counted"
+    shares = [(one.in_no_row.cut + one.in_no_row.no_pair) / max(1, one.pieces) for one in losses]
+    cut, no_pair = (count / max(1, losses[0].pieces) for count in (manifest.in_no_row.cut, manifest.in_no_row.no_pair))
+    of_passes = f"{min(shares):.2%}" if min(shares) == max(shares) else f"{min(shares):.2%} to {max(shares):.2%}"
+    return (
+        f"{cut + no_pair:.2%} of the word pieces (cut off {cut:.2%}, no pair {no_pair:.2%}); {of_passes} of each pass"
+    )
+
+
 def summary(manifest: Manifest, seconds: float) -> Table:
     """Return a table of what was read, written and dropped."""
     statistics = manifest.statistics
@@ -169,6 +182,7 @@ def summary(manifest: Manifest, seconds: float) -> Table:
         "pairs": f"{sums['rows']:,} in {manifest.dupe_factor} passes",
         "tokens": f"{sums['tokens']:,}, vocabulary of {manifest.vocabulary.size:,}",
         "shards": f"{len(manifest.shards):,}, {sums['bytes'] / 1e6:,.1f} MB",
+        "in no row": text_in_no_row(manifest),
         "dropped or repaired": ", ".join(f"{count:,} {cause.replace('_', ' ')}" for cause, count in drops) or "nothing",
         "time": f"{seconds:,.1f} s, {text_mb / seconds:,.1f} MB/s",
     }

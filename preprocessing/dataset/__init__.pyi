@@ -1,19 +1,24 @@
 # The door of preprocessing.dataset: what other packages and rooms import from it.
 
 from .cost import core_seconds as core_seconds, shard_bytes as shard_bytes
+from .figures import (
+    SPLITS as SPLITS,
+    CorpusFigures as CorpusFigures,
+    ManifestEntry as ManifestEntry,
+    PassLosses as PassLosses,
+    PiecesInNoRow as PiecesInNoRow,
+    Split as Split,
+)
 from .manifest import (
     CARD as CARD,
     FORMAT_VERSION as FORMAT_VERSION,
     MANIFEST as MANIFEST,
     PICTURES as PICTURES,
     SHARDS as SHARDS,
-    SPLITS as SPLITS,
     VOCABULARY as VOCABULARY,
     InputEntry as InputEntry,
     Manifest as Manifest,
-    ManifestEntry as ManifestEntry,
     ShardEntry as ShardEntry,
-    Split as Split,
     Statistics as Statistics,
     VocabularyEntry as VocabularyEntry,
     existing_shards as existing_shards,

@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.schema import Objective
+from preprocessing.dataset.figures import CorpusFigures, Count, ManifestEntry, Passes, PassLosses, PiecesInNoRow, Split
 from preprocessing.dataset.seal import SEAL, sealed_text, states_its_digest
 from preprocessing.storage import store_at
 
@@ -37,23 +38,12 @@ _PREPARE_AGAIN = "prepare it again: `bertrain prepare RECIPE --overwrite`"
 _RESTORE = f"restore it from a copy of the data set, or {_PREPARE_AGAIN}"
 
 # Ranges of what a manifest states: a reader loops over some numbers and allocates arrays of others.
-Count = Annotated[int, Field(ge=0, lt=2**53)]
 Id = Annotated[int, Field(ge=0, lt=2**32)]
 Length = Annotated[int, Field(ge=1, lt=2**16)]  # in tokens
-Passes = Annotated[int, Field(ge=0, lt=100_000)]
 
 ShardName = Annotated[str, Field(pattern=r"^shards/[^/\\]+\.arrow$")]  # never a file outside the data set
 
-Split = Literal["train", "held_out"]
-SPLITS: tuple[Split, Split] = ("train", "held_out")
-
 _OLD_STATISTICS = {"paired_documents": "drawn_targets", "short_documents": "short_targets"}
-
-
-class ManifestEntry(BaseModel):
-    """The base class of all parts of the manifest. Frozen; unknown keys are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class ShardEntry(ManifestEntry):
@@ -66,6 +56,7 @@ class ShardEntry(ManifestEntry):
     rows: Count
     tokens: Count
     masked_tokens: Count
+    forced: Count = 0  # rows whose label no coin decided
     bytes: Count
     sha256: str
 
@@ -135,11 +126,16 @@ class Manifest(ManifestEntry):
     recipe: dict[str, Any]  # the [data] fields that determine bytes
     digest: str  # of those fields, the vocabulary and the input; it identifies the data set
     input_digest: str
-    inputs: list[InputEntry] = []  # in the order of the corpora and paths; format 1 does not record them
+    inputs: list[InputEntry] = Field(
+        default_factory=list
+    )  # in the order of the corpora and paths; format 1 does not record them
     vocabulary: VocabularyEntry
     shards: list[ShardEntry]  # sorted by name
     drops: dict[str, int]  # documents dropped or repaired, by cause
     statistics: Statistics
+    losses: list[PassLosses] = Field(default_factory=list)  # by split and pass; format 1 did not count them
+    in_no_row: PiecesInNoRow = PiecesInNoRow()  # of any pass of the training split
+    corpora: list[CorpusFigures] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod

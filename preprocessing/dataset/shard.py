@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
-from preprocessing.dataset.manifest import SHARDS, ShardEntry, Split
+from preprocessing.dataset.figures import Split
+from preprocessing.dataset.manifest import SHARDS, ShardEntry
 from preprocessing.storage import Store
 
 _VOCABULARY_KEY = b"vocabulary_sha256"  # in a shard's schema
@@ -83,9 +84,12 @@ def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[
 
 
 def add_shard(
-    store: Store, group: str, split: Split, pass_number: int, rows: Rows, vocabulary_sha256: str
+    store: Store, group: str, split: Split, pass_number: int, rows: Rows, vocabulary_sha256: str, forced: int = 0
 ) -> ShardEntry:
-    """Write `rows` as the shard of a group, split, and pass of the data set in `store`. Returns its manifest entry."""
+    """Write `rows` as the shard of a group, split, and pass of the data set in `store`. Returns its manifest entry.
+
+    `forced` is the number of rows whose label no coin decided.
+    """
     name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
     with store.write(name) as stream:
         size, sha256 = write_shard(stream, rows, vocabulary_sha256)
@@ -97,6 +101,7 @@ def add_shard(
         rows=len(rows),
         tokens=len(rows.input_ids),
         masked_tokens=len(rows.masked_lm_ids),
+        forced=forced,
         bytes=size,
         sha256=sha256,
     )

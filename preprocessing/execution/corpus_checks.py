@@ -10,6 +10,8 @@ from configs.schema import Objective, ReadingConfig, TextConfig
 from preprocessing.dataset import Manifest
 from preprocessing.documents import FORMATS
 
+_MOST_FORCED = 0.01  # of the rows
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,4 +58,26 @@ def check_manifest(manifest: Manifest, text: TextConfig, nsp_mode: str, place: s
             "the held-out split is empty: none of %d documents belong to it; raise data.held_out_fraction (%g)",
             statistics.documents,
             text.held_out_fraction,
+        )
+    if manifest.objective == "nsp":
+        _warn_of_one_label(manifest)
+
+
+def _warn_of_one_label(manifest: Manifest) -> None:
+    """Warn of rows that no coin labelled: in a group with one document, or with one that has most of the rows."""
+    held_out = manifest.select("held_out", 0)
+    rows, forced = (sum(getattr(shard, name) for shard in held_out) for name in ("rows", "forced"))
+    if rows and forced == rows:
+        logger.warning(
+            "all %d held-out rows have the same label, because each group holds a single held-out document: the "
+            "next-sentence loss of an evaluation says nothing; raise data.held_out_fraction or data.group_bytes",
+            rows,
+        )
+    following = manifest.statistics.forced_following_pairs
+    if following > _MOST_FORCED * sum(manifest.statistics.length_histogram):
+        logger.warning(
+            "%d of %d rows are labelled 0 without a coin, because one document has most of the rows of its group: "
+            "raise data.group_bytes, or split the longest documents",
+            following,
+            sum(manifest.statistics.length_histogram),
         )

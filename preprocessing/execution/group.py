@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-import numpy as np
 from pydantic import ValidationError
 
 from configs.schema import RowsConfig
 from preprocessing.dataset import (
     SPLITS,
+    CorpusFigures,
     DamagedShardError,
     ManifestEntry,
+    PassLosses,
+    PiecesInNoRow,
     ShardEntry,
     Split,
     Statistics,
@@ -26,20 +28,21 @@ from preprocessing.dataset import (
     check_shard,
 )
 from preprocessing.documents import WorkItem
+from preprocessing.execution.group_figures import figures_by_corpus, statistics_of
 from preprocessing.resuming import GROUPS
 from preprocessing.rows import (
-    FOLLOWS,
-    RANDOM,
+    Coverage,
     EncodedDocument,
     Outcome,
     Pairs,
+    TokenizedDocuments,
     make_pairs,
     mask_pairs,
     provenance_of,
     tokenized,
 )
 from preprocessing.storage import Store
-from preprocessing.vocabulary import CLS, SEP, Vocabulary
+from preprocessing.vocabulary import Vocabulary
 
 
 class GroupEntry(ManifestEntry):
@@ -52,6 +55,9 @@ class GroupEntry(ManifestEntry):
     shards: list[ShardEntry]
     drops: dict[str, int]
     statistics: Statistics
+    losses: list[PassLosses]
+    in_no_row: PiecesInNoRow  # of any pass of the training split
+    corpora: list[CorpusFigures]
 
 
 def group_name(item: WorkItem, number: int) -> str:
@@ -111,56 +117,55 @@ class GroupWriter:
         drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
         drops.update(repair for document in documents for repair in document.repairs)
         documents = [document for document in documents for _ in range(document.copies)]
-        shards: list[ShardEntry] = []
-        first_pass: dict[Split, Pairs] = {}
-        for split in SPLITS:
-            of_split = tokenized([document for document in documents if document.split == split])
-            for pass_number in range(self.config.dupe_factor if split == "train" else 1):
-                self.visit()
-                pairs = make_pairs(of_split, self.config, self.vocabulary.entry(), pass_number)
-                first_pass.setdefault(split, pairs)
-                if len(pairs):
-                    rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
-                    if self.config.provenance:
-                        rows = replace(rows, provenance=provenance_of(pairs, of_split))
-                    shards.append(add_shard(self.store, name, split, pass_number, rows, self.vocabulary.entry().sha256))
-        for pairs in first_pass.values():
-            drops.update(pairs.drops)
+        made = {split: self._write_split(name, split, documents) for split in SPLITS}
+        for split in made.values():
+            drops.update(split.first_pass.drops)
         entry = GroupEntry(
             digest=digest,
             name=name,
             is_last=is_last,
             sources=len(outcomes),
-            shards=shards,
+            shards=[shard for split in made.values() for shard in split.shards],
             drops=dict(+drops),
-            statistics=_statistics(documents, first_pass["train"], self.config, self.vocabulary),
+            statistics=statistics_of(documents, made["train"].first_pass, self.config, self.vocabulary),
+            losses=[losses for split in made.values() for losses in split.losses],
+            in_no_row=made["train"].in_no_row,
+            corpora=list(figures_by_corpus(documents, made["train"].documents, made["train"].first_pass)),
         )
         self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry
 
+    def _write_split(self, name: str, split: Split, documents: Sequence[EncodedDocument]) -> _Split:
+        """Write the shards of a group's split: one for each pass, or one if it is held out."""
+        of_split = tokenized([document for document in documents if document.split == split])
+        coverage = Coverage(of_split)
+        shards, losses = [], []
+        passes: list[Pairs] = []
+        for pass_number in range(self.config.dupe_factor if split == "train" else 1):
+            self.visit()
+            pairs = make_pairs(of_split, self.config, self.vocabulary.entry(), pass_number)
+            losses.append(coverage.add(pairs, split, pass_number))
+            passes = passes or [pairs]  # only the first one is needed again
+            if len(pairs):
+                shards.append(self._write_shard(name, split, pass_number, pairs, of_split))
+        return _Split(of_split, shards, losses, coverage.in_no_row_of_any_pass(), passes[0])
 
-def add_statistics(one: Statistics, other: Statistics) -> Statistics:
-    """Return the field-wise sum."""
-    fields = zip(one.model_dump().items(), other.model_dump().values(), strict=True)
-    return Statistics(**{name: np.add(value, added).tolist() for (name, value), added in fields})
+    def _write_shard(
+        self, name: str, split: Split, pass_number: int, pairs: Pairs, documents: TokenizedDocuments
+    ) -> ShardEntry:
+        rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
+        if self.config.provenance:
+            rows = replace(rows, provenance=provenance_of(pairs, documents))
+        vocabulary = self.vocabulary.entry().sha256
+        return add_shard(self.store, name, split, pass_number, rows, vocabulary, int(pairs.forced.sum()))
 
 
-def _statistics(
-    documents: Sequence[EncodedDocument], pairs: Pairs, config: RowsConfig, vocabulary: Vocabulary
-) -> Statistics:
-    token_counts = np.bincount(pairs.input_ids, minlength=len(vocabulary))
-    token_counts[[vocabulary.ids[CLS], vocabulary.ids[SEP]]] = 0  # added by the pairs, not part of the text
-    return Statistics(
-        documents=len(documents),
-        sentences=sum(int(np.count_nonzero(document.sentence_lengths)) for document in documents),
-        text_bytes=sum(document.text_bytes for document in documents),
-        held_out_documents=sum(document.split == "held_out" for document in documents),
-        random_next_pairs=int(pairs.next_sentence_label.sum()),
-        forced_random_pairs=int((pairs.forced & (pairs.next_sentence_label == RANDOM)).sum()),
-        forced_following_pairs=int((pairs.forced & (pairs.next_sentence_label == FOLLOWS)).sum()),
-        repeated_pairs=pairs.repeated,
-        drawn_targets=pairs.targets.drawn,
-        short_targets=pairs.targets.short,
-        length_histogram=np.bincount(np.diff(pairs.input_offsets), minlength=config.max_seq_length + 1).tolist(),
-        token_counts=token_counts.tolist(),
-    )
+@dataclass(frozen=True)
+class _Split:
+    """What is written of a group's split."""
+
+    documents: TokenizedDocuments
+    shards: list[ShardEntry]
+    losses: list[PassLosses]
+    in_no_row: PiecesInNoRow
+    first_pass: Pairs

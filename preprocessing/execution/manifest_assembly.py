@@ -6,9 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from configs.schema import RowsConfig
-from preprocessing.dataset import Manifest, ShardEntry, Statistics, VocabularyEntry
+from preprocessing.dataset import (
+    CorpusFigures,
+    Manifest,
+    PassLosses,
+    PiecesInNoRow,
+    ShardEntry,
+    Statistics,
+    VocabularyEntry,
+)
 from preprocessing.documents import Plan, WorkItem
-from preprocessing.execution.group import add_statistics, finished_groups, read_group
+from preprocessing.execution.group import finished_groups, read_group
+from preprocessing.execution.group_figures import add_corpora, add_losses, add_statistics
 from preprocessing.execution.group_keys import GroupKeys
 from preprocessing.resuming import Identity
 from preprocessing.storage import Store
@@ -22,6 +31,9 @@ class GroupSums:
     shards: list[ShardEntry] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
     statistics: Statistics | None = None
+    losses: list[PassLosses] = field(default_factory=list)
+    in_no_row: PiecesInNoRow = field(default_factory=PiecesInNoRow)
+    corpora: list[CorpusFigures] = field(default_factory=list)
 
 
 def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
@@ -33,6 +45,9 @@ def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
             is_finished = entry.is_last
             sums.shards += entry.shards
             sums.drops.update(entry.drops)
+            sums.losses = add_losses([*sums.losses, *entry.losses])
+            sums.in_no_row += entry.in_no_row
+            sums.corpora = add_corpora([*sums.corpora, *entry.corpora])
             sums.statistics = add_statistics(sums.statistics, entry.statistics) if sums.statistics else entry.statistics
         if not is_finished:
             sums.unfinished.append(item)
@@ -57,4 +72,7 @@ def build_manifest(
         shards=sorted(sums.shards, key=lambda shard: shard.name),
         drops=dict(sorted(sums.drops.items())),
         statistics=sums.statistics,
+        losses=sums.losses,
+        in_no_row=sums.in_no_row,
+        corpora=sums.corpora,
     )

@@ -73,6 +73,9 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         f"{_mean_length(manifest) / manifest.max_seq_length:.0%} of the maximum. {balance}. "
         f"{statistics.short_targets:,} of {statistics.drawn_targets:,} target lengths are shorter than a row.",
         f"![Rows by length]({PICTURES}/lengths.png) ![Rows by label]({PICTURES}/labels.png)",
+        "## Text in no row",
+        *_losses(manifest),
+        *([_corpora(manifest)] if len(manifest.corpora) > 1 else []),
         "## What was dropped or repaired",
         _table(("cause", "count"), [(cause, f"{count:,}") for cause, count in _readable(manifest.drops).items()])
         if manifest.drops
@@ -119,6 +122,46 @@ def _totals(manifest: Manifest) -> list[tuple[str, ...]]:
         counts = (f"{count:,}" for count in (len(shards), rows, tokens, masked))
         lines.append((split, str(number), *counts, f"{fill:.0%}", f"{size / 1e6:,.1f}"))
     return lines
+
+
+def _losses(manifest: Manifest) -> list[str]:
+    """Describe what the passes lose."""
+    if not manifest.losses:
+        return ["Not counted in this format version."]
+    lines = []
+    for one in manifest.losses:
+        counts = (one.pieces, one.tokens_cut, one.sentences_cut, one.in_no_row.cut, one.in_no_row.no_pair)
+        lines.append((one.split, str(one.pass_number), *(f"{count:,}" for count in counts)))
+    head = ("split", "pass", "word pieces", "tokens cut", "sentences cut", "in no row: cut", "in no row: no pair")
+    pieces = max(1, manifest.losses[0].pieces)
+    cut, no_pair = manifest.in_no_row.cut, manifest.in_no_row.no_pair
+    text = (
+        f"{cut + no_pair:,} word pieces ({(cut + no_pair) / pieces:.3%}) of the training split stand in no row of any "
+        f"pass: {cut:,} are cut off at the ends of rows in each pass, {no_pair:,} are of documents that make no row."
+    )
+    forced, repeated = manifest.statistics.forced_following_pairs, manifest.statistics.repeated_pairs
+    if forced or repeated:
+        text += (
+            f" In the first pass, {forced:,} rows follow A without a coin, and {repeated:,} rows are there twice, "
+            "because one document has most of the rows of its group."
+        )
+    return [text, _table(head, lines)]
+
+
+def _corpora(manifest: Manifest) -> str:
+    """Return a table of the corpora: the copies of a weight are included."""
+    rows = max(1, sum(corpus.rows for corpus in manifest.corpora))
+    lines = [
+        (
+            str(corpus.corpus),
+            *(f"{count:,}" for count in (corpus.documents, corpus.held_out_documents)),
+            f"{corpus.text_bytes / 1e6:,.1f}",
+            *(f"{count:,}" for count in (corpus.rows, corpus.tokens)),
+            f"{corpus.rows / rows:.1%}",
+        )
+        for corpus in manifest.corpora
+    ]
+    return _table(("corpus", "documents", "held out", "MB of text", "rows", "tokens", "share of rows"), lines)
 
 
 def _mean_length(manifest: Manifest) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.dataset.manifest import ShardEntry, Split, Statistics, read_manifest, write_manifest
+from preprocessing.dataset.figures import Split
+from preprocessing.dataset.manifest import ShardEntry, Statistics, read_manifest, write_manifest
 from preprocessing.dataset.shard import Rows, read_shard, write_shard
 
 

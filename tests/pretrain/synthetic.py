@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from preprocessing.dataset.figures import Split
 from preprocessing.dataset.manifest import (
     SHARDS,
     VOCABULARY,
     Manifest,
     ShardEntry,
-    Split,
     Statistics,
     VocabularyEntry,
     write_manifest,

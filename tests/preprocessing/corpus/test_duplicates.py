@@ -21,7 +21,8 @@ from preprocessing.corpus.cleaned_files import write_cleaned
 from preprocessing.corpus.cleaning import Kept
 from preprocessing.corpus.corpus import read_corpus
 from preprocessing.corpus.duplicates import decide, read_boilerplate
-from preprocessing.dataset.manifest import SPLITS, Manifest, ShardEntry, Split, write_manifest
+from preprocessing.dataset.figures import SPLITS, Split
+from preprocessing.dataset.manifest import Manifest, ShardEntry, write_manifest
 from preprocessing.dataset.shard import Provenance, Rows, read_shard
 from preprocessing.documents.file_search import find_files
 from preprocessing.documents.plan import make_plan

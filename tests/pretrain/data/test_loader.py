@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from preprocessing.dataset.manifest import Manifest, ShardEntry, Split
+from preprocessing.dataset.figures import Split
+from preprocessing.dataset.manifest import Manifest, ShardEntry
 from preprocessing.dataset.shard import read_shard
 from pretrain.data import shards as shards_module, staging
 from pretrain.data.dataset import Dataset
