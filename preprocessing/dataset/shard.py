@@ -34,7 +34,8 @@ class Provenance:
 
     A document is identified by the first 8 bytes of its digest, as a big-endian number. Its sentences are numbered from
     0; sentences without word pieces are not counted. A segment is cut from `*_sentences` consecutive sentences, which
-    start at `*_first_sentence`. Under the objective `none` there is no segment B, and `b_sentences` is 0.
+    start at `*_first_sentence`. `*_start` is the number of word pieces of the document before the segment's first one;
+    format 1 does not record it. Under the objective `none` there is no segment B, and `b_sentences` is 0.
     """
 
     a_document: NDArray[np.uint64]
@@ -43,6 +44,8 @@ class Provenance:
     b_document: NDArray[np.uint64]
     b_first_sentence: NDArray[np.uint32]
     b_sentences: NDArray[np.uint16]
+    a_start: NDArray[np.uint32] | None = None
+    b_start: NDArray[np.uint32] | None = None
 
 
 PROVENANCE_COLUMNS = tuple(field.name for field in fields(Provenance))
@@ -201,7 +204,8 @@ def _to_record_batch(rows: Rows) -> pa.RecordBatch:
         "next_sentence_label": pa.array(rows.next_sentence_label),
     }
     if rows.provenance is not None:
-        columns |= {name: pa.array(getattr(rows.provenance, name)) for name in PROVENANCE_COLUMNS}
+        origin = vars(rows.provenance)
+        columns |= {name: pa.array(origin[name]) for name in PROVENANCE_COLUMNS if origin[name] is not None}
     schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()])
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
@@ -224,4 +228,5 @@ def _from_record_batch(batch: pa.RecordBatch) -> Rows:
 def _provenance(batch: pa.RecordBatch) -> Provenance | None:
     if PROVENANCE_COLUMNS[0] not in batch.schema.names:
         return None
-    return Provenance(**{name: batch.column(name).to_numpy() for name in PROVENANCE_COLUMNS})
+    names = (name for name in PROVENANCE_COLUMNS if name in batch.schema.names)
+    return Provenance(**{name: batch.column(name).to_numpy() for name in names})

@@ -53,7 +53,7 @@ def check_file(path: Path, shard: ShardEntry, manifest: Manifest, provenance: bo
     if vocabulary != manifest.vocabulary.sha256:
         rule = "its ids belong to the data set's vocabulary"
         yield Failure(shard.name, rule, value=vocabulary[:12] or "it names no vocabulary")
-    elif (rows.provenance is not None) != provenance:
+    elif not _has_columns(rows, manifest, provenance):
         yield Failure(shard.name, "it has provenance columns if the recipe requests them")
     elif wrong := _wrong_type(rows, manifest):
         yield Failure(shard.name, "its columns have the types of the data format", value=wrong)
@@ -74,6 +74,14 @@ def break_rules(rules: Iterable[Rule], rows: Rows, shard: ShardEntry, manifest: 
             yield Failure(shard.name, rule.name, row, len(broken), value)
 
 
+def _has_columns(rows: Rows, manifest: Manifest, provenance: bool) -> bool:
+    """Return whether the shard has the provenance columns that the recipe and the format version say."""
+    if rows.provenance is None or not provenance:
+        return rows.provenance is None and not provenance
+    has_starts = rows.provenance.a_start is not None and rows.provenance.b_start is not None
+    return has_starts or manifest.format_version == 1
+
+
 def _wrong_type(rows: Rows, manifest: Manifest) -> str:
     """Describe the first column whose type differs from the data format's, or return ""."""
     token = token_dtype(manifest.vocabulary.size)
@@ -88,8 +96,10 @@ def _wrong_type(rows: Rows, manifest: Manifest) -> str:
     }
     columns = {name: getattr(rows, name) for name in expected}
     if rows.provenance is not None:
-        expected |= dict(zip(PROVENANCE_COLUMNS, 2 * (np.uint64, np.uint32, np.uint16), strict=True))
-        columns |= vars(rows.provenance)
+        types = (*2 * (np.uint64, np.uint32, np.uint16), np.uint32, np.uint32)
+        of_origin = {name: column for name, column in vars(rows.provenance).items() if column is not None}
+        expected |= {name: one for name, one in zip(PROVENANCE_COLUMNS, types, strict=True) if name in of_origin}
+        columns |= of_origin
     wrong = (name for name, dtype in expected.items() if columns[name].dtype != dtype)
     return next((f"{name} is {columns[name].dtype}" for name in wrong), "")
 

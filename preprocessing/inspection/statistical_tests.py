@@ -8,6 +8,7 @@ of Bernstein's inequality.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import sqrt
@@ -19,12 +20,16 @@ from numpy.typing import NDArray
 
 from configs.schema import MaskingConfig, RowsConfig
 from preprocessing.dataset import Rows
-from preprocessing.inspection.row_rules import inputs_at_masks
+from preprocessing.inspection.row_rules import inputs_at_masks, original_ids
 from preprocessing.rows import ordinary_tokens
+from preprocessing.vocabulary import Vocabulary
 
 SIGMAS = 4.0
 TENTHS = 10  # parts of a row, over which masks must be distributed evenly
 AUC_BOUND = 0.52  # of a segment length as a predictor of the label
+ENDS_BOUND = 0.03  # of the difference in the shares of a kind of piece at an end of true and of random Bs
+_SENTENCE_ENDS = frozenset(".!?…。！？．｡։۔।።។")
+_KIND_NAMES = ("begin a word", "continue a word", "end a sentence", "are other punctuation")
 # Masks of whole words are clustered, and long or repeated words are skipped more often than others.
 _WORD_VARIANCE = 4.0
 _WORD_SHARE = 0.1
@@ -53,13 +58,26 @@ class Counts:
     coins: int  # rows whose label a coin decided
     heads: int  # of those, the ones labelled 1
     lengths: Histogram  # [3, 2, length]: rows by the length of the pair, A and B, for each label
+    b_ends: Histogram  # [2, 2, KINDS]: rows by the kind of B's first and of its last piece, for each label
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
 
-def count(rows: Rows, config: RowsConfig, mask_id: int, is_ordinary: NDArray[np.bool_], *, coins: bool) -> Counts:
-    """Count a shard's rows. `coins`: whether the labels are random."""
+def count(
+    rows: Rows,
+    config: RowsConfig,
+    mask_id: int,
+    is_ordinary: NDArray[np.bool_],
+    *,
+    coins: int,
+    kinds: NDArray[np.int64] | None = None,
+) -> Counts:
+    """Count a shard's rows. `coins`: the rows whose labels are random; `kinds`: of the pieces, to count B's ends.
+
+    Lengths and ends are counted only if all labels are random. A row without a coin was not cut to the length of
+    another one.
+    """
     lengths_r = np.diff(rows.input_offsets)
     ordinary_r = ordinary_tokens(lengths_r, rows.segment_a_length)
     masked_r = np.diff(rows.masked_offsets)
@@ -76,9 +94,10 @@ def count(rows: Rows, config: RowsConfig, mask_id: int, is_ordinary: NDArray[np.
         could_be_drawn=int(np.count_nonzero(is_ordinary[rows.masked_lm_ids])),
         tenths=np.bincount(rank_m * TENTHS // np.repeat(ordinary_r, masked_r), minlength=TENTHS),
         rows_by_size=rows_by_size,
-        coins=len(rows) if coins else 0,
+        coins=coins,
         heads=int(np.count_nonzero(rows.next_sentence_label)) if coins else 0,
-        lengths=_lengths_by_label(rows, lengths_r, config.max_seq_length),
+        lengths=_lengths_by_label(rows, lengths_r, config.max_seq_length) * (coins == len(rows)),
+        b_ends=_b_ends_by_label(rows, kinds) * (coins == len(rows)),
     )
 
 
@@ -91,6 +110,7 @@ def deviations(counts: Counts, config: RowsConfig, ordinary_ids: int, tests: int
         yield from share_deviation(counts.heads, counts.coins, 0.5, z, "half of the rows are labelled 1")
     if config.objective == "nsp" and config.nsp_mode == "balanced":
         yield from _check_lengths(counts.lengths, z)
+        yield from _check_b_ends(counts.b_ends, z)
 
 
 def share_deviation(found: int, trials: int, probability: float, z: float, rule: str) -> Iterator[Deviation]:
@@ -149,6 +169,42 @@ def _check_lengths(lengths: Histogram, z: float) -> Iterator[Deviation]:
         if area > bound:
             rule = f"the length of {name} does not predict the label"
             yield Deviation(rule, f"AUC {area:.3f}, above {bound:.3f}")
+
+
+def _check_b_ends(b_ends: Histogram, z: float) -> Iterator[Deviation]:
+    """Test that each kind of piece is as frequent at an end of a random B as at that of a true one."""
+    for end, (of_true, of_random) in zip(("first", "last"), b_ends, strict=True):
+        true, random = int(of_true.sum()), int(of_random.sum())
+        if not true or not random:
+            continue
+        for kind, in_true, in_random in zip(_KIND_NAMES, of_true.tolist(), of_random.tolist(), strict=True):
+            share = (in_true + in_random) / (true + random)
+            bound = ENDS_BOUND + z * sqrt(share * (1 - share) * (1 / true + 1 / random))
+            difference = abs(in_true / true - in_random / random)
+            if difference > bound:
+                rule = f"the {end} piece of B does not predict the label"
+                value = f"{in_true / true:.3f} of true and {in_random / random:.3f} of random ones {kind}"
+                yield Deviation(rule, f"{value}; the bound of the difference is {bound:.3f}")
+
+
+def kinds_of_pieces(vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Return for each piece its index in `_KIND_NAMES`."""
+    kinds = vocabulary.is_continuation.astype(np.int64)
+    for number, piece in enumerate(vocabulary.pieces):
+        if len(piece) == 1 and unicodedata.category(piece).startswith("P"):
+            kinds[number] = 2 if piece in _SENTENCE_ENDS else 3
+    return kinds
+
+
+def _b_ends_by_label(rows: Rows, kinds: NDArray[np.int64] | None) -> Histogram:
+    counts = np.zeros((2, 2, len(_KIND_NAMES)), np.int64)
+    has_b_r = rows.segment_a_length < np.diff(rows.input_offsets)
+    if kinds is not None and has_b_r.all():
+        originals = original_ids(rows)
+        firsts = rows.input_offsets[:-1] + rows.segment_a_length.astype(np.int64)
+        for end, places_r in enumerate((firsts, rows.input_offsets[1:] - 2)):
+            np.add.at(counts[end], (rows.next_sentence_label, kinds[originals[places_r]]), 1)
+    return counts
 
 
 def _lengths_by_label(rows: Rows, lengths_r: NDArray[Any], most: int) -> Histogram:

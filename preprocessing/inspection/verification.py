@@ -28,12 +28,20 @@ from preprocessing.dataset import (
     read_manifest,
     read_shard,
 )
+from preprocessing.inspection.coverage_rules import CoverageRules
 from preprocessing.inspection.document_rules import DocumentRules
 from preprocessing.inspection.mask_rules import mask_rules
 from preprocessing.inspection.provenance_rules import PROVENANCE_RULES
 from preprocessing.inspection.row_rules import SHAPE_RULES, TOKEN_RULES, original_ids
 from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure, break_rules, check_file
-from preprocessing.inspection.statistical_tests import SIGMAS, Counts, count, deviations, share_deviation
+from preprocessing.inspection.statistical_tests import (
+    SIGMAS,
+    Counts,
+    count,
+    deviations,
+    kinds_of_pieces,
+    share_deviation,
+)
 from preprocessing.storage import Store, store_at
 from preprocessing.vocabulary import Vocabulary
 
@@ -107,6 +115,8 @@ class Verification:
         rules = (*TOKEN_RULES, *mask_rules(config, self._vocabulary))
         self._rules = (*rules, *PROVENANCE_RULES) if config.provenance else rules
         self._document_rules = DocumentRules()
+        self._coverage_rules = CoverageRules()
+        self._kinds = kinds_of_pieces(self._vocabulary) if manifest.format_version > 1 else None
         self._is_complete = True  # all shards could be counted
         self._counts: Counts | None = None  # of all shards
         # Counted over pass 0 of the training split, like the manifest's statistics:
@@ -132,11 +142,17 @@ class Verification:
             self._is_complete = False
             return
         counts = count(
-            rows, self._config, self._manifest.vocabulary.mask_id, self._is_ordinary, coins=self._has_coins(rows)
+            rows,
+            self._config,
+            self._manifest.vocabulary.mask_id,
+            self._is_ordinary,
+            coins=self._coins_of(rows, shard),
+            kinds=self._kinds,
         )
         yield from self._deviations(shard.name, counts, len(self._manifest.shards))
         self._counts = counts if self._counts is None else self._counts + counts
         self._document_rules.add(rows, shard)
+        self._coverage_rules.add(rows, shard)
         if (shard.split, shard.pass_number) == ("train", 0):
             self._add(rows)
 
@@ -147,6 +163,7 @@ class Verification:
         yield from self._deviations(ALL_SHARDS, self._counts, 1)
         yield from self._check_statistics()
         yield from self._document_rules.check(self._config)
+        yield from self._coverage_rules.check(self._manifest)
 
     def _deviations(self, file: str, counts: Counts, tests: int) -> Iterator[Failure]:
         ordinary_ids = len(self._vocabulary.ordinary_ids)
@@ -180,6 +197,11 @@ class Verification:
         ]  # fmt: skip
         for deviation in (one for of_kind in drawn for one in of_kind):
             yield Failure(MANIFEST, deviation.rule, value=deviation.value)
+
+    def _coins_of(self, rows: Rows, shard: ShardEntry) -> int:
+        """Return the number of rows whose labels are random."""
+        is_forced = self._config.objective == "nsp" and self._config.nsp_mode == "balanced"
+        return (len(rows) - is_forced * shard.forced) * self._has_coins(rows)
 
     def _has_coins(self, rows: Rows) -> bool:
         """Return whether the labels are random. They are all 0 in a group whose only document has no partner."""

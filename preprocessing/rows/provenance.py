@@ -13,6 +13,7 @@ def provenance_of(pairs: Pairs, documents: TokenizedDocuments) -> Provenance:
     """Return the provenance columns of pairs that were made from these documents."""
     has_pieces = np.diff(documents.sentence_offsets) > 0
     ordinals = np.append(0, np.cumsum(has_pieces))  # the sentence's number, counting only sentences with word pieces
+    first_tokens = documents.sentence_offsets[documents.document_offsets]
     names = np.ascontiguousarray(documents.digests[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
 
     def place(
@@ -31,4 +32,6 @@ def provenance_of(pairs: Pairs, documents: TokenizedDocuments) -> Provenance:
         b_document=names[pairs.b_document],
         b_first_sentence=b_first,
         b_sentences=b_sentences,
+        a_start=(pairs.a_start - first_tokens[pairs.a_document]).astype(np.uint32),
+        b_start=(pairs.b_start - first_tokens[pairs.b_document]).astype(np.uint32),
     )
