@@ -1,8 +1,8 @@
 """Documents cut into rows that use each of their sentences once: balanced pairs, sentence order, and single segments.
 
 A pair is a chunk of at least two units: sentences, or pieces of long ones (`units`). Units are gathered until the chunk
-reaches a target length, which is drawn for each row; the chunk is divided into A and B between two units, and each of
-them is cut at one end if the row is too long. No chunk depends on its label.
+reaches a target length, which is drawn for each row; the chunk is divided into A and B between two units. If the row is
+then too long, each segment is cut at one end. No chunk depends on its label.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def plan_chunks(
     plan: NDArray[np.void],
 ) -> tuple[int, int]:
     """Fill `plan` with pairs in which B follows A; a coin draws the label of each. The offsets are those of units.
+
+    Rows can be too long: `cut_rows` or `exchange_segments` cuts them.
 
     Returns the number of rows, and the number of documents with a single unit, which make no pair. In every other
     document no unit remains alone: the chunk before it gives one up, or takes it in.
@@ -54,12 +56,20 @@ def plan_chunks(
             pair = plan[rows]
             set_segment(pair["a"], token_offsets, document, begin, a_end)
             set_segment(pair["b"], token_offsets, document, a_end, end)
-            cut_pair(state, most_tokens, pair)
             pair["label"], pair["short"] = draw_below(state, 2), short
             pair["key"] = absorb(keys[document], np.uint64(rows - first_row))
             pair["bits"] = draw_bits(state)
             rows += 1
     return rows, lone
+
+
+@compiled
+def cut_rows(plan: NDArray[np.void], most_tokens: int) -> None:
+    """Cut the rows that are too long."""
+    state = np.empty(1, np.uint64)
+    for row in range(len(plan)):
+        state[0] = plan[row]["bits"]
+        cut_pair(state, most_tokens, plan[row])
 
 
 def swap_segments(plan: NDArray[np.void]) -> None:

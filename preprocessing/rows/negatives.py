@@ -23,7 +23,8 @@ from configs.compiled import compiled
 from preprocessing.rows.randomness import RandomState, absorb, draw_below
 from preprocessing.rows.segments import FOLLOWS, RANDOM, cut_segment
 
-_COUPLES = 4  # a block: more would be cut more, and in fewer each label would tell more about the others
+_COUPLES = 4  # of a block: more would be cut more, and in fewer each label would tell more about the others
+_BLOCKS = 16  # at least, of smaller blocks if need be: in few rows, similar lengths are rare
 _THROWS = 64  # of a block's coins, before they are thrown for its couples
 _COINS = np.uint64(0x636F696E73)  # separates a block's coins from the places of its cuts
 _REPEATED = np.uint64(0x726570656174)  # separates the key of a repeated row from that of the row itself
@@ -40,14 +41,14 @@ class Exchanged:
     without_other: int  # documents, if there is no other document for any of them
 
 
-def exchange_segments(plan: NDArray[np.void], documents: Indices, corpora: Indices) -> Exchanged:
-    """Draw the labels of the rows of `plan`, cut the rows, and exchange the B of those labelled RANDOM.
+def exchange_segments(plan: NDArray[np.void], documents: Indices, corpora: Indices, most_tokens: int) -> Exchanged:
+    """Draw the labels of the rows of `plan`, cut the rows to `most_tokens`, and exchange the B of half of them.
 
     `documents` is equal for equal documents, and `corpora` for documents of one corpus; both are indexed by document.
     """
     plan["label"] = FOLLOWS
     classes, of_corpus = documents[plan["a"]["document"]], corpora[plan["a"]["document"]]
-    order = _by_lengths(plan["a"]["tokens"], plan["b"]["tokens"], plan["bits"])
+    order = _by_lengths(*_fitting(plan["a"]["tokens"], plan["b"]["tokens"], most_tokens), plan["bits"])
     couples = []
     left = order
     for corpus in [*np.unique(of_corpus).tolist(), None]:  # None: the rows of all corpora that are left
@@ -57,32 +58,55 @@ def exchange_segments(plan: NDArray[np.void], documents: Indices, corpora: Indic
     others = order[classes[order] != classes[left[0]]] if len(left) else left
     partnered, others = _evenly(left, len(others)), _evenly(others, len(left))
     couples.append(np.stack([partnered, len(plan) + np.arange(len(others))], axis=1))
+    couples[-2:] = [np.concatenate(couples[-2:])]  # both of rows of any corpus
     plan["forced"][left] = True
     plan["forced"][partnered] = False
     plan = np.concatenate([plan, _repeated(plan[others])])
-    classes = np.concatenate([classes, classes[others]])
-    couples[-2:] = [np.concatenate(couples[-2:])]  # both of rows of any corpus
-    for of_corpus_or_any in couples:
-        _exchange(plan, classes, of_corpus_or_any)
+    _exchange(plan, np.concatenate([classes, classes[others]]), couples, most_tokens)
     alone = bool(plan["forced"].all())
     return Exchanged(plan, len(others), len(np.unique(plan["a"]["document"])) if alone else 0)
 
 
-def _exchange(plan: NDArray[np.void], classes: Indices, couples: NDArray[np.int64]) -> None:
+def _exchange(plan: NDArray[np.void], classes: Indices, couples: list[NDArray[np.int64]], most_tokens: int) -> None:
     """Form blocks of couples of similar lengths, cut them, draw their labels, and exchange."""
+    a, b = plan["a"]["tokens"].copy(), plan["b"]["tokens"].copy()
+    blocks = [_blocks(of_one, a, b, plan["bits"], most_tokens) for of_one in couples]
+    _cut(plan, *_fitting(a, b, most_tokens))
+    for rows in blocks:
+        sources = _sources(classes, rows, plan["bits"], 2 * _couples_of_block(len(rows) // 2))
+        moved = np.flatnonzero(sources >= 0)
+        plan["b"][moved] = plan["b"][sources[moved]]
+        plan["label"][moved] = RANDOM
+
+
+def _blocks(couples: NDArray[np.int64], a: Indices, b: Indices, bits: NDArray[np.uint64], most_tokens: int) -> Indices:
+    """Return the rows of couples, block after block. Lowers their lengths in `a` and `b` to those of their block."""
     if not len(couples):
-        return
-    a, b = (plan[name]["tokens"][couples].min(axis=1) for name in ("a", "b"))
-    order = _by_lengths(a, b, plan["bits"][couples[:, 0]])
-    couples = couples[order]
-    starts = np.arange(0, len(couples), _COUPLES)
-    sizes = np.diff(np.append(starts, len(couples)))
-    least_a, least_b = (np.repeat(np.minimum.reduceat(tokens[order], starts), sizes) for tokens in (a, b))
-    _cut(plan, couples, least_a, least_b)
-    sources = _sources(classes, couples.reshape(-1), plan["bits"])
-    moved = np.flatnonzero(sources >= 0)
-    plan["b"][moved] = plan["b"][sources[moved]]
-    plan["label"][moved] = RANDOM
+        return couples.reshape(-1)
+    of_couple = (a[couples].min(axis=1), b[couples].min(axis=1))
+    rows = couples[_by_lengths(*_fitting(*of_couple, most_tokens), bits[couples[:, 0]])].reshape(-1)
+    starts = np.arange(0, len(rows), 2 * _couples_of_block(len(couples)))
+    sizes = np.diff(np.append(starts, len(rows)))
+    for tokens in (a, b):
+        tokens[rows] = np.repeat(np.minimum.reduceat(tokens[rows], starts), sizes)
+    return rows
+
+
+def _couples_of_block(couples: int) -> int:
+    return max(1, min(_COUPLES, couples // _BLOCKS))
+
+
+def _fitting(a: Indices, b: Indices, most_tokens: int) -> tuple[Indices, Indices]:
+    """Return lengths that fit a row. Both segments are cut in proportion, which leaves both of them some choice.
+
+    The lengths of a block's shortest A and shortest B are often together still a full row.
+    """
+    total = np.maximum(a + b, most_tokens)
+    is_long = total > most_tokens
+    fitting = np.where(
+        is_long, np.clip(a * most_tokens // total, np.maximum(1, most_tokens - b), np.minimum(a, most_tokens - 1)), a
+    )
+    return fitting, np.where(is_long, most_tokens - fitting, b)
 
 
 def _by_lengths(a: Indices, b: Indices, bits: NDArray[np.uint64]) -> Indices:
@@ -128,24 +152,22 @@ def _match(classes: Indices) -> NDArray[np.int64]:
 
 
 @compiled
-def _cut(plan: NDArray[np.void], couples: NDArray[np.int64], a_tokens: Indices, b_tokens: Indices) -> None:
-    """Cut both rows of each couple to its lengths of A and of B."""
+def _cut(plan: NDArray[np.void], a_tokens: Indices, b_tokens: Indices) -> None:
+    """Cut each row to its lengths of A and of B."""
     state = np.empty(1, np.uint64)
-    for couple in range(len(couples)):
-        for nth in range(2):
-            row = plan[couples[couple, nth]]
-            state[0] = row["bits"]
-            cut_segment(state, a_tokens[couple], row["a"])
-            cut_segment(state, b_tokens[couple], row["b"])
+    for row in range(len(plan)):
+        state[0] = plan[row]["bits"]
+        cut_segment(state, a_tokens[row], plan[row]["a"])
+        cut_segment(state, b_tokens[row], plan[row]["b"])
 
 
 @compiled
-def _sources(classes: Indices, rows: Indices, bits: NDArray[np.uint64]) -> Indices:
-    """Return for each row the row whose B it takes, or -1. `rows` are those of all couples, block after block."""
+def _sources(classes: Indices, rows: Indices, bits: NDArray[np.uint64], size: int) -> Indices:
+    """Return for each row the row whose B it takes, or -1. `rows` are in blocks of `size` rows."""
     sources = np.full(len(classes), -1, np.int64)
     state = np.empty(1, np.uint64)
-    for start in range(0, len(rows), 2 * _COUPLES):
-        block = rows[start : start + 2 * _COUPLES]
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
         state[0] = absorb(bits[block[0]], _COINS)
         moved = _throw(state, classes[block])
         random = block[moved]

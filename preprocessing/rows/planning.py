@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import PairingConfig
-from preprocessing.rows.chunks import plan_chunks, plan_full_sentences, swap_segments
+from preprocessing.rows.chunks import cut_rows, plan_chunks, plan_full_sentences, swap_segments
 from preprocessing.rows.negatives import exchange_segments
 from preprocessing.rows.randomness import document_keys
 from preprocessing.rows.reference_pairs import plan_reference_pairs
@@ -70,9 +70,11 @@ def _plan_chunks_of_units(source: Source, keys: NDArray[np.uint64], config: Pair
     targets = Targets(rows, int(np.count_nonzero(plan["short"])))
     drops, repeated = {"one_sentence": lone}, 0
     if config.objective == "sop":
+        cut_rows(plan, most_tokens)
         swap_segments(plan)
     else:
-        exchanged = exchange_segments(plan, _rank_by_digest(source.digests, source.copies)[1], source.corpora)
+        classes = _rank_by_digest(source.digests, source.copies)[1]
+        exchanged = exchange_segments(plan, classes, source.corpora, most_tokens)
         plan, repeated = exchanged.plan, exchanged.repeated
         drops["no_other_document"] = exchanged.without_other
     tokens_cut = _tokens_cut(plan, units.token_offsets)

@@ -208,7 +208,7 @@ def test_all_positions_are_chosen_alike() -> None:
     counts = np.bincount(np.concatenate(chosen), minlength=23)
     assert counts[[0, 11, 22]].tolist() == [0, 0, 0]
     ordinary = np.delete(counts, [0, 11, 22]).tolist()  # 20 tokens, 3 of them chosen
-    assert len(full) > 1_000
+    assert len(full) > 400
     assert all(within_4_sigma(count, len(full), 3 / 20) for count in ordinary)
     # Two neighbours are chosen together as often as any two.
     both = sum(bool((np.diff(positions) == 1).any() and {5, 6} <= set(positions.tolist())) for positions in chosen)
@@ -381,7 +381,7 @@ def test_another_process_gives_the_same_bytes() -> None:
 
     assert done.stdout.strip() == digest_of_rows()
     # A golden value: where a change is meant to give other rows for the same recipe, put the new one here.
-    assert digest_of_rows() == "1d660fde5738ccfee2b57fc6277dc7384eb1625186e2f71edf5f51e01d44e037"
+    assert digest_of_rows() == "62ebeebc08fb99755df56b3962d829773ea9607a836927fe1873cb7506323cac"
 
 
 def test_special_tokens_are_what_the_tests_think() -> None:
