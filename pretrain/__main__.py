@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.errors import UserError
-from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR
+from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by
 from configs.files import atomic_write_text
 from configs.machine import never_fail_to_encode
 from configs.run_layout import EVALUATION, RECIPE
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from configs.recipe import load_recipe
     from pretrain.engine import gather, join_process_group, leave_process_group
+    from pretrain.evaluation import EvaluationStopped
     from pretrain.out_of_memory import explain_out_of_memory, is_out_of_memory
     from pretrain.trainer import Trainer
 
@@ -73,6 +75,8 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     try:
         trainer = Trainer(parsed.run, recipe, world, stop, owner)
         is_done = _evaluate(trainer) if parsed.evaluate else trainer.train(parsed.resume)
+    except EvaluationStopped:
+        return ended_by(stop.signal or signal.SIGTERM)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             sys.stderr.write(f"error: {explain_out_of_memory(recipe, world)}\n")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed
 
 from configs.schema import TrainConfig
 from pretrain.data import Dataset, HeldOut
-from pretrain.engine import Engine, LossSums, beat
+from pretrain.engine import Engine, LossSums, beat, is_true_on_any_rank
 from pretrain.telemetry import Evaluation
+
+
+class EvaluationStopped(Exception):  # noqa: N818 (a request, not an error)
+    """Someone asked the run to stop during an evaluation, which was broken off on all ranks."""
 
 
 class Evaluator:
@@ -30,8 +36,11 @@ class Evaluator:
         self.unigram = (counts / counts.sum()).log().to(engine.world.device)
 
     @torch.no_grad()
-    def evaluate(self, step: int) -> Evaluation | None:
-        """Evaluate the model after `step`; return None if the data set has no held-out rows. Deterministic."""
+    def evaluate(self, step: int, is_stop_requested: Callable[[], bool]) -> Evaluation | None:
+        """Evaluate the model after `step`; return None if the data set has no held-out rows. Deterministic.
+
+        Raises `EvaluationStopped` on all ranks if a rank is asked to stop.
+        """
         if not self.held_out.rows:
             return None
         device, model = self.engine.world.device, self.engine.module
@@ -39,6 +48,9 @@ class Evaluator:
         unigram = torch.zeros((), dtype=torch.float64, device=device)
         model.eval()
         for batches in self.held_out.steps():
+            if is_true_on_any_rank(is_stop_requested()):
+                model.train()
+                raise EvaluationStopped
             masked_tokens += batches.masked_tokens
             for host_batch in batches.batches:
                 beat()

@@ -8,6 +8,7 @@ checkpoint is sufficient: the cursor determines the rows, and (seed, step, micro
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.recipe import resolved_toml
-from configs.run_layout import CHECKPOINTS
+from configs.run_layout import CHECKPOINTS, step_of
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import (
@@ -48,7 +49,7 @@ from pretrain.engine import (
     seed_everything,
     seed_for,
 )
-from pretrain.evaluation import Evaluator
+from pretrain.evaluation import EvaluationStopped, Evaluator
 from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
 from pretrain.huggingface import load_pretrained
 from pretrain.model import BertForPreTraining
@@ -98,6 +99,8 @@ class Trainer:
         self.saver = Saver(self.engine, self.owner, keep.keep, keep.keep_every_steps)
         self.cadence = Cadence(keep, world.world_size)
         self._is_save_overdue = False  # rank 0's answer, equal on all ranks
+        self.saved_step = -1  # of the newest checkpoint of this start
+        self.step_limit_s = math.inf  # the first step belongs to the start: it compiles
 
     def train(self, resume: str) -> bool:
         """Train to the last step or the end of the budget, evaluate, and save.
@@ -117,7 +120,8 @@ class Trainer:
         steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
         with self._open_metrics(state) as metrics_log, closing(steps):
             self._greet(metrics_log, state)
-            self._make_up_evaluation(state, metrics_log)
+            if not self._make_up_evaluation(state, metrics_log):
+                return False
             self.throughput.start(state.time_s)
             self.step_began_s = state.time_s
             for step in steps:
@@ -136,8 +140,11 @@ class Trainer:
                 elif self._is_save_due(state):
                     self._begin_save(state, metrics_log, in_background=self.recipe.checkpoint.in_background)
                 self._complete_save(metrics_log, wait=False)
-                if not stopping:
-                    self._evaluate_when_due(state, metrics_log)  # after the save, so that it cannot cost the step
+                # After the save, so that it cannot cost the step. A stop request breaks it off.
+                if not stopping and not self._evaluate_when_due(state, metrics_log):
+                    self._expect(self.saved_step == state.step or self._save(state, metrics_log), state)
+                    return False
+                self.step_limit_s = self.recipe.cluster.step_timeout_s
                 if is_last:
                     return not stopping
         return True
@@ -183,7 +190,7 @@ class Trainer:
             raise UserError(
                 "no checkpoint yet", place=str(self.run), fix="train the run first: `bertrain train RECIPE`"
             )
-        evaluation = self.evaluator.evaluate(load_checkpoint(folder, self.engine).step)
+        evaluation = self.evaluator.evaluate(load_checkpoint(folder, self.engine).step, self.stop.__bool__)
         if evaluation is None:
             fix = "prepare it with a larger data.held_out_fraction"
             raise UserError("the data set has no held-out rows", place=self.data.main.place, fix=fix)
@@ -196,7 +203,7 @@ class Trainer:
         number = state.step + 1
         sums, spoiled = LossSums(self.world.device, self.manifest.objective), False
         for micro_step, host_batch in enumerate(step.batches):
-            beat()
+            beat(self.step_limit_s)
             torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
             with self.stragglers.own_time():
                 outputs = self.engine.forward(host_batch.to(self.world.device))
@@ -339,20 +346,25 @@ class Trainer:
     def _is_over(self, state: TrainingState) -> bool:
         return is_over(state.step, state.time_s, self.recipe.train)
 
-    def _evaluate_when_due(self, state: TrainingState, metrics_log: MetricsLog | None) -> None:
+    def _evaluate_when_due(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
+        """Evaluate the step if it is due. Returns False if a stop request broke the evaluation off."""
         every = self.recipe.train.evaluate_every_steps
         if not self._is_over(state) and not (every and state.step % every == 0):
-            return
+            return True
         self._complete_save(metrics_log, wait=True)
-        with self.throughput.pause():
-            evaluation = self.evaluator.evaluate(state.step)
+        try:
+            with self.throughput.pause():
+                evaluation = self.evaluator.evaluate(state.step, self.stop.__bool__)
+        except EvaluationStopped:
+            return False
         if metrics_log and evaluation:
             metrics_log.write_evaluation(evaluation)
+        return True
 
-    def _make_up_evaluation(self, state: TrainingState, metrics_log: MetricsLog | None) -> None:
+    def _make_up_evaluation(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
         """Evaluate the resumed step if it is due and the last start ended between its save and its evaluation."""
-        if is_true_on_any_rank(metrics_log is not None and metrics_log.lacks_evaluation):
-            self._evaluate_when_due(state, metrics_log)
+        is_lacking = is_true_on_any_rank(metrics_log is not None and metrics_log.lacks_evaluation)
+        return not is_lacking or self._evaluate_when_due(state, metrics_log)
 
     def _is_save_due(self, state: TrainingState) -> bool:
         """Save on schedule, but not during a series of lost steps, whose cause may be the weights."""
@@ -387,6 +399,8 @@ class Trainer:
             beat()
             self.throughput.save_completed()
             self.cadence.save_ended(self.throughput.last_save_s)
+        if folder:
+            self.saved_step = step_of(folder.name) or 0
         if metrics_log and folder:
             lost = (
                 f"{self.throughput.last_save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"

@@ -61,7 +61,14 @@ class ClusterConfig(Section):
         600,
         ge=5,
         le=604_800,
-        description="Seconds that a collective may wait for another rank, and that a rank may take without progress.",
+        description="Seconds that a collective may wait for another rank, and that a rank may take without progress at "
+        "its start, in a save, or in an evaluation.",
+    )
+    step_timeout_s: int = Field(
+        300,
+        ge=1,
+        description="Seconds that a rank may take without progress in a training step, the wait for its rows included; "
+        "the first step of a start has cluster.collective_timeout_s, which also limits this value.",
     )
     partition: SlurmName | None = Field(None, description="Slurm: partition, or several separated by commas.")
     account: SlurmName | None = Field(None, description="Slurm: account to charge.")

@@ -117,7 +117,7 @@ def logs(
 def stop(run: RunArgument) -> None:
     """Stop a run after it saves a checkpoint. Its job is not requeued.
 
-    Stops a Slurm job from any node; a run outside Slurm must be stopped on its own machine.
+    Works from any machine that shares the run's folder.
 
     [dim]bertrain stop runs/demo[/]
     """

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
+from configs.machine import terminate_with_parent
 from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
@@ -159,6 +160,7 @@ def become_rank(recipe: Recipe, resume: str) -> NoReturn:
     Rank 0 opens the run folder, and its process keeps the lock; the others wait for its recipe.
     """
     arguments = ["--resume", resume]
+    terminate_with_parent()  # torchrun's agent: without it, nobody ends ranks that wait for each other
     os.environ.update(flight_recorder(run_folder.run_folder_of(recipe) / LOGS))
     if os.environ["RANK"] == "0":
         ranks = int(os.environ["WORLD_SIZE"])

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _write_to_stdout(text: bytes) -> None:
 
 
 def _write_to_stderr(text: str) -> None:
-    sys.stderr.write(text + "\n" if text else "")
+    with suppress(OSError):  # a lost terminal
+        sys.stderr.write(text + "\n" if text else "")
 
 
 TERMINAL = Screen(_write_to_stdout, _write_to_stderr)

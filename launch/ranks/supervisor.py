@@ -4,9 +4,9 @@
   SIGKILL. The supervisor reports, once, the failure that came first, and not the lost connections that follow from it.
 - A rank that is stopped (by SIGSTOP or a debugger) for longer than `patience_s` counts as failed. Ranks that hang for
   other reasons end themselves. Before the supervisor ends a rank, the rank writes the stacks of its threads to its log
-  (SIGUSR2). So does a rank that still runs ten seconds after a scheduler's SIGTERM.
-- SIGINT, SIGTERM and SIGUSR1 are forwarded to the ranks, which save and exit with 75. After SIGINT they have four
-  seconds; a second SIGINT kills them immediately.
+  (SIGUSR2). So does a rank that still runs twenty seconds after a scheduler's SIGTERM.
+- SIGINT, SIGTERM, SIGUSR1 and a scheduler's SIGHUP are forwarded to the ranks, which save and exit with 75. A second
+  SIGINT kills them immediately.
 - If the supervisor itself is killed, the kernel sends the ranks SIGKILL (PR_SET_PDEATHSIG).
 
 Each rank has its own session, so that a terminal's Ctrl-C reaches it only once, through the supervisor.
@@ -26,7 +26,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.exit_codes import DONE, FAILED, STACKS_SIGNAL, STOP_SIGNALS, STOPPED, USER_ERROR, ended_by
+from configs.exit_codes import (
+    DONE,
+    FAILED,
+    STACKS_SIGNAL,
+    STOP_SIGNALS,
+    STOPPED,
+    USER_ERROR,
+    ended_by,
+    is_ended_by_signal,
+)
 from configs.files import explain_write_errors
 from configs.machine import dies_with
 from launch.ranks.rank_log import TERMINAL, TRACEBACK, LiveOutput, RankLog, Screen, last_words
@@ -34,8 +43,8 @@ from launch.ranks.signals import note_signals
 
 POLL_S = 0.1
 SETTLE_S = 0.5  # after a failure: a rank that fails by itself reports more than one that is killed
-GRACE_S = 4.0  # between the stop signal and SIGKILL
-STACKS_S = 10.0  # after SIGTERM: a rank that still runs may hang; its stacks show where, before a scheduler kills it
+GRACE_S = 4.0  # between SIGTERM and SIGKILL, after a failure
+STACKS_S = 20.0  # after SIGTERM: a rank that still runs may hang; its stacks show where, before a scheduler kills it
 
 # Errors of a rank that lost the connection to another one: a consequence, not the cause.
 CONSEQUENCE = re.compile(
@@ -145,6 +154,7 @@ class Supervisor:
         self.ranks: list[Rank] = []
         self.received: list[signal.Signals] = []  # not yet forwarded
         self.stop_signal: signal.Signals | None = None  # the first one received
+        self.interrupts = 0
         self.terminate_at = math.inf  # set when a rank fails
         self.kill_at = math.inf
         self.stacks_at = math.inf  # set after SIGTERM
@@ -188,12 +198,19 @@ class Supervisor:
             if self.terminate_at == math.inf:  # else the ranks end because of a failure
                 self.stop_signal = self.stop_signal or number
             if number == signal.SIGINT:
-                patience_s = GRACE_S if self.kill_at == math.inf else 0.0
-                self.kill_at = min(self.kill_at, time.monotonic() + patience_s)
+                self._interrupt()
             if number == signal.SIGTERM:
                 self.stacks_at = min(self.stacks_at, time.monotonic() + STACKS_S)
             for rank in self._alive():
                 rank.send(number)
+
+    def _interrupt(self) -> None:
+        """Handle Ctrl-C: the first has no deadline, because a step, an evaluation or a save can be long."""
+        self.interrupts += 1
+        if self.interrupts > 1:
+            self.kill_at = time.monotonic()
+        elif self.terminate_at == math.inf:
+            self.screen.say("stopping after this step; press Ctrl-C again to stop at once")
 
     def _check_stopped(self) -> None:
         if any(rank.stopped_for_s() > rank.command.patience_s for rank in self._alive()):
@@ -226,7 +243,7 @@ class Supervisor:
             live.show(everything=True)
             return STOPPED if any(rank.code == STOPPED for rank in self.ranks) else DONE
         culprit = min(failed, key=lambda rank: rank.fault)
-        if self.stop_signal and (self.stop_signal == signal.SIGINT or (culprit.was_signalled and _killed(culprit))):
+        if self.stop_signal and (self.interrupts > 1 or (culprit.was_signalled and _ended_by_signal(culprit))):
             self.screen.say(
                 f"stopped by {self.stop_signal.name} before all ranks saved; the run resumes from the last checkpoint"
             )
@@ -255,5 +272,5 @@ def _status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _killed(rank: Rank) -> bool:
-    return rank.code is not None and rank.code < 0
+def _ended_by_signal(rank: Rank) -> bool:
+    return rank.code is not None and (rank.code < 0 or is_ended_by_signal(rank.code))

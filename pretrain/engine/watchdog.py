@@ -19,6 +19,7 @@ REARM_SHARE = 0.05  # of the limit: arming starts a thread, which is too expensi
 
 _limit_s = math.inf
 _armed_at = -math.inf
+_armed_for_s = math.inf
 
 
 def show_stacks_when_asked() -> None:
@@ -34,10 +35,14 @@ def watch(limit_s: float) -> None:
     beat()
 
 
-def beat() -> None:
-    """Report progress of this process. Has no effect unless the watchdog is running."""
-    global _armed_at
-    now = time.monotonic()
-    if _limit_s < math.inf and now - _armed_at > REARM_SHARE * _limit_s:
-        faulthandler.dump_traceback_later(_limit_s, exit=True)
-        _armed_at = now
+def beat(limit_s: float = math.inf) -> None:
+    """Report progress of this process. Has no effect unless the watchdog is running.
+
+    The next beat must come within `limit_s` seconds, e.g. of a training step, or within the watchdog's limit if that is
+    shorter.
+    """
+    global _armed_at, _armed_for_s
+    now, limit_s = time.monotonic(), min(limit_s, _limit_s)
+    if limit_s < math.inf and (limit_s != _armed_for_s or now - _armed_at > REARM_SHARE * limit_s):
+        faulthandler.dump_traceback_later(limit_s, exit=True)
+        _armed_at, _armed_for_s = now, limit_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.processes import wait_until
 
 DRIVER = """
 import json, os, sys
@@ -42,7 +45,7 @@ IGNORES_SIGNALS += SLEEPS
 SAVES = """
 import signal, sys, time
 asked = []
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
     signal.signal(number, lambda n, f: asked.append(n))
 """
 SAVES += READY
@@ -52,6 +55,9 @@ while not asked:
 print('saved after', signal.Signals(asked[0]).name)
 sys.exit(75)
 """
+
+
+FIRST_CTRL_C = "stopping after this step; press Ctrl-C again to stop at once\n"
 
 
 class Launched:
@@ -117,24 +123,6 @@ def test_rank_0_is_shown_while_it_runs(tmp_path: Path) -> None:
     launched.end()
 
 
-def test_ranks_share_one_free_port_of_the_loopback_address(tmp_path: Path) -> None:
-    listens = """
-        import os, socket
-        server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(("", int(os.environ["MASTER_PORT"]))); server.listen()
-        server.accept()[0].sendall(b"met")
-    """
-    connects = """
-        import os, socket, time
-        for _ in range(100):
-            try: meeting = socket.create_connection(("127.0.0.1", int(os.environ["MASTER_PORT"])))
-            except ConnectionRefusedError: time.sleep(0.05)
-            else: break
-        assert meeting.recv(3) == b"met"
-    """
-    assert Launched(tmp_path, listens, connects).end()[0] == 0
-
-
 def test_a_crash_ends_the_others_and_is_reported_once(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
     crashes = READY + "import time; time.sleep(0.5); raise ValueError('the true cause')"
     launched = Launched(tmp_path, SLEEPS, crashes, IGNORES_SIGNALS)
@@ -191,25 +179,24 @@ def test_a_user_error_of_every_rank_is_one_line(tmp_path: Path) -> None:
     assert (code, out, err) == (2, "", "error: no such data set. Make it.\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_stop_signal_reaches_the_ranks_which_save(tmp_path: Path, number: signal.Signals) -> None:
     launched = Launched(tmp_path, SAVES, SAVES)
     launched.wait_until_ready()
     launched.process.send_signal(number)
-    code, out, err, seconds = launched.end()
-    assert (code, out, err) == (75, f"saved after {number.name}\n", "")
-    assert seconds < 4  # without SIGKILL
+    code, out, err, _ = launched.end()
+    assert (code, out) == (75, f"saved after {number.name}\n")
+    assert err == (FIRST_CTRL_C if number == signal.SIGINT else "")
 
 
-def test_ctrl_c_ends_the_run_within_five_seconds(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
-    launched = Launched(tmp_path, SAVES, IGNORES_SIGNALS)
+def test_the_first_ctrl_c_has_no_deadline(tmp_path: Path) -> None:
+    """A step, an evaluation or a save can be long; it used to be killed after four seconds."""
+    slow = SAVES.replace("sys.exit(75)", "time.sleep(5); print('saved all'); sys.exit(75)")
+    launched = Launched(tmp_path, slow, SAVES)
     launched.wait_until_ready()
-    left_behind += launched.descendants()
     launched.process.send_signal(signal.SIGINT)
-    code, _, err, seconds = launched.end()
-    assert code == 130
-    assert seconds < 5
-    assert err == "stopped by SIGINT before all ranks saved; the run resumes from the last checkpoint\n"
+    code, out, err, _ = launched.end()
+    assert (code, out, err) == (75, "saved after SIGINT\nsaved all\n", FIRST_CTRL_C)
 
 
 def test_a_second_ctrl_c_kills_immediately(tmp_path: Path, left_behind: list[psutil.Process]) -> None:
@@ -219,9 +206,55 @@ def test_a_second_ctrl_c_kills_immediately(tmp_path: Path, left_behind: list[psu
     launched.process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     launched.process.send_signal(signal.SIGINT)
-    code, _, _, seconds = launched.end()
+    code, _, err, _ = launched.end()
     assert code == 130
-    assert seconds < 1
+    assert err == FIRST_CTRL_C + "stopped by SIGINT before all ranks saved; the run resumes from the last checkpoint\n"
+
+
+NOHUP = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def test_an_ignored_sighup_stays_ignored(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", NOHUP, "-c", DRIVER, str(tmp_path), textwrap.dedent(SAVES)]
+    process = subprocess.Popen(argv, env={**os.environ, "FOLDER": str(tmp_path)}, stdout=subprocess.PIPE, text=True)
+    wait_until((tmp_path / "ready0").exists, 20, "the rank")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[0] == "saved after SIGTERM\n"
+    assert process.returncode == 75
+
+
+@pytest.mark.parametrize("gone", ["console", "nothing"])
+def test_a_console_that_vanishes_ends_nothing(tmp_path: Path, gone: str) -> None:
+    """The kernel sends SIGHUP when the terminal's other end closes, as when an ssh connection breaks."""
+    console, terminal = pty.openpty()
+    argv = [sys.executable, "-c", DRIVER, str(tmp_path), textwrap.dedent(SAVES)]
+    process = subprocess.Popen(
+        argv,
+        env={**os.environ, "FOLDER": str(tmp_path)},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=lambda: os.login_tty(0),
+    )
+    os.close(terminal)
+    wait_until((tmp_path / "ready0").exists, 20, "the rank")
+    if gone == "console":
+        os.close(console)
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGHUP)  # by a person or a scheduler: the terminal is still there
+    assert process.wait(20) == 75
+    expected = "SIGTERM" if gone == "console" else "SIGHUP"
+    assert f"saved after {expected}" in (tmp_path / "rank_00000.log").read_text()
 
 
 def test_ctrl_c_before_the_ranks_have_handlers_shows_no_traceback(tmp_path: Path) -> None:

@@ -49,6 +49,17 @@ def test_beating_process_continues() -> None:
     assert (process.returncode, err) == (7, "")
 
 
+def test_a_step_has_a_shorter_limit_than_a_start() -> None:
+    """A pause within the watchdog's limit is over the step's, but only after a beat of a step."""
+    process = start("time.sleep(0.5); watchdog.beat(0.2); watchdog.beat(); time.sleep(0.5); os._exit(7)")
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (7, "")
+    process = start("watchdog.beat(0.2); time.sleep(60)")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Timeout (0:00:00.2" in err
+
+
 def test_signal_writes_the_stacks() -> None:
     process = start(
         "sys.stderr.write('ready\\n'); sys.stderr.flush(); [watchdog.beat() or time.sleep(0.1) for _ in range(600)]"
