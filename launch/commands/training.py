@@ -45,7 +45,6 @@ def train(
     """Train the recipe's model in runs/<name>, on all GPUs of this machine, or on its CPU if it has none.
 
     Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit. To resume from it, run the same command again.
-    A second Ctrl-C stops at once.
 
     To train on several machines, use --nnodes, --node-rank and --rendezvous, or start the command with torchrun.
 

@@ -183,7 +183,7 @@ def assert_no_interleaving(run: Path) -> None:
 
 
 def test_ranks_that_outlive_their_slurmd_are_superseded(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """Slurm requeues the job while the first start goes on, unseen, on the node whose slurmd died."""
+    """Slurm requeues the job while the first start continues, unseen, on the node whose slurmd died."""
     run = make_run(tmp_path, 400, 0.2)
     job = submit(run)
     wait_for_step(run, 3)
@@ -216,7 +216,7 @@ def test_a_stop_that_is_quicker_than_the_job_is_not_lost(cluster: SlurmCluster, 
 
 @pytest.mark.skipif(bool(slurm_network.why_not()), reason=slurm_network.why_not())
 def test_a_cut_link_leaves_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both nodes go on, but one is unreachable: Slurm starts the job again without it."""
+    """Both nodes continue, but one is unreachable: Slurm starts the job again without it."""
     with NetworkedCluster(3, kill_wait_s=5) as cluster:
         use(cluster, monkeypatch)
         run = make_run(tmp_path, 100, 0.2, SHORT_LIMIT)
