@@ -28,7 +28,9 @@ class PairingConfig(Section):
     max_seq_length: int = Field(
         128, ge=16, le=32_768, description="Maximum tokens per pair, including [CLS] and both [SEP]."
     )
-    short_seq_prob: Fraction = Field(0.1, description="Share of documents whose rows have a random shorter length.")
+    short_seq_prob: Fraction = Field(
+        0.1, description='Share of rows with a random shorter target length; for nsp_mode="reference": of documents.'
+    )
     seed: int = Field(12_345, ge=0, lt=2**63, description="Seed of pairs and masks.")
 
 

@@ -29,7 +29,7 @@ from preprocessing.storage import FileState
 
 _COMPRESSION_RATIO = 4  # of text, approximately; affects only how many small files share a work item
 _ITEMS_OF_A_SMALL_CORPUS = 16
-_SMALL_ITEM_BYTES = 4_000_000  # at least about a hundred documents, and a second of work
+_SMALL_ITEM_BYTES = 8_000_000  # a dozen novels or more, and two seconds of work
 
 
 @dataclass(frozen=True)

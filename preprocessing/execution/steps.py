@@ -32,6 +32,8 @@ from preprocessing.rows import cut_groups, encode_documents
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Encoder, Vocabulary, stored_vocabulary
 
+_LEAST_DOCUMENTS = 32  # of a group, even of a small one: random segments come from other documents
+
 
 class Work(Protocol):
     """Makes the files of a work item that are missing. `monitor` counts the input read and can stop the work."""
@@ -88,7 +90,9 @@ class WriteGroups:
         writer = GroupWriter(self.store, self.rows, vocabulary, monitor.visit)
         documents = islice(read_corpus(item, self.text, self.store.below(WORK), monitor), sources, None)
         outcomes = encode_documents(documents, self.text.language_of, encoder)
-        for number, (group, is_last) in enumerate(cut_groups(outcomes, self.text.group_bytes), start=groups):
+        for number, (group, is_last) in enumerate(
+            cut_groups(outcomes, self.text.group_bytes, _LEAST_DOCUMENTS), start=groups
+        ):
             name = group_name(item, number)
             if read_intact_group(self.store, name, key) is None:
                 self._refuse_change(item)

@@ -18,6 +18,7 @@ from preprocessing.rows.sentences import split_sentences
 from preprocessing.vocabulary import Encoder
 
 _MIN_BYTES_PER_WORD_PIECE = 4  # lower bound for counting; English has about 4.6, Chinese 3, punctuation 1
+_MOST_GROUP_BYTES = 64_000_000  # the highest value of data.group_bytes
 _NO_IDS = np.zeros(0, np.uint16)
 _NO_LENGTHS = np.zeros(0, np.int64)
 
@@ -65,22 +66,31 @@ def encode_documents(
                 yield document
 
 
-def cut_groups(outcomes: Iterable[Outcome], group_bytes: int) -> Iterator[tuple[list[Outcome], bool]]:
+def cut_groups(
+    outcomes: Iterable[Outcome], group_bytes: int, least_documents: int = 1
+) -> Iterator[tuple[list[Outcome], bool]]:
     """Yield the stream in groups of about `group_bytes` of text, each with whether it is the last group.
 
-    Word pieces determine the memory use, so a group holds less text where they are short (Chinese, punctuation).
+    A group of long documents holds more text, up to 64 MB, until it has `least_documents`. Word pieces determine the
+    memory use, so a group holds less text where they are short (Chinese, punctuation).
 
     The end of a group depends only on the documents from its beginning on, so the stream can resume at any group. The
     cut looks half a group ahead, so no group is smaller than half of `group_bytes` unless it is the only one: a group
     with few documents offers few random segments.
     """
+
+    def fill(outcome: Outcome) -> int:
+        """Return the part of a group's bytes that the outcome fills: a long document at most one document's part."""
+        size = _size(outcome)
+        return max(min(size, group_bytes // least_documents), size * group_bytes // _MOST_GROUP_BYTES)
+
     group: list[Outcome] = []
     size = 0
     for outcome in outcomes:
         group.append(outcome)
-        size += _size(outcome)
+        size += fill(outcome)
         while 2 * size >= 3 * group_bytes:
-            sizes = list(accumulate(map(_size, group)))
+            sizes = list(accumulate(map(fill, group)))
             cut = bisect_left(sizes, group_bytes)
             yield group[: cut + 1], False
             size -= sizes[cut]

@@ -116,7 +116,7 @@ def _plan_single_segments(source: Source, keys: NDArray[np.uint64], config: Pair
 
 
 def _tokens_cut(plan: NDArray[np.void], token_offsets: NDArray[np.int64]) -> int:
-    """Return the tokens that the segments' whole sentences or units have and the segments have not."""
+    """Return how many tokens more the segments' whole sentences or units have."""
     return sum(
         int((token_offsets[plan[name]["end"]] - token_offsets[plan[name]["first"]] - plan[name]["tokens"]).sum())
         for name in ("a", "b")

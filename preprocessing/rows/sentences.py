@@ -14,6 +14,9 @@ import sentencex
 
 # In a longer line sentencex searches ever farther for the end of a quotation, which is slow and rarely right.
 _LONG_LINE_CHARS = 10_000
+_LONG_SENTENCE_CHARS = 250  # about half a row of 128 tokens
+_MARK = re.compile("[\"“”„«»‹›()\\[\\]‘]|(?<=[.!?,])[’']|(?<!\\S)'(?=\\w)")
+_OPENING_AT_END = re.compile("(?:^|\\s)([\"“„«‹(\\[‘']+)\\s*$")
 _PLAIN_END = re.compile("[.!?][\"'”’)\\]]* ")
 
 _CLOSING = "[\"'”’」』）)》〉】〕］｣]*"
@@ -42,7 +45,28 @@ def split_sentences(text: str, language: str) -> list[str]:
     if len(text) > _LONG_LINE_CHARS:
         text = "\n".join(piece for line in text.split("\n") for piece in _pieces(line))
     lines = text.replace("\n", "\n\n")  # sentencex ends a sentence at an empty line only
-    return [sentence for piece in sentencex.segment(language, lines) if (sentence := piece.strip())]
+    return [
+        sentence
+        for whole in sentencex.segment(language, lines)
+        for piece in (_inside_marks(whole, language) if len(whole) > _LONG_SENTENCE_CHARS else (whole,))
+        if (sentence := piece.strip())
+    ]
+
+
+def _inside_marks(sentence: str, language: str) -> Iterator[str]:
+    """Yield the sentences inside the quotation marks and brackets of a long sentence.
+
+    sentencex ends no sentence there, so that a paragraph of direct speech is one sentence. Without the marks, it does.
+    """
+    blanked = _MARK.sub(" ", sentence)
+    start = end = 0
+    for piece in sentencex.segment(language, blanked) if blanked != sentence else ():
+        end += len(piece)
+        opening = _OPENING_AT_END.search(sentence, start, end)  # belongs to the next sentence
+        cut = opening.start(1) if opening else end
+        yield sentence[start:cut]
+        start = cut
+    yield sentence[start:]
 
 
 def _up_to_ends(line: str, end: re.Pattern[str]) -> Iterator[str]:

@@ -128,7 +128,7 @@ def test_corpus_weight_multiplies_the_item_weight(weight: float, items: list[str
 
 
 @pytest.mark.parametrize(
-    ("megabytes", "items"), [(3, 1), (7, 2), (40, 10), (64, 16), (102, 16), (640, 16), (1_024, 16), (2_048, 32)]
+    ("megabytes", "items"), [(3, 1), (15, 2), (40, 5), (64, 8), (128, 16), (640, 16), (1_024, 16), (2_048, 32)]
 )
 def test_small_corpus_is_cut_into_smaller_items(megabytes: int, items: int) -> None:
     assert len(plan(SourceFile("a", megabytes * 1_000_000), group_bytes=64_000_000).items) == items

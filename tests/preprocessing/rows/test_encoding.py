@@ -42,7 +42,8 @@ def test_groups_are_full_and_the_rest_joins_the_last() -> None:
     assert cut([5, 5, 5, 5, 4]) == [([5, 5], False), ([5, 5, 4], True)]
     assert cut([5, 5, 4]) == [([5, 5, 4], True)]
     assert cut([5, 5, 5]) == [([5, 5], False), ([5], True)]
-    assert cut([40, 1]) == [([40], False), ([1], True)]
+    assert cut([40, 1]) == [([40, 1], True)]  # a rest of 1 would be a crumb
+    assert cut([40, 5]) == [([40], False), ([5], True)]
     assert cut([3, 0, 0]) == [([3, 0, 0], True)]
     assert cut([]) == [([], True)]
 
@@ -128,3 +129,16 @@ def test_copies_count_towards_a_group() -> None:
 def test_short_word_pieces_count_for_four_bytes() -> None:
     stops = EncodedDocument(np.zeros(50, np.uint16), np.ones(1, np.int64), 50, bytes(32), "train", 1, ())
     assert [len(group) for group, _ in cut_groups([stops] * 4, 400)] == [2, 2]
+
+
+def test_groups_of_long_documents_have_enough_of_them() -> None:
+    stream = [outcome(size) for size in [900] * 20]
+    groups = [sizes(group) for group, _ in cut_groups(stream, 1_000, 8)]
+    assert [len(group) for group in groups] == [8, 8, 4]
+    short = [outcome(100)] * 40
+    assert [len(group) for group, _ in cut_groups(short, 1_000, 8)] == [10, 10, 10, 10]
+
+
+def test_a_group_of_long_documents_is_bounded() -> None:
+    stream = [outcome(30_000_000) for _ in range(6)]
+    assert [len(group) for group, _ in cut_groups(stream, 1_000_000, 32)] == [3, 3]

@@ -97,3 +97,34 @@ def test_long_line_is_split_as_short_ones_are() -> None:
 def test_long_line_without_any_punctuation_is_one_sentence() -> None:
     text = "word " * 50_000
     assert split_sentences(text.strip(), "en") == [text.strip()]
+
+
+SPEECH = [
+    "He said, “I go to the town with my brother on the first of May, and nobody will come with us.",
+    "You stay here until the end of the week, as you said that you would when we met in London.",
+    "Mr. Smith comes at 5 p.m. today, and he will bring the papers that you asked him to bring.",
+    "Then we eat.”",
+]
+
+
+@pytest.mark.parametrize(("opening", "closing"), ["“”", '""', "()", "«»", "‘’", "[]"])
+def test_long_quotations_and_brackets_are_split_inside(opening: str, closing: str) -> None:
+    sentences = [sentence.replace("“", opening).replace("”", closing) for sentence in SPEECH]
+    assert split_sentences(" ".join([*sentences, "She left."]), "en") == [*sentences, "She left."]
+
+
+def test_an_opening_mark_belongs_to_the_sentence_that_it_opens() -> None:
+    filler = "and so on " * 30
+    text = f"“I went {filler}home. You did not.” “Why did I not? He said “no,” she {filler}said. “It ran away.”"
+    ends = ["home.", "You did not.”", "“Why did I not?", "said.", "“It ran away.”"]
+    assert [sentence[-len(end) :] for sentence, end in zip(split_sentences(text, "en"), ends, strict=True)] == ends
+
+
+def test_short_quotations_stay_whole() -> None:
+    text = "He said, “I go. You stay.” She left."
+    assert split_sentences(text, "en") == ["He said, “I go. You stay.”", "She left."]
+
+
+def test_nothing_is_lost_inside_marks() -> None:
+    text = " ".join(SPEECH * 3).replace("”", "") + " It’s Tom’s. 'So it is.' 'No. It is not.'"
+    assert "".join("".join(split_sentences(text, "en")).split()) == "".join(text.split())
