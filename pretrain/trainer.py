@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -332,6 +333,7 @@ class Trainer:
             self.run,
             self.recipe.train,
             resumed_step=state.step,
+            time_s=state.time_s,
             recipe_toml=resolved_toml(self.recipe),
         )
 
@@ -352,13 +354,14 @@ class Trainer:
         if not self._is_over(state) and not (every and state.step % every == 0):
             return True
         self._complete_save(metrics_log, wait=True)
+        began = time.perf_counter()
         try:
             with self.throughput.pause():
                 evaluation = self.evaluator.evaluate(state.step, self.stop.__bool__)
         except EvaluationStopped:
             return False
         if metrics_log and evaluation:
-            metrics_log.write_evaluation(evaluation)
+            metrics_log.write_evaluation(evaluation, time.perf_counter() - began)
         return True
 
     def _make_up_evaluation(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:

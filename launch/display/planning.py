@@ -16,10 +16,19 @@ from configs.files import explain_write_errors
 from configs.schema import Recipe, VocabularyConfig
 from preprocessing.documents import FORMATS
 from preprocessing.vocabulary import read_vocabulary
+from pretrain.checkpoint import Goodput, mtbf_s, predicted_goodput
 from pretrain.cost import HARDWARE, Cost, Hardware, StepCost, preparation
 from pretrain.telemetry import duration
 
 logger = logging.getLogger(__name__)
+
+GPUS = (8, 64, 512, 4_096)
+BYTES_PER_WEIGHT = 14  # of a checkpoint: fp32 weight and moments take 12; the published figures assume 14
+HOST_COPY_GB_S = 2.0  # per GPU; a save holds up training while it copies its share
+COMMIT_S = 0.1  # a save also holds up training to make and to commit its folder
+STORAGE_GB_S = 1.0  # of all GPUs together, to shared storage
+REQUEUE_S, START_S = 60.0, 120.0  # from a failure to the next start, and to its first step
+HANGS = 1 / 10  # share of the failures that nobody notices before cluster.collective_timeout_s
 
 TEXT_GB = (1, 10, 100, 1_000, 10_000)
 
@@ -50,6 +59,7 @@ def show_plan(
     screen.print(memory_table(cost, ranks))
     steps = list(cost.scaling())
     screen.print(scaling_table(steps, cost))
+    screen.print(goodput_table(cost, ranks))
     corpus_format = data.corpora[0].format if data.corpora else "text"
     screen.print(preparation_table(data.dupe_factor, corpus_format, hours))
     if picture is not None:
@@ -109,6 +119,37 @@ def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
             duration(cost.training_s(one.ranks)),
         )
     return table
+
+
+def goodput_table(cost: Cost, ranks: int) -> Table:
+    """Return the predicted goodput, one row per number of GPUs, with the assumptions in the title."""
+    limit_s, rate = cost.recipe.cluster.collective_timeout_s, cost.recipe.checkpoint.failures_per_gpu_day
+    title = (
+        f"Goodput at {rate:g} failures per GPU and day; checkpoints of {BYTES_PER_WEIGHT} bytes per weight, "
+        f"{STORAGE_GB_S:g} GB/s to shared storage, {HOST_COPY_GB_S:g} GB/s to host memory; {REQUEUE_S:g} s to requeue, "
+        f"{START_S:g} s to start, one failure in {1 / HANGS:.0f} a hang of {limit_s} s"
+    )
+    table = _table(
+        title, ("GPUs", "failures per day", "save every", "goodput", "saves", "repeated", "restarts", "hangs")
+    )
+    for gpus in sorted({*GPUS, ranks}):
+        predicted = expected_goodput(cost.parameters, gpus, rate, limit_s)
+        shares = (predicted.share, *predicted.losses.values())
+        columns = (f"{gpus * rate:.2g}", duration(predicted.interval_s), *(f"{share:.2%}" for share in shares))
+        table.add_row(f"{gpus:,}", *columns)
+    return table
+
+
+def expected_goodput(parameters: int, gpus: int, rate: float, limit_s: float) -> Goodput:
+    """Predict the goodput of a model's training; `limit_s` is how long a hang is unnoticed."""
+    gigabytes = parameters * BYTES_PER_WEIGHT / 1e9
+    return predicted_goodput(
+        mtbf_s=mtbf_s(gpus, rate),
+        save_s=COMMIT_S + gigabytes / gpus / HOST_COPY_GB_S,
+        write_s=gigabytes / STORAGE_GB_S,
+        restart_s=REQUEUE_S + START_S,
+        hang_s=HANGS * limit_s,
+    )
 
 
 def preparation_table(passes: int, corpus_format: str, hours: float) -> Table:

@@ -39,7 +39,7 @@ from launch.ranks import (
 )
 from launch.terminal import console
 from pretrain.engine import is_over
-from pretrain.telemetry import duration, tail_of_metrics
+from pretrain.telemetry import duration, goodput, losses_text, tail_of_metrics
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
@@ -64,6 +64,7 @@ class Status:
     eta_s: float | None = None
     restarts: int = 0
     checkpoint: int = 0
+    goodput: float | None = None  # share of the wall time in steps that count
 
 
 def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) -> Status:
@@ -83,6 +84,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
         detail = "; ".join([detail, *_laggards(run, records, now)])
         if _silence_s(run, now) > max(SILENT_S, 20 * (pace or 0.0)):
             state = "silent"
+    detail = "; ".join(filter(None, [detail, losses_text(last)]))
     return Status(
         run=run,
         state=state,
@@ -95,12 +97,13 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
         eta_s=_left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
         restarts=sum(not start.is_first for start in read_starts(run)),
         checkpoint=newest_step(run),
+        goodput=goodput(last),
     )
 
 
 def status_table(statuses: Sequence[Status]) -> Table:
     """Return a table with one run per row."""
-    columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "")
+    columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "goodput", "")
     result = Table(*columns, box=None, pad_edge=False)
     for one in statuses:
         colour = STATE_COLOURS.get(one.state, "default")
@@ -114,6 +117,7 @@ def status_table(statuses: Sequence[Status]) -> Table:
             "" if one.eta_s is None else duration(one.eta_s),
             str(one.restarts),
             str(one.checkpoint or "none"),
+            _shown(one.goodput, ".1%"),
             one.detail.replace("[", r"\["),
         )
     return result

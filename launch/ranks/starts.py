@@ -20,9 +20,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from configs.files import atomic_write_text, explain_write_errors
+from configs.records import parse_object
 from configs.run_layout import CHECKPOINTS, STARTS, STOP, start_folder, step_of
 
 BEGUN = "begun"
@@ -156,8 +159,9 @@ def newest_step(run: Path) -> int:
 
 def _read(kind: type[Record], file: Path) -> Record | None:
     try:
-        table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        table = parse_object(file.read_bytes())
         known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # all kinds are dataclasses
-        return kind(**{name: value for key, value in table.items() if (name := RENAMED.get(key, key)) in known})
-    except (OSError, ValueError, TypeError, AttributeError):
+        values = {name: value for key, value in table.items() if (name := RENAMED.get(key, key)) in known}
+        return TypeAdapter(kind).validate_python(values)
+    except (OSError, ValueError):  # pydantic's errors are ValueErrors
         return None

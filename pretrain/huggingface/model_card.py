@@ -13,7 +13,7 @@ from configs.schema import ClusterConfig, Recipe, recipe_of_data
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState
 from pretrain.model import bert_parameters
-from pretrain.telemetry import LOSS, draw_curves, read_metrics
+from pretrain.telemetry import LOSS, draw_curves, goodput_text, read_metrics
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 TABLE_ROWS = 20
@@ -56,7 +56,7 @@ def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest
     parts = [
         HEADER.format(language=recipe.data.language, name=recipe.name),
         _data(recipe, manifest),
-        _training(recipe, manifest, state),
+        _training(recipe, manifest, state, records),
         _evaluation(records),
         _curves(folder, recipe.name, records),
         _limits(recipe, manifest),
@@ -85,7 +85,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> str:
     )
 
 
-def _training(recipe: Recipe, manifest: Manifest, state: TrainingState) -> str:
+def _training(recipe: Recipe, manifest: Manifest, state: TrainingState, records: Sequence[dict[str, Any]]) -> str:
     model, train = recipe.model, recipe.train
     parameters = bert_parameters(model, manifest.vocabulary.size, manifest.objective)
     return _list(
@@ -96,6 +96,7 @@ def _training(recipe: Recipe, manifest: Manifest, state: TrainingState) -> str:
             "steps": f"{state.step:,}, with {train.global_batch_size:,} rows each",
             "trained on": f"{state.samples:,} rows, {state.tokens:,} tokens",
             "time": f"{state.time_s / 3600:,.2f} h on {state.world_size} rank(s), {train.precision}",
+            "goodput": (goodput_text(records[-1]) if records else "") or "not recorded",
             "initialised from": f"`{_origin(Path(train.initialise_from))}`"
             if train.initialise_from
             else "random weights",

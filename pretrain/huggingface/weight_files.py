@@ -6,7 +6,6 @@ code: torch loads it with `weights_only`, which admits tensors and plain contain
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import UserError
+from configs.records import parse_object
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"
@@ -55,7 +55,7 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        shard_of = dict(json.loads(index.read_bytes())["weight_map"])
+        shard_of = dict(parse_object(index.read_bytes())["weight_map"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("not an index of weights", place=str(index), fix=_DOWNLOAD) from error
     outside = [name for name in shard_of.values() if not isinstance(name, str) or Path(name).name != name]

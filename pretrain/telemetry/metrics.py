@@ -22,6 +22,7 @@ from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
+from pretrain.telemetry.goodput import CLOCK, Account, process_began
 from pretrain.telemetry.metrics_file import VALID, cut_back
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 
@@ -116,9 +117,13 @@ class Evaluation:
 class MetricsLog:
     """Writes the steps and evaluations of one run. A context manager that flushes and closes at its end."""
 
-    def __init__(self, run: Path, train: TrainConfig, *, resumed_step: int, recipe_toml: str) -> None:
+    def __init__(
+        self, run: Path, train: TrainConfig, *, resumed_step: int, recipe_toml: str, time_s: float = 0.0
+    ) -> None:
         self.train = train
-        self.resumed = cut_back(run / METRICS, resumed_step)  # the record of that step, if there is one
+        cut = cut_back(run / METRICS, resumed_step)
+        self.resumed = cut.resumed
+        self.account = Account({"time_s": time_s} | cut.resumed, cut.last.get(CLOCK), process_began())
         self.lines = AppendedLines(run / METRICS)
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
         self.tensorboard.text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
@@ -145,6 +150,7 @@ class MetricsLog:
     def write_step(self, metrics: StepMetrics) -> None:
         """Record one step."""
         record = _finite(asdict(metrics))
+        record |= self.account.step(metrics.time_s, metrics.save_s, skipped=metrics.skipped)
         scalars = {tag: record[name] for name, tag in TAGS.items() if record[name] is not None}
         self.tensorboard.scalars(scalars, metrics.step)
         self.lines.add(record_line(record))
@@ -152,8 +158,9 @@ class MetricsLog:
             self._write_records()
             self.say(console_line(metrics, self.train))
 
-    def write_evaluation(self, evaluation: Evaluation) -> None:
+    def write_evaluation(self, evaluation: Evaluation, seconds: float = 0.0) -> None:
         """Record an evaluation, after its step. A value that is not finite is recorded as null, with an error."""
+        self.account.add("evaluations", seconds)
         values = _finite({name: value for name, value in asdict(evaluation).items() if value is not None})
         step = values.pop("step")
         self.lines.add(record_line({"step": step} | {f"{VALID}{name}": value for name, value in values.items()}))

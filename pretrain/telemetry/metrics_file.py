@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from configs.files import atomic_write
 from configs.records import parse_line
@@ -65,14 +65,23 @@ def tail_of_metrics(run: Path, size: int = 1 << 16) -> Records:
     return Records(complete_lines(run / METRICS, last_bytes=size))
 
 
-def cut_back(path: Path, step: int) -> dict[str, Any]:
-    """Remove the records after `step`, and a line truncated by a crash. Returns the record of `step`, if there is one.
+class Cut(NamedTuple):
+    """What `cut_back` found."""
+
+    resumed: dict[str, Any]  # the record of the step that the run resumes from; empty if there is none
+    last: dict[str, Any]  # the last record of all, removed or not; empty if there is none
+
+
+def cut_back(path: Path, step: int) -> Cut:
+    """Remove the records after `step`, and a line truncated by a crash.
 
     Damaged lines before are kept, so that nothing is lost, and counted in a warning.
     """
     if not path.exists():
-        return {}
+        return Cut({}, {})
     records, is_beyond = Records(), False
+    tail = tail_of_metrics(path.parent).merged
+    last = tail[-1] if tail else {}
     with atomic_write(path) as new:
         for line in complete_lines(path):
             found = _step_in(line)
@@ -81,8 +90,8 @@ def cut_back(path: Path, step: int) -> dict[str, Any]:
                 records.add(line)
                 new.write(line)
     _warn_of_gaps(path, records, step)
-    last = records.merged[-1] if records.merged else {}
-    return last if last.get("step") == step else {}
+    kept = records.merged[-1] if records.merged else {}
+    return Cut(kept if kept.get("step") == step else {}, last)
 
 
 def complete_lines(path: Path, last_bytes: int | None = None) -> Iterator[bytes]:

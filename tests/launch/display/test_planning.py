@@ -28,7 +28,9 @@ def test_the_plan_shows_memory_scaling_and_preparation(screen: Console, tmp_path
     show_plan(screen, RECIPE, HARDWARE["h100"], 64, 24.0, tmp_path / "scaling.png")
     shown = screen.export_text()
     memory, _, rest = shown.partition("\nScaling")
-    scaling, _, text = rest.partition("\nPreparation: 5 pass(es) over wikipedia")
+    scaling, _, rest = rest.partition("\nGoodput at 0.000474 failures per GPU and day")
+    goodput, _, text = rest.partition("\nPreparation: 5 pass(es) over wikipedia")
+    assert first_words(goodput)[-4:] == ["8", "64", "512", "4,096"]
     assert first_words(memory)[-4:] == ["0", "1", "2", "3"]
     assert "2 (recipe)" in memory
     assert first_words(scaling)[-11:] == [f"{2**power:,}" for power in range(11)]

@@ -62,9 +62,18 @@ def test_status_of_a_running_job(run: Path) -> None:
     assert status.eta_s == 180.0
     console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
     console.print(status_table([status]))
-    assert "demo  running  10/100  6.9000  50,000    50.0%  3 m 00 s  1         none        job 7 on n[1-2], 3:10" in (
-        console.export_text()
+    assert (
+        "demo  running  10/100  6.9000  50,000    50.0%  3 m 00 s  1         none                 job 7 on n[1-2], 3:10"
+        in (console.export_text())
     )
+
+
+def test_status_shows_goodput_with_losses_by_cause(run: Path) -> None:
+    with (run / "metrics.jsonl").open("w") as metrics:
+        account = {"wall_s": 100.0, "lost_starts_s": 20.0, "lost_saves_s": 5.0, "lost_skipped_s": 0.0, "clock": 1e9}
+        metrics.write(json.dumps({"step": 9, "time_s": 75.0} | account) + "\n")
+    status = read_status(run, [])
+    assert (status.goodput, status.detail) == (0.75, "lost: starting 20.0%, saving 5.0%")
 
 
 def test_status_respects_the_time_budget(run: Path) -> None:

@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from configs.run_layout import start_folder
 from launch.ranks import starts
 from pretrain.checkpoint import claim_start, newest_start
@@ -45,3 +47,14 @@ def test_a_rank_that_has_begun_is_known(tmp_path: Path) -> None:
 
 def test_a_full_disk_does_not_end_a_rank_that_begins(tmp_path: Path) -> None:
     starts.record_begin(tmp_path / "missing", 1, 0, "n1")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"ranks": null}', '{"number": "one"}', "\0", "[]"])
+def test_a_damaged_record_of_a_start_is_skipped(tmp_path: Path, content: str) -> None:
+    for number in (1, 2):
+        folder = tmp_path / "starts" / f"{number:04}"
+        folder.mkdir(parents=True)
+        fields = {"number": number, "job": "", "is_first": True, "nodes": ["n1"], "ranks": 1, "step": 0, "time": 0.0}
+        (folder / "start.json").write_text(json.dumps(fields))
+    (tmp_path / "starts" / "0002" / "start.json").write_text(content)
+    assert [start.number for start in starts.read_starts(tmp_path)] == [1]

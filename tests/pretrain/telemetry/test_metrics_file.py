@@ -77,7 +77,7 @@ def test_damaged_lines_are_left_out_and_counted(run: Path, damage: str, caplog: 
 def test_a_run_resumes_with_damaged_records(run: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     spoil, lost = DAMAGES[damage]
     write(run, spoil(read_lines(run)))
-    assert cut_back(run / METRICS, 8)["step"] == 8
+    assert cut_back(run / METRICS, 8).resumed["step"] == 8
     assert steps(run) == [step for step in range(1, 9) if step not in lost]
     assert "damaged line(s) are kept" in caplog.text
     assert (f"the records of {len(lost)} step(s) up to step 8 are missing" in caplog.text) == bool(lost)
@@ -100,7 +100,7 @@ def test_lines_of_an_earlier_version_have_no_checksum(tmp_path: Path) -> None:
 
 def test_missing_records_are_reported_at_a_resume(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(run, read_lines(run)[:6])
-    assert cut_back(run / METRICS, 10) == {}
+    assert cut_back(run / METRICS, 10).resumed == {}
     assert "the records of 4 step(s) up to step 10 are missing" in caplog.text
 
 
@@ -110,5 +110,5 @@ def test_an_evaluation_is_merged_into_its_step(run: Path) -> None:
     assert steps(run) == list(range(1, 11))
     assert read_metrics(run)[3]["valid_mlm_loss"] == 3.0
     assert json.loads(read_lines(run)[4])["valid_mlm_loss"] == 3.0
-    assert cut_back(run / METRICS, 4)["valid_mlm_loss"] == 3.0
+    assert cut_back(run / METRICS, 4).resumed["valid_mlm_loss"] == 3.0
     assert len(read_lines(run)) == 5
