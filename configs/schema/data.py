@@ -43,6 +43,7 @@ class _KeyOrder(Section):
     whole_word_masking: Any
     chinese_words: Any
     mask_word_once: Any
+    span_masking: Any
     dupe_factor: Any
     held_out_fraction: Any
     provenance: Any

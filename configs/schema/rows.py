@@ -63,6 +63,12 @@ class MaskingConfig(Section):
         False,
         description="Mask at most one occurrence of a word in a segment (of a word piece, without whole_word_masking).",
     )
+    span_masking: bool = Field(
+        False,
+        description="Mask spans of consecutive words (of word pieces, without whole_word_masking) as in SpanBERT: 1 to "
+        "10 words, 3.8 on average, until masked_lm_prob is reached.",
+        json_schema_extra=LATER,
+    )
 
     @model_validator(mode="after")
     def _words_are_masked(self) -> Self:
@@ -74,6 +80,8 @@ class MaskingConfig(Section):
     def _shares_fit(self) -> Self:
         if self.mask_token_prob + self.random_token_prob > 1.0 + 1e-9:
             raise ValueError("mask_token_prob + random_token_prob is above 1; lower one of them")
+        if self.span_masking and self.mask_word_once:
+            raise ValueError("span_masking and mask_word_once cannot be combined; set one of them")
         return self
 
 

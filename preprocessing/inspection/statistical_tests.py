@@ -33,6 +33,9 @@ _KIND_NAMES = ("begin a word", "continue a word", "end a sentence", "are other p
 # Masks of whole words are clustered, and long or repeated words are skipped more often than others.
 _WORD_VARIANCE = 4.0
 _WORD_SHARE = 0.1
+# Spans are more clustered still, and cover the words at the ends of a segment less often than those between.
+_SPAN_VARIANCE = 16.0
+_SPAN_SHARE = 0.3
 
 Histogram = NDArray[np.int64]
 
@@ -150,9 +153,11 @@ def _check_positions(counts: Counts, config: MaskingConfig, z: float) -> Iterato
     factors = counts.rows_by_size * masked * np.maximum(tokens - masked, 0) / np.maximum(tokens - 1, 1)
     variances = np.einsum("nk,nt->t", factors, shares * (1 - shares))
     of_words = config.whole_word_masking or config.mask_word_once
+    spread, share = (_WORD_VARIANCE, _WORD_SHARE) if of_words else (1.0, 0.0)
+    if config.span_masking:
+        spread, share = _SPAN_VARIANCE, _SPAN_SHARE
     for tenth in range(TENTHS):
-        bound = _bound(variances[tenth] * (_WORD_VARIANCE if of_words else 1.0), z)
-        bound += _WORD_SHARE * means[tenth] * of_words
+        bound = _bound(variances[tenth] * spread, z) + share * means[tenth]
         if abs(counts.tenths[tenth] - means[tenth]) > bound:
             value = f"{counts.tenths[tenth]:,} in tenth {tenth + 1}, where {means[tenth]:,.0f} are expected"
             yield Deviation("masked positions are distributed evenly over a row", value)

@@ -3,6 +3,7 @@
 The fraction `masked_lm_prob` of a row's tokens, special tokens included, is predicted: rounded half to even as in the
 published code, at least one, at most `max_predictions_per_seq`, and never [CLS] or [SEP]. Tokens are chosen one by one
 with equal probability, or by whole words as in Google's later models; a word with more pieces than remain is skipped.
+Or they are chosen by spans of consecutive words, whose lengths follow a geometric distribution (Joshi et al. 2020).
 Most chosen tokens become [MASK], some become another ordinary token (never a special token or an unused slot), and the
 rest stay unchanged.
 """
@@ -21,6 +22,8 @@ from preprocessing.rows.planning import SPECIAL_TOKENS_OF_A_PAIR, SPECIAL_TOKENS
 from preprocessing.rows.randomness import RandomState, absorb, draw_below, draw_fraction
 from preprocessing.vocabulary import MASK, Vocabulary, continues_word
 
+_MOST_SPAN_WORDS, _SPAN_END = 10, 0.2  # SpanBERT's: 3.8 words on average
+_SPAN_TRIES = 4  # per word of a row; then single words are added
 _MAX_TOKENS = 2**31 - 1  # a shard's offsets are int32
 
 
@@ -47,6 +50,7 @@ def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass
         np.uint64(pass_number),
         continues_word(pairs.input_ids, vocabulary, config),
         config.mask_word_once,
+        config.span_masking,
         config.mask_token_prob,
         config.random_token_prob,
         vocabulary.ordinary_ids,
@@ -88,6 +92,7 @@ def _mask(
     pass_number: np.uint64,
     continues: NDArray[np.bool_],
     mask_word_once: bool,
+    span_masking: bool,
     mask_token_prob: float,
     random_token_prob: float,
     ordinary_ids: IntArray,
@@ -108,7 +113,10 @@ def _mask(
         tokens = input_ids[offsets[row] : offsets[row + 1]]
         border = segment_a_length[row]
         count = _find_words(len(tokens), border, continues[offsets[row] : offsets[row + 1]], words)
-        _choose(state, tokens, border, words[:count], to_predict[row], mask_word_once, chosen)
+        if span_masking:
+            _choose_spans(state, border, words[:count], to_predict[row], chosen)
+        else:
+            _choose(state, tokens, border, words[:count], to_predict[row], mask_word_once, chosen)
         for position in range(1, len(tokens) - 1):
             if chosen[position]:
                 chosen[position] = False
@@ -175,6 +183,49 @@ def _choose(
         chosen[begin:end] = True
     if taken == 0:
         chosen[words[0, 0] : words[0, 0] + to_predict] = True
+
+
+@compiled
+def _choose_spans(
+    state: RandomState, border: int, words: NDArray[np.int64], to_predict: int, chosen: NDArray[np.bool_]
+) -> None:
+    """Mark random spans of words of one segment: at least one and at most `to_predict` tokens.
+
+    The last span is cut where the next word does not fit. If single words are masked whole, fewer tokens than requested
+    can be left over; they stay.
+    """
+    taken = 0
+    for _ in range(_SPAN_TRIES * len(words)):
+        if taken == to_predict:
+            return
+        length = _span_length(state)
+        begin = draw_below(state, len(words))
+        for nth in range(begin, min(begin + length, len(words))):
+            first, last = words[nth, 0], words[nth, 1]
+            if taken + last - first > to_predict or (first >= border) != (words[begin, 0] >= border):
+                break
+            if not chosen[first]:
+                chosen[first:last] = True
+                taken += last - first
+    begin = draw_below(state, len(words))
+    for place in range(len(words)):
+        first, last = words[(begin + place) % len(words)]
+        if not chosen[first] and taken + last - first <= to_predict:
+            chosen[first:last] = True
+            taken += last - first
+    if taken == 0:
+        chosen[words[begin, 0] : words[begin, 0] + to_predict] = True
+
+
+@compiled
+def _span_length(state: RandomState) -> int:
+    """Return a length from 1 to `_MOST_SPAN_WORDS`, of a geometric distribution without the longer ones."""
+    while True:
+        length = 1
+        while length <= _MOST_SPAN_WORDS and draw_fraction(state) >= _SPAN_END:
+            length += 1
+        if length <= _MOST_SPAN_WORDS:
+            return length
 
 
 @compiled

@@ -35,6 +35,7 @@ FIXED_SETTINGS: dict[str, object] = {
     "random_token_prob": 0.0,
     "whole_word_masking": False,
     "mask_word_once": False,
+    "span_masking": False,
     "provenance": False,
 }
 ROWS: dict[Split, int] = {"train": 2048, "held_out": 64}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.dataset.shard import IntArray, Rows
-from preprocessing.rows.masking import mask_pairs, predictions
+from preprocessing.rows.masking import _span_length, mask_pairs, predictions
 from preprocessing.rows.pairs import Pairs, TokenizedDocuments, make_pairs
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -386,3 +386,41 @@ def test_another_process_gives_the_same_bytes() -> None:
 
 def test_special_tokens_are_what_the_tests_think() -> None:
     assert set(VOCABULARY.pieces) - set(WORDS) == {*SPECIAL_TOKENS, "[unused0]", "[unused17]"}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_spans_mask_the_requested_share_in_runs_of_words(whole: bool) -> None:
+    config = make_config(span_masking=True, whole_word_masking=whole, mask_token_prob=1.0, random_token_prob=0.0)
+    pairs = pairs_of(make_corpus(200), config)
+    rows = mask_pairs(pairs, config, VOCABULARY, 0)
+    lengths, counts = np.diff(rows.input_offsets), np.diff(rows.masked_offsets)
+    targets = np.minimum(np.maximum(1, np.rint(0.15 * lengths)), 20).astype(int)
+    assert (counts <= targets).all()
+    assert whole or (counts == targets).all()
+    assert counts.sum() > 0.9 * targets.sum()
+    row_m = np.repeat(np.arange(len(rows)), counts)
+    follows = (np.diff(rows.masked_lm_positions.astype(int)) == 1) & (np.diff(row_m) == 0)
+    singles = mask_pairs(pairs, config.model_copy(update={"span_masking": False}), VOCABULARY, 0)
+    row_m = np.repeat(np.arange(len(singles)), np.diff(singles.masked_offsets))
+    follows_alone = (np.diff(singles.masked_lm_positions.astype(int)) == 1) & (np.diff(row_m) == 0)
+    assert follows.mean() > 0.5 > follows_alone.mean()
+    again = mask_pairs(pairs, config, VOCABULARY, 0)
+    assert np.array_equal(again.masked_lm_positions, rows.masked_lm_positions)
+    other = mask_pairs(pairs, config, VOCABULARY, 1)
+    assert not np.array_equal(other.masked_lm_positions, rows.masked_lm_positions)
+
+
+def test_a_span_of_most_tokens_still_fills_the_row() -> None:
+    config = make_config(span_masking=True, masked_lm_prob=0.9, max_predictions_per_seq=61)
+    pairs = pairs_of(make_corpus(20), config)
+    rows = mask_pairs(pairs, config, VOCABULARY, 0)
+    ordinary = np.diff(rows.input_offsets) - np.where(rows.segment_a_length == np.diff(rows.input_offsets), 2, 3)
+    targets = np.minimum(np.rint(0.9 * np.diff(rows.input_offsets)), ordinary)
+    assert (np.diff(rows.masked_offsets) == targets).all()
+
+
+def test_span_lengths_are_those_of_spanbert() -> None:
+    state = np.array([7], np.uint64)
+    lengths = np.array([_span_length(state) for _ in range(20_000)])
+    assert (lengths.min(), lengths.max()) == (1, 10)
+    assert lengths.mean() == pytest.approx(3.797, abs=0.1)
