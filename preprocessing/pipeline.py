@@ -64,8 +64,10 @@ from preprocessing.resuming import (
     discard,
     find_finished,
     find_vocabulary,
+    item_numbers,
     keep_contents,
     keep_vocabulary,
+    prune,
     read_contents,
     release,
 )
@@ -122,29 +124,34 @@ def _prepare(
         if finished.records_content:
             stages, identity = _read_input(stages, config, identity)
         finished = finished.checked(identity, stages.plan)
-        if finished.manifest and not finished.damage:
-            release(store)
+        if finished.manifest and finished.is_complete:
+            release(store, stages.plan.items if config.incremental else ())
             return finished.manifest
     expected = expect(plan, config, worker_count(config.workers, plan.items))
     refuse_small_disk(expected, store)
     stages = replace(stages, expected=str(expected))
     with claimed(store, identity, share, overwrite=overwrite):
-        finished.reopen()
+        finished.reopen(incremental=config.incremental)
         if not stages.plan.inputs:
             stages, identity = _read_input(stages, config, identity)
         begin(store, identity, stages.plan.inputs, share)
         _find_duplicates(stages, config)
         vocabulary = None if given else find_vocabulary(store, identity, config.vocabulary)
         if vocabulary is None:
-            vocabulary = given or _train_vocabulary(stages, config)
+            own = given or finished.own_vocabulary(config.vocabulary)
+            vocabulary = own or _train_vocabulary(stages, config)
             keep_vocabulary(store, identity, vocabulary)
-        sums = _write_groups(stages, config, vocabulary.entry().sha256)
+        keys = GroupKeys(vocabulary.entry().sha256, config, store.below(WORK))
+        stages = replace(stages, plan=finished.numbered(stages.plan, keys.of))
+        identity = replace(identity, item_numbers=item_numbers(stages.plan))
+        sums = _write_groups(stages, config, keys)
         if sums.unfinished:
             return share.holders(stages.plan, sums.unfinished)
         manifest = build_manifest(sums, stages.plan, identity, config, vocabulary.entry())
         _check(manifest, config, stages)
         store.write_text(MANIFEST, manifest_text(manifest))  # two shares can do so at once: they write the same bytes
-    release(store)
+        prune(store, sums.groups)
+    release(store, stages.plan.items if config.incremental else ())
     return manifest
 
 
@@ -199,10 +206,10 @@ def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
     return train_vocabulary(sampled_lines(stages.plan, work), config.vocabulary)
 
 
-def _write_groups(stages: Stages, config: DataConfig, vocabulary_sha256: str) -> GroupSums:
+def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupSums:
     """Make the unfinished groups of the share, then sum up all groups."""
     stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary))
-    sums = sum_groups(stages.store, stages.plan, GroupKeys(vocabulary_sha256, config, stages.store.below(WORK)))
+    sums = sum_groups(stages.store, stages.plan, keys)
     stages.refuse_undone(set(stages.share.own(stages.plan)).intersection(sums.unfinished))
     return sums
 

@@ -26,6 +26,7 @@ class _KeyOrder(Section):
     nsp_mode: Any
     language: Any
     invalid_utf8: Any
+    incremental: Any
     min_document_chars: Any
     duplicates: Any
     near_duplicate_threshold: Any

@@ -160,6 +160,13 @@ class ReadingConfig(Section):
         "fewer than 16 groups is divided into smaller ones. A worker needs up to 1 GiB of memory for the largest "
         "group size.",
     )
+    incremental: bool = Field(
+        False,
+        description="Files can be added to the corpus later: prepare then makes only the groups of their text, and the "
+        "groups that they change. The vocabulary stays that of the first corpus. A small corpus is not divided into "
+        "smaller groups, and cleaned text is kept in the data set's folder.",
+        json_schema_extra={"omitted_at_default": True},
+    )
 
     def language_of(self, corpus: int) -> str:
         """Return the language of a corpus, given its number."""

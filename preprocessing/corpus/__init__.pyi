@@ -18,4 +18,8 @@ from .sample import (
     sampling_rate as sampling_rate,
     write_sample as write_sample,
 )
-from .working_files import FINISHED_FILES as FINISHED_FILES, is_corpus_wide as is_corpus_wide
+from .working_files import (
+    FINISHED_FILES as FINISHED_FILES,
+    is_cleaned_file as is_cleaned_file,
+    is_corpus_wide as is_corpus_wide,
+)

@@ -6,6 +6,7 @@ must be removed when the corpus or the recipe changes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from preprocessing.documents import WorkItem
@@ -22,6 +23,12 @@ _CORPUS_WIDE = ("drops-*.npy", BOILERPLATE, "sample-*")
 def is_corpus_wide(name: str) -> bool:
     """Return whether a file depends on the whole corpus."""
     return any(PurePosixPath(name).match(pattern) for pattern in _CORPUS_WIDE)
+
+
+def is_cleaned_file(name: str, work_names: Collection[str]) -> bool:
+    """Return whether a file holds the cleaned text or the fingerprints of one of these work items."""
+    kind, _, rest = PurePosixPath(name).stem.partition("-")
+    return kind in ("cleaned", "fingerprints") and rest in work_names
 
 
 def documents_name(item: WorkItem) -> str:
@@ -41,14 +48,14 @@ def cleaned_entry_name(item: WorkItem) -> str:
 
 def drops_name(item: WorkItem) -> str:
     """Return the name of the file that lists the item's dropped documents."""
-    return f"drops-{item.name}.npy"
+    return f"drops-{item.work_name}.npy"
 
 
 def sample_name(item: WorkItem) -> str:
     """Return the name of the file of the item's part of the vocabulary's sample."""
-    return f"sample-{item.name}.txt"
+    return f"sample-{item.work_name}.txt"
 
 
 def sample_entry_name(item: WorkItem) -> str:
     """Return the name of the file with the counts of the item's part of the sample, which is written last."""
-    return f"sample-{item.name}.json"
+    return f"sample-{item.work_name}.json"

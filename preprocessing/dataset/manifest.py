@@ -126,9 +126,10 @@ class Manifest(ManifestEntry):
     recipe: dict[str, Any]  # the [data] fields that determine bytes
     digest: str  # of those fields, the vocabulary and the input; it identifies the data set
     input_digest: str
-    inputs: list[InputEntry] = Field(
-        default_factory=list
-    )  # in the order of the corpora and paths; format 1 does not record them
+    # In the order of the corpora and paths; format 1 does not record them.
+    inputs: list[InputEntry] = Field(default_factory=list)
+    # Of the work items, in order, if files were added later; empty: 0, 1, 2, ...
+    item_numbers: list[int] = Field(default_factory=list)
     vocabulary: VocabularyEntry
     shards: list[ShardEntry]  # sorted by name
     drops: dict[str, int]  # documents dropped or repaired, by cause

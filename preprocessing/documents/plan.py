@@ -12,6 +12,7 @@ random segments from. A document belongs to the span in which it begins.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
@@ -113,16 +114,22 @@ def with_content(plan: Plan, contents: Mapping[str, FileContent], config: Readin
         for name, file in zip(_names(files), files, strict=True)
     )
     digest = digest_of({"listing": plan.input_digest, "sha256": [entry.sha256 for entry in inputs]})
-    items = tuple(_with_content(item, contents, config) for item in plan.items)
-    return replace(plan, items=items, input_digest=digest, inputs=inputs)
+    copies: Counter[str] = Counter()  # of items with the same content, which are different work
+    items = []
+    for item in plan.items:
+        content = _content_digest(item, contents, config)
+        key = digest_of({"content": content, "copy": copies[content]})
+        copies[content] += 1
+        spans = tuple(replace(span, state=contents[span.path].state) for span in item.spans)
+        items.append(replace(item, spans=spans, key=key))
+    return replace(plan, items=tuple(items), input_digest=digest, inputs=inputs)
 
 
-def _with_content(item: WorkItem, contents: Mapping[str, FileContent], config: ReadingConfig) -> WorkItem:
+def _content_digest(item: WorkItem, contents: Mapping[str, FileContent], config: ReadingConfig) -> str:
+    """Return a digest of the recipe and of the content of an item's spans."""
     fields = [corpus.byte_fields() for corpus in config.corpora]
     described = [[contents[span.path].sha256, span.start, span.end, fields[span.corpus]] for span in item.spans]
-    key = digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described})
-    spans = tuple(replace(span, state=contents[span.path].state) for span in item.spans)
-    return replace(item, spans=spans, key=key)
+    return digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described})
 
 
 def _names(files: Sequence[SourceFile]) -> list[str]:
@@ -145,6 +152,8 @@ def _refuse_encoding(corpus: CorpusConfig) -> None:
 
 
 def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> int:
+    if config.incremental:  # the cuts of a file must not depend on other files
+        return config.group_bytes
     text_bytes = sum(
         file.size * _text_a_byte(corpus, file)
         for corpus, corpus_files in zip(config.corpora, files, strict=True)

@@ -27,6 +27,7 @@ from preprocessing.storage import Store
 class GroupSums:
     """The sums over the finished groups of a data set."""
 
+    groups: set[str] = field(default_factory=set)  # their names
     unfinished: list[WorkItem] = field(default_factory=list)  # at least one group has no side file
     shards: list[ShardEntry] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
@@ -43,6 +44,7 @@ def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
         is_finished = False
         for entry in finished_groups(store, item, keys.of(item), read_group):
             is_finished = entry.is_last
+            sums.groups.add(entry.name)
             sums.shards += entry.shards
             sums.drops.update(entry.drops)
             sums.losses = add_losses([*sums.losses, *entry.losses])
@@ -68,6 +70,7 @@ def build_manifest(
         digest=identity.data_set_digest(vocabulary.sha256),
         input_digest=identity.input_digest,
         inputs=list(plan.inputs),
+        item_numbers=list(identity.item_numbers),
         vocabulary=vocabulary,
         shards=sorted(sums.shards, key=lambda shard: shard.name),
         drops=dict(sorted(sums.drops.items())),

@@ -9,9 +9,11 @@ from .folder import (
     begin as begin,
     claimed as claimed,
     discard as discard,
+    prune as prune,
     release as release,
     run_folder as run_folder,
 )
+from .growth import item_numbers as item_numbers
 from .identity import Identity as Identity
 from .inputs import keep_contents as keep_contents, read_contents as read_contents
 from .parts import (

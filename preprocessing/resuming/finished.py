@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from configs.errors import UserError
@@ -20,7 +21,8 @@ from preprocessing.dataset import (
     check_shard,
     parse_manifest,
 )
-from preprocessing.documents import Plan
+from preprocessing.documents import Plan, WorkItem
+from preprocessing.resuming.growth import has_grown, numbers_beside, renumbered
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
 from preprocessing.resuming.parts import GROUPS, WORK
 from preprocessing.storage import Store
@@ -40,6 +42,7 @@ class Finished:
     store: Store
     manifest: Manifest | None = None
     damage: dict[str, str] = field(default_factory=dict)  # file name -> message, for each missing or damaged file
+    grows: bool = False  # files were added to its input
 
     @property
     def records_content(self) -> bool:
@@ -49,31 +52,61 @@ class Finished:
     def checked(self, identity: Identity, plan: Plan) -> Finished:
         """Return the data set with its damage, after all of its files were read and checked.
 
-        Raises `UserError` if it was made from other input files than `plan` describes, and for a damaged one of an
-        earlier format version, whose missing parts this version cannot make.
+        Raises `UserError` if it was made from other input files than `plan` describes, unless the recipe lets it grow
+        and files were only added; and for a damaged one of an earlier format version, whose missing parts this version
+        cannot make.
         """
         if self.manifest is None:
             return self
         version = self.manifest.format_version
-        as_made = replace(
-            identity, recipe=self.manifest.recipe, format_version=version
-        )  # an equal one, as it was stated
-        expected = as_made.data_set_digest(self.manifest.vocabulary.sha256)
-        if self.manifest.digest != expected:
+        recipe, numbers = self.manifest.recipe, tuple(self.manifest.item_numbers)  # an equal recipe, as it was stated
+        as_made = replace(identity, recipe=recipe, format_version=version, item_numbers=numbers)
+        is_same = self.manifest.digest == as_made.data_set_digest(self.manifest.vocabulary.sha256)
+        grows = not is_same and identity.is_incremental and has_grown(self.manifest.inputs, plan.inputs)
+        if not is_same and not grows:
             differing = input_differences(self.manifest.inputs, plan.inputs) if self.records_content else []
             raise other_data_set(self.store.place, self.manifest.digest, differing or ["the input files"])
         damage = _damage(self.store, self.manifest)
         if damage and version != FORMAT_VERSION:
             raise other_version(self.store.place, f"a damaged ({min(damage)})", version)
-        return replace(self, damage=damage)
+        return replace(self, damage=damage, grows=grows)
 
-    def reopen(self) -> None:
-        """Mark a damaged data set as unfinished: remove its manifest and the side files of the damaged groups."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing remains to be done."""
+        return self.manifest is not None and not self.damage and not self.grows
+
+    def numbered(self, plan: Plan, key_of: Callable[[WorkItem], str]) -> Plan:
+        """Return the plan with numbers under which its groups do not replace groups of other text."""
+        if self.grows:
+            return renumbered(plan, numbers_beside(self.store, plan, key_of))
+        numbers = self.manifest.item_numbers if self.manifest else []
+        return renumbered(plan, numbers) if numbers else plan
+
+    def own_vocabulary(self, config: VocabularyConfig) -> Vocabulary | None:
+        """Return the vocabulary of a data set that grows, or None for any other.
+
+        Raises `UserError` if it is missing or damaged.
+        """
+        if self.manifest is None or not self.grows:
+            return None
+        vocabulary = stored_vocabulary(self.store, config) if VOCABULARY not in self.damage else None
+        if vocabulary is None:
+            fix = "restore the file, or prepare the data set anew with --overwrite"
+            raise UserError("the vocabulary is missing or damaged", place=f"{self.store.place}/{VOCABULARY}", fix=fix)
+        return vocabulary
+
+    def reopen(self, *, incremental: bool) -> None:
+        """Remove the side files of damaged groups, and the manifest, which marks the data set as finished.
+
+        The manifest of an incremental data set stays until the next one replaces it, since its shards stay too.
+        """
         if self.manifest is None:
             return
         for message in self.damage.values():
             logger.warning("%s; making it again", message)
-        self.store.remove(MANIFEST)
+        if not incremental:
+            self.store.remove(MANIFEST)
         for shard in self.manifest.shards:
             if shard.name in self.damage:
                 self.store.remove(f"{GROUPS}/{shard.group}.json")

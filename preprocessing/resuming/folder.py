@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,8 +23,9 @@ from typing import Any
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
 from configs.machine import lock
-from preprocessing.corpus import is_corpus_wide
+from preprocessing.corpus import is_cleaned_file, is_corpus_wide
 from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY, InputEntry
+from preprocessing.documents import WorkItem
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
 from preprocessing.resuming.lock import LOCK, locked, run_name
 from preprocessing.resuming.parts import GROUPS, WORK, finished_groups_exist, finished_parts
@@ -82,21 +84,36 @@ def begin(store: Store, identity: Identity, inputs: Sequence[InputEntry], share:
     store.write_text(_JOB, json.dumps({**described, "inputs": [entry.model_dump() for entry in inputs]}))
 
 
-def release(store: Store) -> None:
-    """Remove the files that only an unfinished data set needs. While other shares run, the last one removes them."""
+def release(store: Store, kept: Sequence[WorkItem] = ()) -> None:
+    """Remove the files that only an unfinished data set needs, except the cleaned text of the work items in `kept`.
+
+    While other shares run, the last one removes them.
+    """
     work = store.below(WORK)
     if not isinstance(work, LocalStore):
-        work.clear()
+        _clear(work, kept)
         return
     with suppress(FileNotFoundError, BlockingIOError), (work.folder / LOCK).open("a+") as file:
         if lock(file):
             _sweep(store)
-        work.clear()
+        _clear(work, kept)
+
+
+def prune(store: Store, groups: Collection[str]) -> None:
+    """Remove the shards and side files of all groups but these, which are those of the finished data set."""
+    for folder in (SHARDS, GROUPS):
+        for name in store.below(folder).names():
+            group = re.match(r"[0-9]{5,}\.[0-9]{4,}(?=[-.])", name)
+            if group and group[0] not in groups:
+                store.below(folder).remove(name)
 
 
 def discard(store: Store) -> None:
-    """Remove all files that preparations made, and the folder if it is then empty. A second call does nothing."""
-    if store.below(WORK).is_empty():
+    """Remove all files that preparations made, and the folder if it is then empty. A second call does nothing.
+
+    A finished data set stays, which is there while files are added to it.
+    """
+    if store.below(WORK).is_empty() or store.size(MANIFEST) is not None:
         return
     _remove_contents(store)
     store.below(WORK).clear()
@@ -115,6 +132,16 @@ def _cleaned_up(store: Store) -> Iterator[None]:
         raise
     finally:
         _sweep(store)
+
+
+def _clear(work: Store, kept: Sequence[WorkItem]) -> None:
+    names = {item.work_name for item in kept}
+    found = {name for name in work.names() if is_cleaned_file(name, names)} if names else set()
+    if not found:
+        work.clear()
+        return
+    for name in set(work.names()) - found:
+        work.remove(name)
 
 
 def _sweep(store: Store) -> None:

@@ -23,6 +23,7 @@ class Identity:
     given_vocabulary: str | None  # SHA-256 of the vocabulary file; None: the vocabulary is trained
 
     format_version: int = FORMAT_VERSION
+    item_numbers: tuple[int, ...] = ()  # of a data set that grew: they determine the order of its shards
 
     @property
     def digest(self) -> str:
@@ -37,7 +38,14 @@ class Identity:
         content: dict[str, Any] = {"recipe": self.recipe, "input": self.input_digest, "vocabulary": vocabulary}
         if self.format_version > 1:  # the digests of version 1 do not cover it
             content["format_version"] = self.format_version
+        if self.item_numbers:
+            content["item_numbers"] = self.item_numbers
         return digest_of(content)
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether files can be added to the input."""
+        return bool(self.recipe.get("incremental"))
 
     def differences(self, recipe: dict[str, Any]) -> list[str]:
         """Return the recipe keys whose values differ, of those that take part in the rows."""
