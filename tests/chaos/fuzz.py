@@ -64,17 +64,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bertrain-fuzz-") as folder:
         base = make_workplace(Path(folder))
         warm()
-        ends: Counter[str] = Counter()
-        faults = 0
-        for number in range(given.first, given.first + given.inputs):
-            outcome = try_input(base, given.seed, number)
-            ends[f"code {outcome.code}"] += 1
-            ends[outcome.command] += 1
-            if outcome.fault:
-                faults += 1
-                report(outcome, given.seed, given.log)
-        print(json.dumps({"inputs": given.inputs, "seed": given.seed, "from": given.first, "faults": faults} | ends))
-    return int(faults > 0)
+        ends = Counter({"inputs": 0, "faults": 0})
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends it early, with the counts so far
+            for number in range(given.first, given.first + given.inputs):
+                outcome = try_input(base, given.seed, number)
+                ends.update(["inputs", f"code {outcome.code}", outcome.command])
+                if outcome.fault:
+                    ends["faults"] += 1
+                    report(outcome, given.seed, given.log)
+        print(json.dumps({"seed": given.seed, "from": given.first} | ends))
+    return int(ends["faults"] > 0)
 
 
 def warm() -> None:
