@@ -61,11 +61,12 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first input")
     parser.add_argument("--log", type=Path, help="file to which faults are appended")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="bertrain-fuzz-") as folder:
         base = make_workplace(Path(folder))
         warm()
         ends = Counter({"inputs": 0, "faults": 0})
-        with suppress(KeyboardInterrupt):  # Ctrl-C ends it early, with the counts so far
+        with suppress(KeyboardInterrupt):  # Ctrl-C and SIGTERM end it early, with the counts so far
             for number in range(given.first, given.first + given.inputs):
                 outcome = try_input(base, given.seed, number)
                 ends.update(["inputs", f"code {outcome.code}", outcome.command])

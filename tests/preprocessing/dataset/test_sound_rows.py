@@ -101,6 +101,8 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_bytes(b"not Arrow" * 100),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "a damaged footer": lambda path: path.write_bytes(path.read_bytes()[:-60] + b"\xff" * 50 + path.read_bytes()[-10:]),
+    "a part twice": lambda path: path.write_bytes(path.read_bytes()[:800] + path.read_bytes()[300:]),
     "nulls": _with_nulls,
     "other columns": _with_other_columns,
 }
