@@ -90,7 +90,8 @@ def _evaluate(trainer: Trainer) -> bool:
 
     evaluation = trainer.evaluate()
     if trainer.world.rank == 0:
-        atomic_write_text(trainer.run / EVALUATION, json.dumps(asdict(evaluation), indent=1) + "\n")
+        record = {name: value for name, value in asdict(evaluation).items() if value != {}}
+        atomic_write_text(trainer.run / EVALUATION, json.dumps(record, indent=1) + "\n")
         sys.stdout.write(f"{evaluation_line(evaluation)}\n")
     return True
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.distributed
 
 from configs.schema import TrainConfig
-from pretrain.data import Dataset, HeldOut
+from pretrain.data import Dataset, HeldOut, held_out_by_corpus
 from pretrain.engine import Engine, LossSums, beat, is_true_on_any_rank
 from pretrain.telemetry import Evaluation
 
@@ -18,20 +18,26 @@ class EvaluationStopped(Exception):  # noqa: N818 (a request, not an error)
 
 
 class Evaluator:
-    """Evaluates an engine's model on the first `evaluate_rows` held-out rows. Every rank must call it."""
+    """Evaluates an engine's model on `evaluate_rows` held-out rows, by corpus. Every rank must call it."""
 
     def __init__(self, dataset: Dataset, train: TrainConfig, engine: Engine) -> None:
         self.engine = engine
         self.objective = dataset.manifest.objective
-        self.held_out = HeldOut(
-            dataset,
-            max_rows=train.evaluate_rows,
-            rank=engine.world.rank,
-            world_size=engine.world.world_size,
-            micro_batch_size=train.micro_batch_size,
-        )
-        for _ in self.held_out.check():  # at the start: damage must not show after the last step
-            beat()
+        self.held_out = {
+            corpus: HeldOut(
+                dataset,
+                shards,
+                max_rows=rows,
+                rank=engine.world.rank,
+                world_size=engine.world.world_size,
+                micro_batch_size=train.micro_batch_size,
+            )
+            for corpus, (shards, rows) in held_out_by_corpus(dataset.manifest, train.evaluate_rows).items()
+            if rows
+        }
+        for part in self.held_out.values():
+            for _ in part.check():  # at the start: damage must not show after the last step
+                beat()
         counts = torch.tensor(dataset.manifest.statistics.token_counts, dtype=torch.float64) + 1.0  # add-one smoothing
         self.unigram = (counts / counts.sum()).log().to(engine.world.device)
 
@@ -41,15 +47,22 @@ class Evaluator:
 
         Raises `EvaluationStopped` on all ranks if a rank is asked to stop.
         """
-        if not self.held_out.rows:
+        if not self.held_out:
             return None
-        device, model = self.engine.world.device, self.engine.module
+        model = self.engine.module
+        model.eval()
+        try:
+            parts = {corpus: self._evaluate(part, step, is_stop_requested) for corpus, part in self.held_out.items()}
+        finally:
+            model.train()
+        return _over_all(parts)
+
+    def _evaluate(self, held_out: HeldOut, step: int, is_stop_requested: Callable[[], bool]) -> Evaluation:
+        device = self.engine.world.device
         sums, masked_tokens = LossSums(device, self.objective), 0
         unigram = torch.zeros((), dtype=torch.float64, device=device)
-        model.eval()
-        for batches in self.held_out.steps():
+        for batches in held_out.steps():
             if is_true_on_any_rank(is_stop_requested()):
-                model.train()
                 raise EvaluationStopped
             masked_tokens += batches.masked_tokens
             for host_batch in batches.batches:
@@ -57,12 +70,11 @@ class Evaluator:
                 batch = host_batch.to(device)
                 sums.add(self.engine.forward(batch))
                 unigram -= self.unigram[batch.masked_ids].sum()
-        model.train()
-        means = sums.over_all_ranks(masked_tokens, self.held_out.rows)
+        means = sums.over_all_ranks(masked_tokens, held_out.rows)
         torch.distributed.all_reduce(unigram)
         return Evaluation(
             step=step,
-            rows=self.held_out.rows,
+            rows=held_out.rows,
             masked_tokens=masked_tokens,
             mlm_loss=means.mlm_loss,
             mlm_accuracy=means.mlm_accuracy,
@@ -70,3 +82,29 @@ class Evaluator:
             nsp_accuracy=means.nsp_accuracy,
             unigram_loss=unigram.item() / max(1, masked_tokens),
         )
+
+
+def _over_all(parts: Mapping[int, Evaluation]) -> Evaluation:
+    """Return the means over all corpora: of masked tokens, and of rows for the sentence objective."""
+    first, *others = parts.values()
+    if not others:
+        return first
+    masked = [part.masked_tokens for part in parts.values()]
+    rows = [part.rows for part in parts.values()]
+
+    def mean(name: str, weights: Sequence[int]) -> float:
+        values = (getattr(part, name) * weight for part, weight in zip(parts.values(), weights, strict=True))
+        return float(sum(values)) / max(1, sum(weights))
+
+    has_nsp = first.nsp_loss is not None
+    return Evaluation(
+        step=first.step,
+        rows=sum(rows),
+        masked_tokens=sum(masked),
+        mlm_loss=mean("mlm_loss", masked),
+        mlm_accuracy=mean("mlm_accuracy", masked),
+        nsp_loss=mean("nsp_loss", rows) if has_nsp else None,
+        nsp_accuracy=mean("nsp_accuracy", rows) if has_nsp else None,
+        unigram_loss=mean("unigram_loss", masked),
+        by_corpus=dict(parts),
+    )

@@ -59,6 +59,7 @@ class ShardEntry(ManifestEntry):
     forced: Count = 0  # rows whose label no coin decided
     bytes: Count
     sha256: str
+    corpus: Count | None = None  # of held-out rows: its place in data.corpora; None: rows of all corpora
 
 
 class InputEntry(ManifestEntry):

@@ -2,7 +2,12 @@
 
 from .dataset import Dataset as Dataset, open_dataset as open_dataset
 from .deal import gradient_accumulation_steps as gradient_accumulation_steps
-from .loader import HeldOut as HeldOut, Loader as Loader, rows_of_passes as rows_of_passes
+from .loader import (
+    HeldOut as HeldOut,
+    Loader as Loader,
+    held_out_by_corpus as held_out_by_corpus,
+    rows_of_passes as rows_of_passes,
+)
 from .run_data import KeptRow as KeptRow, RunData as RunData, keep_data as keep_data, kept_data as kept_data
 from .skipped_rows import RowRange as RowRange, with_range as with_range
 from .step import Step as Step

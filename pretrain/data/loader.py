@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from preprocessing.dataset import ShardEntry
+from preprocessing.dataset import Manifest, ShardEntry
 from pretrain.data.dataset import Dataset
 from pretrain.data.mixture import Mixture
 from pretrain.data.order import GlobalOrder
@@ -74,10 +74,19 @@ class Loader:
 
 
 class HeldOut:
-    """The rows of an evaluation: the first rows of the held-out shards of pass 0, in order."""
+    """The rows of an evaluation: the first rows of held-out shards, in order."""
 
-    def __init__(self, dataset: Dataset, *, max_rows: int, rank: int, world_size: int, micro_batch_size: int) -> None:
-        self._entries = entries = dataset.manifest.select("held_out", 0)
+    def __init__(
+        self,
+        dataset: Dataset,
+        entries: Sequence[ShardEntry] | None = None,  # None: all held-out shards of pass 0
+        *,
+        max_rows: int,
+        rank: int,
+        world_size: int,
+        micro_batch_size: int,
+    ) -> None:
+        self._entries = entries = dataset.manifest.select("held_out", 0) if entries is None else entries
         self._rows_of = np.array([entry.rows for entry in entries], dtype=np.int64)
         self.rows = min(max_rows, int(self._rows_of.sum()))
         self._chunk = world_size * micro_batch_size
@@ -101,6 +110,23 @@ class HeldOut:
         ends = self._rows_of.cumsum()
         shards = np.searchsorted(ends, places, side="right")
         return self._reader.step(cursor, shards, places - (ends - self._rows_of)[shards])
+
+
+def held_out_by_corpus(manifest: Manifest, max_rows: int) -> dict[int, tuple[list[ShardEntry], int]]:
+    """Return the held-out shards of pass 0 of each corpus, and how many of their rows to evaluate.
+
+    `max_rows` are divided evenly; what a corpus lacks falls to the others. Data sets of format 1 have one corpus.
+    """
+    shards: dict[int, list[ShardEntry]] = {}
+    for entry in manifest.select("held_out", 0):
+        shards.setdefault(entry.corpus or 0, []).append(entry)
+    rows = {corpus: sum(entry.rows for entry in entries) for corpus, entries in shards.items()}
+    parts: dict[int, tuple[list[ShardEntry], int]] = {}
+    for number, corpus in enumerate(sorted(rows, key=lambda corpus: (rows[corpus], corpus))):  # the smallest first
+        taken = min(rows[corpus], max_rows // (len(rows) - number))
+        parts[corpus] = shards[corpus], taken
+        max_rows -= taken
+    return {corpus: parts[corpus] for corpus in sorted(parts)}
 
 
 def rows_of_passes(dataset: Dataset) -> list[list[int]]:

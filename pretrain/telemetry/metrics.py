@@ -10,7 +10,7 @@ import logging
 import math
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ class Evaluation:
     nsp_loss: float | None  # None under the objective `none`
     nsp_accuracy: float | None
     unigram_loss: float  # cross-entropy of the training split's token frequencies on the same targets
+    by_corpus: dict[int, Evaluation] = field(default_factory=dict)  # by the place in data.corpora, if there are several
 
     @property
     def is_finite(self) -> bool:
@@ -161,8 +162,7 @@ class MetricsLog:
     def write_evaluation(self, evaluation: Evaluation, seconds: float = 0.0) -> None:
         """Record an evaluation, after its step. A value that is not finite is recorded as null, with an error."""
         self.account.add("evaluations", seconds)
-        values = _finite({name: value for name, value in asdict(evaluation).items() if value is not None})
-        step = values.pop("step")
+        values, step = _finite(_values(evaluation)), evaluation.step
         self.lines.add(record_line({"step": step} | {f"{VALID}{name}": value for name, value in values.items()}))
         found = {f"valid/{name}": value for name, value in values.items() if value is not None}
         self.tensorboard.scalars(found, step)
@@ -217,6 +217,15 @@ def _faults(metrics: StepMetrics) -> str:
     return f"{fault} | rank {metrics.slow_rank} is slow: {metrics.slow_rank_ratio:.2f} times the median rank's own time"
 
 
+def _values(evaluation: Evaluation) -> dict[str, float]:
+    """Return the values of an evaluation by name; those of a corpus end in its number: `mlm_loss_corpus_0`."""
+    of_all = {each.name: getattr(evaluation, each.name) for each in fields(evaluation)}
+    values = {name: value for name, value in of_all.items() if name not in ("step", "by_corpus") and value is not None}
+    for corpus, part in evaluation.by_corpus.items():
+        values |= {f"{name}_corpus_{corpus}": value for name, value in _values(part).items()}
+    return values
+
+
 def evaluation_line(evaluation: Evaluation) -> str:
     """Return one evaluation as human-readable text, next to the results of token frequencies and of chance."""
     nsp = "" if evaluation.nsp_accuracy is None else f" | nsp accuracy {evaluation.nsp_accuracy:.3f} (chance 0.5)"
@@ -225,7 +234,7 @@ def evaluation_line(evaluation: Evaluation) -> str:
         f" (unigram {evaluation.unigram_loss:.4f}, {evaluation.unigram_loss - evaluation.mlm_loss:+.4f} nats better)"
         f" perplexity {perplexity(evaluation.mlm_loss):.1f} accuracy {evaluation.mlm_accuracy:.3f}{nsp}"
         f" | {evaluation.rows:,} rows, {evaluation.masked_tokens:,} masked tokens"
-    )
+    ) + "".join(f" | corpus {corpus}: {part.mlm_loss:.4f}" for corpus, part in evaluation.by_corpus.items())
 
 
 def perplexity(loss: float) -> float:
