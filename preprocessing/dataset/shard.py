@@ -87,13 +87,21 @@ def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[
 
 
 def add_shard(
-    store: Store, group: str, split: Split, pass_number: int, rows: Rows, vocabulary_sha256: str, forced: int = 0
+    store: Store,
+    group: str,
+    split: Split,
+    pass_number: int,
+    rows: Rows,
+    vocabulary_sha256: str,
+    forced: int = 0,
+    corpus: int | None = None,
 ) -> ShardEntry:
     """Write `rows` as the shard of a group, split, and pass of the data set in `store`. Returns its manifest entry.
 
-    `forced` is the number of rows whose label no coin decided.
+    `forced` is the number of rows whose label no coin decided; `corpus` is that of all rows, if they have one.
     """
-    name = f"{SHARDS}/{group}-p{pass_number:02}-{split}.arrow"
+    of_corpus = f"-c{corpus:02}" if corpus else ""  # the first corpus needs none
+    name = f"{SHARDS}/{group}-p{pass_number:02}-{split}{of_corpus}.arrow"
     with store.write(name) as stream:
         size, sha256 = write_shard(stream, rows, vocabulary_sha256)
     return ShardEntry(
@@ -107,6 +115,7 @@ def add_shard(
         forced=forced,
         bytes=size,
         sha256=sha256,
+        corpus=corpus,
     )
 
 

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from configs.schema import RowsConfig
 from preprocessing.dataset import (
-    SPLITS,
     CorpusFigures,
     DamagedShardError,
     ManifestEntry,
@@ -28,7 +27,7 @@ from preprocessing.dataset import (
     check_shard,
 )
 from preprocessing.documents import WorkItem
-from preprocessing.execution.group_figures import figures_by_corpus, statistics_of
+from preprocessing.execution.group_figures import add_losses, figures_by_corpus, statistics_of
 from preprocessing.resuming import GROUPS
 from preprocessing.rows import (
     Coverage,
@@ -117,25 +116,39 @@ class GroupWriter:
         drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
         drops.update(repair for document in documents for repair in document.repairs)
         documents = [document for document in documents for _ in range(document.copies)]
-        made = {split: self._write_split(name, split, documents) for split in SPLITS}
-        for split in made.values():
-            drops.update(split.first_pass.drops)
+        training = self._write_split(name, "train", documents)
+        parts = [training, *self._write_held_out(name, documents)]
+        for part in parts:
+            drops.update(part.first_pass.drops)
         entry = GroupEntry(
             digest=digest,
             name=name,
             is_last=is_last,
             sources=len(outcomes),
-            shards=[shard for split in made.values() for shard in split.shards],
+            shards=[shard for part in parts for shard in part.shards],
             drops=dict(+drops),
-            statistics=statistics_of(documents, made["train"].first_pass, self.config, self.vocabulary),
-            losses=[losses for split in made.values() for losses in split.losses],
-            in_no_row=made["train"].in_no_row,
-            corpora=list(figures_by_corpus(documents, made["train"].documents, made["train"].first_pass)),
+            statistics=statistics_of(documents, training.first_pass, self.config, self.vocabulary),
+            losses=add_losses(losses for part in parts for losses in part.losses),
+            in_no_row=training.in_no_row,
+            corpora=list(figures_by_corpus(documents, training.documents, training.first_pass)),
         )
         self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry
 
-    def _write_split(self, name: str, split: Split, documents: Sequence[EncodedDocument]) -> _Split:
+    def _write_held_out(self, name: str, documents: Sequence[EncodedDocument]) -> Iterator[_Split]:
+        """Write the held-out shards of a group, one for each corpus, so that training can report the losses of each.
+
+        Equal documents of several corpora belong to the first one.
+        """
+        held_out = [document for document in documents if document.split == "held_out"]
+        corpus_of = {document.digest: document.corpus for document in reversed(held_out)}
+        for corpus in sorted(set(corpus_of.values())) or [0]:
+            of_corpus = [document for document in held_out if corpus_of[document.digest] == corpus]
+            yield self._write_split(name, "held_out", of_corpus, corpus)
+
+    def _write_split(
+        self, name: str, split: Split, documents: Sequence[EncodedDocument], corpus: int | None = None
+    ) -> _Split:
         """Write the shards of a group's split: one for each pass, or one if it is held out."""
         of_split = tokenized([document for document in documents if document.split == split])
         coverage = Coverage(of_split)
@@ -147,17 +160,23 @@ class GroupWriter:
             losses.append(coverage.add(pairs, split, pass_number))
             passes = passes or [pairs]  # only the first one is needed again
             if len(pairs):
-                shards.append(self._write_shard(name, split, pass_number, pairs, of_split))
+                shards.append(self._write_shard(name, split, pass_number, pairs, of_split, corpus))
         return _Split(of_split, shards, losses, coverage.in_no_row_of_any_pass(), passes[0])
 
     def _write_shard(
-        self, name: str, split: Split, pass_number: int, pairs: Pairs, documents: TokenizedDocuments
+        self,
+        name: str,
+        split: Split,
+        pass_number: int,
+        pairs: Pairs,
+        documents: TokenizedDocuments,
+        corpus: int | None,
     ) -> ShardEntry:
         rows = mask_pairs(pairs, self.config, self.vocabulary, pass_number)
         if self.config.provenance:
             rows = replace(rows, provenance=provenance_of(pairs, documents))
         vocabulary = self.vocabulary.entry().sha256
-        return add_shard(self.store, name, split, pass_number, rows, vocabulary, int(pairs.forced.sum()))
+        return add_shard(self.store, name, split, pass_number, rows, vocabulary, int(pairs.forced.sum()), corpus)
 
 
 @dataclass(frozen=True)

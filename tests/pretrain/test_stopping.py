@@ -26,7 +26,8 @@ def _train(folder: str, stop_at: int, resume: bool) -> list[Any]:
     write_recipe(recipe, run / "recipe.toml")
     request = stop.StopRequest()
     trainer = Trainer(run, recipe, world, request)
-    steps = trainer.evaluator.held_out.steps
+    held_out = trainer.evaluator.held_out[0]  # of the only corpus
+    steps = held_out.steps
 
     def interrupted() -> Any:
         for number, one in enumerate(steps()):
@@ -40,7 +41,7 @@ def _train(folder: str, stop_at: int, resume: bool) -> list[Any]:
         vars(trainer)["evaluated_step"] = step
         return evaluate(step, *arguments)
 
-    vars(trainer.evaluator.held_out)["steps"] = interrupted
+    vars(held_out)["steps"] = interrupted
     vars(trainer.evaluator)["evaluate"] = noting
     done = trainer.train("auto")
     found = checkpoints.find_checkpoint(run)

@@ -16,7 +16,7 @@ from preprocessing.dataset.manifest import Manifest, ShardEntry
 from preprocessing.dataset.shard import read_shard
 from pretrain.data import shards as shards_module, staging
 from pretrain.data.dataset import Dataset
-from pretrain.data.loader import HeldOut, Loader
+from pretrain.data.loader import HeldOut, Loader, held_out_by_corpus
 from pretrain.data.shards import Shards
 from pretrain.data.staging import StagingArea, StoredFile
 from pretrain.data.step import Step
@@ -353,3 +353,23 @@ def test_mixture_has_rows_of_all_data_sets(folder: Path, manifest: Manifest, tmp
     assert sum((found & of_first).values()) + sum((found & of_other).values()) == 150
     assert 20 < sum((found & of_first).values()) <= 40  # the first of its two passes is not over
     assert set(found.values()) == {1}
+
+
+def test_rows_to_evaluate_are_divided_among_corpora(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "dataset", [[5]], [4, 10, 3, 10])
+    held_out = iter([0, 1, 0, 2])
+    shards = [
+        entry.model_copy(update={"corpus": next(held_out)}) if entry.split == "held_out" else entry
+        for entry in manifest.shards
+    ]
+    mixed = manifest.model_copy(update={"shards": shards})
+    parts = held_out_by_corpus(mixed, 100)
+    assert {corpus: ([entry.rows for entry in entries], rows) for corpus, (entries, rows) in parts.items()} == {
+        0: ([4, 3], 7), 1: ([10], 10), 2: ([10], 10),
+    }  # fmt: skip
+    assert [rows for _, rows in held_out_by_corpus(mixed, 9).values()] == [3, 3, 3]
+    assert [rows for _, rows in held_out_by_corpus(mixed, 24).values()] == [7, 8, 9]
+    assert [rows for _, rows in held_out_by_corpus(mixed, 1).values()] == [0, 0, 1]
+    (alone,) = held_out_by_corpus(manifest, 11).values()  # of format 1
+    assert alone == (manifest.select("held_out", 0), 11)
+    assert held_out_by_corpus(manifest.model_copy(update={"shards": []}), 11) == {}

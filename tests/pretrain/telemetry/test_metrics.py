@@ -200,3 +200,18 @@ def test_the_last_step_within_a_budget_is_shown(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (184, "3 m 04 s"), (3_720, "1 h 02 m")])
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_evaluation_is_recorded_and_printed_by_corpus(tmp_path: Path) -> None:
+    parts = {0: replace(EVALUATION, mlm_loss=6.0), 2: replace(EVALUATION, mlm_loss=6.4, nsp_loss=None)}
+    with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
+        log.write_step(replace(STEP, step=4))
+        log.write_evaluation(replace(EVALUATION, by_corpus=parts))
+    (record,) = read_metrics(tmp_path)
+    assert (record["valid_mlm_loss"], record["valid_mlm_loss_corpus_0"], record["valid_mlm_loss_corpus_2"]) == (
+        6.2, 6.0, 6.4,
+    )  # fmt: skip
+    assert record["valid_nsp_loss_corpus_0"] == 0.69
+    assert "valid_nsp_loss_corpus_2" not in record
+    assert not any("by_corpus" in name for name in record)
+    assert evaluation_line(replace(EVALUATION, by_corpus=parts)).endswith(" | corpus 0: 6.0000 | corpus 2: 6.4000")
