@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,6 @@ from preprocessing.resuming import (
     find_finished,
     find_vocabulary,
     item_numbers,
-    keep_contents,
     keep_vocabulary,
     prune,
     read_contents,
@@ -172,9 +171,7 @@ def _plan(config: DataConfig, store: Store) -> Plan:
 
 def _read_input(stages: Stages, config: DataConfig, identity: Identity) -> tuple[Stages, Identity]:
     """Return the stages and the identity, tied to the content of the input files."""
-    contents = read_contents(stages.store, stages.plan, stages.tick_input)
-    with suppress(OSError, UserError):  # a finished data set can be read-only; then the next run hashes again
-        keep_contents(stages.store, contents)
+    contents = read_contents(stages.store, stages.plan, stages.tick_input, stages.share)
     plan = with_content(stages.plan, contents, config)
     return replace(stages, plan=plan), replace(identity, input_digest=plan.input_digest)
 

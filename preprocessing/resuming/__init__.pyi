@@ -15,7 +15,7 @@ from .folder import (
 )
 from .growth import item_numbers as item_numbers
 from .identity import Identity as Identity
-from .inputs import keep_contents as keep_contents, read_contents as read_contents
+from .inputs import read_contents as read_contents
 from .parts import (
     GROUPS as GROUPS,
     WORK as WORK,

@@ -1,47 +1,86 @@
 """The digests of the input files, and the record that saves hashing a file again.
 
 DATASET/groups/inputs.json records for each path the file's state and digest. It belongs to this machine, so it is no
-part of the manifest. A file whose state has changed, or was too fresh to be trusted, is hashed again.
+part of the manifest. A file whose state has changed, or was too fresh to be trusted, is hashed again. Shares that run
+at the same time begin with different files and read each other's records.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple
+from functools import partial
 
+from configs.errors import UserError
 from preprocessing.documents import FileContent, Plan, digest_files, states_of
 from preprocessing.resuming.parts import GROUPS
+from preprocessing.resuming.share import WHOLE, Share
 from preprocessing.storage import FileState, Store
 
 _RECORD = f"{GROUPS}/inputs.json"
 _SETTLED_NS = 2_000_000_000  # a younger file can change again without another time of modification
+_BATCH_BYTES = 1 << 30  # hashed between two writes of the record: a few seconds of work
 
 Tick = Callable[[int, int], None]  # receives the bytes hashed so far and those to hash
 
 
-def read_contents(store: Store, plan: Plan, tick: Tick) -> dict[str, FileContent]:
+def read_contents(store: Store, plan: Plan, tick: Tick, share: Share = WHOLE) -> dict[str, FileContent]:
     """Return the content of each input file by its path. Reads the files that the record in `store` does not cover.
 
     Raises `UserError` for a file that cannot be read or that changes meanwhile.
     """
     states = states_of([file for files in plan.files for file in files])
-    known = _read_record(store)
-    contents = {path: known[path] for path, state in states.items() if path in known and known[path].state == state}
+    contents = _known(store, states)
     missing = {path: state for path, state in states.items() if path not in contents}
-    total = sum(state.size for state in missing.values())
-    contents.update(digest_files(missing, lambda done: tick(done, total)))
+    total, done = sum(state.size for state in missing.values()), 0
+    for batch in _batches(_from_own(missing, share)):
+        unknown = {path: state for path, state in batch.items() if path not in contents}
+        contents.update(digest_files(unknown, partial(_add, tick, done, total)))
+        done += sum(state.size for state in batch.values())
+        contents |= _known(store, states)  # what other shares have hashed meanwhile
+        _keep(store, contents)
     return contents
 
 
-def keep_contents(store: Store, contents: Mapping[str, FileContent]) -> None:
-    """Record the digests of files that are not too fresh, if that changes the record."""
+def _add(tick: Tick, before: int, total: int, read: int) -> None:
+    tick(before + read, total)
+
+
+def _from_own(states: Mapping[str, FileState], share: Share) -> dict[str, FileState]:
+    """Return the files in the order in which a share hashes them."""
+    files = list(states.items())
+    first = len(files) * (share.number - 1) // share.count
+    return dict([*files[first:], *files[:first]])
+
+
+def _batches(states: Mapping[str, FileState]) -> Iterator[dict[str, FileState]]:
+    batch: dict[str, FileState] = {}
+    size = 0
+    for path, state in states.items():
+        batch[path] = state
+        size += state.size
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
+
+
+def _known(store: Store, states: Mapping[str, FileState]) -> dict[str, FileContent]:
+    record = _read_record(store)
+    return {path: record[path] for path, state in states.items() if path in record and record[path].state == state}
+
+
+def _keep(store: Store, contents: Mapping[str, FileContent]) -> None:
+    """Record the digests of files that are not too fresh. A finished data set can be read-only: then it has none."""
     settled = {path: content for path, content in contents.items() if _is_settled(content.state)}
-    if settled != _read_record(store):
+    if settled:
         record = {path: [*astuple(content.state), content.sha256] for path, content in settled.items()}
-        store.write_text(_RECORD, json.dumps(record))
+        with suppress(OSError, UserError):
+            store.write_text(_RECORD, json.dumps(record))
 
 
 def _read_record(store: Store) -> dict[str, FileContent]:

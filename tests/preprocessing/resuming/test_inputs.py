@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,13 @@ from configs.schema import DataConfig
 from preprocessing.dataset.manifest import Manifest
 from preprocessing.documents import content
 from preprocessing.documents.input_files import SourceFile
+from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Progress
 from preprocessing.pipeline import prepare
 from preprocessing.resuming import inputs
+from preprocessing.resuming.share import Share
+from preprocessing.storage import FileState
+from preprocessing.storage.local_store import LocalStore
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *"abcdefghijklmnopqrstuvwxyz0123456789"]
@@ -246,3 +251,30 @@ def test_a_name_that_is_not_utf8_is_escaped_in_the_manifest(
     os.truncate(os.fsencode(folder) + b"/caf\xe9\n.txt", 1_000)
     with pytest.raises(UserError, match=r"caf\\xe9 \.txt has other content"):
         prepare(config)
+
+
+def test_shares_hash_each_file_once(
+    config: DataConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second share begins with the second file, and finds the first one in the record of the first share."""
+    monkeypatch.setattr(inputs, "_SETTLED_NS", 0)
+    monkeypatch.setattr(inputs, "_BATCH_BYTES", 1)
+    paths = [folder / "a.txt", folder / "b.txt"]
+    plan = make_plan([[SourceFile(str(path), path.stat().st_size) for path in paths]], config)
+    store = LocalStore(tmp_path / "dataset")
+    (store.folder / "groups").mkdir(parents=True)
+    hashed: list[str] = []
+    original = content.digest_files
+
+    def note(states: dict[str, FileState], tick: Callable[[int], None]) -> Iterator[Any]:
+        hashed.extend(Path(path).name for path in states)
+        if len(hashed) == 1:  # meanwhile, the other share does its part
+            inputs.read_contents(store, plan, lambda *_: None, Share(1, 2))
+        return original(states, tick)
+
+    monkeypatch.setattr(inputs, "digest_files", note)
+    found = inputs.read_contents(store, plan, lambda *_: None, Share(2, 2))
+    assert hashed == ["b.txt", "a.txt", "b.txt"]
+    assert {path: found[str(path)].sha256 for path in paths} == {
+        path: sha256_by_hand(path.read_bytes(), 1 << 26) for path in paths
+    }
