@@ -67,6 +67,7 @@ class ClusterConfig(Section):
     step_timeout_s: int = Field(
         300,
         ge=1,
+        le=604_800,
         description="Seconds that a rank may take without progress in a training step, the wait for its rows included; "
         "the first step of a start has cluster.collective_timeout_s, which also limits this value.",
     )

@@ -260,14 +260,15 @@ class CheckpointConfig(Section):
     keep_every_steps: int = Field(
         0, ge=0, le=MOST_STEPS, description="Keep checkpoints permanently at steps that are multiples of this; 0: none."
     )
-    every_minutes: Annotated[float, Field(gt=0.0)] | Literal["auto"] | None = Field(
+    every_minutes: Annotated[float, Field(ge=1e-3, le=1e6)] | Literal["auto"] | None = Field(
         None,
         description="Also save after this many minutes without a save. auto: the interval of Young and Daly, which "
         "loses the least time, from the measured time of a save and failures_per_gpu_day; unset: save by steps only.",
     )
     failures_per_gpu_day: float = Field(
         4.74e-4,
-        gt=0.0,
+        ge=1e-9,
+        le=1e3,
         description="Failures that end a start, per rank and day, as `auto` and `bertrain plan` assume them. The "
         "default is the rate that was published for the training of Llama 3.",
     )
