@@ -359,7 +359,7 @@ def test_verify_detects_a_document_in_both_splits() -> None:
     whereabouts = DocumentRules()
     for split in SPLITS:
         shard = ShardEntry(
-            name="",
+            name=f"shards/00000.0000-p00-{split}.arrow",
             group="00000.0000",
             split=split,
             pass_number=0,
