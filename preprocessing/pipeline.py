@@ -54,6 +54,7 @@ from preprocessing.execution import (
     sum_groups,
     worker_count,
 )
+from preprocessing.judgement import judge
 from preprocessing.resuming import (
     WHOLE,
     WORK,
@@ -147,7 +148,7 @@ def _prepare(
         if sums.unfinished:
             return share.holders(stages.plan, sums.unfinished)
         manifest = build_manifest(sums, stages.plan, identity, config, vocabulary.entry())
-        _check(manifest, config, stages)
+        _check(manifest, config, stages, vocabulary)
         store.write_text(MANIFEST, manifest_text(manifest))  # two shares can do so at once: they write the same bytes
         prune(store, sums.groups)
     release(store, stages.plan.items if config.incremental else ())
@@ -211,9 +212,11 @@ def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupS
     return sums
 
 
-def _check(manifest: Manifest, config: DataConfig, stages: Stages) -> None:
+def _check(manifest: Manifest, config: DataConfig, stages: Stages, vocabulary: Vocabulary) -> None:
     with _discarding(stages):  # the data set is complete but unusable
         check_manifest(manifest, config, config.nsp_mode, config.dataset)
+        paths = [file.path for files in stages.plan.files for file in files]
+        judge(manifest, paths, config, vocabulary)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class _KeyOrder(Section):
     dataset: Any
     corpora: Any
     workers: Any
+    accept_losses: Any
     objective: Any
     nsp_mode: Any
     language: Any
@@ -68,6 +69,12 @@ class DataConfig(TextConfig, RowsConfig, _KeyOrder):
         le=4096,
         description="Preparation processes on this machine; 0: one per CPU core that this process may use (affinity, "
         "cgroup quota), and no more than one per GiB of memory that it may use; fewer for a small corpus.",
+        json_schema_extra=RUNTIME,
+    )
+    accept_losses: bool = Field(
+        False,
+        description="Make the data set although at least half of the input is lost or mangled: documents dropped that "
+        "no filter asked for, bytes that are not UTF-8, characters that become [UNK], or word pieces in no row.",
         json_schema_extra=RUNTIME,
     )
     vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")

@@ -1,7 +1,7 @@
 # The door of preprocessing.corpus: what other packages and rooms import from it.
 
 from .cleaned_files import is_cleaned as is_cleaned, write_cleaned as write_cleaned
-from .cleaning import Kept as Kept, batches as batches
+from .cleaning import Dropped as Dropped, Kept as Kept, batches as batches
 from .corpus import read_corpus as read_corpus
 from .duplicates import (
     decide as decide,

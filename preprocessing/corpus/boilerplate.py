@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from configs.schema import CleaningConfig
-from preprocessing.corpus.cleaning import Kept, split_of
+from preprocessing.corpus.cleaning import Dropped, Kept, split_of
 from preprocessing.corpus.words import Hashes, is_among
 
 
@@ -22,7 +22,7 @@ def line_hashes(text: str) -> Hashes:
     return np.frombuffer(b"".join(hashes), "<u8")
 
 
-def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningConfig) -> Kept | str:
+def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningConfig) -> Kept | Dropped:
     """Return the document without its boilerplate lines, or the cause to drop it when too little text remains."""
     is_boilerplate = is_among(line_hashes(document.text), boilerplate)
     if not is_boilerplate.any():
@@ -30,7 +30,7 @@ def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningCon
     lines = document.text.split("\n")
     text = "\n".join(line for line, is_out in zip(lines, is_boilerplate.tolist(), strict=True) if not is_out)
     if len(text) < config.min_document_chars:
-        return "too_short" if text else "only_boilerplate"
+        return Dropped("too_short" if text else "only_boilerplate", document.file, document.read_bytes)
     encoded = text.encode()
     digest = hashlib.sha256(encoded).digest()
     return replace(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from configs.schema import CleaningConfig, TextConfig
-from preprocessing.corpus.cleaning import Kept, batches, keep, split_of
+from preprocessing.corpus.cleaning import Dropped, Kept, batches, keep, split_of
 from preprocessing.corpus.fingerprints import Fingerprints, fingerprint, fingerprint_schema, fingerprints_of
 from preprocessing.corpus.working_files import cleaned_entry_name, documents_name, fingerprints_name
 from preprocessing.dataset import ManifestEntry
@@ -19,6 +19,8 @@ from preprocessing.storage import Store
 
 _SCHEMA = pa.schema(
     [
+        ("file", pa.int32()),
+        ("read_bytes", pa.int64()),
         ("drop", pa.string()),  # the cause to drop the document; null: keep it
         ("text", pa.large_string()),
         ("text_bytes", pa.int64()),
@@ -78,19 +80,23 @@ def read_entry(item: WorkItem, work: Store) -> CleanedEntry:
     return CleanedEntry.model_validate_json(content)
 
 
-def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: Monitor) -> Iterator[Kept | str]:
+def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: Monitor) -> Iterator[Kept | Dropped]:
     """Yield each cleaned document of the item, or its cause to be dropped. `monitor` counts them, and can stop it."""
     total = read_entry(item, work).documents
     seen = reported = 0
     with work.open(documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
-            for drop, text, text_bytes, digest, copies, is_split, repairs, corpus in zip(
+            for file, read_bytes, drop, text, text_bytes, digest, copies, is_split, repairs, corpus in zip(
                 *(column.to_pylist() for column in batch.columns), strict=True
             ):
                 monitor.documents += 1
                 monitor.visit()
-                split = split_of(digest, config.held_out_fraction) if drop is None else "train"
-                yield drop or Kept(text, text_bytes, digest, split, copies, is_split, tuple(repairs), corpus)
+                if drop is not None:
+                    yield Dropped(drop, file, read_bytes)
+                    continue
+                split = split_of(digest, config.held_out_fraction)
+                of_text = (text, text_bytes, digest, split, copies, is_split, tuple(repairs), corpus)
+                yield Kept(*of_text, file, read_bytes)
             seen += len(batch)
             monitor.meter.bytes += item.size * seen // total - reported
             reported = item.size * seen // total
@@ -103,12 +109,14 @@ def read_fingerprints(item: WorkItem, work: Store) -> Iterator[Fingerprints]:
             yield fingerprints_of(batch)
 
 
-def _table(batch: Sequence[Kept | str]) -> pa.RecordBatch:
-    nothing = (None,) * (len(_SCHEMA) - 1)
+def _table(batch: Sequence[Kept | Dropped]) -> pa.RecordBatch:
+    nothing = (None,) * (len(_SCHEMA) - 3)
     rows = [
-        (document, *nothing)
-        if isinstance(document, str)
+        (document.file, document.read_bytes, document.cause, *nothing)
+        if isinstance(document, Dropped)
         else (
+            document.file,
+            document.read_bytes,
             None,
             document.text,
             document.text_bytes,

@@ -27,6 +27,15 @@ _RUN_OF_BLANKS = re.compile(" {2,}")
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A document that is dropped, and counted."""
+
+    cause: str
+    file: int = 0  # the place of its file in the plan
+    read_bytes: int = 0  # as it was read
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A document that is kept for the data set."""
 
@@ -38,6 +47,8 @@ class Kept:
     is_split: bool = False  # each of its lines is a sentence
     repairs: tuple[str, ...] = ()  # what was repaired in it, as causes to count
     corpus: int = 0  # the number of its corpus in the recipe
+    file: int = 0  # the place of its file in the plan
+    read_bytes: int = 0  # as it was read
 
     @property
     def times(self) -> int:
@@ -45,8 +56,13 @@ class Kept:
         return self.copies if self.split == "train" else min(self.copies, 1)
 
 
-def keep(document: Document, config: TextConfig) -> Kept | str:
+def keep(document: Document, config: TextConfig) -> Kept | Dropped:
     """Clean a document. Return it with its digest, split and number of copies, or the cause to drop it."""
+    outcome = _keep(document, config)
+    return Dropped(outcome, document.file, document.read_bytes) if isinstance(outcome, str) else outcome
+
+
+def _keep(document: Document, config: TextConfig) -> Kept | str:
     if document.drop:
         return document.drop
     try:
@@ -66,7 +82,18 @@ def keep(document: Document, config: TextConfig) -> Kept | str:
     if not copies:
         return "not_sampled"
     repairs = (*document.repairs, *page.counts.elements(), *["control_characters_removed"] * bool(controls))
-    return Kept(text, len(encoded), digest, split, copies, document.is_split, repairs, document.corpus)
+    return Kept(
+        text,
+        len(encoded),
+        digest,
+        split,
+        copies,
+        document.is_split,
+        repairs,
+        document.corpus,
+        document.file,
+        document.read_bytes,
+    )
 
 
 def _text_of_page(document: Document, config: TextConfig) -> PageText:
@@ -98,9 +125,9 @@ def copies_of(digest: bytes, weight: float) -> int:
     return whole + (int.from_bytes(digest[8:16]) < (weight - whole) * 2**64)
 
 
-def batches(documents: Iterable[Kept | str]) -> Iterator[list[Kept | str]]:
+def batches(documents: Iterable[Kept | Dropped]) -> Iterator[list[Kept | Dropped]]:
     """Yield lists of documents with about `_BATCH_BYTES` of text."""
-    batch: list[Kept | str] = []
+    batch: list[Kept | Dropped] = []
     size = 0
     for document in documents:
         batch.append(document)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from configs.schema import TextConfig
 from preprocessing.corpus.boilerplate import without_boilerplate
 from preprocessing.corpus.cleaned_files import read_cleaned
-from preprocessing.corpus.cleaning import Kept, keep
+from preprocessing.corpus.cleaning import Dropped, Kept, keep
 from preprocessing.corpus.duplicates import read_boilerplate, read_drops
 from preprocessing.documents import Monitor, WorkItem, read_item
 from preprocessing.storage import Store
@@ -24,7 +24,7 @@ def read_corpus(
     work: Store,
     monitor: Monitor,
     is_requested: Callable[[str], bool] = every_text,
-) -> Iterator[Kept | str]:
+) -> Iterator[Kept | Dropped]:
     """Yield each document of the item, or the cause to drop it. Skips documents whose text is not requested.
 
     If the recipe compares documents, all items must be cleaned and compared before this call. Otherwise this function
@@ -37,7 +37,9 @@ def read_corpus(
         return
     drops, boilerplate = read_drops(item, work), read_boilerplate(work)
     for number, kept in enumerate(read_cleaned(item, config, work, monitor)):
-        if isinstance(kept, str) or number in drops:
-            yield drops.get(number, kept)
+        if isinstance(kept, Dropped):
+            yield kept
+        elif number in drops:
+            yield Dropped(drops[number], kept.file, kept.read_bytes)
         elif is_requested(kept.text):
             yield without_boilerplate(kept, boilerplate, config) if len(boilerplate) else kept

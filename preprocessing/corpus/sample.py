@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from configs.schema import TextConfig
+from preprocessing.corpus.cleaning import Dropped
 from preprocessing.corpus.corpus import read_corpus
 from preprocessing.corpus.working_files import sample_entry_name, sample_name
 from preprocessing.dataset import ManifestEntry
@@ -44,8 +45,8 @@ def write_sample(item: WorkItem, config: TextConfig, rate: float, work: Store, m
     drops: Counter[str] = Counter()
     with work.write(sample_name(item)) as stream:
         for kept in read_corpus(item, config, work, monitor, lambda text: rate >= 1.0 or _fraction(text) < rate):
-            if isinstance(kept, str):
-                drops[kept] += 1
+            if isinstance(kept, Dropped):
+                drops[kept.cause] += 1
             elif kept.split == "train":
                 documents += 1
                 stream.write((kept.text.encode() + b"\n") * kept.times)  # words count as often as they are trained on

@@ -9,6 +9,7 @@ from .figures import (
     PiecesInNoRow as PiecesInNoRow,
     Split as Split,
 )
+from .file_counts import FileCounts as FileCounts, Lost as Lost
 from .manifest import (
     CARD as CARD,
     FORMAT_VERSION as FORMAT_VERSION,

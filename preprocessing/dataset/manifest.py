@@ -24,6 +24,7 @@ from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.schema import Objective
 from preprocessing.dataset.figures import CorpusFigures, Count, ManifestEntry, Passes, PassLosses, PiecesInNoRow, Split
+from preprocessing.dataset.file_counts import FileCounts
 from preprocessing.dataset.seal import SEAL, sealed_text, states_its_digest
 from preprocessing.storage import store_at
 
@@ -69,6 +70,7 @@ class InputEntry(ManifestEntry):
     name: str  # relative to the folder that holds all files of the corpus
     bytes: int
     sha256: str  # of the SHA-256 digests (32 bytes each) of the file's pieces of 64 MiB
+    counts: FileCounts = FileCounts()  # what became of its documents
 
 
 class VocabularyEntry(ManifestEntry):
@@ -106,6 +108,9 @@ class Statistics(ManifestEntry):
     short_targets: Count  # of those, the ones below the length of a row
     length_histogram: list[Count]  # number of pairs by length in tokens; index = length
     token_counts: list[Count]  # number of original tokens by id, without the [CLS] and [SEP] of the pairs
+    chars: Count = 0  # both splits, normalised, without blanks
+    unknown_chars: Count = 0  # of those, the ones in words that become [UNK]
+    overlong_chars: Count = 0  # of those, the ones in words that are too long for the vocabulary's model
 
     @model_validator(mode="before")
     @classmethod

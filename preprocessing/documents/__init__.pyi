@@ -8,7 +8,12 @@ from .content import (
 )
 from .file_search import find_files as find_files
 from .formats import FORMATS as FORMATS, Format as Format
-from .input_files import ReadCounter as ReadCounter, open_source as open_source, open_stored as open_stored
+from .input_files import (
+    ReadCounter as ReadCounter,
+    guess_file_encoding as guess_file_encoding,
+    open_source as open_source,
+    open_stored as open_stored,
+)
 from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan, with_content as with_content
 from .progress import (
     Monitor as Monitor,

@@ -9,11 +9,12 @@ from typing import IO, Any
 
 from configs.errors import UserError
 from preprocessing.documents.compression import decompressed, is_compressed
-from preprocessing.documents.encodings import transcoded
+from preprocessing.documents.encodings import guess_encoding, transcoded
 from preprocessing.documents.signatures import START_BYTES, refuse_foreign
 from preprocessing.storage import open_file
 
 _BUFFER_BYTES = 1 << 20
+_SAMPLE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ def open_source(
     if start == 0 and is_text:
         refuse_foreign(stream.peek(START_BYTES)[:START_BYTES], path, is_utf8=is_utf8)
     return stream if is_utf8 else transcoded(stream, encoding)
+
+
+def guess_file_encoding(path: str) -> str | None:
+    """Return the encoding that an input file is probably in, or None when no encoding makes sense of its start."""
+    with open_source(path, 0, ReadCounter(), is_text=False) as stream:
+        return guess_encoding(stream.read(_SAMPLE_BYTES))
 
 
 def open_stored(path: str, meter: ReadCounter) -> io.BufferedReader[Any]:

@@ -44,6 +44,7 @@ class FileSpan:
     size: int  # bytes, as stored
     weight: int  # expected bytes of text, multiplied by the corpus's weight
     state: FileState | None = None  # of the file, when its digest was computed
+    file: int = 0  # its place in the plan's files
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> P
     for corpus in config.corpora:
         _refuse_encoding(corpus)
     item_bytes = _item_bytes(files, config)
+    numbered = enumerate((number, file) for number, corpus_files in enumerate(files) for file in corpus_files)
     spans = [
-        span
-        for number, corpus_files in enumerate(files)
-        for file in corpus_files
+        replace(span, file=place)
+        for place, (number, file) in numbered
         for span in _cut(number, config.corpora[number], file, item_bytes)
     ]
     items = tuple(WorkItem(number, tuple(group)) for number, group in enumerate(_pack(spans, item_bytes)))

@@ -33,6 +33,8 @@ class Document:
     drop: str = ""  # the cause to drop it, which is counted; empty: keep it
     corpus: int = 0  # the number of its corpus in the recipe
     path: str = ""  # of its file
+    file: int = 0  # the place of its file in the plan
+    read_bytes: int = 0  # as it was read, markup and all
 
 
 def read_documents(
@@ -48,7 +50,13 @@ def read_documents(
     end = sys.maxsize if span.end is None else span.end
     with unchanged(span.path, span.state):
         for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus, meter):
-            document = replace(_parse(block, place, corpus, config), corpus=span.corpus, path=span.path)
+            document = replace(
+                _parse(block, place, corpus, config),
+                corpus=span.corpus,
+                path=span.path,
+                file=span.file,
+                read_bytes=0 if isinstance(block, str) else len(block),
+            )
             yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
 
 
@@ -95,7 +103,8 @@ def _parts(document: Document, most_chars: int) -> Iterator[Document]:
             middle = start + most_chars // 2
             found = max(text.rfind("\n", middle, end), 0) or text.rfind(" ", middle, end)
             end = found + 1 if found > 0 else end
-        yield replace(document, text=text[start:end], repairs=repairs)
+        part = text[start:end]
+        yield replace(document, text=part, repairs=repairs, read_bytes=document.read_bytes * len(part) // len(text))
         start = end
 
 

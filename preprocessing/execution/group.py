@@ -14,9 +14,11 @@ from itertools import count
 from pydantic import ValidationError
 
 from configs.schema import RowsConfig
+from preprocessing.corpus import Dropped
 from preprocessing.dataset import (
     CorpusFigures,
     DamagedShardError,
+    FileCounts,
     ManifestEntry,
     PassLosses,
     PiecesInNoRow,
@@ -28,6 +30,7 @@ from preprocessing.dataset import (
 )
 from preprocessing.documents import WorkItem
 from preprocessing.execution.group_figures import add_losses, figures_by_corpus, statistics_of
+from preprocessing.judgement import count_files
 from preprocessing.resuming import GROUPS
 from preprocessing.rows import (
     Coverage,
@@ -57,6 +60,7 @@ class GroupEntry(ManifestEntry):
     losses: list[PassLosses]
     in_no_row: PiecesInNoRow  # of any pass of the training split
     corpora: list[CorpusFigures]
+    files: dict[int, FileCounts]  # by the file's place in the plan
 
 
 def group_name(item: WorkItem, number: int) -> str:
@@ -113,7 +117,7 @@ class GroupWriter:
     def write(self, name: str, outcomes: Sequence[Outcome], digest: str, *, is_last: bool) -> GroupEntry:
         """Write all masked pairs of a group to its shards, then the side file."""
         documents = [outcome for outcome in outcomes if isinstance(outcome, EncodedDocument)]
-        drops = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
+        drops = Counter(outcome.cause for outcome in outcomes if isinstance(outcome, Dropped))
         drops.update(repair for document in documents for repair in document.repairs)
         documents = [document for document in documents for _ in range(document.copies)]
         training = self._write_split(name, "train", documents)
@@ -131,6 +135,7 @@ class GroupWriter:
             losses=add_losses(losses for part in parts for losses in part.losses),
             in_no_row=training.in_no_row,
             corpora=list(figures_by_corpus(documents, training.documents, training.first_pass)),
+            files=count_files(outcomes),
         )
         self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry

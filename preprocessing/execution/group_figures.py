@@ -31,6 +31,9 @@ def statistics_of(
         short_targets=pairs.targets.short,
         length_histogram=np.bincount(np.diff(pairs.input_offsets), minlength=config.max_seq_length + 1).tolist(),
         token_counts=token_counts.tolist(),
+        chars=sum(document.characters[0] for document in documents),
+        unknown_chars=sum(document.characters[1] for document in documents),
+        overlong_chars=sum(document.characters[2] for document in documents),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from configs.schema import RowsConfig
 from preprocessing.dataset import (
     CorpusFigures,
+    FileCounts,
     Manifest,
     PassLosses,
     PiecesInNoRow,
@@ -19,6 +20,7 @@ from preprocessing.documents import Plan, WorkItem
 from preprocessing.execution.group import finished_groups, read_group
 from preprocessing.execution.group_figures import add_corpora, add_losses, add_statistics
 from preprocessing.execution.group_keys import GroupKeys
+from preprocessing.judgement import add_counts, with_counts
 from preprocessing.resuming import Identity
 from preprocessing.storage import Store
 
@@ -35,6 +37,7 @@ class GroupSums:
     losses: list[PassLosses] = field(default_factory=list)
     in_no_row: PiecesInNoRow = field(default_factory=PiecesInNoRow)
     corpora: list[CorpusFigures] = field(default_factory=list)
+    files: dict[int, FileCounts] = field(default_factory=dict)  # by the file's place in the plan
 
 
 def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
@@ -50,6 +53,7 @@ def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
             sums.losses = add_losses([*sums.losses, *entry.losses])
             sums.in_no_row += entry.in_no_row
             sums.corpora = add_corpora([*sums.corpora, *entry.corpora])
+            sums.files.update(add_counts(sums.files, entry.files))
             sums.statistics = add_statistics(sums.statistics, entry.statistics) if sums.statistics else entry.statistics
         if not is_finished:
             sums.unfinished.append(item)
@@ -69,7 +73,7 @@ def build_manifest(
         recipe=identity.recipe,
         digest=identity.data_set_digest(vocabulary.sha256),
         input_digest=identity.input_digest,
-        inputs=list(plan.inputs),
+        inputs=with_counts(plan.inputs, sums.files),
         item_numbers=list(identity.item_numbers),
         vocabulary=vocabulary,
         shards=sorted(sums.shards, key=lambda shard: shard.name),

@@ -12,13 +12,14 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from preprocessing.dataset import CARD, PICTURES, Manifest
+from preprocessing.dataset import CARD, PICTURES, InputEntry, Manifest
 from preprocessing.storage import LocalStore, store_at
 from preprocessing.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_MOST_FILES = 100  # of the input to list
 _MOST_TOKENS = 30  # number of most frequent tokens to show
 _INK = "#3b6ea5"
 _LABELS = {
@@ -81,12 +82,14 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         if manifest.drops
         else "Nothing.",
         f"![Drops by cause]({PICTURES}/drops.png)",
+        *(["## Input files", _input_files(manifest)] if manifest.inputs else []),
         "## Duplicates and boilerplate",
         _comparison(manifest),
         f"![Kept and duplicate documents]({PICTURES}/duplicates.png)",
         "## Tokens",
         f"{len(vocabulary):,} word pieces, {'lower-cased' if vocabulary.lowercase else 'cased'}; "
-        f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK], and "
+        f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK] "
+        f"({statistics.unknown_chars / max(1, statistics.chars):.3%} of its characters), and "
         f"{np.count_nonzero(np.array(statistics.token_counts)):,} word pieces occur.",
         f"![The most frequent tokens]({PICTURES}/tokens.png) ![Tokens by rank]({PICTURES}/ranks.png)",
         "## How it was made",
@@ -109,6 +112,28 @@ def frequent_tokens(manifest: Manifest, vocabulary: Vocabulary) -> dict[str, flo
     counts = np.array(manifest.statistics.token_counts)
     most = np.argsort(-counts, kind="stable")[:_MOST_TOKENS]
     return {vocabulary.pieces[number]: 100 * counts[number] / max(1, counts.sum()) for number in most if counts[number]}
+
+
+def _input_files(manifest: Manifest) -> str:
+    """Return the table of the input files: all of them, or those of which most was dropped."""
+    entries = sorted(manifest.inputs, key=lambda entry: entry.counts.kept - entry.counts.documents)[:_MOST_FILES]
+    is_whole = len(entries) == len(manifest.inputs)
+    which = "All of them" if is_whole else f"The {len(entries):,} files with the most dropped documents"
+    rows = sum(shard.rows for shard in manifest.shards if shard.pass_number == 0)
+    megabytes = sum(entry.bytes for entry in manifest.inputs) / 1e6
+    names = ("corpus", "file", "MB", "documents", "taken", "dropped", "SHA-256 of its pieces")
+    lines = [_input_file(entry) for entry in sorted(entries, key=lambda entry: (entry.corpus, entry.name))]
+    return (
+        f"{len(manifest.inputs):,} files of {megabytes:,.1f} MB as stored, which give "
+        f"{rows / max(1e-6, megabytes):,.0f} rows of pass 0 a megabyte. {which}:\n\n{_table(names, lines)}"
+    )
+
+
+def _input_file(entry: InputEntry) -> tuple[str, ...]:
+    counts = entry.counts
+    dropped = ", ".join(f"{lost.documents:,} {cause.replace('_', ' ')}" for cause, lost in counts.dropped.items())
+    numbers = (f"{entry.bytes / 1e6:,.1f}", f"{counts.documents:,}", f"{counts.kept:,}")
+    return (str(entry.corpus), f"`{entry.name}`", *numbers, dropped, f"`{entry.sha256[:16]}`")
 
 
 def _totals(manifest: Manifest) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.corpus import Kept, batches
+from preprocessing.corpus import Dropped, Kept, batches
 from preprocessing.dataset import IntArray, Split
 from preprocessing.rows.pairs import TokenizedDocuments
 from preprocessing.rows.sentences import split_sentences
@@ -35,14 +35,17 @@ class EncodedDocument:
     copies: int  # how often the document is used
     repairs: tuple[str, ...]  # repairs made in the text, as causes to count
     corpus: int = 0  # the number of its corpus in the recipe
+    file: int = 0  # the place of its file in the plan
+    read_bytes: int = 0  # as it was read
+    characters: tuple[int, int, int] = (0, 0, 0)  # all, unknown, and in words that are too long: see `Encoder.encode`
 
 
-# The outcome for an input document: it was kept, or dropped for this cause.
-Outcome = EncodedDocument | str
+# The outcome for an input document: it was kept, or dropped.
+Outcome = EncodedDocument | Dropped
 
 
 def encode_documents(
-    documents: Iterable[Kept | str], language_of: Callable[[int], str], encoder: Encoder
+    documents: Iterable[Kept | Dropped], language_of: Callable[[int], str], encoder: Encoder
 ) -> Iterator[Outcome]:
     """Yield the same stream with each kept document as word pieces.
 
@@ -52,7 +55,7 @@ def encode_documents(
         sentences = [
             _sentences(document, language_of(document.corpus)) for document in batch if isinstance(document, Kept)
         ]
-        ids, offsets = encoder.encode([sentence for of_document in sentences for sentence in of_document])
+        ids, offsets, characters = encoder.encode([sentence for of_document in sentences for sentence in of_document])
         lengths = np.diff(offsets)
         ends = accumulate(map(len, sentences))
         begin = 0
@@ -60,7 +63,7 @@ def encode_documents(
             if isinstance(document, Kept):
                 end = next(ends)
                 own = ids[offsets[begin] : offsets[end]]
-                yield _encoded(document, own, lengths[begin:end])
+                yield _encoded(document, own, lengths[begin:end], characters[begin:end])
                 begin = end
             else:
                 yield document
@@ -121,9 +124,12 @@ def _sentences(document: Kept, language: str) -> list[str]:
     return document.text.split("\n") if document.is_split else split_sentences(document.text, language)
 
 
-def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64]) -> Outcome:
-    if not len(ids):
-        return "no_word_pieces"  # BERT's normalisation removes all of the text
+def _encoded(
+    document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64], characters: NDArray[np.int64]
+) -> Outcome:
+    if not len(ids):  # BERT's normalisation removes all of the text
+        return Dropped("no_word_pieces", document.file, document.read_bytes)
+    every, unknown, too_long = characters.sum(axis=0).tolist()
     return EncodedDocument(
         ids,
         sentence_lengths,
@@ -133,6 +139,9 @@ def _encoded(document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64])
         document.times,
         document.repairs,
         document.corpus,
+        document.file,
+        document.read_bytes,
+        (every, unknown, too_long),
     )
 
 

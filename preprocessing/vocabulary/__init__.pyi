@@ -1,10 +1,12 @@
 # The door of preprocessing.vocabulary: what other packages and rooms import from it.
 
+from .reachability import casing_that_reaches as casing_that_reaches, unreachable_share as unreachable_share
 from .training import train_vocabulary as train_vocabulary
 from .vocabulary import (
     CLS as CLS,
     CONTINUATION as CONTINUATION,
     MASK as MASK,
+    MAX_WORD_CHARS as MAX_WORD_CHARS,
     PAD as PAD,
     SEP as SEP,
     SPECIAL_TOKENS as SPECIAL_TOKENS,

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,8 +31,6 @@ SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 CONTINUATION = "##"
 MAX_WORD_CHARS = 100  # a longer word becomes [UNK], as in Hugging Face's tokenizers; Google's script allows 200
 UNUSED = re.compile(r"\[unused\d+\]")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,6 @@ class Vocabulary:
         lines = text.removesuffix("\n").split("\n")
         vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), lowercase, strip_accents)
         check_pieces(vocabulary.pieces, path)
-        warn_of_unreachable(vocabulary, path)
         return vocabulary
 
     def write(self, path: Path) -> None:
@@ -177,32 +172,3 @@ def check_pieces(pieces: tuple[str, ...], path: str | Path) -> None:
     if occurrences > 1:
         line = pieces.index(piece, pieces.index(piece) + 1) + 1
         raise UserError(f"`{piece}` appears twice in the vocabulary", place=f"{path}, line {line}", fix="remove one")
-
-
-def warn_of_unreachable(vocabulary: Vocabulary, path: str | Path) -> None:
-    """Warn of a vocabulary whose casing is not the recipe's, where many words would become [UNK] without an error."""
-    pieces = [vocabulary.pieces[number] for number in vocabulary.ordinary_ids]
-    share = sum(piece != piece.lower() for piece in pieces) / max(1, len(pieces))
-    if vocabulary.lowercase and share > 0.05:
-        logger.warning(
-            "%s: %.0f %% of the pieces contain capitals, which lower-cased text never matches; "
-            "if the vocabulary is cased, set data.vocabulary.lowercase=false",
-            path,
-            100 * share,
-        )
-    elif not vocabulary.lowercase and share == 0 and any(map(str.islower, pieces)):
-        logger.warning(
-            "%s: no piece contains a capital, so words with capitals become [UNK]; "
-            "if the vocabulary is uncased, set data.vocabulary.lowercase=true",
-            path,
-        )
-    elif vocabulary.lowercase and not vocabulary.strip_accents and not any(map(_has_accent, pieces)):
-        logger.warning(
-            "%s: no piece contains an accent, so words with accents become [UNK]; "
-            "if the vocabulary was made from text without accents, set data.vocabulary.strip_accents=true",
-            path,
-        )
-
-
-def _has_accent(piece: str) -> bool:
-    return any(unicodedata.category(char) == "Mn" for char in unicodedata.normalize("NFD", piece))

@@ -13,13 +13,13 @@ from configs.errors import UserError
 from configs.schema import VocabularyConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.storage import Store
+from preprocessing.vocabulary.reachability import warn_of_unreachable
 from preprocessing.vocabulary.vocabulary import (
     CONTINUATION,
     MAX_WORD_CHARS,
     UNK,
     Vocabulary,
     check_pieces,
-    warn_of_unreachable,
 )
 
 # The settings that a tokenizer.json must have to produce the same ids as `wordpiece.Encoder`.
@@ -39,6 +39,12 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
     Raises `UserError` for an invalid file, for a tokenizer that splits text differently from BERT's, and when its
     casing differs from the recipe's.
     """
+    vocabulary = _read_vocabulary(path, config)
+    warn_of_unreachable(vocabulary, path)
+    return vocabulary
+
+
+def _read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
     if path.suffix != ".json":
         return Vocabulary.read(path, config.lowercase, config.strip_accents)
     tokenizer = _read_json(path)
@@ -46,7 +52,6 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
     vocabulary = Vocabulary(_pieces(tokenizer, path), config.lowercase, config.strip_accents)
     _check_casing(tokenizer["normalizer"], vocabulary, path)
     check_pieces(vocabulary.pieces, path)
-    warn_of_unreachable(vocabulary, path)
     return vocabulary
 
 

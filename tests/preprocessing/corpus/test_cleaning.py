@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from configs.schema import DataConfig
-from preprocessing.corpus.cleaning import Kept, clean, copies_of, keep, split_of
+from preprocessing.corpus.cleaning import Dropped, Kept, clean, copies_of, keep, split_of
 from preprocessing.documents.reader import Document
 from preprocessing.vocabulary.vocabulary import bert_normalizer, bert_splitter
 
@@ -19,7 +19,8 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def judge(text: str, **config: Any) -> Kept | str:
-    return keep(Document(text, "here"), DataConfig.model_validate(config))
+    outcome = keep(Document(text, "here"), DataConfig.model_validate(config))
+    return outcome.cause if isinstance(outcome, Dropped) else outcome
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,8 @@ def test_length_counts_characters_after_cleaning() -> None:
 
 
 def test_cause_of_the_reader_takes_precedence() -> None:
-    assert keep(Document("text", "here", drop="redirect"), DataConfig()) == "redirect"
+    document = Document("text", "here", drop="redirect", file=3, read_bytes=17)
+    assert keep(document, DataConfig()) == Dropped("redirect", 3, 17)
 
 
 def test_repairs_are_recorded() -> None:
@@ -152,4 +154,4 @@ def test_kept_document_has_copies_by_weight() -> None:
         "text", 4, hashlib.sha256(b"text").digest(), "train", copies=3
     )
     causes = {keep(Document(str(number), "here", weight=0.01), DataConfig()) for number in range(40)}
-    assert "not_sampled" in causes
+    assert Dropped("not_sampled") in causes

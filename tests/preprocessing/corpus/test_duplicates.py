@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.corpus.boilerplate import line_hashes
 from preprocessing.corpus.cleaned_files import write_cleaned
-from preprocessing.corpus.cleaning import Kept
+from preprocessing.corpus.cleaning import Dropped, Kept
 from preprocessing.corpus.corpus import read_corpus
 from preprocessing.corpus.duplicates import decide, read_boilerplate
 from preprocessing.dataset.figures import SPLITS, Split
@@ -60,7 +60,8 @@ def compared(folder: Path, config: DataConfig) -> list[Kept | str]:
     for item in plan.items:
         write_cleaned(item, config, work, monitor)
     decide(plan, config, work)
-    return [outcome for item in plan.items for outcome in read_corpus(item, config, work, monitor)]
+    found = (outcome for item in plan.items for outcome in read_corpus(item, config, work, monitor))
+    return [outcome.cause if isinstance(outcome, Dropped) else outcome for outcome in found]
 
 
 def outcomes_of(documents: list[list[str]], folder: Path, **changes: object) -> list[Kept | str]:

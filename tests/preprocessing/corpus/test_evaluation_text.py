@@ -12,7 +12,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.corpus.cleaning import Kept, keep
+from preprocessing.corpus.cleaning import Dropped, Kept, keep
 from preprocessing.corpus.evaluation_text import _checked, with_evaluation_digest
 from preprocessing.documents.reader import Document
 from preprocessing.pipeline import prepare
@@ -24,7 +24,8 @@ LESS = RUN.rpartition(" ")[0]
 
 def outcome(text: str, path: Path, words: int = 13) -> Kept | str:
     config = DataConfig(decontaminate=[str(path)], decontaminate_words=words)
-    return keep(Document(text, "here"), with_evaluation_digest(config))
+    found = keep(Document(text, "here"), with_evaluation_digest(config))
+    return found.cause if isinstance(found, Dropped) else found
 
 
 @pytest.mark.parametrize(

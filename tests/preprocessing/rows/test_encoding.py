@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from preprocessing.corpus import cleaning
-from preprocessing.corpus.cleaning import Kept
+from preprocessing.corpus.cleaning import Dropped, Kept
 from preprocessing.rows.encoding import EncodedDocument, Outcome, cut_groups, encode_documents, tokenized
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
 from preprocessing.vocabulary.wordpiece import Encoder
@@ -26,7 +26,7 @@ def kept(text: str) -> Kept:
 def outcome(size: int) -> Outcome:
     """A document of so many bytes; of 0 bytes: one that was dropped."""
     if size == 0:
-        return "empty"
+        return Dropped("empty")
     return EncodedDocument(np.zeros(0, np.uint16), np.ones(1, np.int64), size, bytes(32), "train", 1, ())
 
 
@@ -80,15 +80,15 @@ def test_stream_can_be_taken_up_at_any_group(stream: list[int], data: st.DataObj
 @pytest.mark.parametrize("batch_bytes", [1, 20, 1 << 20])
 def test_documents_are_encoded_in_order(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
     monkeypatch.setattr(cleaning, "_BATCH_BYTES", batch_bytes)
-    stream: list[Kept | str] = [
+    stream: list[Kept | Dropped] = [
         kept("One two. Three."),
-        "redirect",
+        Dropped("redirect"),
         kept("two"),
         kept("\u200b"),
         kept("one\nthree three"),
     ]
     found = list(encode_documents(stream, in_english, Encoder(VOCABULARY)))
-    assert [document if isinstance(document, str) else document.ids.tolist() for document in found] == [
+    assert [document.cause if isinstance(document, Dropped) else document.ids.tolist() for document in found] == [
         [ONE, TWO, STOP, THREE, STOP], "redirect", [TWO], "no_word_pieces", [ONE, THREE, THREE],
     ]  # fmt: skip
     lengths = [document.sentence_lengths.tolist() for document in found if isinstance(document, EncodedDocument)]

@@ -152,7 +152,7 @@ def test_trained_vocabulary_encodes_its_text_without_unknowns() -> None:
     texts = make_texts()
     vocabulary = train_vocabulary(texts, config(size=300))
 
-    ids, _ = Encoder(vocabulary).encode(texts)
+    ids, _, _ = Encoder(vocabulary).encode(texts)
 
     assert vocabulary.ids[UNK] not in ids
 

@@ -70,7 +70,7 @@ def reference_ids(sentences: Sequence[str], casing: Casing) -> list[list[int]]:
 
 
 def encoded_ids(encoder: Encoder, sentences: Sequence[str]) -> list[list[int]]:
-    ids, offsets = encoder.encode(sentences)
+    ids, offsets, _ = encoder.encode(sentences)
     assert offsets[0] == 0
     assert offsets[-1] == len(ids)
     return [ids[start:end].tolist() for start, end in pairwise(offsets)]
@@ -98,7 +98,7 @@ def test_each_character_is_encoded_like_tokenizers(last: int, casing: Casing) ->
 
 
 def tokens(text: str, lowercase: bool = True, strip_accents: bool | None = None) -> list[str]:
-    ids, _ = ENCODERS[lowercase, strip_accents].encode([text])
+    ids, _, _ = ENCODERS[lowercase, strip_accents].encode([text])
     return [PIECES[number] for number in ids]
 
 
@@ -135,14 +135,14 @@ def test_a_word_over_a_hundred_characters_is_unknown() -> None:
 
 
 def test_offsets_count_empty_sentences() -> None:
-    ids, offsets = ENCODERS[True, None].encode(["", "a b", "", " \u200d", "c"])
+    ids, offsets, _ = ENCODERS[True, None].encode(["", "a b", "", " \u200d", "c"])
 
     assert offsets.tolist() == [0, 0, 2, 2, 2, 3]
     assert ids.dtype == np.uint16
 
 
 def test_empty_input_gives_no_ids() -> None:
-    ids, offsets = ENCODERS[True, None].encode([])
+    ids, offsets, _ = ENCODERS[True, None].encode([])
 
     assert (len(ids), offsets.tolist()) == (0, [0])
 
@@ -165,7 +165,7 @@ def test_table_overflow_does_not_change_ids(sentences: list[str], most_spans: in
 def test_large_vocabulary_has_uint32_ids() -> None:
     pieces = (*SPECIAL_TOKENS, *(f"word{number}" for number in range(70_000)))
 
-    ids, _ = Encoder(Vocabulary(pieces, lowercase=True)).encode(["word69999"])
+    ids, _, _ = Encoder(Vocabulary(pieces, lowercase=True)).encode(["word69999"])
 
     assert ids.dtype == np.uint32
     assert ids.tolist() == [70_004]

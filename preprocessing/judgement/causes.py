@@ -1,0 +1,39 @@
+"""The causes by which documents are dropped: which ones the recipe wishes, and what the others indicate."""
+
+from __future__ import annotations
+
+# The recipe, or what the corpus is, asks for these. They are counted, but no loss.
+WISHED = frozenset(
+    {
+        "redirect",
+        "not_an_article",
+        "not_wikitext",
+        "not_a_page",
+        "too_short",
+        "only_boilerplate",
+        "exact_duplicate",
+        "near_duplicate",
+        "not_sampled",
+        "contaminated",
+    }
+)
+
+_FORMAT = "set the corpus's format to what its files hold"
+_FIELD = "set the corpus's text_field to the field that holds the text, such as content.text, or correct its format"
+
+# What a cause indicates, and the fix.
+_EXPLANATIONS = {
+    "broken_json": ("lines that are not JSON", _FORMAT),
+    "no_text_field": ("no text in the field text_field", _FIELD),
+    "empty": ("documents without text", _FIELD),
+    "broken_row": ("rows with another number of values than the header", "quote the values, or convert to JSON lines"),
+    "broken_page": ("pages that their servers sent damaged", "fetch the archive again"),
+    "page_too_large": ("pages larger than a text is", "convert them to JSON lines with a program of yours"),
+    "unparsable_wikitext": ("pages that cannot be parsed", _FORMAT),
+    "no_word_pieces": ("text that BERT's normaliser removes completely", "check data.vocabulary, and the encoding"),
+}
+
+
+def explain(cause: str) -> tuple[str, str]:
+    """Return what a cause means, and what fixes it."""
+    return _EXPLANATIONS.get(cause, (cause.replace("_", " "), "check data.corpora (paths, format, encoding)"))

@@ -1,0 +1,139 @@
+"""The judgement of a preparation, before its manifest is written: how much of the input was lost or mangled.
+
+What the recipe wishes (redirects, filters, duplicates) is no loss. From `WARN` on, a loss is a warning that names the
+likely cause and the fix; from `REFUSE` on, it ends the preparation, unless the recipe has data.accept_losses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from configs.errors import UserError
+from configs.schema import DataConfig
+from preprocessing.dataset import FileCounts, InputEntry, Manifest
+from preprocessing.documents import guess_file_encoding
+from preprocessing.judgement.causes import WISHED, explain
+from preprocessing.vocabulary import MAX_WORD_CHARS, Vocabulary, casing_that_reaches, unreachable_share
+
+WARN = 0.05
+REFUSE = 0.5
+_ACCEPT = "or keep what there is with data.accept_losses=true"
+_REPLACED = "invalid_utf8_replaced"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A share of the input that was lost or mangled."""
+
+    share: float
+    cause: str  # with the share
+    place: str
+    fix: str
+
+
+def judge(manifest: Manifest, paths: Sequence[str], config: DataConfig, vocabulary: Vocabulary) -> None:
+    """Warn of losses in a data set, and raise `UserError` for the largest one if most of the input is lost.
+
+    `paths` are those of the input files, in the order of the manifest.
+    """
+    findings = sorted(_findings(manifest, paths, config, vocabulary), key=lambda finding: -finding.share)
+    if findings and findings[0].share >= REFUSE and not config.accept_losses:
+        _refuse(findings[0])
+    for finding in findings:
+        if finding.share >= WARN:
+            logger.warning("%s: %s; %s", finding.place, finding.cause, finding.fix)
+
+
+def _refuse(finding: Finding) -> NoReturn:
+    raise UserError(finding.cause, place=finding.place, fix=f"{finding.fix}, {_ACCEPT}")
+
+
+def _findings(
+    manifest: Manifest, paths: Sequence[str], config: DataConfig, vocabulary: Vocabulary
+) -> Iterator[Finding]:
+    for corpus in range(len(config.corpora)):
+        files = [(entry, path) for entry, path in zip(manifest.inputs, paths, strict=True) if entry.corpus == corpus]
+        yield from _dropped(files)
+        yield from _replaced(files)
+    yield from _unknown(manifest, config, vocabulary)
+    yield from _in_no_row(manifest, config)
+
+
+def _dropped(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
+    """Judge the documents of a corpus that were dropped although the recipe does not wish it, by number and bytes."""
+    total = sum((entry.counts for entry, _ in files), FileCounts())
+    losses = {cause: lost for cause, lost in total.dropped.items() if cause not in WISHED}
+    if not losses:
+        return
+    wished = [lost for cause, lost in total.dropped.items() if cause in WISHED]
+    documents = total.documents - sum(lost.documents for lost in wished)
+    size = total.read_bytes - sum(lost.bytes for lost in wished)
+    lost_documents, lost_bytes = (sum(getattr(lost, of) for lost in losses.values()) for of in ("documents", "bytes"))
+    share = max(lost_documents / documents, lost_bytes / max(1, size))
+    cause = max(losses, key=lambda cause: losses[cause].documents)
+    place = max(files, key=lambda file: _lost_to(file[0], cause))[1]
+    meaning, fix = explain(cause)
+    what = f"{lost_documents:,} of {documents:,} documents ({lost_bytes / 1e6:,.1f} MB) are dropped, most for {meaning}"
+    yield Finding(share, f"{_pct(share)} of the corpus is lost: {what}", place, fix)
+
+
+def _lost_to(entry: InputEntry, cause: str) -> int:
+    return entry.counts.dropped[cause].documents if cause in entry.counts.dropped else 0
+
+
+def _replaced(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
+    """Judge the documents of a corpus that hold bytes which are not UTF-8."""
+    kept = sum(entry.counts.kept for entry, _ in files)
+    replaced = sum(entry.counts.repaired.get(_REPLACED, 0) for entry, _ in files)
+    if not replaced:
+        return
+    place = max(files, key=lambda file: file[0].counts.repaired.get(_REPLACED, 0))[1]
+    cause = f"{_pct(replaced / kept)} of the documents hold bytes that are not UTF-8, replaced by U+FFFD"
+    fix = "set the corpus's encoding to that of its files"
+    if replaced >= WARN * kept and (guess := guess_file_encoding(place)):
+        cause, fix = f"{cause}; the file is probably {guess}", f'set encoding = "{guess}" for this corpus'
+    yield Finding(replaced / kept, cause, place, fix)
+
+
+def _unknown(manifest: Manifest, config: DataConfig, vocabulary: Vocabulary) -> Iterator[Finding]:
+    """Judge the characters of words that the vocabulary does not cover."""
+    statistics = manifest.statistics
+    share = statistics.unknown_chars / max(1, statistics.chars)
+    cause = f"{_pct(share)} of the text's characters become [UNK]"
+    place = config.vocabulary.file or "data.vocabulary"
+    casing = casing_that_reaches(vocabulary)
+    if 2 * statistics.overlong_chars >= statistics.unknown_chars:
+        cause += f", most in words of more than {MAX_WORD_CHARS} characters"
+        fix = "separate the words by blanks, with a word segmenter of the language"
+    elif unreachable_share(vocabulary) >= WARN and casing:
+        cause += ": the vocabulary's pieces are not what the normaliser leaves of them"
+        fix = f"set {casing} in data.vocabulary"
+    else:
+        fix = "use a vocabulary of the text's language, or train one: remove data.vocabulary.file"
+    yield Finding(share, cause, place, fix)
+
+
+def _in_no_row(manifest: Manifest, config: DataConfig) -> Iterator[Finding]:
+    """Judge the word pieces of the training split that stand in no row of any pass."""
+    pieces = max((losses.pieces for losses in manifest.losses if losses.split == "train"), default=0)
+    lost = manifest.in_no_row
+    if not pieces:
+        return
+    share = (lost.cut + lost.no_pair) / pieces
+    cause = f"{_pct(share)} of the word pieces stand in no row of any pass"
+    fix = "raise data.max_seq_length"
+    if lost.no_pair > lost.cut:
+        cause += ", most because their documents make no pair"
+        fix = 'join sentences into longer documents, or set data.objective="none"'
+    elif config.nsp_mode == "reference":
+        fix = 'set data.nsp_mode="balanced"'
+    yield Finding(share, cause, config.dataset, fix)
+
+
+def _pct(share: float) -> str:
+    return f"{share:.1%}"
