@@ -1,6 +1,10 @@
 # The door of preprocessing.vocabulary: what other packages and rooms import from it.
 
-from .reachability import casing_that_reaches as casing_that_reaches, unreachable_share as unreachable_share
+from .reachability import (
+    casing_that_reaches as casing_that_reaches,
+    unreachable_share as unreachable_share,
+    warn_of_unreachable as warn_of_unreachable,
+)
 from .training import train_vocabulary as train_vocabulary
 from .vocabulary import (
     CLS as CLS,

@@ -14,7 +14,7 @@ from typing import Any
 
 from configs.errors import UserError
 from preprocessing.dataset import VOCABULARY
-from preprocessing.vocabulary import Vocabulary
+from preprocessing.vocabulary import Vocabulary, warn_of_unreachable
 from pretrain.huggingface.json_files import as_object, read_json_if_there
 from pretrain.huggingface.tokenizer_settings import TOKENIZER, TOKENIZER_CONFIG, Casing, read_casing
 
@@ -46,7 +46,10 @@ def read_tokenizer(folder: Path, rows: int, unstated: Casing) -> Vocabulary:
         logger.warning(text, folder, len(added), _some(added))
     content = "".join(f"{piece}\n" for piece in pieces).encode()
     lowercase = True if casing.lowercase is None else casing.lowercase
-    return Vocabulary.parse(content, folder / (VOCABULARY if of_text else TOKENIZER), lowercase, casing.strip_accents)
+    path = folder / (VOCABULARY if of_text else TOKENIZER)
+    vocabulary = Vocabulary.parse(content, path, lowercase, casing.strip_accents)
+    warn_of_unreachable(vocabulary, path)
+    return vocabulary
 
 
 def _read_lines(path: Path) -> dict[str, int]:

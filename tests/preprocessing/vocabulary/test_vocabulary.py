@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from pathlib import Path
 
@@ -92,16 +91,6 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="not UTF-8"):
         Vocabulary.read(tmp_path / "vocab.txt", lowercase=True)
-
-
-def test_cased_vocabulary_in_an_uncased_recipe_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write_lines(tmp_path / "vocab.txt", [*PIECES, "London", "Paris"])
-
-    with caplog.at_level(logging.WARNING):
-        Vocabulary.read(path, lowercase=False)
-        assert not caplog.text
-        Vocabulary.read(path, lowercase=True)
-    assert "29 % of the pieces contain capitals" in caplog.text
 
 
 def test_entry_has_the_digest_of_the_written_file(tmp_path: Path) -> None:
