@@ -30,7 +30,7 @@ def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningCon
     lines = document.text.split("\n")
     text = "\n".join(line for line, is_out in zip(lines, is_boilerplate.tolist(), strict=True) if not is_out)
     if len(text) < config.min_document_chars:
-        return Dropped("too_short" if text else "only_boilerplate", document.file, document.read_bytes)
+        return Dropped("too_short" if text else "only_boilerplate", document.span, document.read_bytes)
     encoded = text.encode()
     digest = hashlib.sha256(encoded).digest()
     return replace(

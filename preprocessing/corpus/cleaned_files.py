@@ -19,7 +19,7 @@ from preprocessing.storage import Store
 
 _SCHEMA = pa.schema(
     [
-        ("file", pa.int32()),
+        ("span", pa.int32()),
         ("read_bytes", pa.int64()),
         ("drop", pa.string()),  # the cause to drop the document; null: keep it
         ("text", pa.large_string()),
@@ -86,17 +86,17 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
     seen = reported = 0
     with work.open(documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
-            for file, read_bytes, drop, text, text_bytes, digest, copies, is_split, repairs, corpus in zip(
+            for span, read_bytes, drop, text, text_bytes, digest, copies, is_split, repairs, corpus in zip(
                 *(column.to_pylist() for column in batch.columns), strict=True
             ):
                 monitor.documents += 1
                 monitor.visit()
                 if drop is not None:
-                    yield Dropped(drop, file, read_bytes)
+                    yield Dropped(drop, span, read_bytes)
                     continue
                 split = split_of(digest, config.held_out_fraction)
                 of_text = (text, text_bytes, digest, split, copies, is_split, tuple(repairs), corpus)
-                yield Kept(*of_text, file, read_bytes)
+                yield Kept(*of_text, span, read_bytes)
             seen += len(batch)
             monitor.meter.bytes += item.size * seen // total - reported
             reported = item.size * seen // total
@@ -112,10 +112,10 @@ def read_fingerprints(item: WorkItem, work: Store) -> Iterator[Fingerprints]:
 def _table(batch: Sequence[Kept | Dropped]) -> pa.RecordBatch:
     nothing = (None,) * (len(_SCHEMA) - 3)
     rows = [
-        (document.file, document.read_bytes, document.cause, *nothing)
+        (document.span, document.read_bytes, document.cause, *nothing)
         if isinstance(document, Dropped)
         else (
-            document.file,
+            document.span,
             document.read_bytes,
             None,
             document.text,

@@ -31,7 +31,7 @@ class Dropped:
     """A document that is dropped, and counted."""
 
     cause: str
-    file: int = 0  # the place of its file in the plan
+    span: int = 0  # the place of its span in its work item
     read_bytes: int = 0  # as it was read
 
 
@@ -47,7 +47,7 @@ class Kept:
     is_split: bool = False  # each of its lines is a sentence
     repairs: tuple[str, ...] = ()  # what was repaired in it, as causes to count
     corpus: int = 0  # the number of its corpus in the recipe
-    file: int = 0  # the place of its file in the plan
+    span: int = 0  # the place of its span in its work item
     read_bytes: int = 0  # as it was read
 
     @property
@@ -59,7 +59,7 @@ class Kept:
 def keep(document: Document, config: TextConfig) -> Kept | Dropped:
     """Clean a document. Return it with its digest, split and number of copies, or the cause to drop it."""
     outcome = _keep(document, config)
-    return Dropped(outcome, document.file, document.read_bytes) if isinstance(outcome, str) else outcome
+    return Dropped(outcome, document.span, document.read_bytes) if isinstance(outcome, str) else outcome
 
 
 def _keep(document: Document, config: TextConfig) -> Kept | str:
@@ -91,7 +91,7 @@ def _keep(document: Document, config: TextConfig) -> Kept | str:
         document.is_split,
         repairs,
         document.corpus,
-        document.file,
+        document.span,
         document.read_bytes,
     )
 

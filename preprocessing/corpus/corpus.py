@@ -40,6 +40,6 @@ def read_corpus(
         if isinstance(kept, Dropped):
             yield kept
         elif number in drops:
-            yield Dropped(drops[number], kept.file, kept.read_bytes)
+            yield Dropped(drops[number], kept.span, kept.read_bytes)
         elif is_requested(kept.text):
             yield without_boilerplate(kept, boilerplate, config) if len(boilerplate) else kept

@@ -33,12 +33,12 @@ class Document:
     drop: str = ""  # the cause to drop it, which is counted; empty: keep it
     corpus: int = 0  # the number of its corpus in the recipe
     path: str = ""  # of its file
-    file: int = 0  # the place of its file in the plan
+    span: int = 0  # the place of its span in its work item
     read_bytes: int = 0  # as it was read, markup and all
 
 
 def read_documents(
-    span: FileSpan, corpus: CorpusConfig, config: ReadingConfig, meter: ReadCounter
+    span: FileSpan, corpus: CorpusConfig, config: ReadingConfig, meter: ReadCounter, place_in_item: int = 0
 ) -> Iterator[Document]:
     """Yield the documents that begin in `span`, in order, including those to drop.
 
@@ -54,7 +54,7 @@ def read_documents(
                 _parse(block, place, corpus, config),
                 corpus=span.corpus,
                 path=span.path,
-                file=span.file,
+                span=place_in_item,
                 read_bytes=0 if isinstance(block, str) else len(block),
             )
             yield from _parts(document, most_chars) if len(document.text) > most_chars else (document,)
@@ -62,10 +62,10 @@ def read_documents(
 
 def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterator[Document]:
     """Yield the documents of all spans of a work item. `monitor` counts them, and can stop the reading."""
-    for span in item.spans:
+    for place, span in enumerate(item.spans):
         monitor.place = span.path
         monitor.visit()
-        for document in read_documents(span, config.corpora[span.corpus], config, monitor.meter):
+        for document in read_documents(span, config.corpora[span.corpus], config, monitor.meter, place):
             monitor.documents += 1
             monitor.place = document.place
             monitor.visit()

@@ -30,7 +30,7 @@ from preprocessing.dataset import (
 )
 from preprocessing.documents import WorkItem
 from preprocessing.execution.group_figures import add_losses, figures_by_corpus, statistics_of
-from preprocessing.judgement import count_files
+from preprocessing.judgement import count_spans
 from preprocessing.resuming import GROUPS
 from preprocessing.rows import (
     Coverage,
@@ -60,7 +60,7 @@ class GroupEntry(ManifestEntry):
     losses: list[PassLosses]
     in_no_row: PiecesInNoRow  # of any pass of the training split
     corpora: list[CorpusFigures]
-    files: dict[int, FileCounts]  # by the file's place in the plan
+    spans: dict[int, FileCounts]  # by the span's place in the work item
 
 
 def group_name(item: WorkItem, number: int) -> str:
@@ -135,7 +135,7 @@ class GroupWriter:
             losses=add_losses(losses for part in parts for losses in part.losses),
             in_no_row=training.in_no_row,
             corpora=list(figures_by_corpus(documents, training.documents, training.first_pass)),
-            files=count_files(outcomes),
+            spans=count_spans(outcomes),
         )
         self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
         return entry

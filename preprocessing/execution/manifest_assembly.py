@@ -53,7 +53,7 @@ def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
             sums.losses = add_losses([*sums.losses, *entry.losses])
             sums.in_no_row += entry.in_no_row
             sums.corpora = add_corpora([*sums.corpora, *entry.corpora])
-            sums.files.update(add_counts(sums.files, entry.files))
+            add_counts(sums.files, item, entry.spans)
             sums.statistics = add_statistics(sums.statistics, entry.statistics) if sums.statistics else entry.statistics
         if not is_finished:
             sums.unfinished.append(item)

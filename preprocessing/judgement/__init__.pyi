@@ -1,4 +1,8 @@
 # The door of preprocessing.judgement: the names that other packages and rooms import.
 
-from .file_counts import add_counts as add_counts, count_files as count_files, with_counts as with_counts
+from .file_counts import (
+    add_counts as add_counts,
+    count_spans as count_spans,
+    with_counts as with_counts,
+)
 from .losses import judge as judge

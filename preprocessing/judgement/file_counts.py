@@ -7,22 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from preprocessing.corpus import Dropped
 from preprocessing.dataset import FileCounts, InputEntry, Lost
+from preprocessing.documents import WorkItem
 from preprocessing.rows import Outcome
 
-Counts = Mapping[int, FileCounts]  # by the file's place in the plan
+Counts = Mapping[int, FileCounts]  # by the file's place in the plan, or by the span's place in its work item
 
 
-def count_files(outcomes: Iterable[Outcome]) -> dict[int, FileCounts]:
-    """Return the counts of each file that the documents come from."""
-    of_files: defaultdict[int, list[Outcome]] = defaultdict(list)
+def count_spans(outcomes: Iterable[Outcome]) -> dict[int, FileCounts]:
+    """Return the counts of each span of a work item that the documents come from."""
+    of_spans: defaultdict[int, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
-        of_files[outcome.file].append(outcome)
-    return {file: _count(of_file) for file, of_file in sorted(of_files.items())}
+        of_spans[outcome.span].append(outcome)
+    return {span: _count(of_span) for span, of_span in sorted(of_spans.items())}
 
 
-def add_counts(one: Counts, other: Counts) -> dict[int, FileCounts]:
-    """Return the counts of the files in `other`, with those in `one` added."""
-    return {file: one.get(file, FileCounts()) + counts for file, counts in other.items()}
+def add_counts(sums: dict[int, FileCounts], item: WorkItem, spans: Counts) -> None:
+    """Add the counts of a work item's spans to the sums by file."""
+    for span, counts in spans.items():
+        file = item.spans[span].file
+        sums[file] = sums.get(file, FileCounts()) + counts
 
 
 def with_counts(inputs: Sequence[InputEntry], counts: Counts) -> list[InputEntry]:

@@ -35,7 +35,7 @@ class EncodedDocument:
     copies: int  # how often the document is used
     repairs: tuple[str, ...]  # repairs made in the text, as causes to count
     corpus: int = 0  # the number of its corpus in the recipe
-    file: int = 0  # the place of its file in the plan
+    span: int = 0  # the place of its span in its work item
     read_bytes: int = 0  # as it was read
     characters: tuple[int, int, int] = (0, 0, 0)  # all, unknown, and in words that are too long: see `Encoder.encode`
 
@@ -128,7 +128,7 @@ def _encoded(
     document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64], characters: NDArray[np.int64]
 ) -> Outcome:
     if not len(ids):  # BERT's normalisation removes all of the text
-        return Dropped("no_word_pieces", document.file, document.read_bytes)
+        return Dropped("no_word_pieces", document.span, document.read_bytes)
     every, unknown, too_long = characters.sum(axis=0).tolist()
     return EncodedDocument(
         ids,
@@ -139,7 +139,7 @@ def _encoded(
         document.times,
         document.repairs,
         document.corpus,
-        document.file,
+        document.span,
         document.read_bytes,
         (every, unknown, too_long),
     )

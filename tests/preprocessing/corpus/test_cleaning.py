@@ -78,7 +78,7 @@ def test_length_counts_characters_after_cleaning() -> None:
 
 
 def test_cause_of_the_reader_takes_precedence() -> None:
-    document = Document("text", "here", drop="redirect", file=3, read_bytes=17)
+    document = Document("text", "here", drop="redirect", span=3, read_bytes=17)
     assert keep(document, DataConfig()) == Dropped("redirect", 3, 17)
 
 

@@ -94,7 +94,7 @@ def test_one_lost_corpus_of_a_mixture_is_refused(tmp_path: Path) -> None:
     good = write_text(tmp_path / "good.txt", make_documents(300))
     bad = json_lines(tmp_path / "bad.jsonl", 4, ['{"body": "x"}'] * 20)
     corpora = [{"paths": [str(good)], "format": "text"}, {"paths": [str(bad)], "format": "jsonl"}]
-    with pytest.raises(UserError, match="20 of 2[04] documents") as raised:
+    with pytest.raises(UserError, match=r"20 of 2[04] documents") as raised:
         prepare(small_config(tmp_path / "dataset", good, corpora=corpora))
     assert raised.value.place == str(bad)
 
