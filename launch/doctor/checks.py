@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 import configs
+from configs.machine import lock
 from configs.units import GIB
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import this_machine
@@ -124,6 +125,22 @@ def disk(folder: Path) -> Finding:
     if speed_mb_s < WRITE_MB_S:
         return Finding("disk", WARNING, str(existing), "choose a faster file system, or save less often", measured)
     return Finding("disk", OK, str(existing), "", measured)
+
+
+def locks(folders: Sequence[Path]) -> Finding:
+    """Try a lock in each folder that will be used. Without locks, a second command there gets no refusal."""
+    without = []
+    for folder in dict.fromkeys(_existing(folder) for folder in folders):
+        try:
+            with _probe(folder) as probe, probe.open("w", encoding="utf-8") as stream:
+                if not lock(stream):
+                    without.append(str(folder))
+        except OSError:
+            continue  # reported as a disk that cannot be written
+    if without:
+        found = f"none in {', '.join(without)}: a second command there is not refused, but takes the run over"
+        return Finding("locks", WARNING, found, "mount Lustre with -o flock, or NFS with a lock daemon")
+    return Finding("locks", OK, "in all folders that will be used")
 
 
 def clock(folder: Path) -> Finding:

@@ -1,6 +1,6 @@
 """`bertrain doctor`: check this machine, or each node of a job, for problems that would break a run.
 
-python -m launch.doctor.doctor FOLDER DEVICE       task of the job: print one node's findings as lines of JSON
+python -m launch.doctor.doctor DEVICE FOLDER...    task of the job: print one node's findings as lines of JSON
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ class Node:
     findings: list[Finding]
 
 
-def examine(folder: Path, device: str) -> Node:
-    """Check this machine. `folder` is where runs are written, `device` is the recipe's (auto, cpu, cuda)."""
+def examine(folder: Path, device: str, others: Sequence[Path] = ()) -> Node:
+    """Check this machine. `folder` is where runs are written, `device` is the recipe's (auto, cpu, cuda).
+
+    `others` are further folders that the run uses.
+    """
     all_checks: list[Callable[[], Finding]] = [
         checks.python,
         checks.packages,
@@ -52,6 +55,7 @@ def examine(folder: Path, device: str) -> Node:
         checks.memory,
         checks.shared_memory,
         lambda: checks.disk(folder),
+        lambda: checks.locks([folder, *others]),
         lambda: checks.clock(folder),
         lambda: checks.program("Slurm", ["sinfo", "--version"]),
         lambda: checks.program("MPI", ["mpirun", "--version"]),
@@ -61,9 +65,9 @@ def examine(folder: Path, device: str) -> Node:
     return Node(name, time.time(), [check() for check in all_checks])
 
 
-def examine_as_task(folder: Path, device: str, env: Mapping[str, str]) -> Node:
+def examine_as_task(folder: Path, device: str, env: Mapping[str, str], others: Sequence[Path] = ()) -> Node:
     """Check this node, and the network to the job's other nodes. Each node runs one task of the job."""
-    node = examine(folder, device)
+    node = examine(folder, device, others)
     rank, ranks = int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"])
     if ranks > 1:
         meeting = folder / f".bertrain-doctor-{env['SLURM_JOB_ID']}.{env['SLURM_STEP_ID']}"
@@ -88,7 +92,8 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         *cluster.srun_options,
         *cluster.container,
         cluster.python or sys.executable,
-        *("-P", "-m", "launch.doctor.doctor", str(folder.absolute()), cluster.device),
+        *("-P", "-m", "launch.doctor.doctor", cluster.device, str(folder.absolute())),
+        *(str(other) for other in folders_of(recipe)),
     ]
     if shutil.which("srun") is None:
         raise UserError("srun is not installed: this machine has no Slurm", place="srun", fix="log in to the cluster")
@@ -98,6 +103,12 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
             "srun failed: see its message above", place="srun", fix="check `sinfo` and the recipe's [cluster]"
         )
     return parse(done.stdout.splitlines())
+
+
+def folders_of(recipe: Recipe) -> list[Path]:
+    """Return the local folders, beside the folder of runs, in which a run of the recipe locks files."""
+    places = [recipe.data.dataset, recipe.train.stage_in]
+    return [Path(place).absolute() for place in places if place and "://" not in str(place)]
 
 
 def node_differences(nodes: Sequence[Node]) -> list[Finding]:
@@ -124,7 +135,7 @@ def node_differences(nodes: Sequence[Node]) -> list[Finding]:
 def show_findings(recipe: Recipe, *, on_nodes: bool) -> int:
     """Print the findings. Return 2 if one is an error, else 0."""
     folder = Path(recipe.runs)
-    nodes = examine_nodes(recipe, folder) if on_nodes else [examine(folder, recipe.cluster.device)]
+    nodes = examine_nodes(recipe, folder) if on_nodes else [examine(folder, recipe.cluster.device, folders_of(recipe))]
     findings = [*nodes[0].findings, *node_differences(nodes)]
     screen = console()
     screen.print(
@@ -165,5 +176,7 @@ def parse(output: Sequence[str]) -> list[Node]:
 
 
 if __name__ == "__main__":
-    for text in lines(examine_as_task(Path(sys.argv[1]), sys.argv[2], os.environ)):
+    for text in lines(
+        examine_as_task(Path(sys.argv[2]), sys.argv[1], os.environ, [Path(name) for name in sys.argv[3:]])
+    ):
         sys.stdout.write(text + "\n")

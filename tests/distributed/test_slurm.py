@@ -16,7 +16,7 @@ from launch.ranks import run_folder, starts
 from preprocessing.vocabulary.training import train_vocabulary
 from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
 from tests.preprocessing.corpora import make_documents, small_config, write_text
-from tests.processes import wait_until
+from tests.processes import started_with, wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -212,6 +212,35 @@ def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_pat
     else:
         assert (ended, cluster.field(job, "Restarts")) == ("FAILED", "0"), log
         assert "this start finished no group: raise cluster.time_limit_min" in log
+
+
+@pytest.mark.slow
+def test_a_killed_task_of_a_preparation_does_not_cancel_the_chain(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """SIGKILL as for memory. The next start resumes, and the job that waits for it starts."""
+    corpus, dataset = write_text(tmp_path / "corpus.txt", make_documents(1500)), tmp_path / "dataset"
+    vocabulary = tmp_path / "vocab.txt"
+    train_vocabulary([corpus.read_text()], small_config(dataset, corpus).vocabulary).write(vocabulary)
+    (tmp_path / "recipe.toml").write_text(
+        f'base = "demo"\nruns = "{tmp_path}/runs"\n[data]\ndataset = "{dataset}"\ngroup_bytes = 20000\n'
+        f'dupe_factor = 30\nworkers = 1\n[data.vocabulary]\nfile = "{vocabulary}"\n'
+        f'[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
+    )
+    recipe = load_recipe(tmp_path / "recipe.toml")
+    with run_folder.open_run(recipe) as run:
+        site = batch_script.Site(tmp_path, sys.executable)
+        text = batch_script.render(recipe, run, site, batch_script.PREPARE, shares=2)
+        array = slurm.submit_script(batch_script.write(text, run, batch_script.PREPARE))
+    (tmp_path / "after.sh").write_text("#!/bin/bash\ntrue\n")
+    after = slurm.submit_script(tmp_path / "after.sh", [array])
+    wait_until(lambda: list(dataset.glob("groups/0*")), 120, "a group")
+    (prepares, *_) = [
+        process
+        for process in started_with(f"SLURM_CONF={cluster.env['SLURM_CONF']}")
+        if "launch.cli" in process.cmdline() and "--share" in process.cmdline()
+    ]
+    prepares.kill()
+    assert cluster.wait(after, timeout_s=300) == "COMPLETED"
+    assert (dataset / "manifest.json").exists()
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pytest
 from rich.console import Console
@@ -28,7 +28,8 @@ def named(node: Node, name: str) -> Finding:
 def test_this_machine_has_no_errors(tmp_path: Path) -> None:
     node = examine(tmp_path, "cpu")
     assert [finding.name for finding in node.findings] == [
-        "Python", "packages", "GPUs", "compiler", "memory", "shared memory", "disk", "clock", "Slurm", "MPI", "ranks",
+        "Python", "packages", "GPUs", "compiler", "memory", "shared memory", "disk", "locks", "clock", "Slurm", "MPI",
+        "ranks",
     ]  # fmt: skip
     assert not [finding for finding in node.findings if finding.level == ERROR]
     assert not list(tmp_path.iterdir())
@@ -38,6 +39,20 @@ def test_a_missing_gpu_is_an_error_only_if_requested(tmp_path: Path, monkeypatch
     monkeypatch.setattr(checks, "this_machine", lambda: Machine(gpus=0, cores=2))
     assert named(examine(tmp_path, "cuda"), "GPUs").level == ERROR
     assert named(examine(tmp_path, "auto"), "GPUs").level == OK
+
+
+def test_folders_without_locks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lustre = tmp_path / "lustre"
+    lustre.mkdir()
+
+    def flock(stream: IO[str], kind: int) -> None:
+        if "lustre" in stream.name:
+            raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    found = named(examine(tmp_path, "cpu", [lustre / "dataset", tmp_path / "scratch"]), "locks")
+    assert (found.level, str(lustre) in found.found, str(tmp_path / "scratch") in found.found) == (WARNING, True, False)
+    assert named(examine(tmp_path, "cpu"), "locks").level == OK
 
 
 def test_missing_programs_are_named_with_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
