@@ -33,8 +33,10 @@ OURS, THEIRS, PORT = "10.213.78.1", "10.213.78.2", 29_511
 # Tries, from its own address and as nobody, what worked once: to write values, and to join as a rank. Prints the ports
 # that it reached, and whether it joined.
 STRANGER = """
-import json, os, socket, sys, time
+import encodings.idna, json, os, socket, sys
 from datetime import timedelta
+import torch.distributed as dist  # before, because nobody may be unable to read this Python
+from torch._C._distributed_c10d import TCPStore, PrefixStore
 host, ports = sys.argv[1], json.loads(sys.argv[2])
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 reached = []
@@ -47,8 +49,6 @@ for port in ports:
 print(json.dumps(reached), flush=True)
 if not reached:
     sys.exit()
-from torch._C._distributed_c10d import TCPStore, PrefixStore
-import torch.distributed as dist
 store = TCPStore(host, reached[0], is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False)
 for key in list(store.list_keys()):
     store.set(key, b"stranger")
