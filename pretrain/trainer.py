@@ -156,8 +156,10 @@ class Trainer:
         slow = {"slow_s": state.slow_s + time_s - self.step_began_s, "slow_rows": state.slow_rows + step.rows}
         state = state.model_copy(update={"time_s": time_s} | (slow if self.steps_made == 1 else {}))
         self.step_began_s = time_s
-        if self.steps_made == STEPS_FOR_PACE and self.recipe.train.budget_min and self.world.rank == 0:
-            warning = early_end_warning(self._last_step(state), self.recipe.optimizer)
+        ends_early = self.steps_made < STEPS_FOR_PACE and self._is_over(state)
+        is_due = ends_early or self.steps_made == STEPS_FOR_PACE
+        if is_due and self.recipe.train.budget_min and self.world.rank == 0:
+            warning = early_end_warning(state.step if ends_early else self._last_step(state), self.recipe.optimizer)
             if warning:
                 log.warning(warning)
         return state
