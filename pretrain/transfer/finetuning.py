@@ -5,6 +5,7 @@ records → items → shuffled batches → scores → loss → AdamW;   validati
 
 from __future__ import annotations
 
+import ctypes
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from pretrain.transfer.stepping import Stepper, batches_of, diverged, precision_
 from pretrain.transfer.tasks import Answers, Item, Task, TransferModel, joined
 
 EVALUATION_ITEMS = 64
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 4 << 20  # of malloc.h; smaller blocks are faster from the heap
 
 ReportEpoch = Callable[[int, dict[str, float]], None]  # (step, loss and validation metrics)
 
@@ -58,6 +60,7 @@ def finetune(
     The best weights are kept in a temporary file while later epochs are trained, so that they need no memory.
     """
     device, task = device_of(settings.device), data.task
+    unmap_large_blocks()
     seed_everything(seed)
     model = TransferModel(encoder, task, model_config.hidden_dropout_prob, model_config.initializer_range).to(device)
     freeze(model.bert, settings.freeze_layers)
@@ -82,6 +85,18 @@ def finetune(
         if best_epoch < len(found.epochs):
             model.load_state_dict(load_file(kept, device=str(device)))
     return found
+
+
+def unmap_large_blocks() -> None:
+    """Have glibc return each freed block of `LARGE_BLOCK` bytes or more to the system; elsewhere, do nothing.
+
+    By default glibc raises this limit to 32 MiB as blocks are freed, and keeps larger ones in its heap. Batches of
+    different lengths then leave holes there that no later batch fits into, and memory grows with the number of epochs.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+    except (OSError, AttributeError, TypeError):
+        return  # another C library
 
 
 def _keep(model: TransferModel, path: Path, *, is_last: bool) -> None:

@@ -52,6 +52,7 @@ def _read(table: Table, made: Records, task: TaskConfig, record_of: Callable[[di
             made.rows.append(row.values)
         except RecordError as problem:
             bad.take(made, problem, row.place)
+    made.treated += table.notes
     return made.not_empty()
 
 

@@ -7,6 +7,7 @@ or fewer fields than the header cannot be used.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from configs.errors import UserError
 from pretrain.transfer.tables.rows import RecordError, Row, Table
 
 SEPARATORS = ("\t", ",", ";", "|")
+MANY_LINES = 20  # of one record; a quotation mark that a later text closes would join as many
 MAX_FIELD = 1 << 27  # characters; Python's own limit is 131,072
 
 NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
@@ -31,8 +33,9 @@ def read_delimited(lines: Iterator[str], place: str, names: Sequence[str] = ()) 
         cause = f"{len(header)} fields, but task.columns names {len(names)}"
         raise UserError(cause, place=f"{place}, line {number}", fix="correct task.columns")
     body = chain([first], lines) if names else lines
-    rows = _rows(body, separator, columns, place, number - 1 if names else number)
-    return Table(place, columns, rows, decimal_comma=separator == ";")
+    notes = Counter[str]()
+    rows = _rows(body, separator, columns, place, number - 1 if names else number, notes)
+    return Table(place, columns, rows, notes, decimal_comma=separator == ";")
 
 
 def separator_of(header: str) -> str:
@@ -49,7 +52,9 @@ def _fields(lines: Iterator[str], separator: str) -> Any:  # csv.reader has no p
     return csv.reader(ended, delimiter=separator, quoting=quoting, strict=True, skipinitialspace=blanks)
 
 
-def _rows(lines: Iterator[str], separator: str, columns: Sequence[str], place: str, before: int) -> Iterator[Row]:
+def _rows(
+    lines: Iterator[str], separator: str, columns: Sequence[str], place: str, before: int, notes: Counter[str]
+) -> Iterator[Row]:
     unique = _unique(columns)
     reader, start = _fields(lines, separator), before + 1
     while True:
@@ -59,6 +64,9 @@ def _rows(lines: Iterator[str], separator: str, columns: Sequence[str], place: s
             raise _explained(error, f"{place}, line {start}") from error
         if fields is None:
             return
+        lines_of_record = before + reader.line_num + 1 - start
+        if lines_of_record > MANY_LINES:
+            notes[f"records of more than {MANY_LINES} lines: check their quotation marks"] += 1
         if fields:
             yield _row(fields, unique, f"{place}, line {start}", separator)
         start = before + reader.line_num + 1

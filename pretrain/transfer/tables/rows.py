@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -31,4 +32,5 @@ class Table:
     place: str
     columns: list[str]
     rows: Iterator[Row]
+    notes: Counter[str] = field(default_factory=Counter)  # about records that are read, counted while `rows` is read
     decimal_comma: bool = False  # whether "0,5" is a number, as in files whose fields are separated by semicolons

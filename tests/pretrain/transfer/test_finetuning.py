@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import platform
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +177,27 @@ def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kin
     else:
         expected = outputs.logits.reshape(ours.shape) if kind == "choice" else outputs.logits.reshape(-1, task.outputs)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+HOLES = """
+import psutil, sys, torch
+from pretrain.transfer.finetuning import unmap_large_blocks
+if sys.argv[1] == "unmapped":
+    unmap_large_blocks()
+mib, first = 1 << 18, torch.ones(30 << 18)
+del first  # glibc's limit rises to its size
+before = psutil.Process().memory_info().rss
+blocks = [torch.ones(6 * mib) for _ in range(40)]
+del blocks[::2]
+print((psutil.Process().memory_info().rss - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's heap")
+def test_freed_blocks_return_to_the_system() -> None:
+    """Half of 240 MiB is freed, in every second block."""
+    held = {
+        heap: int(subprocess.run([sys.executable, "-c", HOLES, heap], capture_output=True, check=True).stdout)
+        for heap in ("default", "unmapped")
+    }
+    assert held["unmapped"] < 150 < held["default"]

@@ -195,3 +195,10 @@ def test_read_choices_from_swag_and_jsonl(tmp_path: Path) -> None:
 def test_invalid_choices_raise(record: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"line 1: .*{words}"):
         read_choices(lines(tmp_path, record), task(kind="choice"))
+
+
+def test_records_that_a_stray_quotation_mark_joins_are_counted(tmp_path: Path) -> None:
+    rows = "".join(f"{number % 2},film {number}\n" for number in range(30))
+    made = read_texts_of(table(tmp_path, f'label,text\n1,"film\n{rows}0,the last"\n1,"two\nlines"\n'), task())
+    assert len(made) == 2
+    assert made.treated == {"records of more than 20 lines: check their quotation marks": 1}
