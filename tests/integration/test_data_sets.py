@@ -80,7 +80,7 @@ def test_mixture_staged_from_urls_resumes_at_another_world_size_with_the_same_ro
     [
         ("data.dataset=file:///nowhere/none", "no such data set, or not finished"),
         ("data.dataset=carrier-pigeon://coop/one", "carrier-pigeon"),
-        ("train.mixture.1.weight=0.0", "greater than 0"),
+        ("train.mixture.1.weight=0.0", "greater than or equal to 0.000001"),
     ],
 )
 def test_unreadable_data_set_is_reported_in_one_line(folder: Path, override: str, cause: str) -> None:

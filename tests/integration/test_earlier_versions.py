@@ -105,7 +105,9 @@ def test_an_incomplete_data_set_is_refused_and_left_alone(
 
 def test_a_run_resumes_at_its_cursor(folder: Path) -> None:
     before = state_at(folder / "run", 8)
-    run_command(folder, "train", "run.toml", "train.steps=10")
+    said = bertrain(folder, "train", "run.toml", "train.steps=10")
+    assert said.returncode == 0, said.stderr
+    assert "optimizer.decay_from_step=8" in said.stdout + said.stderr  # a longer training moves the learning rate
     after = state_at(folder / "run", 10)
     assert (before.cursor, after.cursor) == (128, 160)
     taken = records(folder / "run")
