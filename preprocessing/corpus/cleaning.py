@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from configs.schema import TextConfig
 from preprocessing.corpus.dump_sites import site_of
@@ -149,10 +151,22 @@ def _without_controls(text: str) -> tuple[str, int]:
 def _canonical(text: str) -> str:
     """Do the rest of `clean`, after the control characters are removed."""
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text.replace(_BYTE_ORDER_MARK, ""))
+        text = _composed(text.replace(_BYTE_ORDER_MARK, ""))
         for character in _BLANKS:
             text = text.replace(character, " ")
         for character in _LINE_ENDS:
             text = text.replace(character, "\n")
     text = "\n".join(filter(None, map(str.strip, text.split("\n"))))
     return _RUN_OF_BLANKS.sub(" ", text) if "  " in text else text
+
+
+def _composed(text: str) -> str:
+    """Return the text in NFC. Sorting combining marks takes quadratic time, so long runs of them are cut."""
+    return "".join(unicodedata.normalize("NFC", part) for part in _many_marks().split(text))
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    """Return an expression for more combining marks in a row than any script has."""
+    marks = "".join(filter(unicodedata.combining, map(chr, range(sys.maxunicode + 1))))
+    return re.compile(f"([{marks}]{{64}})")

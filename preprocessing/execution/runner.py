@@ -27,7 +27,7 @@ from preprocessing.storage import Store
 _REPORT = "error.json"
 _TRIAL = "trial"
 _EXIT_WAIT_S = 0.2
-_VISIT_WAIT_S = 4.0  # until work inside this process checks for a stop; the end of the process stops it anyway
+_VISIT_WAIT_S = 3.0  # until work inside this process checks for a stop; the end of the process stops it anyway
 
 logger = logging.getLogger(__name__)
 unreported: list[UserError] = []  # by steps inside this process, if the disk was full

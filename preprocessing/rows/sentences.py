@@ -17,6 +17,7 @@ _LONG_LINE_CHARS = 10_000
 _LONG_SENTENCE_CHARS = 250  # about half a row of 128 tokens
 _MARK = re.compile("[\"“”„«»‹›()\\[\\]‘]|(?<=[.!?,])[’']|(?<!\\S)'(?=\\w)")
 _OPENING_AT_END = re.compile("(?:^|\\s)([\"“„«‹(\\[‘']+)\\s*$")
+_ENDLESS_CHARS = 50_000  # without an unambiguous end; the search for ends of quotations takes quadratic time
 _PLAIN_END = re.compile("[.!?][\"'”’)\\]]* ")
 
 _CLOSING = "[\"'”’」』）)》〉】〕］｣]*"
@@ -43,7 +44,10 @@ def split_sentences(text: str, language: str) -> list[str]:
     if (end := _ENDS.get(language)) is not None:
         return [piece for line in text.split("\n") for piece in _up_to_ends(line, end)]
     if len(text) > _LONG_LINE_CHARS:
-        text = "\n".join(piece for line in text.split("\n") for piece in _pieces(line))
+        pieces = [piece for line in text.split("\n") for piece in _pieces(line)]
+        if max(map(len, pieces)) > _ENDLESS_CHARS:
+            return [sentence for piece in pieces for sentence in _of_long_piece(piece, language)]
+        text = "\n".join(pieces)
     lines = text.replace("\n", "\n\n")  # sentencex ends a sentence at an empty line only
     return [
         sentence
@@ -51,6 +55,14 @@ def split_sentences(text: str, language: str) -> list[str]:
         for piece in (_inside_marks(whole, language) if len(whole) > _LONG_SENTENCE_CHARS else (whole,))
         if (sentence := piece.strip())
     ]
+
+
+def _of_long_piece(piece: str, language: str) -> Iterator[str]:
+    """Yield the sentences of a piece of a line, without a search for the ends of quotations if it is endless."""
+    if len(piece) <= _ENDLESS_CHARS:
+        yield from split_sentences(piece, language)
+    else:
+        yield from filter(None, map(str.strip, _inside_marks(piece, language)))
 
 
 def _inside_marks(sentence: str, language: str) -> Iterator[str]:

@@ -155,3 +155,12 @@ def test_kept_document_has_copies_by_weight() -> None:
     )
     causes = {keep(Document(str(number), "here", weight=0.01), DataConfig()) for number in range(40)}
     assert Dropped("not_sampled") in causes
+
+
+def test_combining_marks_without_end_are_composed_in_linear_time() -> None:
+    """Python sorts them in quadratic time: these would take hours."""
+    marks = "\u0315\u0300\u05ae\u0323\u0327"
+    text = clean("a" + marks * 200_000 + " e\u0301")
+    assert text.endswith(" é")
+    assert len(text) == 1 + 5 * 200_000 + 2
+    assert clean("a" + marks * 12) == unicodedata.normalize("NFC", "a" + marks * 12)

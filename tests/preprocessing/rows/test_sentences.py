@@ -128,3 +128,11 @@ def test_short_quotations_stay_whole() -> None:
 def test_nothing_is_lost_inside_marks() -> None:
     text = " ".join(SPEECH * 3).replace("”", "") + " It’s Tom’s. 'So it is.' 'No. It is not.'"
     assert "".join("".join(split_sentences(text, "en")).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("unit", ["“a ", '"a ', "(a. ", "「a ", "Mr. ", "'a' "])
+def test_line_of_quotations_without_ends_is_split_in_linear_time(unit: str) -> None:
+    """sentencex takes quadratic time: hours for the longest documents."""
+    text = (unit * (1_200_000 // len(unit))).strip()
+    assert " ".join(split_sentences(text, "en")).replace(" ", "") == text.replace(" ", "")
+    assert split_sentences(f"One. Two.\n{text}", "en")[:2] == ["One.", "Two."]
