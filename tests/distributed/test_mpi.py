@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from configs.recipe import load_recipe
@@ -62,6 +63,30 @@ def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
     assert starts.newest_step(run) == steps_of(run)[-1]
+
+
+def test_ranks_that_outlive_a_killed_launcher_end_or_are_superseded(tmp_path: Path) -> None:
+    """`submit --to mpi` dies by SIGKILL. What is left of its ranks writes nothing once the next one has begun."""
+    run = make_run(tmp_path, 60, 0.1)
+    first = start(run)
+    wait_until(lambda: 3 in steps_of(run), 60, "step 3")
+    ranks = [one for one in psutil.process_iter() if str(run) in _arguments(one) and "cluster_rank" in _arguments(one)]
+    assert ranks
+    first.kill()
+    first.wait()
+    assert start(run).wait(120) == 0
+    _, alive = psutil.wait_procs(ranks, timeout=60)
+    assert alive == []
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    numbers = [line["start"] for line in lines]
+    assert numbers == sorted(numbers)
+    assert lines[-1]["step"] == 60
+
+
+def _arguments(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def test_listeners_on_x_display_ports_do_not_block_mpi(tmp_path: Path) -> None:
