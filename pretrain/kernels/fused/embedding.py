@@ -3,7 +3,7 @@
 The forward kernel writes the result and two fp32 numbers per row. The backward kernel reads the tables again, computes
 the gradient through dropout and LayerNorm, and writes one gradient [T, H], from which torch computes those of the word
 and position tables. The gradients of the two token types and of LayerNorm are column sums: computed in the same pass,
-in fp32, in a fixed order.
+in fp32, in a fixed order. The pre-LayerNorm form has no LayerNorm here (`NORM`).
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
@@ -40,14 +40,15 @@ def forward_kernel(
     word_ids_ptr, position_ids_ptr, token_type_ids_ptr, word_ptr, position_ptr, token_type_ptr,
     weight_ptr, shift_ptr, seed_ptr, result_ptr, statistics_ptr,
     rows, width, epsilon, site, threshold, scale,
-    DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+    DROPOUT: tl.constexpr, NORM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Each program processes one group of rows."""
     group = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
-    shift = tl.load(shift_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+        shift = tl.load(shift_ptr + columns, mask=inside, other=0.0).to(tl.float32)
     bits = columns
     if DROPOUT:
         bits = keep_bits(seed_ptr, site, group, columns, threshold)
@@ -57,13 +58,14 @@ def forward_kernel(
         hidden = _load_row(word_ptr, word_ids_ptr, row, rows, width, columns, live)
         hidden += _load_row(position_ptr, position_ids_ptr, row, rows, width, columns, live)
         hidden += _load_row(token_type_ptr, token_type_ids_ptr, row, rows, width, columns, live)
-        normed, mean, inverse = normalise(hidden, inside, width, epsilon)
-        result = normed * weight + shift
+        if NORM:
+            normed, mean, inverse = normalise(hidden, inside, width, epsilon)
+            hidden = normed * weight + shift
+            tl.store(statistics_ptr + row, mean, mask=row < rows)
+            tl.store(statistics_ptr + rows + row, inverse, mask=row < rows)
         if DROPOUT:
-            result = apply_dropout(result, bits, lane, scale)
-        tl.store(result_ptr + row.to(tl.int64) * width + columns, result, mask=live)
-        tl.store(statistics_ptr + row, mean, mask=row < rows)
-        tl.store(statistics_ptr + rows + row, inverse, mask=row < rows)
+            hidden = apply_dropout(hidden, bits, lane, scale)
+        tl.store(result_ptr + row.to(tl.int64) * width + columns, hidden, mask=live)
 
 
 @triton.jit(do_not_specialize=["rows", "site", "threshold"])
@@ -71,7 +73,7 @@ def backward_kernel(
     grad_ptr, word_ids_ptr, position_ids_ptr, token_type_ids_ptr, word_ptr, position_ptr, token_type_ptr,
     weight_ptr, seed_ptr, statistics_ptr, grad_hidden_ptr, sums_ptr,
     rows, width, site, threshold, scale,
-    DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+    DROPOUT: tl.constexpr, NORM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Each program loops over groups of rows.
 
@@ -90,25 +92,26 @@ def backward_kernel(
         for lane in range(GROUP):
             row = group * GROUP + lane
             live = columns < tl.where(row < rows, width, 0)
-            hidden = _load_row(word_ptr, word_ids_ptr, row, rows, width, columns, live)
-            hidden += _load_row(position_ptr, position_ids_ptr, row, rows, width, columns, live)
-            hidden += _load_row(token_type_ptr, token_type_ids_ptr, row, rows, width, columns, live)
-            mean = tl.load(statistics_ptr + row, mask=row < rows, other=0.0)
-            inverse = tl.load(statistics_ptr + rows + row, mask=row < rows, other=0.0)
-            normed = (hidden - mean) * inverse
             at = row.to(tl.int64) * width + columns
             grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
             if DROPOUT:
                 grad = apply_dropout(grad, bits, lane, scale)
-            weight_sum += grad * normed
-            shift_sum += grad
-            # Read again for each row: it comes from the first-level cache, and this kernel is bound by registers.
-            weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
-            grad_hidden = normalise_backward(grad * weight, normed, inverse, width)
-            tl.store(grad_hidden_ptr + at, grad_hidden, mask=live)
+            if NORM:
+                hidden = _load_row(word_ptr, word_ids_ptr, row, rows, width, columns, live)
+                hidden += _load_row(position_ptr, position_ids_ptr, row, rows, width, columns, live)
+                hidden += _load_row(token_type_ptr, token_type_ids_ptr, row, rows, width, columns, live)
+                mean = tl.load(statistics_ptr + row, mask=row < rows, other=0.0)
+                inverse = tl.load(statistics_ptr + rows + row, mask=row < rows, other=0.0)
+                normed = (hidden - mean) * inverse
+                weight_sum += grad * normed
+                shift_sum += grad
+                # Read again for each row: it comes from the first-level cache, and registers bound this kernel.
+                weight = tl.load(weight_ptr + columns, mask=inside, other=0.0).to(tl.float32)
+                grad = normalise_backward(grad * weight, normed, inverse, width)
+            tl.store(grad_hidden_ptr + at, grad, mask=live)
             token_type = tl.load(token_type_ids_ptr + row, mask=row < rows, other=0)
-            type_0_sum += tl.where(token_type == 0, grad_hidden, 0.0)
-            type_1_sum += tl.where(token_type == 1, grad_hidden, 0.0)
+            type_0_sum += tl.where(token_type == 0, grad, 0.0)
+            type_1_sum += tl.where(token_type == 1, grad, 0.0)
     sums = sums_ptr + tl.program_id(0) * 4 * width + columns
     tl.store(sums, weight_sum, mask=inside)
     tl.store(sums + width, shift_sum, mask=inside)
@@ -135,6 +138,22 @@ def embed(
     return result
 
 
+def embed_sum(
+    word_ids_T: Tensor,
+    position_ids_T: Tensor,
+    token_type_ids_T: Tensor,
+    word_VH: Tensor,
+    position_PH: Tensor,
+    token_type_2H: Tensor,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """Compute `pretrain.kernels.embedding.embed_sum`, in fp32, bf16 or fp16, under the conditions of `embed`."""
+    ids = (word_ids_T.contiguous(), position_ids_T.contiguous(), token_type_ids_T.contiguous())
+    tables = (word_VH, position_PH, token_type_2H)
+    result: Tensor = _Embed.apply(*ids, *tables, None, None, 0.0, dropout)
+    return result
+
+
 class _Embed(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -145,31 +164,33 @@ class _Embed(torch.autograd.Function):
         word_VH: Tensor,
         position_PH: Tensor,
         token_type_2H: Tensor,
-        weight_H: Tensor,
-        shift_H: Tensor,
+        weight_H: Tensor | None,
+        shift_H: Tensor | None,
         epsilon: float,
         dropout: Dropout | None,
     ) -> Tensor:
         assert token_type_2H.shape[0] == 2
-        inputs = (word_ids_T, position_ids_T, token_type_ids_T, word_VH, position_PH, token_type_2H, weight_H)
+        inputs = (word_ids_T, position_ids_T, token_type_ids_T, word_VH, position_PH, token_type_2H)
+        norm = (word_VH, word_VH) if weight_H is None else (weight_H, shift_H)
         rows, width = len(word_ids_T), word_VH.shape[1]
         result_TH = torch.empty(rows, width, dtype=word_VH.dtype, device=word_VH.device)
         statistics_2T = torch.empty(2, rows, dtype=torch.float32, device=word_VH.device)
         seed, *drop = launch_arguments(dropout, word_VH)
         block, warps = block_of(width)
         forward_kernel[(triton.cdiv(rows, LANES),)](
-            *inputs, shift_H, seed, result_TH, statistics_2T,
-            rows, width, epsilon, *drop, DROPOUT=dropout is not None, BLOCK=block, num_warps=warps,
+            *inputs, *norm, seed, result_TH, statistics_2T,
+            rows, width, epsilon, *drop, DROPOUT=dropout is not None, NORM=weight_H is not None,
+            BLOCK=block, num_warps=warps,
         )  # fmt: skip
-        ctx.save_for_backward(*inputs, seed, statistics_2T)
+        ctx.save_for_backward(*inputs, weight_H, seed, statistics_2T)
         ctx.dropout = dropout
         return result_TH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, seed, statistics_2T = ctx.saved_tensors
-        word_ids_T, position_ids_T, _, word_VH, position_PH, token_type_2H, weight_H = inputs
+        *inputs, weight_H, seed, statistics_2T = ctx.saved_tensors
+        word_ids_T, position_ids_T, _, word_VH, position_PH, token_type_2H = inputs
         rows, width = grad_TH.shape
         _, *drop = launch_arguments(ctx.dropout, word_VH)
         block, warps = block_of(width)
@@ -178,15 +199,16 @@ class _Embed(torch.autograd.Function):
         grad_hidden_TH = torch.empty(rows, width, dtype=grad_TH.dtype, device=grad_TH.device)
         sums_P4H = torch.empty(programs, 4, width, dtype=torch.float32, device=grad_TH.device)
         backward_kernel[(programs,)](
-            grad_TH.contiguous(), *inputs, seed, statistics_2T, grad_hidden_TH, sums_P4H,
+            grad_TH.contiguous(), *inputs, word_VH if weight_H is None else weight_H, seed, statistics_2T,
+            grad_hidden_TH, sums_P4H,
             rows, width, *drop,
-            DROPOUT=ctx.dropout is not None, BLOCK=block, num_warps=warps, maxnreg=registers,
+            DROPOUT=ctx.dropout is not None, NORM=weight_H is not None, BLOCK=block, num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         sums_4H = sums_P4H.sum(0)
-        grad_weight_H, grad_shift_H = sums_4H[:2].to(gradient_dtype(weight_H))
+        norm = (None, None) if weight_H is None else sums_4H[:2].to(gradient_dtype(weight_H)).unbind()
         tables = (
             table_gradient(grad_hidden_TH, word_ids_T, word_VH),
             table_gradient(grad_hidden_TH, position_ids_T, position_PH),
             sums_4H[2:].to(gradient_dtype(token_type_2H)),
         )
-        return None, None, None, *tables, grad_weight_H, grad_shift_H, None, None
+        return None, None, None, *tables, *norm, None, None

@@ -54,6 +54,7 @@ def compile_only() -> None:
     def warm_up(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         kernel = run(self, *arguments, grid=grid, warmup=True, **options)
         flags = [name for name in ("DROPOUT", "GRADIENT", "ALIGNED") if options.get(name)]
+        flags += [f"without {name}" for name in ("ADD", "NORM") if options.get(name) is False]
         module = self.fn.__module__.rpartition(".")[2]
         compiled[" ".join([f"{module}.{self.fn.__name__}", *flags])] = kernel
         return kernel
@@ -73,7 +74,10 @@ def launch_everything() -> None:
     for dropout in (None, Dropout(0.1, torch.tensor(5), 3)):
         results = [
             embedding.embed(ids, ids, ids, *tables, vector, vector, 1e-12, dropout),
+            embedding.embed_sum(ids, ids, ids, *tables, dropout),
             add_norm.add_norm(rows, vector, rows, vector, vector, 1e-12, dropout),
+            add_norm.add(rows, vector, rows, dropout),
+            add_norm.layer_norm(rows, vector, vector, 1e-12),
         ]
         torch.autograd.backward(results, [torch.ones_like(result) for result in results])
     gelu.bias_gelu(weights(ROWS, 4 * HIDDEN), weights(4 * HIDDEN)).sum().backward()  # type: ignore[no-untyped-call]

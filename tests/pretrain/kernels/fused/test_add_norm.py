@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import example, given, settings, strategies as st
@@ -48,6 +50,45 @@ def test_matches_the_fp64_reference(
     gradient = random_gradient(expected, seed)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
     assert_same_gradients(inputs, expected_inputs, dtype)
+
+
+@settings(max_examples=8, deadline=None)
+@example(rows=0, width=8, dtype=torch.float32, probability=0.5, seed=0)
+@example(rows=33, width=64, dtype=torch.bfloat16, probability=0.1, seed=0)  # more groups than programs
+@given(
+    rows=st.integers(1, 20),
+    width=st.integers(3, 140),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    probability=st.sampled_from([None, 0.1, 0.5]),
+    seed=st.integers(0, 2**31),
+)
+def test_each_half_matches_its_fp64_reference(
+    rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
+) -> None:
+    inputs = inputs_of(rows, width, dtype, seed)
+    expected_inputs = leaf_copies(inputs)
+    dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
+
+    def both(operations: Any, tensors: list[Tensor]) -> list[Tensor]:
+        x, bias, residual, weight, shift = tensors
+        summed = operations.add(x, bias, residual, dropout)
+        return [summed, operations.layer_norm(summed.detach().requires_grad_(), weight, shift, 1e-5)]
+
+    for actual, expected in zip(both(fused, inputs), both(plain, expected_inputs), strict=True):
+        assert actual.dtype == dtype
+        assert_near(actual, expected, dtype)
+        gradient = random_gradient(expected, seed)
+        torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
+    assert_same_gradients(inputs, expected_inputs, dtype)
+
+
+def test_gradient_of_layer_norms_input_matches_the_fp64_reference() -> None:
+    hidden, _, _, weight, shift = inputs_of(21, 37, torch.float32)
+    expected_inputs = leaf_copies([hidden, weight, shift])
+    gradient = random_gradient(hidden, 5)
+    results = [fused.layer_norm(hidden, weight, shift, 1e-5), untyped(plain.layer_norm)(*expected_inputs, 1e-5)]
+    torch.autograd.backward(results, [gradient, gradient.double()])
+    assert_same_gradients([hidden, weight, shift], expected_inputs, torch.float32)
 
 
 def test_mask_equals_the_reference_mask() -> None:

@@ -47,6 +47,33 @@ def test_matches_the_fp64_reference(
     assert_same_gradients(tables, expected_tables, dtype)
 
 
+@settings(max_examples=5, deadline=None)
+@example(rows=0, width=8, dtype=torch.float32, probability=0.5, seed=0)
+@example(rows=33, width=48, dtype=torch.bfloat16, probability=0.1, seed=0)  # more groups than programs
+@given(
+    rows=st.integers(1, 20),
+    width=st.integers(3, 140),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    probability=st.sampled_from([None, 0.1, 0.5]),
+    seed=st.integers(0, 2**31),
+)
+def test_sum_matches_the_fp64_reference(
+    rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
+) -> None:
+    tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width)], dtype, seed)
+    expected_tables = leaf_copies(tables)
+    generator = torch.Generator().manual_seed(seed)
+    places = [torch.randint(size, (rows,), generator=generator).to(DEVICE) for size in (WORDS, POSITIONS, 2)]
+    dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
+    actual = untyped(fused.embed_sum)(*places, *tables, dropout)
+    expected = untyped(embedding.embed_sum)(*places, *expected_tables, dropout)
+    assert actual.dtype == dtype
+    assert_near(actual, expected, dtype)
+    gradient = random_gradient(expected, seed)
+    torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient.to(dtype).double()])
+    assert_same_gradients(tables, expected_tables, dtype)
+
+
 def test_mask_equals_the_reference_mask() -> None:
     rows, width = 21, 37
     tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width)], torch.float32, 1)
