@@ -48,6 +48,7 @@ class PendingSave:
     partial: Path
     state: TrainingState
     file: Future[dict[str, Any]] | None  # None: the folder could not be made
+    in_background: bool
 
 
 class Saver:
@@ -82,7 +83,8 @@ class Saver:
         hidden = folder.with_name(f".{folder.name}.{number:04}{TEMPORARY_SUFFIX}")
         made = _attempt(lambda: _make_anew(self._owner, hidden) if self._is_first else None)
         state = state.model_copy(update=_description(self._engine))
-        self._pending = PendingSave(folder, hidden, state, self._write(hidden, in_background) if made else None)
+        file = self._write(hidden, in_background) if made else None
+        self._pending = PendingSave(folder, hidden, state, file, in_background)
 
     def complete(self, *, wait: bool) -> Path | None:
         """Commit the pending save, and return its folder; None if it failed, or, unless `wait`, if a rank still writes.
@@ -104,8 +106,17 @@ class Saver:
                 log.error("the checkpoint of step %d was NOT saved; training continues without it", state.step)
             return None
         if self._is_first:
-            _retain(self._owner, self._keep, self._keep_every_steps)
+            hidden = _retain(self._owner, self._keep, self._keep_every_steps)
+            self._remove(hidden, in_background=save.in_background)
         return save.folder
+
+    def _remove(self, hidden: list[Path], *, in_background: bool) -> None:
+        """Remove old checkpoints, which takes long. The thread removes these only: it can run during the next save."""
+        if in_background:
+            for folder in hidden:
+                self._thread.submit(shutil.rmtree, folder, ignore_errors=True)
+        elif not self._owner.superseded_by():
+            remove_unfinished(self._owner.run)
 
     @property
     def _is_first(self) -> bool:
@@ -197,19 +208,22 @@ def _commit(owner: Ownership, partial: Path, folder: Path, state: TrainingState)
     sync_folder(folder.parent)
 
 
-def _retain(owner: Ownership, keep: int, keep_every_steps: int) -> None:
-    """Point `latest` at the newest checkpoint and remove old ones. A failure does not affect the new checkpoint."""
+def _retain(owner: Ownership, keep: int, keep_every_steps: int) -> list[Path]:
+    """Point `latest` at the newest checkpoint and hide old ones. A failure does not affect the new checkpoint.
+
+    Returns the hidden folders, which nobody needs.
+    """
+    hidden: list[Path] = []
     checkpoints = owner.run / CHECKPOINTS
     try:
         names = checkpoint_names(checkpoints)
         atomic_write_text(owner.run / LATEST, names[-1] + "\n")
         for name in names[:-keep]:
             if not _is_kept_for_good(checkpoints / name, keep_every_steps) and not owner.superseded_by():
-                _hide(checkpoints / name)
+                hidden.append(_hide(checkpoints / name))
     except OSError as error:
         log.warning("cannot update `latest` or remove old checkpoints: %s", error)
-    if not owner.superseded_by():
-        remove_unfinished(owner.run)
+    return hidden
 
 
 def _is_kept_for_good(folder: Path, keep_every_steps: int) -> bool:
@@ -224,6 +238,6 @@ def _is_kept_for_good(folder: Path, keep_every_steps: int) -> bool:
     return bool(then) and step % then == 0
 
 
-def _hide(folder: Path) -> None:
+def _hide(folder: Path) -> Path:
     """Rename the folder so that readers ignore it at once; a removal takes longer and can be interrupted."""
-    os.replace(folder, folder.with_name(f".{folder.name}.old{TEMPORARY_SUFFIX}"))
+    return folder.replace(folder.with_name(f".{folder.name}.old{TEMPORARY_SUFFIX}"))
