@@ -172,3 +172,12 @@ def test_words_that_were_replaced_stay_out(word: str) -> None:
         if re.search(rf"\b{word}\b", line, re.IGNORECASE)
     ]
     assert found == [], f"write instead: {REPLACED[word]}"
+
+
+def test_doors_export_no_name_of_a_module_behind_them() -> None:
+    """Importing the module would replace the exported name on the package."""
+    clashes = {}
+    for door in sorted(ROOT.glob("[a-z]*/**/__init__.pyi")):
+        behind = {path.stem for path in door.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+        clashes[str(door.parent)] = behind & set(re.findall(r"\b(\w+) as \1\b", door.read_text()))
+    assert {place: names for place, names in clashes.items() if names} == {}

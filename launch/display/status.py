@@ -39,7 +39,7 @@ from launch.ranks import (
 )
 from launch.terminal import console
 from pretrain.engine import is_over
-from pretrain.telemetry import duration, goodput, losses_text, tail_of_metrics
+from pretrain.telemetry import duration, goodput_share, losses_text, tail_of_metrics
 
 TAIL_BYTES = 1 << 16
 SILENT_S = 120.0
@@ -97,7 +97,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
         eta_s=_left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
         restarts=sum(not start.is_first for start in read_starts(run)),
         checkpoint=newest_step(run),
-        goodput=goodput(last),
+        goodput=goodput_share(last),
     )
 
 

@@ -1,7 +1,7 @@
 # The door of pretrain.telemetry: what other packages and rooms import from it.
 
 from .curves import LOSS as LOSS, MetricRecords as MetricRecords, draw_curves as draw_curves, smooth as smooth
-from .goodput import goodput as goodput, goodput_text as goodput_text, losses_text as losses_text
+from .goodput import goodput_share as goodput_share, goodput_text as goodput_text, losses_text as losses_text
 from .metrics import (
     Evaluation as Evaluation,
     Fault as Fault,

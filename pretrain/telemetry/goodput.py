@@ -63,7 +63,7 @@ class Account:
         return {CLOCK: round(now, 3), WALL: round(now - self._zero, 3)} | lost
 
 
-def goodput(record: Mapping[str, Any]) -> float | None:
+def goodput_share(record: Mapping[str, Any]) -> float | None:
     """Return the share of the wall time in steps that count, up to this record; None if it has no account."""
     wall_s, time_s = record.get(WALL), record.get("time_s")
     if not wall_s or time_s is None:
@@ -83,7 +83,7 @@ def losses(record: Mapping[str, Any]) -> dict[str, float]:
 
 def goodput_text(record: Mapping[str, Any]) -> str:
     """Return goodput and losses as text; empty if the record has no account."""
-    share = goodput(record)
+    share = goodput_share(record)
     if share is None:
         return ""
     lost = losses_text(record)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pretrain.telemetry.goodput import Account, goodput, goodput_text, losses, process_began
+from pretrain.telemetry.goodput import Account, goodput_share, goodput_text, losses, process_began
 
 
 def run_of_two_starts() -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_wall_time_is_counted_or_lost_by_cause() -> None:
         "lost_down_s": 50.0,
     }
     assert record["wall_s"] == 90.0 + sum(lost.values())
-    assert goodput(record) == pytest.approx(90 / 227)
+    assert goodput_share(record) == pytest.approx(90 / 227)
     assert sum(losses(record).values()) == pytest.approx(1 - 90 / 227)
     assert goodput_text(record).startswith("39.6% (lost: starting 22.0%, no start running 22.0%, repeated steps 8.8%")
 
@@ -48,7 +48,7 @@ def test_wall_time_is_counted_or_lost_by_cause() -> None:
 def test_a_run_of_an_earlier_version_continues_without_losses() -> None:
     account = Account({"step": 5, "time_s": 50.0}, None, began=1_000.0)
     record = {"time_s": 60.0} | account.step(60.0, None, skipped=False, now=1_010.0)
-    assert goodput(record) == 1.0
+    assert goodput_share(record) == 1.0
     assert goodput_text(record) == "100.0%"
     assert goodput_text({"step": 5, "time_s": 50.0}) == ""
 
@@ -57,7 +57,7 @@ def test_a_clock_that_goes_back_loses_nothing() -> None:
     account = Account({"step": 5, "time_s": 50.0, "clock": 2_000.0, "wall_s": 60.0}, 2_020.0, began=1_500.0)
     record = {"time_s": 60.0} | account.step(60.0, None, skipped=False, now=1_600.0)
     assert all(value >= 0 for name, value in record.items() if name.startswith("lost_"))
-    share = goodput(record)
+    share = goodput_share(record)
     assert share is not None
     assert 0 <= share <= 1
 
