@@ -46,8 +46,9 @@ class Piece:
 def states_of(files: Sequence[SourceFile]) -> dict[str, FileState]:
     """Return the state of each file by its path. Raises `UserError` if a file changed since it was listed."""
     paths = list(dict.fromkeys(file.path for file in files))
-    with ThreadPoolExecutor(_STAT_THREADS if any(map(is_url, paths)) else 1) as pool:
-        states = dict(zip(paths, pool.map(_state, paths), strict=True))
+    with ThreadPoolExecutor(_STAT_THREADS) as pool:
+        find = pool.map if any(map(is_url, paths)) else map
+        states = dict(zip(paths, find(_state, paths), strict=True))
     for file in files:
         if states[file.path].size != file.size:
             raise _changed(file.path)

@@ -211,7 +211,7 @@ def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_pat
         assert (dataset / "manifest.json").exists()
     else:
         assert (ended, cluster.field(job, "Restarts")) == ("FAILED", "0"), log
-        assert "this start finished no group: raise cluster.time_limit_min" in log
+        assert "this start finished no part of the work: raise cluster.time_limit_min" in log
 
 
 @pytest.mark.slow
