@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
@@ -36,11 +36,15 @@ STAGE_LABELS = {
 class Display:
     """Show the progress of a preparation: its phase, MB/s, documents, finished groups and remaining time.
 
-    Shows a bar on a terminal, and prints a line every ten seconds elsewhere. `kept` says what earlier runs finished.
+    Shows a bar on a terminal, and prints a line every ten seconds elsewhere. `kept` says what earlier runs
+    finished, and `received` lists the signals to end it.
     """
 
-    def __init__(self, screen: Console, every_s: float = PLAIN_EVERY_S, kept: str = "") -> None:
+    def __init__(
+        self, screen: Console, every_s: float = PLAIN_EVERY_S, kept: str = "", received: Sequence[signal.Signals] = ()
+    ) -> None:
         self.screen = screen
+        self.received = received
         self.every_s = every_s
         self.kept = kept
         self.last_print_s = 0.0
@@ -56,7 +60,9 @@ class Display:
         return self.stage not in ("", "input")
 
     def __call__(self, now: State) -> None:
-        """Show the given progress."""
+        """Show the given progress. Raises `KeyboardInterrupt` if a signal was received."""
+        if self.received:
+            raise KeyboardInterrupt
         label = f"{now.phase}/{now.phases} {STAGE_LABELS[now.stage]}"
         if now.stage != self.stage:
             if self.kept and not self.has_worked and now.stage != "input":
@@ -94,7 +100,8 @@ def prepare_with_progress(
     received: list[signal.Signals] = []
     with _interrupting(received):
         try:
-            _prepare_with_progress(data, share, engine, described(before), overwrite=overwrite)
+            display = Display(console(), kept=described(before), received=received)
+            _prepare_with_progress(data, share, engine, display, overwrite=overwrite)
         except KeyboardInterrupt:
             number = received[0] if received else signal.SIGINT
             return _ended_early(store, before, f"stopped by {number.name}", ended_by(number))
@@ -105,7 +112,10 @@ def prepare_with_progress(
 
 @contextmanager
 def _interrupting(received: list[signal.Signals]) -> Iterator[None]:
-    """Inside the block, record SIGINT and SIGTERM, and raise `KeyboardInterrupt`."""
+    """Inside the block, record SIGINT and SIGTERM, and raise `KeyboardInterrupt`.
+
+    Python drops an exception that is raised in some places, such as a destructor. So who waits looks at `received` too.
+    """
 
     def interrupt(number: int, _frame: object) -> None:
         received.append(signal.Signals(number))
@@ -129,9 +139,10 @@ def _ended_early(store: Store, before: frozenset[str], why: str, code: int) -> i
     return STOPPED if new else code
 
 
-def _prepare_with_progress(data: DataConfig, share: Share, engine: BeamEngine, kept: str, *, overwrite: bool) -> None:
-    screen = console()
-    display = Display(screen, kept=kept)
+def _prepare_with_progress(
+    data: DataConfig, share: Share, engine: BeamEngine, display: Display, *, overwrite: bool
+) -> None:
+    screen, kept = display.screen, display.kept
     began = time.monotonic()
     with display.bar if screen.is_terminal else nullcontext():
         if share == WHOLE:

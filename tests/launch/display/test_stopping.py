@@ -146,6 +146,10 @@ def test_a_killed_worker_is_no_input_error_and_takes_nothing_along(tmp_path: Pat
     again = start(recipe(tmp_path / "dataset", dump))
     again.wait_for((again.work / "boilerplate.npy").exists)
     assert kept.items() <= again.cleaned().items()
+    again.process.terminate()
+    code, output = again.end()
+    assert code == 75, output
+    assert f"resumes: {len(kept) // 2} cleaned work items of earlier runs are kept\n" in output
 
 
 def test_a_worker_that_is_killed_before_anything_is_finished_ends_with_1(
