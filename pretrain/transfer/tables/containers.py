@@ -89,9 +89,9 @@ def _kind_of_zip(stream: IO[Any]) -> tuple[str, str]:
         names = zipfile.ZipFile(io.BytesIO(stream.read())).namelist()
     except zipfile.BadZipFile:
         return "a damaged zip archive", "copy it again"
-    if "xl/workbook.xml" in names:
+    if any(name.startswith("xl/") for name in names):
         return "an Excel workbook", "save it as CSV (UTF-8)"
-    if "word/document.xml" in names:
+    if any(name.startswith("word/") for name in names):
         return "a Word document", "save it as plain text (UTF-8)"
     if "mimetype" in names:
         return "an OpenDocument file", "save its table as CSV (UTF-8)"

@@ -124,6 +124,7 @@ def archive(member: str) -> bytes:
     ("content", "words"),
     [
         (archive("xl/workbook.xml"), "an Excel workbook. save it as CSV"),
+        (archive("xl/worksheets/sheet1.xml"), "an Excel workbook"),
         (archive("word/document.xml"), "a Word document"),
         (archive("train.csv"), r"a zip archive. unpack it and give one of its files, e\.g\. train\.csv"),
         (b"\xd0\xcf\x11\xe0\xa1", "an old Excel workbook"),
