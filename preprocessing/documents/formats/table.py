@@ -19,7 +19,8 @@ from preprocessing.documents.formats.wikiextractor import article_blocks, text_o
 # `text_mb_s` of text and jsonl: measured on one core at about 3 GHz, with 64 MB of English Wikipedia. Others: derived
 # for the same core from their ratios to `text` (sentences 1.17, files 0.95, wikiextractor 0.94, parquet 0.92), which
 # tests.benchmarks.formats measured on 8 MB of the same text. wikipedia: 0.8 was measured with an earlier parser, which
-# took 1.8 times as long for 6 MB of wikitext, 3 MB of text.
+# took 1.8 times as long for 6 MB of wikitext, 3 MB of text. csv, tsv, arrow, and warc (HTML pages; WET files read like
+# text): derived from the CPU time of reading alone, beside that of `text`, of 8 MB of synthetic text.
 FORMATS = {
     "wikipedia": Format(in_stream(page_blocks), 1.4, text_of_page, text_share=0.5, is_wikitext=True),
     "wikiextractor": Format(article_blocks, 16.0, text_of_article, may_hold_surrogates=True),
@@ -27,9 +28,9 @@ FORMATS = {
     "sentences": Format(in_stream(text_blocks), 20.0, lines_are_sentences=True, separator="blank lines"),
     "files": Format(in_stream(file_blocks), 16.0, is_splittable=False),
     "jsonl": Format(in_stream(object_blocks), 17.0, text_of_object, may_hold_surrogates=True),
-    "csv": Format(csv_rows, 16.0, is_splittable=False),
-    "tsv": Format(tsv_rows, 16.0, is_splittable=False),
+    "csv": Format(csv_rows, 16.2, is_splittable=False),
+    "tsv": Format(tsv_rows, 16.3, is_splittable=False),
     "parquet": Format(parquet_rows, 15.5, is_compressed=True, is_text=False),
-    "arrow": Format(arrow_rows, 15.5, is_splittable=False, is_text=False, side_files=SIDE_FILES),
-    "warc": Format(archive_records, 5.0, is_splittable=False, is_text=False),
+    "arrow": Format(arrow_rows, 17.0, is_splittable=False, is_text=False, side_files=SIDE_FILES),
+    "warc": Format(archive_records, 3.2, is_splittable=False, is_text=False),
 }
