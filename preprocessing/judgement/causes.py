@@ -18,6 +18,9 @@ WISHED = frozenset(
     }
 )
 
+# Judged by the number of documents alone: such a page is markup, so that its bytes do not measure lost text.
+WITHOUT_TEXT = frozenset({"unparsable_wikitext"})
+
 _FORMAT = "set the corpus's format to what its files hold"
 _FIELD = "set the corpus's text_field to the field that holds the text, such as content.text, or correct its format"
 

@@ -15,7 +15,7 @@ from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.dataset import FileCounts, InputEntry, Manifest
 from preprocessing.documents import guess_file_encoding
-from preprocessing.judgement.causes import WISHED, explain
+from preprocessing.judgement.causes import WISHED, WITHOUT_TEXT, explain
 from preprocessing.vocabulary import MAX_WORD_CHARS, Vocabulary, casing_that_reaches, unreachable_share
 
 WARN = 0.05
@@ -70,10 +70,11 @@ def _dropped(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
     losses = {cause: lost for cause, lost in total.dropped.items() if cause not in WISHED}
     if not losses:
         return
-    wished = [lost for cause, lost in total.dropped.items() if cause in WISHED]
-    documents = total.documents - sum(lost.documents for lost in wished)
-    size = total.read_bytes - sum(lost.bytes for lost in wished)
-    lost_documents, lost_bytes = (sum(getattr(lost, of) for lost in losses.values()) for of in ("documents", "bytes"))
+    documents = total.documents - sum(lost.documents for cause, lost in total.dropped.items() if cause in WISHED)
+    no_text = sum(lost.bytes for cause, lost in total.dropped.items() if cause in WISHED | WITHOUT_TEXT)
+    size = total.read_bytes - no_text
+    lost_documents = sum(lost.documents for lost in losses.values())
+    lost_bytes = sum(lost.bytes for cause, lost in losses.items() if cause not in WITHOUT_TEXT)
     share = max(lost_documents / documents, lost_bytes / max(1, size))
     cause = max(losses, key=lambda cause: losses[cause].documents)
     place = max(files, key=lambda file: _lost_to(file[0], cause))[1]
