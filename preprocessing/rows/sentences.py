@@ -18,6 +18,7 @@ _LONG_SENTENCE_CHARS = 250  # about half a row of 128 tokens
 _MARK = re.compile("[\"“”„«»‹›()\\[\\]‘]|(?<=[.!?,])[’']|(?<!\\S)'(?=\\w)")
 _OPENING_AT_END = re.compile("(?:^|\\s)([\"“„«‹(\\[‘']+)\\s*$")
 _ENDLESS_CHARS = 50_000  # without an unambiguous end; the search for ends of quotations takes quadratic time
+_INNER_END = re.compile("[.!?…।؟۔։]\\W*\\s\\W*\\w")
 _PLAIN_END = re.compile("[.!?][\"'”’)\\]]* ")
 
 _CLOSING = "[\"'”’」』）)》〉】〕］｣]*"
@@ -52,7 +53,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     return [
         sentence
         for whole in sentencex.segment(language, lines)
-        for piece in (_inside_marks(whole, language) if len(whole) > _LONG_SENTENCE_CHARS else (whole,))
+        for piece in (_inside_marks(whole, language) if _may_hold_others(whole) else (whole,))
         if (sentence := piece.strip())
     ]
 
@@ -63,6 +64,11 @@ def _of_long_piece(piece: str, language: str) -> Iterator[str]:
         yield from split_sentences(piece, language)
     else:
         yield from filter(None, map(str.strip, _inside_marks(piece, language)))
+
+
+def _may_hold_others(sentence: str) -> bool:
+    """Return whether the sentence is long and has a mark that can end a sentence before its end."""
+    return len(sentence) > _LONG_SENTENCE_CHARS and _INNER_END.search(sentence) is not None
 
 
 def _inside_marks(sentence: str, language: str) -> Iterator[str]:
