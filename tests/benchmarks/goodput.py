@@ -61,7 +61,7 @@ def train(folder: Path, way: str, number: int) -> dict[str, float]:
     every_steps, in_background = WAYS[way]
     shape = argparse.Namespace(hidden_size=512, layers=6)
     settings = (
-        "data.dupe_factor=1", "train.precision=fp32", "train.zero_stage=0", "cluster.ranks_per_node=1",
+        "train.precision=fp32", "train.zero_stage=0", "cluster.ranks_per_node=1",
         f"train.steps={STEPS + 1}", "train.micro_batch_size=4", "train.global_batch_size=4", "checkpoint.keep=1",
         f"checkpoint.every_steps={every_steps}", f"checkpoint.in_background={json.dumps(in_background)}",
     )  # fmt: skip

@@ -26,6 +26,6 @@ def recipe_of(arguments: argparse.Namespace, folder: Path, *settings: str) -> Re
         f"model.hidden_size={arguments.hidden_size}", f"model.num_hidden_layers={arguments.layers}",
         f"model.num_attention_heads={arguments.hidden_size // 64}",
         f"model.intermediate_size={4 * arguments.hidden_size}", "optimizer.warmup_steps=1", "cluster.device=cpu",
-        "cluster.cpu_threads=1",
+        "cluster.cpu_threads=1", "data.dupe_factor=1", "data.random_token_prob=0",
     ]  # fmt: skip
     return load_recipe("demo", [*shape, *settings])

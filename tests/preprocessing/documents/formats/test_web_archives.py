@@ -48,7 +48,7 @@ def test_main_text_of_pages_is_read_in_every_encoding(tmp_path: Path, name: str)
         response(PAGE.encode(), "text/html; charset=utf-8"),
         response(PAGE.encode("latin-1"), "text/html; charset=iso-8859-1"),
         response(marked.encode("cp1252")),
-        response(gzip.compress(PAGE.encode()), "text/html; charset=utf-8", more="Content-Encoding: gzip\r\n"),
+        response(gzip.compress(PAGE.encode(), mtime=0), "text/html; charset=utf-8", more="Content-Encoding: gzip\r\n"),
         record("resource", PAGE.encode(), "text/html"),
     ]
     packed = b"".join(map(gzip.compress, records)) if name.endswith(".gz") else b"".join(records)
@@ -68,9 +68,9 @@ def test_what_is_no_page_is_dropped_by_cause(tmp_path: Path) -> None:
     records = [
         response(b"\x89PNG", "image/png"),
         response(PAGE.encode(), status="404 Not Found"),
-        response(gzip.compress(PAGE.encode())[:40] + b"\0damage" * 20, more="Content-Encoding: gzip\r\n"),
+        response(gzip.compress(PAGE.encode(), mtime=0)[:40] + b"\0damage" * 20, more="Content-Encoding: gzip\r\n"),
         response(b"x" * ((1 << 22) + 1)),
-        response(gzip.compress(b"x" * (1 << 23)), more="Content-Encoding: gzip\r\n"),
+        response(gzip.compress(b"x" * (1 << 23), mtime=0), more="Content-Encoding: gzip\r\n"),
         response(b"<div>" * 100_000 + b"deep"),
         response(PAGE.encode("utf-8"), "text/html; charset=no-such-encoding"),
     ]

@@ -65,8 +65,8 @@ CONTENTS: dict[str, str | bytes] = {
     "json array": json.dumps(RECORDS),
     "indented json array": json.dumps(RECORDS, indent=2),
     "json array of data": json.dumps({"version": 1, "data": RECORDS}),
-    "gz": gzip.compress(CSV.encode()),
-    "gz of jsonl": gzip.compress(JSONL.encode()),
+    "gz": gzip.compress(CSV.encode(), mtime=0),
+    "gz of jsonl": gzip.compress(JSONL.encode(), mtime=0),
     "bz2": bz2.compress(JSONL.encode()),
     "xz": lzma.compress(CSV.encode("utf-16")),
     "zst": zstandard.compress(JSONL.encode()),
@@ -79,7 +79,7 @@ def test_the_same_records_are_read_from_every_form(kind: str, tmp_path: Path) ->
 
 
 def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    piped = io.TextIOWrapper(io.BufferedReader(io.BytesIO(gzip.compress(JSONL.encode()))))
+    piped = io.TextIOWrapper(io.BufferedReader(io.BytesIO(gzip.compress(JSONL.encode(), mtime=0))))
     monkeypatch.setattr(sys, "stdin", piped)
     assert rows(Path("-")) == RECORDS
 
@@ -133,7 +133,7 @@ def archive(member: str) -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"text,label\nca\xe9,1\n", "line 2: not UTF-8 text: byte 0xe9"),
         (b"text,label\na\x00b,1\n", "line 2: a zero byte"),
-        (gzip.compress(CSV.encode())[:-9], "a damaged compressed file"),
+        (gzip.compress(CSV.encode(), mtime=0)[:-9], "a damaged compressed file"),
         (b"PAR1 and no more", "cannot read"),
         (b'text,label\na,1\n"b,0\nc,1\n', "line 3: a quotation mark opens a text here and is never closed"),
         (b'text,label\n"say \\"no\\"",1\n', "line 2: text follows the quotation mark that ends a field"),
