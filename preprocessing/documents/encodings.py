@@ -6,6 +6,8 @@ import codecs
 import io
 from typing import IO, TYPE_CHECKING, Any
 
+from configs.errors import UserError
+
 if TYPE_CHECKING:
     from charset_normalizer import CharsetMatch
 
@@ -24,9 +26,12 @@ def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_INVALID, _mark_invalid)
 
 
-def transcoded(stream: IO[bytes], encoding: str) -> io.BufferedReader[Any]:
-    """Return the content of `stream` as UTF-8. Bytes that are invalid in `encoding` become the invalid byte 0xFF."""
-    return io.BufferedReader(_Transcoded(stream, encoding), buffer_size=1 << 20)
+def transcoded(stream: IO[bytes], encoding: str, path: str) -> io.BufferedReader[Any]:
+    """Return the content of `stream` as UTF-8. Bytes that are invalid in `encoding` become the invalid byte 0xFF.
+
+    Reading raises `UserError` for a file that lacks the byte order mark that its encoding needs.
+    """
+    return io.BufferedReader(_Transcoded(stream, encoding, path), buffer_size=1 << 20)
 
 
 def guess_encoding(sample: bytes) -> str | None:
@@ -50,7 +55,9 @@ def _is_near(match: CharsetMatch, best: CharsetMatch) -> bool:
 
 
 class _Transcoded(io.RawIOBase):
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+    def __init__(self, stream: IO[bytes], encoding: str, path: str) -> None:
+        self._path = path
+        self._encoding = encoding
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder(encoding)(_INVALID)
         self._ready = memoryview(b"")
@@ -63,12 +70,19 @@ class _Transcoded(io.RawIOBase):
         while not self._ready and not self._is_at_end:
             data = self._stream.read(_CHUNK_BYTES)
             self._is_at_end = not data
-            text = self._decoder.decode(data, final=not data)
+            text = self._decoded(data)
             self._ready = memoryview(text.encode("utf-8", "surrogateescape"))
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]
         return size
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            return self._decoder.decode(data, final=not data)
+        except UnicodeError as error:  # bytes that are invalid are marked: only the start of a file can be wrong
+            fix = f'set encoding = "{self._encoding}-le" or "{self._encoding}-be" for this corpus'
+            raise UserError(f"not {self._encoding}: {error}", place=self._path, fix=fix) from error
 
     def close(self) -> None:
         self._stream.close()

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from configs.errors import UserError
-from preprocessing.documents.compression import decompressed, is_compressed
 from preprocessing.documents.encodings import guess_encoding, transcoded
 from preprocessing.documents.signatures import START_BYTES, refuse_foreign
-from preprocessing.storage import open_file
+from preprocessing.storage import decompressed, is_compressed, open_file
 
 _BUFFER_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 18
@@ -46,7 +45,7 @@ def open_source(
     is_utf8 = codecs.lookup(encoding).name == "utf-8"
     if start == 0 and is_text:
         refuse_foreign(stream.peek(START_BYTES)[:START_BYTES], path, is_utf8=is_utf8)
-    return stream if is_utf8 else transcoded(stream, encoding)
+    return stream if is_utf8 else transcoded(stream, encoding, path)
 
 
 def guess_file_encoding(path: str) -> str | None:

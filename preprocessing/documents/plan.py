@@ -22,11 +22,10 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import CorpusConfig, ReadingConfig, digest_of
 from preprocessing.dataset import FORMAT_VERSION, InputEntry
-from preprocessing.documents.compression import is_compressed
 from preprocessing.documents.content import FileContent
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
-from preprocessing.storage import FileState
+from preprocessing.storage import FileState, is_compressed
 
 _COMPRESSION_RATIO = 4  # of text, approximately; affects only how many small files share a work item
 _ITEMS_OF_A_SMALL_CORPUS = 16

@@ -31,6 +31,8 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"Rar!\x1a\x07", "a rar archive", _UNPACK),
     (b"MSCF", "a cabinet archive", _UNPACK),
     (b"!<arch>\n", "an ar archive", _UNPACK),
+    (b"FEA1", "Feather of version 1", "write it as Feather of version 2, which is Arrow, or as Parquet"),
+    (b"070701", "a cpio archive", _UNPACK),
     (b"PAR1", "Parquet, which is a separate format", 'set format = "parquet" for this corpus'),
     (b"ARROW1", "Arrow, which is a separate format", 'set format = "arrow" for this corpus'),
     (b"\xff\xff\xff\xff", "an Arrow stream, which is a separate format", 'set format = "arrow" for this corpus'),
@@ -47,13 +49,17 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"II*\0", "a TIFF image", _REMOVE),
     (b"MM\0*", "a TIFF image", _REMOVE),
     (b"RIFF", "an image, a sound or a video", _REMOVE),
+    (b"ID3", "a sound", _REMOVE),
+    (b"fLaC", "a sound", _REMOVE),
     (b"OggS", "a sound or a video", _REMOVE),
     (b"\x7fELF", "a program", _REMOVE),
     (b"\x93NUMPY", "a NumPy array", _REMOVE),
     (b"\x89HDF\r\n", "HDF5", _REMOVE),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file", "fetch the file: `git lfs pull`"),
     (b"SQLite format 3\0", "an SQLite database", _REMOVE),
 )
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")  # protocols 2 to 5
+_ISO_2022 = re.compile(rb"\x1b\$(?:[@AB]|\([CD]|\)C)")  # 7-bit bytes of Japanese or Korean are valid UTF-8
 _MARKED = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -66,6 +72,10 @@ def refuse_foreign(start: bytes, path: str, *, is_utf8: bool) -> None:
     for signature, kind, fix in _SIGNATURES:
         if start.startswith(signature):
             raise UserError(f"this is {kind}", place=path, fix=fix)
+    if is_utf8 and (found := _ISO_2022.search(start)):
+        encoding = "iso2022_kr" if found[0] == b"\x1b$)C" else "iso2022_jp_2"
+        fix = f'set encoding = "{encoding}" for this corpus'
+        raise UserError("this is not UTF-8 text, but ISO 2022: it holds its escape sequences", place=path, fix=fix)
     if is_utf8:
         _refuse_wide_characters(start, path)
 

@@ -1,5 +1,6 @@
 # The door of preprocessing.storage: what other packages and rooms import from it.
 
+from .compression import compression_of as compression_of, decompressed as decompressed, is_compressed as is_compressed
 from .file_systems import (
     FileState as FileState,
     StoreError as StoreError,

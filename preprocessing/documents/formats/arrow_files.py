@@ -41,8 +41,10 @@ def _batches(stream: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
         file = pa.ipc.open_file(stream)
         yield from map(file.get_batch, range(file.num_record_batches))
         return
-    stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(_END_OF_STREAM)))
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - len(_END_OF_STREAM)))
     if stream.read() != _END_OF_STREAM:  # pyarrow takes a stream that is cut between two batches for a complete one
         raise UserError("the stream is truncated, or not Arrow", place=path, fix="fetch the file again")
     stream.seek(0)
-    yield from pa.ipc.open_stream(stream)
+    while stream.tell() < size:  # files can be concatenated
+        yield from pa.ipc.open_stream(stream)

@@ -81,15 +81,29 @@ def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
         raise UserError("the dump is truncated: it has no </mediawiki> at its end", place=path, fix="fetch it again")
 
 
-def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
-    """Yield the <doc> elements that WikiExtractor writes. They are not XML: a title can hold anything."""
+def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[tuple[int, bytes | str]]:
+    """Yield the <doc> elements that WikiExtractor writes. They are not XML: a title can hold anything.
+
+    Text between two elements is the cause to drop a document, which belongs to the span of the element before it.
+    Raises `UserError` for a file that holds text, but no element.
+    """
     stream.read(min(start, 1))
     window = _Window(stream, path, start)
-    while window.skip_to(b"<doc id="):
-        begin = window.offset
-        if begin >= end:
+    is_ours = is_first = start == 0
+    while True:
+        is_found = window.skip_to(b"<doc id=")
+        if is_ours and window.has_skipped_text:
+            _refuse_no_element(path) if is_first and not is_found else None
+            yield window.offset, "outside_of_articles"
+        if not is_found or window.offset >= end:
             return
-        yield begin, window.take_through(b"\n</doc>")
+        is_ours, is_first = True, False
+        yield window.offset, window.take_through(b"\n</doc>")
+
+
+def _refuse_no_element(path: str) -> None:
+    fix = "correct the corpus's format, or remove the file from data.corpora paths"
+    raise UserError("the file holds no <doc id=...> element, as WikiExtractor writes them", place=path, fix=fix)
 
 
 class _Window:
@@ -98,16 +112,19 @@ class _Window:
     def __init__(self, stream: BinaryIO, path: str, offset: int) -> None:
         self.data = bytearray()
         self.offset = offset  # of its first byte in the file
+        self.has_skipped_text = False  # whether `skip_to` discarded anything but white space
         self._stream = stream
         self._path = path
 
     def skip_to(self, tag: bytes) -> bool:
         """Discard everything before the next `tag`. Return False when no more `tag` follows."""
+        self.has_skipped_text = False
         while (found := self.data.find(tag)) < 0:
-            self._forget(max(0, len(self.data) - 1024))  # keep what can contain part of a tag or the end of the dump
+            self._skip(max(0, len(self.data) - 1024))  # keep what can contain part of a tag or the end of the dump
             if not self._read():
+                self.has_skipped_text |= _is_text(self.data)
                 return False
-        self._forget(found)
+        self._skip(found)
         return True
 
     def take_through(self, tag: bytes) -> bytes:
@@ -123,6 +140,10 @@ class _Window:
         self._forget(len(taken))
         return taken
 
+    def _skip(self, size: int) -> None:
+        self.has_skipped_text |= _is_text(self.data[:size])
+        self._forget(size)
+
     def _forget(self, size: int) -> None:
         del self.data[:size]
         self.offset += size
@@ -131,6 +152,10 @@ class _Window:
         more = self._stream.read(_READ_BYTES)
         self.data += more
         return bool(more)
+
+
+def _is_text(content: bytearray) -> bool:
+    return bool(content) and not content.isspace() and bool(content.removeprefix(BOM_UTF8).strip())
 
 
 def _lines(stream: BinaryIO, start: int, path: str) -> Iterator[RawDocument]:

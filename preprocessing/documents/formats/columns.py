@@ -36,7 +36,9 @@ class TextColumns:
             fix = f"set the corpus's text_field to one of the file's columns: {', '.join(schema.names)}"
             if name not in schema.names:
                 raise UserError(f"the file has no column {field!r}", place=path, fix=fix)
-            kind = schema.field(name).type
+            kind = schema.types[schema.names.index(name)]
+            if schema.names.count(name) > 1:
+                raise UserError(f"the file has several columns {name!r}", place=path, fix="rename all but one of them")
             if not _holds_text(kind, field[len(name) + 1 :]):
                 raise UserError(f"the column {field!r} holds {kind}, not text", place=path, fix=fix)
             self._types[name] = _as_binary(kind)

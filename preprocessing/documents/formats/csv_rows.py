@@ -44,9 +44,9 @@ def _rows(path: str, corpus: CorpusConfig, counter: ReadCounter, quoting: int, s
         rows = csv.reader(chain([first], lines), delimiter=separator, quoting=quoting, strict=True)  # type: ignore[arg-type]
         try:
             header = next(rows)
-            places = [header.index(field) for field in corpus.text_fields]
+            places = [_place(field, header, path) for field in corpus.text_fields]
             for row in rows:
-                block = _text(row, places) if len(row) == len(header) else "broken_row"
+                block = _text(row, places) if _is_record(row, header) else "broken_row"
                 if row:
                     yield f"{path}, line {rows.line_num}", block
         except csv.Error as error:
@@ -72,6 +72,17 @@ def _separator(header: str, quoting: int, separators: str, corpus: CorpusConfig,
     missing = ", ".join(map(repr, corpus.text_fields))
     fix = f"set the corpus's text_field to columns of the first line, which is: {header.strip()[:200]}"
     raise UserError(f"the first line does not name the column {missing}", place=path, fix=fix)
+
+
+def _is_record(row: list[str], header: list[str]) -> bool:
+    """Return whether a row has the header's columns and is not the header again, as where files were concatenated."""
+    return len(row) == len(header) and [row[0].removeprefix("\ufeff"), *row[1:]] != header
+
+
+def _place(field: str, header: list[str], path: str) -> int:
+    if header.count(field) > 1:
+        raise UserError(f"the file has several columns {field!r}", place=path, fix="rename all but one of them")
+    return header.index(field)
 
 
 def _text(row: list[str], places: list[int]) -> bytes:

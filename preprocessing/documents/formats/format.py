@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from configs.schema import CorpusConfig
-from preprocessing.documents.formats.boundaries import RawDocument
 from preprocessing.documents.formats.document_text import whole_block
 from preprocessing.documents.input_files import ReadCounter, open_source
 
@@ -39,7 +38,7 @@ class Format:
     separator: str = ""  # the separator between two documents, if the author of a file can add it
 
 
-def in_stream(find: Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]) -> Blocks:
+def in_stream(find: Callable[[BinaryIO, int, int, str], Iterator[tuple[int, bytes | str]]]) -> Blocks:
     """Return a reader whose blocks `find` cuts out of the decompressed file."""
 
     def blocks(path: str, start: int, end: int, corpus: CorpusConfig, counter: ReadCounter) -> Iterator[Block]:

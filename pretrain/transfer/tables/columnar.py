@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,8 @@ from pretrain.transfer.tables.containers import ARROW_FILE, ARROW_STREAM, PARQUE
 from pretrain.transfer.tables.rows import Row, Table
 
 STATE = "state.json"  # of a folder that `Dataset.save_to_disk` wrote
+
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 Translate = Callable[[Any], Any]
 
@@ -39,9 +42,9 @@ def read_columnar(stream: io.BufferedReader, place: str) -> Table:
             reader = pa.ipc.open_file(buffer)
             batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
             return _table(place, reader.schema, batches)
-        opened = pa.ipc.open_stream(buffer)
-        return _table(place, opened.schema, iter(opened))
-    except pa.ArrowException as error:
+        whole = _table_of_streams(buffer)
+        return _table(place, whole.schema, iter(whole.to_batches()))
+    except (pa.ArrowException, ValueError) as error:
         raise UserError(f"cannot read: {error}", place=place, fix="write the file again") from error
 
 
@@ -50,12 +53,25 @@ def read_saved_dataset(folder: Path) -> Table:
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         files = [folder / str(entry["filename"]) for entry in state["_data_files"]]
-        tables = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files]
+        tables = [_table_of_streams(pa.memory_map(str(file))) for file in files]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         fix = "write it again with `Dataset.save_to_disk`"
         raise UserError(f"a damaged `datasets` folder: {error}", place=str(folder), fix=fix) from error
     whole = pa.concat_tables(tables)
     return _table(str(folder), whole.schema, iter(whole.to_batches()))
+
+
+def _table_of_streams(source: IO[bytes]) -> pa.Table:
+    """Return the rows of a file of one or several Arrow streams. Raises `ValueError` if it is truncated."""
+    size = source.seek(0, os.SEEK_END)
+    source.seek(max(0, size - len(_END_OF_STREAM)))
+    if source.read() != _END_OF_STREAM:  # pyarrow takes a stream that is cut between two batches for a complete one
+        raise ValueError("the Arrow stream is truncated")
+    source.seek(0)
+    tables = []
+    while source.tell() < size:
+        tables.append(pa.ipc.open_stream(source).read_all())
+    return pa.concat_tables(tables)
 
 
 def _table(place: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Table:
@@ -64,13 +80,20 @@ def _table(place: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> 
 
 def _rows(place: str, batches: Iterator[pa.RecordBatch], translations: dict[str, Translate]) -> Iterator[Row]:
     number = 0
-    for batch in batches:
+    for batch in _explained(batches, place):
         for start in range(0, len(batch), 1024):  # bounds the number of Python objects
             for values in batch.slice(start, 1024).to_pylist():
                 number += 1
                 for name, translate in translations.items():
                     values[name] = translate(values[name])
                 yield Row(f"{place}, record {number}", values)
+
+
+def _explained(batches: Iterator[pa.RecordBatch], place: str) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"a damaged file: {error}", place=place, fix="write the file again") from error
 
 
 def _translations(schema: pa.Schema) -> dict[str, Translate]:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import sys
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from configs.errors import UserError
+from preprocessing.storage import compression_of, decompressed
 
 STDIN = "-"
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 ZIP = b"PK\x03\x04"
 BUFFER = 1 << 16
 
-COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-ZSTANDARD = b"\x28\xb5\x2f\xfd"
-
 NAMED = {  # other files that people have, by their first bytes, and what to do with them
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save it as CSV (UTF-8)"),
+    b"\x04\x22\x4d\x18": ("LZ4 data", "decompress it"),
+    b"\x5d\x00\x00": ("LZMA data", "decompress it"),
+    b"\x1f\x9d": ("data of `compress` (.Z)", "decompress it"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it and give one of its files"),
+    b"Rar!\x1a\x07": ("a rar archive", "unpack it and give one of its files"),
     b"%PDF": ("a PDF file", "export its table as CSV"),
     b"{\\rtf": ("a rich text file", "save it as plain text (UTF-8)"),
     b"SQLite format 3": ("an SQLite data base", "export its table as CSV"),
@@ -47,13 +46,12 @@ def open_content(path: Path) -> Iterator[io.BufferedReader]:
     place = place_of(path)
     try:
         raw = cast(io.BufferedReader, sys.stdin.buffer if str(path) == STDIN else path.open("rb", buffering=BUFFER))
-        with raw, _decompressed(raw) as stream:
+        suffix = compression_of(raw.peek(BUFFER))
+        with raw, decompressed(raw, place, suffix) if suffix else raw as stream:
             _refuse_other_kinds(stream, place)
             yield stream
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror or error}", place=place, fix="check the file") from error
-    except (EOFError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"a damaged compressed file: {error}", place=place, fix="copy it again") from error
 
 
 def place_of(path: Path) -> str:
@@ -61,21 +59,12 @@ def place_of(path: Path) -> str:
     return "standard input" if str(path) == STDIN else str(path)
 
 
-def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
-    first = raw.peek(BUFFER)
-    for magic, opener in COMPRESSED.items():
-        if first.startswith(magic):
-            return io.BufferedReader(cast(io.RawIOBase, opener(raw, "rb")), BUFFER)
-    if first.startswith(ZSTANDARD):
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(cast(io.RawIOBase, reader), BUFFER)
-    return raw
-
-
 def _refuse_other_kinds(stream: io.BufferedReader, place: str) -> None:
     first = stream.peek(BUFFER)
+    if compression_of(first):
+        raise UserError("this is compressed twice", place=place, fix="decompress it once")
+    if first[257:262] == b"ustar":
+        raise UserError("this is a tar archive", place=place, fix="unpack it and give one of its files")
     for magic, (kind, fix) in NAMED.items():
         if first.startswith(magic):
             raise UserError(f"this is {kind}", place=place, fix=fix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 
 from configs.errors import UserError
@@ -18,6 +19,7 @@ MARKS = {  # the longer ones first: the mark of UTF-16 begins that of UTF-32
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_ISO_2022 = re.compile(r"\x1b\$(?:[@AB]|\([CD]|\)C)")  # of Japanese or Korean, whose 7-bit bytes are valid UTF-8
 
 
 def text_lines(stream: io.BufferedReader, place: str) -> Iterator[str]:
@@ -59,4 +61,7 @@ def _utf8_lines(stream: io.BufferedReader, place: str) -> Iterator[str]:
             raise UserError(cause, place=f"{place}, line {number}", fix=fix) from error
         if "\0" in text:
             raise UserError("a zero byte: this is not a text file", place=f"{place}, line {number}", fix="give text")
+        if _ISO_2022.search(text):
+            fix = "save the file as UTF-8, e.g. `iconv -f ISO-2022-JP-2 -t UTF-8 FILE > NEW`"
+            raise UserError("an escape sequence of ISO 2022, not UTF-8", place=f"{place}, line {number}", fix=fix)
         yield text.removesuffix("\n").removesuffix("\r")

@@ -17,6 +17,7 @@ from pretrain.transfer.tables.rows import RecordError, Row, Table
 
 SEPARATORS = ("\t", ",", ";", "|")
 MANY_LINES = 20  # of one record; a quotation mark that a later text closes would join as many
+BOM = "\ufeff"  # the mark of UTF-8, also in the middle, where files were concatenated
 MAX_FIELD = 1 << 27  # characters; Python's own limit is 131,072
 
 NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
@@ -27,7 +28,7 @@ def read_delimited(lines: Iterator[str], place: str, names: Sequence[str] = ()) 
     csv.field_size_limit(MAX_FIELD)
     number, first = next(((n, line) for n, line in enumerate(lines, 1) if line.strip()), (1, ""))
     separator = separator_of(first)
-    header = [name.strip() for name in next(_fields(iter([first]), separator), [])]
+    header = _header(first, separator, f"{place}, line {number}")
     columns = list(names) or header
     if names and len(header) != len(names):
         cause = f"{len(header)} fields, but task.columns names {len(names)}"
@@ -36,6 +37,13 @@ def read_delimited(lines: Iterator[str], place: str, names: Sequence[str] = ()) 
     notes = Counter[str]()
     rows = _rows(body, separator, columns, place, number - 1 if names else number, notes)
     return Table(place, columns, rows, notes, decimal_comma=separator == ";")
+
+
+def _header(line: str, separator: str, place: str) -> list[str]:
+    try:
+        return [name.strip() for name in next(_fields(iter([line]), separator), [])]
+    except csv.Error as error:
+        raise _explained(error, place) from error
 
 
 def separator_of(header: str) -> str:
@@ -73,6 +81,8 @@ def _rows(
 
 
 def _row(fields: list[str], columns: Sequence[str], place: str, separator: str) -> Row:
+    if [field.removeprefix(BOM).strip() for field in fields] == list(columns):
+        return Row(place, {}, RecordError("the header line again", "remove that line"))
     extra = fields[len(columns) :]
     if len(fields) < len(columns) or any(extra):
         quote = "" if separator == "\t" else f": enclose a text that contains {NAMES[separator]} in quotation marks"
@@ -91,6 +101,11 @@ def _explained(error: csv.Error, place: str) -> UserError:
     if "unexpected end of data" in text:
         fix = 'close it, or write "" for a quotation mark within a text that is enclosed in quotation marks'
         return UserError("a quotation mark opens a text here and is never closed", place=place, fix=fix)
+    if "new-line character" in text:
+        cause = "a carriage return stands inside a line"
+        return UserError(
+            cause, place=place, fix="enclose that text in quotation marks, or save the file with one kind of line end"
+        )
     if "field larger than" in text:
         return UserError(f"a field of more than {MAX_FIELD:,} characters", place=place, fix="divide it")
     if "expected after" in text:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from configs.errors import UserError
 from pretrain.transfer.tables.rows import RecordError, Row, Table
 
+HEAD = 100  # records whose keys are the columns: the first one can be damaged, or lack some
 FIX_LINE = "write one JSON object per line"
 
 
@@ -21,11 +22,15 @@ def read_json(lines: Iterator[str], place: str) -> Table:
         if line.strip():
             break
     value, whole = _value_of(leading[-1] if leading else ""), chain(leading, lines)
-    is_lines = isinstance(value, dict) and not isinstance(value.get("data"), list)
+    is_lines = isinstance(value, dict) and not _is_list_of_objects(value.get("data"))
     rows = _of_lines(whole, place) if is_lines else _of_array("\n".join(whole), place)
-    head = next(rows, None)
-    columns = list(head.values) if head else []
-    return Table(place, columns, chain([head] if head else [], rows))
+    head = list(islice(rows, HEAD))
+    columns = list(dict.fromkeys(name for row in head for name in row.values))
+    return Table(place, columns, chain(head, rows))
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def parse(text: str) -> Any:

@@ -7,6 +7,7 @@ import io
 import pytest
 from hypothesis import given, strategies as st
 
+from configs.errors import UserError
 from preprocessing.documents.encodings import guess_encoding, transcoded
 
 RUSSIAN = "Москва является столицей Российской Федерации. В городе живёт более двенадцати миллионов человек. " * 20
@@ -20,7 +21,7 @@ CHINESE = "北京是中华人民共和国的首都，也是全国的政治中心
 
 @given(st.text(max_size=200), st.sampled_from(["utf-16", "utf-16-le", "utf-32-be", "gb18030", "utf-7", "utf-8"]))
 def test_every_text_is_converted(text: str, encoding: str) -> None:
-    assert transcoded(io.BytesIO(text.encode(encoding, "replace")), encoding).read() == text.encode()
+    assert transcoded(io.BytesIO(text.encode(encoding, "replace")), encoding, "a.txt").read() == text.encode()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_every_text_is_converted(text: str, encoding: str) -> None:
 def test_bytes_that_the_encoding_does_not_define_become_invalid_utf8(
     content: bytes, encoding: str, expected: bytes
 ) -> None:
-    assert transcoded(io.BytesIO(content), encoding).read().startswith(expected)
+    assert transcoded(io.BytesIO(content), encoding, "a.txt").read().startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,12 @@ def test_a_guessed_encoding_reads_the_text(text: str, encoding: str) -> None:
 @pytest.mark.parametrize("content", [b"plain", RUSSIAN.encode(), bytes(range(128, 256)) * 50])
 def test_no_other_encoding_is_guessed_for_utf8_and_noise(content: bytes) -> None:
     assert guess_encoding(content) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_encoding_without_the_byte_order_mark_that_it_needs_is_an_error(encoding: str) -> None:
+    content = RUSSIAN.encode(f"{encoding}-be")
+    with pytest.raises(UserError, match="BOM") as raised:
+        transcoded(io.BytesIO(content), encoding, "a.txt").read()
+    assert (raised.value.place, f'"{encoding}-be"' in raised.value.fix) == ("a.txt", True)
+    assert transcoded(io.BytesIO(content), f"{encoding}-be", "a.txt").read() == RUSSIAN.encode()

@@ -80,6 +80,10 @@ def array() -> bytes:
         (picture("pdf"), "PDF", "extract its text"),
         (picture("ps"), "PostScript", "extract its text"),
         (b"SQLite format 3\0" + bytes(100), "SQLite", "remove"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "Git LFS", "git lfs pull"),
+        ("これは本です。".encode("iso2022_jp") * 9, "ISO 2022", 'encoding = "iso2022_jp_2"'),
+        ("이것은 책입니다.".encode("iso2022_kr") * 9, "ISO 2022", 'encoding = "iso2022_kr"'),
+        (b"\x1b[31mA coloured log\x1b[0m, and $B as text. " * 9, "", ""),
         (bytes(range(31)) * 200, "binary data", "remove"),
         (TEXT.decode().encode("utf-16"), "UTF-16", 'encoding = "utf-16"'),
         (TEXT.decode().encode("utf-32"), "UTF-32", 'encoding = "utf-32"'),
@@ -106,7 +110,7 @@ def test_what_is_not_text_is_refused_and_named(
     assert (raised.value.place, fix in raised.value.fix) == (str(path), True)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso2022_jp_2"])
 def test_the_named_encoding_reads_the_file(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes(TEXT.decode().encode(encoding))
     with open_source(str(tmp_path / "a.txt"), 0, ReadCounter(), encoding) as stream:

@@ -64,3 +64,17 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.arrow").write_bytes(content)
     with pytest.raises(UserError, match="not Arrow"):
         read(tmp_path / "a.arrow")
+
+
+def test_concatenated_streams_are_read_to_the_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.arrow", as_stream=True)
+    path.write_bytes(path.read_bytes() * 2)
+    assert read(path) == [text.encode() for text in TEXTS] * 2
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array(TEXTS), pa.array(TEXTS)], names=["text", "text"])
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(UserError, match="several columns 'text'"):
+        read(tmp_path / "a.arrow")

@@ -82,3 +82,15 @@ def test_invalid_bytes_are_passed_on_and_other_encodings_are_converted(tmp_path:
     (tmp_path / "a.csv").write_bytes("text,id\ncafé,1\n".encode("latin-1"))
     assert read(tmp_path / "a.csv") == [b"caf\xe9"]
     assert read(tmp_path / "a.csv", encoding="latin-1") == ["café".encode()]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_header_of_a_concatenated_file_is_no_document(tmp_path: Path, mark: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes((mark + table([["text", "id"], ["one", "1"]])) * 2)
+    assert read(tmp_path / "a.csv") == [b"one", "broken_row", b"one"]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(table([["text", "text"], ["one", "two"]]))
+    with pytest.raises(UserError, match="several columns 'text'"):
+        read(tmp_path / "a.csv")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
+from configs.errors import UserError
 from configs.schema import CorpusConfig
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import ReadCounter
@@ -28,17 +30,23 @@ def write(path: Path, articles: list[str], *, as_json: bool) -> Path:
     return path
 
 
-def read(path: Path, cuts: list[int]) -> list[str]:
-    corpus = CorpusConfig(paths=[str(path)], format="wikiextractor")
-    form = FORMATS["wikiextractor"]
+CORPUS = CorpusConfig(paths=["wiki_00"], format="wikiextractor")
+FORM = FORMATS["wikiextractor"]
+
+
+def blocks(path: Path, cuts: list[int]) -> Iterator[tuple[str, bytes | str]]:
     size = path.stat().st_size
-    bounds = [0, *sorted({cut for cut in cuts if 0 < cut < size}), size]
-    blocks = (
-        block for start, end in pairwise(bounds) for block in form.blocks(str(path), start, end, corpus, ReadCounter())
-    )
-    return [
-        form.text_of(block.decode(), corpus, place)[0].strip() for place, block in blocks if isinstance(block, bytes)
-    ]
+    for start, end in pairwise([0, *sorted({cut for cut in cuts if 0 < cut < size}), size]):
+        yield from FORM.blocks(str(path), start, end, CORPUS, ReadCounter())
+
+
+def read(path: Path, cuts: list[int]) -> list[str]:
+    found = [(place, block) for place, block in blocks(path, cuts) if isinstance(block, bytes)]
+    return [FORM.text_of(block.decode(), CORPUS, place)[0].strip() for place, block in found]
+
+
+def causes(path: Path, cuts: list[int]) -> list[str]:
+    return [block for _, block in blocks(path, cuts) if isinstance(block, str)]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -58,3 +66,27 @@ def test_escapes_of_an_escaping_writer_that_quotes_are_read(tmp_path: Path) -> N
     path = tmp_path / "wiki_00"
     path.write_text('<doc id="1" url="" title="">\n&quot;no&quot;, it&#x27;s &amp;quot;\n</doc>\n')
     assert read(path, []) == ['"no", it\'s &quot;']
+
+
+@given(st.lists(st.integers(0, 600), max_size=4))
+def test_text_outside_of_articles_is_counted_once_for_all_cuts(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+) -> None:
+    path = write(tmp_path_factory.mktemp("gaps") / "wiki_00", ARTICLES, as_json=False)
+    text = path.read_text(encoding="utf-8").replace("</doc>", "</doc>\nLost between two articles.", 2)
+    path.write_text(f"Lost before the first.\n{text}Lost after the last.\n", encoding="utf-8")
+    assert causes(path, cuts) == ["outside_of_articles"] * 4
+    assert read(path, cuts) == ARTICLES
+
+
+@pytest.mark.parametrize("content", ["Plain text.\n\nMore of it.\n" * 90, '<DOC id="1">\nText.\n</DOC>\n'])
+def test_a_file_without_articles_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "wiki_00").write_text(content)
+    with pytest.raises(UserError, match="no <doc id="):
+        read(tmp_path / "wiki_00", [])
+
+
+@pytest.mark.parametrize("content", ["", "\ufeff", "\n \n"])
+def test_an_empty_file_holds_no_articles(tmp_path: Path, content: str) -> None:
+    (tmp_path / "wiki_00").write_text(content, encoding="utf-8")
+    assert (read(tmp_path / "wiki_00", []), causes(tmp_path / "wiki_00", [])) == ([], [])

@@ -9,6 +9,7 @@ import json
 import lzma
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,12 @@ def archive(member: str) -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"text,label\nca\xe9,1\n", "line 2: not UTF-8 text: byte 0xe9"),
         (b"text,label\na\x00b,1\n", "line 2: a zero byte"),
-        (gzip.compress(CSV.encode(), mtime=0)[:-9], "a damaged compressed file"),
+        (gzip.compress(CSV.encode(), mtime=0)[:-9], "the file is truncated"),
+        (gzip.compress(gzip.compress(CSV.encode(), mtime=0), mtime=0), "compressed twice"),
+        (b"\x04\x22\x4d\x18" + CSV.encode(), "LZ4 data"),
+        (b"text,label\r\na\rb,1\r\n", "line 2: a carriage return stands inside a line"),
+        (b'text,label\r"a\nb",1\r', "line 1: a carriage return stands inside a line"),
+        ("text,label\n本,1\n".encode("iso2022_jp"), "line 2: an escape sequence of ISO 2022"),
         (b"PAR1 and no more", "cannot read"),
         (b'text,label\na,1\n"b,0\nc,1\n', "line 3: a quotation mark opens a text here and is never closed"),
         (b'text,label\n"say \\"no\\"",1\n', "line 2: text follows the quotation mark that ends a field"),
@@ -200,3 +206,44 @@ def test_bad_lines_of_jsonl_are_named(line: str, words: str, tmp_path: Path) -> 
 
 def test_two_columns_of_one_name_keep_both_values(tmp_path: Path) -> None:
     assert rows(write(tmp_path, "a,b,a\n1,2,3\n")) == [{"a": "1", "b": "2", "a.2": "3"}]
+
+
+MANY = "".join(["text,label\n", *(f"text number {number},{number % 2}\n" for number in range(3_000))]).encode()
+PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("pack", PACK.values(), ids=PACK)
+def test_a_damaged_compressed_file_is_refused_and_never_shorter(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    whole, first, second = pack(MANY), pack(MANY[:30_000]), pack(MANY[30_000:])
+    assert len(rows(write(tmp_path, first + second))) == 3_000
+    for content in (whole[: len(whole) // 2], whole[:-3], whole + b"more", first + b"!" + second[1:]):
+        with pytest.raises(UserError, match=r"truncated|damaged"):
+            rows(write(tmp_path, content))
+
+
+def test_streams_of_arrow_are_read_to_their_end(tmp_path: Path) -> None:
+    stream, table = io.BytesIO(), pa.table({"text": ["a", "b"] * 5, "label": [0, 1] * 5})
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    assert len(rows(write(tmp_path, stream.getvalue() * 2))) == 20
+    with pytest.raises(UserError, match="truncated"):
+        rows(write(tmp_path, stream.getvalue()[:-8]))
+
+
+def test_a_damaged_page_of_parquet_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [f"text {number}" for number in range(99)]}), tmp_path / "a")
+    content = (tmp_path / "a").read_bytes()
+    with pytest.raises(UserError, match="damaged"):
+        rows(write(tmp_path, content[:60] + b"\xff" * 40 + content[100:]))
+
+
+def test_the_header_of_a_concatenated_file_is_no_record(tmp_path: Path) -> None:
+    (problem,) = problems(write(tmp_path, CSV.encode("utf-8-sig") * 2))
+    assert problem.endswith("line 4: the header line again")
+
+
+def test_columns_come_from_many_objects_of_jsonl(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"text": bad}\n{"text": "a", "data": [1]}\n{"text": "b", "label": 1}\n')
+    with open_table(path) as table:
+        assert table.columns == ["text", "data", "label"]
+    assert len(rows(write(tmp_path, '{"data": ["a"], "label": 1}\n' * 2))) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -81,6 +82,8 @@ class _Zstandard:
         return self._decoder.decompress(pending[: self._SLICE_BYTES])
 
 
+_SIGNATURES = {b"BZh": ".bz2", b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+_SKIPPABLE_ZSTANDARD = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a frame without content, which can come first
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
     ".bz2": bz2.BZ2Decompressor,
     ".gz": _Gzip,
@@ -94,19 +97,28 @@ def is_compressed(path: str) -> bool:
     return path.lower().endswith(tuple(_DECODERS))
 
 
-def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader[Any]:
-    """Return the decompressed content of `stream`. The suffix of `path` selects the format.
+def compression_of(start: bytes) -> str:
+    """Return the suffix of the compression format of a file that begins with these bytes, or "" for none."""
+    if _SKIPPABLE_ZSTANDARD.match(start):
+        return ".zst"
+    return next((suffix for signature, suffix in _SIGNATURES.items() if start.startswith(signature)), "")
+
+
+def decompressed(stream: IO[bytes], path: str, suffix: str = "") -> io.BufferedReader[Any]:
+    """Return the decompressed content of `stream`. `suffix`, or that of `path`, selects the format.
 
     Reading raises `UserError` where the content is damaged.
     """
-    suffix = next(suffix for suffix in _DECODERS if path.lower().endswith(suffix))
-    return io.BufferedReader(_Decompressed(stream, path, _DECODERS[suffix]), buffer_size=1 << 20)
+    fix = "fetch it again" if suffix else "fetch it again, or rename it to the suffix of its compression format"
+    suffix = suffix or next(suffix for suffix in _DECODERS if path.lower().endswith(suffix))
+    return io.BufferedReader(_Decompressed(stream, path, _DECODERS[suffix], fix), buffer_size=1 << 20)
 
 
 class _Decompressed(io.RawIOBase):
-    def __init__(self, stream: IO[bytes], path: str, new_decoder: Callable[[], _Decoder]) -> None:
+    def __init__(self, stream: IO[bytes], path: str, new_decoder: Callable[[], _Decoder], fix: str) -> None:
         self._stream = stream
         self._path = path
+        self._fix = fix  # for a damaged file
         self._new_decoder = new_decoder
         self._decoder = new_decoder()
         self._ready = memoryview(b"")
@@ -170,5 +182,5 @@ class _Decompressed(io.RawIOBase):
         try:
             return self._decoder.decompress(data, 4 * _CHUNK_BYTES)
         except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
-            fix = "fetch it again, or rename it to the suffix of its compression format"
-            raise UserError(f"the compressed file is damaged ({error})", place=self._path, fix=fix) from error
+            cause = f"the compressed file is damaged ({error})"
+            raise UserError(cause, place=self._path, fix=self._fix) from error

@@ -15,8 +15,8 @@ import pytest
 import zstandard
 
 from configs.errors import UserError
-from preprocessing.documents import compression
-from preprocessing.documents.compression import decompressed, is_compressed
+from preprocessing.storage import compression
+from preprocessing.storage.compression import compression_of, decompressed, is_compressed
 
 TEXT = " ".join(str(number) for number in random.Random(1).choices(range(10_000), k=60_000)).encode()
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -133,3 +133,18 @@ def test_xz_that_needs_too_much_memory_is_an_error() -> None:
     content = lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29, "mode": lzma.MODE_FAST}])
     with pytest.raises(UserError, match="damaged"):
         read(content, "a.xz")
+
+
+@each_format
+def test_the_format_is_known_by_the_first_bytes(name: str, compress: Callable[[bytes], bytes]) -> None:
+    suffix = compression_of(compress(TEXT))
+    assert name.endswith(suffix)
+    with decompressed(io.BytesIO(compress(TEXT)), "a.csv", suffix) as stream:
+        assert stream.read() == TEXT
+    assert compression_of(TEXT) == compression_of(b"") == ""
+
+
+def test_frames_without_content_are_skipped() -> None:
+    frame = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"info"
+    content = frame + zstandard.compress(TEXT) + frame
+    assert (compression_of(content), read(content, "a.zst")) == (".zst", TEXT)
