@@ -71,11 +71,15 @@ def group_name(item: WorkItem, number: int) -> str:
 def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
     """Return the group's side file, or None if it is missing or was not made from what `digest` names."""
     content = store.read(f"{GROUPS}/{name}.json")
+    entry = _parsed(content)
+    return entry if entry is not None and entry.digest == digest else None
+
+
+def _parsed(content: bytes | None) -> GroupEntry | None:
     try:
-        entry = GroupEntry.model_validate_json(content) if content is not None else None
+        return GroupEntry.model_validate_json(content) if content is not None else None
     except ValidationError:
         return None
-    return entry if entry is not None and entry.digest == digest else None
 
 
 def read_intact_group(store: Store, name: str, digest: str) -> GroupEntry | None:
@@ -137,7 +141,12 @@ class GroupWriter:
             corpora=list(figures_by_corpus(documents, training.documents, training.first_pass)),
             spans=count_spans(outcomes),
         )
-        self.store.write_text(f"{GROUPS}/{name}.json", entry.model_dump_json(by_alias=True) + "\n")
+        side_file = f"{GROUPS}/{name}.json"
+        replaced = _parsed(self.store.read(side_file))
+        self.store.write_text(side_file, entry.model_dump_json(by_alias=True) + "\n")
+        if replaced is not None:  # made of other text, which can have had shards that this text does not have
+            for shard in {shard.name for shard in replaced.shards} - {shard.name for shard in entry.shards}:
+                self.store.remove(shard)
         return entry
 
     def _write_held_out(self, name: str, documents: Sequence[EncodedDocument]) -> Iterator[_Split]:
