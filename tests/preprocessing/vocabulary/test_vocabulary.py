@@ -123,28 +123,3 @@ def test_tokenizer_encodes_and_decodes_like_berts() -> None:
     assert encoding.type_ids == [0, 0, 0, 0, 0, 1, 1, 1, 1]
     assert tokenizer.decode(encoding.ids) == "the capital of."
     assert tokenizer.get_vocab_size() == len(PIECES)
-
-
-@pytest.mark.parametrize(
-    ("pieces", "lowercase", "strip_accents", "words"),
-    [
-        (("the", "river"), False, None, "no piece contains a capital"),
-        (("the", "river"), True, False, "no piece contains an accent"),
-        (("The", "rivière"), False, None, None),
-        (("the", "rivière"), True, False, None),
-        (("the", "river"), True, True, None),
-        (("\u6771", "\u4eac"), False, None, None),
-    ],
-)
-def test_a_vocabulary_of_another_casing_is_warned_of(
-    pieces: tuple[str, ...],
-    lowercase: bool,
-    strip_accents: bool | None,
-    words: str | None,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    Vocabulary((*SPECIAL_TOKENS, *pieces), lowercase, strip_accents).write(tmp_path / "vocab.txt")
-    Vocabulary.read(tmp_path / "vocab.txt", lowercase, strip_accents)
-    assert (words or "") in caplog.text
-    assert bool(caplog.records) == bool(words)
