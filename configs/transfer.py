@@ -77,7 +77,9 @@ class FinetuneConfig(Section):
         2, ge=1, description="Stop after this many consecutive epochs without a better validation score."
     )
     batch_size: int = Field(32, ge=1, description="Texts, windows or choices per optimizer step.")
-    learning_rate: float = Field(5e-5, gt=0.0, description="Peak learning rate; it decays linearly to 0 at the end.")
+    learning_rate: float = Field(
+        5e-5, gt=0.0, le=1e3, description="Peak learning rate; it decays linearly to 0 at the end."
+    )
     warmup_fraction: float = Field(
         0.1, ge=0.0, lt=1.0, description="Share of the steps over which the learning rate rises."
     )

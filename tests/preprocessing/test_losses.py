@@ -44,7 +44,9 @@ KINDS: dict[str, list[str]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_little_text_stands_in_no_row(tmp_path: Path, kind: str, objective: str) -> None:
     corpus = write_text(tmp_path / "corpus.txt", KINDS[kind])
-    config = small_config(tmp_path / "dataset", corpus, dupe_factor=5, objective=objective, provenance=True)
+    config = small_config(
+        tmp_path / "dataset", corpus, dupe_factor=5, objective=objective, provenance=True, accept_losses=True
+    )
 
     manifest = prepare(config)
 

@@ -61,7 +61,7 @@ def test_finetune_prints_metrics_and_writes_results(run: Path, data: Path, tmp_p
 
 def test_a_diverged_finetuning_leaves_nothing_and_its_fix_works(run: Path, data: Path, tmp_path: Path) -> None:
     command = ("finetune", str(run), data.name, "--kind", "classify", "-o", "out", *QUICK)
-    ended = bertrain(*command, "finetune.learning_rate=1e30", folder=tmp_path)
+    ended = bertrain(*command, "finetune.learning_rate=1000", "finetune.weight_decay=1", folder=tmp_path)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert "not finite" in line
