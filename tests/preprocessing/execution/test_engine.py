@@ -141,7 +141,7 @@ def test_error_of_a_dask_worker_is_the_original_one(
             engine=BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",)),
         )
     assert (raised.value.place, raised.value.fix) == (str(bad), "fetch it again")
-    assert not (tmp_path / "dataset").exists()
+    assert not (tmp_path / "dataset" / "manifest.json").exists()  # parts of the other file can be finished
 
 
 def test_killed_dask_worker_is_made_up_for_by_the_other(
