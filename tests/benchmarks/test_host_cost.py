@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FORWARD_A_LAYER, BACKWARD_A_LAYER = 8, 17  # of a post-LayerNorm layer: products, fused operations, sums of biases
 
 

@@ -6,9 +6,13 @@ import gzip
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.drills.drill import Copy, Edit
 from tests.integration.test_earlier_versions import FIXTURES
 from tests.preprocessing.corpora import digests
+
+pytestmark = pytest.mark.slow
 
 FORMATS = "preprocessing/documents/formats"
 TABLE = f"{FORMATS}/table.py"

@@ -7,8 +7,12 @@ import shutil
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.drills.drill import Copy, Edit
 from tests.integration.test_earlier_versions import FIXTURES, records
+
+pytestmark = pytest.mark.slow
 
 LAUNCHERS = "launch/cluster/launchers.py"
 FUNCTIONS = """

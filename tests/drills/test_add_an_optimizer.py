@@ -11,6 +11,8 @@ import pytest
 from tests.drills.drill import Copy, Edit
 from tests.integration.test_earlier_versions import FIXTURES, records
 
+pytestmark = pytest.mark.slow
+
 NEW = {"pretrain/engine/optimizers/radam.py": Path(__file__).with_name("radam.py")}
 TABLE = "pretrain/engine/optimizers/table.py"
 EDITS = [

@@ -11,6 +11,8 @@ from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain, write_small
 from tests.object_store import object_store, upload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
