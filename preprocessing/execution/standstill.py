@@ -19,7 +19,9 @@ _REASONS = {
     psutil.STATUS_TRACING_STOP: "a debugger has stopped the process",
     psutil.STATUS_DISK_SLEEP: "the process waits for a file system that does not respond",
     psutil.STATUS_RUNNING: "the process is computing",
+    psutil.STATUS_DEAD: "the process has ended",
 }
+_HELD = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DISK_SLEEP)
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +35,15 @@ class Standstill:
     _named: set[tuple[str, int]] = field(default_factory=set)  # the workers that stand still
 
     def watch(self, reports: Iterable[Report]) -> None:
-        """Log a warning for each worker that has work and has not reported anything new for `patience_s`, once."""
+        """Log a warning, once, for each worker that has not reported anything new for `patience_s` and has work.
+
+        A worker without work is named only if its process is held: Beam can have dealt it the next work item already.
+        """
         now_s = time.monotonic()
         self._since_s = {report: self._since_s.get(report, now_s) for report in reports}
         for report, since_s in self._since_s.items():
             worker = report.host, report.pid
-            if not report.place or now_s - since_s < self.patience_s:
+            if now_s - since_s < self.patience_s or not (report.place or _state(report) in _HELD):
                 self._named.discard(worker)
             elif worker not in self._named:
                 self._named.add(worker)
@@ -47,15 +52,21 @@ class Standstill:
                     report.pid,
                     report.host,
                     now_s - since_s,
-                    report.place,
+                    report.place or "the end of a work item",
                     _reason(report),
                 )
 
 
 def _reason(report: Report) -> str:
+    reason = _REASONS.get(_state(report), "it may wait for a file system, or for a very long document")
+    return reason.format(pid=report.pid)
+
+
+def _state(report: Report) -> str:
+    """Return the state of a worker's process, as psutil names it; empty on another host."""
+    if report.host != socket.gethostname():
+        return ""
     try:
-        is_here = report.host == socket.gethostname()
-        state = psutil.Process(report.pid).status() if is_here else ""
+        return str(psutil.Process(report.pid).status())
     except psutil.NoSuchProcess:
-        return "the process has ended"
-    return _REASONS.get(state, "it may wait for a file system, or for a very long document").format(pid=report.pid)
+        return str(psutil.STATUS_DEAD)
