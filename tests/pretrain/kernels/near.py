@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -13,6 +14,15 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # an error of up to 2^-7, and a gradient is rounded up to three times.
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2.4e-2, torch.float16: 2e-3, torch.float64: 1e-12}
 SMALLEST = 0.1  # lower bound of the largest element: a sum of terms that cancel out keeps the terms' error
+
+# Shapes of rows, and a dropout's probability, for an operation on rows.
+drawn_rows = given(
+    rows=st.integers(1, 20),
+    width=st.integers(3, 140),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    probability=st.sampled_from([None, 0.1, 0.5]),
+    seed=st.integers(0, 2**31),
+)
 
 
 def untyped(operation: Callable[..., Any]) -> Callable[..., Any]:

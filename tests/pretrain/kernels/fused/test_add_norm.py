@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, settings
 from torch import Tensor
 
 from pretrain.kernels import add_norm as plain
@@ -14,6 +14,7 @@ from tests.pretrain.kernels.near import (
     DEVICE,
     assert_near,
     assert_same_gradients,
+    drawn_rows,
     leaf_copies,
     random_gradient,
     random_tensors,
@@ -31,13 +32,7 @@ def inputs_of(rows: int, width: int, dtype: torch.dtype, seed: int = 3) -> list[
 @example(rows=0, width=8, dtype=torch.float32, probability=0.5, seed=0)
 @example(rows=1, width=1, dtype=torch.float32, probability=0.5, seed=0)
 @example(rows=33, width=64, dtype=torch.bfloat16, probability=0.1, seed=0)  # more groups than programs
-@given(
-    rows=st.integers(1, 20),
-    width=st.integers(3, 140),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
-    probability=st.sampled_from([None, 0.1, 0.5]),
-    seed=st.integers(0, 2**31),
-)
+@drawn_rows
 def test_matches_the_fp64_reference(
     rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
 ) -> None:
@@ -55,13 +50,7 @@ def test_matches_the_fp64_reference(
 @settings(max_examples=3, deadline=None)
 @example(rows=0, width=8, dtype=torch.float32, probability=0.5, seed=0)
 @example(rows=33, width=64, dtype=torch.bfloat16, probability=0.1, seed=0)  # more groups than programs
-@given(
-    rows=st.integers(1, 20),
-    width=st.integers(3, 140),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
-    probability=st.sampled_from([None, 0.1, 0.5]),
-    seed=st.integers(0, 2**31),
-)
+@drawn_rows
 def test_each_half_matches_its_fp64_reference(
     rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
 ) -> None:

@@ -10,6 +10,7 @@ from tests.pretrain.kernels.near import (
     DEVICE,
     assert_near,
     assert_same_gradients,
+    drawn_rows,
     leaf_copies,
     random_gradient,
     random_tensors,
@@ -50,13 +51,7 @@ def test_matches_the_fp64_reference(
 @settings(max_examples=3, deadline=None)
 @example(rows=0, width=8, dtype=torch.float32, probability=0.5, seed=0)
 @example(rows=33, width=48, dtype=torch.bfloat16, probability=0.1, seed=0)  # more groups than programs
-@given(
-    rows=st.integers(1, 20),
-    width=st.integers(3, 140),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
-    probability=st.sampled_from([None, 0.1, 0.5]),
-    seed=st.integers(0, 2**31),
-)
+@drawn_rows
 def test_sum_matches_the_fp64_reference(
     rows: int, width: int, dtype: torch.dtype, probability: float | None, seed: int
 ) -> None:
