@@ -45,4 +45,5 @@ def test_another_last_step_changes_the_decay_with_a_warning(zygote: Zygote, tmp_
     training.change(train={"steps": 9})
     training.start()
     assert training.end() == 0
-    assert "train.steps was 6 until step 6 and is now 9" in training.output(0)
+    output = training.output(0)
+    assert "the learning rate of step 7 is 0.0004286 with these settings, but 0 with those that the run was" in output

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from configs.run_layout import METRICS
+from configs.run_layout import LATEST, METRICS
 from pretrain.telemetry.metrics import TAGS
 from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain, environment, start, write_small
@@ -96,6 +96,7 @@ def test_run_with_a_killed_rank_ends_and_resumes_to_the_same_bits(
 ) -> None:
     process = start(prepared, "train", "recipe.toml", "name=killed")
     wait_for_step(prepared / "runs/killed", 6, process)
+    wait_until((prepared / "runs/killed" / LATEST).exists, 90, "step 5, which is saved in the background")
     survivors += ranks_of(process)
     survivors[-1].kill()
     out = process.communicate(timeout=20)[0]

@@ -25,5 +25,7 @@ def test_save_is_excluded_from_training_time_and_reported_as_a_share(
         with meter.save():
             clock[0] += save_s
         assert meter.began == began + save_s
-        assert meter.save_s == save_s
+        meter.save_completed()
+        assert meter.last_save_s == save_s
         assert meter.save_pct == pytest.approx(100 * save_s / (trained_s + save_s))
+    assert meter.save_s == 2.0 + 3.0  # until a step is recorded
