@@ -65,6 +65,16 @@ def run_pipeline(
             run.end()
 
 
+def worker_processes() -> list[psutil.Process]:
+    """Return the worker processes that this process has started on this machine."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if WORKER_MODULE in process.cmdline():
+                found.append(process)
+    return found
+
+
 class WorkerKilledError(RuntimeError):
     """A worker process was killed. The input is not wrong, and finished parts are kept for the next run."""
 
@@ -133,10 +143,9 @@ class _Run:
         stop_requested.set()
         if self._engine.runner and not self.finished.is_set():
             self._cancel()
-        for process in psutil.Process().children():
+        for process in worker_processes():
             with suppress(psutil.NoSuchProcess):
-                if WORKER_MODULE in process.cmdline():
-                    process.kill()
+                process.kill()
         is_inside = self._workers == 1 and not self._engine.runner
         self.finished.wait(_VISIT_WAIT_S if is_inside else _EXIT_WAIT_S)
 

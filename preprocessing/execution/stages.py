@@ -14,7 +14,7 @@ from configs.machine import usable_cores, usable_memory_bytes
 from preprocessing.documents import Plan, Progress, WorkItem, forget, read_reports
 from preprocessing.execution.beam_api import beam
 from preprocessing.execution.engine import BeamEngine
-from preprocessing.execution.runner import run_pipeline
+from preprocessing.execution.runner import run_pipeline, worker_processes
 from preprocessing.execution.standstill import Standstill
 from preprocessing.execution.steps import Step, Work
 from preprocessing.resuming import Share, run_folder
@@ -84,7 +84,7 @@ class Stages:
 
         def tick() -> None:
             reports = read_reports(run)
-            standstill.watch(reports)
+            standstill.watch(reports, [process.pid for process in worker_processes()])
             read, documents, groups = (sum(getattr(report, name) for report in reports) for name in _COUNTS)
             self._report(stage, min(read, total), total, documents, groups)
 

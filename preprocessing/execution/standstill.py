@@ -34,12 +34,16 @@ class Standstill:
     _since_s: dict[Report, float] = field(default_factory=dict)  # when each report was first seen
     _named: set[tuple[str, int]] = field(default_factory=set)  # the workers that stand still
 
-    def watch(self, reports: Iterable[Report]) -> None:
+    def watch(self, reports: Iterable[Report], worker_ids: Iterable[int] = ()) -> None:
         """Log a warning, once, for each worker that has not reported anything new for `patience_s` and has work.
 
         A worker without work is named only if its process is held: Beam can have dealt it the next work item already.
+        This includes the workers on this machine, given by their process IDs, that have not reported anything yet.
         """
-        now_s = time.monotonic()
+        now_s, host = time.monotonic(), socket.gethostname()
+        reports = list(reports)
+        silent = set(worker_ids) - {report.pid for report in reports if report.host == host}
+        reports += [Report(host, pid, bytes=0, documents=0, groups=0, visits=0, place="") for pid in silent]
         self._since_s = {report: self._since_s.get(report, now_s) for report in reports}
         for report, since_s in self._since_s.items():
             worker = report.host, report.pid
@@ -52,7 +56,7 @@ class Standstill:
                     report.pid,
                     report.host,
                     now_s - since_s,
-                    report.place or "the end of a work item",
+                    report.place or ("the end of a work item" if report.visits else "its start"),
                     _reason(report),
                 )
 

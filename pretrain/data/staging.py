@@ -21,7 +21,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,7 +139,8 @@ class StagingArea:
             self._make_room(file, partial)
             if _copy(file.place, partial) != file.sha256:
                 return "its SHA-256 is not the manifest's"
-            os.replace(partial, copy)
+            with self._locked(SPACE):  # whoever makes room sees the shard under one of its two names
+                os.replace(partial, copy)
             _mark_checked(copy)
         except FileNotFoundError as error:
             raise UserError("the file is missing", place=file.place, fix="restore it") from error
@@ -156,23 +157,29 @@ class StagingArea:
             cause = f"{self.most_bytes / GIB:.3g} GiB do not hold a shard of {file.bytes / GIB:.3g} GiB"
             raise UserError(cause, place="train.stage_gib", fix="raise it")
         with self._locked(SPACE), explain_write_errors(self.folder):
-            kept = sorted(self._kept(), key=lambda path: path.stat().st_atime_ns)
-            excess = sum(path.stat().st_size for path in kept) + file.bytes - self.most_bytes
-            for path in kept:
+            kept = self._kept()
+            excess = sum(state.st_size for state in kept.values()) + file.bytes - self.most_bytes
+            for path, state in sorted(kept.items(), key=lambda item: item[1].st_atime_ns):
                 if excess > 0 and path.suffix != TEMPORARY_SUFFIX:
-                    excess -= path.stat().st_size
-                    path.unlink()  # a rank that has mapped it keeps its pages
+                    excess -= state.st_size
+                    path.unlink(missing_ok=True)  # a rank that has mapped it keeps its pages
                     path.with_suffix(CHECKED_SUFFIX).unlink(missing_ok=True)
             with partial.open("wb") as stream:
                 stream.truncate(file.bytes)
 
-    def _kept(self) -> list[Path]:
+    def _kept(self) -> dict[Path, os.stat_result]:
         """Return the shards here, including those being copied. Partial copies of killed processes are removed.
 
         Files whose names are not ours are no shards, and are left alone.
         """
-        found = [path for path in self.folder.iterdir() if SHARD_NAME.fullmatch(path.name) and path.is_file()]
-        return [path for path in found if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path)]
+        kept = {}
+        for path in self.folder.iterdir():
+            if SHARD_NAME.fullmatch(path.name) and path.is_file():
+                with suppress(FileNotFoundError):  # another process has given up a copy, or completed it without locks
+                    state = path.stat()
+                    if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path):
+                        kept[path] = state
+        return kept
 
     def _is_abandoned(self, partial: Path) -> bool:
         with (self.folder / LOCKS / partial.name[:2]).open("w") as stream:

@@ -163,10 +163,18 @@ def test_a_worker_that_is_killed_before_anything_is_finished_ends_with_1(
     assert code == (75 if preparation.cleaned() else 1), output
 
 
-def test_stopped_workers_are_named_and_die_with_their_driver(tmp_path: Path, dump: Path, start: Start) -> None:
-    """A stopped process runs no code of ours, so the kernel has to end it."""
+@pytest.mark.parametrize("items", [0, 2])
+def test_stopped_workers_are_named_and_die_with_their_driver(
+    tmp_path: Path, dump: Path, start: Start, items: int
+) -> None:
+    """A stopped process runs no code of ours, so the kernel has to end it.
+
+    With 0 items, the worker is stopped while it starts. It has not reported anything by then, and may not have asked
+    the kernel yet to end it with its driver: then it ends as soon as it is continued.
+    """
     preparation = start(recipe(tmp_path / "dataset", dump))
-    preparation.wait_for_items(2)
+    preparation.wait_for(lambda: len(preparation.process.children()) == 2)
+    preparation.wait_for_items(items)
     worker = preparation.workers[0]
     worker.suspend()
     assert preparation.process.stdout is not None
@@ -176,6 +184,8 @@ def test_stopped_workers_are_named_and_die_with_their_driver(tmp_path: Path, dum
     assert "has stood still for" in line
     assert f"the process is stopped; continue it with `kill -CONT {worker.pid}`" in line
     preparation.process.kill()
+    if items == 0:
+        worker.resume()
     preparation.end()
 
 

@@ -48,6 +48,20 @@ def test_a_stopped_worker_is_named_once_also_between_two_work_items(
     assert f"`kill -CONT {worker.pid}`" in message
 
 
+def test_a_worker_that_is_stopped_before_its_first_report_is_named(
+    worker: psutil.Popen, caplog: pytest.LogCaptureFixture
+) -> None:
+    standstill = Standstill(patience_s=0.0)
+    standstill.watch([], [worker.pid])
+    assert caplog.messages == []  # it may still be importing
+    stop(worker)
+    for _ in range(3):
+        standstill.watch([], [worker.pid])
+    (message,) = caplog.messages
+    assert f"worker process {worker.pid} on {socket.gethostname()} has stood still" in message
+    assert "last at its start; the process is stopped" in message
+
+
 def test_a_worker_without_work_is_not_named(worker: psutil.Popen, caplog: pytest.LogCaptureFixture) -> None:
     Standstill(patience_s=0.0).watch([report_of(worker, "")])
     assert caplog.messages == []
