@@ -50,7 +50,7 @@ def steps_of(run: Path) -> list[int]:
 def test_mpirun_starts_ranks_that_connect_and_restart(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a; b 'c'", 5, 0.01)
     (run / "fault").write_text("3 1 kill")
-    assert start(run).wait(60) == 0
+    assert start(run).wait(120) == 0
     assert [starts.read_verdict(run, number).requeue for number in (1, 2)] == [True, False]  # type: ignore[union-attr]
     assert steps_of(run)[-1] == 5
     assert "rank 1 of 2, local 1/2" in (run / "logs/rank_00001.log").read_text()
@@ -61,7 +61,7 @@ def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
     process = start(run)
     wait_until(lambda: 2 in steps_of(run), 30, "step 2")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 75
+    assert process.wait(120) == 75
     assert starts.newest_step(run) == steps_of(run)[-1]
 
 
@@ -93,7 +93,7 @@ def test_listeners_on_x_display_ports_do_not_block_mpi(tmp_path: Path) -> None:
     for port in range(6000, 6010):  # displays :0 to :9; TensorBoard's is :6
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # it never replies
             run = make_run(tmp_path, 2, 0.01)
-            assert start(run).wait(60) == 0
+            assert start(run).wait(120) == 0
             alone = "from launch.ranks.rank_address import mpi_address; print(mpi_address().world_size)"
             assert subprocess.check_output([sys.executable, "-c", alone], timeout=60) == b"1\n"
             return

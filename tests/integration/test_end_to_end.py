@@ -48,7 +48,7 @@ def survivors() -> Iterator[list[psutil.Process]]:
     """Processes that a test tracks; none can be left at its end."""
     watched: list[psutil.Process] = []
     yield watched
-    _, alive = psutil.wait_procs(watched, timeout=5)
+    _, alive = psutil.wait_procs(watched, timeout=60)
     for process in alive:
         process.kill()
     assert not alive
@@ -99,7 +99,7 @@ def test_run_with_a_killed_rank_ends_and_resumes_to_the_same_bits(
     wait_until((prepared / "runs/killed" / LATEST).exists, 90, "step 5, which is saved in the background")
     survivors += ranks_of(process)
     survivors[-1].kill()
-    out = process.communicate(timeout=20)[0]
+    out = process.communicate(timeout=60)[0]
     assert process.returncode == 1, out
     assert "rank 1 was killed by SIGKILL" in out
     resumed = bertrain(prepared, "train", "recipe.toml", "name=killed")
@@ -115,7 +115,7 @@ def test_stop_request_saves_and_one_rank_resumes_with_the_same_rows(
     wait_for_step(prepared / "runs/stopped", 3, process)
     survivors += ranks_of(process)
     process.send_signal(signal.SIGTERM)
-    out = process.communicate(timeout=30)[0]
+    out = process.communicate(timeout=60)[0]
     assert process.returncode == 75, out
     alone = bertrain(prepared, "train", "recipe.toml", "name=stopped", "cluster.ranks_per_node=1", "train.zero_stage=3")
     assert alone.returncode == 0, alone.stderr
@@ -140,7 +140,7 @@ def test_a_second_ctrl_c_at_any_time_ends_everything_at_once(
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    out = process.communicate(timeout=20)[0]
+    out = process.communicate(timeout=60)[0]
     assert process.returncode in (75, 130), out
     assert "Traceback" not in out
     on = bertrain(prepared, "train", "recipe.toml", f"name=interrupted-{wait_s}", "train.steps=12")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,18 +123,25 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
         assert shown.stderr.split() == []
 
     @pytest.mark.parametrize("arguments", [("--help",), ("status", "run"), ("submit", "demo", "--dry-run")])
-    def test_starting_takes_less_than_half_a_second(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    def test_starting_takes_little_more_than_the_libraries_of_a_command_line(
+        self, arguments: tuple[str, ...], tmp_path: Path
+    ) -> None:
         """Measure processor time, which a busy machine affects less, and take the best of three."""
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "recipe.toml").write_text('base = "demo"\n')
 
-        def seconds() -> float:
+        def seconds(run: Callable[[], subprocess.CompletedProcess[str]]) -> float:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            assert bertrain(*arguments, folder=tmp_path).returncode == 0
+            assert run().returncode == 0
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-        assert min(seconds() for _ in range(3)) < 0.5
+        def libraries() -> subprocess.CompletedProcess[str]:
+            program = "import typer, rich.console, pydantic"
+            return subprocess.run([sys.executable, "-c", program], text=True, check=False)
+
+        least = min(seconds(libraries) for _ in range(3))
+        assert min(seconds(lambda: bertrain(*arguments, folder=tmp_path)) for _ in range(3)) < 6 * least
 
     def test_no_arguments_print_help_and_an_unknown_command_exits_with_2(self) -> None:
         assert "Usage:" in bertrain().stdout
@@ -259,7 +267,7 @@ class TestTrain:
         while not (trainer / "runs/demo/logs").exists():
             time.sleep(0.01)
         command.send_signal(signal.SIGINT)
-        error = command.communicate(timeout=10)[1]
+        error = command.communicate(timeout=60)[1]
         assert command.returncode == 130
         assert "Traceback" not in error
 

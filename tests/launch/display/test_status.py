@@ -205,7 +205,7 @@ def test_a_run_on_this_machine_is_found_and_stopped(tmp_path: Path) -> None:
     assert read_status(run, []).state == "running"
     where = f"process {process.pid} on {socket.gethostname()}"
     assert stop_run(run) == f"asked {where} to save a checkpoint and exit after its current step"
-    assert process.wait(10) == 75
+    assert process.wait(60) == 75
     assert process_training_in(run) is None
     with pytest.raises(UserError, match="the run is not running"):
         stop_run(run)

@@ -83,7 +83,7 @@ class Preparation:
     def end(self) -> tuple[int, str]:
         """The exit code and the output; no process and no temporary file may be left."""
         output, _ = self.process.communicate(timeout=PATIENCE_S)
-        _, alive = psutil.wait_procs(self.workers, timeout=10)
+        _, alive = psutil.wait_procs(self.workers, timeout=PATIENCE_S)
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
         assert list(self.temporary.iterdir()) == []
         return self.process.returncode, output

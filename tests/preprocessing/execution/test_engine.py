@@ -155,7 +155,7 @@ def test_killed_dask_worker_is_made_up_for_by_the_other(
 
     config = small_config(tmp_path / "dataset", corpus)
     prepare(config, engine=BeamEngine(DASK, (f"--dask_scheduler_file={dask[0]}",)), progress=kill)
-    assert dask[1][0].wait(10) == -signal.SIGKILL
+    assert dask[1][0].wait(60) == -signal.SIGKILL
     assert digests(Path(config.dataset)) == whole
 
 
