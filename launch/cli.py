@@ -10,18 +10,21 @@ import signal
 import sys
 from typing import NoReturn
 
-import typer
+from configs.machine import ctrl_c_ends_silently
 
-from configs.errors import UserError
-from configs.exit_codes import DONE, USER_ERROR, ended_by
-from configs.machine import never_fail_to_encode
-from launch.commands import (
-    add_curves_commands,
-    add_data_commands,
-    add_jobs_commands,
-    add_training_commands,
-    add_transfer_commands,
-)
+with ctrl_c_ends_silently():  # while it imports
+    import typer
+
+    from configs.errors import UserError
+    from configs.exit_codes import DONE, USER_ERROR, ended_by
+    from configs.machine import never_fail_to_encode
+    from launch.commands import (
+        add_curves_commands,
+        add_data_commands,
+        add_jobs_commands,
+        add_training_commands,
+        add_transfer_commands,
+    )
 
 app = typer.Typer(
     name="bertrain",
@@ -58,6 +61,9 @@ def main() -> NoReturn:
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         sys.exit(ended_by(signal.SIGINT))
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the exit shows no traceback
     sys.exit(DONE)  # not reached: typer exits by itself
 
 

@@ -273,4 +273,7 @@ def _status(pid: int) -> dict[str, str]:
 
 
 def _ended_by_signal(rank: Rank) -> bool:
-    return rank.code is not None and (rank.code < 0 or is_ended_by_signal(rank.code))
+    """Return whether a signal ended it. Python that is still starting reports Ctrl-C as a failure of its imports."""
+    if rank.code is None or rank.code < 0:
+        return rank.code is not None
+    return is_ended_by_signal(rank.code) or rank.log.tail().rstrip().endswith("\nKeyboardInterrupt")

@@ -221,7 +221,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 def test_an_ignored_sighup_stays_ignored(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", NOHUP, "-c", DRIVER, str(tmp_path), textwrap.dedent(SAVES)]
     process = subprocess.Popen(argv, env={**os.environ, "FOLDER": str(tmp_path)}, stdout=subprocess.PIPE, text=True)
-    wait_until((tmp_path / "ready0").exists, 20, "the rank")
+    wait_until((tmp_path / "ready0").exists, 60, "the rank")
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
     assert process.poll() is None
@@ -244,7 +244,7 @@ def test_a_console_that_vanishes_ends_nothing(tmp_path: Path, gone: str) -> None
         preexec_fn=lambda: os.login_tty(0),
     )
     os.close(terminal)
-    wait_until((tmp_path / "ready0").exists, 20, "the rank")
+    wait_until((tmp_path / "ready0").exists, 60, "the rank")
     if gone == "console":
         os.close(console)
         time.sleep(1)
@@ -264,6 +264,24 @@ def test_ctrl_c_before_the_ranks_have_handlers_shows_no_traceback(tmp_path: Path
     code, out, err, _ = launched.end()
     assert code == 130
     assert "Traceback" not in out + err
+
+
+def test_ctrl_c_while_the_ranks_import_is_no_failure(tmp_path: Path) -> None:
+    """Python ends with exit code 1 and a traceback if SIGINT reaches it before it has imported `site`."""
+    importing = """
+        import os, signal, sys
+        def fail(*_):
+            sys.stderr.write("Fatal Python error\\nTraceback (most recent call last):\\nKeyboardInterrupt\\n")
+            sys.stderr.flush()
+            os._exit(1)
+        signal.signal(signal.SIGINT, fail)
+    """
+    launched = Launched(tmp_path, textwrap.dedent(importing) + SLEEPS)
+    launched.wait_until_ready()
+    launched.process.send_signal(signal.SIGINT)
+    code, _, err, _ = launched.end()
+    assert code == 130
+    assert "Traceback" not in err
 
 
 def test_a_stop_that_kills_ranks_before_they_save_is_reported(tmp_path: Path) -> None:
