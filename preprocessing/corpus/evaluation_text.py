@@ -101,7 +101,7 @@ def _passages(path: str) -> Iterator[str]:
     if kind == ".parquet":
         yield from _strings(_table(path).to_pylist())
         return
-    with open_source(path, 0, ReadCounter()) as stream:
+    with open_source(path, ReadCounter()) as stream:
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
         try:
             if kind == ".json":

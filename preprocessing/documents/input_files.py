@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import sys
 from dataclasses import dataclass
 from typing import IO, Any
 
 from configs.errors import UserError
 from preprocessing.documents.encodings import guess_encoding, transcoded
 from preprocessing.documents.signatures import START_BYTES, refuse_foreign
-from preprocessing.storage import decompressed, is_compressed, open_file
+from preprocessing.storage import Section, compressed_section, decompressed, is_compressed, open_file, plain_section
 
 _BUFFER_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 18
@@ -32,25 +33,47 @@ class ReadCounter:
 
 
 def open_source(
-    path: str, start: int, meter: ReadCounter, encoding: str = "utf-8", *, is_text: bool = True
+    path: str, meter: ReadCounter, encoding: str = "utf-8", *, is_text: bool = True
 ) -> io.BufferedReader[Any]:
-    """Open an input file and return its content, decompressed and as UTF-8, from byte `start` on.
+    """Open an input file and return its content, decompressed and as UTF-8.
 
-    `start` is 0 when the file is compressed or in another encoding. `meter` counts the bytes read from the file as
-    stored. Raises `UserError`, also during later reads. `is_text`: refuse what is known not to be text.
+    `meter` counts the bytes read from the file as stored. Raises `UserError`, also during later reads. `is_text`:
+    refuse what is known not to be text.
     """
-    metered = open_stored(path, meter)
-    metered.seek(start) if start else None
-    stream: io.BufferedReader[Any] = decompressed(metered, path) if is_compressed(path) else metered
+    stored = open_stored(path, meter)
+    stream: io.BufferedReader[Any] = decompressed(stored, path) if is_compressed(path) else stored
+    return _as_utf8(stream, path, encoding, is_text=is_text)
+
+
+def open_section(path: str, start: int, end: int, meter: ReadCounter, encoding: str) -> Section:
+    """Open the section [start, end) of an input file. Otherwise like `open_source`.
+
+    `start` is 0 and `end` is `sys.maxsize` where the file cannot be split.
+    """
+    if is_compressed(path) and (start, end) != (0, sys.maxsize):
+        section = compressed_section(open_stored(path, meter), path, start, end)
+        if start == 0:
+            _as_utf8(section.stream, path, encoding)
+        return section
+    if start == 0:
+        return plain_section(open_source(path, meter, encoding), start, end)
+    stored = open_stored(path, meter)
+    stored.seek(start - 1)
+    return plain_section(stored, start, end)
+
+
+def _as_utf8(
+    stream: io.BufferedReader[Any], path: str, encoding: str, *, is_text: bool = True
+) -> io.BufferedReader[Any]:
     is_utf8 = codecs.lookup(encoding).name == "utf-8"
-    if start == 0 and is_text:
+    if is_text:
         refuse_foreign(stream.peek(START_BYTES)[:START_BYTES], path, is_utf8=is_utf8)
     return stream if is_utf8 else transcoded(stream, encoding, path)
 
 
 def guess_file_encoding(path: str) -> str | None:
     """Return the encoding that an input file is probably in, or None when no encoding makes sense of its start."""
-    with open_source(path, 0, ReadCounter(), is_text=False) as stream:
+    with open_source(path, ReadCounter(), is_text=False) as stream:
         return guess_encoding(stream.read(_SAMPLE_BYTES))
 
 

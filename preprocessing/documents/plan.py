@@ -7,15 +7,18 @@ A work item is a sequence of spans: complete files, or byte ranges of files that
 `group_bytes` of input, or a sixteenth of a small corpus, so that several workers finish at about the same time. It
 never holds less than half of that (unless the corpus does), so that every group has enough other documents to draw
 random segments from. A document belongs to the span in which it begins.
+
+An item with a compressed file that cannot be split is read and cleaned by one worker, which writes the cleaned text in
+parts. `in_parts` replaces such an item by its parts, which are items of their own from then on.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,25 +28,12 @@ from preprocessing.dataset import FORMAT_VERSION, InputEntry
 from preprocessing.documents.content import FileContent
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
-from preprocessing.storage import FileState, is_compressed
+from preprocessing.documents.spans import FileSpan, FindCuts, cut, cuts_in_file, text_a_byte
+from preprocessing.storage import is_compressed
 
-_COMPRESSION_RATIO = 4  # of text, approximately; affects only how many small files share a work item
+_LARGE_ITEM = 2  # times the usual size of an item: more only where a compressed file cannot be split
 _ITEMS_OF_A_SMALL_CORPUS = 16
 _SMALL_ITEM_BYTES = 8_000_000  # a dozen novels or more, and two seconds of work
-
-
-@dataclass(frozen=True)
-class FileSpan:
-    """Bytes [start, end) of a file in corpus number `corpus`. `end` is None for a file that cannot be split."""
-
-    corpus: int
-    path: str
-    start: int
-    end: int | None
-    size: int  # bytes, as stored
-    weight: int  # expected bytes of text, multiplied by the corpus's weight
-    state: FileState | None = None  # of the file, when its digest was computed
-    file: int = 0  # its place in the plan's files
 
 
 @dataclass(frozen=True)
@@ -53,6 +43,8 @@ class WorkItem:
     number: int
     spans: tuple[FileSpan, ...]
     key: str = ""  # digest of the recipe, and of the content of the spans' files
+    part_bytes: int = 0  # of text in a part, if its cleaned text is written in parts; 0: it is not
+    whole: str = ""  # of a part: the `work_name` of the item that it is a part of
 
     @property
     def work_name(self) -> str:
@@ -74,6 +66,22 @@ class WorkItem:
         """Expected bytes of text, multiplied by the weights of the corpora."""
         return sum(span.weight for span in self.spans)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether its cleaned text is a part of what a larger item's worker wrote."""
+        return bool(self.whole)
+
+    def part(self, number: int) -> WorkItem:
+        """Return part `number` of the item, counted from 0."""
+        key = digest_of({"item": self.key, "part": number})
+        return replace(self, key=key, part_bytes=0, whole=self.work_name)
+
+    def parts(self, count: int) -> Iterator[WorkItem]:
+        """Yield the item's parts in order, each with its share of the size and the weight."""
+        for number in range(count):
+            shares = tuple(_share(span, number, count) for span in self.spans)
+            yield replace(self.part(number), spans=shares)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -88,8 +96,16 @@ class Plan:
     inputs: tuple[InputEntry, ...] = ()  # the same files, as the manifest lists them; empty before `with_content`
 
 
-def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> Plan:
-    """Divide the files of each corpus (sorted; empty ones are skipped) into work items, in order."""
+def make_plan(
+    files: Sequence[Sequence[SourceFile]],
+    config: ReadingConfig,
+    copies: Mapping[str, SourceFile] | None = None,
+    find_cuts: FindCuts = cuts_in_file,
+) -> Plan:
+    """Divide the files of each corpus (sorted; empty ones are skipped) into work items, in order.
+
+    `copies` gives, by path, the decompressed copies of files to read in their place.
+    """
     for corpus in config.corpora:
         _refuse_encoding(corpus)
     item_bytes = _item_bytes(files, config)
@@ -97,12 +113,22 @@ def make_plan(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) -> P
     spans = [
         replace(span, file=place)
         for place, (number, file) in numbered
-        for span in _cut(number, config.corpora[number], file, item_bytes)
+        for span in cut(number, config.corpora[number], file, (copies or {}).get(file.path), item_bytes, find_cuts)
     ]
-    items = tuple(WorkItem(number, tuple(group)) for number, group in enumerate(_pack(spans, item_bytes)))
+    groups = enumerate(_pack(spans, item_bytes))
+    items = tuple(WorkItem(number, tuple(group), part_bytes=_part_bytes(group, item_bytes)) for number, group in groups)
     described = [_describe(corpus, corpus_files) for corpus, corpus_files in zip(config.corpora, files, strict=True)]
     input_bytes = sum(file.size for corpus_files in files for file in corpus_files)
     return Plan(items, input_bytes, digest_of({"corpora": described}), tuple(map(tuple, files)))
+
+
+def in_parts(plan: Plan, parts_of: Callable[[WorkItem], int]) -> Plan:
+    """Return the plan with each item replaced by its parts, where its cleaned text is written in parts.
+
+    `parts_of` returns the number of parts of an item.
+    """
+    items = [part for item in plan.items for part in (item.parts(parts_of(item)) if item.part_bytes else (item,))]
+    return replace(plan, items=tuple(replace(item, number=number) for number, item in enumerate(items)))
 
 
 def with_content(plan: Plan, contents: Mapping[str, FileContent], config: ReadingConfig) -> Plan:
@@ -129,7 +155,8 @@ def _content_digest(item: WorkItem, contents: Mapping[str, FileContent], config:
     """Return a digest of the recipe and of the content of an item's spans."""
     fields = [corpus.byte_fields() for corpus in config.corpora]
     described = [[contents[span.path].sha256, span.start, span.end, fields[span.corpus]] for span in item.spans]
-    return digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described})
+    parts = {"part_bytes": item.part_bytes} if item.part_bytes else {}
+    return digest_of({"format_version": FORMAT_VERSION, "recipe": config.byte_fields(), "spans": described, **parts})
 
 
 def _names(files: Sequence[SourceFile]) -> list[str]:
@@ -155,30 +182,22 @@ def _item_bytes(files: Sequence[Sequence[SourceFile]], config: ReadingConfig) ->
     if config.incremental:  # the cuts of a file must not depend on other files
         return config.group_bytes
     text_bytes = sum(
-        file.size * _text_a_byte(corpus, file)
+        file.size * text_a_byte(corpus, file.path)
         for corpus, corpus_files in zip(config.corpora, files, strict=True)
         for file in corpus_files
     )
     return min(config.group_bytes, max(_SMALL_ITEM_BYTES, int(text_bytes) // _ITEMS_OF_A_SMALL_CORPUS))
 
 
-def _text_a_byte(corpus: CorpusConfig, file: SourceFile) -> float:
-    """Return the expected bytes of text per stored byte, multiplied by the corpus's weight."""
-    is_packed = is_compressed(file.path) or FORMATS[corpus.format].is_compressed
-    return corpus.weight * (_COMPRESSION_RATIO if is_packed else 1)
+def _part_bytes(spans: Sequence[FileSpan], item_bytes: int) -> int:
+    """Return `item_bytes` if a compressed file makes the item much larger than others, else 0."""
+    packed = sum(span.text_bytes for span in spans if is_compressed(span.place))
+    return item_bytes if packed > _LARGE_ITEM * item_bytes else 0
 
 
-def _cut(number: int, corpus: CorpusConfig, file: SourceFile, item_bytes: int) -> Iterator[FileSpan]:
-    """Yield the spans of a file: none if it is empty, one if it cannot be split, else equal ones near `item_bytes`."""
-    ratio = _text_a_byte(corpus, file)
-    if is_compressed(file.path) or not corpus.is_utf8 or not FORMATS[corpus.format].is_splittable:
-        if file.size:
-            yield FileSpan(number, file.path, 0, None, file.size, round(file.size * ratio))
-        return
-    pieces = max(1, round(file.size / item_bytes)) if file.size else 0
-    bounds = [file.size * piece // pieces for piece in range(pieces + 1)] if pieces else []
-    for start, end in pairwise(bounds):
-        yield FileSpan(number, file.path, start, end, end - start, round((end - start) * ratio))
+def _share(span: FileSpan, number: int, count: int) -> FileSpan:
+    size, weight = (total * (number + 1) // count - total * number // count for total in (span.size, span.weight))
+    return replace(span, size=size, weight=weight)
 
 
 def _pack(spans: Sequence[FileSpan], item_bytes: int) -> list[list[FileSpan]]:

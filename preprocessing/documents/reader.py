@@ -12,8 +12,9 @@ from configs.schema import CorpusConfig, ReadingConfig
 from preprocessing.documents.content import unchanged
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import ReadCounter
-from preprocessing.documents.plan import FileSpan, WorkItem
+from preprocessing.documents.plan import WorkItem
 from preprocessing.documents.progress import Monitor
+from preprocessing.documents.spans import FileSpan
 
 MOST_CHARS = 1 << 22  # of a document; a longer one is split, which bounds the memory of all later steps
 MOST_WIKITEXT_CHARS = 1 << 21  # of a page: MediaWiki saves none longer, and parsing takes 160 bytes per character
@@ -49,7 +50,7 @@ def read_documents(
     most_chars //= max(1, math.ceil(corpus.weight / _COPIES_OF_THE_LONGEST))
     end = sys.maxsize if span.end is None else span.end
     with unchanged(span.path, span.state):
-        for place, block in FORMATS[corpus.format].blocks(span.path, span.start, end, corpus, meter):
+        for place, block in FORMATS[corpus.format].blocks(span.place, span.start, end, corpus, meter):
             document = replace(
                 _parse(block, place, corpus, config),
                 corpus=span.corpus,

@@ -17,4 +17,10 @@ from .folders import (
 )
 from .local_store import LocalStore as LocalStore
 from .places import store_at as store_at
+from .sections import (
+    Section as Section,
+    compressed_section as compressed_section,
+    cuts_of as cuts_of,
+    plain_section as plain_section,
+)
 from .store import Store as Store

@@ -17,12 +17,10 @@ from typing import IO, Any, Protocol
 
 import zstandard
 
-from configs.errors import UserError
+from preprocessing.storage.pieces import Bounds, Piece, Pieces, damaged, stream_of, truncated
 
 _CHUNK_BYTES = 1 << 16
-_MOST_EXPANSION = 200  # decompressed bytes per stored byte: about 3 to 20 for text, 1,000 or more for a bomb
-_EXPANSION_COUNTS_FROM_BYTES = 1 << 26
-_XZ_MEMORY_BYTES = 1 << 28  # `xz -9` needs a quarter of it
+XZ_MEMORY_BYTES = 1 << 28  # `xz -9` needs a quarter of it
 
 
 class _Decoder(Protocol):
@@ -87,14 +85,19 @@ _SKIPPABLE_ZSTANDARD = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a frame withou
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
     ".bz2": bz2.BZ2Decompressor,
     ".gz": _Gzip,
-    ".xz": partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY_BYTES),
+    ".xz": partial(lzma.LZMADecompressor, memlimit=XZ_MEMORY_BYTES),
     ".zst": _Zstandard,
 }
 
 
 def is_compressed(path: str) -> bool:
-    """Return whether the file's suffix marks it as compressed. A compressed file cannot be split."""
+    """Return whether the file's suffix marks it as compressed."""
     return path.lower().endswith(tuple(_DECODERS))
+
+
+def suffix_of(path: str) -> str:
+    """Return the suffix of the compression format of a compressed file."""
+    return next(suffix for suffix in _DECODERS if path.lower().endswith(suffix))
 
 
 def compression_of(start: bytes) -> str:
@@ -110,52 +113,49 @@ def decompressed(stream: IO[bytes], path: str, suffix: str = "") -> io.BufferedR
     Reading raises `UserError` where the content is damaged.
     """
     fix = "fetch it again" if suffix else "fetch it again, or rename it to the suffix of its compression format"
-    suffix = suffix or next(suffix for suffix in _DECODERS if path.lower().endswith(suffix))
-    return io.BufferedReader(_Decompressed(stream, path, _DECODERS[suffix], fix), buffer_size=1 << 20)
+    return stream_of(members(stream, path, suffix or suffix_of(path), fix), stream, path, Bounds())
 
 
-class _Decompressed(io.RawIOBase):
-    def __init__(self, stream: IO[bytes], path: str, new_decoder: Callable[[], _Decoder], fix: str) -> None:
+def members(stream: IO[bytes], path: str, suffix: str, fix: str = "fetch it again", start: int = 0) -> Pieces:
+    """Yield the content of all members, in pieces, each with the offset of its member in the file.
+
+    `stream` is at the beginning of a member, whose offset in the file is `start`.
+    """
+    return iter(_Members(stream, path, suffix, fix, start))
+
+
+class _Members:
+    def __init__(self, stream: IO[bytes], path: str, suffix: str, fix: str, start: int) -> None:
         self._stream = stream
         self._path = path
         self._fix = fix  # for a damaged file
-        self._new_decoder = new_decoder
-        self._decoder = new_decoder()
-        self._ready = memoryview(b"")
-        self._stored_bytes = self._content_bytes = 0
+        self._new_decoder = _DECODERS[suffix]
+        self._decoder = self._new_decoder()
+        self._member = self._position = start
 
-    def readable(self) -> bool:
-        return True
+    def __iter__(self) -> Pieces:
+        while True:
+            piece = self._next()
+            if piece is None:
+                return
+            yield piece
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io hands over a memoryview
-        while not self._ready:
-            if not self._advance():
-                return 0
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-    def _advance(self) -> bool:
-        """Decompress the next piece, which can be empty. Return False at the end of the last member."""
+    def _next(self) -> Piece | None:
+        """Decompress the next piece, which can be empty. Return None at the end of the last member."""
         at_end = False
         if self._decoder.eof:
             data = self._start_of_next_member()
             if not data:
-                return False
+                return None
+            self._member = self._position - len(data)
             self._decoder = self._new_decoder()
         else:
             data = self._read() if self._decoder.needs_input else b""
             at_end = self._decoder.needs_input and not data
-        self._ready = memoryview(self._decompress(data))
-        self._refuse_bomb()
-        if at_end and not self._ready and not self._decoder.eof:
-            raise UserError("the file is truncated", place=self._path, fix="fetch it again")
-        return True
+        content = self._decompress(data)
+        if at_end and not content and not self._decoder.eof:
+            raise truncated(self._path)
+        return self._member, content
 
     def _start_of_next_member(self) -> bytes:
         """Return the first bytes of the next member, or b"" at the end of the file. Skips zeros, which are padding."""
@@ -169,18 +169,11 @@ class _Decompressed(io.RawIOBase):
 
     def _read(self) -> bytes:
         data = self._stream.read(_CHUNK_BYTES)
-        self._stored_bytes += len(data)
+        self._position += len(data)
         return data
-
-    def _refuse_bomb(self) -> None:
-        self._content_bytes += len(self._ready)
-        if self._content_bytes > _EXPANSION_COUNTS_FROM_BYTES + _MOST_EXPANSION * self._stored_bytes:
-            cause = f"the file expands to more than {_MOST_EXPANSION} times its size, which text does not"
-            raise UserError(cause, place=self._path, fix="remove the file, or decompress it if it is valid input")
 
     def _decompress(self, data: bytes) -> bytes:
         try:
             return self._decoder.decompress(data, 4 * _CHUNK_BYTES)
         except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
-            cause = f"the compressed file is damaged ({error})"
-            raise UserError(cause, place=self._path, fix=self._fix) from error
+            raise damaged(self._path, str(error), self._fix) from error

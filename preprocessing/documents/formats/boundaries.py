@@ -1,7 +1,7 @@
 """Readers that find where documents begin and end in a stream of bytes, one for each format.
 
-A span can begin in the middle of a file. Each reader finds the first document that begins in its span, so the spans of
-a file together yield each document exactly once, wherever the cuts are. Memory holds one document at a time.
+A section can begin in the middle of a file. Each reader finds the first document that begins in its section. So the
+sections of a file together yield each document exactly once, wherever the cuts are. Memory holds one document.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from configs.errors import UserError
+from preprocessing.storage import Section
 
 MAX_DOCUMENT_BYTES = 1 << 26  # a longer document indicates a file without boundaries, and would fill the memory
 _READ_BYTES = 1 << 20
@@ -18,22 +19,22 @@ _READ_BYTES = 1 << 20
 RawDocument = tuple[int, bytes]  # the document's offset in the (decompressed) file, and its bytes
 
 
-def text_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
+def text_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     """Yield the blocks of lines between blank lines.
 
-    A block belongs to the span in which the blank line before it begins; the first block of the file belongs to the
-    span that begins at 0. A span cannot tell whether the line that its start cuts is blank, so it decides by the lines
-    that begin inside it.
+    A block belongs to the section in which the blank line before it begins; the first block of the file belongs to the
+    section that begins at 0. A section cannot tell whether the line that its start cuts is blank, so it decides by the
+    lines that begin inside it.
     """
-    is_ours = start == 0
+    is_ours = section.start == 0
     lines: list[bytes] = []
     begin = size = 0
-    for offset, line in _without_lone_returns(_lines(stream, start, path)):
+    for offset, line in _without_lone_returns(_lines(section.stream, section.start, path)):
         if _is_blank(line):
             if lines:
                 yield begin, b"".join(lines)
                 lines, size = [], 0
-            if offset >= end:
+            if offset >= section.end:
                 return
             is_ours = True
         elif is_ours:
@@ -41,61 +42,61 @@ def text_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[R
             lines.append(line)
             size += len(line)
             _check_size(size, path, begin, "put a blank line between documents")
-        elif offset >= end:
+        elif offset >= section.end:
             return
     if lines:
         yield begin, b"".join(lines)
 
 
-def line_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
+def line_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     """Yield the lines that are not blank."""
-    for offset, line in _lines(stream, start, path):
-        if offset >= end:
+    for offset, line in _lines(section.stream, section.start, path):
+        if offset >= section.end:
             return
         if not _is_blank(line):
             yield offset, line
 
 
-def file_blocks(stream: BinaryIO, _start: int, _end: int, path: str) -> Iterator[RawDocument]:
+def file_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     """Yield the complete file."""
     content = bytearray()
-    while more := stream.read(_READ_BYTES):
+    while more := section.stream.read(_READ_BYTES):
         content += more
         _check_size(len(content), path, 0, 'if blank lines separate several documents, set format = "text"')
     yield 0, bytes(content)
 
 
-def page_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
+def page_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     """Yield the <page> elements of a MediaWiki dump as bytes. Each is a separate XML document."""
-    stream.read(min(start, 1))
-    window = _Window(stream, path, start)
-    is_looking_for_end = start == 0
+    section.stream.read(min(section.start, 1))
+    window = _Window(section.stream, path, section.start)
+    is_looking_for_end = section.start == 0
     while window.skip_to(b"<page>"):
         begin = window.offset
-        if begin >= end:
+        if begin >= section.end:
             return
         yield begin, window.take_through(b"</page>")
         is_looking_for_end = True
-    # A span without a page can begin inside the end tag, so the span that holds the last page looks for it.
+    # A section without a page can begin inside the end tag, so the one that holds the last page looks for it.
     if is_looking_for_end and b"</mediawiki>" not in window.data:
         raise UserError("the dump is truncated: it has no </mediawiki> at its end", place=path, fix="fetch it again")
 
 
-def doc_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[tuple[int, bytes | str]]:
+def doc_blocks(section: Section, path: str) -> Iterator[tuple[int, bytes | str]]:
     """Yield the <doc> elements that WikiExtractor writes. They are not XML: a title can hold anything.
 
-    Text between two elements is the cause to drop a document, which belongs to the span of the element before it.
+    Text between two elements is the cause to drop a document, which belongs to the section of the element before it.
     Raises `UserError` for a file that holds text, but no element.
     """
-    stream.read(min(start, 1))
-    window = _Window(stream, path, start)
-    is_ours = is_first = start == 0
+    section.stream.read(min(section.start, 1))
+    window = _Window(section.stream, path, section.start)
+    is_ours = is_first = section.start == 0
     while True:
         is_found = window.skip_to(b"<doc id=")
         if is_ours and window.has_skipped_text:
             _refuse_no_element(path) if is_first and not is_found else None
             yield window.offset, "outside_of_articles"
-        if not is_found or window.offset >= end:
+        if not is_found or window.offset >= section.end:
             return
         is_ours, is_first = True, False
         yield window.offset, window.take_through(b"\n</doc>")
@@ -178,7 +179,7 @@ def _is_blank(line: bytes) -> bool:
 def _without_lone_returns(lines: Iterator[RawDocument]) -> Iterator[RawDocument]:
     """Split lines at the carriage returns inside them, which old systems used as line ends.
 
-    All parts keep the offset of their line, because spans treat them as one line.
+    All parts keep the offset of their line, because sections treat them as one line.
     """
     for offset, line in lines:
         if line.find(b"\r", 0, -2) < 0:

@@ -36,7 +36,7 @@ def tsv_rows(path: str, _start: int, _end: int, corpus: CorpusConfig, counter: R
 
 def _rows(path: str, corpus: CorpusConfig, counter: ReadCounter, quoting: int, separators: str) -> Iterator[Block]:
     csv.field_size_limit(MAX_DOCUMENT_BYTES)
-    with open_source(path, 0, counter, corpus.encoding) as stream:
+    with open_source(path, counter, corpus.encoding) as stream:
         lines = _lines(stream, path)
         first = next(lines, "")
         separator = _separator(first, quoting, separators, corpus, path)

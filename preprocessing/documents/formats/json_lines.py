@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig
 from preprocessing.documents.formats.boundaries import RawDocument, line_blocks
 from preprocessing.documents.formats.fields import text_at
+from preprocessing.storage import Section
 
 _START_BYTES = 1 << 16
 _ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*(\{|\n)")
 _PRETTY_OBJECT = re.compile(rb"(\xef\xbb\xbf)?\s*\{[ \t\r]*\n")
 
 
-def object_blocks(stream: BinaryIO, start: int, end: int, path: str) -> Iterator[RawDocument]:
+def object_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     """Yield the lines that are not blank. Raises `UserError` for a file that holds other JSON than lines of objects."""
-    if start == 0:
-        assert isinstance(stream, io.BufferedReader), "an input file is buffered"
-        _refuse_other_json(stream.peek(_START_BYTES), path)
-    yield from line_blocks(stream, start, end, path)
+    if section.start == 0:
+        _refuse_other_json(section.stream.peek(_START_BYTES), path)
+    yield from line_blocks(section, path)
 
 
 def text_of_object(line: str, corpus: CorpusConfig, _place: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ def archive_records(path: str, _start: int, _end: int, corpus: CorpusConfig, cou
     Raises `UserError` for a file that is damaged, truncated or not a web archive.
     """
     warcio = _warcio()
-    with open_source(path, 0, counter, is_text=False) as stream:
+    with open_source(path, counter, is_text=False) as stream:
         if stream.peek(5)[:5] != b"WARC/":
             raise UserError("this is not a web archive", place=path, fix="correct the corpus's paths or format")
         try:

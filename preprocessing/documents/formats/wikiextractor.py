@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from configs.schema import CorpusConfig
 from preprocessing.documents.formats.boundaries import doc_blocks
-from preprocessing.documents.formats.format import Block, in_stream
+from preprocessing.documents.formats.format import Block, in_sections
 from preprocessing.documents.formats.json_lines import object_blocks, text_of_object
 from preprocessing.documents.input_files import ReadCounter, open_source
 
@@ -18,9 +18,9 @@ _ESCAPES = re.compile(r"&(?:lt|gt|amp|quot|#x27);")
 
 def article_blocks(path: str, start: int, end: int, corpus: CorpusConfig, counter: ReadCounter) -> Iterator[Block]:
     """Yield the <doc> elements of the file, or its lines if it begins with a JSON object."""
-    with open_source(path, 0, ReadCounter(), corpus.encoding) as stream:
+    with open_source(path, ReadCounter(), corpus.encoding) as stream:
         is_json = stream.read(4).removeprefix(b"\xef\xbb\xbf").startswith(b"{")
-    yield from in_stream(object_blocks if is_json else doc_blocks)(path, start, end, corpus, counter)
+    yield from in_sections(object_blocks if is_json else doc_blocks)(path, start, end, corpus, counter)
 
 
 def text_of_article(block: str, corpus: CorpusConfig, place: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -12,14 +13,20 @@ from hypothesis import given, strategies as st
 from configs.schema import CorpusConfig, DataConfig
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import SourceFile
-from preprocessing.documents.plan import FileSpan, Plan, make_plan
+from preprocessing.documents.plan import Plan, in_parts, make_plan
+from preprocessing.documents.spans import FileSpan
 
 GROUP = 1_000
 
 
 def plan(*files: SourceFile, kind: str = "text", group_bytes: int = GROUP) -> Plan:
     corpus = CorpusConfig.model_validate({"paths": ["p"], "format": kind})
-    return make_plan([files], DataConfig(corpora=[corpus], group_bytes=group_bytes))
+    return make_plan([files], DataConfig(corpora=[corpus], group_bytes=group_bytes), find_cuts=one_unit)
+
+
+def one_unit(_path: str, _places: Sequence[int]) -> list[int]:
+    """Stand for a file that cannot be cut."""
+    return []
 
 
 def spans(made: Plan) -> list[list[tuple[str, int, int | None]]]:
@@ -40,6 +47,50 @@ def test_compressed_file_is_one_span_with_a_higher_weight() -> None:
     assert spans(made) == [[("a.gz", 0, None)], [("b.bz2", 0, None), ("c.xz", 0, None), ("d.zst", 0, None)]]
     assert made.items[0].weight == 200_000
     assert made.items[0].size == 50_000
+
+
+def test_compressed_file_is_cut_near_equal_places_where_its_units_begin() -> None:
+    corpus = CorpusConfig.model_validate({"paths": ["p"], "format": "text"})
+    asked: list[tuple[str, list[int]]] = []
+
+    def find_cuts(path: str, places: Sequence[int]) -> list[int]:
+        asked.append((path, list(places)))
+        return [300, 600]
+
+    config = DataConfig(corpora=[corpus], group_bytes=GROUP)
+    made = make_plan([[SourceFile("a.gz", 1_000), SourceFile("b.xz", 300)]], config, find_cuts=find_cuts)
+    assert asked == [("a.gz", [250, 500, 750])]
+    assert [span for item in spans(made) for span in item] == [
+        ("a.gz", 0, 300),
+        ("a.gz", 300, 600),
+        ("a.gz", 600, 1_000),
+        ("b.xz", 0, None),
+    ]
+    assert [item.weight for item in made.items] == [1_200, 1_200, 1_600, 1_200]
+    assert not any(item.part_bytes for item in made.items)
+
+
+def test_item_with_a_large_compressed_file_is_cleaned_in_parts() -> None:
+    made = plan(SourceFile("a", 1_000), SourceFile("b.gz", 501), SourceFile("c.gz", 500), SourceFile("d", 9_000))
+    assert [item.part_bytes for item in made.items] == [0, GROUP, *[0] * 10]
+    parted = in_parts(made, lambda item: 3 if item == made.items[1] else 99)
+    assert [item.number for item in parted.items] == list(range(14))
+    parts = parted.items[1:4]
+    assert [item.is_part for item in parted.items] == [False, True, True, True, *[False] * 10]
+    assert {part.whole for part in parts} == {made.items[1].work_name}
+    assert len({item.work_name for item in parted.items}) == 14
+    assert sum(part.size for part in parts) == 501
+    assert sum(part.weight for part in parts) == made.items[1].weight
+    assert [part.work_name for part in parts] == [made.items[1].part(number).work_name for number in range(3)]
+
+
+def test_copy_is_read_in_place_of_a_compressed_file() -> None:
+    corpus = CorpusConfig.model_validate({"paths": ["p"], "format": "text"})
+    files, config = [[SourceFile("a.gz", 700)]], DataConfig(corpora=[corpus], group_bytes=GROUP)
+    made = make_plan(files, config, {"a.gz": SourceFile("copy", 2_000)}, one_unit)
+    assert spans(made) == [[("a.gz", 0, 1_000)], [("a.gz", 1_000, 2_000)]]
+    assert {span.place for item in made.items for span in item.spans} == {"copy"}
+    assert made.input_digest == make_plan(files, config, find_cuts=one_unit).input_digest
 
 
 def test_items_are_numbered_in_order() -> None:
@@ -151,8 +202,8 @@ def test_spans_partition_the_corpus_for_all_formats_and_group_sizes(
     corpus = CorpusConfig.model_validate({"paths": ["p"], "format": kind, "weight": weight})
     files = [SourceFile(f"{number:02}{name}", size) for number, (name, size) in enumerate(drawn)]
     config = DataConfig(corpora=[corpus], group_bytes=group_bytes)
-    made = make_plan([files], config)
-    assert made == make_plan([list(files)], config)
+    made = make_plan([files], config, find_cuts=one_unit)
+    assert made == make_plan([list(files)], config, find_cuts=one_unit)
     covered = [(span.path, span.start, span.start + span.size) for item in made.items for span in item.spans]
     expected = [file for file in files if file.size]
     sizes = {file.path: file.size for file in files}

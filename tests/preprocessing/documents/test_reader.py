@@ -21,8 +21,8 @@ from preprocessing.corpus.cleaning import clean
 from preprocessing.documents import reader
 from preprocessing.documents.formats import boundaries
 from preprocessing.documents.input_files import ReadCounter
-from preprocessing.documents.plan import FileSpan
 from preprocessing.documents.reader import Document, read_documents
+from preprocessing.documents.spans import FileSpan
 from tests.preprocessing.corpora import wikipedia_xml
 
 REPLACED = ("invalid_utf8_replaced",)

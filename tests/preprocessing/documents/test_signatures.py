@@ -102,16 +102,16 @@ def test_what_is_not_text_is_refused_and_named(
     path = tmp_path / ("a.txt.gz" if is_packed else "a.txt")
     path.write_bytes(gzip.compress(content) if is_packed else content)
     if not kind:
-        with open_source(str(path), 0, ReadCounter()) as stream:
+        with open_source(str(path), ReadCounter()) as stream:
             assert stream.read() == content
         return
     with pytest.raises(UserError, match=kind) as raised:
-        open_source(str(path), 0, ReadCounter())
+        open_source(str(path), ReadCounter())
     assert (raised.value.place, fix in raised.value.fix) == (str(path), True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso2022_jp_2"])
 def test_the_named_encoding_reads_the_file(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes(TEXT.decode().encode(encoding))
-    with open_source(str(tmp_path / "a.txt"), 0, ReadCounter(), encoding) as stream:
+    with open_source(str(tmp_path / "a.txt"), ReadCounter(), encoding) as stream:
         assert stream.read() == TEXT

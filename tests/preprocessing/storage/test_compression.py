@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from configs.errors import UserError
-from preprocessing.storage import compression
+from preprocessing.storage import pieces
 from preprocessing.storage.compression import compression_of, decompressed, is_compressed
 
 TEXT = " ".join(str(number) for number in random.Random(1).choices(range(10_000), k=60_000)).encode()
@@ -109,8 +109,8 @@ LINES = b"the same line again and again\n" * 40_000
 def test_decompression_bomb_is_an_error(
     name: str, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compression, "_EXPANSION_COUNTS_FROM_BYTES", 1 << 19)
-    monkeypatch.setattr(compression, "_MOST_EXPANSION", 20)
+    monkeypatch.setattr(pieces, "_EXPANSION_COUNTS_FROM_BYTES", 1 << 19)
+    monkeypatch.setattr(pieces, "_MOST_EXPANSION", 20)
     assert read(compress(TEXT), name) == TEXT
     with pytest.raises(UserError, match="expands to more than 20 times") as raised:
         read(compress(LINES), name)

@@ -159,7 +159,7 @@ def test_files_folders_and_globs_match_as_they_do_locally(bucket: str, tmp_path:
         file.path.removeprefix(str(tmp_path)) for file in locally
     ]
     assert [file.size for file in found] == [file.size for file in locally]
-    with open_source(found[0].path, 0, ReadCounter()) as stream:
+    with open_source(found[0].path, ReadCounter()) as stream:
         assert stream.read().decode() == found[0].path.removeprefix(f"{url}/")
 
 

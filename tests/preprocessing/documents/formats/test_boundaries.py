@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import BinaryIO
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,8 +12,9 @@ from hypothesis import given, strategies as st
 from configs.errors import UserError
 from preprocessing.documents.formats import boundaries
 from preprocessing.documents.formats.boundaries import RawDocument, file_blocks, line_blocks, text_blocks
+from preprocessing.storage import Section, plain_section
 
-Reader = Callable[[BinaryIO, int, int, str], Iterator[RawDocument]]
+Reader = Callable[[Section, str], Iterator[RawDocument]]
 
 
 def read(reader: Reader, content: bytes, cuts: tuple[int, ...] = ()) -> list[RawDocument]:
@@ -22,9 +22,9 @@ def read(reader: Reader, content: bytes, cuts: tuple[int, ...] = ()) -> list[Raw
     bounds = [0, *sorted({cut for cut in cuts if 0 < cut < len(content)}), len(content)]
     found: list[RawDocument] = []
     for start, end in pairwise(bounds):
-        stream = io.BytesIO(content)
+        stream = io.BufferedReader(io.BytesIO(content))
         stream.seek(max(0, start - 1))
-        found += reader(stream, start, end, "a.txt")
+        found += reader(plain_section(stream, start, end), "a.txt")
     return found
 
 
