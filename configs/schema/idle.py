@@ -31,6 +31,9 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     data, train = recipe.data, recipe.train
     yield from ((f"data.{name}", reason) for name, reason in data.idle_keys().items())
     yield from ((f"data.vocabulary.{name}", reason) for name, reason in data.vocabulary.idle_keys().items())
+    if not data.decontaminate:
+        yield "data.decontaminate_words", "data.decontaminate names no files"
+    yield "data.decontaminate_sha256", "`prepare` states the digest of the files that data.decontaminate names"
     if recipe.optimizer.decay != "polynomial":
         yield "optimizer.decay_power", f'optimizer.decay is "{recipe.optimizer.decay}"'
     if recipe.optimizer.warmup_share:

@@ -54,7 +54,7 @@ def with_evaluation_digest(config: Config) -> Config:
     Raises `UserError` for files that cannot be read, and for files without a run of words: they would drop nothing.
     """
     if not config.decontaminate:
-        return config
+        return config.model_copy(update={"decontaminate_sha256": ""}) if config.decontaminate_sha256 else config
     found = _read(tuple(config.decontaminate), config.decontaminate_words, logging.WARNING)
     return config.model_copy(update={"decontaminate_sha256": found.sha256})
 
