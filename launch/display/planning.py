@@ -28,7 +28,7 @@ HOST_COPY_GB_S = 2.0  # per GPU; a save holds up training while it copies its sh
 COMMIT_S = 0.1  # a save also holds up training to make and to commit its folder
 STORAGE_GB_S = 1.0  # of all GPUs together, to shared storage
 REQUEUE_S, START_S = 60.0, 120.0  # from a failure to the next start, and to its first step
-HANGS = 1 / 10  # share of the failures that nobody notices before cluster.collective_timeout_s
+HANGS = 1 / 10  # share of the failures that nobody notices before cluster.step_timeout_s
 
 TEXT_GB = (1, 10, 100, 1_000, 10_000)
 
@@ -123,7 +123,8 @@ def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
 
 def goodput_table(cost: Cost, ranks: int) -> Table:
     """Return the predicted goodput, one row per number of GPUs, with the assumptions in the title."""
-    limit_s, rate = cost.recipe.cluster.collective_timeout_s, cost.recipe.checkpoint.failures_per_gpu_day
+    cluster, rate = cost.recipe.cluster, cost.recipe.checkpoint.failures_per_gpu_day
+    limit_s = min(cluster.step_timeout_s, cluster.collective_timeout_s)
     title = (
         f"Goodput at {rate:g} failures per GPU and day; checkpoints of {BYTES_PER_WEIGHT} bytes per weight, "
         f"{STORAGE_GB_S:g} GB/s to shared storage, {HOST_COPY_GB_S:g} GB/s to host memory; {REQUEUE_S:g} s to requeue, "

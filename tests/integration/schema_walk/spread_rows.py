@@ -59,5 +59,5 @@ ROWS = [
         frozenset({"losses"}),
     ),
     Row("train.gradient_reduction", "bf16", {"losses"}, steps_agree, ON_TWO),
-    Row("train.offload_optimizer", True, {"offloaded"}, steps_agree, ON_TWO, frozenset({"losses"})),
+    Row("train.offload_optimizer", True, {"offloaded"}, steps_agree, ON_TWO, frozenset({"losses", "held"})),
 ]

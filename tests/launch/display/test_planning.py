@@ -12,7 +12,7 @@ from rich.console import Console
 from configs.errors import UserError
 from configs.recipe import load_recipe
 from configs.schema import DataConfig
-from launch.display.planning import efficiency, find_hardware, memory_table, preparation_table, show_plan
+from launch.display.planning import efficiency, find_hardware, goodput_table, memory_table, preparation_table, show_plan
 from preprocessing.documents.formats import FORMATS
 from pretrain.cost import HARDWARE, Cost
 
@@ -73,6 +73,12 @@ def test_workers_for_a_requested_time(screen: Console) -> None:
     core_hours = 1e6 * (1 / 17 + 1 / 85) / 3600
     assert row.split()[2] == f"{core_hours:,.1f}"
     assert row.split()[-1] == str(math.ceil(core_hours / 2))
+
+
+def test_a_hang_lasts_as_long_as_a_step_may(screen: Console) -> None:
+    limits = ("cluster.step_timeout_s=77", "cluster.collective_timeout_s=99")
+    screen.print(goodput_table(Cost(load_recipe("demo", limits), HARDWARE["h100"], 4096), 8))
+    assert "a hang of 77 s" in " ".join(screen.export_text().split())
 
 
 def test_unknown_hardware_is_refused_with_known_names() -> None:
