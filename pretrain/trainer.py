@@ -52,6 +52,7 @@ from pretrain.engine import (
 )
 from pretrain.evaluation import EvaluationStopped, Evaluator
 from pretrain.faults import Faults, TooManySkippedSteps, explain, fault_of
+from pretrain.garbage import collected_between_steps
 from pretrain.huggingface import load_pretrained
 from pretrain.model import BertForPreTraining
 from pretrain.stop import StopRequest
@@ -94,7 +95,7 @@ class Trainer:
         beat()
         self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
         self.loader = self._loader()
-        self.stragglers = Stragglers(world.device)
+        self.stragglers = Stragglers(world.device, train.zero_stage)
         self.faults = Faults(self.recipe.train.max_skipped_steps)
         keep = self.recipe.checkpoint
         self.saver = Saver(self.engine, self.owner, keep.keep, keep.keep_every_steps)
@@ -119,7 +120,7 @@ class Trainer:
 
     def _train_from(self, state: TrainingState) -> bool:
         steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
-        with self._open_metrics(state) as metrics_log, closing(steps):
+        with self._open_metrics(state) as metrics_log, closing(steps), collected_between_steps() as collect:
             self._greet(metrics_log, state)
             if not self._make_up_evaluation(state, metrics_log):
                 return False
@@ -146,6 +147,7 @@ class Trainer:
                     self._expect(self.saved_step == state.step or self._save(state, metrics_log), state)
                     return False
                 self.step_limit_s = self.recipe.cluster.step_timeout_s
+                collect(self.steps_made)
                 if is_last:
                     return not stopping
         return True

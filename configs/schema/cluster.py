@@ -116,7 +116,7 @@ class ClusterConfig(Section):
     environment: list[VariableName] = Field(
         [],
         description="Environment variables of the submitting shell to pass to the job, in addition to PATH, HOME, LANG "
-        "and similar ones.",
+        "and similar ones, and those of NCCL and its network libraries (NCCL_*, UCX_*, FI_*).",
     )
     private: bool = Field(True, description="Make the files of a run readable by their owner only (umask 077).")
 

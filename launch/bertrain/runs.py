@@ -46,9 +46,9 @@ def plan(recipe: Recipe | str | Path, hardware: str = "h100", **measured: float)
 
     Args:
         recipe: a recipe, or what `load_recipe` takes.
-        hardware: h200, h100, a100, v100 or cpu.
+        hardware: b200, h200, h100, a100, a100-40, v100, l40s, rtx5090, rtx4090 or cpu, in any case.
         measured: figures of the hardware to replace: `peak_flops`, `memory_gib`, `memory_gb_s`, `node_gb_s`,
-            `network_gb_s`.
+            `network_gb_s`, `cpu_speed`.
 
     Returns:
         A `Cost`: `parameters`; `memory(ranks, micro_batch_size, zero_stage)` in GiB; `step(ranks)`, with seconds, bytes
@@ -60,7 +60,7 @@ def plan(recipe: Recipe | str | Path, hardware: str = "h100", **measured: float)
     Example:
         >>> cost = bertrain.plan("base_phase1", "h200")
         >>> round(cost.training_s(ranks=64) / 3600)
-        11
+        3
     """
     wanted = resolved(recipe)
     return Cost(wanted, find_hardware(hardware, **measured), wanted.data.vocabulary.size)

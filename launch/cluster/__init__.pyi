@@ -4,6 +4,7 @@ from .batch_script import (
     EXPORT as EXPORT,
     PREPARE as PREPARE,
     exported_variables as exported_variables,
+    network_variables as network_variables,
     resource_options as resource_options,
 )
 from .launchers import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 # Variables that a job inherits from the submitting shell. Others, which can hold secrets, are not passed.
 ENVIRONMENT = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "PATH", "LD_LIBRARY_PATH")
+# A site's settings of NCCL and of the network libraries under it: UCX, libfabric, and the RDMA drivers.
+NETWORK = re.compile(r"(NCCL|TORCH_NCCL|UCX|FI|RDMAV)_[A-Z0-9_]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ JOB_STAGES = (PREPARE, TRAIN, EXPORT)
 
 @dataclass(frozen=True)
 class Site:
-    """Working directory and Python of the submitting command, both absolute. Relative paths start from `folder`."""
+    """Working directory and Python of the submitting command, both absolute. Relative paths start from `folder`.
+
+    `network` are the names of its environment variables that configure the network (`network_variables`).
+    """
 
     folder: Path
     python: str
+    network: tuple[str, ...] = ()
 
 
 def render(
@@ -69,7 +75,7 @@ def render(
             ranks_per_node=ranks_per_node(cluster),
             size=_size(cluster, stage, shares),
             resources=list(resource_options(cluster, whole_nodes=stage.uses_nodes)),
-            environment=exported_variables(cluster),
+            environment=exported_variables(cluster, site.network),
             run=run,
             folder=folder,
             shares=shares,
@@ -95,9 +101,14 @@ def ranks_per_node(cluster: ClusterConfig) -> int:
     return cluster.ranks_per_node or cluster.gpus_per_node or 1
 
 
-def exported_variables(cluster: ClusterConfig) -> str:
-    """Return the value of --export: the names of the variables that a job inherits."""
-    return ",".join((*ENVIRONMENT, *cluster.environment))
+def network_variables(environment: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the variables in `environment` that configure NCCL and the network libraries under it."""
+    return tuple(sorted(name for name in environment if NETWORK.fullmatch(name)))
+
+
+def exported_variables(cluster: ClusterConfig, network: Sequence[str] = ()) -> str:
+    """Return the value of --export: the names of the variables that a job inherits, each once."""
+    return ",".join(dict.fromkeys((*ENVIRONMENT, *network, *cluster.environment)))
 
 
 def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Iterator[str]:

@@ -39,7 +39,6 @@ from launch.ranks import (  # noqa: E402
     beating,
     count_ends,
     find_run,
-    flight_recorder,
     hold_lock,
     last_words,
     mpi_address,
@@ -48,6 +47,7 @@ from launch.ranks import (  # noqa: E402
     record_begin,
     record_end,
     slurm_address,
+    torch_variables,
 )
 
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
@@ -104,10 +104,10 @@ def rank_command(run: Path, number: int, place: RankAddress, caches: Path) -> Ra
     """Return the command `python -m pretrain RUN --resume auto` with the rank's environment."""
     logs = run / LOGS
     env = {
-        **place.variables(),
+        **place.variables(os.environ),
         **{name: str(caches / folder) for name, folder in CACHES.items()},
         RENDEZVOUS: str(caches),
-        **flight_recorder(logs),
+        **torch_variables(logs, os.environ),
         "PYTHONUNBUFFERED": "1",
     }
     argv = rank_argv(run, ["--resume", "auto", "--start", str(number)])

@@ -20,20 +20,22 @@ from configs.errors import UserError
 from configs.exit_codes import STOP_SIGNALS
 from configs.machine import dies_with
 from configs.schema import Recipe
-from launch.cluster.batch_script import ranks_per_node
+from launch.cluster.batch_script import network_variables, ranks_per_node
 from launch.cluster.verdict import end_start
 from launch.ranks import ASK_NO_DISPLAY, begin_start, note_signals, this_process
 
 
-def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool) -> list[str]:
+def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool, network: Sequence[str] = ()) -> list[str]:
     """Return the argv that starts all ranks of start `number`. A pure function.
+
+    `network` are names of variables to pass to other hosts, in addition to the recipe's.
 
     `as_root` adds the option without which Open MPI refuses to run as root.
     """
     cluster = recipe.cluster
     ranks = ranks_per_node(cluster)
     hosts = ["--host", ",".join(f"{host}:{ranks}" for host in cluster.hosts)] if cluster.hosts else []
-    passed = [word for name in cluster.environment for word in ("-x", name)]
+    passed = [word for name in dict.fromkeys((*network, *cluster.environment)) for word in ("-x", name)]
     return [
         "mpirun",
         *(["--allow-run-as-root"] if as_root else []),
@@ -72,12 +74,12 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
         raise UserError("mpirun is not installed", place="PATH", fix=fix)
     nodes = recipe.cluster.hosts or [os.uname().nodename]
     ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
-    is_first = True
+    is_first, network = True, network_variables(os.environ)
     received: list[signal.Signals] = []
     with note_signals(STOP_SIGNALS, received):
         while True:
             start = begin_start(run, this_process(), is_first=is_first, nodes=nodes, ranks=ranks)
-            _run_once(mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0), received)
+            _run_once(mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0, network=network), received)
             verdict = end_start(run, start)
             if received or not verdict.requeue:
                 return verdict.code

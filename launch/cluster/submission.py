@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.run_layout import STOP
 from configs.schema import Recipe
 from launch.cluster import slurm
-from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, render, write
+from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, network_variables, render, write
 from launch.ranks import open_run
 
 
@@ -53,7 +53,7 @@ def plan_chain(
     last: dict[JobStage, int] = {}  # the latest job of each stage, for which later jobs can wait
 
     def add(recipe: Recipe, stage: JobStage, *waits_for: JobStage, shares: int = 1) -> None:
-        run, site = _run_of(recipe), Site(Path.cwd(), sys.executable)
+        run, site = _run_of(recipe), Site(Path.cwd(), sys.executable, network_variables(os.environ))
         output = export_to.absolute() if export_to and stage is EXPORT else None
         text = render(recipe, run, site, stage, shares=shares, output=output)
         links.append(Link(recipe, run, stage, text, tuple(last[other] for other in waits_for if other in last)))

@@ -115,7 +115,8 @@ def plan(
     overrides: OverridesArgument = None,
     ranks: Annotated[int, typer.Option("--gpus", min=1, help="Number of devices that the memory table assumes.")] = 8,
     hardware: Annotated[
-        str, typer.Option("--hardware", help="Hardware profile: h200, h100, a100, v100 or cpu.")
+        str,
+        typer.Option("--hardware", help="Profile: b200, h200, h100, a100, a100-40, v100, l40s, rtx5090, rtx4090, cpu."),
     ] = "h100",
     tflops: Annotated[
         float | None,
@@ -128,12 +129,16 @@ def plan(
     network_gb_s: Annotated[
         float | None, typer.Option("--network-gb-s", min=0.01, help="Bandwidth per device between nodes, GB/s.")
     ] = None,
+    cpu_speed: Annotated[
+        float | None,
+        typer.Option("--cpu-speed", min=0.01, help="Speed of a host core; 1: a virtual core of an AMD EPYC server."),
+    ] = None,
     hours: Annotated[float, typer.Option("--hours", min=0.01, help="Hours to prepare the data set in.")] = 24.0,
     picture: Annotated[Path | None, typer.Option("--picture", help="Write the scaling curve to this PNG file.")] = None,
 ) -> None:
     """Estimate what a run costs: memory by ZeRO stage, communication, time up to 1,024 GPUs, and preparation.
 
-    --tflops, --memory-gb-s, --node-gb-s and --network-gb-s replace figures of the profile by measured ones.
+    --tflops, --memory-gb-s, --node-gb-s, --network-gb-s and --cpu-speed replace figures of the profile.
 
     [dim]bertrain plan mine.toml --gpus 64 --hardware h200 --network-gb-s 25 --picture scaling.png[/]
     """
@@ -147,6 +152,7 @@ def plan(
         memory_gb_s=memory_gb_s,
         node_gb_s=node_gb_s,
         network_gb_s=network_gb_s,
+        cpu_speed=cpu_speed,
     )
     show_plan(console(), load_recipe(recipe, overrides or ()), profile, ranks, hours, picture)
 

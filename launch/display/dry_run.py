@@ -17,6 +17,7 @@ from launch.ranks import open_run, plan_ranks, run_ranks, this_machine
 from launch.terminal import console
 
 SMOKE_STEPS, SMOKE_WARMUP_STEPS = 20, 5
+CPU_ROWS = 32  # rows per micro-batch on a CPU, where large ones save no time
 MOST_ACCUMULATION = 2  # micro-steps per step: two are enough to exercise gradient accumulation
 
 
@@ -55,13 +56,15 @@ def run_smoke(recipe: Recipe) -> int:
         Path(recipe.runs).mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".smoke-", dir=recipe.runs)
     with folder as name:
-        ranks = len(plan_ranks(recipe, Path(name), (), this_machine()))
-        smoke = smoke_recipe(recipe, Path(name), ranks)
+        machine = this_machine()
+        ranks = len(plan_ranks(recipe, Path(name), (), machine))
+        on_gpu = recipe.cluster.device != "cpu" and machine.gpus > 0
+        smoke = smoke_recipe(recipe, Path(name), ranks, on_gpu=on_gpu)
         with open_run(smoke) as run:
             return run_ranks(plan_ranks(smoke, run, ["--resume", "never"], this_machine()))
 
 
-def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
+def smoke_recipe(recipe: Recipe, folder: Path, ranks: int, *, on_gpu: bool = True) -> Recipe:
     """Return a reduced copy of the recipe, with its run and a synthetic data set in `folder`.
 
     `folder` must be new or empty.
@@ -74,7 +77,8 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
     data = recipe.data.model_copy(update={"dataset": str(folder / "dataset"), "vocabulary": vocabulary})
     made = write_synthetic(folder / "dataset", data)
     warmup_steps = min(round(recipe.optimizer.warmup_of(recipe.train.steps)), SMOKE_WARMUP_STEPS)
-    most_rows = ranks * recipe.train.micro_batch_size * MOST_ACCUMULATION
+    micro_batch_size = recipe.train.micro_batch_size if on_gpu else min(recipe.train.micro_batch_size, CPU_ROWS)
+    most_rows = ranks * micro_batch_size * MOST_ACCUMULATION
     decay_steps = min(recipe.optimizer.decay_steps, SMOKE_STEPS - warmup_steps)
     schedule = {"warmup_steps": warmup_steps, "warmup_share": 0.0, "decay_steps": decay_steps, "decay_from_step": 0}
     train: dict[str, object] = {
@@ -83,6 +87,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int) -> Recipe:
         "steps": SMOKE_STEPS,
         "budget_min": 0.0,
         "batch_growth_steps": 0,
+        "micro_batch_size": micro_batch_size,
         "global_batch_size": min(recipe.train.global_batch_size, most_rows),
         "initialise_from": None,
         "mixture": [],

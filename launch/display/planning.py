@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from configs.schema import Recipe, VocabularyConfig
 from preprocessing.documents import FORMATS
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.checkpoint import Goodput, mtbf_s, predicted_goodput
-from pretrain.cost import HARDWARE, Cost, Hardware, StepCost, preparation
+from pretrain.cost import HARDWARE, LAUNCH_US, MATMUL_SHARE, Cost, Hardware, StepCost, preparation
 from pretrain.telemetry import duration
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,19 @@ TEXT_GB = (1, 10, 100, 1_000, 10_000)
 
 
 def find_hardware(name: str, **measured: float | None) -> Hardware:
-    """Return the named hardware profile, with the given fields of `Hardware` replaced."""
-    if name not in HARDWARE:
+    """Return the named hardware profile, with the given fields of `Hardware` replaced.
+
+    Capitals, blanks, and hyphens of the name do not matter: "RTX 4090" is rtx4090.
+    """
+    by_key = {_key(profile): profile for profile in HARDWARE}
+    if _key(name) not in by_key:
         raise UserError(f"there is no profile {name!r}", place="--hardware", fix=f"choose one of {', '.join(HARDWARE)}")
     given: dict[str, Any] = {field: value for field, value in measured.items() if value is not None}
-    return replace(HARDWARE[name], **given)
+    return replace(HARDWARE[by_key[_key(name)]], **given)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def show_plan(
@@ -48,14 +57,15 @@ def show_plan(
     cost = Cost(recipe, hardware, vocabulary_size(recipe.data.vocabulary))
     data = recipe.data
     screen.print(
-        f"{recipe.name}: {cost.parameters:,} parameters, {cost.row_flops / 1e9:,.1f} GFLOP per row of "
-        f"{cost.length} tokens; {recipe.train.global_batch_size:,} rows per step, {recipe.train.steps:,} steps"
+        f"{recipe.name}: {cost.parameters:,} parameters, {cost.row.flops / 1e9:,.1f} GFLOP per row of "
+        f"{cost.row.length} tokens; {recipe.train.global_batch_size:,} rows per step, {recipe.train.steps:,} steps"
     )
     screen.print(
         f"{hardware.name}: {hardware.peak_flops / 1e12:,.0f} TFLOP/s, {hardware.memory_gib:g} GiB at "
         f"{hardware.memory_gb_s:,.0f} GB/s; "
         f"{hardware.node_gb_s:g} GB/s within a node, {hardware.network_gb_s:g} GB/s between nodes"
     )
+    screen.print(assumptions(cost))
     screen.print(memory_table(cost, ranks))
     steps = list(cost.scaling())
     screen.print(scaling_table(steps, cost))
@@ -65,6 +75,20 @@ def show_plan(
     if picture is not None:
         draw_scaling(steps, f"{recipe.name} on {hardware.name}", picture)
         screen.print(f"scaling curve: {picture}", markup=False)
+
+
+def assumptions(cost: Cost) -> str:
+    """Return what the times rest on, in one line."""
+    hardware, skipped = cost.hardware, cost.row.unread_flops / cost.row.flops
+    host = (
+        "the host's time is part of the device's"
+        if hardware.is_cpu
+        else f"a CPU core of {hardware.cpu_speed:g} times the speed of the one measured, {LAUNCH_US:g} us per launch"
+    )
+    return (
+        f"assumed: matrix products reach {MATMUL_SHARE:.0%} of the peak; {host}; MFU counts the published model's "
+        f"FLOPs, of which the last layer skips {skipped:.1%}"
+    )
 
 
 def vocabulary_size(config: VocabularyConfig) -> int:
@@ -101,9 +125,11 @@ def memory_table(cost: Cost, ranks: int) -> Table:
 
 def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
     """Return the scaling table, one row per number of ranks."""
-    titles = ("ranks", "micro", "accum.", "GB sent", "compute", "send", "rows/s", "linear", "time")
+    titles = ("ranks", "micro", "acc.", "GB", "compute", "host", "send", "rows/s", "MFU", "linear", "time")
     table = _table(
-        "Scaling (micro: rows per micro-batch; accum.: micro-batches per step; linear: rows/s relative to linear)",
+        "Scaling (micro: rows per micro-batch; acc.: micro-batches per step; GB: sent by a rank; compute, host, send: "
+        "seconds per step, of which host is that of Python and launches, for which a device waits; linear: rows/s "
+        "relative to linear)",
         titles,
     )
     for one in costs:
@@ -112,9 +138,11 @@ def scaling_table(costs: Sequence[StepCost], cost: Cost) -> Table:
             str(one.micro_batch_size),
             f"{one.accumulation:,}",
             f"{one.communication_gb:,.2f}",
-            f"{one.compute_s:.3f} s",
-            f"{one.communication_s:.3f} s",
+            f"{one.compute_s:.3f}",
+            f"{one.host_s:.3f}",
+            f"{one.communication_s:.3f}",
             f"{one.rows_per_s:,.0f}",
+            f"{cost.mfu(one):.1%}",
             f"{efficiency(one, costs[0]):.0%}",
             duration(cost.training_s(one.ranks)),
         )
@@ -188,7 +216,9 @@ def draw_scaling(costs: Sequence[StepCost], title: str, picture: Path) -> None:
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, collapse_padding=True
+    )
     for column in columns:
         table.add_column(column, justify="right")
     return table

@@ -22,7 +22,7 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.exit_codes import DONE, USER_ERROR
 from configs.schema import Recipe
-from launch.cluster import exported_variables, resource_options
+from launch.cluster import exported_variables, network_variables, resource_options
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.terminal import console
@@ -87,7 +87,7 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         f"--nodes={cluster.nodes}",
         "--ntasks-per-node=1",
         f"--time={TIME_MIN}",
-        f"--export={exported_variables(cluster)}",
+        f"--export={exported_variables(cluster, network_variables(os.environ))}",
         *resource_options(cluster),
         *cluster.srun_options,
         *cluster.container,

@@ -8,12 +8,12 @@ from .heartbeat import (
 )
 from .local import (
     become_rank as become_rank,
-    flight_recorder as flight_recorder,
     nodes_at as nodes_at,
     plan_ranks as plan_ranks,
     rank_argv as rank_argv,
     run_ranks as run_ranks,
     this_machine as this_machine,
+    torch_variables as torch_variables,
     train_here as train_here,
 )
 from .rank_address import (

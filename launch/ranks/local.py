@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +25,13 @@ from configs.machine import terminate_with_parent
 from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
-from launch.ranks.rank_address import LOOPBACK, interface_towards
+from launch.ranks.rank_address import LOOPBACK, interface_towards, interface_variables
 from launch.ranks.rank_log import TERMINAL, Screen
 from launch.ranks.starts import Verdict, record_verdict
 from launch.ranks.supervisor import RankCommand, Supervisor
+
+# Variables that configure torch's allocator on a GPU.
+ALLOCATOR = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Nodes:
     number: int = 0
     address: str = LOOPBACK
     port: int | None = None  # None: the ranks of a single machine need none
-    interface: str = "lo"  # for gloo, which otherwise resolves the host name, which can fail
+    interface: str = "lo"  # for gloo and NCCL: gloo otherwise resolves the host name, which can fail
 
 
 ALONE = Nodes()
@@ -74,7 +77,9 @@ def this_machine() -> Machine:
 def plan_ranks(
     recipe: Recipe, run: Path, arguments: Sequence[str], machine: Machine, *, log: str = "rank", nodes: Nodes = ALONE
 ) -> list[RankCommand]:
-    """Return the command of each rank on this machine, `python -m pretrain RUN ARGUMENTS`. A pure function.
+    """Return the command of each rank on this machine, `python -m pretrain RUN ARGUMENTS`.
+
+    A pure function, except that it leaves NCCL's interface and the allocator as the environment sets them.
 
     Raises `UserError` if the machine lacks the GPUs that `[cluster]` requests.
     """
@@ -86,10 +91,10 @@ def plan_ranks(
         "LOCAL_WORLD_SIZE": str(ranks),
         "MASTER_ADDR": nodes.address,
         **({"MASTER_PORT": str(nodes.port)} if nodes.port else {}),
-        **({"GLOO_SOCKET_IFNAME": nodes.interface} if nodes.interface else {}),
+        **interface_variables(nodes.interface, os.environ),
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",  # show each line on the console when it is written
-        **flight_recorder(run / LOGS),
+        **torch_variables(run / LOGS, os.environ),
     }
     places = [(nodes.number * ranks + local_rank, local_rank) for local_rank in range(ranks)]
     return [
@@ -104,12 +109,19 @@ def plan_ranks(
     ]
 
 
-def flight_recorder(logs: Path) -> dict[str, str]:
-    """Return variables with which NCCL writes each rank's trace to `logs` when a collective times out."""
+def torch_variables(logs: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return torch's settings of a rank.
+
+    NCCL writes each rank's trace to `logs` when a collective times out. On a GPU, memory grows in place: ragged rows
+    need tensors of other sizes at each step, which would leave gaps in segments of a fixed size. An allocator that
+    `environment` configures is left as it is.
+    """
+    grows = {} if ALLOCATOR & environment.keys() else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     return {
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
         "TORCH_FR_BUFFER_SIZE": "2000",
         "TORCH_FR_DUMP_TEMP_FILE": str(logs / "nccl_trace_rank_"),
+        **grows,
     }
 
 
@@ -161,7 +173,7 @@ def become_rank(recipe: Recipe, resume: str) -> NoReturn:
     """
     arguments = ["--resume", resume]
     terminate_with_parent()  # torchrun's agent: without it, nobody ends ranks that wait for each other
-    os.environ.update(flight_recorder(run_folder.run_folder_of(recipe) / LOGS))
+    os.environ.update(torch_variables(run_folder.run_folder_of(recipe) / LOGS, os.environ))
     if os.environ["RANK"] == "0":
         ranks = int(os.environ["WORLD_SIZE"])
         with run_folder.begin_run(recipe, resume, ranks=ranks, for_child=True) as start:

@@ -39,8 +39,8 @@ class RankAddress:
     port: int
     secret: str = ""  # in the environment already if empty
 
-    def variables(self) -> dict[str, str]:
-        """Return the variables as `pretrain.engine.distributed.discover` reads them, and gloo's interface."""
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables as `pretrain.engine.distributed.discover` reads them, and the network interface."""
         variables = {
             "RANK": str(self.rank),
             "LOCAL_RANK": str(self.local_rank),
@@ -49,8 +49,7 @@ class RankAddress:
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),
         }
-        interface = interface_towards(self.address, self.port)
-        variables |= {"GLOO_SOCKET_IFNAME": interface} if interface else {}
+        variables |= interface_variables(interface_towards(self.address, self.port), environment)
         return variables | ({"BERTRAIN_SECRET": self.secret} if self.secret else {})
 
 
@@ -157,6 +156,17 @@ def interface_towards(address: str, port: int) -> str:
             if any(entry.address == own for entry in entries):
                 return str(name)
     return ""
+
+
+def interface_variables(interface: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which gloo, and NCCL until it finds its fast links, use this interface.
+
+    NCCL's setting in `environment`, which a site can have made, is left as it is.
+    """
+    if not interface:
+        return {}
+    nccl = {} if "NCCL_SOCKET_IFNAME" in environment else {"NCCL_SOCKET_IFNAME": f"={interface}"}  # =: the exact name
+    return {"GLOO_SOCKET_IFNAME": interface, **nccl}
 
 
 def _first_reached(addresses: Sequence[str], reached: Sequence[Sequence[bool]]) -> str:

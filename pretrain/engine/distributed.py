@@ -21,7 +21,7 @@ import torch.distributed
 
 from configs.errors import UserError
 from configs.schema import ClusterConfig
-from pretrain.engine.allocator import keep_freed_memory
+from pretrain.engine.devices import bind_to_nearby_cores, check_own_gpus, choose_device, gpu_name, keep_freed_memory
 from pretrain.engine.meeting import leave, meet
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -73,7 +73,8 @@ def join_process_group(cluster: ClusterConfig, run: Path | None = None) -> World
     share the folder `run`.
     """
     world = discover()
-    world = replace(world, device=_choose_device(cluster.device, world))
+    device = choose_device(cluster.device, world.local_rank, world.local_world_size)
+    world = replace(world, device=device)
     torch.set_num_threads(cluster.cpu_threads or max(1, len(os.sched_getaffinity(0)) // world.local_world_size))
     on_gpu = world.device.type == "cuda"
     if not on_gpu:
@@ -83,6 +84,7 @@ def join_process_group(cluster: ClusterConfig, run: Path | None = None) -> World
     alone = world.world_size == 1
     if on_gpu:
         torch.cuda.set_device(world.device)
+        bind_to_nearby_cores(world.device, world.local_world_size)
     limit = timedelta(seconds=cluster.collective_timeout_s)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -92,6 +94,8 @@ def join_process_group(cluster: ClusterConfig, run: Path | None = None) -> World
         timeout=limit,
         device_id=world.device if on_gpu and not alone else None,
     )
+    if on_gpu and not alone:
+        check_own_gpus(gather(gpu_name(world.device)))
     return world
 
 
@@ -166,23 +170,6 @@ def seed_for(seed: int, step: int, micro_step: int, rank: int) -> int:
     """
     key = f"{seed} {step} {micro_step} {rank}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
-
-
-def _choose_device(requested: str, world: World) -> torch.device:
-    count = torch.cuda.device_count() if requested != "cpu" else 0
-    if requested == "cpu" or (requested == "auto" and count == 0):
-        return torch.device("cpu")
-    if count == 0:
-        raise UserError(
-            "torch finds no usable GPU", place="cluster.device", fix='set it to "auto" or "cpu", or check the driver'
-        )
-    if world.local_world_size > count:
-        raise UserError(
-            f"{world.local_world_size} ranks on a node with {count} GPUs",
-            place="cluster.ranks_per_node",
-            fix="start at most one rank per GPU",
-        )
-    return torch.device("cuda", world.local_rank)
 
 
 def _no_launcher(cause: str) -> UserError:

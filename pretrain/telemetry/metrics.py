@@ -46,6 +46,8 @@ TAGS = {
     "data_wait_pct": "throughput/data_wait_pct",
     "save_s": "throughput/save_s",
     "memory_gib": "memory/gib",
+    "reserved_gib": "memory/reserved_gib",
+    "allocation_retries": "memory/allocation_retries",
     "skipped_steps": "faults/skipped_steps",
     "passed_over_rows": "faults/passed_over_rows",
     "slow_rank_ratio": "faults/slow_rank_ratio",
@@ -85,6 +87,8 @@ class StepMetrics:
     imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks
     data_wait_pct: float  # share of the step spent waiting for rows
     memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU
+    reserved_gib: float | None  # peak that torch held of the GPU on this rank, used or not; None on a CPU
+    allocation_retries: int | None  # of this rank since its start: above 0, GPU memory is short; None on a CPU
     time_s: float  # training time over all starts, without evaluations and saves
     save_s: float | None  # seconds that the checkpoint before this step paused training; None without one
     skipped: bool  # no update was made

@@ -1,13 +1,14 @@
 """Find a rank that delays the others: compare the ranks' own times every few steps.
 
-A rank's own time in a step is its wait for rows plus its forward passes, in which it does not wait for other ranks. (At
-ZeRO stage 3 it does: the forward gathers weights, all ranks wait for the slowest one, and no rank stands out.)
+A rank's own time in a step is its wait for rows plus its forward passes, in which it does not wait for other ranks. At
+ZeRO stage 3 it does: the forward gathers weights, and all ranks wait for the slowest one. There, the time of the
+forward passes is scaled by a probe, the same matrix products on every rank, relative to the median rank's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median, median_low
@@ -18,6 +19,7 @@ import torch
 from pretrain.engine import gather
 
 SLOW_RATIO = 1.33  # own time divided by the median rank's own time
+PROBE_SIZE, PROBES = {"cuda": 4096, "cpu": 384}, 5  # rows and columns of the probe's products; the median counts
 SLOW_STEPS = 20  # compare the median own time of this many steps, so that a single delay does not count
 
 
@@ -32,7 +34,8 @@ class SlowRank:
 class Stragglers:
     """Measures one rank's own times. On a GPU it uses events, so that the host does not wait."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, zero_stage: int = 0) -> None:
+        self._device, self._gathers = device, zero_stage == 3
         on_gpu = device.type == "cuda"
         self._mark: Callable[[], Any] = _record if on_gpu else time.perf_counter
         self._seconds: Callable[[Any, Any], float] = _elapsed_s if on_gpu else _difference
@@ -52,9 +55,30 @@ class Stragglers:
         self._spans = []
         if len(self._steps) < SLOW_STEPS:
             return None
-        own_s = median(wait_s + sum(self._seconds(*span) for span in spans) for wait_s, spans in self._steps)
+        steps = [(wait_s, sum(self._seconds(*span) for span in spans)) for wait_s, spans in self._steps]
         self._steps = []
-        return slowest(gather(own_s))
+        if not self._gathers:
+            return slowest(gather(median(wait_s + forward_s for wait_s, forward_s in steps)))
+        wait_s, forward_s = (median(column) for column in zip(*steps, strict=True))
+        return slowest(scaled_by_probe(gather((wait_s, forward_s, self._probe_s()))))
+
+    def _probe_s(self) -> float:
+        """Return the seconds of one matrix product on this rank's device."""
+        size = PROBE_SIZE[self._device.type]
+        square = torch.ones(size, size, dtype=torch.bfloat16 if self._device.type == "cuda" else None).to(self._device)
+        torch.mm(square, square)  # the first one loads its kernel
+        spans = []
+        for _ in range(PROBES):
+            began = self._mark()
+            torch.mm(square, square)
+            spans.append((began, self._mark()))
+        return median(self._seconds(*span) for span in spans)
+
+
+def scaled_by_probe(times: Sequence[Sequence[float]]) -> list[float]:
+    """Return the ranks' own times from their (wait, forward, probe) seconds."""
+    usual_s = max(median_low(probe_s for _, _, probe_s in times), 1e-9)
+    return [wait_s + forward_s * probe_s / usual_s for wait_s, forward_s, probe_s in times]
 
 
 def slowest(own_s: list[float]) -> SlowRank | None:

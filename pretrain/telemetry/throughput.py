@@ -113,6 +113,8 @@ class Throughput:
             imbalance_pct=step.imbalance_pct,
             data_wait_pct=100 * data_wait_s / step_s,
             memory_gib=peak_memory_gib(self.world.device),
+            reserved_gib=torch.cuda.max_memory_reserved(self.world.device) / GIB if self._on_gpu else None,
+            allocation_retries=allocation_retries(self.world.device) if self._on_gpu else None,
             time_s=self.time_s,
             save_s=save_s,
             skipped=result.skipped,
@@ -122,6 +124,10 @@ class Throughput:
             slow_rank=slow.rank if slow else None,
             slow_rank_ratio=slow.ratio if slow else None,
         )
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.world.device.type == "cuda"
 
     def _flops(self, step: Step) -> int:
         """Return the FLOPs of the complete global batch."""
@@ -134,6 +140,11 @@ class Throughput:
             squared_lengths=step.squared_lengths,
             masked_tokens=step.masked_tokens,
         )
+
+
+def allocation_retries(device: torch.device) -> int:
+    """Return how often torch freed its cached GPU memory, which waits for the device, to make an allocation succeed."""
+    return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))
 
 
 def peak_memory_gib(device: torch.device) -> float:

@@ -1,12 +1,17 @@
 """Compare the step time that `bertrain plan` estimates with that of 1 and 2 ranks on this machine's CPU.
 
     python -m tests.benchmarks.plan [--hidden-size 256] [--layers 4] [--steps 30]
+    python -m tests.benchmarks.plan --counts
 
 First the hardware profile is measured with one thread per rank, as the ranks run: a large 16-bit matrix product and a
 memory copy (both in CPU time), and an all-reduce between two ranks. Then a recipe is trained on synthetic rows. The
 last line is one JSON object. `ratio` is the planned over the measured CPU time of computing a step with one rank: 1
 is exact; below 1, the plan was too optimistic. It is valid on a busy machine too. `wall_ratio`, the planned over the
 measured time of complete steps with two ranks, is valid only on an idle machine.
+
+With --counts, nothing is timed: the peak memory of a step and the bytes that a rank sends are counted at every ZeRO
+stage for one of 1, 2, 4 and 8 ranks (torch's fake process group). `ratio` is the planned over the counted figure that
+is farthest from 1. The exit code is 1 if a plan of memory is off by more than 5 %, or a plan of bytes by more than 2 %.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from launch.doctor.bandwidth import measure_here
 from pretrain.cost import Cost, Hardware
 from pretrain.data.synthetic import write_synthetic
 from pretrain.telemetry.metrics_file import read_metrics
+from tests.benchmarks.plan_counts import compare_counts
 from tests.benchmarks.small_bert import add_shape, recipe_of
 
 SIZE = 2048  # of the matrix product
@@ -45,7 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_shape(parser)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--counts", action="store_true", help="compare memory and bytes instead of time")
     arguments = parser.parse_args()
+    if arguments.counts:
+        sys.exit(compare_counts())
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         settings = [

@@ -137,7 +137,7 @@ def compared_with_plan(recipe: Recipe, stage: int, counted: dict[str, dict[str, 
     cost = Cost(staged, HARDWARE["cpu"], recipe.data.vocabulary.size)
     result = {}
     for micro_steps, figures in counted.items():
-        planned_mb = cost.communication_bytes(2, int(micro_steps)) / 1e6
+        planned_mb = cost.sent_bytes(2, int(micro_steps)) / 1e6
         rounded = {"sent_mb": round(figures["sent_mb"], 3), "planned_mb": round(planned_mb, 3)}
         result[f"{micro_steps} micro-steps"] = figures | rounded | {"ratio": round(figures["sent_mb"] / planned_mb, 3)}
     return result

@@ -9,20 +9,21 @@ import pytest
 from configs.loading import SHIPPED
 from configs.recipe import load_recipe, shipped_recipes
 from launch.display.dry_run import show_dry_run
+from pretrain.cost import HARDWARE, Cost
 
 # Output of a dry run: parameters and batch size.
 EXPECTED = {
-    "base_phase1": ("110,106,428", "256 rows per step = 8 rank(s) x 1 micro-step(s) of at most 32"),
-    "base_phase2": ("110,106,428", "256 rows per step = 8 rank(s) x 1 micro-step(s) of at most 32"),
+    "base_phase1": ("110,106,428", "256 rows per step = 8 rank(s) x 1 micro-step(s) of at most 256"),
+    "base_phase2": ("110,106,428", "256 rows per step = 8 rank(s) x 1 micro-step(s) of at most 256"),
     "demo": ("2,213,058", "128 rows per step = 2 rank(s) x 1 micro-step(s) of at most 64"),
     "demo_continue": ("22,744,506", "64 rows per step = 2 rank(s) x 1 micro-step(s) of at most 32; 100 steps"),
-    "large_phase1": ("336,226,108", "65536 rows per step = 64 rank(s) x 8 micro-step(s) of at most 128; 7,038 steps"),
-    "large_phase2": ("336,226,108", "32768 rows per step = 64 rank(s) x 16 micro-step(s) of at most 32; 1,563 steps"),
-    "megatron_3.9b": ("3,869,081,404", "1024 rows per step = 64 rank(s) x 2 micro-step(s) of at most 8"),
+    "large_phase1": ("336,226,108", "65536 rows per step = 64 rank(s) x 2 micro-step(s) of at most 512; 7,038 steps"),
+    "large_phase2": ("336,226,108", "32768 rows per step = 64 rank(s) x 4 micro-step(s) of at most 128; 1,563 steps"),
+    "megatron_3.9b": ("3,869,081,404", "1024 rows per step = 64 rank(s) x 1 micro-step(s) of at most 16"),
     "objectives": ("1,495,554", "32 rows per step = 1 rank(s) x 1 micro-step(s) of at most 32; 20,000 steps"),
     "one_gpu_day": (
         "111,241,472",
-        "4096 rows per step, growing from 512 over 20,000 steps = 1 rank(s) x 8 micro-step(s) of at most 512",
+        "4096 rows per step, growing from 512 over 20,000 steps = 1 rank(s) x 4 micro-step(s) of at most 1024",
     ),
 }
 
@@ -53,6 +54,18 @@ def test_large_batches_have_the_published_settings() -> None:
         assert (optimizer.learning_rate, train.global_batch_size, train.steps) == (learning_rate, rows, steps)
         assert optimizer.warmup_steps / train.steps == pytest.approx(warmup, abs=1e-3)
         assert (optimizer.weight_decay, optimizer.gradient_clipping, train.zero_stage) == (0.01, 1.0, 1)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_micro_batch_is_as_large_as_80_gb_allow(name: str) -> None:
+    recipe = load_recipe(name)
+    ranks = recipe.cluster.nodes * recipe.cluster.gpus_per_node
+    if not ranks:
+        pytest.skip("a recipe for any machine")
+    cost = Cost(recipe, HARDWARE["a100"], recipe.data.vocabulary.size)
+    most, rows = cost.largest_micro_batch(ranks, recipe.train.stage_on(ranks)), recipe.train.micro_batch_size
+    assert rows <= most
+    assert 2 * rows > most or rows >= recipe.train.global_batch_size / ranks
 
 
 def test_one_gpu_day_fits_into_a_day() -> None:

@@ -86,7 +86,7 @@ def test_ranks_send_the_planned_bytes(
     fields = ["train.precision=bf16", f"train.zero_stage={stage}", f"train.gradient_reduction={reduction}"]
     recipe = load_recipe("demo", fields)
     planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=4096)
-    a_weight = planned.communication_bytes(2, micro_steps) / planned.parameters
+    a_weight = planned.sent_bytes(2, micro_steps) / planned.parameters
     assert counted[f"{stage} {micro_steps} {reduction}"]["sent"] / WEIGHTS == pytest.approx(a_weight, rel=0.02)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from configs.errors import UserError
 from configs.recipe import load_recipe, shipped_recipes
 from launch.cluster import batch_script
-from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, render
+from launch.cluster.batch_script import EXPORT, PREPARE, TRAIN, JobStage, Site, network_variables, render
 
 EXAMPLES = Path(batch_script.__file__).parent / "examples"
 REFRESH = "REFRESH_GOLDEN=1 pytest tests/launch/cluster/test_batch_script.py"
@@ -53,6 +53,16 @@ def test_script_equals_its_golden_file(recipe_name: str, stage: JobStage, golden
     assert file.exists(), f"to write it: {REFRESH}"
     assert text == file.read_text(), f"if the change is intended: {REFRESH}"
     subprocess.run(["bash", "-n"], input=text.encode(), check=True)
+
+
+def test_a_job_inherits_the_sites_network_settings() -> None:
+    shell = ["NCCL_IB_HCA", "AWS_SECRET_ACCESS_KEY", "FI_PROVIDER", "UCX_TLS", "NCCL_X;rm", "MY_NCCL_KEY", "HOME"]
+    network = network_variables(shell)
+    assert network == ("FI_PROVIDER", "NCCL_IB_HCA", "UCX_TLS")
+    recipe = load_recipe("demo", ['cluster.environment=["NCCL_IB_HCA", "HF_HOME"]'])
+    script = render(recipe, DEMO, Site(HOME, SITE.python, network))
+    (exported,) = [option for option in options(script) if option.startswith("--export=")]
+    assert exported.endswith(",LD_LIBRARY_PATH,FI_PROVIDER,NCCL_IB_HCA,UCX_TLS,HF_HOME")
 
 
 def test_settings_become_sbatch_options() -> None:

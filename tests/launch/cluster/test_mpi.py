@@ -20,6 +20,12 @@ def test_argv_for_several_hosts() -> None:
     ]  # fmt: skip
 
 
+def test_network_settings_reach_other_hosts() -> None:
+    recipe = load_recipe("demo", ['cluster.environment=["NCCL_DEBUG"]'])
+    argv = mpi.mpirun_argv(recipe, Path("/runs/demo"), 1, as_root=False, network=("NCCL_DEBUG", "NCCL_IB_HCA"))
+    assert [argv[at + 1] for at, word in enumerate(argv) if word == "-x"] == ["NCCL_DEBUG", "NCCL_IB_HCA"]
+
+
 def test_argv_on_this_machine() -> None:
     argv = mpi.mpirun_argv(load_recipe("demo"), Path("/runs/demo"), 1, as_root=False)
     assert argv[:7] == ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "2", "--map-by"]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from configs.errors import UserError
 from configs.recipe import load_recipe
 from configs.schema import DataConfig
+from launch.cli import app
 from launch.display.planning import efficiency, find_hardware, goodput_table, memory_table, preparation_table, show_plan
 from preprocessing.documents.formats import FORMATS
 from pretrain.cost import HARDWARE, Cost
@@ -82,8 +84,31 @@ def test_a_hang_lasts_as_long_as_a_step_may(screen: Console) -> None:
 
 
 def test_unknown_hardware_is_refused_with_known_names() -> None:
-    with pytest.raises(UserError, match=r"no profile 'b300'.*choose one of h200, h100, a100, v100, cpu"):
+    with pytest.raises(UserError, match=r"no profile 'b300'.*choose one of b200, h200, .*, rtx4090, cpu"):
         find_hardware("b300")
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [("H100", "h100"), ("A100-40", "a100-40"), ("RTX 4090", "rtx4090"), ("rtx_5090", "rtx5090"), ("L40s", "l40s")],
+)
+def test_hardware_is_found_by_its_name_in_any_form(name: str, profile: str) -> None:
+    assert find_hardware(name) == HARDWARE[profile]
+
+
+def test_help_names_every_profile() -> None:
+    shown = CliRunner().invoke(app, ["plan", "--help"], env={"COLUMNS": "200"}).output
+    assert [name for name in HARDWARE if f"{name}," not in shown and f"{name}." not in shown] == []
+
+
+def test_the_plan_states_what_it_assumes(screen: Console) -> None:
+    large = load_recipe("large_phase1")
+    show_plan(screen, large, find_hardware("h100", cpu_speed=1.5), 64, 24.0, None)
+    shown = " ".join(screen.export_text().split())
+    assert "matrix products reach 55% of the peak; a CPU core of 1.5 times the speed" in shown
+    assert "the last layer skips 2.5%" in shown
+    base = Cost(load_recipe("base_phase1"), HARDWARE["h100"], 30_522).row
+    assert base.unread_flops / base.flops == pytest.approx(0.049, abs=5e-4)
 
 
 def test_plan_works_without_torch() -> None:

@@ -48,7 +48,16 @@ def test_missing_gpus_are_refused(cluster: ClusterConfig, machine: Machine, word
         ranks(cluster, machine)
 
 
-def test_plan_ranks_sets_argv_log_and_environment() -> None:
+def test_plan_ranks_leaves_the_sites_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128")
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
+    env = plan_ranks(Recipe(), Path("runs/a"), [], LAPTOP)[0].env
+    assert not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "NCCL_SOCKET_IFNAME"} & env.keys()
+
+
+def test_plan_ranks_sets_argv_log_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.delenv(name, raising=False)
     first, second = plan_ranks(
         Recipe(cluster=ClusterConfig(ranks_per_node=2)), Path("runs/a b"), ["--resume", "auto"], LAPTOP
     )
@@ -61,6 +70,8 @@ def test_plan_ranks_sets_argv_log_and_environment() -> None:
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "=lo",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
         "OMP_NUM_THREADS": "4",
         "PYTHONUNBUFFERED": "1",
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",

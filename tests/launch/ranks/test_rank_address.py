@@ -19,10 +19,16 @@ TASK = {
 def test_slurm_task_becomes_torchruns_variables() -> None:
     place = slurm_address(TASK)
     assert place == RankAddress(5, 1, 6, 2, "127.0.0.1", 20_000)
-    assert place.variables() == {
+    assert place.variables({}) == {
         "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "20000", "GLOO_SOCKET_IFNAME": "lo",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "20000", "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "=lo",
     }  # fmt: skip
+
+
+def test_a_sites_interface_for_nccl_is_left_as_it_is() -> None:
+    variables = slurm_address(TASK).variables({"NCCL_SOCKET_IFNAME": "ib0,ib1"})
+    assert "NCCL_SOCKET_IFNAME" not in variables
+    assert variables["GLOO_SOCKET_IFNAME"] == "lo"
 
 
 @pytest.mark.parametrize("name", sorted(TASK))

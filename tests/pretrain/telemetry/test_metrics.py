@@ -46,6 +46,8 @@ STEP = StepMetrics(
     imbalance_pct=0.5,
     data_wait_pct=1.0,
     memory_gib=0.5,
+    reserved_gib=None,
+    allocation_retries=None,
     time_s=0.1,
     save_s=None,
     skipped=False,
@@ -93,7 +95,7 @@ def test_resume_does_not_duplicate_steps_in_tensorboard(tmp_path: Path) -> None:
 
 def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
-        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5))
+        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5, reserved_gib=1.0, allocation_retries=0))
         log.write_evaluation(replace(EVALUATION, step=1))
     board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     shown = set(board.Tags()["scalars"])

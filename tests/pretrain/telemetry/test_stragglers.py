@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from pretrain.telemetry.stragglers import SLOW_STEPS, SlowRank, Stragglers, slowest
+from pretrain.telemetry.stragglers import SLOW_STEPS, SlowRank, Stragglers, scaled_by_probe, slowest
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,30 @@ def test_ranks_are_compared_every_twenty_steps_by_their_median(monkeypatch: pyte
         assert (slow is None) == (step % SLOW_STEPS != SLOW_STEPS - 1)
     assert 0.002 <= met[0] < 0.05
     assert met[1] >= 0.012
+
+
+def test_at_stage_3_the_probe_tells_the_ranks_apart() -> None:
+    """All ranks wait for the slow one in the forward: only its own products, or its wait for rows, take longer."""
+    assert slowest(scaled_by_probe([[0.0, 2.0, 0.01]] * 3)) is None
+    slow = slowest(scaled_by_probe([[0.0, 2.0, 0.01], [0.0, 2.0, 0.02], [0.0, 2.0, 0.01]]))
+    assert slow == SlowRank(1, pytest.approx(2.0))  # type: ignore[arg-type]
+    late = slowest(scaled_by_probe([[0.0, 2.0, 0.01], [0.0, 2.0, 0.01], [1.0, 2.0, 0.01]]))
+    assert late == SlowRank(2, pytest.approx(1.5))  # type: ignore[arg-type]
+
+
+def test_at_stage_3_ranks_exchange_wait_forward_and_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(own: tuple[float, float, float]) -> list[tuple[float, float, float]]:
+        wait_s, forward_s, probe_s = own
+        assert wait_s == 0.01
+        assert forward_s >= 0.002
+        assert probe_s > 0
+        return [own, (wait_s, forward_s, 3 * probe_s)]
+
+    monkeypatch.setattr("pretrain.telemetry.stragglers.gather", gather)
+    pace = Stragglers(torch.device("cpu"), zero_stage=3)
+    for _ in range(SLOW_STEPS):
+        with pace.own_time():
+            time.sleep(0.002)
+        slow = pace.step_ended(data_wait_s=0.01)
+    assert slow is not None
+    assert slow.rank == 1

@@ -38,9 +38,9 @@ def test_error_against_published_throughput_is_as_documented(
     hardware: str, length: int, published_rows_s: float, error: float
 ) -> None:
     planned = cost(hardware, length)
-    planned.is_fused = planned.is_flash = False  # as those systems were
-    planned.row_flops += planned._unread_flops  # they compute the whole last layer
-    assert 1 / planned.row_s / published_rows_s - 1 == pytest.approx(error, abs=0.025)
+    planned.row.is_fused = planned.row.is_flash = False  # as those systems were
+    planned.row.flops += planned.row.unread_flops  # they compute the whole last layer
+    assert 1 / planned.row.seconds / published_rows_s - 1 == pytest.approx(error, abs=0.025)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_activation_bytes_match_autograd(precision: str, dropout: float, hidden:
             f"model.attention_probs_dropout_prob={dropout}", f"train.precision={precision}",
         ],
     )  # fmt: skip
-    planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=100).activation_bytes(4)
+    planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=100).row.activation_bytes(4)
     assert kept_by_autograd(recipe, rows=4) == pytest.approx(planned, rel=0.02)
 
 
@@ -121,15 +121,15 @@ def test_stage_3_adds_gathered_weights() -> None:
 def test_flash_attention_keeps_no_scores() -> None:
     """BERT-large, 512 tokens: 1024 wide, 4096 inside, 16 heads."""
     scores = 16 * 512 * 3  # with their dropout's mask, and what is left
-    assert cost("h100", 512)._layer_bytes() == 2 * 512 * (8 * 1024 + 2 * 4096)
-    assert cost("v100", 512)._layer_bytes() == 2 * 512 * (11 * 1024 + 2 * 4096 + scores)
-    assert cost("h100", 512, "train.precision=fp32")._layer_bytes() == 2 * cost("v100", 512)._layer_bytes()
+    assert cost("h100", 512).row.layer_bytes() == 2 * 512 * (8 * 1024 + 2 * 4096)
+    assert cost("v100", 512).row.layer_bytes() == 2 * 512 * (11 * 1024 + 2 * 4096 + scores)
+    assert cost("h100", 512, "train.precision=fp32").row.layer_bytes() == 2 * cost("v100", 512).row.layer_bytes()
 
 
 def test_last_layer_keeps_only_read_tokens() -> None:
     """77 of 512 tokens are masked; the first is read, too. Queries, keys, values and attention output are complete."""
     planned = cost("h100", 512)
-    assert planned._layers_bytes - 23 * planned._layer_bytes() == pytest.approx(
+    assert planned.row.layers_bytes - 23 * planned.row.layer_bytes() == pytest.approx(
         2 * (512 * 4 * 1024 + 78 * (4 * 1024 + 2 * 4096))
     )
 
@@ -146,8 +146,8 @@ def test_largest_micro_batch_fits_and_a_larger_one_does_not() -> None:
 @pytest.mark.parametrize(("stage", "sent"), [(0, 8.0), (1, 4 + 2.0), (2, 8 * 3 + 2.0), (3, (4 + 2) * 3.0)])
 def test_bytes_sent_per_weight_depend_on_the_stage(stage: int, sent: float) -> None:
     planned = cost("h100", 128, f"train.zero_stage={stage}")
-    assert planned.communication_bytes(1, 3) == 0
-    assert planned.communication_bytes(4, 3) == pytest.approx(sent * planned.parameters * 3 / 4)
+    assert planned.sent_bytes(1, 3) == 0
+    assert planned.sent_bytes(4, 3) == pytest.approx(sent * planned.parameters * 3 / 4)
 
 
 def test_traffic_between_nodes_is_a_share_of_the_total() -> None:
@@ -185,9 +185,9 @@ def test_preparation_cost_is_linear() -> None:
 
 def test_activation_checkpointing_adds_a_third_and_keeps_one_tensor_per_layer() -> None:
     plain, anew = cost("h100", 128), cost("h100", 128, "train.activation_checkpointing=true")
-    assert anew.activation_bytes(64) < plain.activation_bytes(64) / 8
-    products_s = (plain.row_flops - plain._unread_flops) / (989e12 * 0.55)
-    assert anew.row_s - plain.row_s == pytest.approx(products_s / 3)
+    assert anew.row.activation_bytes(64) < plain.row.activation_bytes(64) / 8
+    products_s = (plain.row.flops - plain.row.unread_flops) / (989e12 * 0.55)
+    assert anew.row.seconds - plain.row.seconds == pytest.approx(products_s / 3)
     assert anew.largest_micro_batch(8) > 8 * plain.largest_micro_batch(8)
 
 
@@ -202,7 +202,7 @@ def test_a_growing_batch_and_a_budget_shorten_the_training() -> None:
 
 def test_shorter_rows_cost_less() -> None:
     full, ragged = (Cost(large(128), HARDWARE["h100"], 30_522, mean_length=length) for length in (None, 64.0))
-    assert ragged.row_flops < full.row_flops / 2
-    assert ragged.activation_bytes(64) == pytest.approx(full.activation_bytes(64) / 2, rel=0.1)
-    grown = full.activation_bytes(1 << 14) - full.activation_bytes(1 << 13)
-    assert grown == (1 << 13) * (full._layers_bytes + full._embedding_bytes)  # logits come in chunks
+    assert ragged.row.flops < full.row.flops / 2
+    assert ragged.row.activation_bytes(64) == pytest.approx(full.row.activation_bytes(64) / 2, rel=0.1)
+    grown = full.row.activation_bytes(1 << 14) - full.row.activation_bytes(1 << 13)
+    assert grown == (1 << 13) * (full.row.layers_bytes + full.row.embedding_bytes)  # logits come in chunks

@@ -9,7 +9,7 @@ import sys
 FAULTS = """
 import resource
 import torch
-from pretrain.engine.allocator import keep_freed_memory
+from pretrain.engine.devices import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
