@@ -23,13 +23,14 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import DataConfig, TextConfig
+from preprocessing.comparison import require_datasketch
 from preprocessing.corpus import (
-    decide,
+    begin_comparison,
+    end_comparison,
     is_cleaned,
     is_decided,
     is_sampled,
     read_entries,
-    require_datasketch,
     sampled_lines,
     sampling_rate,
     with_evaluation_digest,
@@ -48,6 +49,7 @@ from preprocessing.execution import (
     WriteGroups,
     build_manifest,
     check_manifest,
+    compare,
     expect,
     refuse_few_documents,
     refuse_small_disk,
@@ -117,7 +119,7 @@ def _prepare(
     given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
     identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
     compares, trains = config.compares_documents, given is None
-    names = ["input", *["duplicates"] * compares, *["vocabulary"] * trains, "groups"]
+    names = ["input", *["duplicates", "comparison"] * compares, *["vocabulary"] * trains, "groups"]
     stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None), names)
     finished = find_finished(store, identity, overwrite=overwrite)
     if finished.manifest:
@@ -183,7 +185,9 @@ def _find_duplicates(stages: Stages, config: TextConfig) -> None:
     if config.compares_documents and not is_decided(work):
         clean = partial(write_cleaned, config=config, work=work)
         stages.run_all("duplicates", clean, lambda item: is_cleaned(item, work))
-        decide(stages.plan, config, work)
+        comparison = begin_comparison(stages.plan, config, work)
+        compare(stages, comparison)
+        end_comparison(comparison)
 
 
 def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
@@ -208,7 +212,8 @@ def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupS
     """Make the unfinished groups of the share, then sum up all groups."""
     stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary))
     sums = sum_groups(stages.store, stages.plan, keys)
-    stages.refuse_undone(set(stages.share.own(stages.plan)).intersection(sums.unfinished))
+    undone = set(stages.share.own(stages.plan)).intersection(sums.unfinished)
+    stages.refuse_undone(len(undone), len(stages.plan.items))
     return sums
 
 

@@ -27,7 +27,8 @@ from preprocessing.storage import Store, store_at
 PLAIN_EVERY_S = 10.0
 STAGE_LABELS = {
     "input": "Hashing the input",
-    "duplicates": "Cleaning, finding duplicates",
+    "duplicates": "Cleaning",
+    "comparison": "Comparing documents",
     "vocabulary": "Sampling text for the vocabulary",
     "groups": "Making pairs",
 }

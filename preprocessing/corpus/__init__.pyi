@@ -3,14 +3,14 @@
 from .cleaned_files import is_cleaned as is_cleaned, write_cleaned as write_cleaned
 from .cleaning import Dropped as Dropped, Kept as Kept, batches as batches
 from .corpus import read_corpus as read_corpus
-from .duplicates import (
-    decide as decide,
+from .decisions import (
+    begin_comparison as begin_comparison,
     decisions_digest as decisions_digest,
+    end_comparison as end_comparison,
     is_decided as is_decided,
     read_boilerplate as read_boilerplate,
 )
 from .evaluation_text import with_evaluation_digest as with_evaluation_digest
-from .minhash import require_datasketch as require_datasketch
 from .sample import (
     is_sampled as is_sampled,
     read_entries as read_entries,

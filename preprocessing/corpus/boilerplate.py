@@ -9,17 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-import numpy as np
-
 from configs.schema import CleaningConfig
+from preprocessing.comparison import Hashes, is_among, line_hashes
 from preprocessing.corpus.cleaning import Dropped, Kept, split_of
-from preprocessing.corpus.words import Hashes, is_among
-
-
-def line_hashes(text: str) -> Hashes:
-    """Return the first 64 bits of the BLAKE2b of each line of a cleaned text."""
-    hashes = (hashlib.blake2b(line.encode(), digest_size=8).digest() for line in text.split("\n"))
-    return np.frombuffer(b"".join(hashes), "<u8")
 
 
 def without_boilerplate(document: Kept, boilerplate: Hashes, config: CleaningConfig) -> Kept | Dropped:

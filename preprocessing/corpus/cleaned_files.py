@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from configs.schema import CleaningConfig, TextConfig
+from preprocessing.comparison import fingerprint, fingerprint_schema
 from preprocessing.corpus.cleaning import Dropped, Kept, batches, keep, split_of
-from preprocessing.corpus.fingerprints import Fingerprints, fingerprint, fingerprint_schema, fingerprints_of
 from preprocessing.corpus.working_files import cleaned_entry_name, documents_name, fingerprints_name
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Monitor, WorkItem, read_item
@@ -65,7 +65,7 @@ def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Moni
             text_writer.write_batch(_table(batch))
             kept = [document for document in batch if isinstance(document, Kept)]
             numbers = [documents + place for place, document in enumerate(batch) if isinstance(document, Kept)]
-            print_writer.write_batch(fingerprint(kept, numbers, schema))
+            print_writer.write_batch(_fingerprint(kept, numbers, schema))
             documents += len(batch)
             compared += len(kept)
             lines += sum(document.text.count("\n") + 1 for document in kept)
@@ -102,11 +102,9 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
             reported = item.size * seen // total
 
 
-def read_fingerprints(item: WorkItem, work: Store) -> Iterator[Fingerprints]:
-    """Yield the fingerprints of all documents of the item that are compared, in batches."""
-    with work.open(fingerprints_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
-        for batch in reader:
-            yield fingerprints_of(batch)
+def _fingerprint(documents: Sequence[Kept], numbers: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
+    texts, digests = [document.text for document in documents], [document.digest for document in documents]
+    return fingerprint(texts, digests, numbers, schema)
 
 
 def _table(batch: Sequence[Kept | Dropped]) -> pa.RecordBatch:

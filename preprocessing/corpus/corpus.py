@@ -8,7 +8,7 @@ from configs.schema import TextConfig
 from preprocessing.corpus.boilerplate import without_boilerplate
 from preprocessing.corpus.cleaned_files import read_cleaned
 from preprocessing.corpus.cleaning import Dropped, Kept, keep
-from preprocessing.corpus.duplicates import read_boilerplate, read_drops
+from preprocessing.corpus.decisions import read_boilerplate, read_drops
 from preprocessing.documents import Monitor, WorkItem, read_item
 from preprocessing.storage import Store
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import UserError
 from configs.schema import CleaningConfig
-from preprocessing.corpus.words import Hashes, is_among, run_hashes, word_hashes
+from preprocessing.comparison import Hashes, is_among, run_hashes, word_hashes
 from preprocessing.documents import ReadCounter, find_files, open_source, open_stored
 
 _PACKED = frozenset({".bz2", ".gz", ".xz", ".zst"})

@@ -14,10 +14,11 @@ from preprocessing.documents import WorkItem
 BOILERPLATE = "boilerplate.npy"  # written last: if it exists, the comparison is complete
 FINISHED_FILES = {  # those whose presence means that a part of the work is done, and what the part is
     "cleaned-*.json": "cleaned work item",
+    "comparison/*/*-[0-9]*[0-9]": "step of the comparison",
     BOILERPLATE: "comparison of all documents",
     "sample-*.json": "sampled work item",
 }
-_CORPUS_WIDE = ("drops-*.npy", BOILERPLATE, "sample-*")
+_CORPUS_WIDE = ("comparison/*/*", "drops-*.npy", BOILERPLATE, "sample-*")
 
 
 def is_corpus_wide(name: str) -> bool:

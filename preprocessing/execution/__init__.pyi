@@ -1,5 +1,6 @@
 # The door of preprocessing.execution: the names that other packages and rooms import.
 
+from .comparing import compare as compare
 from .corpus_checks import check_manifest as check_manifest, refuse_few_documents as refuse_few_documents
 from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine
 from .expectation import expect as expect, refuse_small_disk as refuse_small_disk

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from configs.errors import UserError
 from configs.machine import usable_cores, usable_memory_bytes
@@ -37,7 +38,13 @@ class Stages:
     engine: BeamEngine
     workers: int  # on this machine; 0: chosen by the amount of work
     progress: ReportProgress
-    names: Sequence[str] = ("input", "duplicates", "vocabulary", "groups")  # of this preparation's stages, in order
+    names: Sequence[str] = (
+        "input",
+        "duplicates",
+        "comparison",
+        "vocabulary",
+        "groups",
+    )  # of this preparation's stages, in order
     expected: str = ""  # what the preparation is expected to take, for messages
     start_s: float = field(default_factory=time.monotonic)
 
@@ -45,20 +52,20 @@ class Stages:
         """Report how much of the input is hashed."""
         self._report("input", bytes_read, bytes_total)
 
-    def run_own(self, stage: str, work: Work) -> None:
+    def run_own(self, stage: str, work: Work[WorkItem]) -> None:
         """Run the stage on the share's own work items."""
         self._run(stage, work, self.share.own(self.plan))
 
-    def run_all(self, stage: str, work: Work, is_done: Callable[[WorkItem], bool]) -> None:
+    def run_all(self, stage: str, work: Work[WorkItem], is_done: Callable[[WorkItem], bool]) -> None:
         """Run the stage on the share's own items, then on all items that the other shares have not done."""
         self.run_own(stage, work)
         self._run(stage, work, [item for item in self.share.others(self.plan) if not is_done(item)])
-        self.refuse_undone([item for item in self.plan.items if not is_done(item)])
+        self.refuse_undone(sum(not is_done(item) for item in self.plan.items), len(self.plan.items))
 
-    def refuse_undone(self, items: Collection[WorkItem]) -> None:
+    def refuse_undone(self, undone: int, total: int) -> None:
         """Raise `UserError` if items are undone after the runner has ended; often its workers see another disk."""
-        if items:
-            cause = f"the runner ended, but {len(items)} of {len(self.plan.items)} work items are not done"
+        if undone:
+            cause = f"the runner ended, but {undone} of {total} work items are not done"
             fix = "use a shared file system or a URL: the workers must reach this folder under the same name"
             raise UserError(cause, place=self.store.place, fix=fix)
 
@@ -69,17 +76,38 @@ class Stages:
             Progress(stage, bytes_read, total, documents, groups, seconds, phase, len(self.names), self.expected)
         )
 
-    def _run(self, stage: str, work: Work, items: Sequence[WorkItem]) -> None:
+    def run_in_turn(self, stage: str, turns: Sequence[tuple[str, Work[Any], Sequence[Any]]]) -> None:
+        """Run several works in one pipeline, each on its own items, when all items of the one before it are done."""
+        run = run_folder(self.store, self.share)
+        workers = max(1, min(self.workers or usable_cores(), max(len(items) for _, _, items in turns)))
+
+        def build(pipeline: beam.Pipeline) -> None:
+            done = pipeline | beam.Create([""])
+            for name, work, items in turns:
+                done = (
+                    done
+                    | f"{name}: all names" >> beam.Map(_with_one_key)
+                    | f"{name}: wait" >> beam.GroupByKey()  # no element comes out before the last one is in
+                    | f"{name}: items" >> beam.ParDo(_Items(items))
+                    | f"{name}: deal" >> beam.Reshuffle()
+                    | name >> beam.ParDo(Step(self.store, run, work))
+                )
+
+        self._watch(stage, build, workers, sum(item.size for _, _, items in turns for item in items))
+
+    def _run(self, stage: str, work: Work[WorkItem], items: Sequence[WorkItem]) -> None:
         if not items:
             return
-        run = run_folder(self.store, self.share)
-        step = Step(self.store, run, work)
-        workers = worker_count(self.workers, items)
-        total = sum(item.size for item in items)
+        step = Step(self.store, run_folder(self.store, self.share), work)
 
         def build(pipeline: beam.Pipeline) -> None:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
 
+        self._watch(stage, build, worker_count(self.workers, items), sum(item.size for item in items))
+
+    def _watch(self, stage: str, build: Callable[[beam.Pipeline], None], workers: int, total: int) -> None:
+        """Run a pipeline and report its progress. `total` is the number of bytes that its workers will count."""
+        run = run_folder(self.store, self.share)
         standstill = Standstill()
 
         def tick() -> None:
@@ -90,6 +118,21 @@ class Stages:
 
         forget(run)
         run_pipeline(build, self.engine, workers, run, tick)
+
+
+class _Items(beam.DoFn):
+    """Yields the items of a step, once, in place of the names that the step before it yielded."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def process(self, _names: tuple[None, Iterable[str]]) -> Iterator[Any]:
+        """Yield the items."""
+        yield from self._items
+
+
+def _with_one_key(name: str) -> tuple[None, str]:
+    return None, name
 
 
 def worker_count(given: int, items: Sequence[WorkItem]) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from configs.errors import UserError
 from configs.schema import RowsConfig, TextConfig, VocabularyConfig
@@ -35,17 +35,28 @@ from preprocessing.vocabulary import Encoder, Vocabulary, stored_vocabulary
 _LEAST_DOCUMENTS = 32  # of a group, even of a small one: random segments come from other documents
 
 
-class Work(Protocol):
+class Named(Protocol):
+    """A work item of any kind."""
+
+    @property
+    def name(self) -> str:
+        """What names it in messages."""
+
+
+Item = TypeVar("Item", bound=Named, contravariant=True)
+
+
+class Work(Protocol[Item]):
     """Makes the files of a work item that are missing. `monitor` counts the input read and can stop the work."""
 
-    def __call__(self, item: WorkItem, *, monitor: Monitor) -> None:
+    def __call__(self, item: Item, *, monitor: Monitor) -> None:
         """Make the missing files."""
 
 
 class Step(beam.DoFn):
     """Calls `work` for each work item, and reports its exceptions to the driver through the run's folder."""
 
-    def __init__(self, store: Store, run: Store, work: Work) -> None:
+    def __init__(self, store: Store, run: Store, work: Work[Any]) -> None:
         self._store = store
         self._run = run
         self._work = work
@@ -54,7 +65,7 @@ class Step(beam.DoFn):
         """Called once per worker."""
         self._monitor = Monitor(self._run)
 
-    def process(self, item: WorkItem) -> Iterator[str]:
+    def process(self, item: Named) -> Iterator[str]:
         """Do the work for the item and yield the item's name."""
         with reported(self._run), self._store.explained():
             self._monitor.place = f"work item {item.name}"

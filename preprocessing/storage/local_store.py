@@ -72,6 +72,10 @@ class LocalStore(Store):
         return [os.path.relpath(Path(place, name), self.folder) for place, _, names in places for name in names]
 
     @override
+    def make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @override
     def remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
 

@@ -55,6 +55,10 @@ class Store(ABC):
         """Return the names of all files in the store and its folders."""
 
     @abstractmethod
+    def make_folder(self) -> None:
+        """Create the store's folder, so that files can be written there, if the place has folders."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""
 
@@ -90,6 +94,12 @@ class Store(ABC):
                 return stream.read()
         except FileNotFoundError:
             return None
+
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes [start, end) of a file. Raises `FileNotFoundError` when it does not exist."""
+        with self.open(name) as stream:
+            stream.seek(start)
+            return stream.read(end - start)
 
     def sha256(self, name: str) -> str | None:
         """Return the hexadecimal SHA-256 of a file, or None when it does not exist."""

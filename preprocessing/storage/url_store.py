@@ -89,12 +89,22 @@ class UrlStore(Store):
             return None
 
     @override
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        if start == end:
+            return b""
+        return bytes(attempt(self._url_of(name), lambda system, path: system.cat_file(path, start=start, end=end)))
+
+    @override
     def size(self, name: str) -> int | None:
         return file_bytes(self._url_of(name))
 
     @override
     def names(self) -> list[str]:
         return sorted(url.removeprefix(f"{self.url}/") for url in files_below(self.url))
+
+    @override
+    def make_folder(self) -> None:
+        pass  # writing a file creates its folder
 
     @override
     def remove(self, name: str) -> None:

@@ -322,7 +322,12 @@ def test_second_preparation_in_the_same_folder_is_refused(config: DataConfig) ->
 def test_progress_tells_stages_and_ends_full(config: DataConfig, corpus: Path) -> None:
     told: list[Progress] = []
     prepare(config, progress=told.append)
-    assert list(dict.fromkeys(progress.stage for progress in told)) == ["duplicates", "vocabulary", "groups"]
+    assert list(dict.fromkeys(progress.stage for progress in told)) == [
+        "duplicates",
+        "comparison",
+        "vocabulary",
+        "groups",
+    ]
     of_groups = [progress for progress in told if progress.stage == "groups"]
     assert [progress.bytes_read for progress in of_groups] == sorted(progress.bytes_read for progress in of_groups)
     last = of_groups[-1]

@@ -16,11 +16,12 @@ from hypothesis import given, settings, strategies as st
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.corpus.boilerplate import line_hashes
+from preprocessing.comparison.fingerprints import line_hashes
+from preprocessing.comparison.steps import comparison_steps
 from preprocessing.corpus.cleaned_files import write_cleaned
 from preprocessing.corpus.cleaning import Dropped, Kept
 from preprocessing.corpus.corpus import read_corpus
-from preprocessing.corpus.duplicates import decide, read_boilerplate
+from preprocessing.corpus.decisions import begin_comparison, end_comparison, read_boilerplate
 from preprocessing.dataset.figures import SPLITS, Split
 from preprocessing.dataset.manifest import Manifest, ShardEntry, write_manifest
 from preprocessing.dataset.shard import Provenance, Rows, read_shard
@@ -59,7 +60,11 @@ def compared(folder: Path, config: DataConfig) -> list[Kept | str]:
     monitor = Monitor(work)
     for item in plan.items:
         write_cleaned(item, config, work, monitor)
-    decide(plan, config, work)
+    comparison = begin_comparison(plan, config, work)
+    for step in comparison_steps(comparison):
+        for unit in range(step.units):
+            step.make(comparison, unit, monitor.visit)
+    end_comparison(comparison)
     found = (outcome for item in plan.items for outcome in read_corpus(item, config, work, monitor))
     return [outcome.cause if isinstance(outcome, Dropped) else outcome for outcome in found]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocessing.corpus.minhash import PERMUTATIONS, are_similar, band_keys, bands, signature
+from preprocessing.comparison.minhash import PERMUTATIONS, are_similar, band_keys, bands, signature
 
 WORDS = [f"word{number}" for number in range(1_000)]
 
@@ -20,7 +20,7 @@ def test_signatures_match_the_recorded_ones() -> None:
 
 @pytest.mark.parametrize(("threshold", "number", "length"), [(0.5, 32, 4), (0.8, 14, 9), (0.95, 5, 25)])
 def test_bands_match_the_recorded_ones(threshold: float, number: int, length: int) -> None:
-    assert bands(threshold) == [slice(place * length, (place + 1) * length) for place in range(number)]
+    assert bands(threshold) == tuple(slice(place * length, (place + 1) * length) for place in range(number))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 1.0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +11,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from configs.schema import CleaningConfig
-from preprocessing.corpus.boilerplate import line_hashes
-from preprocessing.corpus.cleaning import Kept
-from preprocessing.corpus.minhash import PERMUTATIONS, Signatures, signature
-from preprocessing.corpus.words import Hashes
+from preprocessing.comparison.minhash import PERMUTATIONS, Signatures, signature
+from preprocessing.comparison.words import Hashes
+from preprocessing.storage import Store
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """The fingerprints of a batch of documents of a work item, in order."""
+    """The fingerprints of a batch of documents of one file, in order."""
 
-    numbers: NDArray[np.uint32]  # of the documents, counting all documents of the item from 0
+    numbers: NDArray[np.uint32]  # of the documents, counting all documents of the work item from 0
     digests: NDArray[np.uint64]  # [documents, 2]: the first 128 bits of each document's SHA-256
     lines: Hashes  # of all their lines; empty without a search for boilerplate
     line_offsets: NDArray[np.int64]  # [documents + 1]
@@ -28,6 +28,12 @@ class Fingerprints:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+
+def line_hashes(text: str) -> Hashes:
+    """Return the first 64 bits of the BLAKE2b of each line of a cleaned text."""
+    hashes = (hashlib.blake2b(line.encode(), digest_size=8).digest() for line in text.split("\n"))
+    return np.frombuffer(b"".join(hashes), "<u8")
 
 
 def fingerprint_schema(config: CleaningConfig) -> pa.Schema:
@@ -40,22 +46,30 @@ def fingerprint_schema(config: CleaningConfig) -> pa.Schema:
     return pa.schema(fields)
 
 
-def fingerprint(documents: Sequence[Kept], numbers: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
-    """Return the fingerprints of documents as a record batch."""
-    digests = np.frombuffer(b"".join(document.digest[:16] for document in documents), "<u8").reshape(-1, 2)
-    columns = [pa.array(numbers, pa.uint32()), pa.array(digests[:, 0]), pa.array(digests[:, 1])]
+def fingerprint(
+    texts: Sequence[str], digests: Sequence[bytes], numbers: Sequence[int], schema: pa.Schema
+) -> pa.RecordBatch:
+    """Return the fingerprints of documents as a record batch, given their cleaned texts, SHA-256s and numbers."""
+    halves = np.frombuffer(b"".join(digest[:16] for digest in digests), "<u8").reshape(-1, 2)
+    columns = [pa.array(numbers, pa.uint32()), pa.array(halves[:, 0]), pa.array(halves[:, 1])]
     if "lines" in schema.names:
-        lines = [line_hashes(document.text) for document in documents]
+        lines = [line_hashes(text) for text in texts]
         offsets = np.cumsum([0, *map(len, lines)], dtype=np.int32)
         columns.append(pa.ListArray.from_arrays(offsets, np.concatenate([*lines, np.zeros(0, np.uint64)])))
     if "signature" in schema.names:
-        signatures = np.concatenate([*(signature(document.text) for document in documents), np.zeros(0, np.uint32)])
+        signatures = np.concatenate([*map(signature, texts), np.zeros(0, np.uint32)])
         columns.append(pa.FixedSizeListArray.from_arrays(signatures, PERMUTATIONS))
     return pa.record_batch(columns, schema=schema)
 
 
-def fingerprints_of(batch: pa.RecordBatch) -> Fingerprints:
-    """Return the fingerprints in a record batch."""
+def read_fingerprints(store: Store, name: str) -> Iterator[Fingerprints]:
+    """Yield the fingerprints in a file, in batches."""
+    with store.open(name) as stream, pa.ipc.open_stream(stream) as reader:
+        for batch in reader:
+            yield _fingerprints_of(batch)
+
+
+def _fingerprints_of(batch: pa.RecordBatch) -> Fingerprints:
     lines, offsets, signatures = np.zeros(0, np.uint64), np.zeros(1 + len(batch), np.int64), np.zeros(0, np.uint32)
     if "lines" in batch.schema.names:
         column = batch.column("lines")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
-from preprocessing.corpus.words import mixed, run_hashes, word_hashes
+from preprocessing.comparison.words import mixed, run_hashes, word_hashes
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -44,7 +44,8 @@ def signature(text: str) -> Signatures:
     return values
 
 
-def bands(threshold: float) -> list[slice]:
+@cache
+def bands(threshold: float) -> tuple[slice, ...]:
     """Return the bands: slices of a signature, at least one of which is equal in most pairs that reach `threshold`.
 
     Recall has nine times the weight of precision, because the candidates are compared afterwards.
@@ -52,7 +53,7 @@ def bands(threshold: float) -> list[slice]:
     from datasketch import MinHashLSH
 
     found = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
-    return [slice(start, start + found.r) for start in range(0, found.b * found.r, found.r)]
+    return tuple(slice(start, start + found.r) for start in range(0, found.b * found.r, found.r))
 
 
 def band_keys(signatures: Signatures, band: slice) -> NDArray[np.uint64]:

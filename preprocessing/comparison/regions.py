@@ -1,0 +1,88 @@
+"""A file of records in numbered regions: what one worker has for each of the workers of the next step.
+
+The file begins with the byte positions at which the regions begin, and the end of the last one (uint64), so that a
+reader of one region reads nothing else. The writer's memory is bounded; the rest lies in a temporary file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.files import explain_write_errors
+from preprocessing.storage import Store
+
+_BUFFER_BYTES = 1 << 26  # of records in memory; about three times as much while they are sorted
+_POSITION = np.dtype("<u8")
+
+
+class RegionWriter:
+    """Collects records by region. A context manager, which removes its temporary file at the end."""
+
+    def __init__(self, regions: int, record: np.dtype[Any]) -> None:
+        self._regions = regions
+        self._record = record
+        self._number = np.dtype(np.uint16 if regions <= 1 << 16 else np.uint32)  # 16 bits are sorted faster
+        self._waiting: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self._waiting_bytes = 0
+        self._counts: list[NDArray[np.int64]] = []  # of each sorted run, the number of records in each region
+
+    def __enter__(self) -> Self:
+        self._file = tempfile.TemporaryFile()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, region: NDArray[np.int64], records: NDArray[Any]) -> None:
+        """Add records, each with the number of its region."""
+        if not len(records):
+            return
+        self._waiting.append((region.astype(self._number), records))
+        self._waiting_bytes += records.nbytes
+        if self._waiting_bytes >= _BUFFER_BYTES:
+            self._sort_waiting()
+
+    def write(self, store: Store, name: str) -> None:
+        """Write the file. Within a region, records are in the order in which they were added."""
+        self._sort_waiting()
+        sizes = sum(self._counts, np.zeros(self._regions, np.int64)) * self._record.itemsize
+        starts = np.cumsum([_POSITION.itemsize * (self._regions + 1), *sizes]).astype(_POSITION)
+        with store.write(name) as stream:
+            stream.write(starts.tobytes())
+            self._write_regions(stream)
+
+    def _sort_waiting(self) -> None:
+        if not self._waiting:
+            return
+        regions, records = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        self._waiting, self._waiting_bytes = [], 0
+        with explain_write_errors(Path(tempfile.gettempdir())):
+            self._file.write(records[np.argsort(regions, kind="stable")].tobytes())
+            self._file.flush()
+        self._counts.append(np.bincount(regions, minlength=self._regions))
+
+    def _write_regions(self, stream: IO[bytes]) -> None:
+        if not self._counts:
+            return
+        sorted_runs: NDArray[Any] = np.memmap(self._file, self._record, "r")
+        counts = np.stack(self._counts)
+        places = np.cumsum(counts).reshape(counts.shape) - counts  # of each run's regions in the temporary file
+        for region in np.flatnonzero(counts.any(axis=0)).tolist():
+            for run in np.flatnonzero(counts[:, region]).tolist():
+                start = places[run, region]
+                stream.write(sorted_runs[start : start + counts[run, region]].tobytes())
+
+
+def read_region(store: Store, name: str, region: int, record: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the records of a region, in parts of limited size."""
+    position = _POSITION.itemsize * region
+    start, end = np.frombuffer(store.read_range(name, position, position + 2 * _POSITION.itemsize), _POSITION).tolist()
+    step = max(1, _BUFFER_BYTES // record.itemsize) * record.itemsize
+    for begin in range(start, end, step):
+        yield np.frombuffer(store.read_range(name, begin, min(begin + step, end)), record)
