@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.recipe import resolved_toml
-from configs.run_layout import CHECKPOINTS, step_of
+from configs.run_layout import CHECKPOINTS, RECIPE, step_of
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import (
@@ -28,6 +28,7 @@ from pretrain.checkpoint import (
     Saver,
     Superseded,
     TrainingState,
+    check_model,
     find_checkpoint,
     has_checkpoint,
     load_checkpoint,
@@ -281,6 +282,7 @@ class Trainer:
 
     def _load(self, folder: Path) -> TrainingState:
         state = load_checkpoint(folder, self.engine)
+        check_model(state, self.recipe.model, self.run / RECIPE)
         if state.dataset != self.data.digest:
             cause = (
                 f"the checkpoint was trained on data set {state.dataset[:12]}, but this one is {self.data.digest[:12]}"

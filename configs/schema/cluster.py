@@ -43,6 +43,13 @@ class ClusterConfig(Section):
     """Where a run's ranks are placed, and the resources to request from a scheduler."""
 
     nodes: int = Field(1, ge=1, le=100_000, description="Number of nodes.")
+    spare_nodes: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Slurm: additional nodes of the job that stay idle until one replaces a node on which a rank "
+        "failed: training then resumes at once, without a wait in the queue. A job whose node is down is requeued.",
+    )
     ranks_per_node: int = Field(
         0, ge=0, le=1024, description="Ranks per node; 0: one per GPU, or one on a machine without GPUs."
     )

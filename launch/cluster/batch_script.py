@@ -84,6 +84,7 @@ def render(
             secret=SECRET,
             log=_log(run, stage, shares),
             python=shlex.join((*cluster.container, cluster.python or site.python, "-P", "-m")),
+            placement=_placement(cluster),
             srun_options="".join(f"{shlex.quote(option)} " for option in cluster.srun_options),
         )
     )
@@ -132,9 +133,18 @@ def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Ite
 
 
 def _size(cluster: ClusterConfig, stage: JobStage, shares: int) -> list[str]:
-    nodes, tasks = (cluster.nodes, ranks_per_node(cluster)) if stage.uses_nodes else (1, 1)
+    nodes, tasks = (cluster.nodes + cluster.spare_nodes, ranks_per_node(cluster)) if stage.uses_nodes else (1, 1)
     array = [f"--array=1-{shares}"] if shares > 1 else []
+    # Without --no-kill, with which a job whose first node dies would hold its other nodes until the time limit.
     return [f"--nodes={nodes}", f"--ntasks-per-node={tasks}", *array]
+
+
+def _placement(cluster: ClusterConfig) -> str:
+    """Return srun's options for the nodes of a start, in bash; empty if it has all nodes of the job."""
+    if not cluster.spare_nodes:
+        return ""
+    ranks = cluster.nodes * ranks_per_node(cluster)
+    return f'--nodes={cluster.nodes} --ntasks={ranks} --nodelist="$(IFS=,; echo "${{nodes[*]}}")" '
 
 
 def _log(run: Path, stage: JobStage, shares: int) -> str:

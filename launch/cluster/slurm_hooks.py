@@ -49,7 +49,7 @@ def begin(run: Path, nodes: list[str]) -> str:
     is_first = os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
     if not is_first:
         check_restart_limit(run)
-    ranks = int(os.environ["SLURM_NTASKS"])
+    ranks = len(nodes) * int(os.environ["SLURM_NTASKS_PER_NODE"])  # SLURM_NTASKS counts spare nodes, too
     start = begin_start(run, os.environ["SLURM_JOB_ID"], is_first=is_first, nodes=nodes, ranks=ranks)
     _log(f"start {start.number} of {run} on {' '.join(nodes)}, from step {start.step}")
     if is_stop_requested(run, start):

@@ -18,10 +18,9 @@ from configs.schema import Recipe
 from launch.terminal import console
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
-from pretrain.checkpoint import find_checkpoint, read_state
+from pretrain.checkpoint import TRAINING_FIELDS, find_checkpoint, read_state
 from pretrain.data import KeptRow
 from pretrain.huggingface import (
-    FREE_FIELDS,
     Casing,
     Pretrained,
     data_of,
@@ -183,7 +182,7 @@ def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     settings = {"file": str(run / VOCABULARY), "lowercase": casing.lowercase, "strip_accents": stripped}
     vocabulary = recipe.data.vocabulary.model_copy(update=settings)
     data = recipe.data.model_copy(update={"vocabulary": vocabulary})
-    shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in FREE_FIELDS})
+    shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in TRAINING_FIELDS})
     train = recipe.train.model_copy(update={"initialise_from": str(run / INITIAL)})
     return Recipe.model_validate(
         recipe.model_dump() | {"data": data.model_dump(), "model": shape.model_dump(), "train": train.model_dump()}

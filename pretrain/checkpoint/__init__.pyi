@@ -21,4 +21,9 @@ from .saving import (
     remove_unfinished as remove_unfinished,
     save_checkpoint as save_checkpoint,
 )
-from .state import TrainingState as TrainingState, read_state as read_state
+from .state import (
+    TRAINING_FIELDS as TRAINING_FIELDS,
+    TrainingState as TrainingState,
+    check_model as check_model,
+    read_state as read_state,
+)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from configs.errors import UserError
 from configs.records import parse_object
 from configs.run_layout import step_of
-from configs.schema import digest_of
+from configs.schema import ModelConfig, digest_of
 from pretrain.data import RowRange
 from pretrain.engine import RunningLoss
 
@@ -23,6 +23,8 @@ FORMAT_VERSION = 2  # 1: without a digest
 READABLE = (1, 2)
 STATE = "state.json"
 DIGEST = "digest"
+# Fields of the model that affect training only and can differ between two trainings of the same weights.
+TRAINING_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
 RESUME_FIX = "resume from another checkpoint with --resume PATH, or start from step 0 with --resume never"
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -81,6 +83,15 @@ class TrainingState(StateEntry):
         if self.skipped_steps > self.step:
             raise ValueError(f"{self.skipped_steps} skipped steps of {self.step}")
         return self
+
+
+def check_model(state: TrainingState, model: ModelConfig, place: Path) -> None:
+    """Raise `UserError` if a state was saved with another model, e.g. because the recipe at `place` was edited."""
+    then, now = state.recipe.get("model", {}), model.model_dump(mode="json")
+    for name in sorted(then.keys() & now.keys() - TRAINING_FIELDS):
+        if then[name] != now[name]:
+            cause = f"model.{name} is {now[name]}, but {then[name]} in the checkpoint of step {state.step}"
+            raise UserError(cause, place=str(place), fix=f"set model.{name} back to {then[name]}")
 
 
 def state_text(state: TrainingState) -> str:

@@ -3,7 +3,6 @@
 from .folder import largest_difference as largest_difference, write_hugging_face_folder as write_hugging_face_folder
 from .model_card import write_model_card as write_model_card
 from .pretrained import (
-    FREE_FIELDS as FREE_FIELDS,
     Pretrained as Pretrained,
     data_of as data_of,
     dataset_of as dataset_of,

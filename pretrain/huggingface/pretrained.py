@@ -17,7 +17,14 @@ from configs.recipe import load_recipe
 from configs.run_layout import CHECKPOINTS, RECIPE
 from configs.schema import ModelConfig, Objective, Recipe
 from preprocessing.vocabulary import CONTINUATION, Vocabulary
-from pretrain.checkpoint import find_checkpoint, load_weights, read_state
+from pretrain.checkpoint import (
+    TRAINING_FIELDS,
+    TrainingState,
+    check_model,
+    find_checkpoint,
+    load_weights,
+    read_state,
+)
 from pretrain.data import Dataset, RunData, kept_data, open_dataset
 from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
@@ -25,8 +32,6 @@ from pretrain.huggingface.folder import config_of, read_hugging_face_folder
 from pretrain.huggingface.tokenizer_settings import UNSTATED, Casing
 from pretrain.model import BertForPreTraining, BertModel
 
-# Configuration fields that affect training only and can differ between two pretrainings.
-FREE_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # a model's name on the Hugging Face Hub
 
 
@@ -80,7 +85,7 @@ class Pretrained:
         _load(model, {name: self._with_new_pieces(name, weight, vocabulary) for name, weight in self.weights.items()})
 
     def _check_shape(self, config: ModelConfig) -> None:
-        for name in ModelConfig.model_fields.keys() - FREE_FIELDS:
+        for name in ModelConfig.model_fields.keys() - TRAINING_FIELDS:
             mine, requested = getattr(self.config, name), getattr(config, name)
             if mine != requested:
                 cause = f"model.{name} is {requested}, but the weights to initialise from have {mine}"
@@ -134,8 +139,21 @@ def _read(place: Path, unstated: Casing) -> Pretrained:
     folder = find_checkpoint(place)
     if folder is None:
         raise UserError("no checkpoint yet", place=str(run), fix="train it first: `bertrain train RECIPE`")
-    weights = load_weights(folder)
-    return Pretrained(place, recipe.model, vocabulary, weights, read_state(folder).step)
+    state = read_state(folder)
+    _check_is_of(run, recipe, state, len(vocabulary))
+    return Pretrained(place, recipe.model, vocabulary, load_weights(folder), state.step)
+
+
+def _check_is_of(run: Path, recipe: Recipe, state: TrainingState, vocabulary_size: int) -> None:
+    """Raise `UserError` if the checkpoint is of another model than the recipe, e.g. because the recipe was edited."""
+    check_model(state, recipe.model, run / RECIPE)
+    with torch.device("meta"):
+        model = BertForPreTraining(recipe.model, vocabulary_size, recipe.data.objective)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    for name, shape in state.parameters.items():
+        if shapes.get(name, shape) != shape:
+            cause = f"{name} has shape {shapes[name]}, but {shape} in the checkpoint of step {state.step}"
+            raise UserError(cause, place=str(run / RECIPE), fix="restore the recipe with which the run was trained")
 
 
 def run_of(place: Path) -> Path:

@@ -1,73 +1,107 @@
-"""A campaign of faults: `python -m tests.chaos --faults N [--seed S] [--from K] [--log FILE]`.
+"""A campaign of faults: `python -m tests.chaos --faults N [--seed S] [--from K] [--minutes M] [--families A,B]`.
 
-Each fault is one start of a small training on two local ranks, which the fault ends or disturbs. Which fault it is, and
-when it strikes, depends on the seed and its number only, so that a campaign can be continued with `--from`. After every
-tenth fault the training ends without one; every row must have been trained once, in order, with nothing left behind.
+The faults come in blocks of five, each of one family in turn: local ranks, staging, MPI, preparation, Slurm, torchrun.
+Which fault it is, and when it strikes, depends on the seed, the families and its number only, so that a campaign can be
+continued with `--from`. After each fault everything must end as without it: every row or step once, in order, the same
+bytes, no traceback, nothing left behind, and no bystander harmed. Whatever does not is a failure.
 
-Each fault is appended to the log. The last line of output is one JSON object of counts.
+Each fault is appended to the log (`--log`), from which counts over several campaigns can be added up: `--total` prints
+them. The last line of output is one JSON object of counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
+import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
-from tests.chaos import faults
-from tests.chaos.test_chaos import finish, resume
-from tests.chaos.training import GLOBAL_BATCH_SIZE, Training, Zygote
+from tests.chaos.campaign import FAMILIES
+from tests.chaos.campaign.family import Bystanders, Family
+from tests.chaos.campaign.local import Local
 
-KINDS = {"kill": faults.kill, "kill in save": faults.kill_in_save, "stop": faults.stop}
-PER_TRAINING, STEPS_EACH = 10, 40
+PER_BLOCK = 5
 
 
 def main() -> int:
     """Run the campaign, print the counts, and return 1 if something was lost or failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--faults", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first fault")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no block after this time")
+    parser.add_argument("--families", default=",".join(FAMILIES), help="families, separated by commas")
     parser.add_argument("--log", type=Path, default=Path("chaos.jsonl"), help="file to which each fault is appended")
+    parser.add_argument("--total", action="store_true", help="print the counts of the log, and end")
     given = parser.parse_args()
-    counts = Counter({"faults": 0, "rows_trained_once": 0, "failures": 0})
-    numbers = range(given.first, given.first + given.faults)
-    with tempfile.TemporaryDirectory(prefix="bertrain-chaos-") as folder, Zygote(Path(folder) / "zygote") as zygote:
-        for first in numbers[::PER_TRAINING]:
-            of_training = numbers[first - given.first : first - given.first + PER_TRAINING]
-            steps = STEPS_EACH * len(of_training)
-            training = Training(zygote, Path(folder) / f"from {first}", train={"steps": steps})
-            try:
-                for number in of_training:
-                    counts.update(["faults", strike(training, given.seed, number, given.log)])
-                finish(training, steps)
-                counts["rows_trained_once"] += steps * GLOBAL_BATCH_SIZE
-            except AssertionError:
-                counts["failures"] += 1
-                append(given.log, {"seed": given.seed, "from": first, "failure": traceback.format_exc()})
-                training.abandon()
-    print(json.dumps({"seed": given.seed, "from": given.first} | counts))
-    return int(counts["failures"] > 0)
+    if given.total:
+        print(json.dumps(counted([json.loads(line) for line in given.log.read_text().splitlines()])))
+        return 0
+    logging.disable(logging.WARNING)  # of what is refused here, in this process
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    families = [FAMILIES[name] for name in given.families.split(",") if not FAMILIES[name].missing]
+    deadline, entries = time.monotonic() + 60 * given.minutes, list[dict[str, object]]()
+    with tempfile.TemporaryDirectory(prefix="bertrain-chaos-", dir="/tmp") as name:
+        folder = Path(name)
+        with Bystanders(folder / "bystanders") as bystanders, suppress(KeyboardInterrupt):
+            for first in range(given.first, given.first + given.faults, PER_BLOCK):
+                if time.monotonic() > deadline:
+                    break
+                family = families[first // PER_BLOCK % len(families)]
+                block = range(first, min(first + PER_BLOCK, given.first + given.faults))
+                entries += run_block(family, folder / f"from {first}", given.seed, block, bystanders, given.log)
+        Local.end_zygote()
+    print(json.dumps({"seed": given.seed, "from": given.first} | counted(entries)))
+    return int(any("failure" in entry for entry in entries))
 
 
-def strike(training: Training, seed: int, number: int, log: Path) -> str:
-    """Start the training, let one fault strike it, append it to the log, and return its kind."""
-    draw = random.Random(f"{seed} {number}")
-    kind = draw.choice(list(KINDS))
-    resume(training)
-    KINDS[kind](training, draw)
-    append(log, {"seed": seed, "number": number, "fault": kind, "step": training.step()})
-    return kind
+def run_block(
+    kind: type[Family], folder: Path, seed: int, numbers: range, bystanders: Bystanders, log: Path
+) -> list[dict[str, object]]:
+    """Make the faults of one block, append each to the log, and return the entries."""
+    entries: list[dict[str, object]] = []
+
+    def note(**values: object) -> None:
+        entries.append({"seed": seed, "family": kind.__name__.lower(), "number": numbers[0], **values})
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entries[-1]) + "\n")
+
+    name = "start"
+    try:
+        with kind(folder, len(numbers)) as family:
+            for number in numbers:
+                draw, began = random.Random(f"{seed} {number}"), time.monotonic()
+                name = draw.choice(sorted(family.kinds))
+                place = folder / f"fault {number}"
+                place.mkdir()
+                family.kinds[name](draw, place)
+                bystanders.check()
+                note(number=number, fault=name, seconds=round(time.monotonic() - began, 1))
+            name = "finish"
+            note(rows_trained_once=family.finish())
+    except Exception:  # noqa: BLE001 - whatever it is, the campaign continues with the next block
+        note(fault=name, failure=traceback.format_exc()[-4000:])
+    return entries
 
 
-def append(log: Path, entry: dict[str, object]) -> None:
-    """Append one line to the log."""
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(entry) + "\n")
+def counted(entries: list[dict[str, object]]) -> dict[str, object]:
+    """Return the counts: faults by family and kind, rows, and failures. A failed fault counts as a fault."""
+    faults = [entry for entry in entries if entry.get("fault") not in (None, "start", "finish")]
+    return {
+        "faults": len(faults),
+        "failures": sum("failure" in entry for entry in entries),
+        "rows_trained_once": sum(int(str(entry.get("rows_trained_once", 0))) for entry in entries),
+        "by_family": dict(Counter(str(entry["family"]) for entry in faults)),
+        "by_kind": dict(sorted(Counter(f"{entry['family']}: {entry['fault']}" for entry in faults).items())),
+    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,13 @@ def stop(training: Training, draw: random.Random) -> None:
     assert time.monotonic() - began < LIMIT_S + 10
     assert all(STACKS in training.output(rank) or "Traceback" in training.output(rank) for rank in (0, 1))
     assert any(STACKS in training.output(rank) for rank in (0, 1))
+
+
+def signalled(training: Training, draw: random.Random) -> None:
+    """Send a stop signal to a rank. All ranks save the same step, and the run can be resumed."""
+    training.wait_for_steps(draw.randint(1, 8))
+    draw.choice(training.ranks()).send_signal(draw.choice((signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)))
+    assert training.end() == 75, training.output(0)
 
 
 def fill(training: Training, draw: random.Random, disk: Disk) -> None:

@@ -117,6 +117,49 @@ def test_an_error_of_one_node_leaves_that_node(cluster: SlurmCluster, tmp_path: 
     assert "n2" not in nodes_of(run)[1]
 
 
+SPARE = "cluster.spare_nodes=1"
+
+
+def test_a_spare_node_replaces_a_failed_one_without_a_requeue(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 8, 0.05, SPARE)
+    (run / "fault").write_text("4 1 raise")
+    job = submit(run)
+    finish(cluster, job, run)
+    assert nodes_of(run) == [["n1", "n2"], ["n1", "n3"]]
+    assert cluster.field(job, "Restarts") == "0"
+    assert [start.is_first for start in starts.read_starts(run)] == [True, False]
+    assert steps_of(run)[-8:] == list(range(1, 9))
+
+
+def test_a_job_without_another_spare_node_is_requeued_without_all_that_failed(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(PYTHON.format(folder=tmp_path, python=sys.executable))
+    python.chmod(0o755)
+    (tmp_path / "bad").write_text("n2\nn3\n")
+    run = make_run(tmp_path, 6, 0.05, f"cluster.python={json.dumps(str(python))}", SPARE)
+    job = submit(run)
+    finish(cluster, job, run)
+    assert nodes_of(run) == [["n1", "n2"], ["n1", "n3"], ["n1", "n4"]]
+    assert cluster.field(job, "Restarts") == "1"
+
+
+@pytest.mark.parametrize("dead", ["n1", "n2"])
+def test_a_job_with_spare_nodes_survives_a_dead_one(cluster: SlurmCluster, tmp_path: Path, dead: str) -> None:
+    """The first node also runs the job's script. Slurm requeues the job, also if a spare node has been taken."""
+    run = make_run(tmp_path, 60, 0.2, SPARE, SHORT_LIMIT)
+    job = submit(run)
+    wait_for_step(run, 3)
+    cluster.kill_node(dead)
+    finish(cluster, job, run)
+    assert dead not in nodes_of(run)[-1]
+    assert_no_interleaving(run)
+    assert steps_of(run)[-1] == 60
+    cluster.start_node(dead)
+    wait_until(lambda: cluster.run("sinfo", "-h", "-n", dead, "-o", "%T") == "idle", 60, dead)
+
+
 def test_quick_preemptions_do_not_count(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 10, 0.5, "cluster.max_restarts=2", "checkpoint.every_steps=1000")
     job = submit(run)

@@ -46,6 +46,7 @@ nodes = 2
 ranks_per_node = 1
 """
 STEPS = 60
+ONE_THREAD = "cluster.cpu_threads=1"  # another number of threads adds in another order
 TWO_NODES = ("cluster.nodes=2", "cluster.ranks_per_node=1", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
 ONE_NODE = ("cluster.nodes=1", "cluster.ranks_per_node=2", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
 
@@ -98,7 +99,7 @@ def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, clus
     text.rename(tmp_path / "corpus" / text.name)
     (tmp_path / "second.toml").write_text(SECOND)
     overrides = ("name=first", "train.steps=40", "train.evaluate_every_steps=20", "checkpoint.every_steps=20")
-    two_nodes = ("data.dataset=by-jobs", "cluster.nodes=2", "cluster.ranks_per_node=1")
+    two_nodes = ("data.dataset=by-jobs", "cluster.nodes=2", "cluster.ranks_per_node=1", ONE_THREAD)
     chain = ("--prepare", "--shares", "2", "--then", "second.toml", "--export", "my bert")
     told = bertrain(tmp_path, cluster.env, "submit", "demo", *overrides, *two_nodes, *chain).splitlines()
     assert len(told) == 5
@@ -106,7 +107,7 @@ def test_a_chain_of_jobs_from_raw_text_to_an_exported_model(tmp_path: Path, clus
     assert cluster.wait(last, timeout_s=1200) == "COMPLETED", log_of(tmp_path / "runs/second")
     assert (tmp_path / "my bert/model.safetensors").is_file()
 
-    here = ("data.dataset=by-hand", "name=here")
+    here = ("data.dataset=by-hand", "name=here", ONE_THREAD)
     bertrain(tmp_path, {}, "prepare", "demo", *overrides, *here)
     for shard in (tmp_path / "by-hand/shards").iterdir():
         assert (tmp_path / "by-jobs/shards" / shard.name).read_bytes() == shard.read_bytes()

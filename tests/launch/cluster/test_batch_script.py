@@ -123,7 +123,7 @@ def test_path_with_line_break_or_backslash_is_refused(name: str) -> None:
 
 def test_srun_options_are_single_words() -> None:
     script = train_script('cluster.srun_options=["--container-image=a b; c"]')
-    line = next(line for line in script.replace("\\\n", "").split("\n") if line.startswith("srun "))
+    line = next(line for line in script.replace("\\\n", "").split("\n") if line.strip().startswith("srun "))
     assert shlex.split(line)[3] == "--container-image=a b; c"
 
 

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from configs.schema import ModelConfig
+from configs.recipe import load_recipe, write_recipe
+from configs.schema import ModelConfig, Recipe
 from preprocessing.vocabulary.vocabulary import Vocabulary
+from pretrain.checkpoint import read_state
+from pretrain.checkpoint.state import state_text
 from pretrain.huggingface.folder import write_hugging_face_folder
 from pretrain.huggingface.pretrained import Pretrained, load_pretrained
 from pretrain.model.pretraining import BertForPreTraining
@@ -51,6 +54,25 @@ def test_folder_without_a_model_raises(tmp_path: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match="no checkpoint yet"):
         load_pretrained(run)
+
+
+def test_an_edited_recipe_raises(tmp_path: Path) -> None:
+    """Another number of heads changes no shape, but every prediction. An empty recipe has the default shape."""
+    run = write_run(tmp_path, some_model())
+    recipe = load_recipe(run / "recipe.toml")
+    empty = Recipe.model_validate({"data": recipe.data, "name": "x"})
+    write_recipe(empty, run / "recipe.toml")
+    with pytest.raises(UserError, match=r"has shape .* in the checkpoint of step 7"):
+        load_pretrained(run)
+    state = run / "checkpoints/step_00000007/state.json"
+    saved = read_state(state.parent).model_copy(update={"recipe": recipe.model_dump(mode="json")})
+    state.write_text(state_text(saved))
+    edited = recipe.model_copy(update={"model": recipe.model.model_copy(update={"num_attention_heads": 1})})
+    write_recipe(edited, run / "recipe.toml")
+    with pytest.raises(UserError, match=r"model\.num_attention_heads is 1, but 2 in the checkpoint of step 7"):
+        load_pretrained(run)
+    write_recipe(recipe, run / "recipe.toml")
+    load_pretrained(run)
 
 
 @pytest.fixture
