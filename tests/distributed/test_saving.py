@@ -6,17 +6,23 @@ import json
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch.distributed as dist
 
+from configs.recipe import write_recipe
 from pretrain import checkpoint as checkpoints
-from pretrain.checkpoint import saving
+from pretrain.checkpoint import fragment_files, saving
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.engine import Engine
+from pretrain.stop import StopRequest
+from pretrain.trainer import Trainer
+from tests.chaos.training import recipe_of
 from tests.distributed import ranks, small
+from tests.pretrain.synthetic import write_dataset
 
 
 def fail_then_die(folder: str) -> None:
@@ -59,6 +65,58 @@ def die_before_latest(folder: str) -> None:
     _save(run, engine, 3)
 
 
+def die_while_a_thread_writes(folder: str) -> None:
+    """Save step 2, begin to save step 3 in the background, train on, and die before the file is complete."""
+    run = Path(folder)
+    engine = small.engine_of(small.join(), 0, "fp32")
+    _save(run, engine, 2)
+    half_written = threading.Event()
+
+    def write_half(path: Path, _: object) -> None:
+        path.write_bytes(bytes(1_000))
+        half_written.set()
+        threading.Event().wait()
+
+    vars(saving)["write_fragments"] = write_half
+    checkpoints.Saver(engine, checkpoints.Ownership(run, 0), keep=1).begin(
+        TrainingState(step=3, cursor=0), in_background=True
+    )
+    assert half_written.wait(60)
+    small.losses_of(engine, range(3, 5))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save_each_step(folder: str) -> list[str]:
+    """Train three steps with a save after each, of which the first is written no sooner than it must be."""
+    run, world, order, must_end = Path(folder) / "run", small.join(), [], threading.Event()
+    recipe = recipe_of(f"{folder}/dataset", run, train={"steps": 3}, checkpoint={"every_steps": 1})
+    run.mkdir()
+    write_recipe(recipe, run / "recipe.toml")
+    trainer, write = Trainer(run, recipe, world, StopRequest()), fragment_files.write_fragments
+    begin, complete = trainer.saver.begin, trainer.saver.complete
+
+    def write_late(*arguments: Any) -> None:
+        assert must_end.wait(60)
+        write(*arguments)
+
+    def begins(state: TrainingState, **options: bool) -> None:
+        order.append(f"begin {state.step}")
+        begin(state, **options)
+
+    def completes(*, wait: bool) -> Path | None:
+        if wait:
+            must_end.set()
+        done = complete(wait=wait)
+        if done or not wait:
+            order.append(f"saved {done.name[-1]}" if done else "writing")
+        return done
+
+    vars(saving)["write_fragments"] = write_late
+    vars(trainer.saver).update(begin=begins, complete=completes)
+    assert trainer.train("auto")
+    return order
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which one rank was killed while saving step 4."""
@@ -90,6 +148,21 @@ def test_checkpoint_is_valid_once_it_is_renamed(tmp_path: Path, caplog: pytest.L
     assert (tmp_path / "latest").read_text() == "step_00000002\n"
     assert checkpoints.find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_00000003"
     assert caplog.messages == []
+
+
+def test_a_kill_while_a_thread_writes_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    with pytest.raises(ranks.RankError) as failure:
+        ranks.run(die_while_a_thread_writes, 1, str(tmp_path))
+    assert failure.value.exit_codes == [-signal.SIGKILL]
+    assert _contents(tmp_path) == [".step_00000003.0000.partial", "step_00000002"]
+    assert checkpoints.find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_00000002"
+
+
+def test_a_save_waits_for_the_one_before_it(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "dataset", [[400]], [64], vocabulary_size=120)
+    (order,) = ranks.run(save_each_step, 1, str(tmp_path))
+    assert order[:4] == ["begin 1", "writing", "saved 1", "begin 2"]
+    assert order.index("saved 2") < order.index("begin 3") < order.index("saved 3")
 
 
 def _save(run: Path, engine: Engine, step: int) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -115,6 +116,29 @@ def test_an_error_of_one_node_leaves_that_node(cluster: SlurmCluster, tmp_path: 
     assert nodes_of(run)[0] == ["n1", "n2"]
     assert len(nodes_of(run)) == 2
     assert "n2" not in nodes_of(run)[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a disk")
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_full_scratch_disk_leaves_its_node(cluster: SlurmCluster, tmp_path: Path, node: str) -> None:
+    """A real disk without room, on which the node's ranks have their temporary files."""
+    (scratch := tmp_path / "scratch").mkdir()
+    (tmp_path / "bad").touch()
+    python = tmp_path / "python"
+    full = f'[ "$SLURMD_NODENAME" != {node} ] || export TMPDIR={scratch}'
+    python.write_text(PYTHON.format(folder=tmp_path, python=sys.executable).replace("exec ", f"{full}\nexec "))
+    python.chmod(0o755)
+    run = make_run(tmp_path, 6, 0.05, f"cluster.python={json.dumps(str(python))}")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "tmpfs", scratch], check=True)
+    try:
+        finish(cluster, submit(run), run)
+    finally:
+        subprocess.run(["umount", scratch], check=True)
+    assert node not in nodes_of(run)[-1]
+    verdict = verdict_of(run, 1)
+    assert verdict
+    assert verdict.without_node == node
+    assert "No space left on device" in verdict.reason
 
 
 SPARE = "cluster.spare_nodes=1"
