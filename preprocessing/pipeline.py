@@ -34,6 +34,7 @@ from preprocessing.corpus import (
     sampled_lines,
     sampling_rate,
     with_evaluation_digest,
+    with_parts,
     write_cleaned,
     write_sample,
 )
@@ -119,7 +120,9 @@ def _prepare(
     given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
     identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
     compares, trains = config.compares_documents, given is None
-    names = ["input", *["duplicates", "comparison"] * compares, *["vocabulary"] * trains, "groups"]
+    cleans = not compares and any(item.part_bytes for item in plan.items)
+    names = ["input", *["cleaning"] * cleans, *["duplicates", "comparison"] * compares]
+    names += [*["vocabulary"] * trains, "groups"]
     stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None), names)
     finished = find_finished(store, identity, overwrite=overwrite)
     if finished.manifest:
@@ -127,7 +130,7 @@ def _prepare(
             stages, identity = _read_input(stages, config, identity)
         finished = finished.checked(identity, stages.plan)
         if finished.manifest and finished.is_complete:
-            release(store, stages.plan.items if config.incremental else ())
+            release(store, with_parts(stages.plan, store.below(WORK)).items if config.incremental else ())
             return finished.manifest
     expected = expect(plan, config, worker_count(config.workers, plan.items))
     refuse_small_disk(expected, store)
@@ -137,7 +140,7 @@ def _prepare(
         if not stages.plan.inputs:
             stages, identity = _read_input(stages, config, identity)
         begin(store, identity, stages.plan.inputs, share)
-        _find_duplicates(stages, config)
+        stages = _clean(stages, config)
         vocabulary = None if given else find_vocabulary(store, identity, config.vocabulary)
         if vocabulary is None:
             own = given or finished.own_vocabulary(config.vocabulary)
@@ -179,15 +182,25 @@ def _read_input(stages: Stages, config: DataConfig, identity: Identity) -> tuple
     return replace(stages, plan=plan), replace(identity, input_digest=plan.input_digest)
 
 
-def _find_duplicates(stages: Stages, config: TextConfig) -> None:
-    """Clean the corpus and decide which documents and lines to drop, if the recipe requests it."""
+def _clean(stages: Stages, config: TextConfig) -> Stages:
+    """Clean what is not cleaned while groups are made, and decide which documents and lines to drop.
+
+    Returns the stages with the plan of what follows, which consists of parts where cleaned text is written in parts.
+    """
     work = stages.store.below(WORK)
+    clean = partial(write_cleaned, config=config, work=work)
+    large = tuple(item for item in stages.plan.items if item.part_bytes)
     if config.compares_documents and not is_decided(work):
-        clean = partial(write_cleaned, config=config, work=work)
         stages.run_all("duplicates", clean, lambda item: is_cleaned(item, work))
+    elif not all(is_cleaned(item, work) for item in large):
+        of_large = replace(stages, plan=replace(stages.plan, items=large))
+        of_large.run_all("cleaning", clean, lambda item: is_cleaned(item, work))
+    stages = replace(stages, plan=with_parts(stages.plan, work))
+    if config.compares_documents and not is_decided(work):
         comparison = begin_comparison(stages.plan, config, work)
         compare(stages, comparison)
         end_comparison(comparison)
+    return stages
 
 
 def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:

@@ -1,6 +1,6 @@
 # The door of preprocessing.corpus: what other packages and rooms import from it.
 
-from .cleaned_files import is_cleaned as is_cleaned, write_cleaned as write_cleaned
+from .cleaned_files import is_cleaned as is_cleaned, with_parts as with_parts, write_cleaned as write_cleaned
 from .cleaning import Dropped as Dropped, Kept as Kept, batches as batches
 from .corpus import read_corpus as read_corpus
 from .decisions import (

@@ -1,11 +1,16 @@
 """Temporary files of the cleaned corpus: for each work item, one file of documents and one of fingerprints.
 
-With them, a corpus is read and cleaned only once, even when all documents must be compared before the first group.
+With them, a corpus is read and cleaned only once, even when all documents must be compared before the first group. One
+worker cleans a compressed file that cannot be cut, and writes its text in parts. Later stages treat each part as a work
+item, so all workers share what follows. A worker that is stopped resumes after the last finished part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 
 import pyarrow as pa
 
@@ -14,7 +19,7 @@ from preprocessing.comparison import fingerprint, fingerprint_schema
 from preprocessing.corpus.cleaning import Dropped, Kept, batches, keep, split_of
 from preprocessing.corpus.working_files import cleaned_entry_name, documents_name, fingerprints_name
 from preprocessing.dataset import ManifestEntry
-from preprocessing.documents import Monitor, WorkItem, read_item
+from preprocessing.documents import Document, Monitor, Plan, WorkItem, in_parts, read_item, refuse_changed_input
 from preprocessing.storage import Store
 
 _SCHEMA = pa.schema(
@@ -31,15 +36,18 @@ _SCHEMA = pa.schema(
         ("corpus", pa.int32()),
     ]
 )
+_DROPPED_BYTES = 100  # about what a dropped document takes in memory
 _PACKED = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1))
 
 
 class CleanedEntry(ManifestEntry):
-    """The counts of a work item's files."""
+    """The counts of a work item's files, or the number of its parts, which have files of their own."""
 
-    documents: int  # of the input, including dropped ones
-    compared: int
-    lines: int  # in the compared documents
+    documents: int = 0  # of the input, including dropped ones
+    compared: int = 0
+    lines: int = 0  # in the compared documents
+    parts: int = 0  # of an item whose cleaned text is written in parts
+    is_last: bool = False  # of its item's parts
 
 
 def is_cleaned(item: WorkItem, work: Store) -> bool:
@@ -48,13 +56,73 @@ def is_cleaned(item: WorkItem, work: Store) -> bool:
 
 
 def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Monitor) -> None:
-    """Write the item's files, unless they exist."""
+    """Write the item's files, or those of its parts, unless they exist."""
     if is_cleaned(item, work):
         monitor.meter.bytes += item.size
         return
+    documents = read_item(item, config, monitor)
+    if not item.part_bytes:
+        _write(item, (keep(document, config) for document in documents), config, work)
+        return
+    _write_entry(item, CleanedEntry(parts=_write_parts(item, documents, config, work)), work)
+
+
+def cut_parts(outcomes: Iterable[Kept | Dropped], part_bytes: int) -> Iterator[tuple[list[Kept | Dropped], bool]]:
+    """Yield the documents in parts of about `part_bytes` of text, each with whether it is the last one.
+
+    The end of a part depends only on the documents from its beginning on, so cleaning can resume at any part. The cut
+    looks half a part ahead, so no part is smaller than half of `part_bytes` unless it is the only one.
+    """
+    part: list[Kept | Dropped] = []
+    sizes: list[int] = [0]  # of the documents up to each one
+    for outcome in outcomes:
+        part.append(outcome)
+        sizes.append(sizes[-1] + (outcome.text_bytes if isinstance(outcome, Kept) else _DROPPED_BYTES))
+        while 2 * sizes[-1] >= 3 * part_bytes:
+            end = bisect_left(sizes, part_bytes)
+            yield part[:end], False
+            part, sizes = part[end:], [size - sizes[end] for size in sizes[end:]]
+    yield part, True
+
+
+def with_parts(plan: Plan, work: Store) -> Plan:
+    """Return the plan with each item replaced by its parts, if its cleaned text is there in parts."""
+    return in_parts(
+        plan, lambda item: read_entry(item, work).parts if item.part_bytes and is_cleaned(item, work) else 0
+    )
+
+
+def _write_parts(item: WorkItem, documents: Iterator[Document], config: TextConfig, work: Store) -> int:
+    """Write the parts that are not finished. Return the number of all parts."""
+    number, is_complete = _skip_finished_parts(item, documents, work)
+    if is_complete:
+        return number
+    outcomes = (keep(document, config) for document in documents)
+    for part, is_last in cut_parts(outcomes, item.part_bytes):
+        refuse_changed_input(item)
+        _write(item.part(number), part, config, work, is_last=is_last)
+        number += 1
+    return number
+
+
+def _skip_finished_parts(item: WorkItem, documents: Iterator[Document], work: Store) -> tuple[int, bool]:
+    """Skip the documents of finished parts. Return the number of these parts, and whether they are all."""
+    for number in count():
+        part = item.part(number)
+        if not is_cleaned(part, work):
+            return number, False
+        entry = read_entry(part, work)
+        if entry.is_last:
+            return number + 1, True
+        deque(islice(documents, entry.documents), maxlen=0)
+    raise AssertionError("the loop returns")
+
+
+def _write(
+    item: WorkItem, outcomes: Iterable[Kept | Dropped], config: TextConfig, work: Store, *, is_last: bool = False
+) -> None:
     documents = compared = lines = 0
     schema = fingerprint_schema(config)
-    outcomes = (keep(document, config) for document in read_item(item, config, monitor))
     with (
         work.write(documents_name(item)) as texts,
         work.write(fingerprints_name(item)) as prints,
@@ -69,7 +137,10 @@ def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Moni
             documents += len(batch)
             compared += len(kept)
             lines += sum(document.text.count("\n") + 1 for document in kept)
-    entry = CleanedEntry(documents=documents, compared=compared, lines=lines)
+    _write_entry(item, CleanedEntry(documents=documents, compared=compared, lines=lines, is_last=is_last), work)
+
+
+def _write_entry(item: WorkItem, entry: CleanedEntry, work: Store) -> None:
     work.write_text(cleaned_entry_name(item), entry.model_dump_json())
 
 

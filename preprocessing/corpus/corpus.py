@@ -18,6 +18,10 @@ def every_text(_text: str) -> bool:
     return True
 
 
+def _is_requested(document: Kept | Dropped, is_requested: Callable[[str], bool]) -> bool:
+    return isinstance(document, Dropped) or is_requested(document.text)
+
+
 def read_corpus(
     item: WorkItem,
     config: TextConfig,
@@ -28,8 +32,11 @@ def read_corpus(
     """Yield each document of the item, or the cause to drop it. Skips documents whose text is not requested.
 
     If the recipe compares documents, all items must be cleaned and compared before this call. Otherwise this function
-    reads the input.
+    reads the input, or the cleaned text of a part.
     """
+    if not config.compares_documents and item.is_part:
+        yield from (kept for kept in read_cleaned(item, config, work, monitor) if _is_requested(kept, is_requested))
+        return
     if not config.compares_documents:
         for document in read_item(item, config, monitor):
             if is_requested(document.text):  # the raw text: skipped documents need no cleaning

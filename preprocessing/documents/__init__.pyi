@@ -3,7 +3,6 @@
 from .content import (
     FileContent as FileContent,
     digest_files as digest_files,
-    refuse_change as refuse_change,
     states_of as states_of,
 )
 from .file_search import find_files as find_files
@@ -14,7 +13,13 @@ from .input_files import (
     open_source as open_source,
     open_stored as open_stored,
 )
-from .plan import Plan as Plan, WorkItem as WorkItem, make_plan as make_plan, with_content as with_content
+from .plan import (
+    Plan as Plan,
+    WorkItem as WorkItem,
+    in_parts as in_parts,
+    make_plan as make_plan,
+    with_content as with_content,
+)
 from .progress import (
     Monitor as Monitor,
     Progress as Progress,
@@ -24,4 +29,8 @@ from .progress import (
     read_reports as read_reports,
     stop_requested as stop_requested,
 )
-from .reader import Document as Document, read_item as read_item
+from .reader import (
+    Document as Document,
+    read_item as read_item,
+    refuse_changed_input as refuse_changed_input,
+)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import PurePosixPath
@@ -76,11 +76,10 @@ class WorkItem:
         key = digest_of({"item": self.key, "part": number})
         return replace(self, key=key, part_bytes=0, whole=self.work_name)
 
-    def parts(self, count: int) -> Iterator[WorkItem]:
-        """Yield the item's parts in order, each with its share of the size and the weight."""
-        for number in range(count):
-            shares = tuple(_share(span, number, count) for span in self.spans)
-            yield replace(self.part(number), spans=shares)
+    def parts(self, count: int) -> list[WorkItem]:
+        """Return the item's parts in order, each with its share of the size and the weight."""
+        shares = (tuple(_share(span, number, count) for span in self.spans) for number in range(count))
+        return [replace(self.part(number), spans=spans) for number, spans in enumerate(shares)]
 
 
 @dataclass(frozen=True)
@@ -123,11 +122,9 @@ def make_plan(
 
 
 def in_parts(plan: Plan, parts_of: Callable[[WorkItem], int]) -> Plan:
-    """Return the plan with each item replaced by its parts, where its cleaned text is written in parts.
-
-    `parts_of` returns the number of parts of an item.
-    """
-    items = [part for item in plan.items for part in (item.parts(parts_of(item)) if item.part_bytes else (item,))]
+    """Return the plan with each item replaced by its parts. `parts_of` returns their number; 0: the item stays."""
+    numbers = [parts_of(item) for item in plan.items]
+    items = (part for item, number in zip(plan.items, numbers, strict=True) for part in item.parts(number) or (item,))
     return replace(plan, items=tuple(replace(item, number=number) for number, item in enumerate(items)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig, ReadingConfig
-from preprocessing.documents.content import unchanged
+from preprocessing.documents.content import refuse_change, unchanged
 from preprocessing.documents.formats import FORMATS
 from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import WorkItem
@@ -71,6 +71,13 @@ def read_item(item: WorkItem, config: ReadingConfig, monitor: Monitor) -> Iterat
             monitor.place = document.place
             monitor.visit()
             yield document
+
+
+def refuse_changed_input(item: WorkItem) -> None:
+    """Raise `UserError` if a file of the item changed, before what was read from it counts as finished."""
+    for span in item.spans:
+        if span.state is not None:
+            refuse_change(span.path, span.state)
 
 
 def _parse(block: bytes | str, place: str, corpus: CorpusConfig, config: ReadingConfig) -> Document:

@@ -40,6 +40,7 @@ class Stages:
     progress: ReportProgress
     names: Sequence[str] = (
         "input",
+        "cleaning",
         "duplicates",
         "comparison",
         "vocabulary",

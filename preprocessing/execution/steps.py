@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from configs.errors import UserError
 from configs.schema import RowsConfig, TextConfig, VocabularyConfig
 from preprocessing.corpus import read_corpus
-from preprocessing.documents import Monitor, WorkItem, refuse_change
+from preprocessing.documents import Monitor, WorkItem, refuse_changed_input
 from preprocessing.execution.beam_api import beam
 from preprocessing.execution.group import (
     GroupWriter,
@@ -106,16 +106,10 @@ class WriteGroups:
         ):
             name = group_name(item, number)
             if read_intact_group(self.store, name, key) is None:
-                self._refuse_change(item)
+                if not self.text.compares_documents and not item.is_part:  # else it was read in an earlier stage
+                    refuse_changed_input(item)
                 writer.write(name, group, key, is_last=is_last)
             monitor.groups += 1
-
-    def _refuse_change(self, item: WorkItem) -> None:
-        """Raise `UserError` if a file of the item changed, before the text that was read from it becomes a group."""
-        if not self.text.compares_documents:  # otherwise the text was read in an earlier stage
-            for span in item.spans:
-                if span.state is not None:
-                    refuse_change(span.path, span.state)
 
     @cached_property
     def _keys(self) -> GroupKeys:

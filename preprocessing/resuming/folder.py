@@ -135,7 +135,7 @@ def _cleaned_up(store: Store) -> Iterator[None]:
 
 
 def _clear(work: Store, kept: Sequence[WorkItem]) -> None:
-    names = {item.work_name for item in kept}
+    names = {name for item in kept for name in (item.work_name, item.whole)}
     found = {name for name in work.names() if is_cleaned_file(name, names)} if names else set()
     if not found:
         work.clear()
