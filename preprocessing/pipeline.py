@@ -39,7 +39,17 @@ from preprocessing.corpus import (
     write_sample,
 )
 from preprocessing.dataset import MANIFEST, Manifest, manifest_text
-from preprocessing.documents import FORMATS, Plan, find_files, make_plan, with_content
+from preprocessing.documents import (
+    FORMATS,
+    Plan,
+    files_to_unpack,
+    find_files,
+    is_unpacked,
+    make_plan,
+    unpack,
+    with_content,
+    with_copies,
+)
 from preprocessing.execution import (
     THIS_MACHINE,
     BeamEngine,
@@ -55,6 +65,7 @@ from preprocessing.execution import (
     refuse_few_documents,
     refuse_small_disk,
     sum_groups,
+    warn_of_large_items,
     worker_count,
 )
 from preprocessing.judgement import judge
@@ -120,9 +131,9 @@ def _prepare(
     given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
     identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
     compares, trains = config.compares_documents, given is None
-    cleans = not compares and any(item.part_bytes for item in plan.items)
-    names = ["input", *["cleaning"] * cleans, *["duplicates", "comparison"] * compares]
-    names += [*["vocabulary"] * trains, "groups"]
+    unpacks, cleans = bool(files_to_unpack(plan, config)), any(item.part_bytes for item in plan.items)
+    names = ["input", *["unpacking"] * unpacks, *["cleaning"] * (cleans and not compares)]
+    names += [*["duplicates", "comparison"] * compares, *["vocabulary"] * trains, "groups"]
     stages = Stages(store, plan, share, engine, config.workers, progress or (lambda _: None), names)
     finished = find_finished(store, identity, overwrite=overwrite)
     if finished.manifest:
@@ -134,13 +145,14 @@ def _prepare(
             return finished.manifest
     expected = expect(plan, config, worker_count(config.workers, plan.items))
     refuse_small_disk(expected, store)
+    warn_of_large_items(plan, config)
     stages = replace(stages, expected=str(expected))
     with claimed(store, identity, share, overwrite=overwrite):
         finished.reopen(incremental=config.incremental)
         if not stages.plan.inputs:
             stages, identity = _read_input(stages, config, identity)
         begin(store, identity, stages.plan.inputs, share)
-        stages = _clean(stages, config)
+        stages = _clean(_unpack(stages, config), config)
         vocabulary = None if given else find_vocabulary(store, identity, config.vocabulary)
         if vocabulary is None:
             own = given or finished.own_vocabulary(config.vocabulary)
@@ -180,6 +192,16 @@ def _read_input(stages: Stages, config: DataConfig, identity: Identity) -> tuple
     contents = read_contents(stages.store, stages.plan, stages.tick_input, stages.share)
     plan = with_content(stages.plan, contents, config)
     return replace(stages, plan=plan), replace(identity, input_digest=plan.input_digest)
+
+
+def _unpack(stages: Stages, config: DataConfig) -> Stages:
+    """Decompress what the recipe says, and return the stages with the plan that reads the copies."""
+    items, work = files_to_unpack(stages.plan, config), stages.store.below(WORK)
+    if not items:
+        return stages
+    of_items = replace(stages, plan=replace(stages.plan, items=tuple(items)))
+    of_items.run_all("unpacking", partial(unpack, work=work), lambda item: is_unpacked(item, work))
+    return replace(stages, plan=with_copies(stages.plan, items, config, work))
 
 
 def _clean(stages: Stages, config: TextConfig) -> Stages:

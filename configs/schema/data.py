@@ -27,6 +27,7 @@ class _KeyOrder(Section):
     nsp_mode: Any
     language: Any
     invalid_utf8: Any
+    unpack: Any
     incremental: Any
     min_document_chars: Any
     duplicates: Any

@@ -160,6 +160,13 @@ class ReadingConfig(Section):
         "fewer than 16 groups is divided into smaller ones. A worker needs up to 1 GiB of memory for the largest "
         "group size.",
     )
+    unpack: bool = Field(
+        False,
+        description="Decompress large files that cannot be cut as they are compressed (gz of a single member, zst of a "
+        "single frame, xz of a single block) into the data set's folder first, so that all workers read them. It takes "
+        "their decompressed size on disk until the data set is finished.",
+        json_schema_extra={"omitted_at_default": True},
+    )
     incremental: bool = Field(
         False,
         description="Files can be added to the corpus later: prepare then makes only the groups of their text, and the "

@@ -27,6 +27,7 @@ from preprocessing.storage import Store, store_at
 PLAIN_EVERY_S = 10.0
 STAGE_LABELS = {
     "input": "Hashing the input",
+    "unpacking": "Unpacking files",
     "cleaning": "Cleaning files that cannot be cut",
     "duplicates": "Cleaning",
     "comparison": "Comparing documents",

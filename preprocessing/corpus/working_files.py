@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from preprocessing.documents import WorkItem
+from preprocessing.documents import UNPACKED_FILES, WorkItem
 
 BOILERPLATE = "boilerplate.npy"  # written last: if it exists, the comparison is complete
-FINISHED_FILES = {  # those whose presence means that a part of the work is done, and what the part is
+FINISHED_FILES = {
+    UNPACKED_FILES: "unpacked file",  # those whose presence means that a part of the work is done, and what the part is
     "cleaned-*.json": "cleaned work item",
     "comparison/*/*-[0-9]*[0-9]": "step of the comparison",
     BOILERPLATE: "comparison of all documents",

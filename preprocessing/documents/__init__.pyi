@@ -34,3 +34,12 @@ from .reader import (
     read_item as read_item,
     refuse_changed_input as refuse_changed_input,
 )
+from .spans import FileSpan as FileSpan
+from .unpacking import (
+    UNPACKED_FILES as UNPACKED_FILES,
+    files_to_unpack as files_to_unpack,
+    is_in_the_way as is_in_the_way,
+    is_unpacked as is_unpacked,
+    unpack as unpack,
+    with_copies as with_copies,
+)

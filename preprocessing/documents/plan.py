@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
@@ -93,6 +93,7 @@ class Plan:
     input_digest: str
     files: tuple[tuple[SourceFile, ...], ...] = ()  # of each corpus, sorted by path
     inputs: tuple[InputEntry, ...] = ()  # the same files, as the manifest lists them; empty before `with_content`
+    contents: Mapping[str, FileContent] = field(default_factory=dict)  # of the files, by path
 
 
 def make_plan(
@@ -145,7 +146,7 @@ def with_content(plan: Plan, contents: Mapping[str, FileContent], config: Readin
         copies[content] += 1
         spans = tuple(replace(span, state=contents[span.path].state) for span in item.spans)
         items.append(replace(item, spans=spans, key=key))
-    return replace(plan, items=tuple(items), input_digest=digest, inputs=inputs)
+    return replace(plan, items=tuple(items), input_digest=digest, inputs=inputs, contents=contents)
 
 
 def _content_digest(item: WorkItem, contents: Mapping[str, FileContent], config: ReadingConfig) -> str:

@@ -32,7 +32,7 @@ class StoppedError(Exception):
 class Progress:
     """The progress of a preparation."""
 
-    stage: str  # "input", "cleaning", "duplicates", "vocabulary", or "groups"
+    stage: str  # "input", "unpacking", "cleaning", "duplicates", "vocabulary", or "groups"
     bytes_read: int  # of the input files, as stored
     bytes_total: int
     documents: int  # read, dropped ones included

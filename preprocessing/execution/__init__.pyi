@@ -3,7 +3,11 @@
 from .comparing import compare as compare
 from .corpus_checks import check_manifest as check_manifest, refuse_few_documents as refuse_few_documents
 from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine
-from .expectation import expect as expect, refuse_small_disk as refuse_small_disk
+from .expectation import (
+    expect as expect,
+    refuse_small_disk as refuse_small_disk,
+    warn_of_large_items as warn_of_large_items,
+)
 from .group_keys import GroupKeys as GroupKeys
 from .manifest_assembly import GroupSums as GroupSums, build_manifest as build_manifest, sum_groups as sum_groups
 from .runner import WorkerKilledError as WorkerKilledError

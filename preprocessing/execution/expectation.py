@@ -6,15 +6,22 @@ import logging
 import math
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.dataset import core_seconds, shard_bytes
-from preprocessing.documents import FORMATS, Plan
+from preprocessing.documents import FORMATS, FileSpan, Plan, files_to_unpack
 from preprocessing.storage import Store
 
 _CLEANED_BYTES = 0.5  # of the compressed cleaned text, per byte of text
 _SIGNATURE_BYTES = 0.3  # of the fingerprints of near duplicates, per byte of text, in documents of 1,700 bytes
+_LARGE_ITEM_BYTES = 128_000_000  # of text: ten seconds of work and more
+_PARALLEL = {  # how to compress a file so that it can be cut
+    ".gz": "compress it with bgzip, which writes many members",
+    ".xz": "compress it with xz -T0, which writes many blocks",
+    ".zst": "compress it with pzstd, which writes many frames",
+}
 _UNCERTAINTY = 0.8  # a disk that is smaller than this share of the expected space is refused
 
 logger = logging.getLogger(__name__)
@@ -46,10 +53,42 @@ def expect(plan: Plan, config: DataConfig, workers: int) -> Expectation:
         form = FORMATS[config.corpora[span.corpus].format]
         text += span.weight * form.text_share
         seconds += core_seconds(span.weight * form.text_share / 1e6, config.dupe_factor, form.text_mb_s)
-    temporary = text * (_CLEANED_BYTES + _SIGNATURE_BYTES * (config.duplicates == "near")) * config.compares_documents
+    temporary = _cleaned_bytes(plan, text, config)
+    temporary += sum(item.spans[0].text_bytes for item in files_to_unpack(plan, config))
     if config.vocabulary.file is None:
         temporary += min(text, config.vocabulary.sample_bytes)
     return Expectation(shard_bytes(text, config.dupe_factor), temporary, seconds / workers)
+
+
+def _cleaned_bytes(plan: Plan, text: float, config: DataConfig) -> float:
+    """Return the size of the files of cleaned text and fingerprints."""
+    if not config.compares_documents:
+        text = sum(item.weight for item in plan.items if item.part_bytes)
+    return text * (_CLEANED_BYTES + _SIGNATURE_BYTES * (config.duplicates == "near"))
+
+
+def warn_of_large_items(plan: Plan, config: DataConfig) -> None:
+    """Warn of files that one worker must read and clean, while the others wait for it, and tell what to do."""
+    total = sum(item.weight for item in plan.items)
+    unpacked = {item.spans[0].path for item in files_to_unpack(plan, config)}
+    packed = [item for item in plan.items if item.part_bytes and unpacked.isdisjoint(span.path for span in item.spans)]
+    largest = max(packed or plan.items, key=lambda item: item.weight)
+    span = max(largest.spans, key=lambda span: span.weight)
+    is_most = largest.weight > max(total / 2, _LARGE_ITEM_BYTES) and span.path not in unpacked
+    if packed or is_most:
+        more = f" and {len(packed) - 1} more files" if len(packed) > 1 else ""
+        cause = f"one worker reads and cleans {span.path} ({span.weight / total:.0%} of the input){more}"
+        logger.warning("%s, which cannot be cut; to use more workers, %s", cause, _advice(span, config))
+
+
+def _advice(span: FileSpan, config: DataConfig) -> str:
+    corpus = config.corpora[span.corpus]
+    if not corpus.is_utf8:
+        return "convert it to UTF-8"
+    if not FORMATS[corpus.format].is_splittable:
+        return f"divide it into several files: {corpus.format} is read from its beginning"
+    suffix = PurePosixPath(span.path).suffix.lower()
+    return f"{_PARALLEL.get(suffix, 'divide it into several files')}, or set data.unpack=true"
 
 
 def refuse_small_disk(expected: Expectation, store: Store) -> None:

@@ -38,14 +38,7 @@ class Stages:
     engine: BeamEngine
     workers: int  # on this machine; 0: chosen by the amount of work
     progress: ReportProgress
-    names: Sequence[str] = (
-        "input",
-        "cleaning",
-        "duplicates",
-        "comparison",
-        "vocabulary",
-        "groups",
-    )  # of this preparation's stages, in order
+    names: Sequence[str] = ()  # of this preparation's stages, in order
     expected: str = ""  # what the preparation is expected to take, for messages
     start_s: float = field(default_factory=time.monotonic)
 

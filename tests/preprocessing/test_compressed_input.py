@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.corpus import cleaned_files
 from preprocessing.corpus.cleaning import keep
@@ -167,3 +168,46 @@ def test_an_incremental_data_set_keeps_the_parts(tmp_path: Path) -> None:
     )
     manifest = prepare(grown)
     assert manifest.statistics.documents > len(DOCUMENTS)
+
+
+def test_recipe_can_unpack_a_file_of_one_unit_so_that_it_is_cut(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    plain = prepare(recipe(tmp_path, "a.txt", TEXT))
+    config = recipe(tmp_path, "a.txt.gz", PACKED, unpack=True)
+    unpacked = prepare(config, progress=seen.append)
+    assert "unpacking" in {state.stage for state in seen}
+    assert [shard.sha256 for shard in unpacked.shards] == [shard.sha256 for shard in plain.shards]
+    (entry,) = unpacked.inputs
+    assert (entry.name, entry.bytes) == ("a.txt.gz", len(PACKED))
+    assert not (Path(config.dataset) / WORK).exists()
+    assert prepare(config).digest == unpacked.digest
+
+
+def test_an_interrupted_preparation_does_not_unpack_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = recipe(tmp_path, "a.txt.gz", PACKED, unpack=True)
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cleaned_files, "_write", stop)
+        with pytest.raises(RuntimeError, match="StopError"):
+            prepare(config)
+    (copy,) = (Path(config.dataset) / WORK).glob("unpacked-*")
+    assert copy.read_bytes() == TEXT
+    made_ns = copy.stat().st_mtime_ns
+    times: set[int] = set()
+
+    def look(state: Progress) -> None:
+        if state.stage == "groups" and copy.exists():
+            times.add(copy.stat().st_mtime_ns)
+
+    prepare(config, progress=look)
+    assert times == {made_ns}
+
+
+def test_damaged_file_is_not_unpacked_by_half(tmp_path: Path) -> None:
+    config = recipe(tmp_path, "a.txt.gz", PACKED[:-9], unpack=True)
+    with pytest.raises(UserError, match="truncated"):
+        prepare(config)
+    assert not Path(config.dataset).exists()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.documents import Progress, find_files, make_plan
-from preprocessing.execution.expectation import Expectation, expect, refuse_small_disk
+from preprocessing.execution.expectation import Expectation, expect, refuse_small_disk, warn_of_large_items
 from preprocessing.pipeline import prepare
 from preprocessing.storage import store_at
+from tests.preprocessing.compressed import IN_UNITS
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 
 
@@ -80,3 +83,70 @@ def test_progress_carries_what_is_expected(tmp_path: Path) -> None:
     assert str(Expectation(1.5e9, 2e6, 61)) == (
         "expects about 1.5 GB of disk (2.0 MB of it until the end) and 0:01:01 of work"
     )
+
+
+TEXT = b"A sentence. Another one.\n\n" * 2_000
+PARTS = [TEXT[:20_000], TEXT[20_000:40_000], TEXT[40_000:]]
+
+
+def warning(caplog: pytest.LogCaptureFixture, path: Path, content: bytes, **changes: Any) -> str:
+    """Return what is said about the plan of one file."""
+    caplog.clear()
+    path.write_bytes(content)
+    config = small_config(path.parent / "dataset", path, **changes)
+    warn_of_large_items(make_plan([find_files(corpus.paths) for corpus in config.corpora], config), config)
+    return caplog.text
+
+
+@pytest.mark.parametrize(
+    ("suffix", "advice"),
+    [
+        (".gz", "compress it with bgzip, which writes many members, or set data.unpack=true"),
+        (".xz", "compress it with xz -T0, which writes many blocks, or set data.unpack=true"),
+        (".zst", "compress it with pzstd, which writes many frames, or set data.unpack=true"),
+    ],
+)
+def test_a_compressed_file_that_one_worker_must_read_is_named_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, advice: str
+) -> None:
+    numbers = " ".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(2_000)).encode()
+    path, parts = tmp_path / f"a{suffix}", [numbers[start : start + 4_000] for start in range(0, len(numbers), 4_000)]
+    said = warning(caplog, path, IN_UNITS[suffix]([numbers]))
+    assert f"one worker reads and cleans {path} (100% of the input), which cannot be cut" in said
+    assert advice in said
+    assert warning(caplog, path, IN_UNITS[suffix]([numbers]), unpack=True) == ""
+    assert warning(caplog, path, IN_UNITS[suffix](parts)) == ""
+
+
+def test_a_small_compressed_file_is_not_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert warning(caplog, tmp_path / "a.gz", gzip.compress(TEXT)) == ""
+
+
+@pytest.mark.parametrize(
+    ("corpus", "advice"),
+    [({"format": "csv"}, "divide it into several files"), ({"format": "text", "encoding": "latin-1"}, "UTF-8")],
+)
+def test_a_file_that_holds_most_of_the_input_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, corpus: dict[str, str], advice: str
+) -> None:
+    path = tmp_path / "large"
+    corpora = [{"paths": [str(path)], **corpus}]
+    with path.open("wb") as file:
+        file.truncate(130_000_000)
+    config = small_config(tmp_path / "dataset", corpora=corpora, group_bytes=64_000_000)
+    plan = make_plan([find_files([str(path)])], config)
+    warn_of_large_items(plan, config)
+    assert advice in caplog.text
+
+
+def test_unpacked_files_and_parts_are_part_of_the_expected_disk(tmp_path: Path) -> None:
+    numbers = " ".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(2_000)).encode()
+    packed = gzip.compress(numbers)
+    (tmp_path / "a.gz").write_bytes(packed)
+
+    def temporary(**changes: Any) -> float:
+        config = small_config(tmp_path / "dataset", tmp_path / "a.gz", **changes)
+        return expect(make_plan([find_files(corpus.paths) for corpus in config.corpora], config), config, 1).temporary
+
+    assert temporary(unpack=True) == temporary() + 4 * len(packed)
+    assert 0 < temporary(duplicates="none") == temporary()
