@@ -146,6 +146,8 @@ def _prepare_with_progress(
     data: DataConfig, share: Share, engine: BeamEngine, display: Display, *, overwrite: bool
 ) -> None:
     screen, kept = display.screen, display.kept
+    if engine.pool_command:
+        screen.print(f"every node needs a worker pool: {engine.pool_command}", markup=False, soft_wrap=True)
     began = time.monotonic()
     with display.bar if screen.is_terminal else nullcontext():
         if share == WHOLE:

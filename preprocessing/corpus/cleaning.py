@@ -68,7 +68,7 @@ def _keep(document: Document, config: TextConfig) -> Kept | str:
     if document.drop:
         return document.drop
     try:
-        page = _text_of_page(document, config) if document.is_wikitext else PageText(document.text)
+        page = text_of_page(document, config) if document.is_wikitext else PageText(document.text)
     except UnparsableError:
         return "unparsable_wikitext"
     text, controls = _without_controls(page.text)
@@ -98,7 +98,8 @@ def _keep(document: Document, config: TextConfig) -> Kept | str:
     )
 
 
-def _text_of_page(document: Document, config: TextConfig) -> PageText:
+def text_of_page(document: Document, config: TextConfig) -> PageText:
+    """Return the readable text of a page of a dump. Raises `UnparsableError`."""
     site = site_of(document.path) if document.path else Site()
     return page_text(document.text, site, config.wikitext_templates, config.language_of(document.corpus))
 

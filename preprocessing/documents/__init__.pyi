@@ -26,8 +26,9 @@ from .progress import (
     Report as Report,
     StoppedError as StoppedError,
     forget as forget,
+    forget_stop as forget_stop,
     read_reports as read_reports,
-    stop_requested as stop_requested,
+    request_stop as request_stop,
 )
 from .reader import (
     Document as Document,

@@ -20,6 +20,7 @@ from preprocessing.documents.input_files import ReadCounter
 from preprocessing.storage import Store
 
 _SUFFIX = ".progress"
+_STOP = "stop"  # a file that tells workers of other processes and machines to stop
 
 stop_requested = threading.Event()  # of this process
 
@@ -76,6 +77,14 @@ class Monitor:
         self._visits += 1
         if time.monotonic() >= self._next_s:
             self.tell()
+            if self._is_stopped_elsewhere():
+                raise StoppedError
+
+    def _is_stopped_elsewhere(self) -> bool:
+        try:
+            return self._run.read(_STOP) is not None
+        except (OSError, UserError):  # the store is silent
+            return False
 
     def tell(self) -> None:
         """Write the counts to this worker's file, which the driver reads."""
@@ -94,6 +103,20 @@ def read_reports(run: Store) -> list[Report]:
         with suppress(ValueError, TypeError):  # the file is incomplete
             reports.append(Report(**json.loads(content or b"")))
     return reports
+
+
+def request_stop(run: Store, *, elsewhere: bool) -> None:
+    """Make the workers of this process stop at their next `visit`; those elsewhere too, within the store's pace."""
+    stop_requested.set()
+    if elsewhere:
+        with suppress(OSError, UserError):  # the disk is full, or the store is silent
+            run.note(_STOP, "")
+
+
+def forget_stop(run: Store) -> None:
+    """Let the workers of the next stage work."""
+    run.remove(_STOP)
+    stop_requested.clear()
 
 
 def forget(run: Store) -> None:

@@ -2,7 +2,11 @@
 
 from .comparing import compare as compare
 from .corpus_checks import check_manifest as check_manifest, refuse_few_documents as refuse_few_documents
-from .engine import THIS_MACHINE as THIS_MACHINE, BeamEngine as BeamEngine
+from .engines import (
+    THIS_MACHINE as THIS_MACHINE,
+    BeamEngine as BeamEngine,
+    WorkerKilledError as WorkerKilledError,
+)
 from .expectation import (
     expect as expect,
     refuse_small_disk as refuse_small_disk,
@@ -10,6 +14,5 @@ from .expectation import (
 )
 from .group_keys import GroupKeys as GroupKeys
 from .manifest_assembly import GroupSums as GroupSums, build_manifest as build_manifest, sum_groups as sum_groups
-from .runner import WorkerKilledError as WorkerKilledError
 from .stages import ReportProgress as ReportProgress, Stages as Stages, worker_count as worker_count
 from .steps import WriteGroups as WriteGroups

@@ -13,9 +13,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.machine import usable_cores, usable_memory_bytes
 from preprocessing.documents import Plan, Progress, WorkItem, forget, read_reports
-from preprocessing.execution.beam_api import beam
-from preprocessing.execution.engine import BeamEngine
-from preprocessing.execution.runner import run_pipeline, worker_processes
+from preprocessing.execution.engines import BeamEngine, beam, folder_mark, run_pipeline, worker_processes
 from preprocessing.execution.standstill import Standstill
 from preprocessing.execution.steps import Step, Work
 from preprocessing.resuming import Share, run_folder
@@ -73,6 +71,7 @@ class Stages:
     def run_in_turn(self, stage: str, turns: Sequence[tuple[str, Work[Any], Sequence[Any]]]) -> None:
         """Run several works in one pipeline, each on its own items, when all items of the one before it are done."""
         run = run_folder(self.store, self.share)
+        mark = folder_mark(run)
         workers = max(1, min(self.workers or usable_cores(), max(len(items) for _, _, items in turns)))
 
         def build(pipeline: beam.Pipeline) -> None:
@@ -84,7 +83,7 @@ class Stages:
                     | f"{name}: wait" >> beam.GroupByKey()  # no element comes out before the last one is in
                     | f"{name}: items" >> beam.ParDo(_Items(items))
                     | f"{name}: deal" >> beam.Reshuffle()
-                    | name >> beam.ParDo(Step(self.store, run, work))
+                    | name >> beam.ParDo(Step(self.store, run, work, mark))
                 )
 
         self._watch(stage, build, workers, sum(item.size for _, _, items in turns for item in items))
@@ -92,7 +91,8 @@ class Stages:
     def _run(self, stage: str, work: Work[WorkItem], items: Sequence[WorkItem]) -> None:
         if not items:
             return
-        step = Step(self.store, run_folder(self.store, self.share), work)
+        run = run_folder(self.store, self.share)
+        step = Step(self.store, run, work, folder_mark(run))
 
         def build(pipeline: beam.Pipeline) -> None:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)

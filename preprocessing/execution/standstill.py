@@ -33,6 +33,8 @@ class Standstill:
     patience_s: float = field(default_factory=lambda: PATIENCE_S)
     _since_s: dict[Report, float] = field(default_factory=dict)  # when each report was first seen
     _named: set[tuple[str, int]] = field(default_factory=set)  # the workers that stand still
+    _began_s: float = field(default_factory=time.monotonic)
+    _is_alone_named: bool = False  # that no worker has reported yet
 
     def watch(self, reports: Iterable[Report], worker_ids: Iterable[int] = ()) -> None:
         """Log a warning, once, for each worker that has not reported anything new for `patience_s` and has work.
@@ -44,6 +46,9 @@ class Standstill:
         reports = list(reports)
         silent = set(worker_ids) - {report.pid for report in reports if report.host == host}
         reports += [Report(host, pid, bytes=0, documents=0, groups=0, visits=0, place="") for pid in silent]
+        if not reports and not self._is_alone_named and now_s - self._began_s >= self.patience_s:
+            self._is_alone_named = True
+            logger.warning("no worker has begun for %.0f s; check that the engine has workers", now_s - self._began_s)
         self._since_s = {report: self._since_s.get(report, now_s) for report in reports}
         for report, since_s in self._since_s.items():
             worker = report.host, report.pid

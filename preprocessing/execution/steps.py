@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.schema import RowsConfig, TextConfig, VocabularyConfig
 from preprocessing.corpus import read_corpus
 from preprocessing.documents import Monitor, WorkItem, refuse_changed_input
-from preprocessing.execution.beam_api import beam
+from preprocessing.execution.engines import beam, reported, require_mark
 from preprocessing.execution.group import (
     GroupWriter,
     finished_groups,
@@ -26,7 +26,6 @@ from preprocessing.execution.group import (
     read_intact_group,
 )
 from preprocessing.execution.group_keys import GroupKeys
-from preprocessing.execution.runner import reported
 from preprocessing.resuming import WORK
 from preprocessing.rows import cut_groups, encode_documents
 from preprocessing.storage import Store
@@ -56,13 +55,15 @@ class Work(Protocol[Item]):
 class Step(beam.DoFn):
     """Calls `work` for each work item, and reports its exceptions to the driver through the run's folder."""
 
-    def __init__(self, store: Store, run: Store, work: Work[Any]) -> None:
+    def __init__(self, store: Store, run: Store, work: Work[Any], mark: str) -> None:
         self._store = store
         self._run = run
         self._work = work
+        self._mark = mark  # of the run's folder, as the driver sees it
 
     def setup(self) -> None:
-        """Called once per worker."""
+        """Called once per worker. Raises `UserError` if the worker sees another folder than the driver."""
+        require_mark(self._run, self._mark)
         self._monitor = Monitor(self._run)
 
     def process(self, item: Named) -> Iterator[str]:

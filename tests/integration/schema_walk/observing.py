@@ -32,7 +32,7 @@ from launch.cluster.mpi import mpirun_argv
 from launch.ranks.local import Machine, plan_ranks
 from preprocessing.dataset import VOCABULARY, Manifest, Rows, read_manifest, read_shard
 from preprocessing.execution import stages
-from preprocessing.execution.runner import run_pipeline
+from preprocessing.execution.engines.runner import run_pipeline
 from preprocessing.pipeline import prepare
 from pretrain import trainer as training
 from pretrain.checkpoint.cadence import Cadence

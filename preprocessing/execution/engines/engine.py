@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -18,9 +19,17 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 
 from configs.errors import UserError
-from preprocessing.execution.beam_api import FnApiRunner, PipelineOptions, SubprocessSDKEnvironment, beam
+from preprocessing.execution.engines.beam_api import (
+    FnApiRunner,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SubprocessSDKEnvironment,
+    beam,
+)
 
-WORKER_MODULE = "preprocessing.execution.worker"
+WORKER_MODULE = "preprocessing.execution.engines.worker"
+_POOL_MODULE = "preprocessing.execution.engines.worker_pool"
 _DASK_PARTITION = "--dask_partition_size=1"  # Beam's default of 128 would leave most workers without an item
 
 
@@ -30,6 +39,20 @@ class BeamEngine:
 
     runner: str = ""  # empty: our own worker processes on this machine
     options: tuple[str, ...] = ()  # as on a command line: "--job_endpoint=localhost:8099"
+
+    @property
+    def pool_address(self) -> str:
+        """The address of the worker pool that the engine asks for workers, such as "localhost:50000", or ""."""
+        options = PipelineOptions([*self.options]).view_as(PortableOptions)
+        is_external = self.runner and options.environment_type == "EXTERNAL"
+        return str(options.environment_config or "") if is_external else ""
+
+    @property
+    def pool_command(self) -> str:
+        """The command that starts a worker pool on a node, if the engine uses one. It names this very Python."""
+        port = re.search(r":(\d+)", self.pool_address)
+        command = [sys.executable, "-P", "-m", _POOL_MODULE, f"--service_port={port[1]}"] if port else ()
+        return shlex.join(command)
 
     def pipeline(self, workers: int) -> beam.Pipeline:
         """Return an empty pipeline. `workers` is the number of processes on this machine; other runners ignore it.
@@ -46,7 +69,6 @@ class BeamEngine:
             with redirect_stderr(complaint):
                 pipeline = beam.Pipeline(self.runner, PipelineOptions(flags))
                 pipeline.options.get_all_options()  # otherwise Beam parses them later and exits the process
-                return _without_folder(pipeline)
         except (ValueError, ImportError, AttributeError) as error:
             fix = "give the name of a Beam runner or the full path of its class, and install its dependencies"
             raise UserError(f"unknown runner or invalid options: {error}", place="--runner", fix=fix) from error
@@ -55,9 +77,18 @@ class BeamEngine:
             raise UserError(
                 cause, place="the runner's options", fix="see Beam's documentation of the runner"
             ) from error
+        _refuse_template(pipeline)
+        return _without_folder(pipeline)
 
 
 THIS_MACHINE = BeamEngine()
+
+
+def _refuse_template(pipeline: beam.Pipeline) -> None:
+    """Raise `UserError` if Dataflow is to keep the job as a template, because what a stage does depends on others."""
+    if template := pipeline.options.view_as(GoogleCloudOptions).template_location:
+        cause = "a preparation has several jobs, each made from the results of the one before: it cannot be a template"
+        raise UserError(cause, place=f"--template_location={template}", fix="omit this option")
 
 
 def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:

@@ -15,6 +15,6 @@ if __name__ == "__main__":
     # by now, and this process have another parent.
     die_with(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from preprocessing.execution.beam_api import sdk_worker_main
+    from preprocessing.execution.engines.beam_api import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)

@@ -9,28 +9,26 @@ own thread, while the calling thread watches for Ctrl-C, for errors that workers
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
 
-from configs.errors import UserError
-from preprocessing.documents import StoppedError, stop_requested
-from preprocessing.execution.beam_api import PipelineResult, beam
-from preprocessing.execution.engine import WORKER_MODULE, BeamEngine
+from preprocessing.documents import forget_stop, request_stop
+from preprocessing.execution.engines.beam_api import PipelineResult, beam
+from preprocessing.execution.engines.engine import WORKER_MODULE, BeamEngine
+from preprocessing.execution.engines.failures import explained
+from preprocessing.execution.engines.job_server import JobServer
+from preprocessing.execution.engines.reports import forget_reports, raise_reported, raise_unreported
 from preprocessing.storage import Store
 
-_REPORT = "error.json"
-_TRIAL = "trial"
 _EXIT_WAIT_S = 0.2
 _VISIT_WAIT_S = 3.0  # until work inside this process checks for a stop; the end of the process stops it anyway
+_CANCEL_WAIT_S = 10.0  # until an engine has accepted a job, and again until it has cancelled it
 
 logger = logging.getLogger(__name__)
-unreported: list[UserError] = []  # by steps inside this process, if the disk was full
 
 
 def run_pipeline(
@@ -38,13 +36,13 @@ def run_pipeline(
 ) -> None:
     """Run the pipeline that `build` describes. `tick` is called at the start and then a few times per second.
 
-    On this machine, two or more workers run as processes, all of which have ended when this returns or raises. Other
-    engines are asked to cancel unfinished work. Steps wrap their work in `reported(work)`, so that a `UserError` in a
-    step is raised here, wherever the step ran.
+    On this machine, two or more workers run as processes, all of which have ended when this returns or raises. Another
+    engine's job is cancelled when this raises before the job's end, and a job server that was started for it is stopped
+    in any case. Steps wrap their work in `reported(work)`, so that a `UserError` in a step is raised here, wherever the
+    step ran.
     """
-    work.remove(_REPORT)
-    stop_requested.clear()
-    unreported.clear()
+    forget_reports(work)
+    forget_stop(work)
     pipeline = engine.pipeline(workers)
     build(pipeline)
     tick()
@@ -54,15 +52,15 @@ def run_pipeline(
             run.start()
             while not run.finished.wait(work.pace_s):
                 tick()
-                _raise_reported(work)
+                raise_reported(work)
                 run.raise_worker_death()
-            _raise_reported(work)
+            raise_reported(work)
             if run.has_failed:
-                _raise_unreported(work)
+                raise_unreported(work)
             run.raise_failure()
             tick()
         finally:
-            run.end()
+            run.end(work)
 
 
 def worker_processes() -> list[psutil.Process]:
@@ -85,47 +83,13 @@ class WorkerKilledError(RuntimeError):
         )
 
 
-@contextmanager
-def reported(work: Store) -> Iterator[None]:
-    """Write an exception of the block to a file for the driver, because Beam passes on its text at most."""
-    try:
-        yield
-    except StoppedError:
-        raise
-    except Exception as error:
-        is_users = isinstance(error, UserError)
-        report = vars(error) if is_users else {"traceback": traceback.format_exc()}
-        try:
-            work.note(_REPORT, json.dumps(report))
-        except (OSError, UserError) as full:
-            unreported.extend(each for each in (error, full) if isinstance(each, UserError))
-        raise
-
-
-def _raise_unreported(work: Store) -> None:
-    """Raise the error of a step that left no report, or what prevented the report, such as a full disk."""
-    if unreported:
-        raise unreported[0]
-    work.note(_TRIAL, " " * 4_096)
-    work.remove(_TRIAL)
-
-
-def _raise_reported(work: Store) -> None:
-    content = work.read(_REPORT)
-    if content is None:
-        return
-    report = json.loads(content)
-    work.remove(_REPORT)
-    if "cause" in report:
-        raise UserError(**report)
-    raise RuntimeError(f"preparation failed in a worker\n{report['traceback']}")
-
-
 class _Run:
     """A pipeline that runs in a thread."""
 
     def __init__(self, pipeline: beam.Pipeline, engine: BeamEngine, workers: int) -> None:
         self.finished = threading.Event()  # `Thread.join` cannot wait again after Ctrl-C in Python 3.11
+        self._settled = threading.Event()  # the engine has accepted the job, or has refused it
+        self._server = JobServer()
         self._pipeline = pipeline
         self._engine = engine
         self._workers = workers
@@ -135,26 +99,46 @@ class _Run:
         self._thread = threading.Thread(target=self._run, name="beam", daemon=True)
 
     def start(self) -> None:
-        """Start the thread and return."""
+        """Start the runner's job server, if it has one, then the thread."""
+        try:
+            self._server.start_for(self._pipeline)
+        except Exception as error:
+            raise explained(error, self._engine) from error
         self._thread.start()
 
-    def end(self) -> None:
-        """Kill worker processes, and stop work inside this process at its next `Monitor.visit`."""
-        stop_requested.set()
-        if self._engine.runner and not self.finished.is_set():
-            self._cancel()
-        for process in worker_processes():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        is_inside = self._workers == 1 and not self._engine.runner
-        self.finished.wait(_VISIT_WAIT_S if is_inside else _EXIT_WAIT_S)
+    def end(self, work: Store) -> None:
+        """Kill worker processes, cancel unfinished work elsewhere, and stop work inside at its next `Monitor.visit`."""
+        is_elsewhere = bool(self._engine.runner)
+        is_unfinished = self._thread.is_alive()
+        try:
+            request_stop(work, elsewhere=is_elsewhere and is_unfinished)
+            if is_elsewhere and is_unfinished:
+                self._cancel()
+            _kill_workers()
+            is_inside = self._workers == 1 and not is_elsewhere
+            if is_unfinished:
+                self.finished.wait(_VISIT_WAIT_S if is_inside else _EXIT_WAIT_S)
+        finally:
+            self._server.stop()
 
     def _cancel(self) -> None:
-        try:
-            if self._result is not None:
-                self._result.cancel()
-        except Exception as error:  # noqa: BLE001  # runners raise various types; the run's own error matters more
-            logger.info("cannot cancel the pipeline on %s: %s", self._engine.runner, error)
+        """Cancel the job on the engine, as soon as the engine has accepted it. Says so if it cannot be cancelled."""
+        complaints = ["the engine does not respond"]
+
+        def cancel() -> None:
+            try:
+                if self._result is not None:
+                    self._result.cancel()
+                complaints.clear()
+            except Exception as error:  # noqa: BLE001  # runners raise various types
+                complaints[:] = [str(explained(error, self._engine))]
+
+        if self._settled.wait(_CANCEL_WAIT_S):
+            canceller = threading.Thread(target=cancel, name="cancel", daemon=True)
+            canceller.start()
+            canceller.join(_CANCEL_WAIT_S)
+        if complaints and not self.finished.is_set():
+            logger.warning("the job may still run on %s, cancel it there: %s", self._engine.runner, complaints[0])
 
     @property
     def has_failed(self) -> bool:
@@ -172,9 +156,7 @@ class _Run:
         """Raise the error of a failed pipeline."""
         self.raise_worker_death()
         if self._failure is not None and self._engine.runner:
-            fix = "check the runner's log and options; the same command resumes the work"
-            cause = str(self._failure).strip().split("\n")[0] or type(self._failure).__name__
-            raise UserError(f"the runner failed: {cause}", place=self._engine.runner, fix=fix) from self._failure
+            raise explained(self._failure, self._engine) from self._failure
         if self._failure is not None:
             raise self._failure
 
@@ -198,8 +180,24 @@ class _Run:
     def _run(self) -> None:
         try:
             self._result = self._pipeline.run()
+            self._settled.set()
             self._result.wait_until_finish()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # the watching thread raises it
+        except BaseException as error:  # noqa: BLE001  # the watching thread raises it
             self._failure = error
         finally:
+            _close_client(self._result)
+            self._settled.set()
             self.finished.set()
+
+
+def _kill_workers() -> None:
+    for process in worker_processes():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _close_client(result: PipelineResult | None) -> None:
+    """Close the connection to a Dask cluster, which Beam leaves open."""
+    if (client := getattr(result, "client", None)) is not None:
+        with suppress(Exception):  # the cluster has ended
+            client.close()

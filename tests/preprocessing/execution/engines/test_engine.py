@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,49 +12,12 @@ import pytest
 
 from configs.errors import UserError
 from preprocessing.documents.progress import Progress
-from preprocessing.execution.engine import BeamEngine
+from preprocessing.execution.engines.engine import BeamEngine
 from preprocessing.pipeline import prepare
 from tests.preprocessing.corpora import digests, small_config
+from tests.preprocessing.execution.engines.servers import await_file, await_port, free_port, running
 
 DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
-
-
-@contextmanager
-def running(*argv: str) -> Iterator[psutil.Popen]:
-    """A server, killed with its children at the end."""
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # Beam's pool starts `python`
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = psutil.Popen([sys.executable, "-m", *argv], env={**os.environ, "PATH": path}, **quiet)
-    try:
-        yield process
-    finally:
-        with suppress(psutil.NoSuchProcess):  # a test has killed it
-            for child in [*process.children(recursive=True), process]:
-                with suppress(psutil.NoSuchProcess):  # it ends just now
-                    child.kill()
-        process.wait()
-
-
-def await_file(path: Path) -> str:
-    end = time.monotonic() + 60
-    while not path.is_file() or not path.read_text():
-        assert time.monotonic() < end, f"no {path}"
-        time.sleep(0.05)
-    return path.read_text()
-
-
-def free_port() -> int:
-    with socket.create_server(("localhost", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def await_port(port: int) -> None:
-    end = time.monotonic() + 60
-    while True:
-        with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
-            return
-        assert time.monotonic() < end, f"nobody listens at {port}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ Later it logs failures that we raise as our own errors.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,20 +29,34 @@ def _refuse(_record: logging.LogRecord) -> bool:
     return False
 
 
+def _is_not_beams(record: logging.LogRecord) -> bool:
+    """Return whether a message to the root logger is from another package: Beam repeats failures and waits there."""
+    return f"{os.sep}apache_beam{os.sep}" not in record.pathname
+
+
 with _root_logger_silenced():
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, PortableOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+    from apache_beam.runners.portability.job_server import SubprocessJobServer
+    from apache_beam.runners.portability.portable_runner import PortableRunner
+    from apache_beam.runners.portability.spark_runner import JOB_SERVER_CACHE as SPARK_JOB_SERVERS
     from apache_beam.runners.runner import PipelineResult
     from apache_beam.runners.worker import sdk_worker_main
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+logging.root.addFilter(_is_not_beams)
 
 __all__ = [
+    "SPARK_JOB_SERVERS",
     "FnApiRunner",
+    "GoogleCloudOptions",
     "PipelineOptions",
     "PipelineResult",
+    "PortableOptions",
+    "PortableRunner",
+    "SubprocessJobServer",
     "SubprocessSDKEnvironment",
     "beam",
     "sdk_worker_main",
