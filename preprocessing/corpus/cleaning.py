@@ -100,7 +100,8 @@ def _keep(document: Document, config: TextConfig) -> Kept | str:
 
 def text_of_page(document: Document, config: TextConfig) -> PageText:
     """Return the readable text of a page of a dump. Raises `UnparsableError`."""
-    site = site_of(document.path) if document.path else Site()
+    encoding = config.corpora[document.corpus].encoding
+    site = site_of(document.path, encoding) if document.path else Site()
     return page_text(document.text, site, config.wikitext_templates, config.language_of(document.corpus))
 
 

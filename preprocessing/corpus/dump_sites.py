@@ -12,8 +12,8 @@ _MOST_FILES = 64
 
 
 @lru_cache(_MOST_FILES)
-def site_of(path: str) -> Site:
+def site_of(path: str, encoding: str = "utf-8") -> Site:
     """Return the wiki of a dump, by the siteinfo at its beginning. Raises `UserError` when it cannot be read."""
-    with open_source(path, ReadCounter()) as stream:
+    with open_source(path, ReadCounter(), encoding) as stream:
         head = stream.read(_HEAD_BYTES).decode(errors="replace")
     return parse_site(head.partition("<page>")[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from preprocessing.corpus.wikitext.gaps import is_only_gaps
 from preprocessing.corpus.wikitext.quotes import without_quotes
@@ -16,13 +16,17 @@ _ARGUMENTS = re.compile(r"\|\s?[\w-]{1,30}\s?=.*")  # of a template that is not 
 _VARIANT_MARK = re.compile(r"-\{(?:[^{}|]*\|)?|\}-")  # of Chinese words, not closed
 _LIST_MARK = re.compile(r"(?:[*#:;\s]|-{4,})+")
 _TABLE_LINE = re.compile(r"\{\||\||!")
-_AFTER_OPENING = re.compile(r"(?<=[(\[])[\s,;:]+(?:(?:or|and|also)[\s,;:]+)?")
+_AFTER_OPENING = re.compile(r"([(\[])[\s,;:]+(?:(?:or|and|also)[\s,;:]+)?")
 _BEFORE_CLOSING = re.compile(r"(?<![\s,;:])[\s,;:]+(?=[)\]])")
 _EMPTY_BRACKETS = re.compile(r"\s?(?:\(\)|\[\]|（）)")
 _BEFORE_STOP = re.compile(r"\s(?=[,.;:!?](?:\s|$))")
-_ORPHANED_START = re.compile(r"^(?:[,;:.–—]+\s)+")
+_ORPHANED_START = re.compile(r"(?:[,;:.–—]+\s)+")
 _DOUBLED_COMMA = re.compile(r"([,;:])(?:\s?,)+")
 _STOPPED_COMMA = re.compile(r"[,;:]\s?(?=\.(?:\s|$))")
+# Most lines have no traces of dropped markup. A search for a substring is much faster than one for a pattern.
+_MARKS_LEFT_OVER = ("<", "[[", "]]", "{{", "}}")
+_ANY_BRACKET = ("(", "[", ")", "]", "（")
+_STOPS = (" ,", " .", " ;", " :", " !", " ?", ",,", ";,", ":,", ",.", ";.", ":.")
 
 
 def readable_lines(rendered: str, apparatus: Collection[str], fill_gaps: Callable[[str], str]) -> Iterator[str]:
@@ -32,12 +36,14 @@ def readable_lines(rendered: str, apparatus: Collection[str], fill_gaps: Callabl
     """
     headings: list[tuple[int, str]] = []  # level and title of the headings above the next line
     used = 0  # the number of headings already yielded
+    is_omitted = False
     for raw_line in _paragraphs(rendered):
         if level := _heading_level(raw_line):
             title = _tidy(raw_line.strip()[level:-level], fill_gaps)
             headings = [*(above for above in headings if above[0] < level), (level, title)]
             used = min(used, len(headings) - 1)
-        elif (line := _tidy(raw_line, fill_gaps)) and not any(_is_apparatus(title, apparatus) for _, title in headings):
+            is_omitted = any(_is_apparatus(title, apparatus) for _, title in headings)
+        elif (line := _tidy(raw_line, fill_gaps)) and not is_omitted:
             yield from (title for _, title in headings[used:] if title)
             yield line
             used = len(headings)
@@ -77,7 +83,8 @@ def _tidy(line: str, fill_gaps: Callable[[str], str]) -> str:
         line = line[mark.end() :]
     if _TABLE_LINE.match(line):
         return ""
-    line = _LEFT_OVER.sub("", line)
+    if _has(line, _MARKS_LEFT_OVER):
+        line = _LEFT_OVER.sub("", line)
     if "__" in line:
         line = _SWITCH.sub(lambda switch: "" if switch[1] == switch[1].upper() else switch[0], line)
     line = fill_gaps(" ".join(html.unescape(line).split()))
@@ -85,7 +92,25 @@ def _tidy(line: str, fill_gaps: Callable[[str], str]) -> str:
         line = _ARGUMENTS.sub("", line).replace("||", " ")
     if "-{" in line:
         line = _VARIANT_MARK.sub("", line)
-    line = _DOUBLED_COMMA.sub(r"\1", _BEFORE_CLOSING.sub("", _AFTER_OPENING.sub("", line)))
-    line = _STOPPED_COMMA.sub("", _BEFORE_STOP.sub("", _EMPTY_BRACKETS.sub("", line)))
-    line = " ".join(_ORPHANED_START.sub("", line).split())
+    line = _without_traces(line)
     return line if any(map(str.isalpha, line)) else ""
+
+
+def _without_traces(line: str) -> str:
+    """Remove empty brackets, and blanks and commas that stand in front of other punctuation."""
+    has_brackets = _has(line, _ANY_BRACKET)
+    if has_brackets:
+        line = _BEFORE_CLOSING.sub("", _AFTER_OPENING.sub(r"\1", line))
+    if has_brackets or _has(line, _STOPS):
+        line = _DOUBLED_COMMA.sub(r"\1", line)
+        line = _STOPPED_COMMA.sub("", _BEFORE_STOP.sub("", _EMPTY_BRACKETS.sub("", line)))
+    if start := _ORPHANED_START.match(line):
+        line = line[start.end() :]
+    return " ".join(line.split())
+
+
+def _has(line: str, parts: Iterable[str]) -> bool:
+    for part in parts:  # noqa: SIM110  # `any` takes three times as long
+        if part in line:
+            return True
+    return False

@@ -7,15 +7,17 @@ read twice, so the time is linear in the length of a page, whatever it holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _MOST_LEVELS = 100  # MediaWiki allows 40 levels of templates
-_TOKEN = re.compile(
-    r"\{\{+|\}\}+|\[\[|\[(?=(?:https?:|ftp:)?//|mailto:)|\]|\||=|\n[ \t:*#]{0,40}\{\|(?!\})|\n[ \t:]{0,40}\|\}(?!\})"
-    r"|https?://[^\s<>\[\]{}|\"\x03\x04]+"
+_MARK = (
+    r"\{\{+|\}\}+|\[\[|\[(?:(?:https?:|ftp:)?//|mailto:)[^\s<>\[\]{}|\"]*[ \t]*|\]+|\||="
+    r"|\n[ \t:*#]{0,40}\{\|(?!\})|\n[ \t:]{0,40}\|\}(?!\})|https?://[^\s<>\[\]{}|\"\x03\x04]+"
 )
-_TARGET = re.compile(r"[^\s<>\[\]{}|\"]*[ \t]*")
+# Links and templates in one line without markup inside are one token: most are, and they need no frame.
+_MARKS = re.compile(f"({_MARK})")
+_TOKENS = re.compile(rf"(\[\[[^\[\]{{}}\n]*\]\]|\{{\{{[^\[\]{{}}\n]*\}}\}}(?!\}})|{_MARK})")
 _AFTER_URL = ".,;:!?'"
 
 # Take a template's name and arguments, and whether it spans lines; a link's target and label (None: it has none).
@@ -38,6 +40,14 @@ class _Frame:
     parts: list[str] = field(default_factory=list)
     name: str | None = None
     text: list[str] = field(default_factory=list)
+    searched: int = 0  # how much of the text is known to have no line end
+
+    def is_broken_target(self) -> bool:
+        """Return whether this is a link whose target holds a line end, which no target does."""
+        if self.mark != "[[" or self.parts:
+            return False
+        new, self.searched = self.text[self.searched :], len(self.text)
+        return any("\n" in text for text in new)
 
     def end_part(self) -> None:
         """Begin the next part."""
@@ -62,12 +72,7 @@ class Markup:
         self._show_template = show_template
         self._show_link = show_link
         self._stack = [_Frame("")]
-        self._position = 0
-
-    def render(self) -> str:
-        """Return the text that the page shows, with headings, list marks, and quotes as in the source."""
-        source = self._source
-        act: dict[str, Callable[[str, int], None]] = {
+        self._act: dict[str, Callable[[str, int], None]] = {
             "{": self._open_braces,
             "}": self._close_braces,
             "[": self._open_bracket,
@@ -77,22 +82,28 @@ class Markup:
             "\n": self._table,
             "h": self._url,
         }
-        for token in _TOKEN.finditer(source):
-            start = token.start()
-            if start < self._position:
-                continue
-            if start > self._position:
-                self._stack[-1].text.append(source[self._position : start])
-            self._position = token.end()
-            act[source[start]](token[0], start)
-        self._stack[-1].text.append(source[self._position :])
+
+    def render(self) -> str:
+        """Return the text that the page shows, with headings, list marks, and quotes as in the source."""
+        self._read(self._source, _TOKENS, 0)
         while len(self._stack) > 1:
             self._give_up()
         return "".join(self._stack[0].text)
 
+    def _read(self, source: str, tokens: re.Pattern[str], position: int) -> None:
+        """Render a part of the source, which begins at `position`."""
+        stack, act = self._stack, self._act
+        is_token = False
+        for piece in tokens.split(source):
+            if is_token:
+                act[piece[0]](piece, position)
+            elif piece:
+                stack[-1].text.append(piece)
+            position += len(piece)
+            is_token = not is_token
+
     def _push(self, mark: str, start: int, braces: int = 0) -> None:
-        if len(self._stack) > _MOST_LEVELS:
-            raise UnparsableError
+        self._refuse_depth()
         self._stack.append(_Frame(mark, start, braces))
 
     def _give_up(self) -> None:
@@ -111,8 +122,21 @@ class Markup:
             self._give_up()
         return True
 
+    def _refuse_depth(self) -> None:
+        if len(self._stack) > _MOST_LEVELS:
+            raise UnparsableError
+
     def _open_braces(self, mark: str, start: int) -> None:
-        self._push("{{", start, len(mark))
+        if mark[-1] == "{":
+            self._push("{{", start, len(mark))
+        elif "://" in mark:
+            self._read(mark, _MARKS, start)
+        else:
+            self._refuse_depth()
+            name, *parts = mark[2:-2].split("|")
+            pairs = (part.partition("=") for part in parts)
+            named = [(key.strip().lower(), value) if equals else (None, key) for key, equals, value in pairs]
+            self._stack[-1].text.append(self._show_template(name, _arguments(named), False))
 
     def _close_braces(self, mark: str, start: int) -> None:
         left = len(mark)
@@ -128,36 +152,44 @@ class Markup:
         self._stack[-1].text.append("}" * left)
 
     def _template(self, frame: _Frame, end: int) -> str:
-        arguments: dict[str, str] = {}
-        number = 0
-        for name, value in zip(frame.names[1:], frame.parts[1:], strict=True):
-            if name is None:
-                number += 1
-            arguments[name or str(number)] = value.strip()
+        arguments = _arguments(zip(frame.names[1:], frame.parts[1:], strict=True))
         return self._show_template(frame.parts[0], arguments, self._source.find("\n", frame.start, end) >= 0)
 
     def _open_bracket(self, mark: str, start: int) -> None:
         top = self._stack[-1]
-        if (top.mark == mark == "[") or (top.mark == "[[" and not top.parts and any("\n" in text for text in top.text)):
-            self._give_up()  # an address holds no other address, and a target no line end
-        self._push(mark, start)
-        if mark == "[":
-            found = _TARGET.match(self._source, self._position)
-            self._position = found.end() if found else self._position
-
-    def _close_bracket(self, _mark: str, start: int) -> None:
-        top = self._stack[-1]
-        if top.mark == "[":
-            self._give_up()  # shows its label
-        elif self._source.startswith("]]", start) and top.mark == "[[":
-            self._position = start + 2
-            frame = self._stack.pop()
-            frame.end_part()
-            label = frame.parts[-1] if len(frame.parts) > 1 else None
-            shown = frame.parts[0] if "\n" in frame.parts[0] else self._show_link(frame.parts[0], label)
-            self._stack[-1].text.append(shown)
+        if mark[-1] == "]" and "://" in mark:
+            self._read(mark, _MARKS, start)
+            return
+        is_address = mark[1] != "["
+        if (top.mark == "[" and is_address) or top.is_broken_target():
+            self._give_up()  # an address holds no other address
+        if mark[-1] == "]":
+            self._refuse_depth()
+            target, *labels = mark[2:-2].split("|")
+            self._stack[-1].text.append(self._show_link(target, labels[-1] if labels else None))
         else:
-            top.text.append("]")
+            self._push("[" if is_address else "[[", start)
+
+    def _close_bracket(self, mark: str, _start: int) -> None:
+        left = len(mark)
+        while left:
+            top = self._stack[-1]
+            if top.mark == "[":
+                self._give_up()  # shows its label
+                left -= 1
+            elif top.mark == "[[" and left >= 2:
+                self._close_link()
+                left -= 2
+            else:
+                top.text.append("]")
+                left -= 1
+
+    def _close_link(self) -> None:
+        frame = self._stack.pop()
+        frame.end_part()
+        label = frame.parts[-1] if len(frame.parts) > 1 else None
+        shown = frame.parts[0] if "\n" in frame.parts[0] else self._show_link(frame.parts[0], label)
+        self._stack[-1].text.append(shown)
 
     def _pipe(self, _mark: str, _start: int) -> None:
         if self._stack[-1].mark == "[" and self._stack[-2].mark:
@@ -191,6 +223,17 @@ class Markup:
         """Show nothing of an address, except the punctuation after it."""
         address = mark.rstrip(_AFTER_URL if "(" in mark else _AFTER_URL + ")")
         self._stack[-1].text.append(mark[len(address) :])
+
+
+def _arguments(named: Iterable[tuple[str | None, str]]) -> dict[str, str]:
+    """Return the arguments of a template by name, or by their number where they have none."""
+    arguments: dict[str, str] = {}
+    number = 0
+    for name, value in named:
+        if name is None:
+            number += 1
+        arguments[name or str(number)] = value.strip()
+    return arguments
 
 
 def _argument(frame: _Frame) -> str:

@@ -23,7 +23,7 @@ from preprocessing.corpus.wikitext.quotes import SEPARATOR
 from preprocessing.corpus.wikitext.site import Site
 from preprocessing.corpus.wikitext.templates import Templates
 
-_CONTROLS = dict.fromkeys(range(1, 9))  # XML forbids them; some mark places here
+_CONTROLS = [chr(code) for code in range(1, 9)]  # XML forbids them; some mark places here
 _VARIANTS = re.compile(r"-\{(?:([^{}|]*)\|)?([^{}]*)\}-")  # of Chinese words, by region
 _FILE = re.compile(r"\.(jpe?g|png|svg|gif|tiff?|web[mp]|og[agv]|mp[34]|wav|flac|pdf|djvu|midi?)$", re.I)
 _NO_TEMPLATES: Mapping[str, str] = MappingProxyType({})
@@ -46,24 +46,30 @@ def page_text(
     proportion to the length of the page. Raises `UnparsableError` for markup that is nested too deeply.
     """
     facts, gaps = site.facts(language), Gaps(site.language or language)
-    source = _VARIANTS.sub(_one_variant, without_elements(wikitext.translate(_CONTROLS)))
+    for control in _CONTROLS:
+        wikitext = wikitext.replace(control, "")
+    source = _with_one_variant(without_elements(wikitext))
 
     def show_link(target: str, label: str | None) -> str:
         target = without_marks(target).strip()
-        if site.is_hidden(html.unescape(target), facts) or (":" in target and _FILE.search(target)):
+        if (":" in target or "&" in target) and (
+            site.is_hidden(html.unescape(target), facts) or (":" in target and _FILE.search(target))
+        ):
             return ""
         shown = target.removeprefix(":").split("#")[0].replace("_", " ") if label is None else label
         return f"{SEPARATOR}{shown}{SEPARATOR}" if "''" in shown else shown
 
-    rendered = Markup(source, Templates(facts, templates).show, show_link).render()
-    if "-{" in rendered:
-        rendered = _VARIANTS.sub(_one_variant, rendered)
+    rendered = _with_one_variant(Markup(source, Templates(facts, templates).show, show_link).render())
     return PageText("\n".join(readable_lines(rendered, facts.apparatus, gaps.fill)), gaps.counts)
 
 
 def plain_text(wikitext: str) -> str:
     """Return the readable text of a page of a wiki that is not known."""
     return page_text(wikitext, Site()).text
+
+
+def _with_one_variant(text: str) -> str:
+    return _VARIANTS.sub(_one_variant, text) if "-{" in text else text
 
 
 def _one_variant(marked: re.Match[str]) -> str:

@@ -42,11 +42,12 @@ with _root_logger_silenced():
     from apache_beam.runners.portability.portable_runner import PortableRunner
     from apache_beam.runners.portability.spark_runner import JOB_SERVER_CACHE as SPARK_JOB_SERVERS
     from apache_beam.runners.runner import PipelineResult
-    from apache_beam.runners.worker import sdk_worker_main
+    from apache_beam.runners.worker import sdk_worker, sdk_worker_main
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 logging.root.addFilter(_is_not_beams)
+vars(sdk_worker)["print"] = lambda *_words, **_options: None  # it prints the traceback of every failed bundle
 
 __all__ = [
     "SPARK_JOB_SERVERS",

@@ -28,5 +28,13 @@ def test_page_of_unclosed_templates_is_dropped_and_counted(tmp_path: Path) -> No
     assert manifest.statistics.documents == 30
 
 
+def test_dump_in_utf_16_is_prepared(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump.xml", make_documents(30))
+    dump.write_bytes(dump.read_text().encode("utf-16"))
+    corpora = [{"paths": [str(dump)], "format": "wikipedia", "encoding": "utf-16"}]
+    manifest = prepare(small_config(tmp_path / "data", corpora=corpora))
+    assert manifest.statistics.documents == 30
+
+
 def test_site_of_a_dump_is_read_from_its_beginning(tmp_path: Path) -> None:
     assert site_of(str(write_dump(tmp_path / "dump.xml", ["Text."]))) == Site("de", frozenset({"datei"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
 
@@ -34,6 +35,35 @@ def test_time_is_linear_whatever_is_repeated(unit: str) -> None:
     """Sixteen times as much text takes 16 times as long, not 256 times; a tenth of a second hides noise."""
     few = unit * (20_000 // len(unit))
     assert seconds(few * 16) < 64 * (seconds(few) + 0.1)
+
+
+def calls(text: str) -> int:
+    """The number of function calls and resumed generators, of Python and of C, that a page takes."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        with suppress(UnparsableError):
+            plain_text(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+STARTS = ["", "[[a ", "{{a ", "{{a|", "{|\n|", "[http://a.org b ", "[[a\n", "== a ==\n"]
+LINKS = ["[[b]] ", "[[b|c]] ", "[[b|http://c]] ", "{{b|http://c}} ", "{{b|c=d}} ", "[[b\n"]
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("unit", [*UNITS, *LINKS])
+def test_work_is_linear_whatever_is_repeated_in_open_markup(start: str, unit: str) -> None:
+    """Eight times as much text takes eight times as many calls, and some for the page."""
+    plain_text(start)  # reads the facts of languages
+    assert calls(start + unit * 1_600) < 8.5 * calls(start + unit * 200) + 500
 
 
 @pytest.mark.parametrize("unit", ["{{a|", "{{{a|", "[[a|", "\n{|\n|a"])
