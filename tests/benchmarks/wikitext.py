@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mwparserfromhell  # type: ignore[import-untyped]
+import mwparserfromhell
 
 from configs.schema import DataConfig
 from preprocessing.corpus.cleaning import text_of_page

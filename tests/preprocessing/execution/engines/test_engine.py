@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,31 +23,40 @@ DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
 
 @pytest.fixture(scope="module")
 def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    """Beam's job service in Python and its pool of workers; gives the options that lead to them."""
+    """Beam's job service in Python and a pool of workers; gives the options that lead to them."""
     folder = tmp_path_factory.mktemp("job-server")
     port, pool = folder / "port", free_port()
     argv = ("--port_file", str(port), "--staging_dir", str(folder / "staging"))
     with (
         running("apache_beam.runners.portability.local_job_service_main", *argv),
-        running("apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"),
+        running("preprocessing.execution.engines.worker_pool", f"--service_port={pool}", PATH="/usr/bin:/bin"),
     ):
         await_port(pool)
         external = ("--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}")
         yield (f"--job_endpoint=localhost:{await_file(port)}", *external)
 
 
+@contextmanager
+def dask_scheduler(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A scheduler; gives its file, and the command of a worker."""
+    file = folder / "scheduler.json"
+    at = ("--scheduler-file", str(file), "--no-dashboard")
+    with running("distributed.cli.dask_scheduler", *at, "--port=0"):
+        await_file(file)
+        local = f"--local-directory={folder}"
+        yield str(file), ("distributed.cli.dask_worker", *at, "--nthreads=1", "--no-nanny", local)
+
+
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[psutil.Popen]]]:
     """A scheduler and two workers, each a process; gives the scheduler's file and the workers."""
     pytest.importorskip("distributed")
-    folder = tmp_path_factory.mktemp("dask")
-    file = folder / "scheduler.json"
-    at = ("--scheduler-file", str(file), "--no-dashboard")
-    worker = ("distributed.cli.dask_worker", *at, "--nthreads=1", "--no-nanny", f"--local-directory={folder}")
-    with running("distributed.cli.dask_scheduler", *at, "--port=0"):
-        await_file(file)
-        with running(*worker) as first, running(*worker) as second:
-            yield str(file), [first, second]
+    with (
+        dask_scheduler(tmp_path_factory.mktemp("dask")) as (file, worker),
+        running(*worker) as first,
+        running(*worker) as second,
+    ):
+        yield file, [first, second]
 
 
 def test_portable_job_service_makes_the_same_bytes(
@@ -116,6 +126,25 @@ def test_killed_dask_worker_is_made_up_for_by_the_other(
     assert digests(Path(config.dataset)) == whole
 
 
+def test_dask_worker_that_joins_late_does_the_work_of_a_killed_one(
+    tmp_path: Path, corpus: Path, whole: dict[str, str]
+) -> None:
+    """The last stage has no worker when it begins: the only one is killed, and another one joins."""
+    pytest.importorskip("distributed")
+    with dask_scheduler(tmp_path) as (file, worker), running(*worker) as first, ExitStack() as later:
+
+        def replace(progress: Progress) -> None:
+            if progress.stage == "groups" and first.is_running():
+                first.kill()
+                first.wait(60)
+                later.enter_context(running(*worker))
+
+        config = small_config(tmp_path / "dataset", corpus)
+        prepare(config, engine=BeamEngine(DASK, (f"--dask_scheduler_file={file}",)), progress=replace)
+        assert not first.is_running()
+    assert digests(Path(config.dataset)) == whole
+
+
 @pytest.mark.parametrize(
     ("engine", "cause"),
     [
@@ -123,6 +152,7 @@ def test_killed_dask_worker_is_made_up_for_by_the_other(
         (BeamEngine("no.such.module.Runner"), "No module named 'no'"),
         (BeamEngine("", ("--dask_npartitions=2",)), "runner options without a runner"),
         (BeamEngine(DASK, ("--dask_npartitions=x",)), "argument --dask_npartitions: invalid int value: 'x'"),
+        (BeamEngine("PortableRunner", ("--template_location=gs://b/t",)), "it cannot be a template"),
     ],
 )
 def test_runner_that_is_none_is_refused_and_leaves_nothing(

@@ -17,7 +17,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from configs.errors import UserError
 from preprocessing.execution.engines.engine import BeamEngine
 from preprocessing.pipeline import prepare
-from tests.preprocessing.corpora import digests, small_config
+from tests.preprocessing.corpora import small_config
 from tests.preprocessing.execution.engines.servers import await_file, await_port, free_port, running
 
 POOL = "preprocessing.execution.engines.worker_pool"
@@ -57,13 +57,6 @@ def pool(module: str, folder: Path | None = None, **variables: str) -> Iterator[
 def engine(endpoint: str, port: int) -> BeamEngine:
     external = ("--environment_type=EXTERNAL", f"--environment_config=localhost:{port}")
     return BeamEngine("PortableRunner", (f"--job_endpoint={endpoint}", *external))
-
-
-def test_our_pool_needs_no_path(tmp_path: Path, corpus: Path, whole: dict[str, str], endpoint: str) -> None:
-    config = small_config(tmp_path / "dataset", corpus)
-    with pool(POOL, PATH="/usr/bin:/bin") as port:
-        prepare(config, engine=engine(endpoint, port))
-    assert digests(Path(config.dataset)) == whole
 
 
 def test_worker_without_this_package_is_named_in_one_line(tmp_path: Path, corpus: Path, endpoint: str) -> None:
