@@ -8,12 +8,15 @@ runs; the work items of a job that ends go to the others. The recipe, the corpus
 names on all nodes. Scheduler and workers talk by TLS, with certificates of this run alone.
 """
 
+# mypy: allow-untyped-calls
+# Dask is half typed.
+
 import argparse
 import os
 import subprocess
 import sys
 
-from dask_jobqueue import SLURMCluster
+from dask_jobqueue.slurm import SLURMCluster
 from distributed import Security
 
 RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"

@@ -18,11 +18,11 @@ from preprocessing.documents.formats.wikiextractor import article_blocks, text_o
 
 # `text_mb_s` of text and jsonl: measured on one core at about 3 GHz, with 64 MB of English Wikipedia. Others: derived
 # for the same core from their ratios to `text` (sentences 1.17, files 0.95, wikiextractor 0.94, parquet 0.92), which
-# tests.benchmarks.formats measured on 8 MB of the same text. wikipedia: 0.8 was measured with an earlier parser, which
-# took 1.8 times as long for 6 MB of wikitext, 3 MB of text. csv, tsv, arrow, and warc (HTML pages; WET files read like
+# tests.benchmarks.formats measured on 8 MB of the same text. wikipedia: derived from its ratio to `text`, 0.18, on 6 MB
+# of wikitext in bzip2, 3 MB of text. csv, tsv, arrow, and warc (HTML pages; WET files read like
 # text): derived from the CPU time of reading alone, beside that of `text`, of 8 MB of synthetic text.
 FORMATS = {
-    "wikipedia": Format(in_sections(page_blocks), 1.4, text_of_page, text_share=0.5, is_wikitext=True),
+    "wikipedia": Format(in_sections(page_blocks), 3.0, text_of_page, text_share=0.5, is_wikitext=True),
     "wikiextractor": Format(article_blocks, 16.0, text_of_article, may_hold_surrogates=True),
     "text": Format(in_sections(text_blocks), 17.0, separator="blank lines"),
     "sentences": Format(in_sections(text_blocks), 20.0, lines_are_sentences=True, separator="blank lines"),

@@ -8,7 +8,7 @@ from configs.errors import UserError
 from preprocessing.execution.engines.engine import BeamEngine
 
 _USER_ERROR = re.compile(r"\bUserError: (.+)")
-_NO_MODULE = re.compile(r"No module named '?((?:preprocessing|configs|apache_beam|[\w.]+)[\w.]*)'?")
+_NO_MODULE = re.compile(r"No module named '?([\w.]+)")
 _NO_WORKER = re.compile(r"didn't get control connection|StartWorker|No client connected|worker.* not connect", re.I)
 _GRPC_DETAIL = re.compile(r'details = "([^"\n]+)"')
 
@@ -21,7 +21,7 @@ def explained(failure: BaseException, engine: BeamEngine) -> UserError:
     if found := _USER_ERROR.search(text):
         return UserError(found[1])
     if found := _NO_MODULE.search(text):
-        cause = f"a worker of the engine cannot import {found[1]}: its Python is not one that this package is in"
+        cause = f"a worker of the engine cannot import {found[1]}: its Python is another one than this"
         return UserError(cause, place=engine.runner, fix=_worker_fix(engine))
     if engine.pool_command and _NO_WORKER.search(text):
         cause = f"no worker could be started at {engine.pool_address}"
@@ -32,8 +32,8 @@ def explained(failure: BaseException, engine: BeamEngine) -> UserError:
 
 def _worker_fix(engine: BeamEngine) -> str:
     if engine.pool_command:
-        return f"stop the worker pool and start this one on each node: {engine.pool_command}"
-    return "install this package in the environment that the engine's workers run in"
+        return f"Stop the worker pool, and start this one on each node: {engine.pool_command}"
+    return "install bertrain, with the same extras, in the environment that the engine's workers run in"
 
 
 def _cause(text: str) -> str:

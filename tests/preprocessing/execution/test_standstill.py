@@ -72,3 +72,11 @@ def test_a_worker_that_ended_is_named(worker: psutil.Popen, caplog: pytest.LogCa
     worker.wait()
     Standstill(patience_s=0.0).watch([report_of(worker, "dump.xml, byte 7")])
     assert "the process has ended" in caplog.text
+
+
+def test_engine_without_workers_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    standstill = Standstill(patience_s=0.0)
+    for _ in range(3):
+        standstill.watch([])
+    (message,) = caplog.messages
+    assert message.startswith("no worker has begun for 0 s; check that the engine has workers")

@@ -163,6 +163,17 @@ def test_runner_that_is_none_is_refused_and_leaves_nothing(
     assert not (tmp_path / "dataset").exists()
 
 
+def test_dataflow_takes_its_options(tmp_path: Path) -> None:
+    """As the documentation names them. A job needs Google's services, which no test has."""
+    options = ("--project=project", "--region=europe-west1", "--temp_location=gs://bucket/tmp")
+    pipeline = BeamEngine("DataflowRunner", (*options, "--sdk_container_image=IMAGE")).pipeline(1)
+    taken = pipeline.options.get_all_options(drop_default=True)
+    assert {f"--{name}={taken[name]}" for name in ("project", "region", "temp_location")} == set(options)
+    assert taken["sdk_container_image"] == "IMAGE"
+    with pytest.raises(UserError, match="it cannot be a template"):
+        BeamEngine("DataflowRunner", (*options, "--template_location=gs://bucket/template")).pipeline(1)
+
+
 def test_runner_that_cannot_be_reached_is_told(tmp_path: Path, corpus: Path) -> None:
     options = (f"--job_endpoint=localhost:{free_port()}", "--environment_type=LOOPBACK", "--job_server_timeout=1")
     with pytest.raises(UserError, match="the runner failed"):

@@ -100,6 +100,42 @@ def long_corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return corpus, vocabulary
 
 
+class Command:
+    """A running `bertrain prepare` on an engine with a stand-in, in a process group of its own."""
+
+    def __init__(self, folder: Path, corpora: tuple[Path, Path], runner: str, *options: str) -> None:
+        corpus, vocabulary = corpora
+        settings = {"duplicates": "none", "dupe_factor": 30, "vocabulary": {"file": str(vocabulary)}}
+        self.config = small_config(folder / "dataset", corpus, **settings)
+        self.groups = folder / "dataset" / GROUPS
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        recipe = folder / "recipe.toml"
+        write_recipe(Recipe.model_validate({"name": "long", "data": self.config.model_dump()}), recipe)
+        words = ["-P", "-m", "launch.cli", "prepare", str(recipe), "--runner", runner, "--", *options]
+        self.process = subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": str(self.temporary)},
+        )
+
+    def await_group(self) -> None:
+        """Wait until a group is finished."""
+        wait_until(lambda: self.process.poll() is not None or self.finished(), "a group is finished")
+        assert self.process.poll() is None
+
+    def finished(self) -> int:
+        """The number of finished groups."""
+        return len([*self.groups.glob("*.*.json")])
+
+    def output(self) -> str:
+        """What it printed until its end."""
+        return self.process.communicate(timeout=PATIENCE_S)[0]
+
+
 SPARK = pytest.param("SparkRunner", signal.SIGTERM, marks=pytest.mark.slow, id="Spark")
 
 
@@ -114,53 +150,38 @@ def test_interruption_cancels_the_job_and_leaves_no_process(
     number: signal.Signals,
 ) -> None:
     """Ctrl-C as a terminal sends it, to all processes of the command; SIGTERM to the command alone."""
-    corpus, vocabulary = long_corpus
-    settings = {"duplicates": "none", "dupe_factor": 30, "vocabulary": {"file": str(vocabulary)}}
-    config = small_config(tmp_path / "dataset", corpus, **settings)
-    write_recipe(Recipe.model_validate({"name": "long", "data": config.model_dump()}), tmp_path / "recipe.toml")
     options = [f"--{runner.removesuffix('Runner').lower()}_job_server_jar={jar}"]
     if runner == "SparkRunner":
         options += ["--environment_type=EXTERNAL", f"--environment_config={pool}"]
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    argv = [
-        sys.executable,
-        "-P",
-        "-m",
-        "launch.cli",
-        "prepare",
-        str(tmp_path / "recipe.toml"),
-        "--runner",
-        runner,
-        "--",
-    ]
-    process = subprocess.Popen(
-        [*argv, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    groups = tmp_path / "dataset" / GROUPS
-    wait_until(lambda: process.poll() is not None or [*groups.glob("*.*.json")], "a group is finished")
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-    output, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == STOPPED, output
+    command = Command(tmp_path, long_corpus, runner, *options)
+    command.await_group()
+    (os.killpg if number == signal.SIGINT else os.kill)(command.process.pid, number)
+    output = command.output()
+    assert command.process.returncode == STOPPED, output
     assert f"stopped by {number.name}" in output
     assert "cancel it there" not in output
     assert "Traceback" not in output  # of a worker that stopped, or of the cancelled job
     assert java.has_cancelled
     assert java.alive() == []
-    assert [*temporary.glob("beam-temp*")] == []
+    assert [*command.temporary.glob("beam-temp*")] == []
     assert ("worker_pool" in output) == (runner == "SparkRunner")  # each node needs a pool: here is its command
     assert not (tmp_path / "dataset" / MANIFEST).exists()
-    kept = len([*groups.glob("*.*.json")])
-    assert 0 < kept < 25
-    prepare(config)
-    reference = config.model_copy(update={"dataset": str(tmp_path / "reference")})
+    assert 0 < command.finished() < 25
+    prepare(command.config)
+    reference = command.config.model_copy(update={"dataset": str(tmp_path / "reference")})
     prepare(reference)
-    assert digests(Path(config.dataset)) == digests(Path(reference.dataset))
+    assert digests(tmp_path / "dataset") == digests(tmp_path / "reference")
+
+
+def test_killed_command_takes_its_job_server_along(
+    tmp_path: Path, long_corpus: tuple[Path, Path], java: StandIn, jar: Path
+) -> None:
+    command = Command(tmp_path, long_corpus, "FlinkRunner", f"--flink_job_server_jar={jar}")
+    command.await_group()
+    command.process.kill()
+    command.output()
+    assert java.starts
+    assert java.alive() == []
 
 
 def test_job_server_that_ends_at_once_is_named_with_its_last_line(
