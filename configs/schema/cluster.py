@@ -38,6 +38,17 @@ OWN_OPTIONS = (
     "wrap",
 )
 
+# Options that have keys of their own: a second value would silently replace that of the key.
+OPTIONS_OF_KEYS = {
+    "partition": "partition",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "mem": "memory_gib",
+    "gpus-per-node": "gpus_per_node",
+    "cpus-per-task": "cpu_threads",
+}
+
 
 class ClusterConfig(Section):
     """Where a run's ranks are placed, and the resources to request from a scheduler."""
@@ -134,6 +145,15 @@ class ClusterConfig(Section):
                 f"cluster.stop_before_limit_s {self.stop_before_limit_s} is not below cluster.time_limit_min, "
                 f"which is {60 * self.time_limit_min} s; lower the former"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _options_do_not_repeat_keys(self) -> ClusterConfig:
+        for option in (*self.sbatch_options, *self.srun_options):
+            name = option.removeprefix("--").partition("=")[0]
+            key = OPTIONS_OF_KEYS.get(name, "")
+            if key and getattr(self, key):
+                raise ValueError(f"cluster.{key} sets --{name}; remove {option} from the options, or unset the key")
         return self
 
     @field_validator("sbatch_options", "srun_options")

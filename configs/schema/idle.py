@@ -8,6 +8,7 @@ from functools import reduce
 from configs.schema.recipe import Recipe
 from configs.schema.rows import RowsConfig
 from configs.schema.section import Section
+from configs.schema.training import OptimizerConfig
 
 _DEFAULTS = Recipe()
 
@@ -34,12 +35,9 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if not data.decontaminate:
         yield "data.decontaminate_words", "data.decontaminate names no files"
     yield "data.decontaminate_sha256", "`prepare` states the digest of the files that data.decontaminate names"
-    if recipe.optimizer.decay != "polynomial":
-        yield "optimizer.decay_power", f'optimizer.decay is "{recipe.optimizer.decay}"'
-    if recipe.optimizer.warmup_share:
-        yield "optimizer.warmup_steps", "optimizer.warmup_share is set"
-    if recipe.optimizer.decay == "constant":
-        yield "optimizer.minimum_learning_rate", 'optimizer.decay is "constant"'
+    if all(corpus.format != "wikipedia" for corpus in data.corpora):
+        yield "data.wikitext_templates", 'no corpus has format = "wikipedia"'
+    yield from _rules_of_schedules(recipe.optimizer)
     if train.epochs or train.tokens:
         yield "train.steps", f"train.{'epochs' if train.epochs else 'tokens'} determines it"
     if not data.held_out_fraction:
@@ -47,9 +45,26 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "train.evaluate_rows", "data.held_out_fraction is 0, so there are no held-out rows"
     if not train.batch_growth_steps:
         yield "train.first_global_batch_size", "train.batch_growth_steps is 0"
+    elif train.first_global_batch_size == train.global_batch_size:
+        yield "train.batch_growth_steps", "train.first_global_batch_size is train.global_batch_size already"
+    if recipe.cluster.nodes * recipe.cluster.ranks_per_node == 1:
+        yield "train.gradient_reduction", "a single rank sends no gradients"
+        if train.stage_on(1) != train.zero_stage:
+            yield "train.zero_stage", "a single rank has nothing to shard, and trains at stage 0"
     places = [data.dataset, *(entry.dataset for entry in train.mixture)]
     if train.stage_in is None and not any("://" in place for place in places):
         yield "train.stage_gib", "train.stage_in is unset, and no data set is at a URL"
+
+
+def _rules_of_schedules(optimizer: OptimizerConfig) -> Iterator[tuple[str, str]]:
+    if optimizer.decay != "polynomial":
+        yield "optimizer.decay_power", f'optimizer.decay is "{optimizer.decay}"'
+    if optimizer.warmup_share:
+        yield "optimizer.warmup_steps", "optimizer.warmup_share is set"
+    if optimizer.decay == "constant":
+        yield "optimizer.minimum_learning_rate", 'optimizer.decay is "constant"'
+    if not optimizer.decay_from_step:
+        yield "optimizer.decay_from_rate", "optimizer.decay_from_step is 0"
 
 
 def _partly_idle(recipe: Recipe) -> Iterator[str]:
@@ -62,7 +77,17 @@ def _partly_idle(recipe: Recipe) -> Iterator[str]:
     beyond = [step for step in train.profile_steps if step > train.steps]
     if beyond:
         yield f"train.profile_steps: {beyond[0]} is beyond train.steps = {train.steps}, and is not profiled"
+    if train.batch_growth_steps > train.steps:
+        yield (
+            f"train.batch_growth_steps = {train.batch_growth_steps} is above train.steps: the batch never reaches "
+            f"train.global_batch_size = {train.global_batch_size}"
+        )
     cluster = recipe.cluster
+    if cluster.step_timeout_s > cluster.collective_timeout_s:
+        yield (
+            f"cluster.step_timeout_s = {cluster.step_timeout_s} is limited by cluster.collective_timeout_s = "
+            f"{cluster.collective_timeout_s}"
+        )
     if cluster.hosts and len(cluster.hosts) != cluster.nodes:
         yield f"cluster.hosts names {len(cluster.hosts)} nodes, but cluster.nodes = {cluster.nodes} are used"
     if cluster.device == "cpu" and cluster.gpus_per_node:

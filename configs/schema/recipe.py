@@ -41,6 +41,8 @@ class Recipe(Section):
             raise ValueError(
                 'train.offload_optimizer needs optimizer.name "adamw": LAMB sums norms over ranks on the GPUs'
             )
+        if self.train.precision == "fp16" and self.cluster.device == "cpu":
+            raise ValueError('train.precision "fp16" needs GPUs, but cluster.device is "cpu"; use "bf16" or "fp32"')
         self._schedule_fits()
         return self
 
@@ -49,9 +51,10 @@ class Recipe(Section):
         key = "warmup_share" if optimizer.warmup_share else "warmup_steps"
         warmup, decay = optimizer.warmup_of(steps), optimizer.decay_steps
         if optimizer.decay == "constant":
-            if decay:
-                raise ValueError('optimizer.decay_steps needs a decay, but optimizer.decay is "constant"')
-        elif optimizer.decay_from_step:
+            for name in ("decay_steps", "decay_from_step"):
+                if getattr(optimizer, name):
+                    raise ValueError(f'optimizer.{name} needs a decay, but optimizer.decay is "constant"')
+        if optimizer.decay_from_step:
             if decay:
                 raise ValueError("optimizer.decay_from_step and optimizer.decay_steps both begin the decay; set one")
             if optimizer.decay_from_step >= steps:

@@ -71,12 +71,14 @@ class CorpusConfig(Section):
     def idle_keys(self) -> dict[str, str]:
         """Return the keys that take no part in the rows, with the reason."""
         has_fields = self.format in ("jsonl", "wikiextractor", "csv", "tsv", "parquet", "arrow")
-        return {} if has_fields else {"text_field": f'format is "{self.format}"'}
+        names_encoding = self.format in ("parquet", "arrow", "warc")
+        idle = ["text_field"] * (not has_fields) + ["encoding"] * names_encoding
+        return dict.fromkeys(idle, f'format is "{self.format}"')
 
     def byte_fields(self) -> dict[str, Any]:
         """The same, without paths, and with the defaults of keys that take no part."""
         defaults = {name: type(self).model_fields[name].get_default() for name in self.idle_keys()}
-        return super().byte_fields() | defaults
+        return Section.byte_fields(self.model_copy(update=defaults))
 
     @field_validator("encoding")
     @classmethod
