@@ -6,6 +6,7 @@ Recipes and task recipes are both read here, so that bases, overrides and error 
 from __future__ import annotations
 
 import copy
+import logging
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from configs.schema import Section
 
 SHIPPED = Path(__file__).parent
 BASE_KEY, UNSET_KEY = "base", "unset"
+
+log = logging.getLogger(__name__)
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -56,6 +59,46 @@ def resolve(root: type[SectionT], layers: Sequence[Layer], overrides: Sequence[s
         return root.model_validate(table)
     except ValidationError as error:
         raise _explain(root, error.errors()[0], layers, places) from None
+
+
+def resolve_past(root: type[SectionT], layers: Sequence[Layer]) -> SectionT:
+    """Return settings that an earlier version accepted, without the rules of this one.
+
+    Values of another type are refused as by `resolve`.
+    """
+    table: dict[str, Any] = {}
+    for layer in layers:
+        table = _merge(table, layer.table)
+    try:
+        return root.model_validate(table)
+    except ValidationError as error:
+        errors = error.errors()
+        if any(each["type"].endswith("_type") or each["type"] == "missing" for each in errors):
+            raise _explain(root, errors[0], layers, {}) from None
+        log.warning("%s Kept, since it made this run.", _explain(root, errors[0], layers, {}))
+        return _as_stated(root, table)
+
+
+def _as_stated(kind: type[SectionT], table: dict[str, Any]) -> SectionT:
+    """Return a section with the values of `table`; each section in it that follows the rules is validated."""
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        nested, value = section_of(field), table.get(name)
+        if nested and isinstance(value, dict):
+            values[name] = _valid_or_as_stated(nested, value)
+        elif nested and isinstance(value, list):
+            values[name] = [_valid_or_as_stated(nested, item) for item in value]
+        elif name in table:
+            values[name] = value
+    made: SectionT = kind.model_construct(**values)  # type: ignore[assignment]  # pydantic's plugin says Section
+    return made
+
+
+def _valid_or_as_stated(kind: type[Section], table: dict[str, Any]) -> Section:
+    try:
+        return kind.model_validate(table)
+    except ValidationError:
+        return _as_stated(kind, table)
 
 
 def _folder_of(layer: Layer) -> Path:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.keys import section_of
-from configs.loading import SHIPPED, read_layers, resolve
+from configs.loading import SHIPPED, read_layers, resolve, resolve_past
 from configs.run_layout import RECIPE
 from configs.schema import Recipe, Section
 
@@ -24,6 +24,14 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     `section.key=value` strings, with the value in TOML or as a bare string. Raises `UserError` for any invalid input.
     """
     return resolve(Recipe, read_layers(find_recipe(source)), overrides)
+
+
+def recipe_of_run(run: Path) -> Recipe:
+    """Return the recipe in a run's folder, to read the run, not to train it further.
+
+    A value that an earlier version accepted, and this one does not, is kept and named.
+    """
+    return resolve_past(Recipe, read_layers(run / RECIPE))
 
 
 def find_recipe(source: str | Path) -> Path:

@@ -58,13 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
-    from configs.recipe import load_recipe
+    from configs.recipe import load_recipe, recipe_of_run
     from pretrain.engine import gather, join_process_group, leave_process_group
     from pretrain.evaluation import EvaluationStopped
     from pretrain.out_of_memory import explain_out_of_memory, is_out_of_memory
     from pretrain.trainer import Trainer
 
-    recipe = load_recipe(parsed.run / RECIPE)
+    recipe = recipe_of_run(parsed.run) if parsed.evaluate else load_recipe(parsed.run / RECIPE)
     watch(recipe.cluster.collective_timeout_s)
     world = join_process_group(recipe.cluster, parsed.run)
     beat()

@@ -34,7 +34,7 @@ from pretrain.checkpoint import (
     load_checkpoint,
     set_aside_after,
 )
-from pretrain.data import Loader, Step, keep_data, open_data, with_range
+from pretrain.data import Loader, Step, keep_data, keep_recipe, open_data, with_range
 from pretrain.engine import (
     Engine,
     LossSums,
@@ -86,7 +86,7 @@ class Trainer:
         self.steps_made = 0  # in this start
         self.step_began_s = 0.0  # training time at the start of the step
         self.data = open_data(self.recipe)
-        self.recipe = self.data.with_steps(self.recipe)
+        self.recipe = self.data.settled(self.recipe)
         self.manifest = self.data.main.manifest
         self.throughput = Throughput(self.recipe.model, self.manifest, world)
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
@@ -112,6 +112,7 @@ class Trainer:
         """
         state = self._restore(resume)
         if self.world.rank == 0:
+            keep_recipe(self.run, self.recipe)
             keep_data(self.run, self.data.main)
         while True:
             try:

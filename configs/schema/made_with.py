@@ -49,8 +49,8 @@ def differing_settings(made: dict[str, Any], data: DataConfig) -> list[Differing
 
 
 def recipe_of_data(made: dict[str, Any], data: DataConfig) -> DataConfig:
-    """Return the recipe's `[data]` with the settings that made the data set."""
-    settled = settled_fields(made)
+    """Return the recipe's `[data]` with the settings that made the data set, also where it has rules of its own."""
+    settled = {name: value for name, value in settled_fields(made).items() if name != "decontaminate_sha256"}
     table = data.model_dump() | settled
     table["vocabulary"] = data.vocabulary.model_dump() | settled.get("vocabulary", {})
     return DataConfig.model_validate({name: value for name, value in table.items() if name in DataConfig.model_fields})

@@ -134,7 +134,10 @@ def prepare(
         184213
     """
     import preprocessing.pipeline
+    from launch.display import warn_of_settings
 
-    data = resolved(recipe).data
+    wanted = resolved(recipe)
+    warn_of_settings(wanted)
+    data = wanted.data
     preprocessing.pipeline.prepare(data, overwrite=overwrite, progress=progress)
     return Dataset(data.dataset)

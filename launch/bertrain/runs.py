@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bertrain.recipes import Recipe, UserError, resolved
 from configs.exit_codes import STOPPED, USER_ERROR
-from launch.display import find_hardware
+from launch.display import check_nodes, find_hardware, private_files, settle, vocabulary_size
 from launch.ranks import Screen, run_folder_of, train_here
 from pretrain.cost import Cost
 from pretrain.telemetry import read_metrics
@@ -63,7 +63,7 @@ def plan(recipe: Recipe | str | Path, hardware: str = "h100", **measured: float)
         3
     """
     wanted = resolved(recipe)
-    return Cost(wanted, find_hardware(hardware, **measured), wanted.data.vocabulary.size)
+    return Cost(wanted, find_hardware(hardware, **measured), vocabulary_size(wanted.data.vocabulary))
 
 
 def train(
@@ -92,16 +92,16 @@ def train(
         >>> training.metrics[-1]["loss"]
         2.31
     """
-    from pretrain.data import open_data
-
     wanted = resolved(recipe)
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         fix = "call it in an ordinary process, or run `torchrun --no-python bertrain train RECIPE`"
         raise UserError("bertrain.train starts its ranks itself", place="torchrun", fix=fix)
-    open_data(wanted)
+    check_nodes(wanted, 1)
+    wanted = settle(wanted)
     said: list[str] = []
     lines = _Lines(progress or (lambda line: None))
-    code = train_here(wanted, str(resume), screen=Screen(lines.add, said.append))
+    with private_files(wanted):
+        code = train_here(wanted, str(resume), screen=Screen(lines.add, said.append))
     lines.end()
     if code == INTERRUPTED:
         raise KeyboardInterrupt

@@ -97,7 +97,9 @@ def describe_chain(links: Sequence[Link]) -> Iterator[str]:
 
 
 def _write(link: Link) -> None:
-    before = os.umask(0o077 if link.recipe.cluster.private else os.umask(0))
+    before = os.umask(0o077)
+    if not link.recipe.cluster.private:
+        os.umask(before)
     try:
         with open_run(link.recipe) as run:
             (run / STOP).unlink(missing_ok=True)  # a request to an earlier job

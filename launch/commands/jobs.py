@@ -63,10 +63,11 @@ def submit(
     """
     from configs.recipe import load_recipe
     from launch.cluster import describe_chain, describe_launch, find_launcher, plan_chain, submit_chain
-    from launch.display import check_nodes, make_private, warn_of_settings
+    from launch.display import check_gpus, check_nodes, make_private, settle, settle_chain, warn_of_settings
 
     first = load_recipe(recipe, overrides or ())
-    warn_of_settings(first)
+    if dry_run:
+        warn_of_settings(first)
     if to != SLURM and (then or with_prepare or export_to):
         raise UserError("only Slurm chains jobs", place=f"--to {to}", fix="run the commands one after the other")
     if shares > 1 and not with_prepare:
@@ -77,10 +78,14 @@ def submit(
             if to == "local":
                 check_nodes(first, 1)
             make_private(first)
-            raise typer.Exit(launcher.train(first))
+            raise typer.Exit(launcher.train(settle(first)))
         sys.stdout.write(describe_launch(launcher, first))
         return
     recipes = [first, *(load_recipe(name) for name in then or ())]
+    for one in recipes:
+        check_gpus(one)
+    if not dry_run:
+        recipes = settle_chain(recipes, prepares=with_prepare)
     links = plan_chain(recipes, prepares=with_prepare, shares=shares, export_to=export_to)
     for line in describe_chain(links) if dry_run else submit_chain(links):
         sys.stdout.write(line + "\n")

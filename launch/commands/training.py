@@ -57,9 +57,8 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import check_nodes, make_private, run_smoke, show_dry_run, warn_of_settings
+    from launch.display import check_nodes, make_private, run_smoke, settle, show_dry_run, warn_of_settings
     from launch.ranks import become_rank, nodes_at, train_here
-    from pretrain.data import open_data
 
     resolved, nodes = load_recipe(recipe, overrides or ()), nodes_at(rendezvous, nnodes, node_rank)
     if dry_run:
@@ -72,9 +71,7 @@ def train(
     is_rank = {"RANK", "WORLD_SIZE"} <= os.environ.keys()
     if not is_rank:
         check_nodes(resolved, nodes.count)
-    data = open_data(resolved)  # report a data set that does not fit the recipe once, before the ranks start
-    warn_of_settings(resolved, data.main.manifest)
-    resolved = data.with_steps(resolved)
+    resolved = settle(resolved)
     if is_rank:
         become_rank(resolved, resume)
     raise typer.Exit(train_here(resolved, resume, nodes))

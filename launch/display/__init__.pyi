@@ -9,9 +9,17 @@ from .inspection import (
     totals_table as totals_table,
 )
 from .logs import show_log as show_log
-from .planning import find_hardware as find_hardware, show_plan as show_plan
+from .planning import find_hardware as find_hardware, show_plan as show_plan, vocabulary_size as vocabulary_size
 from .plot import draw_loss as draw_loss
 from .preparation import prepare_with_progress as prepare_with_progress
-from .settings import check_nodes as check_nodes, make_private as make_private, warn_of_settings as warn_of_settings
+from .settings import (
+    check_gpus as check_gpus,
+    check_nodes as check_nodes,
+    make_private as make_private,
+    private_files as private_files,
+    settle as settle,
+    settle_chain as settle_chain,
+    warn_of_settings as warn_of_settings,
+)
 from .status import show_status as show_status
 from .tensorboard import serve_tensorboard as serve_tensorboard

@@ -36,7 +36,7 @@ def show_dry_run(recipe: Recipe) -> None:
     on_gpu = cluster.device != "cpu" and bool(cluster.gpus_per_node or machine.gpus)
     exists = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
     data = open_data(recipe) if exists else None
-    recipe = data.with_steps(recipe) if data else recipe
+    recipe = data.settled(recipe) if data else recipe
     ranks *= cluster.nodes
     pieces = data.main.manifest.vocabulary.size if data else vocabulary_size(recipe.data.vocabulary)
     cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], pieces, data.mean_length if data else None)

@@ -15,6 +15,8 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import Recipe, VocabularyConfig
+from launch.display.settings import check_vocabulary_file
+from preprocessing.dataset import VOCABULARY
 from preprocessing.documents import FORMATS
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.checkpoint import Goodput, mtbf_s, predicted_goodput
@@ -94,11 +96,15 @@ def assumptions(cost: Cost) -> str:
 def vocabulary_size(config: VocabularyConfig) -> int:
     """Return the number of word pieces: those in the file that the recipe names, or those to train.
 
-    A file that does not exist yet, such as that of an earlier phase's data set, has the planned size.
+    The file of a data set that does not exist yet, such as an earlier phase's, has the planned size. Raises `UserError`
+    for another file that does not exist.
     """
-    if config.file and Path(config.file).is_file():
-        return len(read_vocabulary(Path(config.file), config))
-    if config.file:
+    file = Path(config.file) if config.file else None
+    if file and file.is_file():
+        return len(read_vocabulary(file, config))
+    if file and (file.name != VOCABULARY or file.parent.is_dir()):  # not that of a data set to come
+        check_vocabulary_file(config)
+    if file:
         logger.warning("%s does not exist: planned with data.vocabulary.size = %d", config.file, config.size)
     return config.size
 

@@ -22,7 +22,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.machine import SHARED, lock
-from configs.recipe import load_recipe, resolved_toml, write_recipe
+from configs.recipe import recipe_of_run, resolved_toml, write_recipe
 from configs.run_layout import CHECKPOINTS, LOCK, RECIPE, STARTS
 from configs.schema import Recipe
 from launch.ranks.starts import Start, begin_start, this_process
@@ -120,7 +120,7 @@ def find_run(run: Path) -> Recipe:
     """Return the recipe of a run. Raise `UserError` if `run` is not a run folder."""
     if not (run / RECIPE).is_file():
         raise UserError("no such run", place=str(run), fix="give a run folder, e.g. runs/demo")
-    return load_recipe(run / RECIPE)
+    return recipe_of_run(run)
 
 
 def process_training_in(run: Path) -> tuple[int, str] | None:
@@ -205,7 +205,7 @@ def hold_lock(run: Path) -> Iterator[None]:
 def _check_continues(run: Path, recipe: Recipe) -> None:
     if not any(run.glob(f"{CHECKPOINTS}/step_*")):
         return  # no checkpoint yet: any recipe can start
-    changed = differences(load_recipe(run / RECIPE), recipe)
+    changed = differences(recipe_of_run(run), recipe)
     if changed:
         keys = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in changed.items())
         fix = "revert these changes, or give the new run another name: name=…"

@@ -8,7 +8,13 @@ from .loader import (
     held_out_by_corpus as held_out_by_corpus,
     rows_of_passes as rows_of_passes,
 )
-from .run_data import KeptRow as KeptRow, RunData as RunData, keep_data as keep_data, kept_data as kept_data
+from .run_data import (
+    KeptRow as KeptRow,
+    RunData as RunData,
+    keep_data as keep_data,
+    keep_recipe as keep_recipe,
+    kept_data as kept_data,
+)
 from .skipped_rows import RowRange as RowRange, with_range as with_range
 from .step import Step as Step
 from .synthetic import write_synthetic as write_synthetic

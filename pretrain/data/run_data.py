@@ -8,6 +8,7 @@ RUN/data/manifest.json   the data set's manifest: casing, recipe, totals and sta
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 
 from configs.errors import UserError
 from configs.files import atomic_write
-from configs.run_layout import DATA
+from configs.recipe import recipe_of_run, write_recipe
+from configs.run_layout import DATA, RECIPE
+from configs.schema import Recipe
 from preprocessing.dataset import MANIFEST, SPLITS, VOCABULARY, Manifest, manifest_text, read_manifest
 from preprocessing.storage import store_at
 from preprocessing.vocabulary import Vocabulary
@@ -69,6 +72,17 @@ class RunData:
         for name, text in ((ROWS, _ROW_LIST.dump_json(self.rows)), (MANIFEST, manifest_text(self.manifest).encode())):
             with atomic_write(folder / name) as stream:
                 stream.write(text)
+
+
+def keep_recipe(run: Path, recipe: Recipe) -> None:
+    """Write the recipe as its data sets settle it, if the run was queued before they could. A failure is logged."""
+    with suppress(UserError):
+        if recipe_of_run(run) == recipe:
+            return
+    try:
+        write_recipe(recipe, run / RECIPE)
+    except OSError as error:
+        log.error("%s: the recipe could not be written: %s", run / RECIPE, error.strerror)
 
 
 def keep_data(run: Path, dataset: Dataset) -> None:

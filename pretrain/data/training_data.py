@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from configs.schema import DataConfig, Recipe, VocabularyConfig, differing_settings, digest_of
+from configs.schema import DataConfig, Recipe, VocabularyConfig, differing_settings, digest_of, recipe_of_data
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.data.dataset import Dataset, open_dataset
@@ -41,17 +41,18 @@ class TrainingData:
         )
         return sum(rows / one.manifest.dupe_factor for rows, one in passes)
 
-    def with_steps(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with the `train.steps` that its `train.epochs` or `train.tokens` determine.
+    def settled(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with what the data sets determine, so that a run records nothing false.
 
-        Raises `UserError` if the schedule does not fit them.
+        That is `[data]` as it made the rows, and the `train.steps` of `train.epochs` or `train.tokens`. Raises
+        `UserError` if the schedule does not fit these steps.
         """
-        train = recipe.train
-        rows = train.epochs * self.rows_per_epoch or train.tokens / self.mean_length
-        if not rows:
-            return recipe
+        train, made = recipe.train, self.main.manifest.recipe
         table = recipe.model_dump()
-        table["train"]["steps"] = steps_of_rows(rows, train)
+        if made:
+            table["data"] = recipe_of_data(made, recipe.data).model_dump()
+        if rows := train.epochs * self.rows_per_epoch or train.tokens / self.mean_length:
+            table["train"]["steps"] = steps_of_rows(rows, train)
         try:
             return Recipe.model_validate(table)
         except ValidationError as error:

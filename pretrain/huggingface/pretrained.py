@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from configs.recipe import load_recipe
+from configs.recipe import recipe_of_run
 from configs.run_layout import CHECKPOINTS, RECIPE
 from configs.schema import ModelConfig, Objective, Recipe
 from preprocessing.vocabulary import CONTINUATION, Vocabulary
@@ -168,7 +168,7 @@ def recipe_of(run: Path) -> Recipe:
         if not run.exists() and HUB_ID.fullmatch(str(run)):
             fix += f"; to download a model of that name from the Hub: `hf download {run} --local-dir {run.name}`"
         raise UserError("no pretrained model", place=str(run), fix=fix)
-    return load_recipe(run / RECIPE)
+    return recipe_of_run(run)
 
 
 def data_of(run: Path, recipe: Recipe) -> RunData:

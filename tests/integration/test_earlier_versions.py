@@ -150,3 +150,24 @@ def test_training_starts_from_earlier_weights(folder: Path, source: str) -> None
     run_command(folder, "train", "run.toml", "name=new", "cluster.ranks_per_node=1", *changes)
     first = records(folder / "new")[1]
     assert first["mlm_loss"] < records(folder / "run")[1]["mlm_loss"]
+
+
+def test_a_run_with_values_that_are_out_of_range_today_can_still_be_used(folder: Path) -> None:
+    """It cannot be trained further: the line that is refused names the value."""
+    path = folder / "run" / RECIPE
+    text = path.read_text()
+    for old, new in (
+        ("eps = 1e-06", "eps = 1e-300"),
+        ("collective_timeout_s = 600", "collective_timeout_s = 1000000000"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    assert "eps = 1e-300" in path.read_text()
+    for arguments in (["export", "run", "-o", "out"], ["status", "run"], ["fill", "run", "the [MASK]"]):
+        ended = bertrain(folder, *arguments)
+        assert ended.returncode == 0, ended.stderr
+        assert "Kept, since it made this run" in ended.stderr
+    ended = bertrain(folder, "train", "run/recipe.toml")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "`optimizer.eps` = 1e-300" in ended.stderr

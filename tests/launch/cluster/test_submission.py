@@ -89,11 +89,13 @@ def test_a_queued_run_is_not_submitted_again(tmp_path: Path, monkeypatch: pytest
 def test_a_jobs_files_are_private_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
+    os.umask(0o022)
     for private, mode in ((True, 0o700), (False, 0o755)):
         recipe = load_recipe("demo", [f"name=p{private}", f"cluster.private={str(private).lower()}"])
         with pytest.raises(UserError, match="sbatch is not installed"):
             list(submission.submit_chain(submission.plan_chain([recipe])))
         assert (tmp_path / "runs" / recipe.name).stat().st_mode & 0o777 == mode
+        assert os.umask(0o022) == 0o022
 
 
 @pytest.mark.parametrize("arguments", [("submit", "demo", "--dry-run"), ("status", "run")])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, TrainConfig
 from launch.display.planning import vocabulary_size
-from launch.display.settings import check_nodes, make_private, warn_of_settings
+from launch.display.settings import check_gpus, check_nodes, make_private, settle_chain, warn_of_settings
+from preprocessing.dataset import write_manifest
 from pretrain.data.dataset import open_dataset
 from tests.pretrain.runs import VOCAB
 from tests.pretrain.synthetic import write_dataset
@@ -62,5 +64,59 @@ def test_a_plan_counts_the_pieces_of_a_given_vocabulary(tmp_path: Path, caplog: 
     assert size_of(str(tmp_path / "vocab.txt")) == len(VOCAB)
     assert size_of(None) == 500
     assert not caplog.records
-    assert size_of(str(tmp_path / "none.txt")) == 500
+    assert size_of(str(tmp_path / "earlier" / "vocab.txt")) == 500  # of a data set to come
     assert "does not exist" in caplog.text
+    for name in ("none.txt", "earlier/none.txt"):
+        with pytest.raises(UserError, match="no such vocabulary"):
+            size_of(str(tmp_path / name))
+
+
+def test_a_vocabulary_of_a_chain_is_made_before_it_is_used(tmp_path: Path) -> None:
+    first = Recipe(name="first", data=DataConfig(dataset=str(tmp_path / "first")))
+    vocabulary = {"file": str(tmp_path / "first" / "vocab.txt")}
+    data = DataConfig.model_validate({"dataset": str(tmp_path / "second"), "vocabulary": vocabulary})
+    second = Recipe(name="second", data=data)
+    assert settle_chain([first, second], prepares=True) == [first, second]
+    for recipes, prepares in (([first, second], False), ([second, first], True)):
+        with pytest.raises(UserError, match=r"no such vocabulary"):
+            settle_chain(recipes, prepares=prepares)
+
+
+def test_a_queued_recipe_states_what_its_data_set_determines(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "dataset", [[40]])
+    made = DataConfig(max_seq_length=32, seed=7)
+    write_manifest(tmp_path / "dataset", manifest.model_copy(update={"recipe": made.byte_fields()}))
+    table = {"data": {"dataset": str(tmp_path / "dataset")}, "optimizer": {"warmup_share": 0.1}}
+    recipe = Recipe.model_validate(table | {"train": {"epochs": 2.0, "global_batch_size": 8}})
+    (settled,) = settle_chain([recipe], prepares=False)
+    assert (settled.train.steps, settled.train.epochs) == (10, 2.0)
+    assert (settled.data.seed, settled.data.max_seq_length) == (7, 32)
+    assert settle_chain([recipe], prepares=True) == [recipe]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"device": "cpu", "gpus_per_node": 4}, 'cluster.gpus_per_node = 4: cluster.device is "cpu"'),
+        ({"device": "cuda"}, 'cluster.gpus_per_node = 0: cluster.device is "cuda"'),
+        ({"gpus_per_node": 4, "ranks_per_node": 8}, "cluster.ranks_per_node is 8, but a rank needs a GPU of its own"),
+    ],
+)
+def test_gpus_that_contradict_the_device_or_the_ranks_are_refused(cluster: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_gpus(recipe_with(**cluster))
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {"device": "cpu", "ranks_per_node": 8},
+        {"device": "cuda", "sbatch_options": ["--gres=gpu:4"]},
+        {"device": "cuda", "gpus_per_node": 4, "ranks_per_node": 2},
+        {"gpus_per_node": 4},
+        {"ranks_per_node": 2},
+    ],
+)
+def test_gpus_that_agree_are_accepted(cluster: dict[str, Any]) -> None:
+    check_gpus(recipe_with(**cluster))

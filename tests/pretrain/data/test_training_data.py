@@ -137,7 +137,7 @@ def test_epochs_and_tokens_determine_the_steps(tmp_path: Path) -> None:
 
     def steps(**train: object) -> int:
         made = Recipe.model_validate(base | {"train": {"global_batch_size": 10, "steps": 7} | train})
-        return open_data(made).with_steps(made).train.steps
+        return open_data(made).settled(made).train.steps
 
     assert steps() == 7
     assert steps(epochs=1.0) == 6
