@@ -6,7 +6,11 @@ from .child_process import (
     terminate_with_parent as terminate_with_parent,
 )
 from .folders import make_private as make_private, private_folder as private_folder
-from .granted import usable_cores as usable_cores, usable_memory_bytes as usable_memory_bytes
+from .granted import (
+    threads_of_rank as threads_of_rank,
+    usable_cores as usable_cores,
+    usable_memory_bytes as usable_memory_bytes,
+)
 from .interrupts import ctrl_c_ends_silently as ctrl_c_ends_silently
 from .locks import EXCLUSIVE as EXCLUSIVE, SHARED as SHARED, lock as lock
 from .streams import never_fail_to_encode as never_fail_to_encode, never_fail_to_write as never_fail_to_write

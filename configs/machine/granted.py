@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +16,20 @@ def usable_cores(root: Path = _ROOT) -> int:
     """Return the number of CPU cores: the least of the affinity and the CPU quotas of all cgroups, at least 1."""
     quotas = (int(quota) for quota in _cpu_quotas(root))
     return max(1, min(len(os.sched_getaffinity(0)), *quotas, os.cpu_count() or 1))
+
+
+def threads_of_rank(ranks: int, env: Mapping[str, str] = os.environ) -> int:
+    """Return the threads of one of a node's `ranks`, where the recipe states none.
+
+    That is the user's OMP_NUM_THREADS (without the 1 that torchrun sets for everybody), the cores that Slurm gave to
+    this task of srun, or an equal share of the cores that may be used.
+    """
+    stated, own = env.get("OMP_NUM_THREADS", ""), env.get("SLURM_CPUS_PER_TASK", "")
+    if stated.isdecimal() and int(stated) and not ("TORCHELASTIC_RUN_ID" in env and stated == "1"):
+        return int(stated)
+    if own.isdecimal() and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return max(1, min(int(own), usable_cores()))
+    return max(1, usable_cores() // ranks)
 
 
 def usable_memory_bytes(root: Path = _ROOT) -> int:

@@ -72,8 +72,9 @@ class ClusterConfig(Section):
         0,
         ge=0,
         le=4096,
-        description="Threads per rank, and cores per rank to request from Slurm; 0: the machine's cores divided by its "
-        "ranks.",
+        description="Threads per rank, and cores per rank to request from Slurm. 0: OMP_NUM_THREADS where it is set, "
+        "else the cores of the machine, or of the smallest node of the Slurm partition, divided by its ranks; a "
+        "container's quota counts.",
     )
     collective_timeout_s: int = Field(
         600,

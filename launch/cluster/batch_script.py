@@ -57,12 +57,20 @@ class Site:
 
 
 def render(
-    recipe: Recipe, run: Path, site: Site, stage: JobStage = TRAIN, *, shares: int = 1, output: Path | None = None
+    recipe: Recipe,
+    run: Path,
+    site: Site,
+    stage: JobStage = TRAIN,
+    *,
+    shares: int = 1,
+    output: Path | None = None,
+    cores: int = 0,
 ) -> str:
     """Return the script of one stage of a run. `run` is the absolute run folder.
 
     The site's Python is the default for recipes that name none. A preparation in several `shares` is a job array with
-    one job per share. An export writes to the folder `output`. Raises `UserError` for a path that a script cannot hold.
+    one job per share. An export writes to the folder `output`. `cores` are those of a node, 0 if unknown, which the
+    ranks share if the recipe states no `cpu_threads`. Raises `UserError` for a path that a script cannot hold.
     """
     run, folder, cluster = _one_line(run), _one_line(site.folder), recipe.cluster
     return (
@@ -74,7 +82,7 @@ def render(
             cluster=cluster,
             ranks_per_node=ranks_per_node(cluster),
             size=_size(cluster, stage, shares),
-            resources=list(resource_options(cluster, whole_nodes=stage.uses_nodes)),
+            resources=list(resource_options(cluster, whole_nodes=stage.uses_nodes, cores=cores)),
             environment=exported_variables(cluster, site.network),
             run=run,
             folder=folder,
@@ -112,11 +120,14 @@ def exported_variables(cluster: ClusterConfig, network: Sequence[str] = ()) -> s
     return ",".join(dict.fromkeys((*ENVIRONMENT, *network, *cluster.environment)))
 
 
-def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Iterator[str]:
+def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True, cores: int = 0) -> Iterator[str]:
     """Yield the options of sbatch and srun that request the recipe's resources, as words of an argv.
 
-    Without `whole_nodes`, the job is one process with the cores of all ranks of a node, and no GPU.
+    Without `whole_nodes`, the job is one process with the cores of all ranks of a node, and no GPU. A node has
+    this number of `cores`; 0: unknown.
     """
+    ranks = ranks_per_node(cluster)
+    threads = cluster.cpu_threads or cores // ranks
     named = {
         "partition": cluster.partition,
         "account": cluster.account,
@@ -124,11 +135,12 @@ def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True) -> Ite
         "constraint": cluster.constraint,
         "exclude": cluster.exclude,
         "gpus-per-node": cluster.gpus_per_node if whole_nodes else None,
-        "cpus-per-task": cluster.cpu_threads * (1 if whole_nodes else ranks_per_node(cluster)),
+        "cpus-per-task": threads if whole_nodes else cluster.cpu_threads * ranks or cores,
         "mem": f"{cluster.memory_gib}G" if cluster.memory_gib else None,
     }
+    stated = {option.partition("=")[0] for option in cluster.sbatch_options}
     for option, value in named.items():
-        if value:
+        if value and f"--{option}" not in stated:
             yield f"--{option}={value}"
 
 

@@ -8,6 +8,7 @@ renders the scripts.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.schema import ClusterConfig
 from launch.cluster.batch_script import JOB_STAGES, TRAIN
 from launch.ranks import request_stop
 
@@ -46,9 +48,13 @@ def submit_script(script: Path, after: Sequence[str] = ()) -> str:
     return _ask(*submit_argv(script, after)).partition(";")[0]  # Slurm prints `id;cluster` if it has several clusters
 
 
-def queued_jobs() -> list[QueuedJob]:
-    """Return the user's waiting and running jobs; an empty list if Slurm is missing or does not answer."""
-    if shutil.which("squeue") is None:
+def queued_jobs(runs: Sequence[Path] | None = None) -> list[QueuedJob]:
+    """Return the user's waiting and running jobs; an empty list if Slurm is missing or does not answer.
+
+    Does not ask for `runs` of which none has ever been submitted: Slurm's client can be installed without a cluster.
+    """
+    were_submitted = runs is None or any((run / script).exists() for run in runs for script in SCRIPTS)
+    if shutil.which("squeue") is None or not were_submitted:
         return []
     try:
         rows = _ask("squeue", "--me", "--noheader", "--format=%i|%T|%r|%N|%M|%o").splitlines()
@@ -58,6 +64,29 @@ def queued_jobs() -> list[QueuedJob]:
     return [
         QueuedJob(row[0], row[1], row[2], row[3], row[4], Path(row[5])) for row in (row.split("|", 5) for row in rows)
     ]
+
+
+def node_cores(cluster: ClusterConfig) -> int:
+    """Return the cores of the smallest node on which the job can run; 0 if Slurm is missing or does not answer.
+
+    A job with some of a node's GPUs has the same share of its cores.
+    """
+    if shutil.which("sinfo") is None:
+        return 0
+    partition = [f"--partition={cluster.partition}"] if cluster.partition else []
+    try:
+        rows = _ask("sinfo", "--noheader", "--Node", "--format=%P|%c|%G", *partition).splitlines()
+    except UserError:  # sbatch will say it
+        return 0
+    nodes = [row.split("|", 2) for row in rows]
+    nodes = [node for node in nodes if cluster.partition or node[0].endswith("*")] or nodes
+    return min((_share_of_cores(int(cores), gres, cluster.gpus_per_node) for _, cores, gres in nodes), default=0)
+
+
+def _share_of_cores(cores: int, gres: str, gpus: int) -> int:
+    """Return the cores that go with this number of a node's GPUs; `gres` is Slurm's `gpu:h100:8(S:0-1),…`."""
+    there = sum(int(count) for count in re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d+)", gres))
+    return max(1, cores * gpus // there) if 0 < gpus < there else cores
 
 
 def jobs_of(run: Path, jobs: Sequence[QueuedJob]) -> list[QueuedJob]:

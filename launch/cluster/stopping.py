@@ -17,7 +17,7 @@ from launch.ranks import find_run, has_locks, process_training_in, read_starts, 
 def stop_run(run: Path) -> str:
     """Stop a run, and return a message. Raise `UserError` if it is not running."""
     find_run(run)
-    if jobs := slurm.jobs_of(run, slurm.queued_jobs()):
+    if jobs := slurm.jobs_of(run, slurm.queued_jobs([run])):
         slurm.stop_jobs(run, jobs)
         return f"asked job {', '.join(job.id for job in jobs)} to save a checkpoint and exit"
     begun = read_starts(run)

@@ -55,7 +55,8 @@ def plan_chain(
     def add(recipe: Recipe, stage: JobStage, *waits_for: JobStage, shares: int = 1) -> None:
         run, site = _run_of(recipe), Site(Path.cwd(), sys.executable, network_variables(os.environ))
         output = export_to.absolute() if export_to and stage is EXPORT else None
-        text = render(recipe, run, site, stage, shares=shares, output=output)
+        cores = 0 if recipe.cluster.cpu_threads else slurm.node_cores(recipe.cluster)
+        text = render(recipe, run, site, stage, shares=shares, output=output, cores=cores)
         links.append(Link(recipe, run, stage, text, tuple(last[other] for other in waits_for if other in last)))
         last[stage] = len(links) - 1
 

@@ -144,7 +144,7 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
 
 def read_statuses(runs: Sequence[Path]) -> tuple[list[Status], list[UserError]]:
     """Return the status of each run that can be read, and the errors of the others."""
-    jobs, statuses, errors = queued_jobs(), [], []
+    jobs, statuses, errors = queued_jobs(runs), [], []
     for run in runs:
         try:
             statuses.append(read_status(run, jobs))

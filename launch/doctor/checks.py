@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 import configs
-from configs.machine import lock
+from configs.machine import lock, usable_memory_bytes
 from configs.units import GIB
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import this_machine
@@ -90,9 +90,9 @@ def compiler() -> Finding:
 
 
 def memory() -> Finding:
-    """Report the machine's memory and the cores that this process can use."""
-    gib = psutil.virtual_memory().total / GIB
-    return Finding("memory", OK, f"{gib:,.0f} GiB, {this_machine().cores} cores")
+    """Report the memory and the cores that this process may use."""
+    gib = usable_memory_bytes() / GIB
+    return Finding("memory", OK, f"{gib:,.3g} GiB, {this_machine().cores} cores")
 
 
 def shared_memory() -> Finding:

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.machine import terminate_with_parent
+from configs.machine import terminate_with_parent, usable_cores
 from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
@@ -40,6 +40,7 @@ class Machine:
 
     gpus: int
     cores: int
+    threads: int = 0  # per rank, as the user's OMP_NUM_THREADS states; 0: not stated
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ def nodes_at(rendezvous: str | None, count: int, number: int) -> Nodes:
     """Return machines that meet at `HOST:PORT`, an address of the first. Raise `UserError` for invalid values."""
     if rendezvous is None and count == 1 and number == 0:
         return ALONE
-    host, _, port = (rendezvous or "").rpartition(":")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", host) or not port.isdecimal() or not 0 < int(port) < 65_536:
-        fix = "give an address of the first machine and a free port, e.g. 10.0.0.1:29500"
+    place, _, port = (rendezvous or "").rpartition(":")
+    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]", place)
+    host = (match[1] or match[2]) if match else ""
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        fix = "give an address of the first machine and a free port, e.g. 10.0.0.1:29500 or [fd00::1]:29500"
         raise UserError(f"{rendezvous!r} is not HOST:PORT", place="--rendezvous", fix=fix)
     if number >= count:
         raise UserError(f"nodes are numbered 0 to {count - 1}", place=f"--node-rank {number}", fix="count from 0")
@@ -70,8 +73,9 @@ def nodes_at(rendezvous: str | None, count: int, number: int) -> Nodes:
 
 
 def this_machine() -> Machine:
-    """Return the GPUs that CUDA sees, within CUDA_VISIBLE_DEVICES, and the cores that this process can use."""
-    return Machine(gpus=_cuda_devices(), cores=len(os.sched_getaffinity(0)))
+    """Return the GPUs that CUDA sees, within CUDA_VISIBLE_DEVICES, and the cores that this process may use."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    return Machine(_cuda_devices(), usable_cores(), int(stated) if stated.isdecimal() else 0)
 
 
 def plan_ranks(
@@ -84,7 +88,7 @@ def plan_ranks(
     Raises `UserError` if the machine lacks the GPUs that `[cluster]` requests.
     """
     ranks = _rank_count(recipe.cluster, machine)
-    threads = recipe.cluster.cpu_threads or max(1, machine.cores // ranks)
+    threads = recipe.cluster.cpu_threads or machine.threads or max(1, machine.cores // ranks)
     argv = rank_argv(run, arguments)
     shared = {
         "WORLD_SIZE": str(nodes.count * ranks),

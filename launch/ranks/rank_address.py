@@ -149,11 +149,13 @@ def can_connect(address: str, port: int) -> bool:
 
 def interface_towards(address: str, port: int) -> str:
     """Return the network interface that leads to `address`, or an empty string if unknown. Sends no packets."""
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, port))
-        own: str = probe.getsockname()[0]
+    with suppress(OSError):
+        family, kind, _, _, there = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(there)
+            own = probe.getsockname()[0].partition("%")[0]
         for name, entries in psutil.net_if_addrs().items():
-            if any(entry.address == own for entry in entries):
+            if any(entry.address.partition("%")[0] == own for entry in entries):
                 return str(name)
     return ""
 

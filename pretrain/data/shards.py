@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +14,14 @@ from pretrain.data.gather import Gathered, copy_masks, copy_tokens
 from pretrain.data.order import Int64Array
 from pretrain.data.staging import StoredFile
 
-MAX_OPEN = 256  # open mappings per process; each holds a file descriptor
+MAX_OPEN = 256  # open mappings of one `Shards`; each holds a file descriptor
+SHARE_OF_DESCRIPTORS = 1 / 6  # of this process's limit: training and held-out rows of several corpora are open at once
+
+
+def most_open() -> int:
+    """Return the number of mappings that fit in the limit of this process on open files (`ulimit -n`)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(4, min(MAX_OPEN, int(limit * SHARE_OF_DESCRIPTORS))) if limit > 0 else MAX_OPEN
 
 
 class Shards:
@@ -27,7 +35,7 @@ class Shards:
     def __getitem__(self, number: int) -> Rows:
         """Return the rows of a shard, memory-mapped. Raises `UserError` if the file does not match the manifest."""
         if number not in self._open:
-            if len(self._open) == MAX_OPEN:
+            while len(self._open) >= most_open():
                 self._open.popitem(last=False)
             self._open[number] = self._map(number)
         self._open.move_to_end(number)

@@ -20,6 +20,7 @@ import torch
 import torch.distributed
 
 from configs.errors import UserError
+from configs.machine import threads_of_rank
 from configs.schema import ClusterConfig
 from pretrain.engine.devices import bind_to_nearby_cores, check_own_gpus, choose_device, gpu_name, keep_freed_memory
 from pretrain.engine.meeting import leave, meet
@@ -75,7 +76,7 @@ def join_process_group(cluster: ClusterConfig, run: Path | None = None) -> World
     world = discover()
     device = choose_device(cluster.device, world.local_rank, world.local_world_size)
     world = replace(world, device=device)
-    torch.set_num_threads(cluster.cpu_threads or max(1, len(os.sched_getaffinity(0)) // world.local_world_size))
+    torch.set_num_threads(cluster.cpu_threads or threads_of_rank(world.local_world_size))
     on_gpu = world.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()

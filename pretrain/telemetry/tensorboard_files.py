@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+_STAMP = re.compile(r"events\.out\.tfevents\.(\d{10,11})\.")
 
 
 class TensorBoardFiles:
     """Writes scalars and texts. TensorBoard hides steps of earlier starts from `purge_step` on."""
 
     def __init__(self, folder: Path, purge_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imports torch, which readers of metrics.jsonl do not need
-
-        self._open = partial(SummaryWriter, str(folder))
+        self._open = partial(_open_writer, folder)
         self._writer: Any = self._open(purge_step=purge_step)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -56,3 +57,29 @@ class TensorBoardFiles:
             self._writer = self._open()
         except OSError:  # already reported: the disk is still full
             self._writer = None
+
+
+def _open_writer(folder: Path, **settings: int) -> Any:
+    """Open a file that TensorBoard reads after the earlier ones: it reads them in the order of their names.
+
+    A name states the time of its machine's clock, which can be behind that of the node of an earlier start.
+    """
+    from tensorboard.summary.writer import event_file_writer
+    from torch.utils.tensorboard import SummaryWriter  # imports torch, which readers of metrics.jsonl do not need
+
+    stamps = [int(match[1]) for file in folder.glob("*") if (match := _STAMP.match(file.name))]
+    clock, event_file_writer.time = event_file_writer.time, _ClockFrom(max(stamps, default=0) + 1)
+    try:
+        return SummaryWriter(str(folder), **settings)
+    finally:
+        event_file_writer.time = clock
+
+
+class _ClockFrom:
+    """The module `time`, as far as TensorBoard's writer uses it, with a clock that starts at a time or later."""
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+
+    def time(self) -> float:
+        return max(time.time(), self._first_s)

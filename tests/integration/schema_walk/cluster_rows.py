@@ -31,6 +31,7 @@ ROWS = [
     Row("name", "other", {"place", *BOTH}, adds("#SBATCH --job-name=other")),
     Row("runs", "elsewhere", {"place", *BOTH}, adds("run=/home/you/elsewhere/walk")),
     Row("cluster.nodes", 3, BOTH, lambda a, b: "#SBATCH --nodes=3" in b["script"] and "-np 3" in mpi(b)),
+    Row("cluster.spare_nodes", 2, {"script"}, adds("#SBATCH --nodes=3")),
     Row(
         "cluster.ranks_per_node",
         2,
