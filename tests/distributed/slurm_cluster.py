@@ -46,7 +46,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={task_plugin}
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
@@ -83,8 +83,9 @@ class SlurmCluster:
 
     address = "127.0.0.1"  # the controller's
 
-    def __init__(self, nodes: int, kill_wait_s: int = 5, gpus: int = 0) -> None:
+    def __init__(self, nodes: int, kill_wait_s: int = 5, gpus: int = 0, task_plugin: str = "task/none") -> None:
         self.gpus = gpus  # GPUs per node; in name only
+        self.task_plugin = task_plugin
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket needs a short path
         # The daemons load PMIx. Its hwloc would query the ports of X displays, where a TensorBoard never replies.
@@ -174,6 +175,7 @@ class SlurmCluster:
                 folder=self.folder,
                 controller_port=ports[0],
                 kill_wait_s=self.kill_wait_s,
+                task_plugin=self.task_plugin,
                 nodes="\n".join(lines),
             )
         )

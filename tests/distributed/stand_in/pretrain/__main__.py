@@ -19,6 +19,7 @@ from pathlib import Path
 
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, signal.SIG_IGN)
+from configs.machine import threads_of_rank  # noqa: E402
 from pretrain.checkpoint import Ownership  # noqa: E402 (after the handlers)
 from pretrain.stop import StopRequest  # noqa: E402
 
@@ -32,6 +33,9 @@ rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 meeting = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
 steps, step_s = json.loads((run / "stand_in.json").read_text())
 print(f"rank {rank} of {world_size}, local {os.environ['LOCAL_RANK']}/{os.environ['LOCAL_WORLD_SIZE']}", flush=True)
+print(
+    f"{len(os.sched_getaffinity(0))} cores, {threads_of_rank(int(os.environ['LOCAL_WORLD_SIZE']))} threads", flush=True
+)
 
 
 SUPERSEDED = 2
