@@ -46,7 +46,7 @@ def train(
 
     Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit. To resume from it, run the same command again.
 
-    To train on several machines, use --nnodes, --node-rank and --rendezvous, or start the command with torchrun.
+    To train on several machines, use --nnodes, --node-rank and --rendezvous, torchrun, or srun.
 
     [dim]bertrain train demo[/]
 
@@ -58,9 +58,11 @@ def train(
     """
     from configs.recipe import load_recipe
     from launch.display import check_nodes, make_private, run_smoke, settle, show_dry_run, warn_of_settings
-    from launch.ranks import become_rank, nodes_at, train_here
+    from launch.ranks import become_rank, is_rank, nodes_at, surrounding_nodes, task_of_srun, train_here
 
-    resolved, nodes = load_recipe(recipe, overrides or ()), nodes_at(rendezvous, nnodes, node_rank)
+    resolved = load_recipe(recipe, overrides or ())
+    is_alone = rendezvous is None and nnodes == 1 and node_rank == 0
+    nodes = surrounding_nodes(os.environ) if is_alone else nodes_at(rendezvous, nnodes, node_rank)
     if dry_run:
         warn_of_settings(resolved)
         show_dry_run(resolved)
@@ -68,11 +70,12 @@ def train(
     make_private(resolved)
     if smoke:
         raise typer.Exit(run_smoke(resolved))
-    is_rank = {"RANK", "WORLD_SIZE"} <= os.environ.keys()
-    if not is_rank:
+    if is_alone and not is_rank(os.environ) and (task := task_of_srun(os.environ)):
+        os.environ.update(task.variables(os.environ))
+    if not is_rank(os.environ):
         check_nodes(resolved, nodes.count)
     resolved = settle(resolved)
-    if is_rank:
+    if is_rank(os.environ):
         become_rank(resolved, resume)
     raise typer.Exit(train_here(resolved, resume, nodes))
 

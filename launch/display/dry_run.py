@@ -13,7 +13,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import Recipe, recipe_of_data
-from launch.ranks import open_run, plan_ranks, run_ranks, this_machine
+from launch.ranks import is_rank, open_run, plan_ranks, run_ranks, this_machine
 from launch.terminal import console
 
 SMOKE_STEPS, SMOKE_WARMUP_STEPS = 20, 5
@@ -50,7 +50,7 @@ def show_dry_run(recipe: Recipe) -> None:
 
 def run_smoke(recipe: Recipe) -> int:
     """Train `smoke_recipe(recipe)` on all ranks of this machine, and return the exit code."""
-    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+    if is_rank(os.environ):
         raise UserError("--smoke starts its ranks itself", place="torchrun", fix="run it without torchrun")
     with explain_write_errors(Path(recipe.runs)):
         Path(recipe.runs).mkdir(parents=True, exist_ok=True)

@@ -60,3 +60,8 @@ from .supervisor import (
     RankCommand as RankCommand,
     Supervisor as Supervisor,
 )
+from .surroundings import (
+    is_rank as is_rank,
+    surrounding_nodes as surrounding_nodes,
+    task_of_srun as task_of_srun,
+)

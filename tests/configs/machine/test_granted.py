@@ -92,3 +92,21 @@ def test_memory_is_the_least_of_the_machine_and_the_limits(
 ) -> None:
     found = granted.usable_memory_bytes(write(tmp_path, files))
     assert found == (limit or psutil.virtual_memory().total)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "env", "threads"),
+    [
+        (2, {}, 4),
+        (16, {}, 1),
+        (2, {"OMP_NUM_THREADS": "1"}, 1),  # on a shared machine, say
+        (2, {"OMP_NUM_THREADS": "3"}, 3),
+        (2, {"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none"}, 4),  # torchrun sets it for everybody
+        (2, {"OMP_NUM_THREADS": "3", "TORCHELASTIC_RUN_ID": "none"}, 3),
+        (2, {"OMP_NUM_THREADS": "many"}, 4),
+        (4, {"SLURM_CPUS_PER_TASK": "6", "SLURM_STEP_NUM_TASKS": "4"}, 6),  # the task's own cores
+        (4, {"SLURM_CPUS_PER_TASK": "6"}, 2),  # the cores of a shell of srun, whose ranks share them
+    ],
+)
+def test_threads_of_a_rank(ranks: int, env: dict[str, str], threads: int) -> None:
+    assert granted.threads_of_rank(ranks, env) == threads

@@ -10,6 +10,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import ClusterConfig, Recipe
+from launch.ranks import local
 from launch.ranks.local import ALONE, Machine, nodes_at, plan_ranks, this_machine
 
 LAPTOP = Machine(gpus=0, cores=8)
@@ -119,6 +120,32 @@ def test_invalid_rendezvous_is_refused(rendezvous: str | None, number: int, word
 def test_threads_per_rank(threads: int, ranks_per_node: int, expected: str) -> None:
     cluster = ClusterConfig(cpu_threads=threads, ranks_per_node=ranks_per_node)
     assert plan_ranks(Recipe(cluster=cluster), Path("run"), [], LAPTOP)[0].env["OMP_NUM_THREADS"] == expected
+
+
+def test_the_users_number_of_threads_holds_unless_the_recipe_states_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    machine = this_machine()
+    assert machine.threads == 1
+    for asked, expected in ((0, "1"), (3, "3")):
+        recipe = Recipe(cluster=ClusterConfig(cpu_threads=asked, device="cpu"))
+        assert plan_ranks(recipe, Path("run"), [], machine)[0].env["OMP_NUM_THREADS"] == expected
+
+
+def test_the_quota_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "usable_cores", lambda: 1)
+    assert this_machine().cores == 1
+
+
+def test_a_rendezvous_can_be_an_ipv6_address() -> None:
+    nodes = nodes_at("[::1]:29500", 2, 0)
+    assert (nodes.address, nodes.port, nodes.interface) == ("::1", 29_500, "lo")
+    assert nodes_at("[fe80::1%eth0]:29500", 2, 1).address == "fe80::1%eth0"
+
+
+@pytest.mark.parametrize("rendezvous", ["::1:29500", "[::1]", "[node]:29500", "[::1:29500"])
+def test_an_ipv6_address_without_its_brackets_is_refused(rendezvous: str) -> None:
+    with pytest.raises(UserError, match=r"is not HOST:PORT.*\[fd00::1\]:29500"):
+        nodes_at(rendezvous, 2, 0)
 
 
 def test_cores_respect_the_cpu_affinity() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,19 @@ def test_resume_does_not_duplicate_steps_in_tensorboard(tmp_path: Path) -> None:
     board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     assert [event.step for event in board.Scalars("loss/mlm")] == list(range(1, 11))
     assert [event.value for event in board.Scalars("valid/mlm_loss")] == [pytest.approx(6.2)]
+
+
+def test_tensorboard_shows_the_steps_of_a_start_whose_clock_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads files in the order of their names, which state the time of the node's clock."""
+    now = time.time
+    for hours_ahead, (steps, resumed) in ((2, (range(1, 8), 0)), (0, (range(5, 11), 4)), (1, (range(9, 13), 8))):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda ahead_s=3600 * hours_ahead: now() + ahead_s)
+            write_run(tmp_path, steps, resumed_step=resumed)
+    board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert [event.step for event in board.Scalars("loss/mlm")] == list(range(1, 13))
 
 
 def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
