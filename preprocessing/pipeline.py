@@ -6,10 +6,11 @@
                                      └► cleaned text, fingerprints ─► what to drop      (if duplicates are removed)
 
 Each arrow that leaves the work items is a Beam pipeline with one coarse step: a worker takes an item and writes files.
-Only names pass through Beam. The later steps read the cleaned text if there is any. Workers rename finished files into
-place and never change them afterwards, so a rerun repeats only interrupted work. Finished work is tied to the content
-of the input files that it was made from, so work on other content is never reused. Neither the number of workers nor
-the order of their work affects the bytes.
+Only names pass through Beam. The later steps read the cleaned text if there is any. A compressed file that cannot be
+cut is one work item until its text is cleaned; the parts of this text are the work items of later steps. Workers rename
+finished files into place and never change them afterwards, so a rerun repeats only interrupted work. Finished work is
+tied to the content of the input files that it was made from, so work on other content is never reused. Neither the
+number of workers nor the order of their work affects the bytes.
 """
 
 from __future__ import annotations

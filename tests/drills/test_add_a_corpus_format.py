@@ -24,7 +24,8 @@ EDITS = [
     Edit(
         TABLE,
         "FORMATS = {\n",
-        'FORMATS = {\n    "subtitles": Format(in_stream(file_blocks), 16.0, text_of_subtitles, is_splittable=False),\n',
+        "FORMATS = {\n"
+        '    "subtitles": Format(in_sections(file_blocks), 16.0, text_of_subtitles, is_splittable=False),\n',
     ),
 ]
 
