@@ -14,7 +14,16 @@ from configs.files import explain_write_errors
 from configs.transfer import Device
 from launch.terminal import console
 from pretrain.huggingface import load_pretrained
-from pretrain.transfer import Features, Mix, Pooling, count_lines, device_of, read_texts, write_features
+from pretrain.transfer import (
+    Features,
+    Mix,
+    Pooling,
+    about_unknown,
+    count_lines,
+    device_of,
+    read_texts,
+    write_features,
+)
 
 
 def run_embed(
@@ -52,6 +61,10 @@ def run_embed(
     kind = "of their tokens" if pooling is Pooling.tokens else f"pooled by {pooling.value}"
     text = f"{output}: {', '.join(names)} of {count:,} texts, {kind}; {count / seconds:,.0f} texts/s"
     screen.print(text, markup=False)
+    if features.empty:
+        screen.print(f"{features.empty:,} of {count:,} texts are empty: vectors of [CLS] and [SEP]", markup=False)
+    if warning := about_unknown(features.unknown, features.pieces):
+        screen.print(f"warning: {warning}", markup=False)
     if features.cut:
         screen.print(
             f"{features.cut:,} of {count:,} texts cut to {max_length} tokens: raise --max-length", markup=False

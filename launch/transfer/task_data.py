@@ -9,13 +9,16 @@ from rich.table import Table
 
 from configs.transfer import FinetuneConfig, TaskConfig
 from launch.terminal import console
+from preprocessing.vocabulary import Vocabulary
 from pretrain.huggingface import Pretrained
 from pretrain.transfer import (
     FEW_TEST_RECORDS,
     LabelSet,
     Splits,
     TaskItems,
+    about_unknown,
     contradictions,
+    count_unknown,
     make_task,
     read_splits,
     shared_texts,
@@ -30,11 +33,13 @@ def open_task(task: TaskConfig, settings: FinetuneConfig, source: Pretrained) ->
     splits = read_splits(task)
     data = TaskItems.of(make_task(task, settings, source.vocabulary, splits), splits)
     show_data(task, data)
+    for warning in (*warnings_of(task, data), *_about_words(data, source.vocabulary)):
+        console().print(f"warning: {warning}", markup=False)
     return data
 
 
 def show_data(task: TaskConfig, data: TaskItems) -> None:
-    """Print the sizes of the parts, the table of labels with counts, and warnings."""
+    """Print the sizes of the parts, and the table of labels with counts."""
     say, counted = console().print, sizes(data)
     for place, of_file in counted.pop("files").items():
         for cause, count in of_file["dropped"].items():
@@ -48,8 +53,6 @@ def show_data(task: TaskConfig, data: TaskItems) -> None:
         for cause, count in part["treated"].items():
             say(f"    {count:,} {cause}", markup=False)
     console().print(label_table(task, data.splits))
-    for warning in warnings_of(task, data):
-        say(f"warning: {warning}", markup=False)
 
 
 def label_table(task: TaskConfig, splits: Splits) -> Table:
@@ -98,6 +101,13 @@ def warnings_of(task: TaskConfig, data: TaskItems) -> Iterator[str]:
         if twice:
             yield f"{twice:,} texts have several different labels"
     yield from _about_labels(splits.labels(), is_text=task.kind != "tag")
+
+
+def _about_words(data: TaskItems, vocabulary: Vocabulary) -> Iterator[str]:
+    for name, items in (("training", data.training), ("validation", data.validation), ("test", data.test)):
+        warning = about_unknown(*count_unknown((row for item in items for row in item.rows), vocabulary))
+        if warning:
+            yield f"{name}: {warning}"
 
 
 def _about_labels(labels: LabelSet, *, is_text: bool) -> Iterator[str]:

@@ -48,7 +48,12 @@ from .task_report import (
     Worth as Worth,
     measure_worth as measure_worth,
 )
-from .tasks import TokenRow as TokenRow, batch_of as batch_of
+from .tasks import (
+    TokenRow as TokenRow,
+    about_unknown as about_unknown,
+    batch_of as batch_of,
+    count_unknown as count_unknown,
+)
 from .trials import (
     Spread as Spread,
     StartingPoint as StartingPoint,

@@ -22,7 +22,7 @@ from configs.errors import UserError
 from configs.records import parse_object
 from pretrain.huggingface import Pretrained
 from pretrain.model import Batch, BertModel
-from pretrain.transfer.tasks import TokenRow, batch_of
+from pretrain.transfer.tasks import TokenRow, batch_of, count_unknown
 
 BLOCK_TEXTS = 4096  # tokenised, sorted by length and written at once; this bounds the memory use
 BATCH_TOKENS = 8192
@@ -97,9 +97,12 @@ class Features:
         self.pooling = pooling
         self.device = device
         self.encoder: BertModel = source.encoder().eval().to(device)
+        self.vocabulary = source.vocabulary
         self.tokenizer = source.vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
         self.cut = 0  # texts that were longer than `max_length` tokens
+        self.empty = 0  # texts of white space only
+        self.unknown = self.pieces = 0  # word pieces that are [UNK], and all
 
     def blocks(self, texts: Iterator[str], done: Callable[[int], None] = lambda count: None) -> Iterator[FeatureBatch]:
         """Yield the texts' vectors, `BLOCK_TEXTS` texts at a time; call `done` with each batch's number of texts."""
@@ -110,9 +113,13 @@ class Features:
     def _block(self, texts: Sequence[str], done: Callable[[int], None]) -> FeatureBatch:
         encodings = self.tokenizer.encode_batch(list(texts))
         self.cut += sum(bool(encoding.overflowing) for encoding in encodings)
+        rows = [TokenRow.of(encoding) for encoding in encodings]
+        unknown, pieces = count_unknown(rows, self.vocabulary)
+        self.unknown, self.pieces = self.unknown + unknown, self.pieces + pieces
+        self.empty += sum(not text.strip() for text in texts)
         parts: list[Any] = [None] * len(texts)
-        for numbers in batches_by_length([len(encoding.ids) for encoding in encodings]):
-            batch = batch_of([TokenRow.of(encodings[number]) for number in numbers]).to(self.device)
+        for numbers in batches_by_length([len(row) for row in rows]):
+            batch = batch_of([rows[number] for number in numbers]).to(self.device)
             for number, vectors in zip(numbers, self._vectors(batch), strict=True):
                 parts[number] = vectors.float().cpu().numpy()
             done(len(numbers))

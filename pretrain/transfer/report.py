@@ -25,6 +25,7 @@ from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.recipe import resolved_toml
 from configs.tasks import TaskRecipe, load_task
+from preprocessing.vocabulary import Vocabulary
 from pretrain.huggingface import Pretrained, write_hugging_face_folder
 from pretrain.transfer.finetuning import ReportEpoch, TaskItems
 from pretrain.transfer.labelled import Records
@@ -101,7 +102,7 @@ def write_model(folder: Path, source: Pretrained, recipe: TaskRecipe, task: Task
     os.replace(partial, folder)
 
 
-def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe, Task, TransferModel]:
+def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe, Task, TransferModel, Vocabulary]:
     """Read a fine-tuned model that `write_model` wrote, with the task that it was trained for."""
     if not (folder / HEAD).is_file():
         fix = "give the folder `model` that `bertrain finetune` wrote"
@@ -113,7 +114,7 @@ def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe,
     head = HEADS.get(task.fields()["architectures"][0], "classifier")
     weights = load_file(folder / "model.safetensors")
     model.classifier.load_state_dict({kind: weights[f"{head}.{kind}"] for kind in ("weight", "bias")})
-    return recipe, task, model
+    return recipe, task, model, source.vocabulary
 
 
 def sizes(data: TaskItems) -> dict[str, Any]:

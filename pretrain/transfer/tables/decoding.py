@@ -33,6 +33,8 @@ def text_lines(stream: io.BufferedReader, place: str) -> Iterator[str]:
         text = stream.read().decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UserError(f"not {encoding.upper()} text", place=place, fix="save it as UTF-8") from error
+    if "\0" in text:
+        raise UserError("zero bytes: this is not a text file", place=place, fix="give text")
     ended = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
     yield from ended.removesuffix("\n").split("\n")
 

@@ -8,7 +8,12 @@ from .classification import (
     balanced_weights as balanced_weights,
 )
 from .regression import Regression as Regression
-from .rows import TokenRow as TokenRow, batch_of as batch_of
+from .rows import (
+    TokenRow as TokenRow,
+    about_unknown as about_unknown,
+    batch_of as batch_of,
+    count_unknown as count_unknown,
+)
 from .tagging import Tagging as Tagging
 from .task import (
     Answers as Answers,

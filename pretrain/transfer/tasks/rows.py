@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Encoding
 
+from preprocessing.vocabulary import CLS, SEP, UNK, Vocabulary
 from pretrain.model import NO_LABEL, Batch
+
+MANY_UNKNOWN = 0.05  # a share from which to warn: a text of the model's language and casing has far fewer
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ class TokenRow:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+def count_unknown(rows: Iterable[TokenRow], vocabulary: Vocabulary) -> tuple[int, int]:
+    """Return the number of [UNK] and of all word pieces in the rows, [CLS] and [SEP] left out."""
+    unknown = pieces = 0
+    for row in rows:
+        ids = list(row.input_ids)
+        unknown += ids.count(vocabulary.ids[UNK])
+        pieces += len(ids) - ids.count(vocabulary.ids[CLS]) - ids.count(vocabulary.ids[SEP])
+    return unknown, pieces
+
+
+def about_unknown(unknown: int, pieces: int) -> str:
+    """Return a warning if a large share of the word pieces is [UNK]; an empty text otherwise."""
+    if unknown < MANY_UNKNOWN * pieces or not unknown:
+        return ""
+    advice = "the model's vocabulary does not fit; use a model of this language, script and casing"
+    return f"{unknown / pieces:.0%} of the word pieces are [UNK]: {advice}"
 
 
 def batch_of(rows: Sequence[TokenRow], masked_positions: Sequence[int] = ()) -> Batch:

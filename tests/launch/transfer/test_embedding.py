@@ -49,6 +49,17 @@ def test_negative_layers_are_averaged_and_progress_reaches_the_end(
     assert "100%" in shown
 
 
+def test_empty_texts_and_unknown_words_are_counted(tmp_path: Path) -> None:
+    run = write_run(tmp_path, some_model())
+    (tmp_path / "texts.txt").write_text("good film\n\n \n")
+    common = ("embed", str(run), "texts.txt", "--max-length", "16", "-o")
+    ended = bertrain(*common, "a.npz", folder=tmp_path)
+    assert "2 of 3 texts are empty: vectors of [CLS] and [SEP]\n" in ended.stdout
+    assert "[UNK]" not in ended.stdout
+    (tmp_path / "texts.txt").write_text("хорошо good\n")
+    assert "warning: 50% of the word pieces are [UNK]" in bertrain(*common, "b.npz", folder=tmp_path).stdout
+
+
 def test_user_errors_are_one_line(tmp_path: Path) -> None:
     run = write_run(tmp_path, some_model())
     (tmp_path / "texts.txt").write_text("good film\n")

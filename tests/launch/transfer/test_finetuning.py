@@ -71,6 +71,18 @@ def test_a_diverged_finetuning_leaves_nothing_and_its_fix_works(run: Path, data:
     assert "NaN" not in (tmp_path / "out" / "report.json").read_text()
 
 
+def test_text_that_the_vocabulary_does_not_have_is_warned_of(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"text": f"{'хорошо' if number % 2 else 'плохо'} {number}", "label": number % 2} for number in range(40)]
+    data = tmp_path / "cyrillic.jsonl"
+    data.write_text("".join(json.dumps(record) + "\n" for record in records))
+    run_finetune(run, load_task(data, [*QUICK, "task.kind=classify"]), tmp_path / "out", [])
+    shown = capsys.readouterr().out
+    for part in ("training", "validation", "test"):
+        assert re.search(rf"warning: {part}: \d+% of the word pieces are \[UNK\]", shown)
+
+
 def test_a_model_with_weights_that_are_not_finite_is_refused(tmp_path: Path) -> None:
     model = some_model()
     with torch.no_grad():

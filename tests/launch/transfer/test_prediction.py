@@ -36,7 +36,9 @@ def finetuned(folder: Path, data: Path, *settings: str) -> Path:
     return folder / "out"
 
 
-def test_whole_rows_are_written_with_labels_of_their_own_type(tmp_path: Path) -> None:
+def test_whole_rows_are_written_with_labels_of_their_own_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{"text": record["text"], "label": record["label"] == "good"} for record in some_records(80, 1).records]
     out = finetuned(tmp_path, lines(tmp_path / "a.jsonl", rows), "task.kind=classify")
     tested = read(out / "seed_0" / "predictions.jsonl")
@@ -55,6 +57,9 @@ def test_whole_rows_are_written_with_labels_of_their_own_type(tmp_path: Path) ->
         expected = model(**tokenizer("good film", return_tensors="pt")).logits.softmax(-1)[0].tolist()
     assert list(made[0]["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
     assert model.config.id2label == {0: "false", 1: "true"}
+    assert "[UNK]" not in capsys.readouterr().err
+    run_predict(out, lines(tmp_path / "cyrillic.jsonl", [{"text": "плохой фильм film"}]), tmp_path / "other.jsonl")
+    assert "warning: 67% of the word pieces are [UNK]: the model's vocabulary does not fit" in capsys.readouterr().err
     with pytest.raises(UserError, match="the file exists already"):
         run_predict(out, tmp_path / "new.jsonl", tmp_path / "labelled.jsonl")
     with pytest.raises(UserError, match="not a fine-tuned model"):

@@ -130,6 +130,8 @@ def archive(member: str) -> bytes:
         (archive("train.csv"), r"a zip archive. unpack it and give one of its files, e\.g\. train\.csv"),
         (b"\xd0\xcf\x11\xe0\xa1", "an old Excel workbook"),
         (b"%PDF-1.7", "a PDF file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "a PNG image"),
+        (bytes(80), "zero bytes: this is not a text file"),
         (b"\x80\x04\x95", "a pickle, which can run code"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"text,label\nca\xe9,1\n", "line 2: not UTF-8 text: byte 0xe9"),
