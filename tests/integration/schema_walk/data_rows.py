@@ -142,6 +142,13 @@ ROWS = [
     ),
     Row("data.corpora.0.weight", 2.0, {"shards", "documents"}, lambda a, b: rows(b) > 1.8 * rows(a)),
     Row("data.corpora.0.language", "de", {"shards"}, lambda a, b: sentences(b) < sentences(a), GERMAN),
+    Row(
+        "data.unpack",
+        True,
+        {"shards"},
+        lambda a, b: documents(a) == documents(b) and sentences(a) == sentences(b),
+        corpus("packed.txt.gz"),
+    ),
     Row("data.workers", 2, {"workers"}, lambda a, b: b["workers"] == 2),
     Row(
         "data.accept_losses",

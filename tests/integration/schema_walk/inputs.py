@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -52,6 +53,7 @@ def write_inputs(folder: Path) -> None:
     reserved = [f"{document}\n{RIGHTS}" for document in documents[10:16]]
     text = [*documents[:10], *reserved, *documents[16:], *accents, documents[2], near]
     write_text(folder / "text.txt", text)
+    (folder / "packed.txt.gz").write_bytes(gzip.compress("\n\n".join(make_documents(900)).encode(), mtime=0))
     write_text(folder / "other.txt", make_documents(60, seed=2))
     write_text(folder / "evaluation.txt", [documents[40]])
     write_text(folder / "german.txt", [f"{GERMAN} {document}" for document in documents[:40]])

@@ -257,7 +257,8 @@ class TestTraining:
             bertrain.train(wanted)
 
     def test_a_rank_of_torchrun_is_refused(self, recipe: bertrain.Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("RANK", "0")
+        for name in ("RANK", "LOCAL_RANK"):
+            monkeypatch.setenv(name, "0")
         monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(bertrain.UserError, match="starts its ranks itself"):
             bertrain.train(recipe)

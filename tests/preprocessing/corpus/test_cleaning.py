@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from configs.schema import DataConfig
+from configs.schema import CorpusConfig, DataConfig
 from preprocessing.corpus.cleaning import Dropped, Kept, clean, copies_of, keep, split_of
 from preprocessing.documents.reader import Document
 from preprocessing.vocabulary.vocabulary import bert_normalizer, bert_splitter
@@ -89,7 +89,8 @@ def test_repairs_are_recorded() -> None:
 
 
 def test_wikitext_is_rendered() -> None:
-    kept = keep(Document("A '''[[dog]]'''.", "here", is_wikitext=True), DataConfig())
+    config = DataConfig(corpora=[CorpusConfig(paths=["dump.xml"], format="wikipedia")])
+    kept = keep(Document("A '''[[dog]]'''.", "here", is_wikitext=True), config)
     assert isinstance(kept, Kept)
     assert kept.text == "A dog."
 
