@@ -106,7 +106,8 @@ class Stages:
 
         def tick() -> None:
             reports = read_reports(run)
-            standstill.watch(reports, [process.pid for process in worker_processes()])
+            is_silent = not self.engine.runner and len(reports) < workers  # only then, since all processes are listed
+            standstill.watch(reports, [process.pid for process in worker_processes()] if is_silent else [])
             read, documents, groups = (sum(getattr(report, name) for report in reports) for name in _COUNTS)
             self._report(stage, min(read, total), total, documents, groups)
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,8 +40,7 @@ class LocalStore(Store):
     @override
     def room_bytes(self) -> int | None:
         disk = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
-        taken = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-        return shutil.disk_usage(disk).free + taken
+        return shutil.disk_usage(disk).free + _size_of(self.folder)
 
     @override
     def note(self, name: str, text: str) -> None:
@@ -94,3 +93,13 @@ class LocalStore(Store):
     @override
     def explained(self) -> AbstractContextManager[None]:
         return explain_write_errors(self.folder)
+
+
+def _size_of(folder: Path) -> int:
+    """Return the bytes of all files below the folder. Other shares can remove some of them meanwhile."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += Path(place, name).stat().st_size
+    return size

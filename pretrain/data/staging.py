@@ -141,7 +141,7 @@ class StagingArea:
                 return "its SHA-256 is not the manifest's"
             with self._locked(SPACE):  # whoever makes room sees the shard under one of its two names
                 os.replace(partial, copy)
-            _mark_checked(copy)
+                _mark_checked(copy)
         except FileNotFoundError as error:
             raise UserError("the file is missing", place=file.place, fix="restore it") from error
         except (StoreError, OSError) as error:
@@ -172,14 +172,16 @@ class StagingArea:
 
         Files whose names are not ours are no shards, and are left alone.
         """
-        kept = {}
+        found = {}
         for path in self.folder.iterdir():
             if SHARD_NAME.fullmatch(path.name) and path.is_file():
                 with suppress(FileNotFoundError):  # another process has given up a copy, or completed it without locks
-                    state = path.stat()
-                    if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path):
-                        kept[path] = state
-        return kept
+                    found[path] = path.stat()
+        return {
+            path: state
+            for path, state in found.items()
+            if path.suffix != TEMPORARY_SUFFIX or not self._is_abandoned(path)
+        }
 
     def _is_abandoned(self, partial: Path) -> bool:
         with (self.folder / LOCKS / partial.name[:2]).open("w") as stream:
@@ -218,6 +220,13 @@ def _copy(place: str, partial: Path) -> str:
 
 def _is_whole(copy: Path, file: StoredFile) -> bool:
     """Return whether a valid copy exists, and mark it as used. It is hashed only if it may have changed."""
+    try:
+        return _is_valid(copy, file)
+    except FileNotFoundError:  # another rank has removed it meanwhile, to make room
+        return False
+
+
+def _is_valid(copy: Path, file: StoredFile) -> bool:
     if not copy.is_file() or copy.stat().st_size != file.bytes:
         return False
     checked = copy.with_suffix(CHECKED_SUFFIX)

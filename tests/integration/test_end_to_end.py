@@ -49,7 +49,7 @@ def survivors() -> Iterator[list[psutil.Process]]:
     """Processes that a test tracks; none can be left at its end."""
     watched: list[psutil.Process] = []
     yield watched
-    _, alive = psutil.wait_procs(watched, timeout=60)
+    _, alive = psutil.wait_procs(watched, timeout=5)
     for process in alive:
         process.kill()
     assert not alive

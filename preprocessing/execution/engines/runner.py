@@ -64,11 +64,11 @@ def run_pipeline(
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Return the worker processes that this process has started on this machine."""
+    """Return the worker processes that this process has started on this machine; the shells that become them, too."""
     found = []
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            if WORKER_MODULE in process.cmdline():
+            if any(WORKER_MODULE in argument for argument in process.cmdline()):
                 found.append(process)
     return found
 

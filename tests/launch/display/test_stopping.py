@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from configs.schema import DataConfig
+from preprocessing.execution.engines.engine import WORKER_MODULE
 from preprocessing.pipeline import prepare
 from tests.preprocessing.corpora import digests, make_documents, small_config, wikipedia_xml
 
@@ -83,7 +84,7 @@ class Preparation:
     def end(self) -> tuple[int, str]:
         """The exit code and the output; no process and no temporary file may be left."""
         output, _ = self.process.communicate(timeout=PATIENCE_S)
-        _, alive = psutil.wait_procs(self.workers, timeout=PATIENCE_S)
+        _, alive = psutil.wait_procs(self.workers, timeout=10)
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
         assert list(self.temporary.iterdir()) == []
         return self.process.returncode, output
@@ -173,7 +174,7 @@ def test_stopped_workers_are_named_and_die_with_their_driver(
     the kernel yet to end it with its driver: then it ends as soon as it is continued.
     """
     preparation = start(recipe(tmp_path / "dataset", dump))
-    preparation.wait_for(lambda: len(preparation.process.children()) == 2)
+    preparation.wait_for(lambda: len([c for c in preparation.process.children() if WORKER_MODULE in c.cmdline()]) == 2)
     preparation.wait_for_items(items)
     worker = preparation.workers[0]
     worker.suspend()

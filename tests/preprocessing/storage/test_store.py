@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +54,22 @@ def remote(shelf: Path, corpus: Path) -> DataConfig:
     table["dataset"] = f"{SCHEME}://{shelf}"
     table["corpora"] = [{"paths": [f"{SCHEME}://{corpus}"], "format": "text"}]
     return DataConfig.model_validate(table)
+
+
+def test_room_is_found_while_another_share_removes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "share").mkdir()
+    for name in ("kept", "share/report"):
+        (tmp_path / name).write_bytes(bytes(5_000))
+    walk = os.walk
+
+    def removing(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        found = list(walk(folder))
+        (tmp_path / "share/report").unlink()
+        yield from found
+
+    monkeypatch.setattr(os, "walk", removing)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert LocalStore(tmp_path).room_bytes() == 5_000
 
 
 def test_url_gets_the_same_bytes_as_a_folder(remote: DataConfig, shelf: Path, whole: dict[str, str]) -> None:

@@ -202,6 +202,24 @@ def test_a_copy_that_ends_while_room_is_made_is_no_error(store: type[FaultyStore
     assert shards_in(stage) == {put(name).sha256 for name in "ab"}
 
 
+def test_a_copy_that_is_removed_while_it_is_checked_is_copied_again(
+    store: type[FaultyStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another rank makes room while this one hashes a copy."""
+    stage, file = StagingArea(tmp_path, 3000), put("a")
+    copy = stage.path(file)
+    copy.with_suffix(".checked").unlink()
+
+    def remove(path: Path) -> str:
+        digest = sha256_of_file(path)
+        path.unlink()
+        return digest
+
+    monkeypatch.setattr(staging, "sha256_of_file", remove)
+    assert stage.path(file).read_bytes() == content_of("a")
+    assert len(store.opened) == 2
+
+
 def test_unreadable_expected_file_raises_only_when_needed(store: type[FaultyStore], tmp_path: Path) -> None:
     stage, missing = StagingArea(tmp_path, 3000), StoredFile("faulty://gone", 10, "0" * 64)
     stage.expect([missing], [put("a")])

@@ -108,7 +108,7 @@ class Preparation:
     def end(self) -> None:
         """Kill the driver, and see its workers go."""
         self.process.kill()
-        psutil.wait_procs(self.workers, timeout=60)
+        psutil.wait_procs(self.workers, timeout=10)
         self.process.communicate()
 
 
