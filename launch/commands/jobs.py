@@ -28,7 +28,7 @@ class Checked(StrEnum):
     local = "local"
 
 
-# Long because of its options, which are its help.
+# It is long because of its options, which are its help.
 def submit(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,

@@ -18,7 +18,7 @@ from launch.commands.arguments import (
 TRAINING = "Training"
 
 
-# Long because of its options, which are its help.
+# It is long because of its options, which are its help.
 def train(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
