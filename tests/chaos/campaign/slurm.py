@@ -69,7 +69,7 @@ class Slurm(Family):
 
     def _full_scratch(self, draw: random.Random, folder: Path) -> None:
         node = draw.choice(["n1", "n2"])
-        python = self._python(folder, [], f'[ "$SLURMD_NODENAME" != {node} ] || export TMPDIR={folder}/scratch')
+        python = self._python(folder, [], f'[ "$SLURMD_NODENAME" != {node} ] || export TMPDIR="{folder}/scratch"')
         with small_disk(folder / "scratch", "size=4k,nr_inodes=1"):
             run = self._make(draw, folder, python)
             self._finish(submit(run), run)
