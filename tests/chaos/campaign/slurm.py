@@ -153,9 +153,8 @@ class Slurm(Family):
         assert self.cluster.wait(job, timeout_s=PATIENCE_S) == "COMPLETED", log_of(run)
         assert_one_history(records_of(run), STEPS)
         assert newest_step(run) == STEPS
-        assert "Traceback" not in log_of(run)
         assert len(read_starts(run)) == newest_start(run)
-        self.cluster.cancel_all()
+        assert "launch/cluster" not in log_of(run)  # a traceback of ours; those of the stand-in's ranks are meant
 
     def _revive(self, node: str) -> None:
         self.cluster.start_node(node)
