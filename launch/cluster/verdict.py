@@ -45,7 +45,10 @@ _FAILED_NODE = re.compile(
     r"^srun: error: (?:Node failure on|Task launch for .* failed on node) (\S+?)[:,]?(?:\s|$)", re.M
 )
 SILENT = "silent"  # in the start's folder: the node that stopped sending heartbeats
-_INTERRUPTION = re.compile(r"DUE TO (?:PREEMPTION|JOB REQUEUE)")
+# While the step runs, or before srun could begin it: by then Slurm has put the job back into its queue.
+_INTERRUPTION = re.compile(
+    r"DUE TO (?:PREEMPTION|JOB REQUEUE)|Unable to confirm allocation .*: Job is pending execution"
+)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from launch.ranks.console import Console
 
 TAIL_BYTES = 1 << 16
 LAG_S = 0.5
@@ -42,10 +41,11 @@ class RankLog:
 
 @dataclass(frozen=True)
 class Screen:
-    """Where a supervisor shows rank 0's output, and where it reports failures."""
+    """Where a supervisor shows rank 0's output, and where it reports failures; `drain` waits until all is there."""
 
     show: Callable[[bytes], None]
     say: Callable[[str], None]
+    drain: Callable[[], None] = lambda: None
 
 
 class LiveOutput:
@@ -96,17 +96,5 @@ def _cut_at_traceback(text: bytes) -> tuple[bytes, bytes]:
     return text[:line], text[line:]
 
 
-def _write_to_stdout(text: bytes) -> None:
-    try:
-        while text:
-            text = text[os.write(1, text) :]
-    except OSError:  # a closed pipe or a lost terminal; the log is complete
-        return
-
-
-def _write_to_stderr(text: str) -> None:
-    with suppress(OSError):  # a lost terminal
-        sys.stderr.write(text + "\n" if text else "")
-
-
-TERMINAL = Screen(_write_to_stdout, _write_to_stderr)
+_console = Console()
+TERMINAL = Screen(_console.show, _console.say, _console.drain)

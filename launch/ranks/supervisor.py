@@ -172,7 +172,9 @@ class Supervisor:
             finally:
                 for rank in self._alive():
                     rank.collect()
-        return self._verdict(live)
+        code = self._verdict(live)
+        self.screen.drain()
+        return code
 
     def _watch(self, selector: selectors.BaseSelector, live: LiveOutput) -> None:
         while self._alive():

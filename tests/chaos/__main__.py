@@ -57,17 +57,23 @@ def main() -> int:
                     break
                 family = families[first // PER_BLOCK % len(families)]
                 block = range(first, min(first + PER_BLOCK, given.first + given.faults))
-                entries += run_block(family, folder / f"from {first}", given.seed, block, bystanders, given.log)
+                place = folder / f"from {first}"
+                run_block(family, place, given.seed, block, bystanders, given.log, entries)
         Local.end_zygote()
     print(json.dumps({"seed": given.seed, "from": given.first} | counted(entries)))
     return int(any("failure" in entry for entry in entries))
 
 
 def run_block(
-    kind: type[Family], folder: Path, seed: int, numbers: range, bystanders: Bystanders, log: Path
-) -> list[dict[str, object]]:
-    """Make the faults of one block, append each to the log, and return the entries."""
-    entries: list[dict[str, object]] = []
+    kind: type[Family],
+    folder: Path,
+    seed: int,
+    numbers: range,
+    bystanders: Bystanders,
+    log: Path,
+    entries: list[dict[str, object]],
+) -> None:
+    """Make the faults of one block, and append each to the log and the entries."""
 
     def note(**values: object) -> None:
         entries.append({"seed": seed, "family": kind.__name__.lower(), "number": numbers[0], **values})
@@ -89,7 +95,6 @@ def run_block(
             note(rows_trained_once=family.finish())
     except Exception:  # noqa: BLE001 - whatever it is, the campaign continues with the next block
         note(fault=name, failure=traceback.format_exc()[-4000:])
-    return entries
 
 
 def counted(entries: list[dict[str, object]]) -> dict[str, object]:

@@ -46,8 +46,9 @@ def test_a_history_with_a_gap_or_two_owners_is_a_failure(records: list[tuple[int
 
 @pytest.mark.skipif(bool(FAMILIES["staging"].missing), reason=FAMILIES["staging"].missing)
 def test_faults_of_staging(tmp_path: Path) -> None:
+    entries: list[dict[str, object]] = []
     with Bystanders(tmp_path / "bystanders") as bystanders:
-        entries = run_block(FAMILIES["staging"], tmp_path / "block", 7, range(12), bystanders, tmp_path / "log")
+        run_block(FAMILIES["staging"], tmp_path / "block", 7, range(12), bystanders, tmp_path / "log", entries)
     assert [entry.get("failure") for entry in entries] == [None] * 13
     assert len((tmp_path / "log").read_text().splitlines()) == 13
 

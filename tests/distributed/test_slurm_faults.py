@@ -34,7 +34,7 @@ SHORT_LIMIT = "cluster.collective_timeout_s=10"
 PYTHON = """\
 #!/bin/bash
 # Python, except on the nodes that are named in the file "bad".
-grep -qx "$SLURMD_NODENAME" {folder}/bad && exit 127
+grep -qx "$SLURMD_NODENAME" "{folder}/bad" && exit 127
 exec {python} "$@"
 """
 

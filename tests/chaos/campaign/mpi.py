@@ -61,7 +61,7 @@ class Mpi(Family):
     def _second_launcher(self, draw: random.Random, folder: Path) -> None:
         run, first = self._running(draw, folder)
         check(run, self._start(run))
-        assert first.wait(PATIENCE_S) == 1
+        assert first.wait(PATIENCE_S) in (0, 1)  # 0: it was done before the second began
 
     def _stop(self, draw: random.Random, folder: Path) -> None:
         run, process = self._running(draw, folder)

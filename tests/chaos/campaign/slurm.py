@@ -69,7 +69,7 @@ class Slurm(Family):
 
     def _full_scratch(self, draw: random.Random, folder: Path) -> None:
         node = draw.choice(["n1", "n2"])
-        python = self._python(folder, [], f'[ "$SLURMD_NODENAME" != {node} ] || export TMPDIR={folder}/scratch')
+        python = self._python(folder, [], f'[ "$SLURMD_NODENAME" != {node} ] || export TMPDIR="{folder}/scratch"')
         with small_disk(folder / "scratch", "size=4k,nr_inodes=1"):
             run = self._make(draw, folder, python)
             self._finish(submit(run), run)
@@ -153,9 +153,8 @@ class Slurm(Family):
         assert self.cluster.wait(job, timeout_s=PATIENCE_S) == "COMPLETED", log_of(run)
         assert_one_history(records_of(run), STEPS)
         assert newest_step(run) == STEPS
-        assert "Traceback" not in log_of(run)
         assert len(read_starts(run)) == newest_start(run)
-        self.cluster.cancel_all()
+        assert "launch/cluster" not in log_of(run)  # a traceback of ours; those of the stand-in's ranks are meant
 
     def _revive(self, node: str) -> None:
         self.cluster.start_node(node)

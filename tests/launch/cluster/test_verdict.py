@@ -127,9 +127,17 @@ def test_srun_names_no_node_when_tasks_are_only_killed() -> None:
     assert node_named_in("srun: error: Node failure on n2\nsrun: error: n1: task 0: Exited with exit code 1") == "n2"
 
 
-def test_a_preemption_blames_nobody() -> None:
-    said = "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO PREEMPTION ***"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO PREEMPTION ***",
+        # before srun could begin the step
+        "srun: error: Unable to confirm allocation for job 1: Job is pending execution",
+    ],
+)
+def test_a_preemption_blames_nobody(said: str) -> None:
     assert verdict._INTERRUPTION.search(said)
+    assert judge(START, Evidence([], was_interrupted=True)).code == INTERRUPTED
     found = judge(START, Evidence([], named="n1", was_interrupted=True))
     assert (found.code, found.requeue, found.without_node) == (INTERRUPTED, True, "")
 

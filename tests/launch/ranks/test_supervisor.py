@@ -293,6 +293,21 @@ def test_a_stop_that_kills_ranks_before_they_save_is_reported(tmp_path: Path) ->
     assert err.startswith("stopped by SIGTERM before")
 
 
+@pytest.mark.parametrize("program", ["saves", "fails"])
+def test_a_console_that_takes_nothing_blocks_nothing(tmp_path: Path, program: str) -> None:
+    """E.g. a terminal that is paused by Ctrl-S, or a pipe that nobody reads: it holds 64 KiB."""
+    chatty = textwrap.dedent(SAVES).replace(READY, "for _ in range(5_000): print('a line of output' * 4)\n" + READY)
+    launched = Launched(tmp_path, chatty, SAVES if program == "saves" else SLEEPS)
+    launched.wait_until_ready()
+    time.sleep(1)  # the supervisor shows output after half a second
+    if program == "saves":
+        launched.process.send_signal(signal.SIGTERM)
+    else:
+        psutil.Process(launched.process.pid).children()[1].kill()
+    assert launched.process.wait(60) == (75 if program == "saves" else 1)
+    assert launched.process.communicate()[0].startswith("a line of output")
+
+
 def test_a_failure_while_stopping_is_reported(tmp_path: Path) -> None:
     fails = SAVES.replace("sys.exit(75)", "raise OSError(28, 'No space left on device')")
     launched = Launched(tmp_path, SAVES, fails)
