@@ -188,3 +188,15 @@ def test_mpirun_and_srun_with_pmix_train_as_torchrun_does(work: Path, cluster: S
     expected = losses(work / "runs/torchrun")
     assert expected[-1][0] == STEPS
     assert losses(work / "runs/mpirun") == losses(work / "runs/pmix") == expected == losses(work / "runs/here")
+
+
+def test_tasks_of_srun_are_ranks(work: Path, cluster: SlurmCluster) -> None:
+    """On one node they are ranks; with one task on each of two nodes, each starts the ranks of its node."""
+    arguments = ("recipe.toml", f"train.steps={STEPS}", "checkpoint.every_steps=1000")
+    train = command("train", *arguments, "name=tasks", "cluster.ranks_per_node=0")
+    succeed(work, cluster.env, "srun", "--nodes=1", "--ntasks=2", *train)
+    assert losses(work / "runs/tasks") == losses(work / "runs/here")
+    machines = command("train", *arguments, "name=machines", "cluster.ranks_per_node=1")
+    meeting = {"MASTER_ADDR": "127.0.0.1"}  # the nodes' names do not resolve
+    succeed(work, cluster.env | meeting, "srun", "--nodes=2", "--ntasks-per-node=1", *machines)
+    assert losses(work / "runs/machines") == losses(work / "runs/here")
