@@ -54,21 +54,18 @@ from preprocessing.documents import (
 from preprocessing.execution import (
     THIS_MACHINE,
     BeamEngine,
-    GroupKeys,
-    GroupSums,
     ReportProgress,
     Stages,
     WriteGroups,
-    build_manifest,
     check_manifest,
     compare,
     expect,
     refuse_few_documents,
     refuse_small_disk,
-    sum_groups,
     warn_of_large_items,
     worker_count,
 )
+from preprocessing.groups import GroupKeys, GroupSums, build_manifest, find_finished_groups, sum_groups
 from preprocessing.judgement import judge
 from preprocessing.resuming import (
     WHOLE,
@@ -246,7 +243,8 @@ def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
 
 def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupSums:
     """Make the unfinished groups of the share, then sum up all groups."""
-    stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary))
+    finished = find_finished_groups(stages.store, stages.share.own(stages.plan), keys, stages.tick_groups)
+    stages.run_own("groups", WriteGroups(stages.store, config, config, config.vocabulary), finished)
     sums = sum_groups(stages.store, stages.plan, keys)
     undone = set(stages.share.own(stages.plan)).intersection(sums.unfinished)
     stages.refuse_undone(len(undone), len(stages.plan.items))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Comparison:
     work: Store  # the working folder, with the fingerprints
     layout: Layout
 
-    @property
+    @cached_property
     def files(self) -> Store:
         """The folder of the files that the steps exchange."""
         return self.work.below(self.layout.folder)

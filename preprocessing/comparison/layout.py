@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Layout:
         """The number of blocks, at least one."""
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """The name of the folder of the comparison's files. Files of another division are never mixed with them."""
         return f"comparison/{digest_of(asdict(self))[:12]}"

@@ -141,10 +141,14 @@ class DamagedShardError(UserError):
     """A shard is missing, or its bytes differ from those that the manifest records."""
 
 
-def check_shard(store: Store, entry: ShardEntry) -> None:
-    """Check a shard's size and digest. Raises `DamagedShardError`, with its file name, if it is missing or damaged."""
-    _check_size(store, entry)
-    _check_digest(store, entry, store.sha256(entry.name))
+def check_shard(store: Store, entry: ShardEntry, settled_ns: int | None = None) -> None:
+    """Check a shard's size and digest. Raises `DamagedShardError`, with its file name, if it is missing or damaged.
+
+    `settled_ns` is when its digest was known to be right. If the shard has not changed since, it is not read again.
+    """
+    changed_ns = _check_size(store, entry)
+    if settled_ns is None or changed_ns is None or changed_ns >= settled_ns:
+        _check_digest(store, entry, store.sha256(entry.name))
 
 
 @contextmanager
@@ -159,12 +163,14 @@ def local_shard(store: Store, entry: ShardEntry) -> Iterator[Path]:
         yield path
 
 
-def _check_size(store: Store, entry: ShardEntry) -> None:
-    size = store.size(entry.name)
-    if size is None:
+def _check_size(store: Store, entry: ShardEntry) -> int | None:
+    """Check a shard's size. Return the time of its last change, if the file system says it."""
+    stamp = store.stamp(entry.name)
+    if stamp is None:
         raise _damaged(store, entry, "the shard is missing")
-    if size != entry.bytes:
-        raise _damaged(store, entry, f"the shard has {size} bytes, not {entry.bytes}")
+    if stamp.size != entry.bytes:
+        raise _damaged(store, entry, f"the shard has {stamp.size} bytes, not {entry.bytes}")
+    return stamp.changed_ns
 
 
 def _check_digest(store: Store, entry: ShardEntry, sha256: str | None) -> None:

@@ -12,7 +12,5 @@ from .expectation import (
     refuse_small_disk as refuse_small_disk,
     warn_of_large_items as warn_of_large_items,
 )
-from .group_keys import GroupKeys as GroupKeys
-from .manifest_assembly import GroupSums as GroupSums, build_manifest as build_manifest, sum_groups as sum_groups
 from .stages import ReportProgress as ReportProgress, Stages as Stages, worker_count as worker_count
 from .steps import WriteGroups as WriteGroups

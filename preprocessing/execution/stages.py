@@ -16,6 +16,7 @@ from preprocessing.documents import Plan, Progress, WorkItem, forget, read_repor
 from preprocessing.execution.engines import BeamEngine, beam, folder_mark, run_pipeline, worker_processes
 from preprocessing.execution.standstill import Standstill
 from preprocessing.execution.steps import Step, Work
+from preprocessing.groups import FinishedGroups
 from preprocessing.resuming import Share, run_folder
 from preprocessing.storage import Store
 
@@ -44,9 +45,14 @@ class Stages:
         """Report how much of the input is hashed."""
         self._report("input", bytes_read, bytes_total)
 
-    def run_own(self, stage: str, work: Work[WorkItem]) -> None:
-        """Run the stage on the share's own work items."""
-        self._run(stage, work, self.share.own(self.plan))
+    def tick_groups(self) -> None:
+        """Report that the finished groups are being checked."""
+        self._report("groups", 0, sum(item.size for item in self.share.own(self.plan)))
+
+    def run_own(self, stage: str, work: Work[WorkItem], finished: FinishedGroups | None = None) -> None:
+        """Run the stage on the share's own work items, except those that are finished."""
+        finished = finished or FinishedGroups()
+        self._run(stage, work, [item for item in self.share.own(self.plan) if item not in finished.items], finished)
 
     def run_all(self, stage: str, work: Work[WorkItem], is_done: Callable[[WorkItem], bool]) -> None:
         """Run the stage on the share's own items, then on all items that the other shares have not done."""
@@ -86,9 +92,12 @@ class Stages:
                     | name >> beam.ParDo(Step(self.store, run, work, mark))
                 )
 
-        self._watch(stage, build, workers, sum(item.size for _, _, items in turns for item in items))
+        size = sum(item.size for _, _, items in turns for item in items)
+        self._watch(stage, build, workers, size, FinishedGroups())
 
-    def _run(self, stage: str, work: Work[WorkItem], items: Sequence[WorkItem]) -> None:
+    def _run(
+        self, stage: str, work: Work[WorkItem], items: Sequence[WorkItem], finished: FinishedGroups | None = None
+    ) -> None:
         if not items:
             return
         run = run_folder(self.store, self.share)
@@ -97,18 +106,29 @@ class Stages:
         def build(pipeline: beam.Pipeline) -> None:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
 
-        self._watch(stage, build, worker_count(self.workers, items), sum(item.size for item in items))
+        size = sum(item.size for item in items)
+        self._watch(stage, build, worker_count(self.workers, items), size, finished or FinishedGroups())
 
-    def _watch(self, stage: str, build: Callable[[beam.Pipeline], None], workers: int, total: int) -> None:
-        """Run a pipeline and report its progress. `total` is the number of bytes that its workers will count."""
+    def _watch(
+        self,
+        stage: str,
+        build: Callable[[beam.Pipeline], None],
+        workers: int,
+        size: int,
+        finished: FinishedGroups,
+    ) -> None:
+        """Run a pipeline and report its progress. `size` is the number of bytes that its workers will count."""
         run = run_folder(self.store, self.share)
         standstill = Standstill()
+        done = finished.bytes
+        total = done + size
 
         def tick() -> None:
             reports = read_reports(run)
             is_silent = not self.engine.runner and len(reports) < workers  # only then, since all processes are listed
             standstill.watch(reports, [process.pid for process in worker_processes()] if is_silent else [])
             read, documents, groups = (sum(getattr(report, name) for report in reports) for name in _COUNTS)
+            read, documents, groups = read + done, documents + finished.documents, groups + finished.groups
             self._report(stage, min(read, total), total, documents, groups)
 
         forget(run)

@@ -19,13 +19,7 @@ from configs.schema import RowsConfig, TextConfig, VocabularyConfig
 from preprocessing.corpus import read_corpus
 from preprocessing.documents import Monitor, WorkItem, refuse_changed_input
 from preprocessing.execution.engines import beam, reported, require_mark
-from preprocessing.execution.group import (
-    GroupWriter,
-    finished_groups,
-    group_name,
-    read_intact_group,
-)
-from preprocessing.execution.group_keys import GroupKeys
+from preprocessing.groups import GroupKeys, GroupWriter, finished_groups, group_name, read_intact_head
 from preprocessing.resuming import WORK
 from preprocessing.rows import cut_groups, encode_documents
 from preprocessing.storage import Store
@@ -90,7 +84,7 @@ class WriteGroups:
         vocabulary, encoder = self._vocabulary
         key = self._keys.of(item)
         groups = sources = 0  # finished groups, and the input documents in them
-        for entry in finished_groups(self.store, item, key, read_intact_group):
+        for entry in finished_groups(self.store, item, key, read_intact_head):
             groups += 1
             sources += entry.sources
             monitor.groups += 1
@@ -106,7 +100,7 @@ class WriteGroups:
             cut_groups(outcomes, self.text.group_bytes, _LEAST_DOCUMENTS), start=groups
         ):
             name = group_name(item, number)
-            if read_intact_group(self.store, name, key) is None:
+            if read_intact_head(self.store, name, key) is None:
                 if not self.text.compares_documents and not item.is_part:  # else it was read in an earlier stage
                     refuse_changed_input(item)
                 writer.write(name, group, key, is_last=is_last)

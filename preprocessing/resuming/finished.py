@@ -50,7 +50,7 @@ class Finished:
         return self.manifest is None or self.manifest.format_version > 1
 
     def checked(self, identity: Identity, plan: Plan) -> Finished:
-        """Return the data set with its damage, after all of its files were read and checked.
+        """Return the data set with its damage, after all files were read that changed since it was finished.
 
         Raises `UserError` if it was made from other input files than `plan` describes, unless the recipe lets it grow
         and files were only added; and for a damaged one of an earlier format version, whose missing parts this version
@@ -156,10 +156,11 @@ def _record(identity: Identity, sha256: str) -> bytes:
 
 
 def _damage(store: Store, manifest: Manifest) -> dict[str, str]:
+    stamp = store.stamp(MANIFEST)  # it is written last, when all shards are right
     found = {}
     for shard in manifest.shards:
         try:
-            check_shard(store, shard)
+            check_shard(store, shard, stamp.changed_ns if stamp else None)
         except DamagedShardError as error:
             found[shard.name] = f"{error.place}: {error.cause}"
     if store.sha256(VOCABULARY) != manifest.vocabulary.sha256:

@@ -147,7 +147,7 @@ def _clear(work: Store, kept: Sequence[WorkItem]) -> None:
 def _sweep(store: Store) -> None:
     """Remove the partial files that stopped workers left."""
     for name in store.names():
-        if PurePosixPath(name).match(f".*{TEMPORARY_SUFFIX}"):
+        if name.endswith(TEMPORARY_SUFFIX) and name.rpartition("/")[2].startswith("."):
             store.remove(name)
 
 

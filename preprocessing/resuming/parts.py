@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import PurePosixPath
+from fnmatch import fnmatchcase
 
 from preprocessing.corpus import FINISHED_FILES
 from preprocessing.storage import Store
@@ -38,5 +38,4 @@ def described(parts: Collection[str]) -> str:
 
 
 def _kind(name: str) -> str:
-    path = PurePosixPath(name)
-    return next((kind for pattern, kind in _KINDS.items() if path.match(pattern)), "")
+    return next((kind for pattern, kind in _KINDS.items() if fnmatchcase(name, pattern)), "")

@@ -23,4 +23,4 @@ from .sections import (
     cuts_of as cuts_of,
     plain_section as plain_section,
 )
-from .store import Store as Store
+from .store import Stamp as Stamp, Store as Store

@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -14,7 +14,7 @@ from typing import IO
 from typing_extensions import override
 
 from configs.files import TEMPORARY_SUFFIX, atomic_write, explain_write_errors
-from preprocessing.storage.store import Store
+from preprocessing.storage.store import Stamp, Store
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class LocalStore(Store):
     @override
     def room_bytes(self) -> int | None:
         disk = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
-        return shutil.disk_usage(disk).free + _size_of(self.folder)
+        stamps = map(self.stamp, self.names())  # no stamp: another share removed the file meanwhile
+        return shutil.disk_usage(disk).free + sum(stamp.size for stamp in stamps if stamp)
 
     @override
     def note(self, name: str, text: str) -> None:
@@ -66,9 +67,19 @@ class LocalStore(Store):
         return path.stat().st_size if path.is_file() else None
 
     @override
+    def stamp(self, name: str) -> Stamp | None:
+        try:
+            found = os.stat(self.folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        # The time of the inode's change too, which a tool cannot set back.
+        return Stamp(found.st_size, max(found.st_mtime_ns, found.st_ctime_ns))
+
+    @override
     def names(self) -> list[str]:
+        start = len(os.path.join(self.folder, ""))
         places = os.walk(self.folder)  # `rglob` fails when a folder disappears during the search
-        return [os.path.relpath(Path(place, name), self.folder) for place, _, names in places for name in names]
+        return [os.path.join(place, name)[start:] for place, _, names in places for name in names]
 
     @override
     def make_folder(self) -> None:
@@ -93,13 +104,3 @@ class LocalStore(Store):
     @override
     def explained(self) -> AbstractContextManager[None]:
         return explain_write_errors(self.folder)
-
-
-def _size_of(folder: Path) -> int:
-    """Return the bytes of all files below the folder. Other shares can remove some of them meanwhile."""
-    size = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                size += Path(place, name).stat().st_size
-    return size

@@ -9,8 +9,17 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a file system says about a file without reading it."""
+
+    size: int  # bytes
+    changed_ns: int | None  # time of its last change, by the file system's clock; None: unknown
 
 
 class Store(ABC):
@@ -49,6 +58,10 @@ class Store(ABC):
     @abstractmethod
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes, or None when it does not exist."""
+
+    @abstractmethod
+    def stamp(self, name: str) -> Stamp | None:
+        """Return the size of a file and the time of its last change, or None when it does not exist."""
 
     @abstractmethod
     def names(self) -> list[str]:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +25,10 @@ from preprocessing.storage.file_systems import (
     is_object_store,
     open_file,
 )
-from preprocessing.storage.store import Store, sha256_of_stream
+from preprocessing.storage.store import Stamp, Store, sha256_of_stream
+
+# How file systems name the time of a file's last change: a datetime, or seconds since 1970.
+_TIME_KEYS = ("LastModified", "mtime", "modified", "updated", "created")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,15 @@ class UrlStore(Store):
     @override
     def size(self, name: str) -> int | None:
         return file_bytes(self._url_of(name))
+
+    @override
+    def stamp(self, name: str) -> Stamp | None:
+        try:
+            entry = attempt(self._url_of(name), lambda system, path: system.info(path))
+        except FileNotFoundError:
+            return None
+        times = (entry[key] for key in _TIME_KEYS if entry.get(key) is not None)
+        return Stamp(int(entry["size"]), next((_nanoseconds(time) for time in times), None))
 
     @override
     def names(self) -> list[str]:
@@ -179,3 +192,9 @@ class UrlStore(Store):
         except FileNotFoundError as error:
             fix = "check the URL, or create the bucket"
             raise UserError(f"cannot write the file: {error}", place=self._url_of(name), fix=fix) from error
+
+
+def _nanoseconds(time: Any) -> int | None:
+    if isinstance(time, datetime):
+        time = time.timestamp()
+    return int(time * 1e9) if isinstance(time, int | float) else None

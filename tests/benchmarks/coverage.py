@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from configs.schema import DataConfig
 from preprocessing.dataset import VocabularyEntry
-from preprocessing.execution import group
+from preprocessing.groups import group
 from preprocessing.pipeline import prepare
 from preprocessing.rows.pairs import Pairs, TokenizedDocuments, make_pairs
 

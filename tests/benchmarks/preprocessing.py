@@ -30,7 +30,8 @@ from preprocessing.documents.file_search import find_files
 from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.reader import read_documents
-from preprocessing.execution import group, steps
+from preprocessing.execution import steps
+from preprocessing.groups import group
 from preprocessing.pipeline import prepare
 from preprocessing.rows import encoding
 from preprocessing.vocabulary.vocabulary import Vocabulary

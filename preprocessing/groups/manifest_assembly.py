@@ -13,13 +13,12 @@ from preprocessing.dataset import (
     PassLosses,
     PiecesInNoRow,
     ShardEntry,
-    Statistics,
     VocabularyEntry,
 )
 from preprocessing.documents import Plan, WorkItem
-from preprocessing.execution.group import finished_groups, read_group
-from preprocessing.execution.group_figures import add_corpora, add_losses, add_statistics
-from preprocessing.execution.group_keys import GroupKeys
+from preprocessing.groups.group import finished_groups, read_group
+from preprocessing.groups.group_figures import StatisticsSum, add_corpora, add_losses
+from preprocessing.groups.group_keys import GroupKeys
 from preprocessing.judgement import add_counts, with_counts
 from preprocessing.resuming import Identity
 from preprocessing.storage import Store
@@ -33,7 +32,7 @@ class GroupSums:
     unfinished: list[WorkItem] = field(default_factory=list)  # at least one group has no side file
     shards: list[ShardEntry] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
-    statistics: Statistics | None = None
+    statistics: StatisticsSum = field(default_factory=StatisticsSum)
     losses: list[PassLosses] = field(default_factory=list)
     in_no_row: PiecesInNoRow = field(default_factory=PiecesInNoRow)
     corpora: list[CorpusFigures] = field(default_factory=list)
@@ -54,7 +53,7 @@ def sum_groups(store: Store, plan: Plan, keys: GroupKeys) -> GroupSums:
             sums.in_no_row += entry.in_no_row
             sums.corpora = add_corpora([*sums.corpora, *entry.corpora])
             add_counts(sums.files, item, entry.spans)
-            sums.statistics = add_statistics(sums.statistics, entry.statistics) if sums.statistics else entry.statistics
+            sums.statistics.add(entry.statistics)
         if not is_finished:
             sums.unfinished.append(item)
     return sums
@@ -64,7 +63,6 @@ def build_manifest(
     sums: GroupSums, plan: Plan, identity: Identity, config: RowsConfig, vocabulary: VocabularyEntry
 ) -> Manifest:
     """Return the manifest of a data set whose groups are all finished."""
-    assert sums.statistics is not None, "a plan has at least one item, and an item at least one group"
     return Manifest(
         objective=config.objective,
         max_seq_length=config.max_seq_length,
@@ -78,7 +76,7 @@ def build_manifest(
         vocabulary=vocabulary,
         shards=sorted(sums.shards, key=lambda shard: shard.name),
         drops=dict(sorted(sums.drops.items())),
-        statistics=sums.statistics,
+        statistics=sums.statistics.total(),  # a plan has at least one item, and an item at least one group
         losses=sums.losses,
         in_no_row=sums.in_no_row,
         corpora=sums.corpora,

@@ -6,10 +6,12 @@ whose shards still match their digests, and so makes only missing and damaged gr
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -29,7 +31,7 @@ from preprocessing.dataset import (
     check_shard,
 )
 from preprocessing.documents import WorkItem
-from preprocessing.execution.group_figures import add_losses, figures_by_corpus, statistics_of
+from preprocessing.groups.group_figures import add_losses, figures_by_corpus, statistics_of
 from preprocessing.judgement import count_spans
 from preprocessing.resuming import GROUPS
 from preprocessing.rows import (
@@ -46,15 +48,28 @@ from preprocessing.rows import (
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
 
-class GroupEntry(ManifestEntry):
-    """A group's side file."""
+_HEAD_BYTES = 1 << 14
+_FILE_END = b"}\n"
+_HEAD_END = b',"drops":'  # the next field of `GroupEntry`; no name of a file or split holds a quotation mark
+
+Head = TypeVar("Head", bound="GroupHead")
+
+
+class GroupHead(ManifestEntry):
+    """The beginning of a group's side file: what a rerun needs to know."""
 
     digest: str  # of what the group is made from: see `GroupKeys`
     name: str
     is_last: bool  # group of its work item
     sources: int  # number of input documents in the group, including dropped ones
     shards: list[ShardEntry]
+
+
+class GroupEntry(GroupHead):
+    """A group's side file. Its figures are long, since they count each entry of the vocabulary."""
+
     drops: dict[str, int]
     statistics: Statistics
     losses: list[PassLosses]
@@ -69,9 +84,16 @@ def group_name(item: WorkItem, number: int) -> str:
 
 
 def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
-    """Return the group's side file, or None if it is missing or was not made from what `digest` names."""
-    content = store.read(f"{GROUPS}/{name}.json")
+    """Return the group's side file, or None if it is missing or was not made from what `digest` names.
+
+    Removes a damaged side file, so that the next run makes the group again.
+    """
+    side_file = f"{GROUPS}/{name}.json"
+    content = store.read(side_file)
     entry = _parsed(content)
+    if content is not None and entry is None:
+        logger.warning("%s/%s is damaged; run the same command again to make its group again", store.place, side_file)
+        store.remove(side_file)
     return entry if entry is not None and entry.digest == digest else None
 
 
@@ -82,20 +104,42 @@ def _parsed(content: bytes | None) -> GroupEntry | None:
         return None
 
 
-def read_intact_group(store: Store, name: str, digest: str) -> GroupEntry | None:
-    """Return the group's side file, or None if it or one of the group's shards is missing or damaged."""
-    entry = read_group(store, name, digest)
+def read_intact_head(store: Store, name: str, digest: str) -> GroupHead | None:
+    """Return the head of the group's side file, or None if it or one of the group's shards is missing or damaged.
+
+    Shards are read only if they have changed since the side file was written.
+    """
+    side_file = f"{GROUPS}/{name}.json"
+    stamp = store.stamp(side_file)
+    head = _read_head(store, side_file, stamp.size) if stamp else None
+    if stamp is None or head is None or head.digest != digest:
+        return None
     try:
-        for shard in entry.shards if entry else ():
-            check_shard(store, shard)
+        for shard in head.shards:
+            check_shard(store, shard, stamp.changed_ns)
     except DamagedShardError:
         return None
-    return entry
+    return head
+
+
+def _read_head(store: Store, side_file: str, size: int) -> GroupHead | None:
+    """Return the head of a side file of `size` bytes, or None if it is damaged."""
+    content = store.read_range(side_file, 0, min(size, _HEAD_BYTES))
+    if _HEAD_END not in content and size > _HEAD_BYTES:  # unusually many shards
+        content = store.read(side_file) or b""
+    end = content if len(content) == size else store.read_range(side_file, max(0, size - len(_FILE_END)), size)
+    if not end.endswith(_FILE_END):
+        return None
+    head, _, _ = content.partition(_HEAD_END)
+    try:
+        return GroupHead.model_validate_json(head + b"}")
+    except ValidationError:
+        return None
 
 
 def finished_groups(
-    store: Store, item: WorkItem, digest: str, read: Callable[[Store, str, str], GroupEntry | None]
-) -> Iterator[GroupEntry]:
+    store: Store, item: WorkItem, digest: str, read: Callable[[Store, str, str], Head | None]
+) -> Iterator[Head]:
     """Yield the work item's groups in order, up to the first one that `read` does not find.
 
     The item is finished if the last yielded group has `is_last`.

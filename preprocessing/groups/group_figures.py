@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +38,21 @@ def statistics_of(
     )
 
 
-def add_statistics(one: Statistics, other: Statistics) -> Statistics:
-    """Return the field-wise sum."""
-    fields = zip(one.model_dump().items(), other.model_dump().values(), strict=True)
-    return Statistics(**{name: np.add(value, added).tolist() for (name, value), added in fields})
+class StatisticsSum:
+    """The field-wise sum of the statistics of groups."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+
+    def add(self, statistics: Statistics) -> None:
+        """Add the statistics of a group."""
+        for name in Statistics.model_fields:
+            value = np.asarray(getattr(statistics, name), np.int64)
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def total(self) -> Statistics:
+        """Return the sum over at least one group."""
+        return Statistics(**{name: value.tolist() for name, value in self._sums.items()})
 
 
 def figures_by_corpus(
