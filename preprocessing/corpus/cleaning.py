@@ -26,6 +26,8 @@ _LINE_ENDS = "\x85\u2028\u2029"
 _BYTE_ORDER_MARK = "\ufeff"  # it appears inside files that were concatenated
 _BATCH_BYTES = 1 << 20  # of text per batch
 _RUN_OF_BLANKS = re.compile(" {2,}")
+# In every 64th byte of a text. A run of 64 combining marks, which have two bytes at least, shows two such bytes there.
+_MANY_BEYOND_ASCII = re.compile(rb"[\x80-\xff]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ def _keep(document: Document, config: TextConfig) -> Kept | str:
         page = text_of_page(document, config) if document.is_wikitext else PageText(document.text)
     except UnparsableError:
         return "unparsable_wikitext"
-    text, controls = _without_controls(page.text)
-    text = _canonical(text)
+    kept, controls = _without_controls(page.text)
+    text = _canonical(kept)
     if len(text) < config.min_document_chars:
         return "too_short" if text else "empty"
     if config.decontaminate and evaluation_text(config).shares_a_run(text):
@@ -143,17 +145,21 @@ def batches(documents: Iterable[Kept | Dropped]) -> Iterator[list[Kept | Dropped
         yield batch
 
 
-def _without_controls(text: str) -> tuple[str, int]:
+def _without_controls(text: str) -> tuple[bytes, int]:
     """Unify ASCII line ends and blanks, and remove control characters. Returns the text and the number removed."""
-    encoded = text.encode().replace(b"\r\n", b"\n")
+    encoded = text.encode()
+    if b"\r" in encoded:
+        encoded = encoded.replace(b"\r\n", b"\n")
     kept = encoded.translate(_ASCII_BLANKS, _CONTROLS)
-    return kept.decode(), len(encoded) - len(kept)
+    return kept, len(encoded) - len(kept)
 
 
-def _canonical(text: str) -> str:
+def _canonical(encoded: bytes) -> str:
     """Do the rest of `clean`, after the control characters are removed."""
+    text = encoded.decode()
     if not text.isascii():
-        text = _composed(text.replace(_BYTE_ORDER_MARK, ""))
+        text = text.replace(_BYTE_ORDER_MARK, "")
+        text = _composed(text) if _MANY_BEYOND_ASCII.search(encoded[::64]) else unicodedata.normalize("NFC", text)
         for character in _BLANKS:
             text = text.replace(character, " ")
         for character in _LINE_ENDS:
@@ -170,7 +176,7 @@ def _composed(text: str) -> str:
 
 
 def _may_hold_many_marks(text: str) -> bool:
-    """Return whether four marks in a row are at a multiple of 32, as in every run of 64 marks. It is a fast check."""
+    """Return whether four marks in a row are at a multiple of 32, as in every run of 64 marks."""
     in_a_row = zip(text[::32], text[1::32], text[2::32], text[3::32], strict=False)
     return any(unicodedata.combining(first) and all(map(unicodedata.combining, others)) for first, *others in in_a_row)
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import VocabularyConfig
-from preprocessing.vocabulary.span_table import END_OF_SENTENCE, SpanTable, WordSplitter, joined
+from preprocessing.vocabulary.span_cuts import WordSplitter, joined
+from preprocessing.vocabulary.span_table import END_OF_SENTENCE, SpanTable
 from preprocessing.vocabulary.vocabulary import CONTINUATION, MAX_WORD_CHARS, SPECIAL_TOKENS, Vocabulary
 
 Pair = tuple[int, int]

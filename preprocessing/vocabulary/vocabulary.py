@@ -112,10 +112,15 @@ class Vocabulary:
         """For each id, whether its piece continues a word."""
         return np.array([piece.startswith(CONTINUATION) for piece in self.pieces], np.bool_)
 
+    @cached_property
+    def sha256(self) -> str:
+        """The hexadecimal SHA-256 of the file that `write` creates."""
+        return hashlib.sha256(self.content()).hexdigest()
+
     def entry(self) -> VocabularyEntry:
-        """Return the vocabulary's entry in the manifest. The digest is that of the file that `write` creates."""
+        """Return the vocabulary's entry in the manifest."""
         return VocabularyEntry(
-            sha256=hashlib.sha256(self.content()).hexdigest(),
+            sha256=self.sha256,
             size=len(self),
             lowercase=self.lowercase,
             strip_accents=self.strip_accents,

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from preprocessing.vocabulary.span_table import (
-    END_OF_SENTENCE,
-    SpanTable,
-    WordSplitter,
-    cut_out_characters,
-    hash_of_key,
-    joined,
-)
+from preprocessing.vocabulary.span_cuts import WordSplitter, cut_out_characters, joined
+from preprocessing.vocabulary.span_table import END_OF_SENTENCE, SpanTable, hash_of_key
 
 
 def spans_of(sentences: list[str], lowercase: bool = True) -> list[list[str]]:
