@@ -26,11 +26,13 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return resolve(Recipe, read_layers(find_recipe(source)), overrides)
 
 
-def recipe_of_run(run: Path) -> Recipe:
+def recipe_of_run(run: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a run's folder, to read the run, not to train it further.
 
-    A value that an earlier version accepted, and this one does not, is kept and named.
+    A value that an earlier version accepted, and this one does not, is kept and named, unless there are `overrides`.
     """
+    if overrides:
+        return load_recipe(run / RECIPE, overrides)
     return resolve_past(Recipe, read_layers(run / RECIPE))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.exit_codes import STOP_SIGNALS
-from configs.machine import dies_with
+from configs.machine import dies_with, require_package
 from configs.schema import Recipe
 from launch.cluster.batch_script import network_variables, ranks_per_node
 from launch.cluster.verdict import end_start
@@ -72,6 +72,8 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
     if shutil.which("mpirun") is None:
         fix = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
         raise UserError("mpirun is not installed", place="PATH", fix=fix)
+    if not recipe.cluster.container and not recipe.cluster.python:  # the ranks' Python is this one
+        require_package("mpi4py")
     nodes = recipe.cluster.hosts or [os.uname().nodename]
     ranks = recipe.cluster.nodes * ranks_per_node(recipe.cluster)
     is_first, network = True, network_variables(os.environ)

@@ -88,10 +88,15 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="With --tasks: folder for the report; it must not exist."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for the record and logs; with --tasks, for the report: it must not exist. Default: the run's.",
+        ),
     ] = None,
 ) -> None:
-    """Evaluate a run's newest checkpoint on the held-out documents.
+    """Evaluate a run's newest checkpoint, or another model, on the held-out documents.
 
     With --tasks, also fine-tune and probe the model, and compare with random weights at the same budget and seeds.
 
@@ -99,9 +104,13 @@ def evaluate(
 
     TASKS.toml is a task recipe as `finetune` takes it, or one with several \\[\\[tasks]].
 
-    A Hugging Face folder can be evaluated on tasks only.
+    A Hugging Face folder is evaluated on the held-out documents of a data set that has its vocabulary.
 
     [dim]bertrain evaluate runs/demo[/]
+
+    [dim]bertrain evaluate runs/demo/checkpoints/step_00000100 cluster.device=cpu[/]
+
+    [dim]bertrain evaluate bert-base-uncased/ data.dataset=datasets/bert-base[/]
 
     [dim]bertrain evaluate runs/demo --tasks tasks.toml -o report finetune.seeds=3[/]
     """

@@ -231,8 +231,14 @@ def embed(
         ),
     ] = "",
     max_length: Annotated[
-        int, typer.Option(min=2, help="Maximum number of tokens per text; longer texts are cut.")
-    ] = 128,
+        int | None,
+        typer.Option(
+            min=2,
+            help="Maximum number of tokens per text; longer texts are cut. Default: 128, or the model's positions if "
+            "they are fewer.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="`auto` uses the GPU if there is one.")
     ] = "auto",
