@@ -55,6 +55,12 @@ def shipped_recipes() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.toml") if not file.stem.endswith("_tasks"))
 
 
+def described_recipes() -> dict[str, str]:
+    """Return what each shipped recipe is for, by its name: the comment in its first line."""
+    files = sorted(SHIPPED.glob("*.toml"))
+    return {file.stem: file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for file in files}
+
+
 def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:
     """Return a complete recipe or task recipe as TOML, with each field's description as a comment above it.
 

@@ -5,10 +5,11 @@ configs/exit_codes.py defines the exit codes. A user's error is printed as one l
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 from configs.machine import ctrl_c_ends_silently
 
@@ -29,15 +30,13 @@ with ctrl_c_ends_silently():  # while it imports
 app = typer.Typer(
     name="bertrain",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pretrain BERT-style encoders on your own text: prepare a data set, train, evaluate, export.",
-    epilog="A recipe is a TOML file with all settings of a data set and a run. "
-    "[cyan]bertrain config demo[/] prints the recipe `demo` and explains each setting. "
-    "Commands take the path of a recipe or the name of a shipped one, followed by settings to change: "
-    "[cyan]bertrain train demo train.steps=100 name=short[/]",
+    epilog="A recipe is a TOML file with all settings of a data set and a run. Commands take the path of a recipe or "
+    "the name of a shipped one, followed by settings to change.\n\n"
+    "[dim]bertrain recipes[/]\n\n[dim]bertrain config demo train.steps=100 name=short[/]",
 )
 
 for add_commands in (
@@ -48,6 +47,21 @@ for add_commands in (
     add_transfer_commands,
 ):
     add_commands(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"bertrain {importlib.metadata.version('bertrain')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `bertrain` itself; the application's help is above."""
 
 
 def main() -> NoReturn:

@@ -39,7 +39,7 @@ REFUSED = {
     "embed run corpus.txt -o vectors.npz": "train",
     "prepare recipe.toml data.duplicates=near": "near",
     "prepare recipe.toml data.chinese_words=jieba data.whole_word_masking=true data.language=zh": "chinese",
-    "prepare recipe.toml data.corpora.0.format=warc": "web",
+    "prepare recipe.toml data.dataset=pages data.corpora.0.format=warc": "web",
     "prepare recipe.toml data.dataset=s3://bucket/dataset": "s3",
     "prepare recipe.toml data.dataset=gs://bucket/dataset": "gcs",
     "verify s3://bucket/dataset": "s3",
@@ -113,5 +113,5 @@ def test_other_commands_work_without_extras(command: str, folder: Path, base: di
 
 def test_doctor_names_the_extra(folder: Path, base: dict[str, str]) -> None:
     shown = bertrain("doctor", folder, base)
-    assert "cannot train" not in shown.stderr
-    assert "pip install -c" in " ".join(shown.stdout.split())
+    assert shown.returncode == 0, shown.stderr  # such a machine can prepare data
+    assert install_command("train").rpartition(" -c ")[2] in shown.stdout

@@ -18,6 +18,7 @@ from .packages import (
     explain_missing as explain_missing,
     install_command as install_command,
     install_extra as install_extra,
+    install_packages as install_packages,
     require_package as require_package,
 )
 from .streams import never_fail_to_encode as never_fail_to_encode, never_fail_to_write as never_fail_to_write

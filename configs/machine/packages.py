@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import configs
@@ -39,11 +40,16 @@ EXTRAS = {
 }
 
 
-def install_command(extra: str) -> str:
-    """Return the shell command that installs an extra's packages, in versions that were tested together."""
+def install_packages(names: Iterable[str]) -> str:
+    """Return the shell command that installs packages, in the versions that were tested together."""
     assert configs.__file__ is not None
     pins = Path(configs.__file__).parent / "constraints.txt"
-    return shlex.join([sys.executable, "-m", "pip", "install", "-c", str(pins), *EXTRAS[extra].values()])
+    return shlex.join([sys.executable, "-m", "pip", "install", "-c", str(pins), *names])
+
+
+def install_command(extra: str) -> str:
+    """Return the shell command that installs an extra's packages."""
+    return install_packages(EXTRAS[extra].values())
 
 
 def install_extra(extra: str) -> str:

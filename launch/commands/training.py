@@ -57,8 +57,17 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import check_nodes, make_private, run_smoke, settle, show_dry_run, warn_of_settings
-    from launch.ranks import become_rank, is_rank, nodes_at, surrounding_nodes, task_of_srun, train_here
+    from launch.display import check_nodes, make_private, run_smoke, settle, show_dry_run, show_outcome, warn_of_settings
+    from launch.ranks import (
+        become_rank,
+        is_rank,
+        newest_step,
+        nodes_at,
+        run_folder_of,
+        surrounding_nodes,
+        task_of_srun,
+        train_here,
+    )
 
     resolved = load_recipe(recipe, overrides or ())
     is_alone = rendezvous is None and nnodes == 1 and node_rank == 0
@@ -77,7 +86,11 @@ def train(
     resolved = settle(resolved)
     if is_rank(os.environ):
         become_rank(resolved, resume)
-    raise typer.Exit(train_here(resolved, resume, nodes))
+    before = newest_step(run_folder_of(resolved))
+    code = train_here(resolved, resume, nodes)
+    if not node_rank:
+        show_outcome(resolved, code, before)
+    raise typer.Exit(code)
 
 
 def evaluate(
@@ -108,9 +121,9 @@ def evaluate(
 
     [dim]bertrain evaluate runs/demo[/]
 
-    [dim]bertrain evaluate runs/demo/checkpoints/step_00000100 cluster.device=cpu[/]
+    [dim]bertrain evaluate runs/demo/checkpoints/step_00000025 cluster.device=cpu[/]
 
-    [dim]bertrain evaluate bert-base-uncased/ data.dataset=datasets/bert-base[/]
+    [dim]bertrain evaluate bert-base-uncased/ data.dataset=datasets/demo[/]
 
     [dim]bertrain evaluate runs/demo --tasks tasks.toml -o report finetune.seeds=3[/]
     """

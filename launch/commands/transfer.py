@@ -153,7 +153,7 @@ def finetune(
 
     [dim]bertrain finetune runs/demo reviews.csv --kind classify -o reviews finetune.seeds=5[/]
 
-    [dim]bertrain finetune runs/demo squad.json -o answers task.test=dev.json finetune.max_length=384[/]
+    [dim]bertrain finetune bert-base-uncased/ squad.json -o answers task.test=dev.json finetune.max_length=384[/]
 
     [dim]bertrain finetune bert-base-uncased/ task.toml -o frozen finetune.freeze_layers=6[/]
 

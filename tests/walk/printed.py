@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "launch" / "README.md", *sorted((ROOT / "launch" / "docs").glob("*.md")))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PROGRAM = re.compile(r"(bertrain|torchrun|bash|python3?|pip|\.venv/bin/\w+) ")
+PROGRAM = re.compile(r"(bertrain [a-z]|torchrun -|bash |python3? |pip |\.venv/bin/\w+)")
 
 
 @dataclass(frozen=True)
