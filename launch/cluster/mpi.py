@@ -43,9 +43,7 @@ def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool, networ
     ]
 
 
-def _start_argv(
-    cluster: ClusterConfig, ranks: int, nodes: int, as_root: bool, network: Sequence[str]
-) -> list[str]:
+def _start_argv(cluster: ClusterConfig, ranks: int, nodes: int, as_root: bool, network: Sequence[str]) -> list[str]:
     hosts = ["--host", ",".join(f"{host}:{ranks}" for host in cluster.hosts)] if cluster.hosts else []
     passed = [word for name in dict.fromkeys((*network, *cluster.environment)) for word in ("-x", name)]
     return [

@@ -20,7 +20,7 @@ class Shape:
 
 
 def choose_shape(gpus: int, text_bytes: int) -> Shape:
-    """Return what a machine with so many GPUs can train on so much text in hours to days."""
+    """Return what a machine with this number of GPUs can train on this much text in hours to days."""
     vocabulary = 30_522 if text_bytes > PASSES_BYTES else 16_384 if text_bytes > PASSES_BYTES >> 5 else 8_192
     sections: dict[str, dict[str, object]] = {"data.vocabulary": {"size": vocabulary}}
     if gpus > 1 and text_bytes > LARGE_BYTES:
