@@ -57,7 +57,15 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import check_nodes, make_private, run_smoke, settle, show_dry_run, show_outcome, warn_of_settings
+    from launch.display import (
+        check_nodes,
+        make_private,
+        run_smoke,
+        settle,
+        show_dry_run,
+        show_outcome,
+        warn_of_settings,
+    )
     from launch.ranks import (
         become_rank,
         is_rank,
