@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class UserError(Exception):
     """An error in the user's input. The command line prints it as one line and exits with code 2.
@@ -17,11 +19,17 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         what = f"{self.place}: {self.cause}" if self.place else self.cause
-        sentences = [part if part.endswith(("?", "!")) else f"{part.rstrip('.')}." for part in (what, self.fix) if part]
+        parts = [part for part in (what, _with_capital(self.fix)) if part]
+        sentences = [part if part.endswith(("?", "!")) else f"{part.rstrip('.')}." for part in parts]
         return " ".join(line.strip() for line in " ".join(sentences).splitlines())
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.cause, self.place, self.fix)
+
+
+def _with_capital(text: str) -> str:
+    """Begin a sentence with a capital letter, unless it begins with a key, a path or a command."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+[ ,:;]", text) else text
 
 
 def _rebuild(cause: str, place: str, fix: str) -> UserError:

@@ -186,7 +186,8 @@ def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], 
         return UserError(f"`{key}` is a section, not a value", place=place, fix=f"write [{key}] and its keys below it")
     message = error["msg"].removeprefix("Value error, ")
     if is_section:  # a rule between fields: the message names them
-        return UserError(message, place=place)
+        named = [text for name, text in overrides.items() if name in message]
+        return UserError(message, place=repr(named[-1]) if named else place)
     return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, fix=describe(root, key))
 
 

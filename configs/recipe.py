@@ -26,11 +26,13 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return resolve(Recipe, read_layers(find_recipe(source)), overrides)
 
 
-def recipe_of_run(run: Path) -> Recipe:
+def recipe_of_run(run: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a run's folder, to read the run, not to train it further.
 
-    A value that an earlier version accepted, and this one does not, is kept and named.
+    A value that an earlier version accepted, and this one does not, is kept and named, unless there are `overrides`.
     """
+    if overrides:
+        return load_recipe(run / RECIPE, overrides)
     return resolve_past(Recipe, read_layers(run / RECIPE))
 
 
@@ -51,6 +53,12 @@ def find_recipe(source: str | Path) -> Path:
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes that are shipped with the package, without task recipes (`…_tasks`)."""
     return sorted(file.stem for file in SHIPPED.glob("*.toml") if not file.stem.endswith("_tasks"))
+
+
+def described_recipes() -> dict[str, str]:
+    """Return what each shipped recipe is for, by its name: the comment in its first line."""
+    files = sorted(SHIPPED.glob("*.toml"))
+    return {file.stem: file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for file in files}
 
 
 def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:

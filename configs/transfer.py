@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.keys import FILE
 from configs.schema import LocalPath, Section
 
 Kind = Literal["classify", "pair", "qa", "tag", "choice"]
 Device = Literal["auto", "cpu", "cuda"]
+
+USUAL_LENGTH, SHORTEST_LENGTH = 128, 16  # tokens of a row
+
+
+def usual_length(positions: int) -> int:
+    """Return the row length of a task that states none, for a model with this many positions."""
+    return min(USUAL_LENGTH, positions)
 
 
 class TaskConfig(Section):
@@ -90,7 +97,11 @@ class FinetuneConfig(Section):
         None, ge=0.0, lt=1.0, description="Dropout probability of encoder and head; unset: as in pretraining."
     )
     max_length: int = Field(
-        128, ge=16, description="Maximum tokens per row; longer qa contexts are divided into windows."
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Maximum tokens per row, from 16; longer qa contexts are divided into windows; 0: 128, or the "
+        "model's positions if they are fewer.",
     )
     stride: int = Field(32, ge=1, description="qa: tokens shared by consecutive windows.")
     freeze_layers: int = Field(
@@ -114,3 +125,14 @@ class FinetuneConfig(Section):
         description="Parts into which each batch is divided to save memory; the gradient is that of the whole batch.",
     )
     seeds: int = Field(1, ge=1, le=1000, description="Number of trials, with the seeds 0, 1, 2 …")
+
+    @field_validator("max_length")
+    @classmethod
+    def _is_long_enough(cls, length: int) -> int:
+        if 0 < length < SHORTEST_LENGTH:
+            raise ValueError(f"rows of {length} tokens are too short; set it to {SHORTEST_LENGTH} or more, or to 0")
+        return length
+
+    def fitted_to(self, positions: int) -> FinetuneConfig:
+        """Return the settings with the row length that they have for a model with this many positions."""
+        return self.model_copy(update={"max_length": self.max_length or usual_length(positions)})

@@ -5,10 +5,11 @@ configs/exit_codes.py defines the exit codes. A user's error is printed as one l
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 from configs.machine import ctrl_c_ends_silently
 
@@ -17,7 +18,7 @@ with ctrl_c_ends_silently():  # while it imports
 
     from configs.errors import UserError
     from configs.exit_codes import DONE, USER_ERROR, ended_by
-    from configs.machine import never_fail_to_encode
+    from configs.machine import explain_missing, never_fail_to_encode
     from launch.commands import (
         add_curves_commands,
         add_data_commands,
@@ -29,15 +30,13 @@ with ctrl_c_ends_silently():  # while it imports
 app = typer.Typer(
     name="bertrain",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pretrain BERT-style encoders on your own text: prepare a data set, train, evaluate, export.",
-    epilog="A recipe is a TOML file with all settings of a data set and a run. "
-    "[cyan]bertrain config demo[/] prints the recipe `demo` and explains each setting. "
-    "Commands take the path of a recipe or the name of a shipped one, followed by settings to change: "
-    "[cyan]bertrain train demo train.steps=100 name=short[/]",
+    epilog="A recipe is a TOML file with all settings of a data set and a run. Commands take the path of a recipe or "
+    "the name of a shipped one, followed by settings to change.\n\n"
+    "[dim]bertrain recipes[/]\n\n[dim]bertrain config demo train.steps=100 name=short[/]",
 )
 
 for add_commands in (
@@ -50,21 +49,45 @@ for add_commands in (
     add_commands(app)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"bertrain {importlib.metadata.version('bertrain')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `bertrain` itself; the application's help is above."""
+
+
 def main() -> NoReturn:
     """Run the command line. Print an error that the user can fix as one line."""
     never_fail_to_encode()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app()
+    except ModuleNotFoundError as error:
+        explained = explain_missing(error)
+        if not isinstance(explained, UserError):
+            raise
+        sys.exit(_refused(explained))
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(USER_ERROR)
+        sys.exit(_refused(error))
     except KeyboardInterrupt:
         sys.exit(ended_by(signal.SIGINT))
     finally:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the exit shows no traceback
     sys.exit(DONE)  # not reached: typer exits by itself
+
+
+def _refused(error: UserError) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return USER_ERROR
 
 
 if __name__ == "__main__":

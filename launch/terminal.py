@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 from rich.console import Console
-
-from configs.errors import UserError
 
 
 def console() -> Console:
@@ -23,9 +20,3 @@ def show_toml(text: str) -> None:
     from rich.syntax import Syntax
 
     console().print(Syntax("", "toml", theme="ansi_dark", background_color="default").highlight(text), end="")
-
-
-def require_package(package: str, *, extra: str) -> None:
-    """Raise `UserError` unless `package`, which bertrain's `extra` installs, can be imported."""
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{package} is not installed", fix=f"install it with: pip install 'bertrain[{extra}]'")

@@ -1,4 +1,4 @@
-"""One rank of a run: `python -m pretrain RUN [--resume auto|never|PATH] [--evaluate]`.
+"""One rank of a run: `python -m pretrain RUN [--resume auto|never|PATH] [--evaluate [--set KEY=VALUE] [--output DIR]]`.
 
 Started by `bertrain train`, torchrun, or a cluster's launcher, which set RANK, WORLD_SIZE and the other variables.
 The exit codes are defined in configs/exit_codes.py.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by
 from configs.files import atomic_write_text
-from configs.machine import never_fail_to_encode
+from configs.machine import explain_missing, never_fail_to_encode
 from configs.run_layout import EVALUATION, RECIPE
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
@@ -39,14 +39,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="folder of the run, which contains recipe.toml")
     parser.add_argument("--resume", default="auto", help="auto, never, or a checkpoint's folder")
     parser.add_argument("--start", type=int, help="number of this start; rank 0 takes the next one if absent")
-    parser.add_argument("--evaluate", action="store_true", help="evaluate the newest checkpoint instead of training")
+    parser.add_argument("--evaluate", action="store_true", help="evaluate the checkpoint instead of training")
+    parser.add_argument("--set", action="append", default=[], help="setting of the evaluation, section.key=value")
+    parser.add_argument("--output", type=Path, help="folder of the evaluation's record; the run's if absent")
     parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     stop = StopRequest()  # before the slow imports, so that an earlier stop request is not lost
     try:
         return _run_rank(parsed, stop)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (UserError, ModuleNotFoundError) as error:
+        explained = explain_missing(error) if isinstance(error, ModuleNotFoundError) else error
+        if not isinstance(explained, UserError):
+            traceback.print_exception(error)
+            return FAILED
+        sys.stderr.write(f"error: {explained}\n")
         return USER_ERROR
     except Superseded as error:
         sys.stderr.write(f"error: {error}\n")
@@ -64,7 +70,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     from pretrain.out_of_memory import explain_out_of_memory, is_out_of_memory
     from pretrain.trainer import Trainer
 
-    recipe = recipe_of_run(parsed.run) if parsed.evaluate else load_recipe(parsed.run / RECIPE)
+    recipe = recipe_of_run(parsed.run, parsed.set) if parsed.evaluate else load_recipe(parsed.run / RECIPE)
     watch(recipe.cluster.collective_timeout_s)
     world = join_process_group(recipe.cluster, parsed.run)
     beat()
@@ -74,7 +80,7 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     gather(None)  # a barrier: no rank reads the run earlier
     try:
         trainer = Trainer(parsed.run, recipe, world, stop, owner)
-        is_done = _evaluate(trainer) if parsed.evaluate else trainer.train(parsed.resume)
+        is_done = _evaluate(trainer, parsed) if parsed.evaluate else trainer.train(parsed.resume)
     except EvaluationStopped:
         return ended_by(stop.signal or signal.SIGTERM)
     except (RuntimeError, MemoryError) as error:
@@ -85,13 +91,13 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
     return DONE if is_done else STOPPED
 
 
-def _evaluate(trainer: Trainer) -> bool:
+def _evaluate(trainer: Trainer, parsed: argparse.Namespace) -> bool:
     from pretrain.telemetry import evaluation_line
 
-    evaluation = trainer.evaluate()
+    evaluation = trainer.evaluate(trainer.run if parsed.resume == "auto" else Path(parsed.resume))
     if trainer.world.rank == 0:
         record = {name: value for name, value in asdict(evaluation).items() if value != {}}
-        atomic_write_text(trainer.run / EVALUATION, json.dumps(record, indent=1) + "\n")
+        atomic_write_text((parsed.output or trainer.run) / EVALUATION, json.dumps(record, indent=1) + "\n")
         sys.stdout.write(f"{evaluation_line(evaluation)}\n")
     return True
 

@@ -73,7 +73,7 @@ STEPS_FOR_PACE = 4  # of a start, after which its speed is known well enough for
 
 
 class Trainer:
-    """One rank of a run: `train` the run, or `evaluate` its newest checkpoint."""
+    """One rank of a run: `train` the run, or `evaluate` a checkpoint."""
 
     def __init__(
         self, run: Path, recipe: Recipe, world: World, stop: StopRequest, owner: Ownership | None = None
@@ -190,20 +190,25 @@ class Trainer:
             raise Superseded(int(newer))
         return stop, time_s
 
-    def evaluate(self) -> Evaluation:
-        """Evaluate the newest valid checkpoint on the held-out rows."""
-        folder = find_checkpoint(self.run)
-        if folder is None:
-            raise UserError(
-                "no checkpoint yet", place=str(self.run), fix="train the run first: `bertrain train RECIPE`"
-            )
-        evaluation = self.evaluator.evaluate(load_checkpoint(folder, self.engine).step, self.stop.__bool__)
+    def evaluate(self, place: Path) -> Evaluation:
+        """Evaluate the checkpoint `place`, or a run's newest valid one, on the held-out rows.
+
+        A run without a checkpoint that starts from a pretrained model is evaluated as that model.
+        """
+        folder = find_checkpoint(place)
+        if folder is None and (place != self.run or not self.recipe.train.initialise_from):
+            fix = f"train the run first: `bertrain train {self.run}`"
+            raise UserError("no checkpoint yet", place=str(place), fix=fix)
+        step = load_checkpoint(folder, self.engine).step if folder else 0
+        evaluation = self.evaluator.evaluate(step, self.stop.__bool__)
         if evaluation is None:
             fix = "prepare it with a larger data.held_out_fraction"
             raise UserError("the data set has no held-out rows", place=self.data.main.place, fix=fix)
         if not evaluation.is_finite:
             fix = "evaluate an earlier checkpoint, or train again with a lower optimizer.learning_rate"
-            raise UserError("the held-out loss is not finite: the model has diverged", place=str(folder), fix=fix)
+            raise UserError(
+                "the held-out loss is not finite: the model has diverged", place=str(folder or place), fix=fix
+            )
         return evaluation
 
     def _train_step(self, state: TrainingState, step: Step) -> tuple[TrainingState, StepMetrics]:

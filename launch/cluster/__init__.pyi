@@ -6,6 +6,7 @@ from .batch_script import (
     exported_variables as exported_variables,
     network_variables as network_variables,
     resource_options as resource_options,
+    setup_argv as setup_argv,
 )
 from .launchers import (
     SLURM as SLURM,
@@ -13,6 +14,7 @@ from .launchers import (
     describe_launch as describe_launch,
     find_launcher as find_launcher,
 )
+from .mpi import INSTALL_MPI as INSTALL_MPI, meet_under_mpi as meet_under_mpi
 from .slurm import QueuedJob as QueuedJob, jobs_of as jobs_of, queued_jobs as queued_jobs
 from .stopping import stop_run as stop_run
 from .submission import (

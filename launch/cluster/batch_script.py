@@ -120,6 +120,12 @@ def exported_variables(cluster: ClusterConfig, network: Sequence[str] = ()) -> s
     return ",".join(dict.fromkeys((*ENVIRONMENT, *network, *cluster.environment)))
 
 
+def setup_argv(lines: Sequence[str]) -> list[str]:
+    """Return the words that start a program after the lines of `cluster.setup`, or none if there are no lines."""
+    checked = [f"{line}\n[ $? -eq 0 ] || exit 2" for line in lines]
+    return ["bash", "-l", "-c", "\n".join([*checked, 'exec "$@"']), "bertrain"] if lines else []
+
+
 def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True, cores: int = 0) -> Iterator[str]:
     """Yield the options of sbatch and srun that request the recipe's resources, as words of an argv.
 

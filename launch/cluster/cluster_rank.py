@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from launch.ranks import (  # noqa: E402
 
 CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TORCH_EXTENSIONS_DIR": "extensions"}
 RENDEZVOUS = "BERTRAIN_RENDEZVOUS"  # the folder in which the ranks of a single node meet
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 FAULTY = 1  # the `fault` of a rank that failed by itself
 AGREEMENT_S = 30.0  # ranks that find the same fault in the user's input find it within this time of each other
 
@@ -151,9 +152,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         place = mpi_address() if given.mpi else slurm_address(os.environ)
         return run_rank(given.run, given.start, place)
-    except UserError as error:
+    except UserError as error:  # the rank's address is not known
         sys.stderr.write(f"error: {error}\n")
+        with suppress(OSError):
+            _record_refusal(given.run, given.start, error)
         return USER_ERROR
+
+
+def _record_refusal(run: Path, number: int, error: UserError) -> None:
+    """Record an error in the user's input, so that the start ends with it and is not repeated."""
+    rank = next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdecimal()), 0)
+    record_begin(run, number, rank, _node())
+    record_end(run, number, RankEnd(rank, _node(), USER_ERROR, FAULTY, f"error: {error}"))
 
 
 if __name__ == "__main__":

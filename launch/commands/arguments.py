@@ -30,6 +30,9 @@ DatasetArgument = Annotated[  # a `Path` would turn s3://b into s3:/b
     str, typer.Argument(metavar="DATASET", help="Folder or URL of a data set that `prepare` made.")
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, e.g. runs/demo")]
+StatusArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders of runs, e.g. runs/demo or runs")
+]
 RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, e.g. runs/demo")]
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="RUN|HF_FOLDER", help="Run folder, checkpoint folder, or Hugging Face model folder.")

@@ -26,7 +26,8 @@ def plot(
 
     [dim]bertrain plot runs/* --picture runs.png[/]
     """
-    from launch.terminal import console, require_package
+    from configs.machine import require_package
+    from launch.terminal import console
 
     if picture is not None:
         from launch.display import draw_runs
@@ -34,7 +35,7 @@ def plot(
         draw_runs(runs, picture)
         console().print(str(picture), markup=False)
         return
-    require_package("plotext", extra="demo")
+    require_package("plotext")
     from launch.display import draw_loss
 
     console().print(draw_loss(runs), markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from itertools import takewhile
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,38 @@ def config(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     from launch.terminal import show_toml
 
     show_toml(resolved_toml(load_any(recipe, overrides or ()), mark_changes=True))
+
+
+def init(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Files, folders or quoted globs of text, all of one format.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RECIPE", help="Recipe to write; it must not exist.")
+    ] = Path("mine.toml"),
+) -> None:
+    """Write a commented recipe for your text: its format and language, and a model that suits this machine.
+
+    [dim]bertrain init corpus.txt -o first.toml[/]
+    """
+    from launch.proposal import write_proposal
+    from launch.terminal import console
+
+    for line in write_proposal(paths, output):
+        console().print(line, markup=False)
+
+
+def recipes() -> None:
+    """List the recipes that come with bertrain, which a command or a recipe's `base` can name.
+
+    [dim]bertrain recipes[/]
+    """
+    from configs.recipe import described_recipes
+    from launch.terminal import console
+
+    for name, description in described_recipes().items():
+        console().print(f"[bold]{name}[/]", end="")
+        console().print(f"  {description}", markup=False)
 
 
 def prepare(
@@ -128,7 +161,9 @@ def verify(dataset: DatasetArgument) -> None:
 def add_data_commands(app: typer.Typer) -> None:
     """Add this file's commands to `app`."""
     for command in (
+        init,
         config,
+        recipes,
         prepare,
         inspect,
         verify,

@@ -15,7 +15,7 @@ from launch.commands.arguments import (
     OverridesArgument,
     RecipeArgument,
     RunArgument,
-    RunsArgument,
+    StatusArgument,
 )
 
 CLUSTER = "Cluster"
@@ -25,6 +25,7 @@ class Checked(StrEnum):
     """The machines that `doctor` checks."""
 
     slurm = "slurm"
+    mpi = "mpi"
     local = "local"
 
 
@@ -93,10 +94,12 @@ def submit(
 
 
 def status(
-    runs: RunsArgument,
+    runs: StatusArgument,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh the table every five seconds until Ctrl-C.")] = False,
 ) -> None:
     """Show the state of runs: step, loss, speed, remaining time, restarts, newest checkpoint, and errors.
+
+    [dim]bertrain status runs[/]
 
     [dim]bertrain status runs/* --watch[/]
     """
@@ -113,7 +116,7 @@ def logs(
 ) -> None:
     """Print the end of a rank's log.
 
-    [dim]bertrain logs runs/demo --rank 3 --follow[/]
+    [dim]bertrain logs runs/demo --rank 1 --follow[/]
     """
     from launch.display import show_log
 
@@ -138,7 +141,8 @@ def doctor(
     ] = "demo",
     overrides: OverridesArgument = None,
     to: Annotated[
-        Checked, typer.Option("--to", help="Check this machine, or every node of a Slurm job.")
+        Checked,
+        typer.Option("--to", help="Check this machine, ranks that mpirun starts, or every node of a Slurm job."),
     ] = Checked.local,
 ) -> None:
     """Check this machine, or every node of a Slurm job, for problems that would break a run, and print fixes.
@@ -150,7 +154,7 @@ def doctor(
     from configs.recipe import load_recipe
     from launch.doctor import show_findings
 
-    raise typer.Exit(show_findings(load_recipe(recipe, overrides or ()), on_nodes=to is Checked.slurm))
+    raise typer.Exit(show_findings(load_recipe(recipe, overrides or ()), to.value))
 
 
 def add_jobs_commands(app: typer.Typer) -> None:

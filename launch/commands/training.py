@@ -58,8 +58,25 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch.display import check_nodes, make_private, run_smoke, settle, show_dry_run, warn_of_settings
-    from launch.ranks import become_rank, is_rank, nodes_at, surrounding_nodes, task_of_srun, train_here
+    from launch.display import (
+        check_nodes,
+        make_private,
+        run_smoke,
+        settle,
+        show_dry_run,
+        show_outcome,
+        warn_of_settings,
+    )
+    from launch.ranks import (
+        become_rank,
+        is_rank,
+        newest_step,
+        nodes_at,
+        run_folder_of,
+        surrounding_nodes,
+        task_of_srun,
+        train_here,
+    )
 
     resolved = load_recipe(recipe, overrides or ())
     is_alone = rendezvous is None and nnodes == 1 and node_rank == 0
@@ -78,7 +95,11 @@ def train(
     resolved = settle(resolved)
     if is_rank(os.environ):
         become_rank(resolved, resume)
-    raise typer.Exit(train_here(resolved, resume, nodes))
+    before = newest_step(run_folder_of(resolved))
+    code = train_here(resolved, resume, nodes)
+    if not node_rank:
+        show_outcome(resolved, code, before)
+    raise typer.Exit(code)
 
 
 def evaluate(
@@ -89,10 +110,15 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="With --tasks: folder for the report; it must not exist."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for the record and logs; with --tasks, for the report: it must not exist. Default: the run's.",
+        ),
     ] = None,
 ) -> None:
-    """Evaluate a run's newest checkpoint on the held-out documents.
+    """Evaluate a run's newest checkpoint, or another model, on the held-out documents.
 
     With --tasks, also fine-tune and probe the model, and compare with random weights at the same budget and seeds.
 
@@ -100,9 +126,13 @@ def evaluate(
 
     TASKS.toml is a task recipe as `finetune` takes it, or one with several \\[\\[tasks]].
 
-    A Hugging Face folder can be evaluated on tasks only.
+    A Hugging Face folder is evaluated on the held-out documents of a data set that has its vocabulary.
 
     [dim]bertrain evaluate runs/demo[/]
+
+    [dim]bertrain evaluate runs/demo/checkpoints/step_00000025 cluster.device=cpu[/]
+
+    [dim]bertrain evaluate bert-base-uncased/ data.dataset=datasets/demo[/]
 
     [dim]bertrain evaluate runs/demo --tasks tasks.toml -o report finetune.seeds=3[/]
     """

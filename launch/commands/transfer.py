@@ -153,7 +153,7 @@ def finetune(
 
     [dim]bertrain finetune runs/demo reviews.csv --kind classify -o reviews finetune.seeds=5[/]
 
-    [dim]bertrain finetune runs/demo squad.json -o answers task.test=dev.json finetune.max_length=384[/]
+    [dim]bertrain finetune bert-base-uncased/ squad.json -o answers task.test=dev.json finetune.max_length=384[/]
 
     [dim]bertrain finetune bert-base-uncased/ task.toml -o frozen finetune.freeze_layers=6[/]
 
@@ -231,8 +231,14 @@ def embed(
         ),
     ] = "",
     max_length: Annotated[
-        int, typer.Option(min=2, help="Maximum number of tokens per text; longer texts are cut.")
-    ] = 128,
+        int | None,
+        typer.Option(
+            min=2,
+            help="Maximum number of tokens per text; longer texts are cut. Default: 128, or the model's positions if "
+            "they are fewer.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="`auto` uses the GPU if there is one.")
     ] = "auto",

@@ -9,6 +9,7 @@ from .inspection import (
     totals_table as totals_table,
 )
 from .logs import show_log as show_log
+from .outcome import show_outcome as show_outcome
 from .planning import find_hardware as find_hardware, show_plan as show_plan, vocabulary_size as vocabulary_size
 from .plot import draw_loss as draw_loss
 from .preparation import prepare_with_progress as prepare_with_progress

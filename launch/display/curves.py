@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from configs.errors import UserError
 from configs.files import explain_write_errors
 from launch.ranks import find_run
 from pretrain.telemetry import MetricRecords, draw_curves, read_metrics
+
+log = logging.getLogger(__name__)
 
 
 def draw_runs(runs: Sequence[Path], picture: Path) -> None:
@@ -19,13 +22,20 @@ def draw_runs(runs: Sequence[Path], picture: Path) -> None:
 
 
 def read_curves(runs: Sequence[Path]) -> dict[str, MetricRecords]:
-    """Return the records of each run, keyed by its name, or by its path if several runs have that name."""
+    """Return the records of each run, keyed by its name, or by its path if several runs have that name.
+
+    Of several runs, those without a recorded step are left out, with a warning. Raises `UserError` if none is left.
+    """
     names = [run.name for run in runs]
     curves: dict[str, MetricRecords] = {}
     for run in runs:
         find_run(run)
         records = read_metrics(run)
-        if not records:
-            raise UserError("the run has recorded no steps yet", place=str(run), fix="start it with `bertrain train`")
-        curves[run.name if names.count(run.name) == 1 else str(run)] = records
+        if records:
+            curves[run.name if names.count(run.name) == 1 else str(run)] = records
+        elif len(runs) > 1:
+            log.warning("%s is left out: it has recorded no steps yet", run)
+    if not curves:
+        fix = f"start it with `bertrain train {runs[0]}`"
+        raise UserError("the run has recorded no steps yet", place=str(runs[0]), fix=fix)
     return curves

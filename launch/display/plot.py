@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import plotext
 
 from configs.errors import UserError
 from launch.display.curves import read_curves
-from pretrain.telemetry import smooth
+from pretrain.telemetry import MetricRecords, smooth
+
+log = logging.getLogger(__name__)
 
 POINTS = 80
 
@@ -19,11 +22,12 @@ def draw_loss(runs: Sequence[Path]) -> str:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(100, 20)
-    for name, records in read_curves(runs).items():
+    drawn = {name: records for name, records in read_curves(runs).items() if _has_loss(name, records)}
+    if not drawn:
+        fix = "plot another run; a loss that was not finite is recorded as null"
+        raise UserError("no finite loss is recorded", place=str(runs[0]), fix=fix)
+    for name, records in drawn.items():
         steps, losses = smooth(records, "mlm_loss", POINTS)
-        if not losses:  # plotext fails on an empty line
-            fix = "plot another run; a loss that was not finite is recorded as null"
-            raise UserError(f"{name} has recorded no finite loss", place="plot", fix=fix)
         plotext.plot(steps, losses, label=f"{name}: masked-LM loss")
         steps, losses = smooth(records, "valid_mlm_loss", len(records))
         if losses:
@@ -34,3 +38,11 @@ def draw_loss(runs: Sequence[Path]) -> str:
             plotext.title(f"horizontal line: unigram baseline {baselines[-1]:.2f}")
     plotext.xlabel("step")
     return str(plotext.uncolorize(plotext.build()))
+
+
+def _has_loss(name: str, records: MetricRecords) -> bool:
+    """Return whether a finite loss is recorded: plotext fails on an empty line."""
+    found = bool(smooth(records, "mlm_loss", POINTS)[1])
+    if not found:
+        log.warning("%s is left out: it has recorded no finite loss", name)
+    return found

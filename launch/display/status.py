@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED
-from configs.run_layout import LOGS, METRICS, RANK_LOGS
+from configs.run_layout import LOGS, METRICS, RANK_LOGS, RECIPE
 from configs.schema import TrainConfig
 from launch.cluster import (
     EXPORT,
@@ -143,7 +144,11 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
 
 
 def read_statuses(runs: Sequence[Path]) -> tuple[list[Status], list[UserError]]:
-    """Return the status of each run that can be read, and the errors of the others."""
+    """Return the status of each run that can be read, and the errors of the others.
+
+    A folder of runs stands for the runs in it.
+    """
+    runs = list(chain.from_iterable(map(runs_in, runs)))
     jobs, statuses, errors = queued_jobs(runs), [], []
     for run in runs:
         try:
@@ -154,6 +159,13 @@ def read_statuses(runs: Sequence[Path]) -> tuple[list[Status], list[UserError]]:
             fix = "check the folder and its permissions"
             errors.append(UserError(f"cannot read: {error.strerror}", place=error.filename or str(run), fix=fix))
     return statuses, errors
+
+
+def runs_in(place: Path) -> list[Path]:
+    """Return the runs in a folder of runs; a run, or a folder without runs, stands for itself."""
+    if (place / RECIPE).is_file() or not place.is_dir():
+        return [place]
+    return sorted(folder.parent for folder in place.glob(f"*/{RECIPE}")) or [place]
 
 
 def _unreadable(errors: Sequence[UserError], runs: int) -> UserError:

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from configs.machine import dies_with
+from configs.machine import dies_with, require_package
 from configs.run_layout import TENSORBOARD
 from launch.ranks import find_run, first_free_port, note_signals
-from launch.terminal import console, require_package
+from launch.terminal import console
 
 PORTS_TO_TRY = 100
 
 
 def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
     """Serve until Ctrl-C, and return TensorBoard's exit code. `port` is the first one to try."""
-    require_package("tensorboard", extra="train")
+    require_package("tensorboard")
     for run in runs:
         find_run(run)
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 import configs
-from configs.machine import lock, usable_memory_bytes
+from configs.machine import install_command, install_packages, lock, usable_memory_bytes
+from configs.schema import ClusterConfig
 from configs.units import GIB
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import this_machine
@@ -42,16 +43,21 @@ def packages() -> Finding:
             missing.append(name)
             continue
         if installed.partition("+")[0] != tested:
-            different.append(f"{name} {installed} (tested: {tested})")
+            different.append((f"{name} {installed} (tested: {tested})", name))
     if "torch" in missing:
         return Finding(
             "packages",
             WARNING,
             "torch is not installed: this machine can prepare data and submit jobs, but not train",
-            "pip install 'bertrain[train]'",
+            install_command("train"),
         )
     if different:
-        return Finding("packages", WARNING, ", ".join(different), "pip install -c configs/constraints.txt bertrain")
+        return Finding(
+            "packages",
+            WARNING,
+            ", ".join(found for found, _ in different),
+            install_packages(name for _, name in different),
+        )
     return Finding("packages", OK, "the tested versions")
 
 
@@ -63,14 +69,25 @@ def pinned_versions() -> dict[str, str]:
     return {name.strip(): version.split()[0] for name, version in pins}
 
 
-def gpus(device: str) -> Finding:
-    """Report GPUs and the driver's CUDA version. No GPU is an error if the recipe's `device` is cuda."""
-    count = this_machine().gpus
-    if count:
-        return Finding("GPUs", OK, f"{count}, driver for CUDA {_cuda_version()}")
-    if device == "cuda":
-        return Finding("GPUs", ERROR, "none", "check the driver (nvidia-smi), or set cluster.device=cpu")
-    return Finding("GPUs", OK, "none: training runs on the CPU")
+def gpus(cluster: ClusterConfig) -> Finding:
+    """Compare this machine's GPUs with those that the recipe asks for, and report the driver's CUDA version."""
+    count, asked = this_machine().gpus, _gpus_asked(cluster)
+    found = f"{count}, driver for CUDA {_cuda_version()}" if count else "none"
+    if not count and cluster.device == "cuda":
+        return Finding("GPUs", ERROR, found, "check the driver (nvidia-smi), or set cluster.device=cpu")
+    if count < asked:
+        fix = f"check the driver (nvidia-smi), or set cluster.gpus_per_node={count} cluster.ranks_per_node={count}"
+        if not count:
+            fix = "check the driver (nvidia-smi), use --to slurm for the nodes of a job, or set cluster.device=cpu"
+        return Finding("GPUs", WARNING, f"{found}, but the recipe asks for {asked} per node", fix)
+    return Finding("GPUs", OK, found if count else "none: training runs on the CPU")
+
+
+def _gpus_asked(cluster: ClusterConfig) -> int:
+    """Return the GPUs that the recipe asks for on a node; several ranks may share none."""
+    if cluster.device == "cpu":
+        return 0
+    return cluster.gpus_per_node or (cluster.ranks_per_node if this_machine().gpus else 0)
 
 
 def _cuda_version() -> str:
@@ -158,10 +175,10 @@ def clock(folder: Path) -> Finding:
     return Finding("clock", OK, "matches the file system's")
 
 
-def program(name: str, argv: list[str]) -> Finding:
-    """Report a launcher's version. A missing launcher is no error, because it may not be needed."""
+def program(name: str, argv: list[str], *, needed: str = "") -> Finding:
+    """Report a launcher's version. A missing one is an error only if it is `needed`, which says how to install it."""
     if shutil.which(argv[0]) is None:
-        return Finding(name, OK, "none")
+        return Finding(name, ERROR if needed else OK, "none", needed)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         return Finding(name, WARNING, f"{argv[0]} fails: {done.stderr.strip()[:100]}", f"run: {' '.join(argv)}")

@@ -1,6 +1,7 @@
 """`bertrain doctor`: check this machine, or each node of a job, for problems that would break a run.
 
-python -m launch.doctor.doctor DEVICE FOLDER...    task of the job: print one node's findings as lines of JSON
+python -m launch.doctor.doctor CLUSTER FOLDER...    task of the job: print one node's findings as lines of JSON;
+                                                    CLUSTER is JSON, with the keys of `CHECKED`
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, USER_ERROR
-from configs.schema import Recipe
-from launch.cluster import exported_variables, network_variables, resource_options
+from configs.schema import ClusterConfig, Recipe
+from launch.cluster import INSTALL_MPI, exported_variables, network_variables, resource_options, setup_argv
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.terminal import console
@@ -30,6 +31,7 @@ from launch.terminal import console
 LEVEL_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 
 TIME_MIN = 5
+CHECKED = ("device", "gpus_per_node", "ranks_per_node")  # keys of [cluster] that a node compares with what it has
 SKEW_S = 30.0  # allowed difference between nodes, including the time that srun takes to start them
 
 
@@ -42,15 +44,16 @@ class Node:
     findings: list[Finding]
 
 
-def examine(folder: Path, device: str, others: Sequence[Path] = ()) -> Node:
-    """Check this machine. `folder` is where runs are written, `device` is the recipe's (auto, cpu, cuda).
+def examine(folder: Path, cluster: ClusterConfig, others: Sequence[Path] = (), *, for_mpi: bool = False) -> Node:
+    """Check this machine. `folder` is where runs are written, `cluster` the recipe's section.
 
-    `others` are further folders that the run uses.
+    `others` are further folders that the run uses. With `for_mpi`, ranks are started by mpirun.
     """
+    device, mpirun = cluster.device, INSTALL_MPI if for_mpi else ""
     all_checks: list[Callable[[], Finding]] = [
         checks.python,
         checks.packages,
-        lambda: checks.gpus(device),
+        lambda: checks.gpus(cluster),
         checks.compiler,
         checks.memory,
         checks.shared_memory,
@@ -58,21 +61,21 @@ def examine(folder: Path, device: str, others: Sequence[Path] = ()) -> Node:
         lambda: checks.locks([folder, *others]),
         lambda: checks.clock(folder),
         lambda: checks.program("Slurm", ["sinfo", "--version"]),
-        lambda: checks.program("MPI", ["mpirun", "--version"]),
-        lambda: network_check.between_ranks(device),
+        lambda: checks.program("MPI", ["mpirun", "--version"], needed=mpirun),
+        lambda: network_check.under_mpi(cluster) if for_mpi else network_check.between_ranks(device),
     ]
     name = os.environ.get("SLURMD_NODENAME", platform.node())
     return Node(name, time.time(), [check() for check in all_checks])
 
 
-def examine_as_task(folder: Path, device: str, env: Mapping[str, str], others: Sequence[Path] = ()) -> Node:
+def examine_as_task(folder: Path, cluster: ClusterConfig, env: Mapping[str, str], others: Sequence[Path] = ()) -> Node:
     """Check this node, and the network to the job's other nodes. Each node runs one task of the job."""
-    node = examine(folder, device, others)
+    node = examine(folder, cluster, others)
     rank, ranks = int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"])
     if ranks > 1:
         meeting = folder / f".bertrain-doctor-{env['SLURM_JOB_ID']}.{env['SLURM_STEP_ID']}"
         try:
-            node.findings.append(network_check.between_nodes(meeting, rank, ranks, device))
+            node.findings.append(network_check.between_nodes(meeting, rank, ranks, cluster.device))
         finally:
             if rank == 0:
                 meeting.unlink(missing_ok=True)
@@ -80,8 +83,12 @@ def examine_as_task(folder: Path, device: str, env: Mapping[str, str], others: S
 
 
 def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
-    """Start a Slurm job on the nodes of the recipe's `[cluster]` that checks them. Raise `UserError` if srun fails."""
+    """Start a Slurm job on the nodes of the recipe's `[cluster]` that checks them. Raise `UserError` if srun fails.
+
+    Each task runs the lines of `cluster.setup` first, as a job's script does.
+    """
     cluster = recipe.cluster
+    checked = json.dumps({name: getattr(cluster, name) for name in CHECKED})
     argv = [
         "srun",
         f"--nodes={cluster.nodes}",
@@ -90,9 +97,10 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         f"--export={exported_variables(cluster, network_variables(os.environ))}",
         *resource_options(cluster),
         *cluster.srun_options,
+        *setup_argv(cluster.setup),
         *cluster.container,
         cluster.python or sys.executable,
-        *("-P", "-m", "launch.doctor.doctor", cluster.device, str(folder.absolute())),
+        *("-P", "-m", "launch.doctor.doctor", checked, str(folder.absolute())),
         *(str(other) for other in folders_of(recipe)),
     ]
     if shutil.which("srun") is None:
@@ -132,10 +140,14 @@ def node_differences(nodes: Sequence[Node]) -> list[Finding]:
     return differences
 
 
-def show_findings(recipe: Recipe, *, on_nodes: bool) -> int:
-    """Print the findings. Return 2 if one is an error, else 0."""
-    folder = Path(recipe.runs)
-    nodes = examine_nodes(recipe, folder) if on_nodes else [examine(folder, recipe.cluster.device, folders_of(recipe))]
+def show_findings(recipe: Recipe, to: str) -> int:
+    """Print the findings on this machine, for `to` local or mpi, or on Slurm's nodes. Return 2 if one is an error."""
+    folder, on_nodes = Path(recipe.runs), to == "slurm"
+    nodes = (
+        examine_nodes(recipe, folder)
+        if on_nodes
+        else [examine(folder, recipe.cluster, folders_of(recipe), for_mpi=to == "mpi")]
+    )
     findings = [*nodes[0].findings, *node_differences(nodes)]
     screen = console()
     screen.print(
@@ -177,6 +189,11 @@ def parse(output: Sequence[str]) -> list[Node]:
 
 if __name__ == "__main__":
     for text in lines(
-        examine_as_task(Path(sys.argv[2]), sys.argv[1], os.environ, [Path(name) for name in sys.argv[3:]])
+        examine_as_task(
+            Path(sys.argv[2]),
+            ClusterConfig(**json.loads(sys.argv[1])),
+            os.environ,
+            [Path(name) for name in sys.argv[3:]],
+        )
     ):
         sys.stdout.write(text + "\n")

@@ -6,6 +6,9 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+from configs.errors import UserError
+from configs.schema import ClusterConfig
+from launch.cluster import meet_under_mpi
 from launch.doctor.bandwidth import measure_here, measure_with
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.ranks import this_machine
@@ -20,6 +23,15 @@ def between_ranks(device: str) -> Finding:
         return Finding("ranks", OK, "one GPU; no communication to measure")
     count, kind = (gpus, "cuda") if gpus else (2, "cpu")
     return _bandwidth_finding("ranks", f"{count} on {'GPUs' if gpus else 'the CPU'}", lambda: measure_here(count, kind))
+
+
+def under_mpi(cluster: ClusterConfig) -> Finding:
+    """Start two ranks with mpirun, or one on each host, that look for rank 0 as those of a run do."""
+    try:
+        address = meet_under_mpi(cluster)
+    except UserError as error:
+        return Finding("ranks", ERROR, error.cause, error.fix)
+    return Finding("ranks", OK, f"mpirun's ranks reach rank 0 at {address}")
 
 
 def between_nodes(meeting: Path, rank: int, nodes: int, device: str) -> Finding:

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.machine import terminate_with_parent, usable_cores
+from configs.machine import require_package, terminate_with_parent, usable_cores
 from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 from launch.ranks import run_folder
@@ -79,17 +79,25 @@ def this_machine() -> Machine:
 
 
 def plan_ranks(
-    recipe: Recipe, run: Path, arguments: Sequence[str], machine: Machine, *, log: str = "rank", nodes: Nodes = ALONE
+    recipe: Recipe,
+    run: Path,
+    arguments: Sequence[str],
+    machine: Machine,
+    *,
+    log: str = "rank",
+    logs: Path | None = None,
+    nodes: Nodes = ALONE,
 ) -> list[RankCommand]:
     """Return the command of each rank on this machine, `python -m pretrain RUN ARGUMENTS`.
 
     A pure function, except that it leaves NCCL's interface and the allocator as the environment sets them.
 
-    Raises `UserError` if the machine lacks the GPUs that `[cluster]` requests.
+    `logs` is the folder of their logs, if it is not the run's. Raises `UserError` if the machine lacks the GPUs that
+    `[cluster]` requests.
     """
     ranks = _rank_count(recipe.cluster, machine)
     threads = recipe.cluster.cpu_threads or machine.threads or max(1, machine.cores // ranks)
-    argv = rank_argv(run, arguments)
+    argv, logs = rank_argv(run, arguments), logs or run / LOGS
     shared = {
         "WORLD_SIZE": str(nodes.count * ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
@@ -98,7 +106,7 @@ def plan_ranks(
         **interface_variables(nodes.interface, os.environ),
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",  # show each line on the console when it is written
-        **torch_variables(run / LOGS, os.environ),
+        **torch_variables(logs, os.environ),
     }
     places = [(nodes.number * ranks + local_rank, local_rank) for local_rank in range(ranks)]
     return [
@@ -106,7 +114,7 @@ def plan_ranks(
             rank,
             argv,
             {**shared, "RANK": str(rank), "LOCAL_RANK": str(local)},
-            run / LOGS / f"{log}_{rank:05}.log",
+            logs / f"{log}_{rank:05}.log",
             recipe.cluster.collective_timeout_s,
         )
         for rank, local in places
@@ -135,7 +143,8 @@ def rank_argv(run: Path, arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def run_ranks(commands: Sequence[RankCommand], screen: Screen = TERMINAL) -> int:
-    """Run the ranks under a `Supervisor`, and return its exit code."""
+    """Run the ranks under a `Supervisor`, and return its exit code. Raise `UserError` if torch is not installed."""
+    require_package("torch")
     for folder in {command.log.parent for command in commands}:
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from configs.transfer import Device
+from configs.transfer import Device, usual_length
 from launch.terminal import console
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import (
@@ -35,7 +35,7 @@ def run_embed(
     layers: Sequence[int] | None,
     pooling: Pooling,
     mix: str,
-    max_length: int,
+    max_length: int | None,
     device: Device,
 ) -> None:
     """Write the vectors of the texts in a file, and print a summary.
@@ -47,6 +47,7 @@ def run_embed(
     every = range(source.config.num_hidden_layers + 1)
     chosen = [layer if layer >= 0 else len(every) + layer for layer in layers or every]
     mixture = _mixture(mix, chosen)
+    max_length = max_length or usual_length(source.config.max_position_embeddings)
     features = Features(source, mixture.layers if mixture else chosen, pooling, max_length, device_of(device))
     names = ["mix"] if mixture else [f"layer_{layer}" for layer in chosen]
     started, screen = time.monotonic(), console()

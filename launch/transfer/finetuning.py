@@ -13,9 +13,10 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
+from configs.machine import require_package
 from configs.run_layout import TENSORBOARD
 from configs.tasks import BudgetedTask, TaskRecipe
-from launch.terminal import console, require_package
+from launch.terminal import console
 from launch.transfer.seeds import Seeds, identity_of, open_seeds
 from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
@@ -63,10 +64,11 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
 
     The same command resumes after the last seed that is done. Return the test metrics, the watched one first.
     """
-    task, settings = recipe.task, recipe.finetune
     for package in EXTRA_PACKAGES:
-        require_package(package, extra="transfer")
-    source = load_pretrained(place).with_dropout(settings.dropout)
+        require_package(package)
+    source = load_pretrained(place).with_dropout(recipe.finetune.dropout)
+    task, settings = recipe.task, recipe.finetune.fitted_to(source.config.max_position_embeddings)
+    recipe = TaskRecipe(task=task, finetune=settings)
     check_settings(settings, source.config)
     data = open_task(task, settings, source)
     check_curve(learning_curve, data)

@@ -10,14 +10,15 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from launch.terminal import console, require_package
+from configs.machine import require_package
+from launch.terminal import console
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import SHIPPED, Separation, draw_senses, read_contexts, separation, word_vectors
 
 
 def run_senses(place: Path, word: str, file: Path | None, picture: Path | None) -> None:
     """Compare the vectors of `word` in the sentences of `file`, or in shipped ones, in each layer of a model."""
-    require_package("sklearn", extra="transfer")
+    require_package("sklearn")
     contexts = read_contexts(file or _shipped(word), word)
     vectors_LNH = word_vectors(load_pretrained(place), contexts)
     senses = [context.sense for context in contexts]

@@ -17,10 +17,11 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.files import atomic_write_text, explain_write_errors
+from configs.machine import require_package
 from configs.records import parse_object
 from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask
-from launch.terminal import console, require_package
+from launch.terminal import console
 from launch.transfer.finetuning import EXTRA_PACKAGES
 from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
@@ -48,8 +49,10 @@ log = logging.getLogger(__name__)
 def run_task_report(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> None:
     """Fine-tune and probe the model at `place` and random weights on all tasks. Write the report to `output`."""
     for package in EXTRA_PACKAGES:
-        require_package(package, extra="transfer")
+        require_package(package)
     source = load_pretrained(place)
+    positions = source.config.max_position_embeddings
+    tasks = [task.model_copy(update={"finetune": task.finetune.fitted_to(positions)}) for task in tasks]
     for task in tasks:
         check_settings(task.finetune, source.config)
     make_folder(output)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from configs.machine import install_extra
 from preprocessing.comparison.words import mixed, run_hashes, word_hashes
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def require_datasketch() -> None:
     try:
         import datasketch  # noqa: F401  # the import takes seconds, and only near duplicates need it
     except ImportError as error:
-        fix = "pip install 'bertrain[near]', or set data.duplicates=\"exact\""
+        fix = f'{install_extra("near")}; or set data.duplicates="exact"'
         raise UserError("near duplicates need datasketch", place="data.duplicates", fix=fix) from error
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from configs.errors import UserError
+from configs.machine import install_extra
 
 # In object stores, the library retries failed requests, a complete file appears when its upload ends, and there are no
 # folders to create.
@@ -165,7 +166,7 @@ def _resolved(url: str) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         extra = _EXTRAS.get(scheme_of(url))
-        fix = f'pip install "bertrain[{extra}]"' if extra else "install the fsspec library of this scheme"
+        fix = install_extra(extra) if extra else "install the fsspec library of this scheme"
         raise UserError(f"no installed library supports {scheme_of(url)}:// ({error})", place=url, fix=fix) from error
     except Exception as error:  # some libraries connect immediately
         raise _explained(url, error) from error

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from configs.machine import install_extra
 from configs.schema import MaskingConfig
 from preprocessing.dataset import IntArray
 from preprocessing.vocabulary.vocabulary import Vocabulary
@@ -38,7 +39,7 @@ def require_segmenter(config: MaskingConfig) -> None:
     try:
         import jieba  # noqa: F401  # only this option needs it
     except ImportError as error:
-        fix = "pip install 'bertrain[chinese]', or set data.chinese_words=\"characters\""
+        fix = f'{install_extra("chinese")}; or set data.chinese_words="characters"'
         raise UserError("Chinese words need jieba", place="data.chinese_words", fix=fix) from error
 
 

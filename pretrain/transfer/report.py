@@ -107,8 +107,10 @@ def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe,
     if not (folder / HEAD).is_file():
         fix = "give the folder `model` that `bertrain finetune` wrote"
         raise UserError("not a fine-tuned model", place=str(folder), fix=fix)
-    recipe = load_task(folder / TASK, overrides)
     source, state = load_again(folder), json.loads((folder / HEAD).read_text(encoding="utf-8"))
+    recipe = load_task(folder / TASK, overrides)
+    settings = recipe.finetune.fitted_to(source.config.max_position_embeddings)
+    recipe = recipe.model_copy(update={"finetune": settings})
     task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
     model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
     head = HEADS.get(task.fields()["architectures"][0], "classifier")

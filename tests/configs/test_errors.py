@@ -12,8 +12,9 @@ from configs.errors import UserError
     [
         (UserError("no such file"), "no such file."),
         (UserError("no such file", place="a.toml"), "a.toml: no such file."),
-        (UserError("no such file.", place="a.toml", fix="make it."), "a.toml: no such file. make it."),
-        (UserError("unknown key", fix="did you mean `x`?"), "unknown key. did you mean `x`?"),
+        (UserError("no such file.", place="a.toml", fix="make it."), "a.toml: no such file. Make it."),
+        (UserError("unknown key", fix="did you mean `x`?"), "unknown key. Did you mean `x`?"),
+        (UserError("cut", fix="data.workers=1 helps"), "cut. data.workers=1 helps."),
         (UserError("two\nlines", place="a\r\nfile", fix="and\u2028more"), "a file: two lines. and more."),
         (UserError("gone", place="two  blanks/x"), "two  blanks/x: gone."),
     ],

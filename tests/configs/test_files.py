@@ -84,9 +84,9 @@ def test_the_digest_is_sha256(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, "the disk is full"),
+        (errno.ENOSPC, "The disk is full"),
         (errno.EROFS, "read-only"),
-        (errno.EACCES, "no permission"),
+        (errno.EACCES, "No permission"),
         (errno.EDQUOT, "quota"),
     ],
 )

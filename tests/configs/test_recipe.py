@@ -155,11 +155,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "fix"),
         [
-            ("[train]\nstpes = 5", "did you mean `train.steps`?"),
-            ("[train]\nlearning_rate = 0.1", "did you mean `optimizer.learning_rate`?"),
-            ("[trian]\nsteps = 5", "did you mean `train`?"),
-            ("[model]\nhiden_size = 5", "did you mean `model.hidden_size`?"),
-            ("[data.vocabulary]\nlower_case = true", "did you mean `data.vocabulary.lowercase`?"),
+            ("[train]\nstpes = 5", "Did you mean `train.steps`?"),
+            ("[train]\nlearning_rate = 0.1", "Did you mean `optimizer.learning_rate`?"),
+            ("[trian]\nsteps = 5", "Did you mean `train`?"),
+            ("[model]\nhiden_size = 5", "Did you mean `model.hidden_size`?"),
+            ("[data.vocabulary]\nlower_case = true", "Did you mean `data.vocabulary.lowercase`?"),
             ("[model]\nzzzzqqqq = 5", "`bertrain config RECIPE` lists every key."),
         ],
     )
@@ -176,13 +176,13 @@ class TestRefusals:
 
     def test_a_missing_key_is_named(self, tmp_path: Path) -> None:
         path = write(tmp_path, "r.toml", '[[data.corpora]]\npaths = ["x"]\n')
-        assert f"{path}: `data.corpora.0.format` is missing. set data.corpora.0.format=VALUE. wikipedia: " in refusal(
+        assert f"{path}: `data.corpora.0.format` is missing. Set data.corpora.0.format=VALUE. wikipedia: " in refusal(
             path
         )
 
     def test_a_value_in_place_of_a_section_is_refused(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "train = 5"))
-        assert line.endswith("`train` is a section, not a value. write [train] and its keys below it.")
+        assert line.endswith("`train` is a section, not a value. Write [train] and its keys below it.")
 
     def test_a_rule_between_fields_is_checked(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "[model]\nhidden_size = 100"))
@@ -306,8 +306,8 @@ def test_what_cannot_be_unset_is_refused(tmp_path: Path, unset: str) -> None:
 def test_an_index_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('[[data.corpora]]\npaths = ["x"]\nformat = "text"\n')
-    with pytest.raises(UserError, match=r"no such key. the recipe has data\.corpora\.0\."):
+    with pytest.raises(UserError, match=r"no such key. The recipe has data\.corpora\.0\."):
         load_recipe(path, ["data.corpora.1.paths=y"])
     path.write_text("")
-    with pytest.raises(UserError, match=r"no such key. the recipe has no data\.corpora: add"):
+    with pytest.raises(UserError, match=r"no such key. The recipe has no data\.corpora: add"):
         load_recipe(path, ["data.corpora.0.format=text"])

@@ -21,6 +21,7 @@ EXPECTED = {
     "large_phase2": ("336,226,108", "32768 rows per step = 64 rank(s) x 4 micro-step(s) of at most 128; 1,563 steps"),
     "megatron_3.9b": ("3,869,081,404", "1024 rows per step = 64 rank(s) x 1 micro-step(s) of at most 16"),
     "objectives": ("1,495,554", "32 rows per step = 1 rank(s) x 1 micro-step(s) of at most 32; 20,000 steps"),
+    "one_gpu_small": ("21,806,082", "256 rows per step = 1 rank(s) x 2 micro-step(s) of at most 128; 100,000 steps"),
     "one_gpu_day": (
         "111,241,472",
         "4096 rows per step, growing from 512 over 20,000 steps = 1 rank(s) x 4 micro-step(s) of at most 1024",

@@ -74,7 +74,7 @@ class TestOneTask:
         source = tmp_path / "reviews.csv"
         assert load_task(source, ["task.kind=pair", "finetune.seeds=2"]).finetune.seeds == 2
         assert refusal(source).startswith(
-            f"{source}: `task.kind` is missing. set task.kind=VALUE. classify: one class, "
+            f"{source}: `task.kind` is missing. Set task.kind=VALUE. classify: one class, "
         )
 
     def test_it_is_documented_and_reads_back_equal(self, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("override", "words"),
         [
-            ("finetune.epoch=3", "unknown key `finetune.epoch`. did you mean `finetune.epochs`?"),
-            ("epochs=3", "unknown key `epochs`. did you mean `finetune.epochs`?"),
-            ("task.epochs=3", "unknown key `task.epochs`. did you mean `finetune.epochs`?"),
+            ("finetune.epoch=3", "unknown key `finetune.epoch`. Did you mean `finetune.epochs`?"),
+            ("epochs=3", "unknown key `epochs`. Did you mean `finetune.epochs`?"),
+            ("task.epochs=3", "unknown key `task.epochs`. Did you mean `finetune.epochs`?"),
             ("task.kind=tags", "`task.kind` = 'tags': Input should be 'classify', 'pair', 'qa', 'tag' or 'choice'."),
             ("finetune.learning_rate=0.0", "`finetune.learning_rate` = 0.0: Input should be greater than 0."),
             ("finetune.stride", "not an override"),
@@ -115,7 +115,7 @@ class TestSeveralTasks:
     def test_a_task_without_a_budget_has_the_common_one(self, tmp_path: Path) -> None:
         one, two = load_tasks(write(tmp_path, TASKS))
         assert (one.finetune.seeds, one.finetune.epochs) == (5, 3)
-        assert (two.finetune.seeds, two.finetune.epochs, two.finetune.max_length) == (5, 2, 128)
+        assert (two.finetune.seeds, two.finetune.epochs, two.finetune.max_length) == (5, 2, 0)
         assert (one.data, one.test, two.test) == (str(tmp_path / "one.csv"), "/elsewhere/one.csv", None)
 
     def test_overrides_of_the_common_budget_and_of_one_task(self, tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ class TestSeveralTasks:
     @pytest.mark.parametrize(
         ("old", "new", "words"),
         [
-            ("epochs = 2", "epoch = 2", r"unknown key `finetune\.epoch`\. did you mean `finetune\.epochs`\?"),
+            ("epochs = 2", "epoch = 2", r"unknown key `finetune\.epoch`\. Did you mean `finetune\.epochs`\?"),
             (
                 "finetune.epochs",
                 "finetune.epoch",
-                r"`tasks\.0\.finetune\.epoch`\. did you mean `tasks\.0\.finetune\.epo",
+                r"`tasks\.0\.finetune\.epoch`\. Did you mean `tasks\.0\.finetune\.epo",
             ),
-            ("finetune.epochs", "epochs", r"`tasks\.0\.epochs`\. did you mean `tasks\.0\.finetune\.epochs`\?"),
+            ("finetune.epochs", "epochs", r"`tasks\.0\.epochs`\. Did you mean `tasks\.0\.finetune\.epochs`\?"),
             ("finetune.epochs = 3", "finetune = 3", r"`tasks\.0\.finetune` is a section, not a value"),
             ('kind = "tag"', 'kind = "tags"', r"`tasks\.1\.kind` = 'tags': Input should be"),
             ('name = "two"', 'name = "one"', "two tasks have the name 'one'"),
@@ -163,7 +163,7 @@ class TestSeveralTasks:
         assert raised.value.place == str(tmp_path / "tasks.toml")
 
     def test_a_missing_task_file_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"`tasks` is missing\. add the section tasks\. The tasks, in"):
+        with pytest.raises(UserError, match=r"`tasks` is missing\. Add the section tasks\. The tasks, in"):
             load_tasks(write(tmp_path, "[data]\nworkers = 2\n"))
 
     def test_an_override_is_named(self, tmp_path: Path) -> None:

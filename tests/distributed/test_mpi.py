@@ -111,3 +111,19 @@ def test_srun_with_pmix_starts_the_same_ranks(tmp_path: Path) -> None:
         cluster.run("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *argv)
     assert [one.code for one in starts.read_ends(run, 1)] == [0, 0]
     assert steps_of(run) == [1, 2, 3]
+
+
+def test_ranks_without_mpi4py_end_the_run_at_once_with_the_fix(tmp_path: Path) -> None:
+    """The Python of the nodes is another one: the command cannot look whether it has mpi4py."""
+    (tmp_path / "mpi4py").mkdir()
+    missing = "raise ModuleNotFoundError(\"No module named 'mpi4py'\", name='mpi4py')\n"
+    (tmp_path / "mpi4py/__init__.py").write_text(missing)
+    run = make_run(tmp_path, 5, 0.01, f"cluster.python={json.dumps(sys.executable)}")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{STAND_IN}"}
+    process = subprocess.run([sys.executable, "-c", RUN, str(run)], env=environment, timeout=240, check=False)
+    assert process.returncode == 2
+    (only,) = starts.read_starts(run)
+    verdict = starts.read_verdict(run, only.number)
+    assert verdict is not None
+    assert "mpi4py is not installed" in verdict.reason
+    assert "pip install" in verdict.reason

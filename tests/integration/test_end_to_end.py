@@ -200,7 +200,7 @@ def test_run_refuses_another_data_set(prepared: Path) -> None:
         (["data.vocabulary.lowercase=false"], "lower-cased"),
         (["model.hidden_size=33"], "not a multiple"),
         (["train.steps=0"], "greater than or equal to 1"),
-        (["train.stepz=3"], "did you mean `train.steps`?"),
+        (["train.stepz=3"], "Did you mean `train.steps`?"),
         (["runs=/proc/none"], "/proc/none"),
         (["cluster.device=cuda"], "GPU"),
     ],
@@ -237,5 +237,5 @@ def test_a_path_without_a_checkpoint_never_means_step_0(prepared: Path) -> None:
     refused = bertrain(prepared, "train", "recipe.toml", "name=from-nowhere", "--resume", "dataset")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: dataset: no checkpoint found. give the folder of a run or of one of its checkpoints.\n"
+        "error: dataset: no checkpoint found. Give the folder of a run or of one of its checkpoints.\n"
     )

@@ -22,7 +22,7 @@ from tests.preprocessing.inspection.test_verification import (
 )
 
 COMMANDS = (
-    *("config", "prepare", "inspect", "verify", "train", "evaluate"),
+    *("init", "config", "recipes", "prepare", "inspect", "verify", "train", "evaluate"),
     *("plan", "submit", "status", "logs", "stop", "doctor", "plot", "tensorboard"),
     *("export", "import", "fill", "senses", "finetune", "embed"),
 )
@@ -86,7 +86,7 @@ def bertrain(
 
 def started(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
     assert result.returncode == 0, result.stderr
-    report: dict[str, object] = json.loads(result.stdout)
+    report: dict[str, object] = json.loads(result.stdout.splitlines()[0])  # then the outcome
     return report
 
 
@@ -101,7 +101,7 @@ class TestHelp:
         shown = bertrain("--help")
         assert shown.returncode == 0
         assert all(f" {command} " in shown.stdout for command in COMMANDS)
-        assert "bertrain train demo" in shown.stdout
+        assert "bertrain config demo" in shown.stdout
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_help_of_every_command_shows_an_example(self, command: str) -> None:
@@ -143,6 +143,24 @@ print(*(set(sys.modules) & set({HEAVY})), file=sys.stderr)
         least = min(seconds(libraries) for _ in range(3))
         assert min(seconds(lambda: bertrain(*arguments, folder=tmp_path)) for _ in range(3)) < 6 * least
 
+    def test_the_version_is_printed(self) -> None:
+        assert re.fullmatch(r"bertrain \d+\.\d+\.\d+\n", bertrain("--version").stdout)
+
+    def test_the_shell_completes_commands(self) -> None:
+        """What a shell asks for when one presses Tab after `bertrain ev`."""
+        asked = {"_BERTRAIN_COMPLETE": "complete_bash", "COMP_WORDS": "bertrain ev", "COMP_CWORD": "1"}
+        program = "import sys; sys.argv = ['bertrain']; from launch.cli import app; app(prog_name='bertrain')"
+        shown = subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True, check=False
+        )
+        assert shown.stdout.split() == ["evaluate"]
+
+    def test_shipped_recipes_are_listed_with_their_purpose(self) -> None:
+        shown = bertrain("recipes")
+        assert shown.returncode == 0
+        assert {line.split()[0] for line in shown.stdout.splitlines()} >= {"demo", "one_gpu_small", "glue_tasks"}
+        assert all(line.endswith(".") for line in shown.stdout.splitlines())
+
     def test_no_arguments_print_help_and_an_unknown_command_exits_with_2(self) -> None:
         assert "Usage:" in bertrain().stdout
         wrong = bertrain("trian")
@@ -166,7 +184,7 @@ class TestConfig:
         ("arguments", "line"),
         [
             (["missing.toml"], r"error: missing\.toml: no such recipe\. .*\n"),
-            (["demo", "train.stepz=1"], r"error: 'train.stepz=1': unknown key .* did you mean `train\.steps`\?\n"),
+            (["demo", "train.stepz=1"], r"error: 'train.stepz=1': unknown key .* Did you mean `train\.steps`\?\n"),
             (["demo", "train.steps=0"], r"error: 'train.steps=0': .* greater than or equal to 1\. .*\n"),
             (["demo", "train.steps"], r"error: 'train.steps': not an override\. .*\n"),
         ],
@@ -255,7 +273,7 @@ class TestTrain:
     def test_evaluate_starts_ranks_with_separate_logs(self, trainer: Path) -> None:
         bertrain("train", "mine.toml", "cluster.ranks_per_node=1", folder=trainer)
         report = started(bertrain("evaluate", "runs/demo", folder=trainer))
-        assert report["arguments"] == ["--evaluate"]
+        assert report["arguments"] == ["--evaluate", "--resume", "auto"]
         assert (trainer / "runs/demo/logs/evaluate_00000.log").exists()
         refused = bertrain("evaluate", "runs/none", folder=trainer)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
@@ -276,7 +294,7 @@ def test_unexpected_errors_keep_their_traceback(tmp_path: Path) -> None:
     """An error that is not the user's is a bug, and its traceback helps to find it."""
     program = "import launch.ranks.run_folder as f; f.find_run = None\nimport sys; from launch.cli import main\nmain()"
     ended = subprocess.run(
-        [sys.executable, "-c", program, "evaluate", str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, "stop", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr

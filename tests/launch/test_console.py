@@ -48,7 +48,7 @@ def test_output_that_nobody_takes_does_not_fail_a_preparation(recipe: Path, outp
 def test_a_limit_on_file_sizes_is_named(recipe: Path) -> None:
     ended = run(recipe, 'ulimit -f 4; "$@" prepare recipe.toml')
     assert ended.returncode == 2
-    assert "the file would exceed the limit on file sizes: raise it (`ulimit -f`)" in ended.stderr
+    assert "The file would exceed the limit on file sizes: raise it (`ulimit -f`)" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -58,7 +58,7 @@ def test_a_data_set_that_may_not_be_written_is_inspected(recipe: Path) -> None:
     ended = run(recipe, f'chmod -R a-w out; {drop} "$@" inspect out; code=$?; chmod -R u+w out; exit $code')
     assert ended.returncode == 0, ended.stderr
     assert "no data card was written" in ended.stdout
-    assert "no permission to write there" in ended.stdout
+    assert "No permission to write there" in ended.stdout
 
 
 def test_a_console_without_unicode_shows_what_it_can(recipe: Path) -> None:

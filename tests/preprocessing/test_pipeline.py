@@ -458,7 +458,7 @@ prepare(DataConfig.model_validate_json(sys.argv[1]))
 
 @pytest.mark.skipif(not can_mount(), reason="needs user namespaces, to mount a small disk in one")
 @pytest.mark.parametrize(
-    ("options", "fix"), [("nr_inodes=20", "the disk is full"), ("ro", "the file system is read-only")]
+    ("options", "fix"), [("nr_inodes=20", "The disk is full"), ("ro", "The file system is read-only")]
 )
 def test_disk_that_cannot_be_written_is_named_and_only_finished_parts_are_left(
     tmp_path: Path, corpus: Path, options: str, fix: str

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
+from configs.machine import install_extra
 from configs.schema import CorpusConfig
 from preprocessing.documents.formats.format import Block
 from preprocessing.documents.input_files import ReadCounter, open_source
@@ -108,6 +109,6 @@ def _warcio() -> Any:
         import resiliparse  # noqa: F401  # used for each page
         from warcio import archiveiterator
     except ImportError as error:
-        fix = 'install the extra: pip install "bertrain[web]"'
+        fix = install_extra("web")
         raise UserError(f"no library reads web archives ({error})", place="data.corpora", fix=fix) from error
     return archiveiterator

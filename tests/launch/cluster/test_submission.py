@@ -67,7 +67,7 @@ def test_only_slurm_chains_jobs(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --to mpi: only Slurm chains jobs.")
     done = bertrain("submit", "demo", "--shares", "4", "--dry-run", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: --shares: nothing is prepared. add --prepare.\n")
+    assert (done.returncode, done.stderr) == (2, "error: --shares: nothing is prepared. Add --prepare.\n")
 
 
 def test_two_runs_of_the_same_name_are_refused() -> None:

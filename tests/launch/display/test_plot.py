@@ -83,3 +83,22 @@ def test_plotting_errors_are_reported(tmp_path: Path) -> None:
         draw_runs([make_run(tmp_path / "new", 0)], tmp_path / "new.png")
     with pytest.raises(UserError, match="none"):
         draw_runs([make_run(tmp_path / "run", 2)], tmp_path / "none" / "curves.png")
+
+
+def test_of_several_runs_those_without_a_loss_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, new, diverged = (make_run(tmp_path / name, steps) for name, steps in (("run", 3), ("new", 0), ("nan", 1)))
+    metrics = diverged / "metrics.jsonl"
+    metrics.write_text(re.sub(r'"mlm_loss": [^,}]*', '"mlm_loss": null', metrics.read_text()))
+    shown = draw_loss([new, run, diverged])
+    assert "run: masked-LM loss" in shown
+    assert "new" not in shown
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{new} is left out: it has recorded no steps yet",
+        "nan is left out: it has recorded no finite loss",
+    ]
+    with pytest.raises(UserError, match="no finite loss"):
+        draw_loss([new, diverged])
+    with pytest.raises(UserError, match="no steps yet"):
+        draw_loss([new, new])

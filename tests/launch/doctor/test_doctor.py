@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -8,6 +9,7 @@ from typing import IO, NamedTuple
 import pytest
 from rich.console import Console
 
+from configs.schema import ClusterConfig
 from launch.doctor import bandwidth, checks, network_check
 from launch.doctor.checks import pinned_versions
 from launch.doctor.doctor import Node, examine, findings_table, lines, node_differences, parse
@@ -26,7 +28,7 @@ def named(node: Node, name: str) -> Finding:
 
 
 def test_this_machine_has_no_errors(tmp_path: Path) -> None:
-    node = examine(tmp_path, "cpu")
+    node = examine(tmp_path, ClusterConfig(device="cpu"))
     assert [finding.name for finding in node.findings] == [
         "Python", "packages", "GPUs", "compiler", "memory", "shared memory", "disk", "locks", "clock", "Slurm", "MPI",
         "ranks",
@@ -37,8 +39,29 @@ def test_this_machine_has_no_errors(tmp_path: Path) -> None:
 
 def test_a_missing_gpu_is_an_error_only_if_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "this_machine", lambda: Machine(gpus=0, cores=2))
-    assert named(examine(tmp_path, "cuda"), "GPUs").level == ERROR
-    assert named(examine(tmp_path, "auto"), "GPUs").level == OK
+    assert named(examine(tmp_path, ClusterConfig(device="cuda")), "GPUs").level == ERROR
+    assert named(examine(tmp_path, ClusterConfig(device="auto")), "GPUs").level == OK
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cluster", "level"),
+    [
+        (0, ClusterConfig(gpus_per_node=8), WARNING),
+        (0, ClusterConfig(gpus_per_node=8, device="cpu"), OK),
+        (4, ClusterConfig(gpus_per_node=8), WARNING),
+        (8, ClusterConfig(gpus_per_node=8), OK),
+        (1, ClusterConfig(ranks_per_node=2), WARNING),
+        (0, ClusterConfig(ranks_per_node=2), OK),  # two ranks on the CPU
+    ],
+)
+def test_fewer_gpus_than_the_recipe_asks_for_are_a_warning(
+    gpus: int, cluster: ClusterConfig, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "this_machine", lambda: Machine(gpus=gpus, cores=2))
+    monkeypatch.setattr(checks, "_cuda_version", lambda: "13.0")
+    found = checks.gpus(cluster)
+    assert found.level == level
+    assert ("asks for" in found.found) == (level == WARNING)
 
 
 def test_folders_without_locks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,14 +73,14 @@ def test_folders_without_locks_are_named(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    found = named(examine(tmp_path, "cpu", [lustre / "dataset", tmp_path / "scratch"]), "locks")
+    found = named(examine(tmp_path, ClusterConfig(device="cpu"), [lustre / "dataset", tmp_path / "scratch"]), "locks")
     assert (found.level, str(lustre) in found.found, str(tmp_path / "scratch") in found.found) == (WARNING, True, False)
-    assert named(examine(tmp_path, "cpu"), "locks").level == OK
+    assert named(examine(tmp_path, ClusterConfig(device="cpu")), "locks").level == OK
 
 
 def test_missing_programs_are_named_with_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    node = examine(tmp_path, "cpu")
+    node = examine(tmp_path, ClusterConfig(device="cpu"))
     compiler = named(node, "compiler")
     assert (compiler.level, compiler.fix) == (WARNING, "apt-get install g++")
     assert (named(node, "Slurm").found, named(node, "MPI").found) == ("none", "none")
@@ -67,7 +90,7 @@ def test_a_failing_program_is_a_warning(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "sinfo").write_text("#!/bin/sh\necho no controller >&2\nexit 1\n")
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
-    assert named(examine(tmp_path, "cpu"), "Slurm") == Finding(
+    assert named(examine(tmp_path, ClusterConfig(device="cpu")), "Slurm") == Finding(
         "Slurm", WARNING, "sinfo fails: no controller", "run: sinfo --version"
     )
 
@@ -75,10 +98,10 @@ def test_a_failing_program_is_a_warning(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_version_that_differs_from_the_pinned_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pinned_versions()["apache-beam"] == "2.77.0"
     monkeypatch.setattr(checks, "pinned_versions", lambda: {"psutil": "0.0.1", "torch": "0"})
-    assert "(tested: 0.0.1)" in named(examine(tmp_path, "cpu"), "packages").found
+    assert "(tested: 0.0.1)" in named(examine(tmp_path, ClusterConfig(device="cpu")), "packages").found
     monkeypatch.setattr(checks, "pinned_versions", lambda: {"psutil": "0.0.1"})
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0.1+cpu")
-    assert named(examine(tmp_path, "cpu"), "packages").level == OK
+    assert named(examine(tmp_path, ClusterConfig(device="cpu")), "packages").level == OK
 
 
 class Usage(NamedTuple):
@@ -89,13 +112,13 @@ class Usage(NamedTuple):
 
 def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(2**40, 2**40, 2**30))
-    disk = named(examine(tmp_path / "runs" / "not there yet", "cpu"), "disk")
+    disk = named(examine(tmp_path / "runs" / "not there yet", ClusterConfig(device="cpu")), "disk")
     assert (disk.level, disk.found, disk.fix.partition(":")[0]) == (WARNING, str(tmp_path), "free some space")
     assert disk.measured.startswith("1 GiB free")
 
 
 def test_an_unwritable_folder_is_an_error() -> None:
-    assert named(examine(Path("/proc/runs"), "cpu"), "disk").level == ERROR
+    assert named(examine(Path("/proc/runs"), ClusterConfig(device="cpu")), "disk").level == ERROR
 
 
 def test_a_clock_that_differs_from_the_file_system_is_a_warning(
@@ -169,3 +192,20 @@ def test_findings_are_shown_with_their_fix() -> None:
     screen = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
     screen.print(findings_table([Finding("compiler", WARNING, "[none]", "apt-get install g++")]))
     assert "warning  compiler  [none]  apt-get install g++" in screen.export_text()
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun: apt-get install openmpi-bin")
+def test_mpi_is_checked_with_real_ranks(tmp_path: Path) -> None:
+    node = examine(tmp_path, ClusterConfig(device="cpu"), for_mpi=True)
+    assert named(node, "MPI").level == OK
+    assert "reach rank 0" in named(node, "ranks").found
+    failing = examine(tmp_path, ClusterConfig(device="cpu", python="/bin/false"), for_mpi=True)
+    assert named(failing, "ranks").level == ERROR
+
+
+def test_a_missing_mpirun_is_an_error_only_for_mpi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    node = examine(tmp_path, ClusterConfig(device="cpu"), for_mpi=True)
+    assert named(node, "MPI").level == ERROR
+    assert "apt-get install openmpi-bin" in named(node, "MPI").fix
+    assert named(node, "ranks").level == ERROR

@@ -65,7 +65,7 @@ def test_a_diverged_finetuning_leaves_nothing_and_its_fix_works(run: Path, data:
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert "not finite" in line
-    assert "lower finetune.learning_rate" in line
+    assert "Lower finetune.learning_rate" in line
     assert not (tmp_path / "out").exists()
     assert bertrain(*command, folder=tmp_path).returncode == 0
     assert "NaN" not in (tmp_path / "out" / "report.json").read_text()
@@ -110,8 +110,8 @@ def test_a_task_recipe_is_read_from_another_folder(run: Path, data: Path, tmp_pa
 def test_user_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     arguments = [str(run), str(data), "--kind", "classify", "-o", str(tmp_path / "out")]
     for setting, words in {
-        "task.label=Label": "no column 'Label'. it has 'text', 'label'; the first line must name the columns",
-        "finetune.epoch=1": "'finetune.epoch=1': unknown key `finetune.epoch`. did you mean `finetune.epochs`?",
+        "task.label=Label": "no column 'Label'. It has 'text', 'label'; the first line must name the columns",
+        "finetune.epoch=1": "'finetune.epoch=1': unknown key `finetune.epoch`. Did you mean `finetune.epochs`?",
         "finetune.max_length=128": "finetune.max_length: rows of 128 tokens, but the model has 48 positions",
         "finetune.freeze_layers=9": "finetune.freeze_layers: 9 layers to freeze, but the encoder has 2",
     }.items():
@@ -183,7 +183,7 @@ def test_the_same_command_resumes_seed_by_seed(run: Path, data: Path, tmp_path: 
 
 def test_refused_settings_leave_no_folder(run: Path, data: Path, tmp_path: Path) -> None:
     for override, words in (
-        ("task.metric=f2", r"no metric 'f2'\. choose one of accuracy, f1, macro_f1, mcc"),
+        ("task.metric=f2", r"no metric 'f2'\. Choose one of accuracy, f1, macro_f1, mcc"),
         ("task.positive=ugly", "'ugly' is not one of two classes"),
         ("finetune.freeze_layers=9", "9 layers to freeze"),
     ):

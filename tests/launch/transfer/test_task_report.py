@@ -67,7 +67,8 @@ def test_a_folder_is_evaluated_on_tasks_only_and_a_run_on_held_out_rows_first(
 ) -> None:
     asked: list[Path] = []
 
-    def fail(place: Path) -> int:
+    def fail(place: Path, overrides: list[str], output: Path | None) -> int:
+        assert (overrides, output) == ([], None)
         asked.append(place)
         return 1
 
@@ -80,7 +81,7 @@ def test_a_folder_is_evaluated_on_tasks_only_and_a_run_on_held_out_rows_first(
     assert asked == [run]
     (task,) = json.loads((tmp_path / "out/report.json").read_text())["tasks"]
     assert len(task["pretrained"]["seeds"]) == 1
-    with pytest.raises(UserError, match="must be given together"):
+    with pytest.raises(UserError, match=r"needs a folder.*--output DIR"):
         run_evaluation(run, tmp_path / "tasks.toml", None)
-    with pytest.raises(UserError, match="overrides need --tasks"):
+    with pytest.raises(UserError, match=r"this is a setting of tasks.*--tasks"):
         run_evaluation(run, None, None, seed)

@@ -332,7 +332,7 @@ def test_near_duplicates_need_datasketch(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "datasketch", None)
     with pytest.raises(UserError, match="near duplicates need datasketch") as raised:
         prepare(small_config(tmp_path / "dataset", tmp_path / "none.txt", duplicates="near"))
-    assert "bertrain[near]" in raised.value.fix
+    assert "install the extra `near`: " in raised.value.fix
 
 
 def test_verify_detects_a_document_in_two_groups(tmp_path: Path) -> None:

@@ -77,5 +77,5 @@ def test_a_copy_that_cannot_be_written_does_not_end_training(run: Path, caplog: 
 
 def test_without_copy_and_data_set_the_run_says_what_is_missing(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "dataset")
-    with pytest.raises(UserError, match=r"cannot open its data set, which holds the vocabulary.*put it back"):
+    with pytest.raises(UserError, match=r"cannot open its data set, which holds the vocabulary.*Put it back"):
         load_pretrained(run)

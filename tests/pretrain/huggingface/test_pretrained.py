@@ -42,7 +42,7 @@ def test_missing_data_set_raises(tmp_path: Path) -> None:
     run = write_run(tmp_path, some_model())
     shutil.rmtree(tmp_path / "dataset")
     with pytest.raises(
-        UserError, match=r"cannot open its data set, which holds the vocabulary: .*/dataset: .*\. put it back"
+        UserError, match=r"cannot open its data set, which holds the vocabulary: .*/dataset: .*\. Put it back"
     ):
         load_pretrained(run)
 

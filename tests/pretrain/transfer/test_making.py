@@ -53,9 +53,9 @@ def test_nothing_to_learn_raises(kind: str, labels: list[Any], fields: dict[str,
 
 def test_a_metric_is_one_of_the_task() -> None:
     assert made("classify", ["a", "b", "c"], metric="macro_f1").watched == "macro_f1"
-    with pytest.raises(UserError, match=r"no metric 'f1'\. choose one of accuracy, macro_f1, mcc"):
+    with pytest.raises(UserError, match=r"no metric 'f1'\. Choose one of accuracy, macro_f1, mcc"):
         made("classify", ["a", "b", "c"], metric="f1")
-    with pytest.raises(UserError, match="choose one of pearson, spearman"):
+    with pytest.raises(UserError, match="Choose one of pearson, spearman"):
         made("classify", [1.0, 2.0], regression=True, metric="mse")
 
 

@@ -57,7 +57,7 @@ def test_conll_u_by_its_indices(tmp_path: Path) -> None:
     ]
     assert made.treated == {"ranges of words and empty nodes: skipped": 2}
     assert read(tmp_path, CONLL_U, label="xpos").records[0]["labels"] == ["APPR", "ART", "NN"]
-    with pytest.raises(UserError, match=r"no column 'ner'\. set task\.label to a number from 1 to 10, or"):
+    with pytest.raises(UserError, match=r"no column 'ner'\. Set task\.label to a number from 1 to 10, or"):
         read(tmp_path, CONLL_U, label="ner")
 
 

@@ -152,8 +152,8 @@ def test_usual_names_of_pairs(columns: str, found: tuple[str, str], tmp_path: Pa
 @pytest.mark.parametrize(
     ("fields", "header", "words"),
     [
-        ({"text": "Text"}, "text,label", "no column 'Text'. it has 'text', 'label'; .* set task.text"),
-        ({}, "body,label", "no column for the text. it has 'body', 'label'"),
+        ({"text": "Text"}, "text,label", "no column 'Text'. It has 'text', 'label'; .* set task.text"),
+        ({}, "body,label", "no column for the text. It has 'body', 'label'"),
         ({}, "text,sentiment_of_it", "no column for the label.*`bertrain predict MODEL FILE`"),
         ({}, "sentence,review,label", "several columns can be the text: sentence, review"),
         ({}, "text,label,label", "two columns are named 'label'"),

@@ -124,10 +124,10 @@ def archive(member: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (archive("xl/workbook.xml"), "an Excel workbook. save it as CSV"),
+        (archive("xl/workbook.xml"), "an Excel workbook. Save it as CSV"),
         (archive("xl/worksheets/sheet1.xml"), "an Excel workbook"),
         (archive("word/document.xml"), "a Word document"),
-        (archive("train.csv"), r"a zip archive. unpack it and give one of its files, e\.g\. train\.csv"),
+        (archive("train.csv"), r"a zip archive. Unpack it and give one of its files, e\.g\. train\.csv"),
         (b"\xd0\xcf\x11\xe0\xa1", "an old Excel workbook"),
         (b"%PDF-1.7", "a PDF file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "a PNG image"),
@@ -158,7 +158,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read: No such file"):
         rows(tmp_path / "none")
     write(tmp_path, "x", "train.jsonl")
-    with pytest.raises(UserError, match=r"a folder, not a file; it holds train\.jsonl\. give one of its files"):
+    with pytest.raises(UserError, match=r"a folder, not a file; it holds train\.jsonl\. Give one of its files"):
         rows(tmp_path)
 
 

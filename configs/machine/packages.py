@@ -1,0 +1,74 @@
+"""Optional packages: which extra of bertrain brings each, and the command that installs an extra.
+
+bertrain is on no package index, and can be installed from a checkout or a wheel. So the command names the packages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import configs
+from configs.errors import UserError
+
+# By extra: the modules that bertrain imports, with the distributions that provide them. As in pyproject.toml.
+EXTRAS = {
+    "train": {
+        "torch": "torch",
+        "deepspeed": "deepspeed",
+        "safetensors": "safetensors",
+        "setuptools": "setuptools",
+        "tensorboard": "tensorboard",
+        "plotext": "plotext",
+    },
+    "mpi": {"mpi4py": "mpi4py"},
+    "transfer": {
+        "sklearn": "scikit-learn",
+        "scipy": "scipy",
+        "seqeval": "seqeval",
+        "transformers": "transformers",
+    },
+    "s3": {"s3fs": "s3fs"},
+    "gcs": {"gcsfs": "gcsfs"},
+    "near": {"datasketch": "datasketch"},
+    "web": {"resiliparse": "resiliparse", "warcio": "warcio"},
+    "chinese": {"jieba": "jieba"},
+    "dask": {"distributed": "distributed"},
+}
+
+
+def install_packages(names: Iterable[str]) -> str:
+    """Return the shell command that installs packages, in the versions that were tested together."""
+    assert configs.__file__ is not None
+    pins = Path(configs.__file__).parent / "constraints.txt"
+    return shlex.join([sys.executable, "-m", "pip", "install", "-c", str(pins), *names])
+
+
+def install_command(extra: str) -> str:
+    """Return the shell command that installs an extra's packages."""
+    return install_packages(EXTRAS[extra].values())
+
+
+def install_extra(extra: str) -> str:
+    """Return the fix of an error about a missing package, as a sentence."""
+    return f"install the extra `{extra}`: {install_command(extra)}"
+
+
+def require_package(module: str) -> None:
+    """Raise `UserError` unless `module`, which one of the extras brings, can be imported."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module)
+
+
+def explain_missing(error: ModuleNotFoundError) -> Exception:
+    """Return a `UserError` if a package of an extra is missing; the error itself for any other module."""
+    module = (error.name or "").partition(".")[0]
+    return _missing(module) if any(module in modules for modules in EXTRAS.values()) else error
+
+
+def _missing(module: str) -> UserError:
+    extra = next(extra for extra, modules in EXTRAS.items() if module in modules)
+    return UserError(f"{EXTRAS[extra][module]} is not installed", place=sys.executable, fix=install_extra(extra))

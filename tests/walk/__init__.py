@@ -1,0 +1,1 @@
+"""The walk through the documentation: what it prints is run as printed."""
