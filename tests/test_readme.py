@@ -1,13 +1,10 @@
-"""Run the README's commands unchanged on a small corpus. CI runs the two long ones."""
+"""Run the README's Python block, and check its links and its table of messages. tests/walk runs its commands."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
-import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +15,9 @@ from tests.integration.small import corpus, environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RUN_ELSEWHERE = (
-    "bash launch/demo/demo.sh",
-    "bash tests/run.sh",
-    "pip install",
-    "venv",
-)  # .ci/run and run.sh run these
-
 PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
 
+SHORT = {"steps = 20_000": "steps = 4", "batch_size = 64": "batch_size = 8"}
 SMALL = """
 [model]
 hidden_size = 32
@@ -36,10 +27,6 @@ intermediate_size = 64
 max_position_embeddings = 128
 [optimizer]
 warmup_steps = 1
-[train]
-steps = 4
-global_batch_size = 8
-micro_batch_size = 4
 [cluster]
 device = "cpu"
 ranks_per_node = 2
@@ -50,16 +37,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
-    return [line for line in lines if line and not any(text in line for text in RUN_ELSEWHERE)]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the README's recipe, reduced in size, and text at the paths that it names."""
     folder = tmp_path_factory.mktemp("readme")
     recipe = next(block for block in blocks("toml") if "news.toml" in block)
+    for stated, short in SHORT.items():
+        assert stated in recipe
+        recipe = recipe.replace(stated, short)
     (folder / "news.toml").write_text(recipe + SMALL)
     documents = [json.dumps({"text": text}) for text in corpus(200).split("\n\n")]
     (folder / "corpora/news").mkdir(parents=True)
@@ -67,27 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with gzip.open(folder / "corpora/news/first.jsonl.gz", "wt") as stream:
         stream.write("\n".join(documents[:100]))
     (folder / "corpora/more/second.jsonl").write_text("\n".join(documents[100:]))
-    reviews = [f"a {word} film {number},{word}\n" for number in range(60) for word in ("good", "bad")]
-    (folder / "reviews.csv").write_text("text,label\n" + "".join(reviews))
     return folder
-
-
-def test_every_command_works(folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environ = environment() | {"PATH": path, "OMP_NUM_THREADS": "1"}
-    tried = commands()
-    assert len(tried) > 8
-    for command in tried:
-        process = subprocess.Popen(
-            shlex.split(command), cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        if "tensorboard" in command:  # it serves until it is stopped
-            assert process.stdout is not None
-            assert any("http://localhost" in line or "http://127.0.0.1" in line for line in process.stdout)
-            process.send_signal(signal.SIGINT)
-        out = process.communicate(timeout=180)[0]
-        assert process.returncode == 0 or "tensorboard" in command, f"{command}\n{out}"
-    assert (folder / "runs/news/checkpoints/step_00000004").is_dir()
 
 
 def test_python_block_works(folder: Path) -> None:

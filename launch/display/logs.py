@@ -24,6 +24,8 @@ def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
         ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / LOGS).glob(RANK_LOGS))
         fix = f"choose a rank from {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
         raise UserError(f"no log of rank {rank}", place=str(run), fix=fix)
+    if not log.stat().st_size:
+        sys.stderr.write(f"{log}: empty so far\n")
     with log.open("rb") as stream:
         _seek_lines(stream, lines)
         _copy(stream)

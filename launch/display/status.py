@@ -137,6 +137,10 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
         if errors:
             raise _unreadable(errors, len(runs))
         return
+    if not screen.is_terminal:  # `Live` would print to a pipe once, at its end
+        while True:
+            screen.print(_read_table(runs))
+            time.sleep(WATCH_S)
     with Live(_read_table(runs), console=screen, auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_S)

@@ -24,5 +24,11 @@ MARKS = {
         SCHEDULER, "four nodes; tests/distributed/test_slurm_training.py runs such a chain on two"),
     "bertrain submit mine.toml --prepare --shares 16 --then phase2.toml --export my-bert": (
         SCHEDULER, "as above"),
+    "dask scheduler --scheduler-file scheduler.json": (ENGINE, "tests/preprocessing/execution/engines runs a cluster"),
+    "dask worker --scheduler-file scheduler.json --nthreads 1 --nworkers -1": (ENGINE, "as above"),
+    "bertrain prepare mine.toml --runner apache_beam.runners.dask.dask_runner.DaskRunner -- "
+    "--dask_scheduler_file=scheduler.json": (ENGINE, "as above"),
+    "bertrain prepare mine.toml --runner DataflowRunner -- --project=P --region=R --temp_location=gs://B/tmp "
+    "--sdk_container_image=IMAGE": (ENGINE, "Dataflow"),
     "bertrain doctor mine.toml --to slurm": (SCHEDULER, "tests/distributed/test_slurm.py runs it"),
 }  # fmt: skip

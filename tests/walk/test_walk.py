@@ -16,7 +16,7 @@ from tests.walk.world import Ended, make_helpers_folder, make_readers_folder, ru
 INSTALLS = ("python3 -m venv", "pip install")
 
 # Commands that train or need torch for long; the others take a second or two each.
-SLOW = re.compile(r"\b(train|evaluate|finetune|predict|embed|senses|fill|import|export|tensorboard|submit)\b")
+SLOW = re.compile(r"runs/news|\b(train|evaluate|finetune|predict|embed|senses|fill|import|export|tensorboard|submit)\b")
 QUICK = ("--dry-run", "bertrain plan", "bertrain export runs/demo", "bertrain embed", "bertrain evaluate runs/demo$")
 
 

@@ -10,6 +10,7 @@ own thread, while the calling thread watches for Ctrl-C, for errors that workers
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -68,7 +69,7 @@ def worker_processes() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            if any(WORKER_MODULE in argument for argument in process.cmdline()):
+            if any(re.search(rf"{re.escape(WORKER_MODULE)}\b", argument) for argument in process.cmdline()):
                 found.append(process)
     return found
 

@@ -76,8 +76,8 @@ def test_smoke_recipe_reduces_only_what_takes_long(tmp_path: Path) -> None:
 
 
 def test_smoke_is_refused_inside_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="starts its ranks itself"):
         run_smoke(load_recipe("demo"))
 

@@ -84,7 +84,7 @@ def test_a_hang_lasts_as_long_as_a_step_may(screen: Console) -> None:
 
 
 def test_unknown_hardware_is_refused_with_known_names() -> None:
-    with pytest.raises(UserError, match=r"no profile 'b300'.*choose one of b200, h200, .*, rtx4090, cpu"):
+    with pytest.raises(UserError, match=r"no profile 'b300'.*Choose one of b200, h200, .*, rtx4090, cpu"):
         find_hardware("b300")
 
 

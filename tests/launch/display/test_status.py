@@ -223,6 +223,6 @@ def test_a_missing_log_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"no log of rank 1.*has not started yet"):
         show_log(run, 1, 5, follow=False)
     (run / "logs" / "rank_00000.log").touch()
-    with pytest.raises(UserError, match=r"no log of rank 1.*choose a rank from 0 to 0"):
+    with pytest.raises(UserError, match=r"no log of rank 1.*Choose a rank from 0 to 0"):
         show_log(run, 1, 5, follow=False)
     assert run_folder.find_run(run).name == "demo"

@@ -122,7 +122,7 @@ def test_user_errors_are_one_line(run: Path, data: Path, tmp_path: Path) -> None
 
 
 def test_long_rows_and_an_existing_output_are_refused(run: Path, data: Path, tmp_path: Path) -> None:
-    recipe = load_task(data, ["task.kind=classify"])
+    recipe = load_task(data, ["task.kind=classify", "finetune.max_length=128"])
     with pytest.raises(UserError, match="rows of 128 tokens, but the model has 48 positions"):
         run_finetune(run, recipe, tmp_path / "out", [])
     assert not (tmp_path / "out").exists()
