@@ -420,7 +420,7 @@ class Trainer:
             lost = (
                 f"{self.throughput.last_save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
             )
-            metrics_log.say(f"saved {folder} in {lost}")
+            metrics_log.say(f"saved {CHECKPOINTS}/{folder.name} in {lost}")
         return folder is not None
 
     def _expect(self, saved: bool, state: TrainingState) -> None:

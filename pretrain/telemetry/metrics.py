@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -22,11 +23,14 @@ from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
+from pretrain.telemetry.folding import fold
 from pretrain.telemetry.goodput import CLOCK, Account, process_began
 from pretrain.telemetry.metrics_file import VALID, cut_back
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 
 log = logging.getLogger(__name__)
+
+STEP_LINE = re.compile(r"step +\d+/\d+ ")  # how `console_line` begins
 
 TAGS = {
     "loss": "loss/total",
@@ -145,7 +149,7 @@ class MetricsLog:
     def say(self, text: str) -> None:
         """Print a line to the console."""
         with suppress(OSError):  # a full disk or a closed console must not end the training
-            self.console.print(text, markup=False)
+            self.console.print(fold(text), markup=False)
 
     @property
     def lacks_evaluation(self) -> bool:
@@ -207,9 +211,10 @@ def console_line(metrics: StepMetrics, train: TrainConfig) -> str:
     return (
         f"step {metrics.step:>{len(str(train.steps))}}/{train.steps} {min(1.0, metrics.step / last_step):4.0%}"
         f" | loss {metrics.loss:.4f} mlm {metrics.mlm_loss:.4f}{nsp_loss}"
+        f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu}"
         f" | accuracy mlm {metrics.mlm_accuracy:.3f}{nsp_accuracy}"
         f" | lr {metrics.learning_rate:.2e} norm {metrics.grad_norm:.2f}"
-        f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu} wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
+        f" | wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
         f" | eta {duration(remaining_s)}" + _faults(metrics)
     )
 
