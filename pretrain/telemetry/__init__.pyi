@@ -14,6 +14,7 @@ from .metrics import (
     perplexity as perplexity,
 )
 from .metrics_file import read_metrics as read_metrics, tail_of_metrics as tail_of_metrics
+from .predictions import predictions_table as predictions_table
 from .profiling import Profiler as Profiler
 from .stragglers import Stragglers as Stragglers
 from .summary import describe_run as describe_run, dry_run as dry_run

@@ -115,10 +115,12 @@ def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
     shown = set(board.Tags()["scalars"])
     assert shown >= {*TAGS.values(), "valid/mlm_loss", "valid/nsp_accuracy"}
     assert {tag.split("/")[0] for tag in shown} == {
-        "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
+        "progress", "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
     }  # fmt: skip
+    assert board.Scalars("progress/tokens")[0].value == STEP.tokens
+    assert "valid/rows" not in shown  # it never changes
     assert board.Scalars("throughput/save_s")[0].value == 0.25
-    assert b"name = 'x'" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
+    assert b"| name | `x` |" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
 
 
 def test_evaluation_is_recorded_with_its_step(tmp_path: Path) -> None:
