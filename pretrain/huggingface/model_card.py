@@ -151,9 +151,7 @@ def _limits(recipe: Recipe, manifest: Manifest) -> str:
     length, positions = manifest.max_seq_length, recipe.model.max_position_embeddings
     untrained = f"of {positions} position vectors those beyond {length} were not trained"
     if recipe.model.is_modern:
-        untrained = (
-            f"rows of up to {positions} tokens are accepted, but those of more than {length} were not trained on"
-        )
+        untrained = f"rows of {length} to {positions} tokens are accepted, but were not trained on"
     return LIMITS.format(language=recipe.data.language, length=length, untrained=untrained)
 
 
