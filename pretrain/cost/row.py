@@ -114,8 +114,8 @@ class RowCost:
         attention = size * (4.0 if self.is_flash else copied if is_local else 7.0)
         norms = 4 * size if self.is_fused else 2 * size + 8 + dropped
         read = model.hidden_size * norms + feeds * size * model.intermediate_size
-        layer = model.hidden_size * attention + read_share * read
+        kept = model.hidden_size * attention + read_share * read
         if not self.is_flash:  # the padded softmax; with dropout, also its mask and its result
             scores = size * (3 if model.attention_probs_dropout_prob else 1)
-            layer += scores * model.num_attention_heads * (scored_keys(reach) if is_local else keys)
-        return self.length * layer
+            kept += scores * model.num_attention_heads * (scored_keys(reach) if is_local else keys)
+        return self.length * kept
