@@ -77,9 +77,12 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _write_section(section: Section, path: tuple[str, ...], lines: list[str], mark_changes: bool) -> None:
-    """Write plain values first, then sub-tables, as TOML requires."""
+    """Write plain values first, then sub-tables, as TOML requires. Fields that do not apply are left out."""
     nested: list[tuple[str, FieldInfo]] = []
+    foreign = section.foreign_fields()
     for name, field in type(section).model_fields.items():
+        if name in foreign:
+            continue
         if section_of(field) is not None:
             nested.append((name, field))
         else:

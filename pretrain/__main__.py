@@ -92,13 +92,13 @@ def _run_rank(parsed: argparse.Namespace, stop: StopRequest) -> int:
 
 
 def _evaluate(trainer: Trainer, parsed: argparse.Namespace) -> bool:
-    from pretrain.telemetry import evaluation_line
+    from pretrain.telemetry import evaluation_line, fold
 
     evaluation = trainer.evaluate(trainer.run if parsed.resume == "auto" else Path(parsed.resume))
     if trainer.world.rank == 0:
         record = {name: value for name, value in asdict(evaluation).items() if value != {}}
         atomic_write_text((parsed.output or trainer.run) / EVALUATION, json.dumps(record, indent=1) + "\n")
-        sys.stdout.write(f"{evaluation_line(evaluation)}\n")
+        sys.stdout.write(f"{fold(evaluation_line(evaluation))}\n")
     return True
 
 

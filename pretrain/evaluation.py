@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.distributed
 
+from configs.errors import UserError
 from configs.schema import TrainConfig
 from pretrain.data import Dataset, HeldOut, held_out_by_corpus
 from pretrain.engine import Engine, LossSums, beat, is_true_on_any_rank
-from pretrain.telemetry import Evaluation
+from pretrain.model import Batch, BertForPreTraining
+from pretrain.telemetry import Evaluation, predictions_table
+
+log = logging.getLogger(__name__)
 
 
 class EvaluationStopped(Exception):  # noqa: N818 (a request, not an error)
@@ -22,6 +27,8 @@ class Evaluator:
 
     def __init__(self, dataset: Dataset, train: TrainConfig, engine: Engine) -> None:
         self.engine = engine
+        self.dataset = dataset
+        self._first: Batch | None = None  # micro-batch of the last evaluation, on this rank
         self.objective = dataset.manifest.objective
         self.held_out = {
             corpus: HeldOut(
@@ -57,6 +64,24 @@ class Evaluator:
             model.train()
         return _over_all(parts)
 
+    def predictions(self) -> str:
+        """Return a table of predictions for the first held-out rows; empty at stage 3, where no rank has all weights.
+
+        Any rank can call it alone, after `evaluate`.
+        """
+        model = self.engine.module
+        if self._first is None or self.engine.zero_stage == 3:
+            return ""
+        assert isinstance(model, BertForPreTraining)
+        model.eval()
+        try:
+            return predictions_table(model, self._first, self.dataset.vocabulary().pieces)
+        except (UserError, OSError, RuntimeError) as error:  # no vocabulary to read, or no memory
+            log.warning("no predictions are shown: %s", error)
+            return ""
+        finally:
+            model.train()
+
     def _evaluate(self, held_out: HeldOut, step: int, is_stop_requested: Callable[[], bool]) -> Evaluation:
         device = self.engine.world.device
         sums, masked_tokens = LossSums(device, self.objective), 0
@@ -68,6 +93,7 @@ class Evaluator:
             for host_batch in batches.batches:
                 beat()
                 batch = host_batch.to(device)
+                self._first = self._first or batch
                 sums.add(self.engine.forward(batch))
                 unigram -= self.unigram[batch.masked_ids].sum()
         means = sums.over_all_ranks(masked_tokens, held_out.rows)

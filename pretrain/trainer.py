@@ -136,6 +136,8 @@ class Trainer:
                 state = self._timed(state, time_s, step)
                 if metrics_log:
                     metrics_log.write_step(metrics)
+                    for line in self.profiler.news():
+                        metrics_log.say(line)
                 self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault is not Fault.LOSS_SCALE_FELL)
                 stopping = stop and not self._is_over(state)
                 is_last = stopping or self._is_over(state)
@@ -374,6 +376,8 @@ class Trainer:
             return False
         if metrics_log and evaluation:
             metrics_log.write_evaluation(evaluation, time.perf_counter() - began)
+            with self.throughput.pause():
+                metrics_log.write_predictions(self.evaluator.predictions(), state.step)
         return True
 
     def _make_up_evaluation(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
@@ -420,7 +424,7 @@ class Trainer:
             lost = (
                 f"{self.throughput.last_save_s:.2f} s, {self.throughput.save_pct:.2g} % of the time since the last save"
             )
-            metrics_log.say(f"saved {folder} in {lost}")
+            metrics_log.say(f"saved {CHECKPOINTS}/{folder.name} in {lost}")
         return folder is not None
 
     def _expect(self, saved: bool, state: TrainingState) -> None:

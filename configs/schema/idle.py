@@ -37,6 +37,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "data.decontaminate_sha256", "`prepare` states the digest of the files that data.decontaminate names"
     if all(corpus.format != "wikipedia" for corpus in data.corpora):
         yield "data.wikitext_templates", 'no corpus has format = "wikipedia"'
+    yield from ((f"model.{name}", reason) for name, reason in recipe.model.idle_keys().items())
     yield from _rules_of_schedules(recipe.optimizer)
     if train.epochs or train.tokens:
         yield "train.steps", f"train.{'epochs' if train.epochs else 'tokens'} determines it"

@@ -8,10 +8,27 @@ from pydantic import Field, model_validator
 
 from configs.schema.section import Section
 
+# The fields that one architecture has and the other one lacks.
+ONLY_IN = {
+    "bert": ("norm",),
+    "modernbert": (
+        "global_attention_every_n_layers",
+        "local_attention",
+        "global_rotary_base",
+        "local_rotary_base",
+        "decoder_bias",
+    ),
+}
+
 
 class ModelConfig(Section):
     """The shape of BERT. The vocabulary size comes from the data set."""
 
+    architecture: Literal["bert", "modernbert"] = Field(
+        "bert",
+        description="bert: as published by Devlin et al. (2019); modernbert: as published by Warner et al. (2024), "
+        "with rotary positions, GeGLU, local attention, and almost no biases; it needs data.objective none.",
+    )
     hidden_size: int = Field(768, ge=1, le=1_000_000, description="Width of the encoder.")
     num_hidden_layers: int = Field(12, ge=1, le=10_000, description="Transformer layers.")
     num_attention_heads: int = Field(
@@ -19,7 +36,10 @@ class ModelConfig(Section):
     )
     intermediate_size: int = Field(3072, ge=1, le=10_000_000, description="Width of the feed-forward layer.")
     max_position_embeddings: int = Field(
-        512, ge=1, le=1_000_000, description="Number of position embeddings; at least data.max_seq_length."
+        512,
+        ge=1,
+        le=1_000_000,
+        description="Maximum tokens of a row, at least data.max_seq_length. BERT has one position embedding for each.",
     )
     hidden_dropout_prob: float = Field(
         0.1, ge=0.0, lt=1.0, description="Dropout probability of embeddings and sub-layers."
@@ -45,6 +65,59 @@ class ModelConfig(Section):
         description="Initial bias of the masked-LM decoder: zeros, as published, or unigram: the log of the token "
         "frequencies.",
     )
+    global_attention_every_n_layers: int = Field(
+        3,
+        ge=1,
+        le=10_000,
+        description="ModernBERT only: the first layer and every n-th after it attend to the whole row, the others "
+        "locally; 1: all layers attend to the whole row.",
+    )
+    local_attention: int = Field(
+        128,
+        ge=2,
+        le=1_000_000,
+        multiple_of=2,
+        description="ModernBERT only: tokens of the window of local attention, half of them on each side.",
+    )
+    global_rotary_base: float = Field(
+        160_000.0,
+        ge=1.0,
+        le=1e12,
+        description="ModernBERT only: base of the rotary positions in layers with global attention; raise it for "
+        "longer rows.",
+    )
+    local_rotary_base: float = Field(
+        10_000.0,
+        ge=1.0,
+        le=1e12,
+        description="ModernBERT only: base of the rotary positions in layers with local attention.",
+    )
+    decoder_bias: bool = Field(True, description="ModernBERT only: whether the masked-LM decoder has a bias.")
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether the architecture is ModernBERT."""
+        return self.architecture == "modernbert"
+
+    @property
+    def is_pre_norm(self) -> bool:
+        """Whether the input of each sub-layer is normalised, and not the residual sum."""
+        return self.is_modern or self.norm == "pre"
+
+    def is_global(self, layer: int) -> bool:
+        """Return whether a layer, counted from 0, attends to the whole row."""
+        return not self.is_modern or layer % self.global_attention_every_n_layers == 0
+
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that have no effect, each with the reason."""
+        if not self.is_modern or self.global_attention_every_n_layers > 1:
+            return {}
+        reason = "model.global_attention_every_n_layers is 1, so no layer attends locally"
+        return {"local_attention": reason, "local_rotary_base": reason}
+
+    def foreign_fields(self) -> tuple[str, ...]:
+        """Return the fields that belong to the other architecture."""
+        return ONLY_IN["bert" if self.is_modern else "modernbert"]
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
@@ -52,4 +125,20 @@ class ModelConfig(Section):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fields_are_the_architectures(self) -> ModelConfig:
+        for name in self.foreign_fields():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f'model.{name} does not apply to model.architecture "{self.architecture}"; remove this setting'
+                )
+        if self.is_modern and self.hidden_size // self.num_attention_heads % 2:
+            raise ValueError(
+                f"rotary positions need heads of an even width, but hidden_size {self.hidden_size} / "
+                f"num_attention_heads {self.num_attention_heads} is odd"
+            )
+        if not self.decoder_bias and self.decoder_bias_init != "zeros":
+            raise ValueError('decoder_bias_init "unigram" needs decoder_bias true')
         return self

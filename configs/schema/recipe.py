@@ -37,6 +37,11 @@ class Recipe(Section):
                 f"data.max_seq_length {self.data.max_seq_length} is above model.max_position_embeddings "
                 f"{self.model.max_position_embeddings}; raise the latter or lower the former"
             )
+        if self.model.is_modern and self.data.objective != "none":
+            raise ValueError(
+                f'data.objective "{self.data.objective}" needs token types, which model.architecture "modernbert" '
+                'lacks; set data.objective to "none"'
+            )
         if self.train.offload_optimizer and self.optimizer.name == "lamb":
             raise ValueError(
                 'train.offload_optimizer needs optimizer.name "adamw": LAMB sums norms over ranks on the GPUs'

@@ -24,6 +24,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
+    def foreign_fields(self) -> tuple[str, ...]:
+        """Return the fields that do not apply because of another field's value, and that have their defaults."""
+        return ()
+
     def byte_fields(self) -> dict[str, Any]:
         """Return the fields that determine a data set's bytes (no paths, no workers) as plain JSON values."""
         fields: dict[str, Any] = {}

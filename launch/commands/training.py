@@ -65,6 +65,7 @@ def train(
         settle,
         show_dry_run,
         show_outcome,
+        training_screen,
         warn_of_settings,
     )
     from launch.ranks import (
@@ -96,7 +97,8 @@ def train(
     if is_rank(os.environ):
         become_rank(resolved, resume)
     before = newest_step(run_folder_of(resolved))
-    code = train_here(resolved, resume, nodes)
+    with training_screen(run_folder_of(resolved), resolved.train) as screen:
+        code = train_here(resolved, resume, nodes, screen)
     if not node_rank:
         show_outcome(resolved, code, before)
     raise typer.Exit(code)

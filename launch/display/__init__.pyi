@@ -8,6 +8,7 @@ from .inspection import (
     run_verify as run_verify,
     totals_table as totals_table,
 )
+from .live import training_screen as training_screen
 from .logs import show_log as show_log
 from .outcome import show_outcome as show_outcome
 from .planning import find_hardware as find_hardware, show_plan as show_plan, vocabulary_size as vocabulary_size

@@ -5,7 +5,6 @@ States: done, running, silent (running, but without a step for long), waiting (i
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED
 from configs.run_layout import LOGS, METRICS, RANK_LOGS, RECIPE
-from configs.schema import TrainConfig
 from launch.cluster import (
     EXPORT,
     PREPARE,
@@ -27,6 +25,7 @@ from launch.cluster import (
     jobs_of,
     queued_jobs,
 )
+from launch.display.pace import left_s, step_s
 from launch.ranks import (
     TRACEBACK,
     find_run,
@@ -80,7 +79,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
     state, detail = _state(run, is_done, jobs_of(run, jobs))
     if tail.left_out:
         detail = "; ".join(filter(None, [detail, f"{tail.left_out} damaged line(s) at the end of {METRICS}"]))
-    pace, now = _step_s(records), now or time.time()
+    pace, now = step_s(records), now or time.time()
     if state == "running":
         detail = "; ".join([detail, *_laggards(run, records, now)])
         if _silence_s(run, now) > max(SILENT_S, 20 * (pace or 0.0)):
@@ -95,7 +94,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
         loss=last.get("loss"),
         tokens_per_s=last.get("tokens_per_s"),
         mfu=last.get("mfu"),
-        eta_s=_left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
+        eta_s=left_s(recipe.train, step, time_s, pace) if pace is not None and state != "done" else None,
         restarts=sum(not start.is_first for start in read_starts(run)),
         checkpoint=newest_step(run),
         goodput=goodput_share(last),
@@ -239,21 +238,6 @@ def _silence_s(run: Path, now: float) -> float:
     """Return the seconds since the run last wrote metrics or logs."""
     files = [run / METRICS, *(run / LOGS).glob("*.log")]
     return now - max((file.stat().st_mtime for file in files if file.exists()), default=now)
-
-
-def _step_s(records: Sequence[dict[str, Any]]) -> float | None:
-    """Return the mean seconds per step over the last records."""
-    timed = [(record["step"], record["time_s"]) for record in records if record.get("time_s") is not None]
-    if len(timed) < 2:
-        return None
-    (first, began_s), (last, ended_s) = timed[0], timed[-1]
-    return float((ended_s - began_s) / (last - first))
-
-
-def _left_s(train: TrainConfig, step: int, time_s: float, pace_s: float) -> float:
-    """Return the seconds until the last step or the end of the time budget."""
-    budget_s = 60 * train.budget_min or math.inf
-    return max(0.0, min((train.steps - step) * pace_s, budget_s - time_s))
 
 
 def _shown(value: float | None, how: str) -> str:

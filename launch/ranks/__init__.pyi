@@ -26,7 +26,12 @@ from .rank_address import (
     own_addresses as own_addresses,
     slurm_address as slurm_address,
 )
-from .rank_log import TRACEBACK as TRACEBACK, Screen as Screen, last_words as last_words
+from .rank_log import (
+    TERMINAL as TERMINAL,
+    TRACEBACK as TRACEBACK,
+    Screen as Screen,
+    last_words as last_words,
+)
 from .run_folder import (
     begin_run as begin_run,
     find_run as find_run,

@@ -1,4 +1,4 @@
-"""Output on a console that can stop taking it: a paused terminal (Ctrl-S), a pipe that is not read, a stalled disk.
+"""Output on a console that can stop taking it: a paused terminal (Ctrl-S), an unread pipe, a stalled disk.
 
 A thread writes, so that the supervisor never waits for the console. What exceeds `MOST_BYTES` meanwhile is not shown;
 the ranks' logs have it.

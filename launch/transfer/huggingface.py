@@ -9,6 +9,7 @@ from functools import reduce
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.files import atomic_folder
@@ -184,9 +185,13 @@ def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     data = recipe.data.model_copy(update={"vocabulary": vocabulary})
     shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in TRAINING_FIELDS})
     train = recipe.train.model_copy(update={"initialise_from": str(run / INITIAL)})
-    return Recipe.model_validate(
-        recipe.model_dump() | {"data": data.model_dump(), "model": shape.model_dump(), "train": train.model_dump()}
-    )
+    fitted = {"data": data.model_dump(), "model": shape.model_dump(), "train": train.model_dump()}
+    try:
+        return Recipe.model_validate(recipe.model_dump() | fitted)
+    except ValidationError as error:
+        rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+        fix = "add the setting that it names to the command"
+        raise UserError(f"the recipe does not suit the model: {rule}", place=str(model.place), fix=fix) from None
 
 
 def _check_length(recipe: Recipe, model: Pretrained) -> None:

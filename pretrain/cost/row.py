@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from configs.schema import Recipe
 from pretrain.cost.hardware import Hardware
-from pretrain.kernels import LOGITS_BYTES
+from pretrain.kernels import LOGITS_BYTES, block_size, scored_keys
 from pretrain.model import FORWARD_AND_BACKWARD, row_flops
 
 MATMUL_SHARE = 0.55  # share of the peak that BERT's matrix products reach
@@ -47,7 +47,9 @@ class RowCost:
     def unread_flops(self) -> int:
         """FLOPs that the last layer saves for tokens that are neither masked nor the row's first."""
         model, unread = self.recipe.model, self.length - self.masked_tokens - 1
-        return FORWARD_AND_BACKWARD * 2 * unread * model.hidden_size * (model.hidden_size + 2 * model.intermediate_size)
+        feeds = 3 if model.is_modern else 2  # matrix products of a feed-forward layer
+        products = model.hidden_size * (model.hidden_size + feeds * model.intermediate_size)
+        return FORWARD_AND_BACKWARD * 2 * unread * products
 
     def activation_bytes(self, rows: int) -> float:
         """Return the peak bytes of the activations of a micro-batch, including the masked-LM head.
@@ -76,28 +78,44 @@ class RowCost:
     def embedding_bytes(self) -> float:
         """Bytes of the ids and, unless they are recomputed, of the fp32 sum and the dropout mask."""
         dropped = self.element_bytes if self.recipe.model.hidden_dropout_prob else 0
-        return self.length * (32 + (0 if self.is_fused else (4 + dropped) * self.recipe.model.hidden_size))
+        shared = 0.0 if not self.recipe.model.is_modern else self._shared_bytes
+        return self.length * (32 + shared + (0 if self.is_fused else (4 + dropped) * self.recipe.model.hidden_size))
+
+    @property
+    def _shared_bytes(self) -> float:
+        """Bytes per token that all layers of ModernBERT share: rotary positions, and the window's bias if blocked."""
+        model = self.recipe.model
+        bases = len({model.is_global(layer) for layer in range(model.num_hidden_layers)})
+        rotations = bases * 4 * model.hidden_size // model.num_attention_heads
+        return rotations + (4 * scored_keys(model.local_attention // 2) if bases == 2 and not self.is_flash else 0)
 
     @property
     def layers_bytes(self) -> float:
         """Bytes that all layers keep for the backward; only a few tokens of the last layer's output are read."""
         read_share = (self.masked_tokens + 1) / self.length
-        return (self.recipe.model.num_hidden_layers - 1) * self.layer_bytes() + self.layer_bytes(read_share)
+        top = self.recipe.model.num_hidden_layers - 1
+        return sum(self.layer_bytes(layer=layer) for layer in range(top)) + self.layer_bytes(read_share, top)
 
-    def layer_bytes(self, read_share: float = 1.0) -> float:
+    def layer_bytes(self, read_share: float = 1.0, layer: int = 0) -> float:
         """Return the bytes that one layer keeps for the backward if `read_share` of its output is read.
 
         Tensors of the hidden width: queries, keys and values, twice if attention pads them; the attention output; input
         and output of each of the two LayerNorms; without fused kernels, the inputs are fp32 and two dropout masks are
-        kept. Tensors of the intermediate width: input and output of GELU.
+        kept. Tensors of the intermediate width: input and output of GELU; of GeGLU the input has twice the width, and
+        without the fused kernel the result of GELU is kept. Local attention without flash attention copies the
+        keys and values of each block.
         """
         model, size = self.recipe.model, self.element_bytes
+        is_local, keys = not model.is_global(layer), self.recipe.data.max_seq_length
+        feeds = (3 if self.is_fused else 4) if model.is_modern else 2
         dropped = 2 * size if model.hidden_dropout_prob else 0
-        attention = size * (4 if self.is_flash else 7)
+        reach = model.local_attention // 2
+        copied = 2 + 2 * scored_keys(reach) / block_size(reach)
+        attention = size * (4.0 if self.is_flash else copied if is_local else 7.0)
         norms = 4 * size if self.is_fused else 2 * size + 8 + dropped
-        read = model.hidden_size * norms + 2 * size * model.intermediate_size
-        layer = model.hidden_size * attention + read_share * read
+        read = model.hidden_size * norms + feeds * size * model.intermediate_size
+        kept = model.hidden_size * attention + read_share * read
         if not self.is_flash:  # the padded softmax; with dropout, also its mask and its result
             scores = size * (3 if model.attention_probs_dropout_prob else 1)
-            layer += scores * model.num_attention_heads * self.recipe.data.max_seq_length
-        return self.length * layer
+            kept += scores * model.num_attention_heads * (scored_keys(reach) if is_local else keys)
+        return self.length * kept

@@ -25,7 +25,7 @@ class Step:
     origins: list[tuple[Int64Array, Int64Array]]  # per batch: the rows' shard numbers and their indexes in the shards
     rows: int
     tokens: int
-    squared_lengths: int  # sum of length² over the rows: the cost of attention
+    lengths: Int64Array  # tokens of each row, in the global order
     masked_tokens: int
     rows_digest: str  # 16 hexadecimal digits: identifies the rows and their order; the same at any world size
     padding_pct: float  # positions that padding each micro-batch to its longest row would add, in % of all positions
@@ -61,7 +61,7 @@ class StepReader:
             origins=origins,
             rows=len(rows),
             tokens=int(lengths.sum()),
-            squared_lengths=int((lengths**2).sum()),
+            lengths=lengths,
             masked_tokens=int(masked.sum()),
             rows_digest=hashlib.blake2b(np.stack([shards, rows]).astype("<i8").tobytes(), digest_size=8).hexdigest(),
             padding_pct=padding_pct,

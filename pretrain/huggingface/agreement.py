@@ -13,13 +13,13 @@ from torch import Tensor
 from configs.errors import UserError
 from configs.schema import ModelConfig
 from preprocessing.vocabulary import Vocabulary
-from pretrain.huggingface.conversion import OPTIONAL_PARTS, TIED, to_hugging_face
+from pretrain.huggingface import modernbert_names as modern
+from pretrain.huggingface.conversion import OPTIONAL_PARTS, TIED, layers_of, to_hugging_face
 from pretrain.model import BertForPreTraining
 
 MOST_PADDING = 1024  # rows of the embeddings beyond the vocabulary: more are another model's vocabulary
 PARTS = {"bert.pooler": "pooler", "masked_lm": "masked-LM head", "next_sentence": "next-sentence head"}
 _BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
-_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
 _FIX = "give the config.json that belongs to the weights"
 
 logger = logging.getLogger(__name__)
@@ -32,16 +32,20 @@ def check_weights(state: Mapping[str, Tensor], config: ModelConfig, vocabulary_s
     a warning names them.
     """
     expected = _expected_shapes(config, vocabulary_size)
-    layers = {int(found[1]) for name in state if (found := _LAYER.match(name))}
-    if layers and max(layers) + 1 != config.num_hidden_layers:
-        cause = f"the weights have {max(layers) + 1} layers, but config.json has {config.num_hidden_layers}"
-        raise UserError(cause, fix=f"{_FIX}: num_hidden_layers {max(layers) + 1}")
+    layers = layers_of(state)
+    if layers and layers != config.num_hidden_layers:
+        cause = f"the weights have {layers} layers, but config.json has {config.num_hidden_layers}"
+        raise UserError(cause, fix=f"{_FIX}: num_hidden_layers {layers}")
     for name, weight in state.items():
         if name in expected and weight.numel() and tuple(weight.shape) != expected[name]:
             cause = f"`{name}` has the shape {list(weight.shape)}, but config.json gives {list(expected[name])}"
             raise UserError(cause, fix=_FIX)
-    unused = [name for name in state if name not in expected and name not in TIED and not _BUFFERS.fullmatch(name)]
-    alien = [name for name in unused if name.startswith(("bert.encoder.", "bert.embeddings."))]
+    unused = [
+        name
+        for name in state
+        if name not in expected and name not in TIED | modern.TIED and not _BUFFERS.fullmatch(name)
+    ]
+    alien = [name for name in unused if name.startswith(("bert.encoder.", "bert.embeddings.", "model."))]
     if alien:
         raise UserError(f"`{alien[0]}` is not a weight of BERT's encoder", fix="give a model with BERT's encoder")
     if unused:
@@ -68,14 +72,18 @@ def without_padding(weights: Mapping[str, Tensor], size: int) -> dict[str, Tenso
     return {name: weight[:size].clone() if name in per_piece else weight for name, weight in weights.items()}
 
 
-def warn_of_missing_parts(weights: Mapping[str, Tensor], place: Path) -> None:
-    """Name the parts that the model lacks: a command that needs one initialises it at random."""
-    missing = [PARTS[part] for part in OPTIONAL_PARTS if not any(name.startswith(part) for name in weights)]
+def warn_of_missing_parts(weights: Mapping[str, Tensor], config: ModelConfig, place: Path) -> None:
+    """Name the parts that the model lacks: a command that needs one initialises it at random.
+
+    ModernBERT has no next-sentence head, and its pooler starts as the masked-LM head's first layers.
+    """
+    parts = ("masked_lm",) if config.is_modern else OPTIONAL_PARTS
+    missing = [PARTS[part] for part in parts if not any(name.startswith(part) for name in weights)]
     if missing:
         logger.warning("%s: not in the model, initialised at random where needed: %s", place, ", ".join(missing))
 
 
 def _expected_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        model = BertForPreTraining(config, vocabulary_size, "nsp")
+        model = BertForPreTraining(config, vocabulary_size, "none" if config.is_modern else "nsp")
     return {name: tuple(weight.shape) for name, weight in to_hugging_face(dict(model.named_parameters())).items()}

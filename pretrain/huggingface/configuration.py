@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.schema import ModelConfig
+from pretrain.huggingface.modernbert_config import VOCABULARY_SIZE, from_modernbert_config, to_modernbert_config
 from pretrain.model import TOKEN_TYPES
 
+MODERN = "modernbert"
 MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
 
 # Configuration fields with the same name in both, and transformers' default of each, by model type.
@@ -51,27 +53,38 @@ _SAME = {"hidden_act": ("gelu_python",)}  # other names of the same value
 def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
     """Return our recipe's model section and the vocabulary size; raises `UserError` for another architecture."""
     model_type = str(fields.get("model_type", "bert"))
-    if model_type not in MODEL_TYPES:
-        cause = f"the configuration has model_type = {model_type!r}, not one of {', '.join(MODEL_TYPES)}"
+    if model_type == MODERN:
+        read = {**from_modernbert_config(fields), "vocab_size": fields.get("vocab_size", VOCABULARY_SIZE)}
+    elif model_type in MODEL_TYPES:
+        read = _read_bert(fields, model_type)
+    else:
+        cause = f"the configuration has model_type = {model_type!r}, not one of {', '.join((*MODEL_TYPES, MODERN))}"
         raise UserError(cause, fix="give a model of the published architecture")
+    size = read.pop("vocab_size")
+    if type(size) is not int or not 0 < size < 2**32:
+        cause = f"the configuration has vocab_size = {str(size)[:80]}"
+        raise UserError(cause, fix="download config.json again")
+    try:
+        return ModelConfig.model_validate(read), size
+    except ValidationError as error:
+        raise _unusable(error, read) from None
+
+
+def _read_bert(fields: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     for name, value in FIXED_FIELDS.items():
         stated = fields.get(name, value)
         if stated != value and stated not in _SAME.get(name, ()):
             cause = f"the configuration has {name} = {stated!r}; only {value!r} is supported"
             raise UserError(cause, fix="give a model of the published architecture")
     read = {name: fields.get(name, default) for name, default in DEFAULTS[model_type].items()}
-    size = read.pop("vocab_size")
-    if type(size) is not int or not 0 < size < 2**32:
-        cause = f"the configuration has vocab_size = {str(size)[:80]}"
-        raise UserError(cause, fix="download config.json again")
-    try:
-        return ModelConfig.model_validate({**read, "norm": MODEL_TYPES[model_type]}), size
-    except ValidationError as error:
-        raise _unusable(error, read) from None
+    return {**read, "norm": MODEL_TYPES[model_type]}
 
 
 def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:
     """Return the content of Hugging Face's config.json."""
+    if config.is_modern:
+        about = {"architectures": ["ModernBertForMaskedLM"], "model_type": MODERN, "vocab_size": vocabulary_size}
+        return {**about, "pad_token_id": pad_id, **to_modernbert_config(config)}
     return {
         "architectures": ["BertForPreTraining" if config.norm == "post" else "MegatronBertForPreTraining"],
         "model_type": next(name for name, norm in MODEL_TYPES.items() if norm == config.norm),

@@ -1,11 +1,13 @@
 """Exact conversion of weights to and from Hugging Face's `BertForPreTraining`.
 
-A pre-LayerNorm model becomes a `MegatronBertForPreTraining`. Weights are renamed, and queries, keys and values are
-concatenated or split; there is no arithmetic, so a round trip is the identity.
+A pre-LayerNorm model becomes a `MegatronBertForPreTraining`, and ModernBERT a `ModernBertForMaskedLM`. Weights are
+renamed, and queries, keys and values are concatenated or split; there is no arithmetic, so a round trip is the
+identity.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
+from pretrain.huggingface import modernbert_names as modern
 
 # Our name: Hugging Face's name.
 WEIGHTS = {
@@ -41,6 +44,7 @@ LAYER_NORM_MODULES = {
     "post": {"attention_norm": "attention.output.LayerNorm", "feed_norm": "output.LayerNorm"},
     "pre": {"attention_norm": "attention.ln", "feed_norm": "ln"},
 }
+LAYER = re.compile(r"(?:bert\.encoder\.layer|model\.layers)\.(\d+)\.")
 QKV = ("query", "key", "value")
 OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # parts that a source model can lack
 
@@ -51,15 +55,16 @@ TIED = {
 }
 
 
-def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return our state dict, without the tied decoder's weight, of any Hugging Face model with BERT's encoder.
+def from_hugging_face(state: Mapping[str, Tensor], *, decoder_bias: bool = True) -> dict[str, Tensor]:
+    """Return our state dict, without the tied decoder's weight, of any Hugging Face model with one of our encoders.
 
     Names can lack the `bert.` prefix, or use the old `gamma` and `beta`. Pooler, masked-LM head and next-sentence head
-    are included where they are complete; other heads are ignored. Raises `UserError` when the encoder is incomplete.
+    are included where they are complete; other heads are ignored. The layers before a ModernBERT classifier are its
+    pooler. Raises `UserError` when the encoder is incomplete.
     """
     state = current_names(state)
     state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
-    names = _names_of(state)
+    names = _names_of(state, decoder_bias)
     for part in OPTIONAL_PARTS:
         mine = {name: sources for name, sources in names.items() if name.startswith(part)}
         if not all(source in state and state[source].numel() for sources in mine.values() for source in sources):
@@ -68,7 +73,7 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         _check_tied(state)
     missing = [source for sources in names.values() for source in sources if source not in state]
     if missing or "bert.encoder.0.feed_in.weight" not in names:
-        cause = f"`{missing[0]}` is missing" if missing else "there is no `bert.encoder.layer.0`"
+        cause = f"`{missing[0]}` is missing" if missing else "there is no layer 0"
         raise UserError(cause, fix="give a model with BERT's encoder")
     return {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
 
@@ -80,15 +85,28 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
     theirs: dict[str, Tensor] = {}
-    for name, sources in _names(layers, "pre" if "bert.norm.weight" in state else "post").items():
+    if modern.is_modern(state):
+        fields = {"has_classifier": "masked_lm.dense.weight" not in state}
+        names = modern.names_of(layers, decoder_bias="masked_lm.decoder.bias" in state, **fields)
+    else:
+        names = _names(layers, "pre" if "bert.norm.weight" in state else "post")
+    for name, sources in names.items():
         if name in state or not name.startswith(OPTIONAL_PARTS):
             theirs.update(zip(sources, state[name].chunk(len(sources)), strict=True))
     return theirs
 
 
-def _names_of(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def layers_of(state: Mapping[str, Tensor]) -> int:
+    """Return the number of layers of a Hugging Face state dict under current names."""
+    found = (LAYER.match(name) for name in state)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _names_of(state: Mapping[str, Tensor], decoder_bias: bool) -> dict[str, list[str]]:
     """Return `_names` of the model to which a Hugging Face state dict belongs."""
-    layers = 1 + max((int(name.split(".")[3]) for name in state if name.startswith("bert.encoder.layer.")), default=-1)
+    layers = layers_of(state)
+    if modern.is_modern(state):
+        return modern.names_of(layers, has_classifier=modern.CLASSIFIER in state, decoder_bias=decoder_bias)
     return _names(layers, "pre" if "bert.encoder.ln.weight" in state else "post")
 
 
@@ -107,7 +125,9 @@ def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
 
 
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a bare encoder, or of the first releases, under BertForPreTraining's current names."""
+    """Return the weights of a bare encoder, or of the first releases, under the current names of the complete model."""
+    if modern.is_modern(state):
+        return {modern.current_name(name): weight for name, weight in state.items()}
     return {_current_name(name): weight for name, weight in state.items()}
 
 
@@ -118,7 +138,7 @@ def _current_name(name: str) -> str:
 
 
 def _check_tied(state: Mapping[str, Tensor]) -> None:
-    for name, original in TIED.items():
+    for name, original in (TIED | modern.TIED).items():
         if name in state and original in state and not torch.equal(state[name], state[original]):
             raise UserError(
                 f"`{name}` differs from `{original}`: the decoder is not tied",

@@ -45,16 +45,18 @@ def write_hugging_face_folder(
 
     The weights of a task's `head` keep their names; `fields` are added to config.json.
     """
+    if head is None and config.is_modern:  # there a pooler belongs to a task's head
+        weights = {name: weight for name, weight in weights.items() if not name.startswith("bert.pooler")}
     both = to_hugging_face(weights) | dict(head or {})
     theirs = {name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}
     save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     give_default_mode(folder / WEIGHTS)
     content = to_hugging_face_config(config, len(vocabulary), vocabulary.ids[PAD])
-    content |= {"architectures": [_architecture(weights)]} | fields
+    content |= {"architectures": [_architecture(weights, config)]} | fields
     write_json(folder / CONFIG, content)
     vocabulary.write(folder / VOCABULARY)
     (folder / TOKENIZER).write_text(vocabulary.tokenizer().to_str(pretty=True) + "\n", encoding="utf-8")
-    write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(vocabulary, config.max_position_embeddings))
+    write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(vocabulary, config))
 
 
 def read_hugging_face_folder(
@@ -69,13 +71,13 @@ def read_hugging_face_folder(
         config, size = from_hugging_face_config(read_json(config_of(folder) or folder / CONFIG))
         state = current_names(read_weights(folder))
         check_weights(state, config, size)
-        weights = from_hugging_face(state)
+        weights = from_hugging_face(state, decoder_bias=config.decoder_bias)
         vocabulary = read_tokenizer(folder, size, unstated)
         if check_vocabulary(vocabulary, size):
             weights = without_padding(weights, len(vocabulary))
     except UserError as error:
         raise UserError(error.cause, place=error.place or str(folder), fix=error.fix) from error
-    warn_of_missing_parts(weights, folder)
+    warn_of_missing_parts(weights, config, folder)
     return config, vocabulary, weights
 
 
@@ -95,16 +97,20 @@ def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) ->
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    theirs: nn.Module = transformers.AutoModelForPreTraining.from_pretrained(folder, dtype=torch.float64)
+    kind = transformers.AutoModelForMaskedLM if model.bert.config.is_modern else transformers.AutoModelForPreTraining
+    theirs: nn.Module = kind.from_pretrained(folder, dtype=torch.float64)
     theirs.eval()
     ours = model.double().eval()
     inputs = padded(batch)
+    if model.bert.config.is_modern:
+        del inputs["token_type_ids"]
     is_token, masked = inputs["attention_mask"].bool(), batch.masked_positions
     expected = theirs(**inputs, output_hidden_states=True)
     mlm_logits, nsp_logits = ours.logits(batch)
     hidden_states = [state[is_token] for state in expected.hidden_states]
     pairs = list(zip(ours.bert.hidden_states(batch), hidden_states, strict=True))
-    pairs.append((mlm_logits, expected.prediction_logits[is_token][masked]))
+    word_scores = expected.logits if model.bert.config.is_modern else expected.prediction_logits
+    pairs.append((mlm_logits, word_scores[is_token][masked]))
     if nsp_logits is not None:
         pairs.append((nsp_logits, expected.seq_relationship_logits))
     return max(float((mine - other).abs().max()) for mine, other in pairs)
@@ -120,18 +126,18 @@ def padded(batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def _architecture(weights: Mapping[str, Tensor]) -> str:
-    family = "MegatronBert" if "bert.norm.weight" in weights else "Bert"
+def _architecture(weights: Mapping[str, Tensor], config: ModelConfig) -> str:
+    family = "ModernBert" if config.is_modern else "MegatronBert" if config.is_pre_norm else "Bert"
     if "masked_lm.dense.weight" not in weights:
         return f"{family}Model"
     return f"{family}ForPreTraining" if "next_sentence.weight" in weights else f"{family}ForMaskedLM"
 
 
-def _tokenizer_config(vocabulary: Vocabulary, max_length: int) -> dict[str, Any]:
+def _tokenizer_config(vocabulary: Vocabulary, config: ModelConfig) -> dict[str, Any]:
     return {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": vocabulary.lowercase,
-        "model_max_length": max_length,
+        "model_max_length": config.max_position_embeddings,
         "strip_accents": vocabulary.strip_accents,
         "tokenize_chinese_chars": True,
         "cls_token": CLS,
@@ -139,4 +145,5 @@ def _tokenizer_config(vocabulary: Vocabulary, max_length: int) -> dict[str, Any]
         "pad_token": PAD,
         "sep_token": SEP,
         "unk_token": UNK,
+        **({"model_input_names": ["input_ids", "attention_mask"]} if config.is_modern else {}),
     }

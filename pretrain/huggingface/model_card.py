@@ -28,7 +28,7 @@ tags: [bert, pretraining, bertrain]
 ---
 # {name}
 
-A BERT encoder, pretrained by bertrain on the text described below.
+A {kind} encoder, pretrained by bertrain on the text described below.
 
 ```python
 from transformers import pipeline
@@ -40,7 +40,7 @@ LIMITS = """\
 ## Limits
 
 - The model was trained only on the text above, in `{language}`, and reflects that text's topics, period and biases.
-- Rows had at most {length} tokens, so of {positions} position vectors those beyond {length} were not trained.
+- Rows had at most {length} tokens, so {untrained}.
 - The model encodes text and fills in masks; it does not generate text. What it fills in is likely, but may be false.
 - The model has not been evaluated for any application. Fine-tune and evaluate it on your own task before you use it.
 """
@@ -54,7 +54,7 @@ def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest
     recipe = recipe.model_copy(update={"data": recipe_of_data(manifest.recipe, recipe.data)})
     records = [record for record in read_metrics(run) if record["step"] <= state.step]
     parts = [
-        HEADER.format(language=recipe.data.language, name=recipe.name),
+        HEADER.format(language=recipe.data.language, name=recipe.name, kind=_kind(recipe)),
         _data(recipe, manifest),
         _training(recipe, manifest, state, records),
         _evaluation(records),
@@ -148,11 +148,15 @@ def _curves(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> str:
 
 
 def _limits(recipe: Recipe, manifest: Manifest) -> str:
-    return LIMITS.format(
-        language=recipe.data.language,
-        length=manifest.max_seq_length,
-        positions=recipe.model.max_position_embeddings,
-    )
+    length, positions = manifest.max_seq_length, recipe.model.max_position_embeddings
+    untrained = f"of {positions} position vectors those beyond {length} were not trained"
+    if recipe.model.is_modern:
+        untrained = f"rows of {length} to {positions} tokens are accepted, but were not trained on"
+    return LIMITS.format(language=recipe.data.language, length=length, untrained=untrained)
+
+
+def _kind(recipe: Recipe) -> str:
+    return "ModernBERT" if recipe.model.is_modern else "BERT"
 
 
 def _without_machine(recipe: Recipe) -> Recipe:

@@ -63,8 +63,15 @@ class Pretrained:
         return model
 
     def encoder(self, seed: int = 0) -> BertModel:
-        """Return the encoder with its pooler; a missing pooler is initialised from `seed`."""
-        return self.model("nsp", seed).bert
+        """Return the encoder with its pooler; a missing pooler is initialised from `seed`.
+
+        ModernBERT's starts as the first layers of the masked-LM head, as in transformers, if the source has that head.
+        """
+        model = self.model("nsp", seed)
+        if self.config.is_modern and "bert.pooler" in self.missing_parts and "masked_lm" not in self.missing_parts:
+            for part in ("dense.weight", "norm.weight"):
+                model.get_parameter(f"bert.pooler.{part}").data.copy_(self.weights[f"masked_lm.{part}"])
+        return model.bert
 
     def with_dropout(self, probability: float | None) -> Pretrained:
         """Return a copy with this probability for every dropout; with None, return it unchanged."""

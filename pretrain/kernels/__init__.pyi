@@ -5,4 +5,5 @@ from .attention import RowLayout as RowLayout
 from .dispatch import Backend as Backend, Kernels as Kernels, choose_kernels as choose_kernels
 from .dropout import Dropout as Dropout
 from .lamb import LambState as LambState, LambStep as LambStep, Segments as Segments, trust_ratio as trust_ratio
-from .logits import LOGITS_BYTES as LOGITS_BYTES
+from .logits import LOGITS_BYTES as LOGITS_BYTES, block_size as block_size, scored_keys as scored_keys
+from .rotary import Rotation as Rotation, rotation_of as rotation_of

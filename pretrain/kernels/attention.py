@@ -14,7 +14,7 @@ pass, so its mask is repeatable with that generator's seed but differs from the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -30,14 +30,19 @@ class RowLayout:
     offsets: Tensor  # int32 [B+1]: row b is [offsets[b], offsets[b+1]) of the T axis
     tokens: int  # T
     max_length: int  # L; a host number, so that reading it does not wait for a GPU
+    windows: dict[int, Tensor] = field(default_factory=dict, compare=False)  # kept by `local_attention`, by its reach
+
+    @cached_property
+    def rows_T(self) -> Tensor:
+        """The number of each token's row."""
+        rows_B = torch.arange(len(self.offsets) - 1, device=self.offsets.device)
+        return rows_B.repeat_interleave(self.offsets.diff(), output_size=self.tokens)
 
     @cached_property
     def places_T(self) -> Tensor:
         """The index of each token among the B·L positions of padded rows."""
-        rows_B = torch.arange(len(self.offsets) - 1, device=self.offsets.device)
-        rows_T = rows_B.repeat_interleave(self.offsets.diff(), output_size=self.tokens)
-        positions_T = torch.arange(self.tokens, device=self.offsets.device) - self.offsets[rows_T]
-        return rows_T * self.max_length + positions_T
+        positions_T = torch.arange(self.tokens, device=self.offsets.device) - self.offsets[self.rows_T]
+        return self.rows_T * self.max_length + positions_T
 
     @cached_property
     def bias_BL(self) -> Tensor:
@@ -78,20 +83,24 @@ def attend_plain(qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = 
     return mixed.index_select(0, layout.places_T)
 
 
-def attend_flash(qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = None) -> Tensor:
-    """Compute `attend` by torch's flash attention."""
+def attend_flash(
+    qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = None, reach: int | None = None
+) -> Tensor:
+    """Compute `attend` by torch's flash attention; with `reach`, only for keys at most that many places away."""
     from torch.nn.attention.varlen import (
         varlen_attn,  # imports torch's compiler, which takes 1.6 s that a CPU need not spend
     )
 
     query_TAD, key_TAD, value_TAD = qkv_T3AD.unbind(1)
     offsets, longest = layout.offsets, layout.max_length
-    if dropout is None:
+    if dropout is None and reach is None:
         mixed_TAD = varlen_attn(query_TAD, key_TAD, value_TAD, offsets, offsets, longest, longest)
     else:
         # The public function calls this operator with a dropout of 0 and has no argument to change it.
+        probability = 0.0 if dropout is None else dropout.probability
+        window = {} if reach is None else {"window_size_left": reach, "window_size_right": reach}
         mixed_TAD, *_ = torch.ops.aten._flash_attention_forward(
-            query_TAD, key_TAD, value_TAD, offsets, offsets, longest, longest, dropout.probability, False, False
+            query_TAD, key_TAD, value_TAD, offsets, offsets, longest, longest, probability, False, False, **window
         )
     assert isinstance(mixed_TAD, Tensor)  # a tuple only when more outputs are requested
     return mixed_TAD

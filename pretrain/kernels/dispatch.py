@@ -15,11 +15,23 @@ import torch.distributed
 from torch import Tensor
 
 from configs.errors import UserError
-from pretrain.kernels import add_norm, attention, embedding, gelu, lamb, linear, masked_lm
+from pretrain.kernels import (
+    add_norm,
+    attention,
+    embedding,
+    geglu,
+    gelu,
+    lamb,
+    linear,
+    local_attention,
+    masked_lm,
+    rotary,
+)
 from pretrain.kernels.attention import RowLayout
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.lamb import LambState, LambStep, Segments
 from pretrain.kernels.masked_lm import MaskedLm
+from pretrain.kernels.rotary import Rotation
 
 Backend = Literal["auto", "triton", "reference"]
 
@@ -37,14 +49,19 @@ class Kernels:
     name: Literal["triton", "reference"]
     embed: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
     embed_sum: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Dropout | None], Tensor]
+    embed_words: Callable[[Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
     linear: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
-    layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    layer_norm: Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
     add_norm: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Dropout | None], Tensor]
-    add: Callable[[Tensor, Tensor, Tensor, Dropout | None], Tensor]
+    add: Callable[[Tensor, Tensor | None, Tensor, Dropout | None], Tensor]
+    add_then_norm: Callable[[Tensor, Tensor, Tensor, float, Dropout | None], tuple[Tensor, Tensor]]
     bias_gelu: Callable[[Tensor, Tensor], Tensor]
+    geglu: Callable[[Tensor], Tensor]
     masked_lm: Callable[[Tensor, Tensor, Tensor, Tensor], MaskedLm]
     gather_rows: Callable[[Tensor, Tensor], Tensor]
+    rotate: Callable[[Tensor, Rotation], Tensor]
     attend: Callable[[Tensor, RowLayout, Dropout | None], Tensor]
+    attend_locally: Callable[[Tensor, RowLayout, int, Dropout | None], Tensor]
     lamb_moments: Callable[[LambState, Tensor, Segments, LambStep], Tensor]
     lamb_update: Callable[[LambState, Tensor, Segments, LambStep], None]
 
@@ -87,14 +104,19 @@ def _reference() -> Kernels:
         name="reference",
         embed=embedding.embed,
         embed_sum=embedding.embed_sum,
+        embed_words=embedding.embed_words,
         linear=linear.linear,
         layer_norm=add_norm.layer_norm,
         add_norm=add_norm.add_norm,
         add=add_norm.add,
+        add_then_norm=add_norm.add_then_norm,
         bias_gelu=gelu.bias_gelu,
+        geglu=geglu.geglu,
         masked_lm=masked_lm.masked_lm,
         gather_rows=masked_lm.gather_rows,
+        rotate=rotary.rotate,
         attend=attention.attend_plain,
+        attend_locally=local_attention.attend_in_blocks,
         lamb_moments=lamb.moments,
         lamb_update=lamb.update,
     )
@@ -107,14 +129,19 @@ def _fused() -> Kernels:
         name="triton",
         embed=fused.embedding.embed,
         embed_sum=fused.embedding.embed_sum,
+        embed_words=embedding.embed_words,
         linear=linear.fused_linear,
         layer_norm=fused.add_norm.layer_norm,
         add_norm=fused.add_norm.add_norm,
         add=fused.add_norm.add,
+        add_then_norm=fused.residual_norm.add_then_norm,
         bias_gelu=fused.gelu.bias_gelu,
+        geglu=fused.geglu.geglu,
         masked_lm=fused.masked_lm.masked_lm,
         gather_rows=masked_lm.gather_rows,
+        rotate=fused.rotary.rotate,
         attend=attention.attend,
+        attend_locally=local_attention.attend_locally,
         lamb_moments=fused.lamb.moments,
         lamb_update=fused.lamb.update,
     )

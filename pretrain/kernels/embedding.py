@@ -1,4 +1,4 @@
-"""BERT's input: dropout(LayerNorm(word + position + token type)).
+"""BERT's input, dropout(LayerNorm(word + position + token type)), and ModernBERT's, dropout(LayerNorm(word)).
 
 T tokens, H the hidden width, V the vocabulary size.
 """
@@ -45,6 +45,13 @@ def embed_sum(
     """Return `embed` without its LayerNorm, for the pre-LayerNorm form."""
     ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
     return _dropped(_summed(ids, tables), dropout)
+
+
+def embed_words(
+    word_ids_T: Tensor, word_VH: Tensor, weight_H: Tensor, epsilon: float, dropout: Dropout | None = None
+) -> Tensor:
+    """Return the normalised word vectors, without shift: [T, H] in the table's dtype."""
+    return _dropped(layer_norm(lookup(word_VH, word_ids_T), weight_H, None, epsilon), dropout)
 
 
 def lookup(table_NH: Tensor, ids_T: Tensor) -> Tensor:

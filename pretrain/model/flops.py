@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of BERT, and model FLOPs utilisation (MFU).
+"""Parameters and FLOPs of BERT and ModernBERT, and model FLOPs utilisation (MFU).
 
 FLOPs are those of matrix products, 2 per multiply-add; backward counts as twice forward, as in PaLM's appendix B
 (Chowdhery et al. 2022). Only FLOPs that the model needs are counted: true row lengths, only masked positions in the
@@ -10,6 +10,9 @@ subtracted, so that an MFU is comparable with published ones.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from configs.schema import ModelConfig, Objective
 
@@ -48,6 +51,8 @@ def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Object
     Most are the V·H of the word embeddings and 4·H² + 2·H·F in each layer. The pre- and post-LayerNorm forms have the
     same number of LayerNorms; without a sentence objective there is no pooler.
     """
+    if config.is_modern:
+        return _modernbert_parameters(config, vocabulary_size)
     hidden, feed = config.hidden_size, config.intermediate_size
     norm = 2 * hidden
     embeddings = (vocabulary_size + config.max_position_embeddings + 2) * hidden + norm
@@ -59,42 +64,45 @@ def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Object
     return embeddings + layers + masked_lm + next_sentence
 
 
-def training_flops(
-    config: ModelConfig,
-    vocabulary_size: int,
-    objective: Objective,
-    *,
-    rows: int,
-    tokens: int,
-    squared_lengths: int,
-    masked_tokens: int,
-) -> int:
-    """Return the FLOPs of training on these rows.
+def _modernbert_parameters(config: ModelConfig, vocabulary_size: int) -> int:
+    """Return the number of weights of ModernBERT: no biases but the decoder's, and no norm before the first layer."""
+    hidden, feed, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    norms = 2 * layers * hidden + 2 * hidden  # of the layers but one, the embeddings, the output and the head
+    products = layers * (4 * hidden * hidden + 3 * hidden * feed)
+    masked_lm = hidden * hidden + (vocabulary_size if config.decoder_bias else 0)
+    return vocabulary_size * hidden + norms + products + masked_lm
 
-    `squared_lengths` is the sum of length² over the rows: attention is quadratic in a row's length.
+
+def training_flops(
+    config: ModelConfig, vocabulary_size: int, objective: Objective, *, lengths: ArrayLike, masked_tokens: int
+) -> int:
+    """Return the FLOPs of training on rows of these lengths.
+
+    Global attention is quadratic in a row's length; local attention grows with the length times the window.
     """
-    hidden, feed = config.hidden_size, config.intermediate_size
-    products = tokens * (4 * hidden * hidden + 2 * hidden * feed)
-    scores_and_means = squared_lengths * 2 * hidden
+    lengths_B, hidden, feed = np.asarray(lengths, np.int64), config.hidden_size, config.intermediate_size
+    feeds = 3 if config.is_modern else 2  # matrix products of a feed-forward layer; GeGLU has one more
+    products = config.num_hidden_layers * int(lengths_B.sum()) * (4 * hidden * hidden + feeds * hidden * feed)
+    scores_and_means = 2 * hidden * _attended_pairs(config, lengths_B)
     masked_lm = masked_tokens * hidden * (hidden + vocabulary_size)
-    next_sentence = rows * hidden * (hidden + 2) if objective != "none" else 0
-    forward = 2 * (config.num_hidden_layers * (products + scores_and_means) + masked_lm + next_sentence)
-    return FORWARD_AND_BACKWARD * forward
+    next_sentence = len(lengths_B) * hidden * (hidden + 2) if objective != "none" else 0
+    return FORWARD_AND_BACKWARD * 2 * (products + scores_and_means + masked_lm + next_sentence)
 
 
 def row_flops(
     config: ModelConfig, vocabulary_size: int, objective: Objective, *, length: int, masked_tokens: int
 ) -> int:
     """Return the FLOPs of training on one row."""
-    return training_flops(
-        config,
-        vocabulary_size,
-        objective,
-        rows=1,
-        tokens=length,
-        squared_lengths=length * length,
-        masked_tokens=masked_tokens,
-    )
+    return training_flops(config, vocabulary_size, objective, lengths=[length], masked_tokens=masked_tokens)
+
+
+def _attended_pairs(config: ModelConfig, lengths_B: NDArray[np.int64]) -> int:
+    """Return the pairs of tokens of which one attends to the other, summed over the rows and layers."""
+    layers = config.num_hidden_layers
+    global_layers = -(-layers // config.global_attention_every_n_layers) if config.is_modern else layers
+    reach_B = np.minimum(config.local_attention // 2, lengths_B - 1)  # on each side; fewer at the row's ends
+    local_pairs = lengths_B * (2 * reach_B + 1) - reach_B * (reach_B + 1)
+    return global_layers * int((lengths_B**2).sum()) + (layers - global_layers) * int(local_pairs.sum())
 
 
 def peak_flops(device: torch.device) -> float | None:

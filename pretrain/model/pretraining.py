@@ -1,5 +1,7 @@
 """BERT for pretraining (Devlin et al. 2019): the encoder and its heads, with the decoder tied to the embeddings.
 
+ModernBERT has the same masked-LM head, without the bias of its dense layer.
+
     T  tokens of all rows       B  rows     H  hidden_size
     M  masked positions         V  vocabulary
 
@@ -19,7 +21,8 @@ from torch.nn import functional as F
 from configs.schema import ModelConfig, Objective
 from pretrain.kernels import Kernels
 from pretrain.model.batch import NO_LABEL, Batch
-from pretrain.model.encoder import BertModel, Linear, Norm
+from pretrain.model.encoder import BertModel
+from pretrain.model.forward_pass import Linear, Norm
 
 
 class MaskedLMHead(nn.Module):
@@ -27,15 +30,17 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: ModelConfig, word: nn.Embedding) -> None:
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size, defers_bias=True)
+        self.dense = Linear(config.hidden_size, config.hidden_size, defers_bias=True, bias=not config.is_modern)
         self.norm = Norm(config)
-        self.decoder = nn.Linear(config.hidden_size, word.num_embeddings)
+        self.decoder = nn.Linear(config.hidden_size, word.num_embeddings, bias=config.decoder_bias)
         self.decoder.weight = word.weight  # the embedding's own Parameter object, which ZeRO recognises as shared
 
     def forward(self, hidden_MH: Tensor, labels_M: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
         """Return the summed loss and the number of correct predictions."""
         transformed_MH = self._transform(hidden_MH, kernels)
-        loss, correct = kernels.masked_lm(transformed_MH, self.decoder.weight, self.decoder.bias, labels_M)
+        weight_VH, bias_V = self.decoder.weight, self.decoder.bias
+        bias_V = weight_VH.new_zeros(len(weight_VH)) if bias_V is None else bias_V
+        loss, correct = kernels.masked_lm(transformed_MH, weight_VH, bias_V, labels_M)
         return loss, correct
 
     def logits(self, hidden_MH: Tensor, kernels: Kernels) -> Tensor:
@@ -45,7 +50,9 @@ class MaskedLMHead(nn.Module):
 
     def _transform(self, hidden_MH: Tensor, kernels: Kernels) -> Tensor:
         dense_MH, _ = self.dense(hidden_MH, kernels)
-        return kernels.layer_norm(kernels.bias_gelu(dense_MH, self.dense.bias), *self.norm.weights)
+        bias_H = self.dense.bias
+        activated_MH = F.gelu(dense_MH) if bias_H is None else kernels.bias_gelu(dense_MH, bias_H)
+        return kernels.layer_norm(activated_MH, *self.norm.weights)
 
 
 class BertForPreTraining(nn.Module):
@@ -61,7 +68,7 @@ class BertForPreTraining(nn.Module):
         self.masked_lm = MaskedLMHead(config, self.bert.embeddings.word)
         self.next_sentence = nn.Linear(config.hidden_size, 2) if objective != "none" else None
         self.apply(lambda module: _initialise(module, config.initializer_range))
-        if config.norm == "pre":
+        if config.is_pre_norm:
             self._scale_down_residual_layers()
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -110,5 +117,5 @@ def _initialise(module: nn.Module, deviation: float) -> None:
     """Initialise as in the published code: normal weights truncated at two deviations, zero biases."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         module.bias.zero_()

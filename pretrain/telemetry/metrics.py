@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -22,13 +23,20 @@ from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
+from pretrain.telemetry.dashboard import HELD_OUT_LOSS, hparams_of, layout, recipe_tables
+from pretrain.telemetry.folding import fold
 from pretrain.telemetry.goodput import CLOCK, Account, process_began
 from pretrain.telemetry.metrics_file import VALID, cut_back
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 
 log = logging.getLogger(__name__)
 
+STEP_LINE = re.compile(r"step +\d+/\d+ ")  # how `console_line` begins
+
 TAGS = {
+    "tokens": "progress/tokens",
+    "samples": "progress/samples",
+    "time_s": "progress/training_s",
     "loss": "loss/total",
     "mlm_loss": "loss/mlm",
     "nsp_loss": "loss/nsp",
@@ -47,11 +55,14 @@ TAGS = {
     "save_s": "throughput/save_s",
     "memory_gib": "memory/gib",
     "reserved_gib": "memory/reserved_gib",
-    "allocation_retries": "memory/allocation_retries",
+    "allocation_retries": "faults/allocation_retries",
     "skipped_steps": "faults/skipped_steps",
     "passed_over_rows": "faults/passed_over_rows",
     "slow_rank_ratio": "faults/slow_rank_ratio",
 }
+
+
+COUNTS = ("rows", "masked_tokens")  # of an evaluation: they never change, so that they make no curve
 
 
 class Fault(StrEnum):
@@ -131,7 +142,9 @@ class MetricsLog:
         self.account = Account({"time_s": time_s} | cut.resumed, cut.last.get(CLOCK), process_began())
         self.lines = AppendedLines(run / METRICS)
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
-        self.tensorboard.text("recipe", f"```toml\n{recipe_toml}\n```", resumed_step)
+        self.tensorboard.text("recipe", recipe_tables(recipe_toml), resumed_step)
+        self.tensorboard.layout(layout())
+        self.tensorboard.hparams(hparams_of(recipe_toml), HELD_OUT_LOSS)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> MetricsLog:
@@ -145,7 +158,7 @@ class MetricsLog:
     def say(self, text: str) -> None:
         """Print a line to the console."""
         with suppress(OSError):  # a full disk or a closed console must not end the training
-            self.console.print(text, markup=False)
+            self.console.print(fold(text), markup=False)
 
     @property
     def lacks_evaluation(self) -> bool:
@@ -168,12 +181,16 @@ class MetricsLog:
         self.account.add("evaluations", seconds)
         values, step = _finite(_values(evaluation)), evaluation.step
         self.lines.add(record_line({"step": step} | {f"{VALID}{name}": value for name, value in values.items()}))
-        found = {f"valid/{name}": value for name, value in values.items() if value is not None}
+        found = {f"valid/{name}": each for name, each in values.items() if each is not None and name not in COUNTS}
         self.tensorboard.scalars(found, step)
         self._write_records()
         self.say(evaluation_line(evaluation))
         if not evaluation.is_finite:
             log.error("step %d: the held-out loss is not finite: the model has diverged", step)
+
+    def write_predictions(self, table: str, step: int) -> None:
+        """Record a Markdown table of predictions, in TensorBoard only."""
+        self.tensorboard.text("predictions", table, step)
 
     def flush(self) -> bool:
         """Make all records durable, before each checkpoint; return False if that fails."""
@@ -207,9 +224,10 @@ def console_line(metrics: StepMetrics, train: TrainConfig) -> str:
     return (
         f"step {metrics.step:>{len(str(train.steps))}}/{train.steps} {min(1.0, metrics.step / last_step):4.0%}"
         f" | loss {metrics.loss:.4f} mlm {metrics.mlm_loss:.4f}{nsp_loss}"
+        f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu}"
         f" | accuracy mlm {metrics.mlm_accuracy:.3f}{nsp_accuracy}"
         f" | lr {metrics.learning_rate:.2e} norm {metrics.grad_norm:.2f}"
-        f" | {metrics.tokens_per_s:,.0f} tokens/s{mfu} wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
+        f" | wait {metrics.data_wait_pct:.0f}% {metrics.memory_gib:.1f} GiB"
         f" | eta {duration(remaining_s)}" + _faults(metrics)
     )
 

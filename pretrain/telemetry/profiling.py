@@ -23,9 +23,15 @@ class Profiler:
     def __init__(self, run: Path, steps: Collection[int], world: World) -> None:
         self._folder = run / PROFILE
         self._steps = frozenset(steps) if world.rank == 0 else frozenset()
+        self._news: list[str] = []
         self._activities = [ProfilerActivity.CPU]
         if world.device.type == "cuda":
             self._activities.append(ProfilerActivity.CUDA)
+
+    def news(self) -> list[str]:
+        """Return what was written since the last call, and how to open it."""
+        news, self._news = self._news, []
+        return news
 
     @contextmanager
     def step(self, number: int, throughput: Throughput) -> Iterator[None]:
@@ -37,4 +43,6 @@ class Profiler:
             yield
         with throughput.pause():
             self._folder.mkdir(exist_ok=True)
-            profile.export_chrome_trace(str(self._folder / f"step_{number:08d}.pt.trace.json.gz"))
+            trace = self._folder / f"step_{number:08d}.pt.trace.json.gz"
+            profile.export_chrome_trace(str(trace))
+            self._news.append(f"wrote the trace {trace}; to read it, open it at https://ui.perfetto.dev")

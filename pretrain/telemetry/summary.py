@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.schema import Recipe
+from configs.schema import ModelConfig, Recipe
 from pretrain.checkpoint import TrainingState
 from pretrain.data import TrainingData, gradient_accumulation_steps, rows_of_passes
 from pretrain.engine import World, rows_of_all_steps
@@ -65,10 +65,18 @@ def _model(recipe: Recipe, vocabulary_size: int) -> str:
     model, objective = recipe.model, recipe.data.objective
     return (
         f"{model.num_hidden_layers} layers x {model.hidden_size}, {model.num_attention_heads} heads, "
-        f"{model.norm}-LayerNorm, masked words{'' if objective == 'none' else f' + {objective}'}, "
+        f"{_kind(model)}, masked words{'' if objective == 'none' else f' + {objective}'}, "
         f"{bert_parameters(model, vocabulary_size, objective):,} parameters, "
         f"{_row_flops(recipe, vocabulary_size) / 1e9:.3g} GFLOP per full row"
     )
+
+
+def _kind(model: ModelConfig) -> str:
+    if not model.is_modern:
+        return f"{model.norm}-LayerNorm"
+    every = model.global_attention_every_n_layers
+    local = "" if every == 1 else f", global attention every {every} layers, local over {model.local_attention} tokens"
+    return f"ModernBERT{local}"
 
 
 def _row_flops(recipe: Recipe, vocabulary_size: int) -> int:

@@ -33,6 +33,14 @@ class TensorBoardFiles:
         """Write a Markdown text."""
         self._attempt(lambda: self._writer.add_text(tag, text, step))
 
+    def layout(self, charts: dict[str, dict[str, list[Any]]]) -> None:
+        """Write the charts of the tab Custom Scalars."""
+        self._attempt(lambda: self._writer.add_custom_scalars(charts))
+
+    def hparams(self, values: Mapping[str, bool | float | str], metric: str) -> None:
+        """Write the run's values for the tab HParams, which shows the last value of the scalar `metric` with them."""
+        self._attempt(lambda: _add_hparams(self._writer, values, metric))
+
     def flush(self) -> None:
         """Write buffered values; reopen the files after a failure."""
         if self._writer is None:
@@ -57,6 +65,14 @@ class TensorBoardFiles:
             self._writer = self._open()
         except OSError:  # already reported: the disk is still full
             self._writer = None
+
+
+def _add_hparams(writer: Any, values: Mapping[str, bool | float | str], metric: str) -> None:
+    """Write them to the run's own files: `SummaryWriter.add_hparams` would make a run of its own for them."""
+    from torch.utils.tensorboard.summary import hparams
+
+    for summary in hparams(dict(values), {metric: 0.0}):  # type: ignore[no-untyped-call]
+        writer._get_file_writer().add_summary(summary)  # the only way into this run's own files
 
 
 def _open_writer(folder: Path, **settings: int) -> Any:

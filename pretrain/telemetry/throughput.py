@@ -135,9 +135,7 @@ class Throughput:
             self.config,
             self.vocabulary_size,
             self.objective,
-            rows=step.rows,
-            tokens=step.tokens,
-            squared_lengths=step.squared_lengths,
+            lengths=step.lengths,
             masked_tokens=step.masked_tokens,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ def write_task_card(
 ) -> None:
     """Write README.md: the base model, the data, the labels, the settings, and the test metrics over the seeds."""
     task = data.task
-    architecture = task.fields()["architectures"][0]
-    front = ["---", "library_name: transformers", f"pipeline_tag: {PIPELINES[architecture]}", "tags: [bertrain]", "---"]
+    pipeline = PIPELINES[task.fields()["architectures"][0]]
+    architecture = json.loads((folder / "config.json").read_bytes())["architectures"][0]
+    front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [bertrain]", "---"]
     lines = [
         *front,
         "",

@@ -85,11 +85,14 @@ def write_model(folder: Path, source: Pretrained, recipe: TaskRecipe, task: Task
         task.rescale_head(model.classifier)
     fields = task.fields()
     state = model.state_dict()
+    if source.config.is_modern:
+        fields["architectures"] = [f"Modern{name}" for name in fields["architectures"]]
     head = HEADS.get(fields["architectures"][0], "classifier")
     ours = {
         name: weight
         for name, weight in state.items()
-        if name.startswith("bert.") and not (task.per_token and name.startswith("bert.pooler"))
+        if name.startswith("bert.")
+        and not (task.per_token and name.startswith("bert.pooler") and not source.config.is_modern)
     }
     theirs = {f"{head}.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
     partial = folder.with_name(f".{folder.name}.partial")
@@ -113,7 +116,8 @@ def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe,
     recipe = recipe.model_copy(update={"finetune": settings})
     task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
     model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
-    head = HEADS.get(task.fields()["architectures"][0], "classifier")
+    bert_head = HEADS.get(task.fields()["architectures"][0], "classifier")
+    head = "classifier" if source.config.is_modern else bert_head
     weights = load_file(folder / "model.safetensors")
     model.classifier.load_state_dict({kind: weights[f"{head}.{kind}"] for kind in ("weight", "bias")})
     return recipe, task, model, source.vocabulary

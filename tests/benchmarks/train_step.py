@@ -273,12 +273,16 @@ class Clock:
     def turn(self, recipe: Recipe, steps: list[Step], places: int, loss: float) -> Turn:
         """Return the turn of these steps."""
         seconds, cpu_s = (end - begin for begin, end in zip(self.began, self.ended, strict=True))
-        sums = {
-            name: sum(getattr(step, name) for step in steps)
-            for name in ("rows", "tokens", "squared_lengths", "masked_tokens")
-        }
+        sums = {name: sum(getattr(step, name) for step in steps) for name in ("tokens", "masked_tokens")}
+        lengths = [length for step in steps for length in step.lengths.tolist()]
         manifest = read_manifest(Path(recipe.data.dataset))
-        work = flops.training_flops(recipe.model, manifest.vocabulary.size, manifest.objective, **sums)
+        work = flops.training_flops(
+            recipe.model,
+            manifest.vocabulary.size,
+            manifest.objective,
+            lengths=lengths,
+            masked_tokens=sums["masked_tokens"],
+        )
         return Turn(len(steps), sums["tokens"], places, work, seconds, cpu_s, peak_memory_gib(self.device), loss)
 
 

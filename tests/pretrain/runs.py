@@ -36,9 +36,19 @@ MODEL: dict[str, Any] = {
 }
 
 
+MODERN: dict[str, Any] = {
+    "architecture": "modernbert",
+    "num_hidden_layers": 4,
+    "local_attention": 6,
+    "layer_norm_eps": 1e-5,
+    "attention_probs_dropout_prob": 0.0,
+    "hidden_dropout_prob": 0.0,
+}
+
+
 def some_model(seed: int = 0, objective: Objective = "nsp", **changes: Any) -> BertForPreTraining:
     """A model whose biases and norms differ from their initial values, so that a test detects a lost one."""
-    recipe = Recipe.model_validate({"model": MODEL | changes, "data": {"max_seq_length": 32}})
+    recipe = Recipe.model_validate({"model": MODEL | changes, "data": {"max_seq_length": 32, "objective": objective}})
     torch.manual_seed(seed)
     model = BertForPreTraining(recipe.model, len(VOCAB), objective)
     for parameter in model.parameters():
@@ -55,7 +65,7 @@ def write_run(folder: Path, model: BertForPreTraining, *, step: int = 7, held_ou
     objective: Objective = "none" if model.next_sentence is None else "nsp"
     write_manifest(dataset, manifest.model_copy(update={"vocabulary": VOCAB.entry(), "objective": objective}))
     run.mkdir(parents=True)
-    data = {"dataset": str(dataset), "max_seq_length": 32, "vocabulary": {"size": 100}}
+    data = {"dataset": str(dataset), "max_seq_length": 32, "objective": objective, "vocabulary": {"size": 100}}
     tables = {"name": "small", "runs": str(run.parent), "data": data, "model": MODEL | changes}
     write_recipe(Recipe.model_validate(tables), run / "recipe.toml")
     write_checkpoint(run, dict(model.named_parameters()), step)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pretrain.kernels.dropout import Dropout
+from pretrain.kernels.fused import residual_norm
 from pretrain.kernels.fused.dropout import GROUP, apply_dropout, keep_bits, launch_arguments
 from pretrain.kernels.fused.launch import block_of, row_loop_programs, row_loop_registers
 from pretrain.kernels.fused.layer_norm import normalise, normalise_backward
@@ -137,14 +138,18 @@ def add_norm(
     return result
 
 
-def add(x_TH: Tensor, bias_H: Tensor, residual_TH: Tensor, dropout: Dropout | None = None) -> Tensor:
+def add(x_TH: Tensor, bias_H: Tensor | None, residual_TH: Tensor, dropout: Dropout | None = None) -> Tensor:
     """Compute `pretrain.kernels.add_norm.add`, in fp32, bf16 or fp16."""
+    if bias_H is None:
+        return residual_norm.add(x_TH, residual_TH, dropout)
     result: Tensor = _AddNorm.apply(x_TH, bias_H, residual_TH, None, None, 0.0, dropout)
     return result
 
 
-def layer_norm(hidden_TH: Tensor, weight_H: Tensor, shift_H: Tensor, epsilon: float) -> Tensor:
+def layer_norm(hidden_TH: Tensor, weight_H: Tensor, shift_H: Tensor | None, epsilon: float) -> Tensor:
     """Compute `pretrain.kernels.add_norm.layer_norm`, in fp32, bf16 or fp16, for two dimensions."""
+    if shift_H is None:
+        return residual_norm.layer_norm(hidden_TH, weight_H, epsilon)
     result: Tensor = _AddNorm.apply(hidden_TH, None, None, weight_H, shift_H, epsilon, None)
     return result
 

@@ -29,7 +29,7 @@ LOG2_INVERSE_SQRT_TAU = tl.constexpr(-1.3257480647361592)
 
 
 @triton.jit
-def _normal(hidden):
+def normal(hidden):
     """Return the normal distribution's integral up to `hidden`, and its density.
 
     Uses Abramowitz and Stegun's 26.2.17, whose error is at most 4e-7 in fp32; the error of torch's own GELU in fp32 is
@@ -45,7 +45,7 @@ def _normal(hidden):
 
 
 @triton.jit
-def _tile(first_row, rows, columns, width, TILE_ROWS: tl.constexpr):
+def tile(first_row, rows, columns, width, TILE_ROWS: tl.constexpr):
     """Return the offsets and the mask of a tile of rows and columns."""
     row = first_row + tl.arange(0, TILE_ROWS)[:, None]
     return row.to(tl.int64) * width + columns, (row < rows) & (columns < width)
@@ -57,10 +57,10 @@ def forward_kernel(
 ):  # fmt: skip
     """Each program computes one tile."""
     columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
-    at, live = _tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
+    at, live = tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
     bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
     hidden = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
-    integral, _ = _normal(hidden)
+    integral, _ = normal(hidden)
     tl.store(result_ptr + at, hidden * integral, mask=live)
 
 
@@ -74,10 +74,10 @@ def backward_kernel(
     bias = tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
     total = tl.zeros([TILE_ROWS, TILE_COLUMNS], tl.float32)
     for first_row in range(tl.program_id(0) * TILE_ROWS, rows, tl.num_programs(0) * TILE_ROWS):
-        at, live = _tile(first_row, rows, columns, width, TILE_ROWS)
+        at, live = tile(first_row, rows, columns, width, TILE_ROWS)
         hidden = tl.load(x_ptr + at, mask=live, other=0.0).to(tl.float32) + bias
         grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
-        integral, density = _normal(hidden)
+        integral, density = normal(hidden)
         grad *= integral + hidden * density
         tl.store(grad_x_ptr + at, grad, mask=live)
         total += grad

@@ -122,7 +122,8 @@ class TransferModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return scores in fp32: [T, C], or [B, C]."""
         hidden_TH, pooled_BH = self.bert(batch)
-        scores: Tensor = self.classifier(self.dropout(hidden_TH if self.per_token else pooled_BH))
+        vectors = self.bert.token_vectors(hidden_TH, batch) if self.per_token else pooled_BH
+        scores: Tensor = self.classifier(self.dropout(vectors))
         return scores.float()
 
 

@@ -37,6 +37,12 @@ def evaluated(seen: Seen) -> list[int]:
 POSITIONS = "bert.embeddings.position.weight"
 WEIGHTS = {"weights", "losses"}
 LEARNED = {"rates", "losses"}
+MODERN: dict[str, Any] = {
+    "data.objective": "none",
+    "model.architecture": "modernbert",
+    "model.num_hidden_layers": 2,
+    "model.local_attention": 8,
+}
 MODEL = [
     Row("model.hidden_size", 32, WEIGHTS, lambda a, b: shape(b, POSITIONS)[1] == 32),
     Row("model.num_hidden_layers", 2, WEIGHTS | {"forwards"}, lambda a, b: len(b["weights"]) > len(a["weights"])),
@@ -48,6 +54,25 @@ MODEL = [
     Row("model.initializer_range", 0.2, WEIGHTS, lambda a, b: shape(a, POSITIONS) == shape(b, POSITIONS)),
     Row("model.layer_norm_eps", 0.1, {"losses"}, lambda a, b: True),
     Row("model.norm", "pre", WEIGHTS, lambda a, b: b["weights"].keys() != a["weights"].keys()),
+    Row(
+        "model.architecture",
+        "modernbert",
+        WEIGHTS,
+        lambda a, b: POSITIONS in a["weights"] and POSITIONS not in b["weights"],
+        {"data.objective": "none"},
+        frozenset({"forwards"}),
+    ),
+    Row("model.global_attention_every_n_layers", 1, {"losses"}, lambda a, b: a["losses"][0] != b["losses"][0], MODERN),
+    Row("model.local_attention", 4, {"losses"}, lambda a, b: a["losses"][0] != b["losses"][0], MODERN),
+    Row("model.global_rotary_base", 10.0, {"losses"}, lambda a, b: a["losses"][0] != b["losses"][0], MODERN),
+    Row("model.local_rotary_base", 10.0, {"losses"}, lambda a, b: a["losses"][0] != b["losses"][0], MODERN),
+    Row(
+        "model.decoder_bias",
+        False,
+        WEIGHTS,
+        lambda a, b: a["weights"].keys() - b["weights"].keys() == {"masked_lm.decoder.bias"},
+        MODERN,
+    ),
     Row("model.decoder_bias_init", "unigram", WEIGHTS, lambda a, b: b["losses"][0] < a["losses"][0]),
 ]
 OPTIMIZER = [

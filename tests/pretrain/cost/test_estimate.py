@@ -73,11 +73,32 @@ def test_activation_bytes_match_autograd(precision: str, dropout: float, hidden:
     assert kept_by_autograd(recipe, rows=4) == pytest.approx(planned, rel=0.02)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(("every", "window", "hidden", "feed"), [(1, 128, 64, 96), (3, 32, 96, 64), (3, 6, 64, 192)])
+def test_activation_bytes_of_modernbert_match_autograd(
+    precision: str, dropout: float, every: int, window: int, hidden: int, feed: int
+) -> None:
+    recipe = load_recipe(
+        "demo",
+        [
+            "data.max_seq_length=96", "data.max_predictions_per_seq=1", f"model.hidden_size={hidden}",
+            "model.num_hidden_layers=7", "model.num_attention_heads=2", f"model.intermediate_size={feed}",
+            "model.max_position_embeddings=128", f"model.hidden_dropout_prob={dropout}", "data.objective=none",
+            f"model.attention_probs_dropout_prob={dropout}", f"train.precision={precision}",
+            "model.architecture=modernbert", f"model.local_attention={window}",
+            f"model.global_attention_every_n_layers={every}",
+        ],
+    )  # fmt: skip
+    planned = Cost(recipe, HARDWARE["cpu"], vocabulary_size=100).row.activation_bytes(4)
+    assert kept_by_autograd(recipe, rows=4) == pytest.approx(planned, rel=0.03)
+
+
 def kept_by_autograd(recipe: Recipe, rows: int) -> int:
     """Bytes that one forward saves for its backward, without weights."""
     length = recipe.data.max_seq_length
     precision = torch.bfloat16 if recipe.train.precision == "bf16" else None
-    model = BertForPreTraining(recipe.model, 100, "nsp").to(precision)
+    model = BertForPreTraining(recipe.model, 100, recipe.data.objective).to(precision)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved: dict[int, torch.Tensor] = {}
 

@@ -44,6 +44,41 @@ def test_published_flops_of_a_row(config: ModelConfig, length: int, masked_token
     assert flops / 1e9 == pytest.approx(gigaflops, abs=0.06)
 
 
+MODERN = {"architecture": "modernbert", "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 41}
+
+
+@pytest.mark.parametrize("layers", [1, 5])
+@pytest.mark.parametrize("decoder_bias", [True, False])
+def test_formula_equals_parameter_count_of_modernbert(layers: int, decoder_bias: bool) -> None:
+    config = ModelConfig.model_validate(MODERN | {"num_hidden_layers": layers, "decoder_bias": decoder_bias})
+    model = BertForPreTraining(config, 57, "none")
+    assert sum(parameter.numel() for parameter in model.parameters()) == bert_parameters(config, 57, "none")
+
+
+def test_published_sizes_of_modernbert() -> None:
+    base = {"architecture": "modernbert", "num_hidden_layers": 22, "intermediate_size": 1152}
+    large = {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 2624}
+    sizes = [bert_parameters(ModelConfig.model_validate(base | more), 50_368, "none") for more in ({}, large)]
+    assert [round(size / 1e6) for size in sizes] == [
+        150,
+        396,
+    ]  # of ModernBertForMaskedLM: 149 M and 395 M, and the head
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_flops_of_modernbert_count_the_pairs_in_the_window(every: int) -> None:
+    fields = {"num_hidden_layers": 5, "local_attention": 6, "global_attention_every_n_layers": every}
+    config = ModelConfig.model_validate(MODERN | fields)
+    lengths, masked = [1, 3, 4, 20], 7
+    pairs = 0
+    for layer in range(5):
+        reach = 3 if layer % every else 99
+        pairs += sum(abs(i - j) <= reach for length in lengths for i in range(length) for j in range(length))
+    products = sum(lengths) * 5 * (4 * 24 * 24 + 3 * 24 * 41)
+    expected = 6 * (products + 2 * 24 * pairs + masked * 24 * (24 + 57))
+    assert training_flops(config, 57, "none", lengths=lengths, masked_tokens=masked) == expected
+
+
 def test_flops_of_ragged_rows_use_true_lengths() -> None:
     lengths, masked = [9, 40, 128], [1, 6, 19]
     apart = sum(
@@ -54,9 +89,7 @@ def test_flops_of_ragged_rows_use_true_lengths() -> None:
         BASE,
         VOCABULARY,
         "nsp",
-        rows=3,
-        tokens=sum(lengths),
-        squared_lengths=sum(length**2 for length in lengths),
+        lengths=lengths,
         masked_tokens=sum(masked),
     )
     assert together == apart

@@ -115,10 +115,12 @@ def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
     shown = set(board.Tags()["scalars"])
     assert shown >= {*TAGS.values(), "valid/mlm_loss", "valid/nsp_accuracy"}
     assert {tag.split("/")[0] for tag in shown} == {
-        "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
+        "progress", "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
     }  # fmt: skip
+    assert board.Scalars("progress/tokens")[0].value == STEP.tokens
+    assert "valid/rows" not in shown  # it never changes
     assert board.Scalars("throughput/save_s")[0].value == 0.25
-    assert b"name = 'x'" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
+    assert b"| name | `x` |" in board.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
 
 
 def test_evaluation_is_recorded_with_its_step(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_the_last_step_within_a_budget_is_shown(tmp_path: Path, capsys: pytest.C
     with MetricsLog(tmp_path, train, resumed_step=0, recipe_toml="") as log:
         for step, time_s in [(5, 50.0), (6, 60.0)]:
             log.write_step(replace(STEP, step=step, time_s=time_s))
-    assert [line[:13] for line in capsys.readouterr().out.splitlines()] == ["step   6/100 "]
+    assert [line[:13] for line in capsys.readouterr().out.splitlines() if line[0] != " "] == ["step   6/100 "]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (184, "3 m 04 s"), (3_720, "1 h 02 m")])

@@ -25,9 +25,15 @@ def train_some(run: Path, profiler: Profiler) -> None:
 
 
 def test_requested_steps_are_traced_in_chrome_format(tmp_path: Path) -> None:
-    train_some(tmp_path, Profiler(tmp_path, [2, 4, 9], World()))
+    profiler = Profiler(tmp_path, [2, 4, 9], World())
+    train_some(tmp_path, profiler)
     traces = sorted((tmp_path / PROFILE).iterdir())
     assert [trace.name for trace in traces] == [f"step_0000000{step}.pt.trace.json.gz" for step in (2, 4)]
+    first, second = profiler.news()
+    assert str(traces[0]) in first
+    assert str(traces[1]) in second
+    assert "https://ui.perfetto.dev" in first
+    assert not profiler.news()
     trace = json.loads(gzip.decompress(traces[0].read_bytes()))
     assert any(event.get("name") == "aten::mm" for event in trace["traceEvents"])
 

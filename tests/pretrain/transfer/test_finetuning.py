@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import random
@@ -23,14 +24,21 @@ from pretrain.huggingface.pretrained import Pretrained
 from pretrain.transfer.finetuning import TaskItems, check_settings, finetune, predict
 from pretrain.transfer.labelled import Records, Splits
 from pretrain.transfer.making import make_task
-from pretrain.transfer.report import write_model
+from pretrain.transfer.report import read_model, write_model
 from pretrain.transfer.tasks.classification import Classification
 from pretrain.transfer.tasks.task import TransferModel, joined
 from pretrain.transfer.trials import Spread, pretrained_start, random_start, spreads, try_seed
-from tests.pretrain.runs import MODEL, VOCAB, some_model
+from tests.pretrain.runs import MODEL, MODERN, VOCAB, some_model
 
 CONFIG = ModelConfig(**MODEL, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.1)
 SOURCE = Pretrained(Path("here"), CONFIG, VOCAB, dict(some_model().named_parameters()))
+MODERN_SOURCE = Pretrained(
+    Path("here"),
+    ModelConfig(**MODEL | MODERN),
+    VOCAB,
+    dict(some_model(objective="none", **MODERN).named_parameters()),
+)
+SOURCES = pytest.mark.parametrize("source", [SOURCE, MODERN_SOURCE], ids=["bert", "modernbert"])
 SETTINGS = FinetuneConfig(epochs=6, patience=6, batch_size=8, learning_rate=3e-3, max_length=32, device="cpu")
 
 
@@ -150,24 +158,29 @@ RECORDS: dict[str, dict[str, Any]] = {
 }
 
 
+@SOURCES
 @pytest.mark.parametrize("kind", RECORDS)
-def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kind: str) -> None:
+def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kind: str, source: Pretrained) -> None:
     second = {"label": 2.5 if kind == "pair" else "b"} if kind in ("classify", "pair") else {}
     data = Records("here", [RECORDS[kind], {**RECORDS[kind], **second}])
     settings = FinetuneConfig(max_length=48 if kind != "qa" else 96, stride=8)
     config = TaskConfig.model_validate({"kind": kind, "data": "-", "regression": kind == "pair"})
     task = make_task(config, settings, VOCAB, Splits(data, data, data))
     torch.manual_seed(0)
-    model = TransferModel(SOURCE.encoder(), task, 0.1, 0.5).eval()
+    model = TransferModel(source.encoder(), task, 0.1, 0.5).eval()
     item = task.items(data, training=True)[0]
     batch = joined([item])
     write_model(
-        tmp_path / "model", SOURCE, TaskRecipe(task=config, finetune=settings), task, model
+        tmp_path / "model", source, TaskRecipe(task=config, finetune=settings), task, model
     )  # for a regression, this rescales the head
     ours = model(batch)
     name = task.fields()["architectures"][0]
+    name = f"Modern{name}" if source.config.is_modern else name
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"] == [name]
     theirs = getattr(transformers, name).from_pretrained(tmp_path / "model").eval()
     inputs = padded(batch)
+    if source.config.is_modern:
+        del inputs["token_type_ids"]
     if kind == "choice":
         inputs = {name: value[None] for name, value in inputs.items()}
     with torch.no_grad():
@@ -177,6 +190,17 @@ def test_transformers_computes_the_scores_of_a_written_model(tmp_path: Path, kin
     else:
         expected = outputs.logits.reshape(ours.shape) if kind == "choice" else outputs.logits.reshape(-1, task.outputs)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+    again = read_model(tmp_path / "model")[2].eval()
+    if kind != "pair":  # a regression's head is rescaled once more when it is written
+        assert torch.equal(again(batch), ours)
+
+
+def test_modernbert_learns_from_the_layers_of_its_masked_lm_head() -> None:
+    encoder = MODERN_SOURCE.encoder()
+    for part in ("dense.weight", "norm.weight"):
+        assert torch.equal(encoder.get_parameter(f"pooler.{part}"), MODERN_SOURCE.weights[f"masked_lm.{part}"])
+    trial = try_seed(pretrained_start(MODERN_SOURCE), MODERN_SOURCE.config, some_items(), SETTINGS, 0)
+    assert trial.test.metrics["accuracy"] > 0.9
 
 
 HOLES = """

@@ -1,0 +1,57 @@
+"""The names of ModernBERT's weights: ours, and those of Hugging Face's `ModernBertForMaskedLM`.
+
+No weight is concatenated or split: both have one matrix for queries, keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+WORDS = "model.embeddings.tok_embeddings.weight"
+# Our name: Hugging Face's name.
+WEIGHTS = {
+    "bert.embeddings.word.weight": WORDS,
+    "bert.embeddings.norm.weight": "model.embeddings.norm.weight",
+    "bert.norm.weight": "model.final_norm.weight",
+}
+LAYER_WEIGHTS = {
+    "attention_norm.weight": "attn_norm.weight",
+    "attention.qkv.weight": "attn.Wqkv.weight",
+    "attention.output.weight": "attn.Wo.weight",
+    "feed_norm.weight": "mlp_norm.weight",
+    "feed_in.weight": "mlp.Wi.weight",
+    "feed_out.weight": "mlp.Wo.weight",
+}
+# The same two layers before the decoder of masked words, and before the classifier of a task.
+HEAD = {"dense.weight": "head.dense.weight", "norm.weight": "head.norm.weight"}
+DECODER_BIAS = {"masked_lm.decoder.bias": "decoder.bias"}
+TIED = {"decoder.weight": WORDS}
+CLASSIFIER = "classifier.weight"
+
+
+def is_modern(state: Mapping[str, Tensor]) -> bool:
+    """Return whether Hugging Face's or our state dict is ModernBERT's."""
+    theirs = any(name.endswith("embeddings.tok_embeddings.weight") for name in state)
+    ours = "bert.embeddings.word.weight" in state and "bert.embeddings.position.weight" not in state
+    return theirs or ours
+
+
+def names_of(layers: int, *, has_classifier: bool, decoder_bias: bool) -> dict[str, list[str]]:
+    """Return our name of each weight, without the tied decoder's, and Hugging Face's name, as a list of one."""
+    names = dict(WEIGHTS)
+    for layer in range(layers):
+        for ours, theirs in LAYER_WEIGHTS.items():
+            if layer or ours != "attention_norm.weight":
+                names[f"bert.encoder.{layer}.{ours}"] = f"model.layers.{layer}.{theirs}"
+    part = "bert.pooler" if has_classifier else "masked_lm"
+    names |= {f"{part}.{ours}": theirs for ours, theirs in HEAD.items()}
+    if decoder_bias and not has_classifier:
+        names |= DECODER_BIAS
+    return {ours: [theirs] for ours, theirs in names.items()}
+
+
+def current_name(name: str) -> str:
+    """Return the name in `ModernBertForMaskedLM` of a weight of a bare encoder."""
+    return f"model.{name}" if name.startswith(("embeddings.", "layers.", "final_norm.")) else name
