@@ -79,6 +79,7 @@ from preprocessing.resuming import (
     find_vocabulary,
     item_numbers,
     keep_vocabulary,
+    kept_if_refused,
     prune,
     read_contents,
     release,
@@ -254,7 +255,8 @@ def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupS
 def _check(manifest: Manifest, config: DataConfig, stages: Stages, vocabulary: Vocabulary) -> None:
     with _discarding(stages):  # the data set is complete but unusable
         check_manifest(manifest, config, config.nsp_mode, config.dataset)
-        paths = [file.path for files in stages.plan.files for file in files]
+    paths = [file.path for files in stages.plan.files for file in files]
+    with kept_if_refused(stages.store):
         judge(manifest, paths, config, vocabulary)
 
 

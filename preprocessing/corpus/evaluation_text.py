@@ -5,6 +5,7 @@ As in GPT-3 (Brown et al. 2020, appendix C), a document is contaminated if it sh
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -101,7 +102,7 @@ def _passages(path: str) -> Iterator[str]:
     if kind == ".parquet":
         yield from _strings(_table(path).to_pylist())
         return
-    with open_source(path, ReadCounter()) as stream:
+    with open_source(path, ReadCounter(), _encoding(path)) as stream:
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
         try:
             if kind == ".json":
@@ -117,6 +118,15 @@ def _passages(path: str) -> Iterator[str]:
         except (ValueError, csv.Error, RecursionError) as error:
             fix = "correct the file, or give it a suffix that says what it is, such as .txt"
             raise UserError(f"cannot parse the evaluation text: {error}", place=path, fix=fix) from error
+
+
+def _encoding(path: str) -> str:
+    """Return the encoding that a byte order mark states, as programs on Windows write it; else UTF-8."""
+    with open_source(path, ReadCounter(), is_text=False) as stream:
+        start = stream.read(4)
+    if start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
 
 
 def _table(path: str) -> pa.Table:

@@ -75,6 +75,10 @@ class _Pattern:
 
 
 def _matches(pattern: str, side_files: Sequence[str]) -> Iterator[FolderEntry]:
+    if "\0" in pattern:
+        raise UserError(
+            "a path cannot hold a NUL", place=pattern.replace("\0", "\\0"), fix="correct data.corpora paths"
+        )
     place = pattern if is_url(pattern) else os.path.abspath(os.path.expanduser(pattern))
     place = place.rstrip("/") or place
     entry = entry_at(place)

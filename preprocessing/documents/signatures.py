@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from configs.errors import UserError
 
@@ -60,6 +61,10 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 )
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")  # protocols 2 to 5
 _ISO_2022 = re.compile(rb"\x1b\$(?:[@AB]|\([CD]|\)C)")  # 7-bit bytes of Japanese or Korean are valid UTF-8
+_HZ = re.compile(rb"~\{(?:[!-}][!-~])+~\}")  # 7-bit bytes of Chinese, between escapes
+_UTF_7 = re.compile(rb"\+[A-Za-z0-9+/]{3,}(?=[^A-Za-z0-9+/])")  # base64 of UTF-16
+_SEVEN_BIT = ((_HZ, "hz"), (_UTF_7, "utf-7"))
+_FEWEST_ESCAPES, _ESCAPED_SHARE = 4, 0.2  # a few can stand in a text about encodings, or in code
 _MARKED = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -77,7 +82,20 @@ def refuse_foreign(start: bytes, path: str, *, is_utf8: bool) -> None:
         fix = f'set encoding = "{encoding}" for this corpus'
         raise UserError("this is not UTF-8 text, but ISO 2022: it holds its escape sequences", place=path, fix=fix)
     if is_utf8:
+        _refuse_seven_bits(start, path)
         _refuse_wide_characters(start, path)
+
+
+def _refuse_seven_bits(start: bytes, path: str) -> None:
+    """Refuse encodings whose bytes are all valid UTF-8, because they are ASCII."""
+    for pattern, encoding in _SEVEN_BIT:
+        found = pattern.findall(start) if start.isascii() else []
+        if len(found) < _FEWEST_ESCAPES or sum(map(len, found)) < _ESCAPED_SHARE * len(start):
+            continue
+        with suppress(UnicodeDecodeError):
+            b" ".join(found).decode(encoding)
+            fix = f'set encoding = "{encoding}" for this corpus'
+            raise UserError(f"this is not UTF-8 text, but probably {encoding.upper()}", place=path, fix=fix)
 
 
 def _refuse_wide_characters(start: bytes, path: str) -> None:

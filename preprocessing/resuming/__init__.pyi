@@ -9,6 +9,7 @@ from .folder import (
     begin as begin,
     claimed as claimed,
     discard as discard,
+    kept_if_refused as kept_if_refused,
     prune as prune,
     release as release,
     run_folder as run_folder,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,7 @@ from configs.schema import VocabularyConfig
 from preprocessing.dataset import (
     FORMAT_VERSION,
     MANIFEST,
+    SHARDS,
     VOCABULARY,
     DamagedShardError,
     Manifest,
@@ -31,6 +33,7 @@ from preprocessing.vocabulary import Vocabulary, stored_vocabulary
 _VOCABULARY_RECORD = (
     f"{GROUPS}/vocabulary.json"  # the preparation that made the vocabulary, and the vocabulary's digest
 )
+_SHARD = re.compile(r"[0-9]{5,}\.[0-9]{4,}[-.].*\.arrow")
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +119,12 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
     """Return the finished data set in the folder, if there is one. Its input and its files are not checked yet.
 
     Raises `UserError` for a folder that holds other files and no data set. Without `overwrite`, also raises for a
-    finished data set of another recipe or vocabulary; with it, nothing counts as finished.
+    finished data set of another recipe or vocabulary; with it, nothing counts as finished, and a manifest beside shards
+    can be damaged.
     """
     content = store.read(MANIFEST)
-    if not store.is_empty() and store.below(WORK).is_empty() and not _is_manifest(content):
+    is_ours = _is_manifest(content) or (overwrite and _holds_shards(store))
+    if not store.is_empty() and store.below(WORK).is_empty() and not is_ours:
         fix = "set data.dataset to a new or empty folder"
         raise UserError("the folder holds other files and no data set", place=store.place, fix=fix)
     if overwrite or content is None:
@@ -166,6 +171,12 @@ def _damage(store: Store, manifest: Manifest) -> dict[str, str]:
     if store.sha256(VOCABULARY) != manifest.vocabulary.sha256:
         found[VOCABULARY] = f"{store.place}/{VOCABULARY}: missing or damaged"
     return found
+
+
+def _holds_shards(store: Store) -> bool:
+    """Return whether there are shards and nothing else in their folder, as beside a damaged manifest."""
+    names = store.below(SHARDS).names()
+    return bool(names) and all(_SHARD.fullmatch(name) for name in names)
 
 
 def _is_manifest(content: bytes | None) -> bool:

@@ -33,6 +33,7 @@ from preprocessing.resuming.share import WHOLE, Share
 from preprocessing.storage import LocalStore, Store
 
 _JOB = f"{WORK}/job.json"
+_REFUSED = f"{WORK}/refused"  # the groups are finished, but too much of the input is lost in them
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +81,22 @@ def begin(store: Store, identity: Identity, inputs: Sequence[InputEntry], share:
             ", ".join(differing),
         )
         _remove_corpus_wide(store)
+    store.remove(_REFUSED)
     described = {"digest": identity.digest, "recipe": identity.recipe, "format_version": identity.format_version}
     store.write_text(_JOB, json.dumps({**described, "inputs": [entry.model_dump() for entry in inputs]}))
+
+
+@contextmanager
+def kept_if_refused(store: Store) -> Iterator[None]:
+    """Note a `UserError` of the block about the finished groups.
+
+    A rerun that accepts the losses uses them. One with another recipe replaces them, though they are finished.
+    """
+    try:
+        yield
+    except UserError:
+        store.write_text(_REFUSED, "")
+        raise
 
 
 def release(store: Store, kept: Sequence[WorkItem] = ()) -> None:
@@ -165,7 +180,9 @@ def _refuse_other_recipe(store: Store, identity: Identity, share: Share) -> None
     if version != identity.format_version:
         raise other_version(store.place, "an unfinished", version)
     differing = identity.differences(job["recipe"])
-    if differing and (share != WHOLE or finished_groups_exist(store)):
+    if differing and share == WHOLE and store.size(_REFUSED) is not None:
+        _remove_contents(store)
+    elif differing and (share != WHOLE or finished_groups_exist(store)):
         raise other_data_set(store.place, job["digest"], differing)
 
 

@@ -497,6 +497,25 @@ def test_manifest_of_something_else_is_refused_and_left_alone(config: DataConfig
     assert (folder / MANIFEST).read_text() == content
 
 
+@pytest.mark.parametrize("content", ["", '{"format_ver'])
+def test_a_damaged_manifest_beside_shards_can_be_overwritten(config: DataConfig, content: str) -> None:
+    manifest = prepare(config)
+    (folder_of(config) / MANIFEST).write_text(content)
+    with pytest.raises(UserError):
+        prepare(config)
+    assert prepare(config, overwrite=True) == manifest
+
+
+def test_shards_of_something_else_are_left_alone(config: DataConfig) -> None:
+    folder = folder_of(config)
+    (folder / "shards").mkdir(parents=True)
+    (folder / "shards" / "train-00000.arrow").write_text("years of work")
+    (folder / MANIFEST).write_text("[]")
+    with pytest.raises(UserError, match="holds other files and no data set"):
+        prepare(config, overwrite=True)
+    assert (folder / "shards" / "train-00000.arrow").read_text() == "years of work"
+
+
 def test_data_set_of_another_version_is_refused_unless_overwritten(config: DataConfig) -> None:
     manifest = prepare(config)
     path = folder_of(config) / MANIFEST

@@ -19,6 +19,7 @@ from preprocessing.documents.input_files import ReadCounter, open_stored
 SIDE_FILES = ("dataset_info.json", "dataset_dict.json", "state.json", "cache-*.arrow", "*.lock")
 
 _FILE_START = b"ARROW1"
+_FEATHER_1 = b"FEA1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -37,7 +38,11 @@ def arrow_rows(path: str, _start: int, _end: int, corpus: CorpusConfig, counter:
 
 
 def _batches(stream: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
-    if stream.read(len(_FILE_START)) == _FILE_START:
+    start = stream.read(len(_FILE_START))
+    if start.startswith(_FEATHER_1):
+        fix = "write it as Feather of version 2, which is Arrow, or as Parquet"
+        raise UserError("this is Feather of version 1", place=path, fix=fix)
+    if start == _FILE_START:
         file = pa.ipc.open_file(stream)
         yield from map(file.get_batch, range(file.num_record_batches))
         return

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from configs.errors import UserError
 from preprocessing.documents.formats.fields import text_at
+from preprocessing.storage import is_compressed
 
 _TEXTS = (
     pa.types.is_string,
@@ -88,6 +89,9 @@ def _as_binary(kind: pa.DataType) -> pa.DataType:
 @contextmanager
 def explained(path: str, kind: str) -> Iterator[None]:
     """Convert the errors of Arrow for a file that is not of this kind into `UserError`."""
+    if is_compressed(path):
+        cause = f"{kind} is not read through another compression"
+        raise UserError(cause, place=path, fix="decompress the file, and name the result in data.corpora paths")
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -19,10 +19,20 @@ def text_at(row: Any, fields: Sequence[str], newline: Text) -> Text | None:
     return newline.join(text for of_field in texts for text in of_field) if texts else None
 
 
+def _is_null(value: Any, path: str) -> bool:
+    """Return whether there is nothing at a path: null instead of a text, or of an object around it."""
+    if not isinstance(value, dict) or not path:
+        return value is None
+    if path in value:
+        return value[path] is None
+    key, _, rest = path.partition(".")
+    return bool(rest) and key in value and _is_null(value[key], rest)
+
+
 def _texts(value: Any, path: str, kind: type[Text]) -> list[Text] | None:
     """Return the texts at a path. None: the path does not exist, or leads to a value that is not text."""
     if isinstance(value, list):
-        found = [_texts(part, path, kind) for part in value if part is not None]
+        found = [_texts(part, path, kind) for part in value if not _is_null(part, path)]
         texts = [text for part in found if part is not None for text in part]
         return texts if all(part is not None for part in found) else None
     if isinstance(value, kind):

@@ -72,6 +72,15 @@ def test_every_file_of_evaluation_text_is_read(tmp_path: Path) -> None:
         assert outcome(f"x {RUN} y", path) == "contaminated", path
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv"])
+def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, name: str, encoding: str) -> None:
+    contents = {".txt": RUN, ".json": json.dumps([RUN]), ".jsonl": json.dumps({"q": RUN}), ".csv": f"q\n{RUN}\n"}
+    path = tmp_path / name
+    path.write_text(contents[path.suffix], encoding=encoding)
+    assert outcome(f"x {RUN} y", path) == "contaminated"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [

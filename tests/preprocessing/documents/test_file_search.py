@@ -69,6 +69,13 @@ def test_pattern_without_files_is_reported(tmp_path: Path, pattern: str) -> None
     assert raised.value.place == str(tmp_path / pattern)
 
 
+@pytest.mark.parametrize("pattern", ["a\0b.txt", "a\0*.txt", "s3://bucket/a\0b"])
+def test_a_nul_in_a_path_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(UserError, match="a path cannot hold a NUL") as raised:
+        find_files([pattern if "://" in pattern else str(tmp_path / pattern)])
+    assert "\0" not in raised.value.place
+
+
 def test_unknown_file_system_is_reported() -> None:
     with pytest.raises(UserError, match="no installed library supports nosuchscheme://"):
         find_files(["nosuchscheme://bucket/file"])

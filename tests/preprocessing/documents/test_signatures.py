@@ -83,6 +83,12 @@ def array() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "Git LFS", "git lfs pull"),
         ("これは本です。".encode("iso2022_jp") * 9, "ISO 2022", 'encoding = "iso2022_jp_2"'),
         ("이것은 책입니다.".encode("iso2022_kr") * 9, "ISO 2022", 'encoding = "iso2022_kr"'),
+        ("这是一本书。\nIt is a book.\n".encode("hz") * 9, "HZ", 'encoding = "hz"'),
+        (("这是一本很长的书" * 60 + "。\n").encode("hz") * 9, "HZ", 'encoding = "hz"'),
+        (TEXT.decode().encode("utf-7"), "UTF-7", 'encoding = "utf-7"'),
+        ("Das heißt: für Käse gibt es Löffel, größer als früher. ".encode("utf-7") * 9, "UTF-7", "utf-7"),
+        (b"Call +4915112345678 or +493012345 or +33612345678. " * 9, "", ""),
+        (b"a += b++ + ++c; d+e-f; x+long_name-y; ~{ } ~} " * 9, "", ""),
         (b"\x1b[31mA coloured log\x1b[0m, and $B as text. " * 9, "", ""),
         (bytes(range(31)) * 200, "binary data", "remove"),
         (TEXT.decode().encode("utf-16"), "UTF-16", 'encoding = "utf-16"'),
@@ -110,8 +116,15 @@ def test_what_is_not_text_is_refused_and_named(
     assert (raised.value.place, fix in raised.value.fix) == (str(path), True)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso2022_jp_2"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso2022_jp_2", "utf-7"])
 def test_the_named_encoding_reads_the_file(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes(TEXT.decode().encode(encoding))
     with open_source(str(tmp_path / "a.txt"), ReadCounter(), encoding) as stream:
         assert stream.read() == TEXT
+
+
+def test_hz_is_read(tmp_path: Path) -> None:
+    text = "这是一本书。\nIt is a book.\n" * 9000
+    (tmp_path / "a.txt").write_bytes(text.encode("hz"))
+    with open_source(str(tmp_path / "a.txt"), ReadCounter(), "hz") as stream:
+        assert stream.read().decode() == text

@@ -74,6 +74,27 @@ def test_most_documents_lost_is_refused_and_can_be_accepted(tmp_path: Path) -> N
     assert prepare(recipe(tmp_path, path, "jsonl", accept_losses=True)).statistics.documents == 30
 
 
+def test_accepting_the_losses_reuses_the_groups(tmp_path: Path) -> None:
+    config = recipe(tmp_path, json_lines(tmp_path / "a.jsonl", 30, ['{"content": "x"}'] * 60), "jsonl")
+    with pytest.raises(UserError, match="of the corpus is lost"):
+        prepare(config)
+    made = {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "dataset").glob("shards/*")}
+    prepare(config.model_copy(update={"accept_losses": True}))
+    assert made == {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "dataset").glob("shards/*")}
+    assert made
+
+
+def test_what_was_refused_can_be_made_with_another_recipe(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "a.jsonl", 0, [json.dumps({"body": text}) for text in make_documents(30)] * 2)
+    path.write_text(path.read_text() + "".join(json.dumps({"text": text}) + "\n" for text in make_documents(29, 2)))
+    first = recipe(tmp_path, path, "jsonl", duplicates="none")
+    with pytest.raises(UserError, match="of the corpus is lost"):
+        prepare(first)
+    corpora = [{"paths": [str(path)], "format": "jsonl", "text_field": ["text", "body"]}]
+    fixed = recipe(tmp_path, path, "jsonl", duplicates="none", corpora=corpora)
+    assert prepare(fixed).statistics.documents == 89
+
+
 @pytest.mark.parametrize(("bad", "is_named"), [(2, False), (4, True)])
 def test_some_documents_lost_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: int, is_named: bool

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyarrow import feather
 
 from configs.errors import UserError
 from configs.schema import CorpusConfig
@@ -64,6 +66,23 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.arrow").write_bytes(content)
     with pytest.raises(UserError, match="not Arrow"):
         read(tmp_path / "a.arrow")
+
+
+def test_feather_of_version_1_is_named(tmp_path: Path) -> None:
+    feather.write_feather(pa.table({"text": TEXTS}), str(tmp_path / "a.feather"), version=1)
+    with pytest.raises(UserError, match="this is Feather of version 1") as raised:
+        read(tmp_path / "a.feather")
+    assert "Feather of version 2" in raised.value.fix
+    feather.write_feather(pa.table({"text": TEXTS}), str(tmp_path / "b.feather"), version=2, compression="lz4")
+    assert read(tmp_path / "b.feather") == [text.encode() for text in TEXTS]
+
+
+def test_compression_around_arrow_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow.gz"
+    path.write_bytes(gzip.compress(write(tmp_path / "a.arrow", as_stream=False).read_bytes()))
+    with pytest.raises(UserError, match="Arrow is not read through another compression") as raised:
+        read(path)
+    assert raised.value.fix.startswith("decompress the file")
 
 
 def test_concatenated_streams_are_read_to_the_end(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_paragraphs_are_joined_by_line_ends() -> None:
     assert text({"text": []}) == ("", "")
 
 
+def test_null_inside_of_a_list_is_no_paragraph() -> None:
+    rows = [{"p": "one"}, {"p": None}, None, {"p": "two"}]
+    assert text({"text": rows}, "text.p") == ("one\ntwo", "")
+    assert text({"text": [{"p": {"q": "one"}}, {"p": None}]}, "text.p.q") == ("one", "")
+    assert text({"text": [{"p.q": None}, {"p.q": "one"}]}, "text.p.q") == ("one", "")
+    assert text({"text": [{"p": "one"}, {"other": None}]}, "text.p") == DROPPED
+
+
 def test_values_that_are_not_text_hold_no_text() -> None:
     for value in (None, 7, True, {"text": "x"}, ["one", 7], ["one", {"p": "two"}]):
         assert text({"text": value}) == DROPPED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -134,6 +135,14 @@ def test_damaged_page_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         read(path)
+
+
+def test_compression_around_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet.gz"
+    path.write_bytes(gzip.compress(write(tmp_path / "a.parquet", ["one"]).read_bytes()))
+    with pytest.raises(UserError, match="Parquet is not read through another compression") as raised:
+        read(path)
+    assert raised.value.fix.startswith("decompress the file")
 
 
 def test_other_file_is_not_parquet(tmp_path: Path) -> None:
