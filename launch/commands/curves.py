@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,12 +19,16 @@ def plot(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Write loss, accuracy, speed and learning rate to this PNG file.")
     ] = None,
+    x: Annotated[
+        Literal["step", "tokens", "time", "samples"],
+        typer.Option("--x", help="Horizontal axis: tokens compare runs with batches of different sizes."),
+    ] = "step",
 ) -> None:
     """Plot the loss of one or more runs in the terminal, or all their metrics in a picture.
 
     [dim]bertrain plot runs/demo[/]
 
-    [dim]bertrain plot runs/* --picture runs.png[/]
+    [dim]bertrain plot runs/* --picture runs.png --x tokens[/]
     """
     from configs.machine import require_package
     from launch.terminal import console
@@ -32,13 +36,13 @@ def plot(
     if picture is not None:
         from launch.display import draw_runs
 
-        draw_runs(runs, picture)
+        draw_runs(runs, picture, x)
         console().print(str(picture), markup=False)
         return
     require_package("plotext")
     from launch.display import draw_loss
 
-    console().print(draw_loss(runs), markup=False)
+    console().print(draw_loss(runs, x), markup=False)
 
 
 def tensorboard(

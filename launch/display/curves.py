@@ -9,16 +9,16 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from launch.ranks import find_run
-from pretrain.telemetry import MetricRecords, draw_curves, read_metrics
+from pretrain.telemetry import Axis, MetricRecords, draw_curves, read_metrics
 
 log = logging.getLogger(__name__)
 
 
-def draw_runs(runs: Sequence[Path], picture: Path) -> None:
+def draw_runs(runs: Sequence[Path], picture: Path, x: Axis = "step") -> None:
     """Write a plot of the runs' metrics to `picture`. Raise `UserError` for a run without recorded steps."""
     curves = read_curves(runs)
     with explain_write_errors(picture):
-        draw_curves(picture, curves)
+        draw_curves(picture, curves, x=x)
 
 
 def read_curves(runs: Sequence[Path]) -> dict[str, MetricRecords]:

@@ -10,15 +10,15 @@ import plotext
 
 from configs.errors import UserError
 from launch.display.curves import read_curves
-from pretrain.telemetry import MetricRecords, smooth
+from pretrain.telemetry import AXES, Axis, MetricRecords, smooth
 
 log = logging.getLogger(__name__)
 
 POINTS = 80
 
 
-def draw_loss(runs: Sequence[Path]) -> str:
-    """Return a text plot of each run's masked-LM loss over its steps, with the held-out loss and the baseline."""
+def draw_loss(runs: Sequence[Path], x: Axis = "step") -> str:
+    """Return a text plot of each run's masked-LM loss over an axis, with the held-out loss and the baseline."""
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(100, 20)
@@ -27,16 +27,16 @@ def draw_loss(runs: Sequence[Path]) -> str:
         fix = "plot another run; a loss that was not finite is recorded as null"
         raise UserError("no finite loss is recorded", place=str(runs[0]), fix=fix)
     for name, records in drawn.items():
-        steps, losses = smooth(records, "mlm_loss", POINTS)
+        steps, losses = smooth(records, "mlm_loss", POINTS, x)
         plotext.plot(steps, losses, label=f"{name}: masked-LM loss")
-        steps, losses = smooth(records, "valid_mlm_loss", len(records))
+        steps, losses = smooth(records, "valid_mlm_loss", len(records), x)
         if losses:
             plotext.scatter(steps, losses, label="held-out", marker="o")
         _, baselines = smooth(records, "valid_unigram_loss", len(records))
         if baselines:
             plotext.horizontal_line(baselines[-1])
             plotext.title(f"horizontal line: unigram baseline {baselines[-1]:.2f}")
-    plotext.xlabel("step")
+    plotext.xlabel(AXES[x][1])
     return str(plotext.uncolorize(plotext.build()))
 
 

@@ -1,6 +1,13 @@
 # The door of pretrain.telemetry: what other packages and rooms import from it.
 
-from .curves import LOSS as LOSS, MetricRecords as MetricRecords, draw_curves as draw_curves, smooth as smooth
+from .curves import (
+    AXES as AXES,
+    LOSS as LOSS,
+    Axis as Axis,
+    MetricRecords as MetricRecords,
+    draw_curves as draw_curves,
+    smooth as smooth,
+)
 from .folding import fold as fold
 from .goodput import goodput_share as goodput_share, goodput_text as goodput_text, losses_text as losses_text
 from .metrics import (

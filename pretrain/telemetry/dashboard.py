@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 HELD_OUT_LOSS = "valid/mlm_loss"
-HPARAM_SECTIONS = ("data", "model", "optimizer", "train")
+SENTENCES = "sentences: training and held out"
+HPARAM_SECTIONS = ("model", "optimizer", "train")
+HPARAM_KEYS = ("data.objective", "data.max_seq_length", "data.masked_lm_prob", "data.dupe_factor")
 
 # Custom Scalars: category, chart, tags. Tags are regular expressions that match whole names.
 CHARTS: dict[str, dict[str, list[str]]] = {
     "loss": {
         "masked words: training and held out": ["loss/mlm", HELD_OUT_LOSS, "valid/unigram_loss"],
-        "sentences: training and held out": ["loss/nsp", "valid/nsp_loss"],
+        SENTENCES: ["loss/nsp", "valid/nsp_loss"],
         "accuracy: training and held out": ["accuracy/.*", "valid/.*_accuracy"],
     },
     "throughput": {
         "tokens per second": ["throughput/tokens_per_s"],
-        "model FLOP/s utilisation": ["throughput/mfu"],
+        "TFLOP/s per rank": ["throughput/tflops"],
         "lost time (%)": ["throughput/data_wait_pct", "throughput/imbalance_pct"],
         "tokens trained": ["progress/tokens"],
     },
@@ -31,10 +33,14 @@ CHARTS: dict[str, dict[str, list[str]]] = {
 }
 
 
-def layout() -> dict[str, dict[str, list[Any]]]:
-    """Return `CHARTS` in the form that `SummaryWriter.add_custom_scalars` takes."""
+def layout(objective: str) -> dict[str, dict[str, list[Any]]]:
+    """Return `CHARTS` in the form that `SummaryWriter.add_custom_scalars` takes, without those that stay empty."""
     return {
-        category: {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
+        category: {
+            title: ["Multiline", [f"^{tag}$" for tag in tags]]
+            for title, tags in charts.items()
+            if objective != "none" or title != SENTENCES
+        }
         for category, charts in CHARTS.items()
     }
 
@@ -56,7 +62,7 @@ def hparams_of(recipe_toml: str) -> dict[str, bool | float | str]:
     return {
         key: value
         for key, value in _flat(tomllib.loads(recipe_toml))
-        if key.partition(".")[0] in HPARAM_SECTIONS and isinstance(value, bool | int | float | str)
+        if (key.partition(".")[0] in HPARAM_SECTIONS or key in HPARAM_KEYS) and not isinstance(value, list)
     }
 
 

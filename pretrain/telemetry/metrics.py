@@ -143,8 +143,9 @@ class MetricsLog:
         self.lines = AppendedLines(run / METRICS)
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
         self.tensorboard.text("recipe", recipe_tables(recipe_toml), resumed_step)
-        self.tensorboard.layout(layout())
-        self.tensorboard.hparams(hparams_of(recipe_toml), HELD_OUT_LOSS)
+        values = hparams_of(recipe_toml)
+        self.tensorboard.layout(layout(str(values.get("data.objective"))))
+        self.tensorboard.hparams(values, HELD_OUT_LOSS)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> MetricsLog:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pretrain.transfer.features import Floats
 from pretrain.transfer.senses import Separation
@@ -15,6 +17,8 @@ from pretrain.transfer.task_report import PRETRAINED, STARTS, Worth
 from pretrain.transfer.trials import Spread
 
 START_COLOURS = dict(zip(STARTS, ("tab:blue", "tab:grey"), strict=True))
+START_MARKERS = dict(zip(STARTS, "os", strict=True))
+MARKERS = "os^Dv*XP"  # beside colours, for readers who do not tell these apart
 BAR_WIDTH = 0.38
 SCATTER_LAYERS = 3  # number of layers for which vectors are plotted
 
@@ -23,19 +27,19 @@ def draw_learning_curve(path: Path, metric: str, lines: dict[str, Sequence[tuple
     """Draw a metric over the number of labels: one line per starting point, with bars of one standard deviation."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, points in lines.items():
+    for (name, points), marker in zip(lines.items(), cycle(MARKERS), strict=False):
         axes.errorbar(
             [labels for labels, _ in points],
             [spread.mean for _, spread in points],
             [spread.deviation for _, spread in points],
             label=name,
-            marker="o",
+            marker=marker,
             capsize=3,
         )
     axes.set_xscale("log")
-    axes.set_xlabel("labels")
-    axes.set_ylabel(metric)
-    axes.legend()
+    axes.set_xlabel("number of labels")
+    axes.set_ylabel(f"{metric} (bars: 1 standard deviation)")
+    _add_legend(figure, axes)
     figure.savefig(path, dpi=120)
 
 
@@ -49,6 +53,7 @@ def draw_worth(path: Path, worths: Sequence[Worth]) -> None:
     _draw_finetuned(bars, worths)
     for axes, worth in zip(others, worths, strict=True):
         _draw_probes(axes, worth)
+    _add_legend(figure, bars, *others)
     figure.savefig(path, dpi=120)
 
 
@@ -65,13 +70,25 @@ def draw_senses(
     for axes, layer in zip(scatters, layers, strict=True):
         _scatter(axes, vectors_LNH[layer], senses)
         axes.set_title(f"{word}, layer {layer}", fontsize=9)
-    scatters[0].legend(fontsize=8)
-    curve.plot([found.silhouette for found in separations], marker="o", label="silhouette")
-    curve.plot([found.accuracy for found in separations], marker="o", label="nearest-centroid accuracy")
+    curve.plot([found.silhouette for found in separations], marker="P", color="tab:green", label="silhouette")
+    accuracies = [found.accuracy for found in separations]
+    curve.plot(accuracies, marker="X", color="tab:purple", label="nearest-centroid accuracy")
     curve.set_title("separation of the senses", fontsize=9)
-    curve.set_xlabel("layer")
-    curve.legend(fontsize=8)
+    curve.set_ylabel("silhouette (-1 to 1), accuracy (share)", fontsize=8)
+    _number_layers(curve)
+    _add_legend(figure, scatters[0], curve)
     figure.savefig(path, dpi=120, format="png")
+
+
+def _number_layers(axes: Axes) -> None:
+    axes.set_xlabel("layer")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _add_legend(figure: Figure, *sources: Axes) -> None:
+    """Add one legend below all plots, where it covers no data."""
+    found = {label: handle for axes in sources for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=4, fontsize=8)
 
 
 def _scatter(axes: Axes, vectors_NH: Floats, senses: Sequence[str]) -> None:
@@ -79,9 +96,11 @@ def _scatter(axes: Axes, vectors_NH: Floats, senses: Sequence[str]) -> None:
     from sklearn.preprocessing import normalize
 
     points_N2 = PCA(2).fit_transform(normalize(vectors_NH))
-    for sense in dict.fromkeys(senses):
+    for sense, marker in zip(dict.fromkeys(senses), cycle(MARKERS), strict=False):
         of_sense = np.array([one == sense for one in senses])
-        axes.scatter(points_N2[of_sense, 0], points_N2[of_sense, 1], s=24, label=sense)
+        axes.scatter(points_N2[of_sense, 0], points_N2[of_sense, 1], s=24, marker=marker, label=sense)
+    axes.set_xlabel("1st principal component", fontsize=8)
+    axes.set_ylabel("2nd principal component", fontsize=8)
 
 
 def _draw_finetuned(axes: Axes, worths: Sequence[Worth]) -> None:
@@ -98,7 +117,7 @@ def _draw_finetuned(axes: Axes, worths: Sequence[Worth]) -> None:
         )
     axes.set_xticks(range(len(worths)), [f"{worth.task.name}\n{worth.metric}" for worth in worths], fontsize=8)
     axes.set_title("fine-tuned", fontsize=9)
-    axes.legend(fontsize=8)
+    axes.set_ylabel("metric (bars: 1 standard deviation)", fontsize=8)
 
 
 def _draw_probes(axes: Axes, worth: Worth) -> None:
@@ -109,11 +128,11 @@ def _draw_probes(axes: Axes, worth: Worth) -> None:
             [spread.mean for spread in layers],
             [spread.deviation for spread in layers],
             color=START_COLOURS[start],
-            marker="o",
+            marker=START_MARKERS[start],
             capsize=3,
             label=start,
         )
     axes.axhline(worth.mixed(PRETRAINED).mean, color=START_COLOURS[PRETRAINED], ls="--", lw=0.8, label="learned mix")
-    axes.set_title(f"{worth.task.name}: probes, {worth.metric}", fontsize=9)
-    axes.set_xlabel("layer")
-    axes.legend(fontsize=8)
+    axes.set_title(f"{worth.task.name}: probes", fontsize=9)
+    axes.set_ylabel(worth.metric, fontsize=8)
+    _number_layers(axes)

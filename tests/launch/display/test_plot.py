@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from launch.display.curves import draw_runs, read_curves
 from launch.display.plot import draw_loss
-from pretrain.telemetry import smooth
+from pretrain.telemetry import Axis, smooth
 
 
 def make_run(folder: Path, steps: int) -> Path:
@@ -61,7 +65,81 @@ def test_runs_of_different_objectives_share_a_picture(tmp_path: Path) -> None:
     assert [drawn.count(f"<!-- {text} -->") for text in ("unigram 6.25", "unigram 6.75")] == [1, 1]
     (axes,) = re.findall(r'<g id="axes_3">(.*?)<g id="axes_4">', drawn, re.DOTALL)
     assert "<!-- next-sentence accuracy -->" in axes
-    assert axes.count("clip-path") == 1  # a curve for the one run that has it
+    assert axes.count("#1f77b4") == 1  # a curve for the one run that has it
+    assert "#ff7f0e" not in axes
+
+
+def figure_of(monkeypatch: pytest.MonkeyPatch, runs: list[Path], picture: Path, x: Axis = "step") -> Figure:
+    """Draw the runs, and return the figure that was saved."""
+    saved: list[Figure] = []
+    save = Figure.savefig
+
+    def note(figure: Figure, *arguments: Any, **settings: Any) -> None:
+        saved.append(figure)
+        save(figure, *arguments, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    draw_runs(runs, picture, x)
+    return saved[0]
+
+
+def heights(line: Line2D) -> list[float]:
+    return [float(height) for height in np.asarray(line.get_ydata())]
+
+
+def test_every_panel_has_its_data_units_and_nothing_that_covers_it(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = figure_of(monkeypatch, runs, tmp_path / "runs.png")
+    assert len(figure.axes) == 6
+    for axes in figure.axes:
+        assert axes.get_xlabel() == "step"
+        assert axes.get_ylabel()
+        assert axes.get_legend() is None  # the legend is outside
+        for number in range(len(runs)):
+            of_run = [line for line in axes.lines if line.get_color() == f"C{number}"]
+            assert any(len(heights(line)) > 1 for line in of_run)
+    loss = figure.axes[0]
+    raw, smoothed, held_out = (line for line in loss.lines if line.get_color() == "C0")
+    assert (len(heights(raw)), len(heights(smoothed))) == (100, 50)  # single steps behind their means
+    assert (raw.get_alpha(), heights(held_out)) == (0.3, [6.5])
+    markers = {line.get_marker() for line in loss.lines if line.get_linestyle() == "None"}
+    assert markers == {"o", "s"}  # the runs differ in more than colour
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [f"{name}: {kind}" for name in ("first", "$(second) [x]") for kind in ("training", "held out")] + [
+        "unigram 6.75"
+    ]
+
+
+def test_a_panel_without_data_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "masked", 20)
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text.replace('"nsp_accuracy": 0.5', '"nsp_accuracy": null'))
+    titles = [axes.get_title() for axes in figure_of(monkeypatch, [run], tmp_path / "runs.png").axes]
+    assert len(titles) == 5
+    assert "next-sentence accuracy" not in titles
+
+
+@pytest.mark.parametrize(
+    ("x", "label", "last"),
+    [
+        ("tokens", "tokens trained (millions)", 0.1),
+        ("time", "training time (minutes)", 5.0),
+        ("samples", "rows trained", 800),
+    ],
+)
+def test_runs_are_plotted_over_other_axes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: Axis, label: str, last: float
+) -> None:
+    run = make_run(tmp_path / "run", 100)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    progress = [{"tokens": 1000 * n, "time_s": 3.0 * n, "samples": 8 * n} for n in range(1, 101)]
+    lines = [json.dumps(record | at) + "\n" for record, at in zip(records, progress, strict=True)]
+    (run / "metrics.jsonl").write_text("".join(lines))
+    axes = figure_of(monkeypatch, [run], tmp_path / "runs.png", x).axes[0]
+    assert axes.get_xlabel() == label
+    assert np.asarray(axes.lines[0].get_xdata())[-1] == pytest.approx(last)
+    assert label in draw_loss([run], x)
 
 
 def test_smooth_averages_consecutive_steps() -> None:
