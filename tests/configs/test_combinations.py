@@ -11,10 +11,18 @@ from pydantic import ValidationError
 from configs.schema import Recipe, idle_settings
 
 TEXT = {"paths": ["x"], "format": "text"}
+MODERN: dict[str, Any] = {"model.architecture": "modernbert", "data.objective": "none"}
 PARQUET = {"paths": ["x"], "format": "parquet"}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data.max_seq_length": 1024}, "above model.max_position_embeddings"),
+    ({"model.architecture": "modernbert"}, 'set data.objective to "none"'),
+    (MODERN | {"model.norm": "pre"}, 'model.norm does not apply to model.architecture "modernbert"'),
+    ({"model.local_attention": 64}, 'model.local_attention does not apply to model.architecture "bert"'),
+    ({"model.decoder_bias": False}, 'model.decoder_bias does not apply to model.architecture "bert"'),
+    (MODERN | {"model.local_attention": 7}, "multiple of 2"),
+    (MODERN | {"model.num_attention_heads": 768}, "heads of an even width"),
+    (MODERN | {"model.decoder_bias": False, "model.decoder_bias_init": "unigram"}, "needs decoder_bias true"),
     ({"data.max_seq_length": 20, "data.max_predictions_per_seq": 20}, "has only 17 ordinary ones"),
     ({"data.mask_token_prob": 0.9, "data.random_token_prob": 0.2}, "is above 1"),
     ({"data.chinese_words": "jieba"}, "needs whole_word_masking"),

@@ -109,7 +109,11 @@ def some_config(**changes: Any) -> ModelConfig:
 def test_long_rows_match_transformers(length: int) -> None:
     torch.manual_seed(1)
     config = some_config(
-        num_attention_heads=1, max_position_embeddings=length, local_attention=128, layer_norm_eps=1e-5
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        max_position_embeddings=length,
+        local_attention=128,
+        layer_norm_eps=1e-5,
     )
     batch = random_batch(1, 3, vocabulary_size=30, max_seq_length=length)
     assert batch.max_length == length
