@@ -61,6 +61,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cluster.sbatch_options": ["--gpus-per-node=4"], "cluster.gpus_per_node": 8}, "cluster.gpus_per_node sets"),
 ]
 SAID: list[tuple[dict[str, Any], str]] = [
+    (MODERN | {"model.global_attention_every_n_layers": 1, "model.local_attention": 64}, "no layer attends locally"),
     ({"data.objective": "sop", "data.nsp_mode": "reference"}, "data.nsp_mode"),
     ({"data.near_duplicate_threshold": 0.9}, "data.near_duplicate_threshold"),
     ({"data.decontaminate_words": 5}, "data.decontaminate_words"),

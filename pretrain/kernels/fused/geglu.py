@@ -16,12 +16,19 @@ from torch.autograd.function import once_differentiable
 from pretrain.kernels.fused.gelu import FORWARD_ROWS, TILE_COLUMNS, WARPS, normal, tile
 
 
+@triton.jit
+def wide(first_row, columns, width, TILE_ROWS: tl.constexpr):
+    """Return the offsets of a tile of the first half of rows that are twice as wide."""
+    row = first_row + tl.arange(0, TILE_ROWS)[:, None]
+    return row.to(tl.int64) * (2 * width) + columns
+
+
 @triton.jit(do_not_specialize=["rows"])
 def forward_kernel(x_ptr, result_ptr, rows, width, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr):
     """Each program computes one tile of the result, which is half as wide as the input."""
     columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
     at, live = tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
-    at_first = 2 * at - columns  # row * 2 width + column
+    at_first = wide(tl.program_id(0) * TILE_ROWS, columns, width, TILE_ROWS)
     gated = tl.load(x_ptr + at_first, mask=live, other=0.0).to(tl.float32)
     gate = tl.load(x_ptr + at_first + width, mask=live, other=0.0).to(tl.float32)
     integral, _ = normal(gated)
@@ -33,7 +40,7 @@ def backward_kernel(grad_ptr, x_ptr, grad_x_ptr, rows, width, TILE_ROWS: tl.cons
     """Each program computes the gradients of both halves for one tile of the result."""
     columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)[None, :]
     at, live = tile(tl.program_id(0) * TILE_ROWS, rows, columns, width, TILE_ROWS)
-    at_first = 2 * at - columns
+    at_first = wide(tl.program_id(0) * TILE_ROWS, columns, width, TILE_ROWS)
     grad = tl.load(grad_ptr + at, mask=live, other=0.0).to(tl.float32)
     gated = tl.load(x_ptr + at_first, mask=live, other=0.0).to(tl.float32)
     gate = tl.load(x_ptr + at_first + width, mask=live, other=0.0).to(tl.float32)

@@ -26,8 +26,9 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from pretrain.kernels.dropout import Dropout
-from pretrain.kernels.fused import add_norm, embedding, gelu, lamb, masked_lm
+from pretrain.kernels.fused import add_norm, embedding, geglu, gelu, lamb, masked_lm, residual_norm, rotary
 from pretrain.kernels.lamb import LambState, LambStep, Segments
+from pretrain.kernels.rotary import rotation_of
 
 ROWS, HIDDEN, VOCABULARY = 64, 1024, 30_522  # BERT large
 compiled: dict[str, Any] = {}
@@ -78,9 +79,15 @@ def launch_everything() -> None:
             add_norm.add_norm(rows, vector, rows, vector, vector, 1e-12, dropout),
             add_norm.add(rows, vector, rows, dropout),
             add_norm.layer_norm(rows, vector, vector, 1e-12),
+            *residual_norm.add_then_norm(rows, rows, vector, 1e-5, dropout),
+            residual_norm.add(rows, rows, dropout),
+            residual_norm.layer_norm(rows, vector, 1e-5),
         ]
         torch.autograd.backward(results, [torch.ones_like(result) for result in results])
     gelu.bias_gelu(weights(ROWS, 4 * HIDDEN), weights(4 * HIDDEN)).sum().backward()  # type: ignore[no-untyped-call]
+    geglu.geglu(weights(ROWS, 2 * 2624)).sum().backward()  # type: ignore[no-untyped-call]
+    qkv = weights(ROWS, 3, 16, HIDDEN // 16)
+    rotary.rotate(qkv, rotation_of(ids, 10_000.0, HIDDEN // 16)).sum().backward()  # type: ignore[no-untyped-call]
     scores = torch.zeros(ROWS, VOCABULARY + 6, dtype=torch.bfloat16)[:, :VOCABULARY]
     for with_gradient in (False, True):
         masked_lm.cross_entropy(scores, weights(VOCABULARY).detach(), ids, with_gradient)

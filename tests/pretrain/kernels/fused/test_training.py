@@ -1,4 +1,4 @@
-"""BERT trained with the kernels and with their references, with dropout, has the same losses.
+"""BERT and ModernBERT trained with the kernels and with their references, with dropout, has the same losses.
 
 The masks are bitwise equal, so that the two differ by rounding only.
 """
@@ -18,6 +18,7 @@ from tests.pretrain.kernels.near import DEVICE
 
 ON_GPU = DEVICE.type == "cuda"
 # No attention dropout on a GPU: flash attention draws its own mask.
+BACKENDS: tuple[Backend, Backend] = ("triton", "reference")
 SIZES: dict[str, Any] = {
     "hidden_size": 256 if ON_GPU else 16,
     "num_hidden_layers": 4 if ON_GPU else 1,
@@ -26,14 +27,21 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 128 if ON_GPU else 16,
     "attention_probs_dropout_prob": 0.0 if ON_GPU else 0.1,
 }
+MODERN: dict[str, Any] = {
+    "architecture": "modernbert",
+    "num_hidden_layers": 4 if ON_GPU else 2,
+    "local_attention": 32 if ON_GPU else 6,
+    "layer_norm_eps": 1e-5,
+}
 ROWS = 16 if ON_GPU else 3
 VOCABULARY = 1000 if ON_GPU else 50
 
 
-def losses(backend: Backend, dtype: torch.dtype, steps: int) -> list[float]:
+def losses(backend: Backend, dtype: torch.dtype, steps: int, changes: dict[str, Any]) -> list[float]:
     """Return the losses of AdamW steps on fp32 master weights, as in training, always on the same batch."""
     torch.manual_seed(0)
-    model = BertForPreTraining(ModelConfig.model_validate(SIZES), VOCABULARY, "nsp").to(DEVICE)
+    config = ModelConfig.model_validate(SIZES | changes)
+    model = BertForPreTraining(config, VOCABULARY, "none" if config.is_modern else "nsp").to(DEVICE)
     model.bert.backend = backend
     masters = [parameter.detach().clone() for parameter in model.parameters()]
     model.to(dtype)
@@ -60,7 +68,10 @@ def losses(backend: Backend, dtype: torch.dtype, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("steps", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-3)])
-def test_losses_match_between_kernels_and_references(dtype: torch.dtype, tolerance: float, steps: int) -> None:
-    fused, plain = losses("triton", dtype, steps), losses("reference", dtype, steps)
+@pytest.mark.parametrize("changes", [{}, MODERN], ids=["bert", "modernbert"])
+def test_losses_match_between_kernels_and_references(
+    changes: dict[str, Any], dtype: torch.dtype, tolerance: float, steps: int
+) -> None:
+    fused, plain = (losses(backend, dtype, steps, changes) for backend in BACKENDS)
     assert fused == pytest.approx(plain, rel=tolerance)
     assert plain[-1] < plain[0]
