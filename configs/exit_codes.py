@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 
-DONE = 0
-FAILED = 1  # any other error; also: a newer start of the run has taken over
-USER_ERROR = 2  # the user's input is wrong
-STOPPED = 75  # ended early after saving progress: the same command resumes
+# The documentation's table of exit codes is made from these comments.
+DONE = 0  # done
+FAILED = 1  # any other error, with its traceback; also: a newer start of the run has taken over
+USER_ERROR = 2  # the user's input is wrong; one line names the cause, the place and the fix
+STOPPED = 75  # ended early with something new saved, a checkpoint or parts of a data set: the same command resumes
 
 # Each requests a checkpoint and an orderly end: Ctrl-C, a scheduler or `kill`, and Slurm before a time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)

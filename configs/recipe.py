@@ -100,7 +100,7 @@ def _write_section(section: Section, path: tuple[str, ...], lines: list[str], ma
 
 
 def _write_field(name: str, field: FieldInfo, value: Any, lines: list[str], mark_changes: bool) -> None:
-    lines.append(f"# {field.description}{_range_of(field)}")
+    lines.append(f"# {field.description}{range_of(field)}")
     line = f"# {name} = (unset)" if value is None else f"{name} = {_toml(value)}"
     if mark_changes and not field.is_required() and value != field.get_default():
         line += f"  # changed; default: {field.get_default()!r}"
@@ -115,7 +115,7 @@ def _toml(value: Any) -> str:
     return str(table.as_string())
 
 
-def _range_of(field: FieldInfo) -> str:
+def range_of(field: FieldInfo) -> str:
     """Return the field's bounds or choices as text."""
     bounds: list[str] = []
     for rule in field.metadata:

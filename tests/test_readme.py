@@ -1,4 +1,4 @@
-"""Run the README's Python block, and check its links and its table of messages. tests/walk runs its commands."""
+"""Run the documentation's Python block, and check the README's links and length. tests/walk runs its commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.small import corpus, environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
+DOCS = ROOT / "launch" / "docs"
 
 SHORT = {"steps = 20_000": "steps = 4", "batch_size = 64": "batch_size = 8"}
 SMALL = """
@@ -33,15 +33,17 @@ ranks_per_node = 2
 """
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def block(page: str, language: str) -> str:
+    """The first block of a page in a language."""
+    (text,) = re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)[:1]
+    return str(text)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's recipe, reduced in size, and text at the paths that it names."""
+    """A folder with the documented recipe, reduced in size, and text at the paths that it names."""
     folder = tmp_path_factory.mktemp("readme")
-    recipe = next(block for block in blocks("toml") if "news.toml" in block)
+    recipe = block("howto/corpus.md", "toml")
     for stated, short in SHORT.items():
         assert stated in recipe
         recipe = recipe.replace(stated, short)
@@ -56,14 +58,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_python_block_works(folder: Path) -> None:
-    (block,) = blocks("python")
-    program = f"{block}\nprint(failures, hours > 0, training.finished, len(rows) == len(table))\n"
+    program = (
+        f"{block('python.md', 'python')}\nprint(failures, hours > 0, training.finished, len(rows) == len(table))\n"
+    )
     ended = subprocess.run(
         [sys.executable, "-"], input=program, cwd=folder, env=environment(), capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.splitlines()[-1] == "[] True True True"
-    assert (folder / "news-bert/model.safetensors").is_file()
+    assert (folder / "notebook-bert/model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
@@ -77,13 +80,5 @@ def test_continuous_integration_runs_the_demo_and_the_tests() -> None:
     assert "bash tests/run.sh" in script
 
 
-def test_messages_in_the_table_appear_in_the_code() -> None:
-    source = "\n".join(file.read_text() for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
-    table = README.split("## When something goes wrong")[1].split("## ")[0]
-    messages = [
-        text for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)
-    ]
-    assert len(messages) > 8
-    for message in messages:
-        fixed = re.split(r"…|:", message)[0].strip()
-        assert fixed in source, message
+def test_it_is_short() -> None:
+    assert len(README.split()) <= 800

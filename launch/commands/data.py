@@ -52,7 +52,7 @@ def init(
 ) -> None:
     """Write a commented recipe for your text: its format and language, and a model that suits this machine.
 
-    [dim]bertrain init corpus.txt -o first.toml[/]
+    [dim]bertrain init corpus.txt -o news.toml[/]
     """
     from launch.proposal import write_proposal
     from launch.terminal import console

@@ -58,12 +58,13 @@ class Rows:
     `input_ids` and `masked_lm_ids` are uint16, or uint32 when the vocabulary has more than 65,536 entries.
     """
 
-    input_ids: IntArray
+    input_ids: IntArray  # `[CLS] A [SEP] B [SEP]`, masks applied, not padded
     input_offsets: NDArray[np.int32]
-    segment_a_length: NDArray[np.uint16]
-    masked_lm_positions: NDArray[np.uint16]
-    masked_lm_ids: IntArray
+    segment_a_length: NDArray[np.uint16]  # leading tokens of segment A, `[CLS]` and the first `[SEP]` included
+    masked_lm_positions: NDArray[np.uint16]  # ascending, never a special token, never twice
+    masked_lm_ids: IntArray  # the original token at each masked position
     masked_offsets: NDArray[np.int32]
+    # 0: B follows A; 1: B is from another document (`nsp`), or A and B are swapped (`sop`); 0 under `none`
     next_sentence_label: NDArray[np.uint8]
     provenance: Provenance | None = None
 

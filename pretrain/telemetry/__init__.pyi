@@ -11,7 +11,9 @@ from .curves import (
 from .folding import fold as fold
 from .goodput import goodput_share as goodput_share, goodput_text as goodput_text, losses_text as losses_text
 from .metrics import (
+    COUNTS as COUNTS,
     STEP_LINE as STEP_LINE,
+    TAGS as TAGS,
     Evaluation as Evaluation,
     Fault as Fault,
     MetricsLog as MetricsLog,

@@ -15,7 +15,7 @@ from launch.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "launch" / "README.md", *sorted((ROOT / "launch" / "docs").glob("*.md")))
+PAGES = (README, ROOT / "launch" / "README.md", *sorted((ROOT / "launch" / "docs").rglob("*.md")))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PROGRAM = re.compile(r"(bertrain [a-z]|torchrun -|bash |python3? |pip |\.venv/bin/\w+)")
 
