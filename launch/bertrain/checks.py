@@ -19,7 +19,7 @@ def verify(dataset: Dataset | str | Path) -> list[Failure]:
     Raises:
         UserError: there is no data set, or it is not finished.
 
-    Example:
+    Examples:
         >>> bertrain.verify("datasets/demo")
         []
     """
@@ -38,7 +38,7 @@ def inspect(
     Raises:
         UserError: there is no such pass, or a shard is damaged.
 
-    Example:
+    Examples:
         >>> print(bertrain.inspect("datasets/demo", rows=1)[0])
         [CLS] the [[MASK]←cat] sat [SEP] it [purred←purred] [SEP]
     """

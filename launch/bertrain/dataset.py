@@ -38,7 +38,7 @@ class Dataset:
     Raises:
         UserError: there is no data set, or it is not finished.
 
-    Example:
+    Examples:
         >>> dataset = bertrain.Dataset("datasets/demo")
         >>> dataset.manifest.objective, dataset.vocabulary.pieces[dataset.rows()[0].input_ids[0]]
         ('nsp', '[CLS]')
@@ -85,7 +85,7 @@ class Dataset:
 
         Needs torch, which the extra `train` installs.
 
-        Example:
+        Examples:
             >>> rows = dataset.to_torch()
             >>> loader = torch.utils.data.DataLoader(rows, batch_size=32, shuffle=True, collate_fn=rows.collate)
         """
@@ -128,7 +128,7 @@ def prepare(
     Raises:
         UserError: the input cannot be used, or the folder holds something else.
 
-    Example:
+    Examples:
         >>> dataset = bertrain.prepare("news.toml")
         >>> len(dataset.rows("train"))
         184213

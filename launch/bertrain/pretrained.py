@@ -21,7 +21,7 @@ def load_pretrained(place: str | Path) -> Pretrained:
     Raises:
         UserError: there is no model, or the run is of version 0.1, which keeps no vocabulary, and its data set is gone.
 
-    Example:
+    Examples:
         >>> model = bertrain.load_pretrained("runs/demo").model("nsp").eval()
     """
     return pretrain.huggingface.load_pretrained(Path(place))
@@ -41,7 +41,7 @@ def export(run: str | Path, output: str | Path) -> Export:
     Raises:
         UserError: there is no checkpoint, `output` exists, or outputs differ by more than 1e-5.
 
-    Example:
+    Examples:
         >>> bertrain.export("runs/demo", "demo-bert")
         >>> transformers.AutoModelForPreTraining.from_pretrained("demo-bert")
     """

@@ -23,7 +23,7 @@ def load_recipe(source: str | Path, overrides: Mapping[str, object] | Sequence[s
     Raises:
         UserError: there is no such recipe, or a key or value is wrong.
 
-    Example:
+    Examples:
         >>> recipe = bertrain.load_recipe("demo", {"train.steps": 100, "name": "short"})
         >>> recipe.train.steps
         100

@@ -57,7 +57,7 @@ def plan(recipe: Recipe | str | Path, hardware: str = "h100", **measured: float)
     Raises:
         UserError: the recipe is wrong, or there is no such hardware.
 
-    Example:
+    Examples:
         >>> cost = bertrain.plan("base_phase1", "h200")
         >>> round(cost.training_s(ranks=64) / 3600)
         3
@@ -87,7 +87,7 @@ def train(
         TrainingError: a rank failed.
         KeyboardInterrupt: Ctrl-C came before anything new was saved.
 
-    Example:
+    Examples:
         >>> training = bertrain.train("news.toml", progress=print)
         >>> training.metrics[-1]["loss"]
         2.31
