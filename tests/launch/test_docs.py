@@ -65,6 +65,7 @@ def keys(section: type[Section]) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "root"), [("reference/recipe", Recipe), ("reference/tasks", TaskRecipe)])
 def test_every_key_is_in_the_reference(site: Path, page: str, root: type[Section]) -> None:
     text = re.sub(r"[`\s]+", " ", text_of(site, page))
+    assert "\\" not in text  # an escape that Markdown does not know
     assert [name for name, words in keys(root) if name not in text or words.strip() not in text] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -25,7 +26,12 @@ def note(page: str, source: str) -> str:
 def prose(text: str) -> str:
     """Return words in which Markdown and HTML find no markup outside of code."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if number % 2 else re.sub(r"([<>*_\[\]#])", r"\\\1", part) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else _escaped(part) for number, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    """Return plain words; Markdown has no backslash for the signs of HTML."""
+    return re.sub(r"([*_\[\]#])", r"\\\1", html.escape(text, quote=False))
 
 
 def _cell(text: str) -> str:
