@@ -105,6 +105,8 @@ def _unknown(manifest: Manifest, config: DataConfig, vocabulary: Vocabulary) -> 
     """Judge the characters of words that the vocabulary does not cover."""
     statistics = manifest.statistics
     share = statistics.unknown_chars / max(1, statistics.chars)
+    if share < WARN:
+        return  # the search for a better casing takes as long as the preparation of megabytes
     cause = f"{_pct(share)} of the text's characters become [UNK]"
     place = config.vocabulary.file or "data.vocabulary"
     casing = casing_that_reaches(vocabulary)
