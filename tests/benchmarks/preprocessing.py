@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from configs.schema import DataConfig
-from preprocessing import pipeline
 from preprocessing.corpus import cleaned_files
 from preprocessing.corpus.cleaning import Kept, keep
 from preprocessing.dataset.manifest import Manifest
@@ -118,7 +117,6 @@ class Stages:
         self._replace(steps, "read_corpus", lambda function: self._around_each("read", function))
         self._replace(cleaned_files, "batches", lambda function: self._around_each("read", function))
         self._replace(cleaned_files, "fingerprint", lambda function: self._around("read", function))
-        self._replace(pipeline, "decide", lambda function: self._around("read", function))
         self._replace(encoding, "split_sentences", lambda function: self._around("sentences", function))
         self._replace(Encoder, "encode", lambda function: self._around("tokens", function))
         self._replace(group, "tokenized", lambda function: self._around("pairs", function))
