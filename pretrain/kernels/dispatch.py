@@ -23,15 +23,12 @@ from pretrain.kernels import (
     gelu,
     lamb,
     linear,
-    local_attention,
     masked_lm,
-    rotary,
 )
-from pretrain.kernels.attention import RowLayout
+from pretrain.kernels.attention import Rotation, RowLayout
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.lamb import LambState, LambStep, Segments
 from pretrain.kernels.masked_lm import MaskedLm
-from pretrain.kernels.rotary import Rotation
 
 Backend = Literal["auto", "triton", "reference"]
 
@@ -114,9 +111,9 @@ def _reference() -> Kernels:
         geglu=geglu.geglu,
         masked_lm=masked_lm.masked_lm,
         gather_rows=masked_lm.gather_rows,
-        rotate=rotary.rotate,
+        rotate=attention.rotate,
         attend=attention.attend_plain,
-        attend_locally=local_attention.attend_in_blocks,
+        attend_locally=attention.attend_in_blocks,
         lamb_moments=lamb.moments,
         lamb_update=lamb.update,
     )
@@ -141,7 +138,7 @@ def _fused() -> Kernels:
         gather_rows=masked_lm.gather_rows,
         rotate=fused.rotary.rotate,
         attend=attention.attend,
-        attend_locally=local_attention.attend_locally,
+        attend_locally=attention.attend_locally,
         lamb_moments=fused.lamb.moments,
         lamb_update=fused.lamb.update,
     )

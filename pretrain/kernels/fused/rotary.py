@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pretrain.kernels.rotary import Rotation
+from pretrain.kernels.attention import Rotation
 
 TILE_HEADS = 16  # of 3 A
 WARPS = 4

@@ -25,10 +25,10 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from pretrain.kernels.attention import rotation_of
 from pretrain.kernels.dropout import Dropout
 from pretrain.kernels.fused import add_norm, embedding, geglu, gelu, lamb, masked_lm, residual_norm, rotary
 from pretrain.kernels.lamb import LambState, LambStep, Segments
-from pretrain.kernels.rotary import rotation_of
 
 ROWS, HIDDEN, VOCABULARY = 64, 1024, 30_522  # BERT large
 compiled: dict[str, Any] = {}

@@ -5,9 +5,8 @@ import torch
 from hypothesis import example, given, settings, strategies as st
 from torch import Tensor
 
-from pretrain.kernels.attention import RowLayout, attend_plain
+from pretrain.kernels.attention import RowLayout, attend_in_blocks, attend_in_window, attend_locally, attend_plain
 from pretrain.kernels.dropout import Dropout
-from pretrain.kernels.local_attention import attend_in_blocks, attend_in_window, attend_locally
 from tests.pretrain.kernels.near import (
     assert_near,
     assert_same_gradients,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from pretrain.kernels.attention import rotate, rotation_of
 from pretrain.kernels.geglu import geglu
-from pretrain.kernels.rotary import rotate, rotation_of
 from tests.pretrain.kernels.near import random_tensors
 
 

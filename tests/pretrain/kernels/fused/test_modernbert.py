@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings, strategies as st
 from torch import Tensor
 
-from pretrain.kernels import add_norm as plain_norm, geglu as plain_geglu, rotary as plain_rotary
+from pretrain.kernels import add_norm as plain_norm, attention as plain_attention, geglu as plain_geglu
 from pretrain.kernels.dropout import Dropout, keep_mask
 from pretrain.kernels.fused import add_norm, geglu, residual_norm, rotary
 from tests.pretrain.kernels.near import (
@@ -117,6 +117,6 @@ def test_rotate(tokens: int, heads: int, half: int, dtype: torch.dtype, seed: in
     inputs = random_tensors([(tokens, 3, heads, 2 * half)], dtype, seed)
     copies = leaf_copies(inputs)
     positions = torch.arange(tokens, device=DEVICE) * 700 % 8192
-    rotation = plain_rotary.rotation_of(positions, 10_000.0, 2 * half)
-    results, expected = [rotary.rotate(inputs[0], rotation)], [plain_rotary.rotate(copies[0], rotation)]
+    rotation = plain_attention.rotation_of(positions, 10_000.0, 2 * half)
+    results, expected = [rotary.rotate(inputs[0], rotation)], [plain_attention.rotate(copies[0], rotation)]
     check(inputs, copies, results, expected, dtype)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.kernels import attention, local_attention
+from pretrain.kernels import attention
 from pretrain.kernels.attention import RowLayout
 from pretrain.kernels.dispatch import Kernels, choose_kernels
 from pretrain.kernels.dropout import Dropout
@@ -126,8 +126,8 @@ def test_flash_attention_with_a_window_matches_the_reference(reach: int) -> None
     lengths = [300, 1, 77, 128]
     (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], torch.bfloat16, 5)
     (copy,) = leaf_copies([qkv])
-    actual = local_attention.attend_locally(qkv, layout_of(lengths), reach)
-    expected = local_attention.attend_in_window(copy, layout_of(lengths), reach)
+    actual = attention.attend_locally(qkv, layout_of(lengths), reach)
+    expected = attention.attend_in_window(copy, layout_of(lengths), reach)
     assert_near(actual, expected, torch.bfloat16)
     gradient = random_gradient(expected, 5)
     torch.autograd.backward([actual, expected], [gradient.to(torch.bfloat16), gradient])

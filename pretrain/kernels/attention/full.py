@@ -30,7 +30,7 @@ class RowLayout:
     offsets: Tensor  # int32 [B+1]: row b is [offsets[b], offsets[b+1]) of the T axis
     tokens: int  # T
     max_length: int  # L; a host number, so that reading it does not wait for a GPU
-    windows: dict[int, Tensor] = field(default_factory=dict, compare=False)  # kept by `local_attention`, by its reach
+    windows: dict[int, Tensor] = field(default_factory=dict, compare=False)  # kept by local attention, by its reach
 
     @cached_property
     def rows_T(self) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.kernels.attention import RowLayout, attend_flash, fits_flash
+from pretrain.kernels.attention.full import RowLayout, attend_flash, fits_flash
 from pretrain.kernels.dropout import Dropout, keep_mask
 from pretrain.kernels.logits import block_size, scored_keys
 
