@@ -43,6 +43,12 @@ class TaskConfig(Section):
     test: LocalPath | None = Field(
         None, json_schema_extra=FILE, description="Test file, used for the report; unset: another tenth of the data."
     )
+    second_test: LocalPath | None = Field(
+        None,
+        json_schema_extra=FILE,
+        description="A further test file that the same models answer, e.g. MNLI's mismatched part; its metrics are "
+        "reported beside those of `test`, as `second_accuracy` etc.",
+    )
     columns: list[str] = Field([], description="Names of the columns of CSV files without a header line.")
     text: str | None = Field(
         None,
@@ -68,6 +74,9 @@ class TaskConfig(Section):
         None, description="Of two classes, the one that f1 is about; unset: the last in order, e.g. 1, pos, true."
     )
     published: float | None = Field(None, description="A published value of the metric, shown beside the result.")
+    second_published: float | None = Field(
+        None, description="A published value of the metric on `second_test`, shown beside the result."
+    )
 
     @model_validator(mode="after")
     def _numbers_are_for_texts(self) -> TaskConfig:

@@ -202,7 +202,7 @@ def _one_line(path: Path) -> Path:
     sbatch's option and a script's comment hold one line each; a backslash would disable the `%` patterns of a log.
     """
     if not path.is_absolute():
-        raise UserError("the path is not absolute", place=str(path))
+        raise UserError("the path is not absolute", place=str(path), fix="give its full path")
     if any(ord(character) < 32 or character in "\\\x7f" for character in str(path)):
         raise UserError(
             "the path contains a line break or backslash", place=repr(str(path)), fix="choose another folder"

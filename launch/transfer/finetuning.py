@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.table import Table
@@ -21,6 +23,8 @@ from launch.transfer.seeds import Seeds, identity_of, open_seeds
 from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
 from pretrain.transfer import (
+    SECOND,
+    SECOND_TEST,
     Spread,
     StartingPoint,
     TaskItems,
@@ -49,14 +53,27 @@ def run_finetunes(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> N
         recipe = TaskRecipe(task=task.without_budget(), finetune=task.finetune)
         tests[task.name] = run_finetune(place, recipe, output / task.name, [])
     table = Table("task", "metric", "result", "published", box=None)
-    firsts = [(task, *next(iter(tests[task.name].items()))) for task in tasks]
-    for task, metric, spread in firsts:
-        table.add_row(task.name, metric, str(spread), "" if task.published is None else f"{task.published:.4f}")
-    published = [task.published for task in tasks if task.published is not None]
-    mean = sum(spread.mean for _, _, spread in firsts) / len(firsts)
-    of_published = f"{sum(published) / len(published):.4f}" if len(published) == len(tasks) else ""
-    table.add_row("mean", "", f"{mean:.4f}", of_published)
+    rows = [table_rows(task, tests[task.name]) for task in tasks]
+    for name, metric, result, published in chain.from_iterable(rows):
+        table.add_row(name, metric, str(result), "" if published is None else f"{published:.4f}")
+    mean = fmean(fmean(result.mean for _, _, result, _ in of_task) for of_task in rows)
+    given = [[published for *_, published in of_task if published is not None] for of_task in rows]
+    complete = all(len(of_task) == len(all_rows) for of_task, all_rows in zip(given, rows, strict=True))
+    table.add_row("mean", "", f"{mean:.4f}", f"{fmean(map(fmean, given)):.4f}" if complete else "")
     console().print(table)
+
+
+def table_rows(task: BudgetedTask, tests: dict[str, Spread]) -> list[tuple[str, str, Spread, float | None]]:
+    """Return the rows of a task in the table of several: name, metric, result, published value; one for each test file.
+
+    The mean over the tasks counts the mean of a task's rows once, as GLUE does for MNLI.
+    """
+    metric, result = next(iter(tests.items()))
+    rows = [(task.name, metric, result, task.published)]
+    if task.second_test is not None:
+        name = f"{task.name}, {Path(task.second_test).stem}"
+        rows.append((name, metric, tests[f"{SECOND}{metric}"], task.second_published))
+    return rows
 
 
 def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: Sequence[int]) -> dict[str, Spread]:
@@ -143,6 +160,8 @@ def _seed(
         with board(folder / TENSORBOARD / name) as report:
             trial = try_seed(start, source.config, data, recipe.finetune, seed, report)
         write_answers(folder / name, data.splits.test, trial.test)
+        if data.splits.second_test is not None and trial.second_test is not None:
+            write_answers(folder / name / SECOND_TEST, data.splits.second_test, trial.second_test)
         result = result_of(trial, data.task.watched)
         if all(result["validation"] > other["validation"] for other in earlier):
             write_model(folder / "model", source, recipe, trial.finetuned.task, trial.finetuned.model)
@@ -157,7 +176,7 @@ def result_of(trial: Trial, watched: str) -> dict[str, Any]:
     return {
         "seed": trial.seed,
         "validation": trial.finetuned.validation.metrics[watched],
-        "test": trial.test.metrics,
+        "test": trial.metrics,
         "only": trial.test.only,
         "epochs": trial.finetuned.epochs,
         **({} if tuned is None else {"threshold": tuned}),

@@ -18,7 +18,8 @@ from pretrain.huggingface import Pretrained
 from pretrain.transfer import Splits
 
 SETTINGS, RESULT = "settings.json", "result.json"
-FREE = ("seeds", "device", "name")  # more seeds can be added, and the machine can change
+# More seeds can be added, the machine can change, and published values are only shown.
+FREE = ("seeds", "device", "name", "published", "second_published")
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def _open(output: Path, identity: dict[str, Any]) -> Seeds:
 
 def identity_of(source: Pretrained, recipe: TaskRecipe, splits: Splits) -> dict[str, Any]:
     """Return what the results of a seed depend on: settings, and digests of the weights and of all records."""
-    task = {name: value for name, value in recipe.task.model_dump().items() if name not in (*FREE, "published")}
-    for name in ("data", "validation", "test"):
+    task = {name: value for name, value in recipe.task.model_dump().items() if name not in FREE}
+    for name in ("data", "validation", "test", "second_test"):
         del task[name]  # the records count, not the place of their files
     parts = {part: of_part.records for part, of_part in splits.parts().items()}
     return {

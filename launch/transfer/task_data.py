@@ -13,6 +13,7 @@ from preprocessing.vocabulary import Vocabulary
 from pretrain.huggingface import Pretrained
 from pretrain.transfer import (
     FEW_TEST_RECORDS,
+    SECOND_TEST,
     LabelSet,
     Splits,
     TaskItems,
@@ -104,7 +105,8 @@ def warnings_of(task: TaskConfig, data: TaskItems) -> Iterator[str]:
 
 
 def _about_words(data: TaskItems, vocabulary: Vocabulary) -> Iterator[str]:
-    for name, items in (("training", data.training), ("validation", data.validation), ("test", data.test)):
+    parts = {"training": data.training, "validation": data.validation, "test": data.test, SECOND_TEST: data.second_test}
+    for name, items in parts.items():
         warning = about_unknown(*count_unknown((row for item in items for row in item.rows), vocabulary))
         if warning:
             yield f"{name}: {warning}"

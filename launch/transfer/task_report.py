@@ -97,8 +97,8 @@ def _of_worth(worth: Worth) -> dict[str, Any]:
     difference = worth.difference
     starts = {
         start: {
-            "test": plain(spreads([trial.test.metrics for trial in worth.trials[start]])),
-            "seeds": [trial.test.metrics for trial in worth.trials[start]],
+            "test": plain(spreads([trial.metrics for trial in worth.trials[start]])),
+            "seeds": [trial.metrics for trial in worth.trials[start]],
             "probes": [plain({worth.metric: spread}) for spread in worth.probed(start)],
             "probe_of_mix": plain({worth.metric: worth.mixed(start)}),
         }

@@ -12,6 +12,7 @@ from .finetuning import (
 )
 from .labelled import (
     FEW_TEST_RECORDS as FEW_TEST_RECORDS,
+    SECOND_TEST as SECOND_TEST,
     LabelSet as LabelSet,
     Records as Records,
     Splits as Splits,
@@ -55,6 +56,7 @@ from .tasks import (
     count_unknown as count_unknown,
 )
 from .trials import (
+    SECOND as SECOND,
     Spread as Spread,
     StartingPoint as StartingPoint,
     Trial as Trial,

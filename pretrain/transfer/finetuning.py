@@ -113,6 +113,7 @@ class TaskItems:
     training: list[Item]
     validation: list[Item]
     test: list[Item]
+    second_test: list[Item] = field(default_factory=list)
 
     @classmethod
     def of(cls, task: Task, splits: Splits) -> TaskItems:
@@ -121,8 +122,8 @@ class TaskItems:
         if not training:
             fix = "give records with texts"
             raise UserError("no usable training record", place=splits.training.place, fix=fix)
-        others = (task.items(part, training=False) for part in (splits.validation, splits.test))
-        return cls(task, splits, training, *others)
+        others = [part for name, part in splits.parts().items() if name != "training"]
+        return cls(task, splits, training, *(task.items(part, training=False) for part in others))
 
     def few(self, records: int, seed: int) -> TaskItems:
         """Return a copy with at most `records` training records, drawn by `seed`. The set of labels is unchanged."""

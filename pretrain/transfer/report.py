@@ -2,6 +2,7 @@
 
 settings.json        what the results depend on; the same command resumes, another one is refused
 seed_0/ …            predictions.jsonl: every test record with its prediction; errors.jsonl: the wrong ones; result.json
+seed_0/second_test/  predictions.jsonl and errors.jsonl of the second test file, if there is one
 report.json          settings, sizes, counts of dropped and changed records, metrics of every seed, mean and deviation
 tb/                  TensorBoard files: loss and validation metrics by step
 model/               the best seed's model, in Hugging Face's form, with its model card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -17,16 +18,25 @@ from pretrain.model import BertForPreTraining, BertModel
 from pretrain.transfer.finetuning import Finetuned, ReportEpoch, TaskItems, finetune, no_report, predict
 from pretrain.transfer.tasks import Answers
 
+SECOND = "second_"  # prefix of the metrics on the second test file
+
 StartingPoint = Callable[[int], BertModel]  # an encoder, for a seed
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed's fine-tuning and its answers to the test records."""
+    """One seed's fine-tuning and its answers to the records of the test files."""
 
     seed: int
     finetuned: Finetuned
     test: Answers
+    second_test: Answers | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics on the test records, and those on the second test file as `second_…`."""
+        second = {} if self.second_test is None else self.second_test.metrics
+        return self.test.metrics | {f"{SECOND}{name}": value for name, value in second.items()}
 
 
 @dataclass(frozen=True)
@@ -97,9 +107,16 @@ def try_seed(
     seed: int,
     report: ReportEpoch = no_report,
 ) -> Trial:
-    """Fine-tune with one seed, and answer the test records with the model of the best validation epoch."""
+    """Fine-tune with one seed, and answer the records of the test files with the model of the best validation epoch."""
     finetuned = finetune(start(seed), config, data, settings, seed, report)
-    return Trial(seed, finetuned, predict(finetuned.model, finetuned.task, data.splits.test, data.test, settings))
+    answer = partial(predict, finetuned.model, finetuned.task, settings=settings)
+    second = data.splits.second_test
+    return Trial(
+        seed,
+        finetuned,
+        answer(data.splits.test, data.test),
+        None if second is None else answer(second, data.second_test),
+    )
 
 
 def spreads(tests: Sequence[dict[str, float]]) -> dict[str, Spread]:

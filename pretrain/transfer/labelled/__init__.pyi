@@ -7,6 +7,7 @@ from .overlaps import (
     contradictions as contradictions,
     shared_texts as shared_texts,
 )
+from .parts import SECOND_TEST as SECOND_TEST
 from .records import Records as Records
 from .splits import Splits as Splits, read_records as read_records, read_splits as read_splits
 from .values import label_name as label_name, read_text as read_text

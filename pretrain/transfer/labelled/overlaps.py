@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from pretrain.transfer.labelled.label_set import names_of
+from pretrain.transfer.labelled.parts import SECOND_TEST
 from pretrain.transfer.labelled.records import Records
 from pretrain.transfer.labelled.splits import Splits, key_of
 
@@ -19,6 +20,7 @@ def shared_texts(splits: Splits) -> dict[str, int]:
         "validation texts also in training": sum(key in training for key in keys["validation"]),
         "test texts also in training": sum(key in training for key in keys["test"]),
         "test texts also in validation": sum(key in validation for key in keys["test"]),
+        "second_test texts also in training": sum(key in training for key in keys.get(SECOND_TEST, [])),
     }
     return {cause: count for cause, count in counts.items() if count}
 

@@ -10,6 +10,7 @@ from configs.transfer import TaskConfig
 from pretrain.transfer.tables import STATE, refuse_folder
 
 DICTIONARY = "dataset_dict.json"  # of a folder that `DatasetDict.save_to_disk` wrote
+SECOND_TEST = "second_test"
 USUAL = {  # stems of file names, in lower case
     "training": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -18,10 +19,10 @@ USUAL = {  # stems of file names, in lower case
 
 
 def find_parts(task: TaskConfig) -> dict[str, Path]:
-    """Return the path of the training part, and of those of `validation` and `test` that are given."""
+    """Return the path of the training part, and of those of the other parts that are given."""
     data = Path(task.data)
     found = _in_folder(data) if data.is_dir() and not (data / STATE).is_file() else {"training": data}
-    named = {"validation": task.validation, "test": task.test}
+    named = {"validation": task.validation, "test": task.test, SECOND_TEST: task.second_test}
     return found | {part: Path(path) for part, path in named.items() if path is not None}
 
 

@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.transfer import TaskConfig
 from pretrain.transfer.labelled.conll import read_tokens
 from pretrain.transfer.labelled.label_set import LabelSet, names_of
-from pretrain.transfer.labelled.parts import find_parts
+from pretrain.transfer.labelled.parts import SECOND_TEST, find_parts
 from pretrain.transfer.labelled.records import HOW_TO_PREDICT, Records
 from pretrain.transfer.labelled.squad import read_squad
 from pretrain.transfer.labelled.texts import read_choices, read_texts_of
@@ -30,16 +30,18 @@ FEWEST_TEXTS = 3  # of a label, to have one in each part
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a task's records, and the counts of each file that was read."""
+    """The parts of a task's records, and the counts of each file that was read."""
 
     training: Records
     validation: Records
     test: Records
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    second_test: Records | None = None
 
     def parts(self) -> dict[str, Records]:
         """Return the parts by name."""
-        return {"training": self.training, "validation": self.validation, "test": self.test}
+        second = {} if self.second_test is None else {SECOND_TEST: self.second_test}
+        return {"training": self.training, "validation": self.validation, "test": self.test, **second}
 
     def labels(self) -> LabelSet:
         """Return the labels of all parts; only for records that have labels."""
@@ -61,7 +63,7 @@ def read_splits(task: TaskConfig) -> Splits:
             fix = f"give more records, or set `{part}` of the task to a file of its own"
             raise UserError(f"too few records: there are none for {part}", place=task.data, fix=fix)
         _check_labels(parts["training"], records)
-    return Splits(parts["training"], parts["validation"], parts["test"], files)
+    return Splits(parts["training"], parts["validation"], parts["test"], files, parts.get(SECOND_TEST))
 
 
 def read_records(path: Path, task: TaskConfig, *, labelled: bool = True) -> Records:

@@ -224,17 +224,27 @@ def test_labels_overlaps_and_sizes_are_reported(
 def test_several_tasks_are_reported_in_one_table(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "mismatched.jsonl").write_bytes(b"".join(data.read_bytes().splitlines(keepends=True)[:40]))
+    second = f'second_test = "mismatched.jsonl"\nsecond_published = 0.7\ntest = "{data.name}"\n'
     tasks = "".join(
-        f'[[tasks]]\nname = "{name}"\nkind = "classify"\ndata = "{data.name}"\nmetric = "{metric}"\npublished = 0.5\n'
-        for name, metric in (("one", "mcc"), ("two", "f1"))
+        f'[[tasks]]\nname = "{name}"\nkind = "classify"\ndata = "{data.name}"\n'
+        f'metric = "{metric}"\n{more}published = 0.5\n'
+        for name, metric, more in (("one", "mcc", ""), ("two", "f1", second))
     )
     (tmp_path / "tasks.toml").write_text(f'[finetune]\nepochs = 1\nmax_length = 32\ndevice = "cpu"\n{tasks}')
     several = load_several(tmp_path / "tasks.toml")
     assert several is not None
     run_finetunes(run, several, tmp_path / "out")
-    table = capsys.readouterr().out.partition(" task  metric")[2].splitlines()
-    assert [line.split()[:2] for line in table[1:3]] == [["one", "mcc"], ["two", "f1"]]
-    assert table[3].split()[0] == "mean"
-    assert table[3].split()[-1] == "0.5000"
+    printed = capsys.readouterr().out.splitlines()
+    table = printed[next(number for number, line in enumerate(printed) if line.split()[:2] == ["task", "metric"]) :]
+    names = [line.split("  ")[0].strip() for line in table[1:5]]
+    assert names == ["one", "two", "two, mismatched", "mean"]
+    one, two, mismatched, mean = (float(line.split()[-2 if "mean" in line else -4]) for line in table[1:5])
+    assert mean == pytest.approx((one + (two + mismatched) / 2) / 2, abs=1e-4)  # a task counts once
+    assert table[4].split()[-1] == "0.5500"
+    answered = (tmp_path / "out/two/seed_0/second_test/predictions.jsonl").read_text().splitlines()
+    assert len(answered) == 40
+    metrics = json.loads((tmp_path / "out/two/report.json").read_text())["test"]
+    assert metrics["second_f1"]["mean"] == pytest.approx(mismatched, abs=1e-4)
     assert load_several(data) is None
     assert [task.name for task in load_several(Path("glue_tasks")) or ()][:2] == ["CoLA", "SST-2"]

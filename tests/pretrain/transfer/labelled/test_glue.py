@@ -50,7 +50,8 @@ METRICS = {
 def publish(folder: Path) -> None:
     for name, (development, header, line) in PUBLISHED.items():
         (folder / name).mkdir()
-        for file, first in (("train", 0), (development, 1000)):
+        files = [("train", 0), (development, 1000), *([("dev_mismatched", 2000)] if name == "MNLI" else [])]
+        for file, first in files:
             lines = [line.format(n=first + n, b=n % 2, y=("entailment", "not_entailment")[n % 2]) for n in range(ROWS)]
             lines += ["1\t2\tbroken"] if name == "QQP" else []
             head = [header] if header else []
@@ -68,7 +69,10 @@ def test_nine_tasks_with_their_metrics(tmp_path: Path, monkeypatch: pytest.Monke
         assert len(splits.test) == ROWS
         assert len(splits.training) + len(splits.validation) == ROWS
         dropped = [of_file["dropped"] for of_file in splits.files.values()]
-        assert [sum(causes.values()) for causes in dropped] == ([1, 1] if task.name == "QQP" else [0, 0])
+        assert {sum(causes.values()) for causes in dropped} == ({1} if task.name == "QQP" else {0})
+        second = splits.second_test
+        assert (None if second is None else len(second)) == (ROWS if task.name == "MNLI" else None)
+        assert (task.second_published is None) == (second is None)
         watched[task.name] = make_task(task, FinetuneConfig(max_length=128), VOCAB, splits).watched
         assert task.published is not None
     assert watched == METRICS
