@@ -61,15 +61,15 @@ def test_a_listed_site_names_a_test_or_a_reason(name: str) -> None:
 
 NEW_SITE = """
 def read(path):
-    cause = f"the moon is {path}, not a cheese"
+    cause = f"the quuxes are {path}, not a cheese"
     raise UserError(cause, place=path, fix="eat it")
 """
 
 
 def test_a_new_site_is_found_and_asserted_by_its_own_words_only(strings: set[str]) -> None:
     (site,) = sites_in(NEW_SITE, "floor/room.py")
-    assert site.name == "floor/room.py:read: the moon is … not a cheese"
-    others = {text for text in strings if "cheese" not in text}
-    assert not is_asserted(site, {"the moo", "of a cheese", *others})
-    assert is_asserted(site, {"error: m.txt: the moon is 3, not a cheese. Eat it."})
+    assert site.name == "floor/room.py:read: the quuxes are … not a cheese"
+    others = {text for text in strings if "cheese" not in text and "quux" not in text}
+    assert not is_asserted(site, {"of a cheese", *others})
+    assert is_asserted(site, {"error: m.txt: the quuxes are 3, not a cheese. Eat it."})
     assert is_asserted(site, {"not a cheese"})

@@ -53,7 +53,7 @@ def test_an_imported_model_gives_the_recipe_its_architecture(tmp_path: Path) -> 
 def test_an_import_into_a_recipe_with_sentence_pairs_is_refused(tmp_path: Path) -> None:
     export_run(modern_run(tmp_path), tmp_path / "out")
     overrides = ["name=domain", f"runs={tmp_path}", "data.max_seq_length=32", "data.max_predictions_per_seq=5"]
-    with pytest.raises(UserError, match=r'set data\.objective to "none"'):
+    with pytest.raises(UserError, match=r'the recipe does not suit the model: .*set data\.objective to "none"'):
         import_model(tmp_path / "out", "demo", overrides, None)
 
 
