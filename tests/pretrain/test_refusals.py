@@ -79,8 +79,12 @@ def damaged_index(folder: Path) -> None:
     (folder / f"{WEIGHTS}.index.json").write_text('{"weights": {}}')
 
 
+def damaged_configuration(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "config.json: not JSON:": lambda folder: (folder / "config.json").write_text("{") and None,
+    "config.json: not JSON:": damaged_configuration,
     "no vocab.txt and no tokenizer.json. Download one of them": no_vocabulary,
     "the added tokens are not a list of tokens": lambda folder: change(folder / TOKENIZER, added_tokens=[3]),
     "the word pieces have no ids": lambda folder: change(folder / "added_tokens.json", covid="x"),
