@@ -48,6 +48,7 @@ from preprocessing.documents import (
     is_unpacked,
     make_plan,
     unpack,
+    warn_of_markup,
     with_content,
     with_copies,
 )
@@ -145,6 +146,8 @@ def _prepare(
     expected = expect(plan, config, worker_count(config.workers, plan.items))
     refuse_small_disk(expected, store)
     warn_of_large_items(plan, config)
+    for files, corpus in zip(plan.files, config.corpora, strict=True):
+        warn_of_markup(files, corpus)
     stages = replace(stages, expected=str(expected))
     with claimed(store, identity, share, overwrite=overwrite):
         finished.reopen(incremental=config.incremental)
