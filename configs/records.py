@@ -31,8 +31,19 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 def record_line(record: dict[str, Any]) -> str:
     """Return a record as one line of JSON, without a line break, with a checksum as its last key."""
-    text = json.dumps(record, allow_nan=False)
+    return with_checksum(json.dumps(record, allow_nan=False))
+
+
+def with_checksum(text: str) -> str:
+    """Return a JSON object that is not empty, with a checksum as its last key."""
     return f'{text[:-1]}, "{CHECK}": "{_checksum(text.encode())}"}}'
+
+
+def without_checksum(line: bytes) -> bytes | None:
+    """Return what `with_checksum` received, given its result; None if that is damaged."""
+    text, _, _ = line.rpartition(f', "{CHECK}"'.encode())
+    whole = text + b"}"
+    return whole if line.rstrip(b"\n") == text + f', "{CHECK}": "{_checksum(whole)}"}}'.encode() else None
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

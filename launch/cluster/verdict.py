@@ -45,9 +45,10 @@ _FAILED_NODE = re.compile(
     r"^srun: error: (?:Node failure on|Task launch for .* failed on node) (\S+?)[:,]?(?:\s|$)", re.M
 )
 SILENT = "silent"  # in the start's folder: the node that stopped sending heartbeats
-# While the step runs, or before srun could begin it: by then Slurm has put the job back into its queue.
+# While the step runs, before srun could begin it, or while it began: by then Slurm has ended this run of the job.
 _INTERRUPTION = re.compile(
-    r"DUE TO (?:PREEMPTION|JOB REQUEUE)|Unable to confirm allocation .*: Job is pending execution"
+    r"DUE TO (?:PREEMPTION|JOB REQUEUE)|Job credential revoked"
+    r"|Unable to confirm allocation .*: Job is pending execution"
 )
 
 

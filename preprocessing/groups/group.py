@@ -1,7 +1,8 @@
 """A group on disk: one shard per split and pass, and a side file.
 
 The side file is renamed into place last: its presence means that the group is finished. A rerun skips a finished group
-whose shards still match their digests, and so makes only missing and damaged groups.
+whose shards still match their digests, and so makes only missing and damaged groups. The side file ends with a
+checksum.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from configs.records import with_checksum, without_checksum
 from configs.schema import RowsConfig
 from preprocessing.corpus import Dropped
 from preprocessing.dataset import (
@@ -98,8 +100,9 @@ def read_group(store: Store, name: str, digest: str) -> GroupEntry | None:
 
 
 def _parsed(content: bytes | None) -> GroupEntry | None:
+    text = without_checksum(content or b"")
     try:
-        return GroupEntry.model_validate_json(content) if content is not None else None
+        return GroupEntry.model_validate_json(text) if text is not None else None
     except ValidationError:
         return None
 
@@ -187,7 +190,7 @@ class GroupWriter:
         )
         side_file = f"{GROUPS}/{name}.json"
         replaced = _parsed(self.store.read(side_file))
-        self.store.write_text(side_file, entry.model_dump_json(by_alias=True) + "\n")
+        self.store.write_text(side_file, with_checksum(entry.model_dump_json(by_alias=True)) + "\n")
         if replaced is not None:  # made of other text, which can have had shards that this text does not have
             for shard in {shard.name for shard in replaced.shards} - {shard.name for shard in entry.shards}:
                 self.store.remove(shard)

@@ -12,13 +12,11 @@ job.json describes, and is removed when the next preparation differs.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import PurePosixPath
-from typing import Any
 
 from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
@@ -30,6 +28,7 @@ from preprocessing.resuming.identity import Identity, input_differences, other_d
 from preprocessing.resuming.lock import LOCK, locked, run_name
 from preprocessing.resuming.parts import GROUPS, WORK, finished_groups_exist, finished_parts
 from preprocessing.resuming.share import WHOLE, Share
+from preprocessing.resuming.work_records import read_record, write_record
 from preprocessing.storage import LocalStore, Store
 
 _JOB = f"{WORK}/job.json"
@@ -68,8 +67,10 @@ def begin(store: Store, identity: Identity, inputs: Sequence[InputEntry], share:
     If an earlier preparation differs, what it decided about the whole corpus is removed, and the difference is said.
     Raises `UserError` if a share differs, since the other shares can be running.
     """
-    job = _read_job(store)
-    if job and job["digest"] != identity.digest:
+    job = read_record(store, _JOB)
+    if job is None:
+        _forget_damaged_job(store, share)
+    elif job and job["digest"] != identity.digest:
         earlier = [InputEntry.model_validate(entry) for entry in job["inputs"]]
         differing = [*identity.differences(job["recipe"]), *input_differences(earlier, inputs)] or ["the vocabulary"]
         if share != WHOLE:
@@ -83,7 +84,7 @@ def begin(store: Store, identity: Identity, inputs: Sequence[InputEntry], share:
         _remove_corpus_wide(store)
     store.remove(_REFUSED)
     described = {"digest": identity.digest, "recipe": identity.recipe, "format_version": identity.format_version}
-    store.write_text(_JOB, json.dumps({**described, "inputs": [entry.model_dump() for entry in inputs]}))
+    write_record(store, _JOB, {**described, "inputs": [entry.model_dump() for entry in inputs]})
 
 
 @contextmanager
@@ -166,15 +167,10 @@ def _sweep(store: Store) -> None:
             store.remove(name)
 
 
-def _read_job(store: Store) -> dict[str, Any]:
-    content = store.read(_JOB)
-    return json.loads(content) if content is not None else {}
-
-
 def _refuse_other_recipe(store: Store, identity: Identity, share: Share) -> None:
     """Raise `UserError` for finished groups, or a running share, of another recipe or format version."""
-    job = _read_job(store)
-    if not job:
+    job = read_record(store, _JOB)
+    if not job:  # none, or damaged, of which `begin` takes care
         return
     version = job.get("format_version", 1)  # version 1 did not record it
     if version != identity.format_version:
@@ -184,6 +180,16 @@ def _refuse_other_recipe(store: Store, identity: Identity, share: Share) -> None
         _remove_contents(store)
     elif differing and (share != WHOLE or finished_groups_exist(store)):
         raise other_data_set(store.place, job["digest"], differing)
+
+
+def _forget_damaged_job(store: Store, share: Share) -> None:
+    """Remove what depends on the whole corpus, since nothing says of which corpus. Other parts name their content."""
+    cause = f"{_JOB} is damaged, which says what is prepared here"
+    if share != WHOLE:
+        fix = "stop all shares, and run the preparation once without a share"
+        raise UserError(cause, place=store.place, fix=fix)
+    logger.warning("%s: %s; what depends on the whole corpus is made again", store.place, cause)
+    _remove_corpus_wide(store)
 
 
 def _remove_corpus_wide(store: Store) -> None:

@@ -7,7 +7,6 @@ the manifest of the larger data set takes over at once.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import PurePosixPath
 from preprocessing.dataset import InputEntry
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.resuming.parts import GROUPS, WORK
+from preprocessing.resuming.work_records import read_record, write_record
 from preprocessing.storage import Store
 
 _NUMBERS = f"{WORK}/numbers.json"  # numbers that an interrupted run chose, by the keys of the groups
@@ -43,7 +43,7 @@ def item_numbers(plan: Plan) -> tuple[int, ...]:
 def numbers_beside(store: Store, plan: Plan, key_of: Callable[[WorkItem], str]) -> list[int]:
     """Return a number for each item: that of its finished groups, or one that is used by no group in the folder."""
     taken = _finished_numbers(store)
-    taken.update(json.loads(store.read(_NUMBERS) or b"{}"))
+    taken.update(read_record(store, _NUMBERS) or {})
     fresh = max(taken.values(), default=-1) + 1
     chosen = {}
     for key in map(key_of, plan.items):
@@ -51,7 +51,7 @@ def numbers_beside(store: Store, plan: Plan, key_of: Callable[[WorkItem], str]) 
             taken[key] = fresh
             fresh += 1
         chosen[key] = taken[key]
-    store.write_text(_NUMBERS, json.dumps(chosen))
+    write_record(store, _NUMBERS, chosen)
     return list(chosen.values())
 
 
@@ -61,5 +61,6 @@ def _finished_numbers(store: Store) -> dict[str, int]:
     numbers = {}
     for name in sorted(groups.names()):
         if PurePosixPath(name).match("*.0000.json"):
-            numbers[str(json.loads(groups.read(name) or b"{}").get("digest"))] = int(name.partition(".")[0])
+            found = read_record(groups, name) or {}  # a damaged group is made again
+            numbers[str(found.get("digest"))] = int(name.partition(".")[0])
     return numbers

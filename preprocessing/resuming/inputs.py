@@ -1,13 +1,14 @@
 """The digests of the input files, and the record that saves hashing a file again.
 
 DATASET/groups/inputs.json records for each path the file's state and digest. It belongs to this machine, so it is no
-part of the manifest. A file whose state has changed, or was too fresh to be trusted, is hashed again. Shares that run
-at the same time begin with different files and read each other's records.
+part of the manifest. A file whose state has changed, or was too fresh to be trusted, is hashed again, and so are all
+files if the record is damaged: it would put a wrong digest into the manifest. Shares that run at the same time begin
+with different files and read each other's records.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from configs.errors import UserError
 from preprocessing.documents import FileContent, Plan, digest_files, states_of
 from preprocessing.resuming.parts import GROUPS
 from preprocessing.resuming.share import WHOLE, Share
+from preprocessing.resuming.work_records import read_record, write_record
 from preprocessing.storage import FileState, Store
 
 _RECORD = f"{GROUPS}/inputs.json"
@@ -71,23 +73,29 @@ def _batches(states: Mapping[str, FileState]) -> Iterator[dict[str, FileState]]:
 
 def _known(store: Store, states: Mapping[str, FileState]) -> dict[str, FileContent]:
     record = _read_record(store)
-    return {path: record[path] for path, state in states.items() if path in record and record[path].state == state}
+    found = {path: record.get(_key(path)) for path in states}
+    return {path: content for path, content in found.items() if content and content.state == states[path]}
 
 
 def _keep(store: Store, contents: Mapping[str, FileContent]) -> None:
     """Record the digests of files that are not too fresh. A finished data set can be read-only: then it has none."""
     settled = {path: content for path, content in contents.items() if _is_settled(content.state)}
     if settled:
-        record = {path: [*astuple(content.state), content.sha256] for path, content in settled.items()}
+        record = {_key(path): [*astuple(content.state), content.sha256] for path, content in settled.items()}
         with suppress(OSError, UserError):
-            store.write_text(_RECORD, json.dumps(record))
+            write_record(store, _RECORD, record)
 
 
 def _read_record(store: Store) -> dict[str, FileContent]:
-    with suppress(ValueError, TypeError):  # the record is damaged
-        record = json.loads(store.read(_RECORD) or b"{}")
-        return {path: FileContent(FileState(*state), sha256) for path, (*state, sha256) in record.items()}
+    record = read_record(store, _RECORD) or {}
+    with suppress(ValueError, TypeError):  # a damaged record of an earlier version, which has no checksum
+        return {key: FileContent(FileState(*state), sha256) for key, (*state, sha256) in record.items()}
     return {}
+
+
+def _key(path: str) -> str:
+    """Return a path as text that JSON can hold, also if its name is not UTF-8."""
+    return os.fsencode(path).decode("latin-1")
 
 
 def _is_settled(state: FileState) -> bool:

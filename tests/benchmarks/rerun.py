@@ -20,6 +20,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from configs.records import with_checksum, without_checksum
 from configs.schema import DataConfig
 from preprocessing.documents.file_search import find_files
 from preprocessing.documents.plan import make_plan, with_content
@@ -131,7 +132,8 @@ def finish_all_but_one(config: DataConfig, folder: str) -> None:
         prepare(config, progress=stop)
     dataset = Path(folder)
     made = sorted((dataset / "groups").glob("*.0000.json"))[0]
-    template = GroupEntry.model_validate_json(made.read_bytes())
+    text = (without_checksum(made.read_bytes()) or b"").decode()
+    template = GroupEntry.model_validate_json(text)
     store = LocalStore(dataset)
     plan = make_plan([find_files(corpus.paths) for corpus in config.corpora], config)
     plan = with_content(plan, read_contents(store, plan, lambda *_: None), config)
@@ -139,13 +141,13 @@ def finish_all_but_one(config: DataConfig, folder: str) -> None:
         read_vocabulary(Path(config.vocabulary.file or ""), config.vocabulary).entry().sha256, config, store
     )
     shards = [(dataset / shard.name).read_bytes() for shard in template.shards]
-    text = made.read_text()
     for item in plan.items[:-1]:
         name = f"{item.name}.0000"
         for shard, content in zip(template.shards, shards, strict=True):
             (dataset / shard.name.replace(template.name, name)).write_bytes(content)
         of_item = text.replace(template.digest, keys.of(item)).replace(f'"{template.name}', f'"{name}')
-        (dataset / "groups" / f"{name}.json").write_text(of_item.replace(f"/{template.name}", f"/{name}"))
+        of_item = of_item.replace(f"/{template.name}", f"/{name}")
+        (dataset / "groups" / f"{name}.json").write_text(with_checksum(of_item) + "\n")
     (dataset / "groups" / f"{plan.items[-1].name}.0000.json").unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 import uuid
@@ -14,9 +15,12 @@ _PATIENCE_S = 10.0  # network file systems show a new file to other machines aft
 
 
 def folder_mark(run: Store) -> str:
-    """Return the mark of a run's folder, made at the first call: later stages and reruns have the same."""
+    """Return the mark of a run's folder, made at the first call: later stages and reruns have the same.
+
+    A damaged mark is replaced.
+    """
     content = run.read(_NAME)
-    if content is None:
+    if content is None or not re.fullmatch(rb"[0-9a-f]{32}", content):
         run.note(_NAME, uuid.uuid4().hex)
         content = run.read(_NAME) or b""
     return content.decode()
@@ -25,7 +29,7 @@ def folder_mark(run: Store) -> str:
 def require_mark(run: Store, mark: str) -> None:
     """Raise `UserError` unless the folder has the mark: the worker's results would never reach the driver."""
     end_s = time.monotonic() + _PATIENCE_S
-    while (run.read(_NAME) or b"").decode() != mark:
+    while run.read(_NAME) != mark.encode():
         if time.monotonic() > end_s:
             cause = f"a worker on {socket.gethostname()} sees another folder under this name than the driver"
             fix = "put the data set on a file system that all nodes mount under the same name, or at a URL"

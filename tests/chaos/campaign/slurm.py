@@ -29,6 +29,9 @@ class Slurm(Family):
 
     def __init__(self, folder: Path, faults: int) -> None:
         super().__init__(folder, faults)
+        self._open_cluster()
+
+    def _open_cluster(self) -> None:
         self.cluster = self.stack.enter_context(SlurmCluster(NODES))
         before = dict(os.environ)
         self.stack.callback(os.environ.update, before)
@@ -111,14 +114,14 @@ class Slurm(Family):
         slurmd.kill()
         slurmd.wait()
         self._finish(job, run)
-        self._revive(node)
+        self._replace_cluster()
 
     def _kill_node(self, draw: random.Random, folder: Path) -> None:
         run, job = self._running(draw, folder, SHORT_LIMIT)
         node = draw.choice(nodes_of(run)[0])
         self.cluster.kill_node(node)
         self._finish(job, run)
-        self._revive(node)
+        self._replace_cluster()
 
     def _requeue(self, draw: random.Random, folder: Path) -> None:
         run, job = self._running(draw, folder)
@@ -156,6 +159,7 @@ class Slurm(Family):
         assert len(read_starts(run)) == newest_start(run)
         assert "launch/cluster" not in log_of(run)  # a traceback of ours; those of the stand-in's ranks are meant
 
-    def _revive(self, node: str) -> None:
-        self.cluster.start_node(node)
-        wait_until(lambda: self.cluster.run("sinfo", "-h", "-n", node, "-o", "%T") == "idle", PATIENCE_S, node)
+    def _replace_cluster(self) -> None:
+        """Continue with another cluster, because one node of this one is down."""
+        self.stack.close()
+        self._open_cluster()

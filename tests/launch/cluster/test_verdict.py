@@ -133,6 +133,7 @@ def test_srun_names_no_node_when_tasks_are_only_killed() -> None:
         "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO PREEMPTION ***",
         # before srun could begin the step
         "srun: error: Unable to confirm allocation for job 1: Job is pending execution",
+        "srun: error: Task launch for StepId=2.0 failed on node n2: Job credential revoked",  # while it began
     ],
 )
 def test_a_preemption_blames_nobody(said: str) -> None:

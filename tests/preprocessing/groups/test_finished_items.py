@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.records import without_checksum
 from configs.schema import DataConfig
 from preprocessing.dataset.manifest import Manifest
 from preprocessing.documents.progress import Progress
@@ -28,7 +29,7 @@ def side_file(store: LocalStore) -> Path:
 
 
 def entry_of(store: LocalStore) -> GroupEntry:
-    return GroupEntry.model_validate_json(side_file(store).read_bytes())
+    return GroupEntry.model_validate_json(without_checksum(side_file(store).read_bytes()) or b"")
 
 
 def head_of(store: LocalStore, entry: GroupEntry) -> GroupHead | None:

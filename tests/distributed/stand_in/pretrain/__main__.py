@@ -19,6 +19,7 @@ from pathlib import Path
 
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, signal.SIG_IGN)
+from configs.files import atomic_write_text  # noqa: E402 (after the handlers)
 from configs.machine import threads_of_rank  # noqa: E402
 from pretrain.checkpoint import Ownership  # noqa: E402 (after the handlers)
 from pretrain.stop import StopRequest  # noqa: E402
@@ -31,6 +32,9 @@ given = parser.parse_args()
 run, owner, requested = given.run, Ownership(given.run, given.start), StopRequest()
 rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 meeting = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+# torchrun's agent itself listens on MASTER_PORT; there, this file names the port on which rank 0 listens.
+is_of_agent = "TORCHELASTIC_RUN_ID" in os.environ
+agent = run / f"meeting_{meeting[1]}_{os.environ['TORCHELASTIC_RESTART_COUNT']}.json" if is_of_agent else None
 steps, step_s = json.loads((run / "stand_in.json").read_text())
 print(f"rank {rank} of {world_size}, local {os.environ['LOCAL_RANK']}/{os.environ['LOCAL_WORLD_SIZE']}", flush=True)
 print(
@@ -45,12 +49,14 @@ if rank == 0:
 
 def meet() -> list[socket.socket]:
     if rank == 0:
-        with socket.create_server(meeting) as server:
+        with socket.create_server(("127.0.0.1", 0) if agent else meeting) as server:
+            if agent:
+                atomic_write_text(agent, json.dumps(server.getsockname()))
             return [server.accept()[0] for _ in range(world_size - 1)]
-    for _ in range(200):
+    for _ in range(1_200):
         try:
-            return [socket.create_connection(meeting)]
-        except ConnectionRefusedError:
+            return [socket.create_connection(json.loads(agent.read_text()) if agent else meeting)]
+        except (ConnectionRefusedError, FileNotFoundError):
             time.sleep(0.05)
     raise TimeoutError(meeting)
 
