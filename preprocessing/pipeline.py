@@ -27,6 +27,7 @@ from configs.schema import DataConfig, TextConfig
 from preprocessing.comparison import require_datasketch
 from preprocessing.corpus import (
     begin_comparison,
+    check_decisions,
     end_comparison,
     is_cleaned,
     is_decided,
@@ -220,6 +221,8 @@ def _clean(stages: Stages, config: TextConfig) -> Stages:
         of_large = replace(stages, plan=replace(stages.plan, items=large))
         of_large.run_all("cleaning", clean, lambda item: is_cleaned(item, work))
     stages = replace(stages, plan=with_parts(stages.plan, work))
+    if config.compares_documents and is_decided(work):
+        check_decisions(stages.plan, config, work)
     if config.compares_documents and not is_decided(work):
         comparison = begin_comparison(stages.plan, config, work)
         compare(stages, comparison)

@@ -7,16 +7,16 @@ Duplicates are dropped before, so that the lines of a duplicate text do not coun
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.comparison.arrays import read_array, write_array
 from preprocessing.comparison.compared import Comparison, Visit, file_name
 from preprocessing.comparison.fingerprints import Fingerprints
 from preprocessing.comparison.keyed import begins, part_of, records_of
-from preprocessing.comparison.regions import RegionWriter
+from preprocessing.comparison.regions import RegionWriter, damaged
 from preprocessing.comparison.verdicts import KEPT, causes
 from preprocessing.comparison.words import Hashes, is_among
 
@@ -56,17 +56,16 @@ def count_lines(comparison: Comparison, part: int, visit: Visit) -> None:
 def gather_lines(comparison: Comparison, unit: int, visit: Visit) -> None:
     """Write the frequent lines of all parts as one sorted array."""
     lines = comparison.collected(FREQUENT, comparison.layout.line_parts, 0, _LINE, visit)
-    with comparison.files.write(file_name(FOUND, unit)) as stream:
-        np.save(stream, lines)
+    write_array(comparison.files, file_name(FOUND, unit), lines)
 
 
 def read_found_lines(comparison: Comparison) -> Hashes:
     """Return the frequent lines, sorted; none if the recipe does not search for them."""
     if comparison.config.boilerplate_documents is None:
         return np.zeros(0, np.uint64)
-    content = comparison.files.read(file_name(FOUND, 0))
-    assert content is not None, "the lines are counted"
-    lines: Hashes = np.load(io.BytesIO(content))
+    lines: Hashes | None = read_array(comparison.files, file_name(FOUND, 0))
+    if lines is None:
+        raise damaged(comparison.files, file_name(FOUND, 0))
     return lines
 
 

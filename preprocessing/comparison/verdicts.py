@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.comparison.arrays import write_array
 from preprocessing.comparison.compared import Comparison, Visit, file_name
 from preprocessing.comparison.fingerprints import read_fingerprints
 from preprocessing.comparison.regions import read_region
@@ -47,6 +48,11 @@ def write_drops(comparison: Comparison, block: int, visit: Visit, kinds: Sequenc
             prints = read_fingerprints(comparison.work, source.fingerprints)
             numbers = np.concatenate([batch.numbers for batch in prints])
             drops = np.stack([numbers, of_source], axis=1)[of_source != KEPT]
-        with comparison.work.write(source.drops) as stream:
-            np.save(stream, drops)
+        write_array(comparison.work, source.drops, drops)
     comparison.files.write_text(file_name(DECIDED, block), "")
+
+
+def forget_drops(comparison: Comparison) -> None:
+    """Remove the marks that lists are written, so that a rerun writes them again."""
+    for block in range(comparison.layout.blocks):
+        comparison.files.remove(file_name(DECIDED, block))

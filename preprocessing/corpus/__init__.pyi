@@ -5,6 +5,7 @@ from .cleaning import Dropped as Dropped, Kept as Kept, batches as batches
 from .corpus import read_corpus as read_corpus
 from .decisions import (
     begin_comparison as begin_comparison,
+    check_decisions as check_decisions,
     decisions_digest as decisions_digest,
     end_comparison as end_comparison,
     is_decided as is_decided,

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import logging
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import UserError
 from configs.schema import CleaningConfig
-from preprocessing.comparison import CAUSES, Comparison, Hashes, Source, lay_out, read_found_lines
+from preprocessing.comparison import (
+    CAUSES,
+    Comparison,
+    Hashes,
+    Source,
+    forget_drops,
+    lay_out,
+    read_array,
+    read_found_lines,
+    write_array,
+)
 from preprocessing.corpus.cleaned_files import read_entry
 from preprocessing.corpus.working_files import BOILERPLATE, drops_name, fingerprints_name
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.storage import Store
+
+logger = logging.getLogger(__name__)
 
 
 def begin_comparison(plan: Plan, config: CleaningConfig, work: Store) -> Comparison:
@@ -24,13 +36,23 @@ def begin_comparison(plan: Plan, config: CleaningConfig, work: Store) -> Compari
 
 def end_comparison(comparison: Comparison) -> None:
     """Write the lines to remove, which marks the comparison as complete, after all of its steps are made."""
-    with comparison.work.write(BOILERPLATE) as stream:
-        np.save(stream, read_found_lines(comparison))
+    write_array(comparison.work, BOILERPLATE, read_found_lines(comparison))
 
 
 def is_decided(work: Store) -> bool:
     """Return whether the comparison of all documents is complete."""
     return work.size(BOILERPLATE) is not None
+
+
+def check_decisions(plan: Plan, config: CleaningConfig, work: Store) -> None:
+    """Remove the decisions if a file of them is damaged or missing, so that they are made again from what is left."""
+    names = [BOILERPLATE, *(drops_name(item) for item in plan.items)]
+    broken = next((name for name in names if read_array(work, name) is None), None)
+    if broken is None:
+        return
+    logger.warning("%s: %s is damaged; the decisions about duplicates are made again", work.place, broken)
+    forget_drops(begin_comparison(plan, config, work))
+    work.remove(BOILERPLATE)
 
 
 def read_drops(item: WorkItem, work: Store) -> dict[int, str]:
@@ -56,7 +78,7 @@ def _source(item: WorkItem, work: Store) -> Source:
 
 
 def _read_array(name: str, work: Store) -> NDArray[Any]:
-    content = work.read(name)
-    assert content is not None, "all items are compared"
-    array: NDArray[Any] = np.load(io.BytesIO(content))
+    array = read_array(work, name)
+    if array is None:
+        raise UserError(f"{name} is damaged", place=work.place, fix="run the same command again: it is made again")
     return array

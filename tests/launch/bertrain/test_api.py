@@ -54,7 +54,7 @@ class TestTheDoor:
             bertrain.load_pretrained, bertrain.export, bertrain.plan, bertrain.train,
         ):  # fmt: skip
             assert function.__doc__
-            assert all(f"\n    {part}:\n" in function.__doc__ for part in ("Returns", "Raises", "Example")), function
+            assert all(f"\n    {part}:\n" in function.__doc__ for part in ("Returns", "Raises", "Examples")), function
 
     def test_importing_and_loading_recipes_loads_no_heavy_package(self) -> None:
         program = """

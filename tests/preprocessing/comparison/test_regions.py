@@ -37,7 +37,7 @@ def test_regions_hold_what_was_added(batches: list[list[int]], buffer: int) -> N
             [n for part in read_region(store, "file", r, RECORD) for n in part["place"].tolist()] for r in range(7)
         ]
         assert found == expected
-        assert (Path(folder) / "file").stat().st_size == 8 * 8 + place * RECORD.itemsize
+        assert (Path(folder) / "file").stat().st_size == 8 * 16 + place * RECORD.itemsize
 
 
 def test_a_full_temporary_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,15 +44,12 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
-    """A recipe whose preparation was interrupted, with two of its groups finished.
-
-    It compares no documents: the decisions about duplicates (`drops-*.npy`, `boilerplate.npy`) have no digest yet.
-    """
+    """A recipe whose preparation was interrupted, with two of its groups finished."""
     monkeypatch.setattr(inputs, "_SETTLED_NS", 0)  # also a fresh file has its record
     documents = make_documents(150)
     for name, part in (("a.txt", documents[:75]), ("b.txt", documents[75:])):
         write_text(tmp_path / "in" / name, part)
-    config = small_config(tmp_path / "dataset", tmp_path / "in", duplicates="none", vocabulary={"size": 150})
+    config = small_config(tmp_path / "dataset", tmp_path / "in", boilerplate_documents=20, vocabulary={"size": 150})
     with pytest.raises(KeyboardInterrupt):
         prepare(config, progress=At("groups", interrupt, groups=2))
     return config
@@ -63,7 +60,9 @@ def test_a_damaged_part_changes_no_byte(config: DataConfig, tmp_path: Path, dama
     dataset, kept, expected = Path(config.dataset), tmp_path / "kept", fresh(config, tmp_path)
     dataset.rename(kept)
     names = [path.relative_to(kept) for path in sorted(kept.rglob("*")) if path.is_file() and path.stat().st_size]
-    assert {"job.json", "inputs.json", "vocab.txt", "00000.0000.json"} <= {name.name for name in names}
+    assert {"boilerplate.npy", "job.json", "inputs.json", "vocab.txt", "00000.0000.json"} <= {
+        name.name for name in names
+    }
     for name in names:
         shutil.copytree(kept, dataset)
         content = (kept / name).read_bytes()
