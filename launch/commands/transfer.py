@@ -57,7 +57,7 @@ def import_(
 ) -> None:
     """Create a run that continues pretraining a Hugging Face model, for example on text of your domain.
 
-    [dim]bertrain import bert-base-uncased/ mine.toml name=domain[/]
+    [dim]bertrain import bert-base-uncased/ mine.toml name=domain data.dataset=datasets/domain[/]
 
     [dim]bertrain prepare runs/domain; bertrain train runs/domain[/]
     """

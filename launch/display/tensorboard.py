@@ -41,7 +41,8 @@ def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
 
 def _run(argv: Sequence[str], received: Sequence[signal.Signals]) -> int:
     """Run until the process ends (return its exit code) or a signal is received (return 0)."""
-    process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()))
+    # In a session of its own, so that Ctrl-C reaches this process only and TensorBoard prints no traceback.
+    process = subprocess.Popen(argv, preexec_fn=dies_with(os.getpid()), start_new_session=True)
     while not received:
         with suppress(subprocess.TimeoutExpired):
             code = process.wait(0.2)

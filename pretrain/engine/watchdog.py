@@ -42,7 +42,9 @@ def beat(limit_s: float = math.inf) -> None:
     shorter.
     """
     global _armed_at, _armed_for_s
+    if _limit_s == math.inf:
+        return
     now, limit_s = time.monotonic(), min(limit_s, _limit_s)
-    if limit_s < math.inf and (limit_s != _armed_for_s or now - _armed_at > REARM_SHARE * limit_s):
+    if limit_s != _armed_for_s or now - _armed_at > REARM_SHARE * limit_s:
         faulthandler.dump_traceback_later(limit_s, exit=True)
         _armed_at, _armed_for_s = now, limit_s

@@ -6,6 +6,7 @@ from __future__ import annotations
 RUN_BY = {
     "bash launch/demo/demo.sh": (".ci/run", "bash launch/demo/demo.sh"),
     "bash tests/run.sh": (".ci/run", "bash tests/run.sh"),
+    "bertrain train demo": ("tests/walk/world.py", '"bertrain train demo"'),
     "bash tests/run.sh --all": (".ci/run", "bash tests/run.sh --all"),
     """bash -c '. launch/environment.sh && make_environment "$PWD/.venv" dev'""": ("tests/run.sh", "make_environment"),
     ".venv/bin/ruff check . && .venv/bin/ruff format --check .": ("tests/run.sh", "ruff format --check ."),

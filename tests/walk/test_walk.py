@@ -67,6 +67,10 @@ def check(ended: Ended) -> None:
 def test_the_readme(printed: Printed, reader: Path) -> None:
     """The README's commands in their order, from a folder with nothing but text."""
     ended = run(reader, printed.text)
+    if printed.text.startswith("torchrun"):  # its agent ends with 1 and a traceback of its own after any signal
+        assert ended.stopped
+        assert "saved checkpoints/step_" in ended.output
+        return
     check(ended)
     if printed.text.startswith("bertrain train"):
         assert ended.code == 75  # saved

@@ -36,6 +36,7 @@ micro_batch_size = 2
 device = "cpu"
 ranks_per_node = 1
 """
+LAYER = re.compile(r"encoder\.(\d+)\.")
 TASK = """\
 [task]
 kind = "classify"
@@ -120,13 +121,20 @@ def make_helpers_folder(folder: Path) -> None:
 
 
 def write_bert(folder: Path) -> None:
-    """Write bert-base-uncased: a model of the size of runs/demo with its vocabulary, but 512 positions."""
+    """Write bert-base-uncased: the layers of runs/demo four times, with its vocabulary, but 512 positions."""
     from pretrain.huggingface import load_pretrained, write_hugging_face_folder
 
     model = load_pretrained(folder / "runs/demo")
     (name,) = (name for name in model.weights if name.endswith("position.weight"))
     weights = model.weights | {name: model.weights[name].repeat(8, 1)}
-    config = model.config.model_copy(update={"max_position_embeddings": len(weights[name])})
+    layers = model.config.num_hidden_layers
+    for key in model.weights:
+        found = LAYER.search(key)
+        for copy in range(1, 4) if found else ():
+            assert found is not None
+            weights[LAYER.sub(f"encoder.{int(found[1]) + copy * layers}.", key)] = model.weights[key].clone()
+    sizes = {"max_position_embeddings": len(weights[name]), "num_hidden_layers": 4 * layers}
+    config = model.config.model_copy(update=sizes)
     (folder / "bert-base-uncased").mkdir()
     write_hugging_face_folder(folder / "bert-base-uncased", config, model.vocabulary, weights)
 
@@ -139,10 +147,13 @@ def write_reviews(folder: Path) -> None:
 
 
 def write_questions(folder: Path) -> None:
-    context = "The town lies at a river. It has a bridge of stone."
-    answer = {"text": "a river", "answer_start": context.index("a river")}
-    asked = [{"id": str(number), "question": "Where does it lie?", "answers": [answer]} for number in range(40)]
-    squad = {"version": "1.1", "data": [{"title": "town", "paragraphs": [{"context": context, "qas": asked}]}]}
+    paragraphs = []
+    for number in range(40):
+        context = f"The town of {number} houses lies at a river. It has a bridge of stone."
+        answer = {"text": "a river", "answer_start": context.index("a river")}
+        asked = [{"id": str(number), "question": "Where does it lie?", "answers": [answer]}]
+        paragraphs.append({"context": context, "qas": asked})
+    squad = {"version": "1.1", "data": [{"title": "towns", "paragraphs": paragraphs}]}
     for name in ("squad.json", "dev.json"):
         (folder / name).write_text(json.dumps(squad))
 

@@ -60,6 +60,13 @@ def test_a_step_has_a_shorter_limit_than_a_start() -> None:
     assert "Timeout (0:00:00.2" in err
 
 
+def test_a_beat_starts_no_watchdog() -> None:
+    """A process that imports the trainer and trains in itself is not ended some time after its last step."""
+    program = "import os, time; from pretrain.engine import beat; beat(0.1); time.sleep(0.5); os._exit(7)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (7, "")
+
+
 def test_signal_writes_the_stacks() -> None:
     process = start(
         "sys.stderr.write('ready\\n'); sys.stderr.flush(); [watchdog.beat() or time.sleep(0.1) for _ in range(600)]"
