@@ -16,8 +16,6 @@ from launch.proposal.shape import Shape, choose_shape
 from launch.ranks import this_machine
 
 MIB = 1 << 20
-TEXT_PER_STORED_BYTE = 3.0  # of compressed files
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 PURPOSES = {
     "data.vocabulary": 'trained on the corpus; or file = "vocab.txt"',
     "model": "the shape; `bertrain plan` estimates its cost",
@@ -34,7 +32,7 @@ def write_proposal(paths: Sequence[str], output: Path) -> list[str]:
     if output.exists():
         raise UserError("the file exists already", place=str(output), fix="choose another --output, or remove it")
     found = examine(paths)
-    shape = choose_shape(this_machine().gpus, int(found.bytes * _expansion(found)))
+    shape = choose_shape(this_machine().gpus, found.text_bytes)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", output.stem).lstrip("._-") or "mine"
     text = proposal(paths, name, found, shape)
     with explain_write_errors(output.parent):
@@ -64,7 +62,3 @@ def proposal(paths: Sequence[str], name: str, found: Found, shape: Shape) -> str
         lines += ["", f"[{section}]  # {PURPOSES[section]}"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     return "\n".join(lines) + "\n"
-
-
-def _expansion(found: Found) -> float:
-    return TEXT_PER_STORED_BYTE if any(suffix in " ".join(found.paths) for suffix in COMPRESSED) else 1.0

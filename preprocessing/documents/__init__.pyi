@@ -13,7 +13,7 @@ from .input_files import (
     open_source as open_source,
     open_stored as open_stored,
 )
-from .markup import warn_of_markup as warn_of_markup
+from .markup import format_of as format_of, warn_of_markup as warn_of_markup
 from .plan import (
     Plan as Plan,
     WorkItem as WorkItem,

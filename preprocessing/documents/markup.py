@@ -1,4 +1,4 @@
-"""Warn of corpora that are read as plain text, but hold markup: it would stand in the rows."""
+"""What the first bytes of a file tell about its format, and a warning of markup that a corpus reads as plain text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _FEWEST_TAGS, _TAGS_SHARE = 20, 0.15  # of the sample's bytes: a few tags stand 
 
 _TAG = re.compile(rb"</?(?:p|div|span|a|br|ul|ol|li|t[rdh]|table|h[1-6]|b|i|em|strong|img)(?:\s[^<>]{0,500})?/?>", re.I)
 _HTML = (rb"<!doctype html|<html[\s>]", "HTML", "extract its text")
-_STARTS = (
-    (rb"<doc [^<>\n]*>", "output of WikiExtractor", 'set format = "wikiextractor" for this corpus'),
-    (rb"(?:<\?xml[^>]*>\s*)?<mediawiki", "a MediaWiki dump", 'set format = "wikipedia" for this corpus'),
-    (rb'\{\s*"(?:[^"\\\n]|\\.){1,200}"\s*:', "JSON", 'set format = "jsonl" for this corpus, and its text_field'),
-    _HTML,
+_STARTS = (  # of markup, with the format that reads it
+    (rb"<doc [^<>\n]*>", "output of WikiExtractor", "wikiextractor"),
+    (rb"(?:<\?xml[^>]*>\s*)?<mediawiki", "a MediaWiki dump", "wikipedia"),
+    (rb'\{\s*"(?:[^"\\\n]|\\.){1,200}"\s*:|\[\s*\{\s*"', "JSON", "jsonl"),
 )
+_BINARY_STARTS = ((rb"PAR1", "parquet"), (rb"ARROW1|\xff\xff\xff\xff", "arrow"), (rb"WARC/", "warc"))
+_BLANKS = b"\xef\xbb\xbf \r\n\t"
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,18 @@ def warn_of_markup(files: Sequence[SourceFile], corpus: CorpusConfig) -> None:
             return
 
 
+def format_of(sample: bytes) -> str | None:
+    """Return the format of a file that begins like this, after decompression; None for text and for tables as text."""
+    starts = (*_BINARY_STARTS, *((start, name) for start, _, name in _STARTS))
+    return next((name for start, name in starts if re.match(start, sample.lstrip(_BLANKS), re.I)), None)
+
+
 def _markup(sample: bytes) -> tuple[str, str] | None:
     """Return what the markup is, and the fix, or None for text."""
-    text = sample.lstrip(b"\xef\xbb\xbf \r\n\t")
-    for start, kind, fix in _STARTS:
+    text = sample.lstrip(_BLANKS)
+    for start, kind, name in _STARTS:
         if re.match(start, text, re.I):
-            return kind, fix
+            return kind, f'set format = "{name}" for this corpus' + (", and its text_field" if name == "jsonl" else "")
     tags = _TAG.findall(text)
-    return _HTML[1:] if len(tags) >= _FEWEST_TAGS and sum(map(len, tags)) >= _TAGS_SHARE * len(text) else None
+    has_tags = len(tags) >= _FEWEST_TAGS and sum(map(len, tags)) >= _TAGS_SHARE * len(text)
+    return _HTML[1:] if has_tags or re.match(_HTML[0], text, re.I) else None

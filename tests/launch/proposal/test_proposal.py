@@ -79,6 +79,70 @@ def test_formats_and_columns_are_known_by_content(tmp_path: Path) -> None:
         assert found.settings == ({"text_field": columns[kind]} if kind in columns else {})
 
 
+JSON_RECORDS = {
+    "content.text": {"id": "a long identifier", "content": {"text": "A house and a road.", "words": 5}},
+    "paragraphs": {"id": "a long identifier", "paragraphs": ["A house.", "And a road."]},
+}
+
+
+@pytest.mark.parametrize("name", JSON_RECORDS)
+def test_text_in_nested_values_is_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(JSON_RECORDS[name])}\n{{broken\n" * 10)
+    found = examine([str(tmp_path / "a.jsonl")])
+    assert (found.format, found.settings) == ("jsonl", {"text_field": name})
+
+
+def test_json_in_another_encoding_is_json(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"body": "Größe, Straße, Übung"}\n'.encode("cp1252") * 40)
+    found = examine([str(tmp_path / "a.jsonl")])
+    assert (found.format, found.settings["text_field"]) == ("jsonl", "body")
+    assert "Größe" in (tmp_path / "a.jsonl").read_bytes().decode(found.settings["encoding"])
+
+
+@pytest.mark.parametrize("text", ["[{}, {}]", "[\n  {}\n]"])
+def test_a_json_array_is_refused_as_by_its_preparation(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text.replace("{}", '{"text": "A house."}'))
+    with pytest.raises(UserError, match=r"a JSON array.*jq -c"):
+        examine([str(tmp_path / "a.json")])
+
+
+def columnar_files(folder: Path) -> list[Path]:
+    """Write a table whose text has a short name, and an identifier a long one."""
+    table = pa.table({"story": ["A house and a road."] * 40, "identifier_of_the_source": ["x"] * 40})
+    files = [folder / name for name in ("a.parquet", "stream.arrow", "file.arrow")]
+    pa.parquet.write_table(table, files[0])
+    for file, write in zip(files[1:], (pa.ipc.new_stream, pa.ipc.new_file), strict=True):
+        with write(str(file), table.schema) as writer:
+            writer.write_table(table)
+    return files
+
+
+def test_the_column_with_the_most_text_is_chosen(tmp_path: Path) -> None:
+    for file in columnar_files(tmp_path):
+        assert examine([str(file)]).settings == {"text_field": "story"}, file
+
+
+def test_damaged_columns_are_named(tmp_path: Path) -> None:
+    for file in columnar_files(tmp_path):
+        file.write_bytes(file.read_bytes()[:300])
+        with pytest.raises(UserError, match=r"damaged|truncated"):
+            examine([str(file)])
+
+
+def test_a_table_of_one_column_has_no_separator(tmp_path: Path) -> None:
+    rows = "".join(f'"One; story, number {number}"\n' for number in range(30))
+    (tmp_path / "a.csv").write_text(f"story\n{rows}")
+    assert examine([str(tmp_path / "a.csv")]).settings == {"text_field": "story"}
+
+
+def test_compressed_files_of_a_folder_count_as_more_text(tmp_path: Path) -> None:
+    written(tmp_path)
+    found = examine([str(tmp_path / "corpus.txt.gz")])
+    assert found.text_bytes == 3 * found.bytes
+    found = examine([str(tmp_path / "corpus.csv")])
+    assert found.text_bytes == found.bytes
+
+
 def test_another_encoding_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes((SENTENCES["de"] + " Größe, Straße, Übung. ").encode("cp1252") * 40)
     encoding = examine([str(tmp_path / "a.txt")]).settings["encoding"]
