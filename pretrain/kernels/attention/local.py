@@ -60,7 +60,9 @@ def attend_in_blocks(qkv_T3AD: Tensor, layout: RowLayout, reach: int, dropout: D
     query_KACD = padded[reach : reach + blocks * size, 0].view(blocks, size, heads, width).transpose(1, 2)
     key_KADS, value_KADS = padded[:, 1:].unfold(0, scored_keys(reach), size).unbind(1)
     scores_KACS = (query_KACD / math.sqrt(width)) @ key_KADS
-    bias_KCS = layout.windows.setdefault(reach, _bias(layout, reach, size, beyond))
+    if reach not in layout.windows:
+        layout.windows[reach] = _bias(layout, reach, size, beyond)
+    bias_KCS = layout.windows[reach]
     weights_KACS = scores_KACS.add_(bias_KCS.to(scores_KACS.dtype)[:, None]).softmax(-1)
     if dropout is not None:
         weights_KACS = weights_KACS * _keep_in_blocks(dropout, layout.tokens, reach, weights_KACS) * dropout.scale
