@@ -1,8 +1,8 @@
 """A file of records in numbered regions: what one worker has for each of the workers of the next step.
 
-The file begins with the byte position at which each region begins and the CRC-32 of its bytes, and with the end of the
-last one (uint64), so that a reader of one region reads nothing else. The writer's memory is bounded; the rest lies in a
-temporary file.
+The file begins with the byte positions at which the regions begin, and the end of the last one (uint64), so that a
+reader of one region reads nothing else. A region ends with the CRC-32 of its records. The writer's memory is bounded;
+the rest lies in a temporary file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from configs.files import explain_write_errors
 from preprocessing.storage import Store
 
 _BUFFER_BYTES = 1 << 26  # of records in memory; about three times as much while they are sorted
-_REGION = np.dtype([("start", "<u8"), ("crc", "<u8")])  # and one more behind the last region, for its end
+_POSITION = np.dtype("<u8")
+_CRC_BYTES = 4
 
 
 class RegionWriter:
@@ -54,15 +55,11 @@ class RegionWriter:
     def write(self, store: Store, name: str) -> None:
         """Write the file. Within a region, records are in the order in which they were added."""
         self._sort_waiting()
-        sizes = sum(self._counts, np.zeros(self._regions, np.int64)) * self._record.itemsize
-        table = np.zeros(self._regions + 1, _REGION)
-        table["start"] = np.cumsum([table.nbytes, *sizes])
-        for region, content in self._contents():
-            table["crc"][region] = zlib.crc32(content, int(table["crc"][region]))
+        sizes = sum(self._counts, np.zeros(self._regions, np.int64)) * self._record.itemsize + _CRC_BYTES
+        starts = np.cumsum([_POSITION.itemsize * (self._regions + 1), *sizes]).astype(_POSITION)
         with store.write(name) as stream:
-            stream.write(table.tobytes())
-            for _, content in self._contents():
-                stream.write(content)
+            stream.write(starts.tobytes())
+            self._write_regions(stream)
 
     def _sort_waiting(self) -> None:
         if not self._waiting:
@@ -74,17 +71,21 @@ class RegionWriter:
             self._file.flush()
         self._counts.append(np.bincount(regions, minlength=self._regions))
 
-    def _contents(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the bytes of each region in order, in parts, with its number."""
+    def _write_regions(self, stream: IO[bytes]) -> None:
         if not self._counts:
+            stream.write(bytes(_CRC_BYTES) * self._regions)
             return
         sorted_runs: NDArray[Any] = np.memmap(self._file, self._record, "r")
         counts = np.stack(self._counts)
         places = np.cumsum(counts).reshape(counts.shape) - counts  # of each run's regions in the temporary file
-        for region in np.flatnonzero(counts.any(axis=0)).tolist():
+        for region in range(self._regions):
+            crc = 0
             for run in np.flatnonzero(counts[:, region]).tolist():
                 start = places[run, region]
-                yield region, sorted_runs[start : start + counts[run, region]].tobytes()
+                content = sorted_runs[start : start + counts[run, region]].tobytes()
+                stream.write(content)
+                crc = zlib.crc32(content, crc)
+            stream.write(crc.to_bytes(_CRC_BYTES, "little"))
 
 
 def read_region(store: Store, name: str, region: int, record: np.dtype[Any]) -> Iterator[NDArray[Any]]:
@@ -93,22 +94,26 @@ def read_region(store: Store, name: str, region: int, record: np.dtype[Any]) -> 
     Raises `UserError` for a damaged file, at the latest before the last part, and removes it, so that a rerun makes it
     again.
     """
-    position = _REGION.itemsize * region
-    table = store.read_range(name, position, position + 2 * _REGION.itemsize)
-    if len(table) < 2 * _REGION.itemsize:
+    position = _POSITION.itemsize * region
+    positions = store.read_range(name, position, position + 2 * _POSITION.itemsize)
+    start, end = np.frombuffer(positions.ljust(2 * _POSITION.itemsize, b"\0"), _POSITION).tolist()
+    if end < start + _CRC_BYTES:
         raise damaged(store, name)
-    (start, crc), (end, _) = np.frombuffer(table, _REGION).tolist()
     step = max(1, _BUFFER_BYTES // record.itemsize) * record.itemsize
-    found = 0
-    for begin in range(start, end, step):
-        content = store.read_range(name, begin, min(begin + step, end))
-        found = zlib.crc32(content, found)
-        is_last = begin + step >= end
-        if not content or len(content) % record.itemsize or (is_last and found != crc):
+    crc, is_last = 0, False
+    while not is_last:
+        is_last = start + step + _CRC_BYTES >= end
+        stop = end if is_last else start + step
+        content = store.read_range(name, start, stop)
+        is_cut = len(content) < stop - start
+        content, stated = (content[:-_CRC_BYTES], content[-_CRC_BYTES:]) if is_last else (content, b"")
+        crc = zlib.crc32(content, crc)
+        is_wrong = is_last and stated != crc.to_bytes(_CRC_BYTES, "little")
+        if is_cut or is_wrong or len(content) % record.itemsize:
             raise damaged(store, name)
-        yield np.frombuffer(content, record)
-    if start >= end and (start > end or crc):  # the CRC of no bytes is 0
-        raise damaged(store, name)
+        if content:
+            yield np.frombuffer(content, record)
+        start = stop
 
 
 def damaged(store: Store, name: str) -> UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,30 @@ def test_regions_hold_what_was_added(batches: list[list[int]], buffer: int) -> N
             [n for part in read_region(store, "file", r, RECORD) for n in part["place"].tolist()] for r in range(7)
         ]
         assert found == expected
-        assert (Path(folder) / "file").stat().st_size == 8 * 16 + place * RECORD.itemsize
+        assert (Path(folder) / "file").stat().st_size == 8 * 8 + 7 * 4 + place * RECORD.itemsize
+
+
+@pytest.mark.parametrize("buffer", [1, 1 << 20])
+def test_no_damage_changes_a_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer: int) -> None:
+    monkeypatch.setattr(regions, "_BUFFER_BYTES", buffer)
+    store, records = LocalStore(tmp_path), np.zeros(9, RECORD)
+    records["place"] = np.arange(9)
+    with RegionWriter(3, RECORD) as writer:  # the second region is empty
+        writer.add(np.array([0, 2] * 4 + [2]), records)
+        writer.write(store, "file")
+    whole = (tmp_path / "file").read_bytes()
+    expected = [[0, 2, 4, 6], [], [1, 3, 5, 7, 8]]
+    flipped = [whole[:n] + bytes([whole[n] ^ mask]) + whole[n + 1 :] for n in range(len(whole)) for mask in (1, 0x80)]
+    for damage in (*flipped, *(whole[:n] for n in range(len(whole)))):
+        intact = []
+        for region in range(3):
+            (tmp_path / "file").write_bytes(damage)
+            with suppress(UserError):
+                found = [n for part in read_region(store, "file", region, RECORD) for n in part["place"].tolist()]
+                assert found == expected[region]
+                intact.append(region)
+            assert (tmp_path / "file").exists() == (region in intact)  # a damaged one is removed, and made again
+        assert len(intact) < 3
 
 
 def test_a_full_temporary_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
