@@ -101,13 +101,14 @@ def _write_section(section: Section, path: tuple[str, ...], lines: list[str], ma
 
 def _write_field(name: str, field: FieldInfo, value: Any, lines: list[str], mark_changes: bool) -> None:
     lines.append(f"# {field.description}{range_of(field)}")
-    line = f"# {name} = (unset)" if value is None else f"{name} = {_toml(value)}"
+    line = f"# {name} = (unset)" if value is None else f"{name} = {toml_value(value)}"
     if mark_changes and not field.is_required() and value != field.get_default():
         line += f"  # changed; default: {field.get_default()!r}"
     lines.append(line)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return a value of a field as TOML."""
     if not isinstance(value, dict):
         return str(tomlkit.item(value).as_string())
     table = tomlkit.inline_table()

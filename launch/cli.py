@@ -18,7 +18,7 @@ with ctrl_c_ends_silently():  # while it imports
 
     from configs.errors import UserError
     from configs.exit_codes import DONE, USER_ERROR, ended_by
-    from configs.machine import explain_missing, never_fail_to_encode
+    from configs.machine import missing_packages_explained, never_fail_to_encode
     from launch.commands import (
         add_curves_commands,
         add_data_commands,
@@ -69,25 +69,17 @@ def main() -> NoReturn:
     never_fail_to_encode()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        app()
-    except ModuleNotFoundError as error:
-        explained = explain_missing(error)
-        if not isinstance(explained, UserError):
-            raise
-        sys.exit(_refused(explained))
+        with missing_packages_explained():
+            app()
     except UserError as error:
-        sys.exit(_refused(error))
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         sys.exit(ended_by(signal.SIGINT))
     finally:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the exit shows no traceback
     sys.exit(DONE)  # not reached: typer exits by itself
-
-
-def _refused(error: UserError) -> int:
-    sys.stderr.write(f"error: {error}\n")
-    return USER_ERROR
 
 
 if __name__ == "__main__":

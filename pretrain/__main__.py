@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by
 from configs.files import atomic_write_text
-from configs.machine import explain_missing, never_fail_to_encode
+from configs.machine import missing_packages_explained, never_fail_to_encode
 from configs.run_layout import EVALUATION, RECIPE
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
@@ -46,13 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     stop = StopRequest()  # before the slow imports, so that an earlier stop request is not lost
     try:
-        return _run_rank(parsed, stop)
-    except (UserError, ModuleNotFoundError) as error:
-        explained = explain_missing(error) if isinstance(error, ModuleNotFoundError) else error
-        if not isinstance(explained, UserError):
-            traceback.print_exception(error)
-            return FAILED
-        sys.stderr.write(f"error: {explained}\n")
+        with missing_packages_explained():
+            return _run_rank(parsed, stop)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
         return USER_ERROR
     except Superseded as error:
         sys.stderr.write(f"error: {error}\n")

@@ -15,10 +15,10 @@ from .interrupts import ctrl_c_ends_silently as ctrl_c_ends_silently
 from .locks import EXCLUSIVE as EXCLUSIVE, SHARED as SHARED, lock as lock
 from .packages import (
     EXTRAS as EXTRAS,
-    explain_missing as explain_missing,
     install_command as install_command,
     install_extra as install_extra,
     install_packages as install_packages,
+    missing_packages_explained as missing_packages_explained,
     require_package as require_package,
 )
 from .streams import never_fail_to_encode as never_fail_to_encode, never_fail_to_write as never_fail_to_write

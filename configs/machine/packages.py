@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import configs
@@ -63,10 +64,16 @@ def require_package(module: str) -> None:
         raise _missing(module)
 
 
-def explain_missing(error: ModuleNotFoundError) -> Exception:
-    """Return a `UserError` if a package of an extra is missing; the error itself for any other module."""
-    module = (error.name or "").partition(".")[0]
-    return _missing(module) if any(module in modules for modules in EXTRAS.values()) else error
+@contextmanager
+def missing_packages_explained() -> Iterator[None]:
+    """Raise `UserError` if the block cannot import a package of an extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if any(module in modules for modules in EXTRAS.values()):
+            raise _missing(module) from None
+        raise
 
 
 def _missing(module: str) -> UserError:

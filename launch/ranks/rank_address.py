@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from configs.errors import UserError
-from configs.machine import explain_missing
+from configs.machine import missing_packages_explained
 
 LOOPBACK = "127.0.0.1"
 REACH_S = 5.0
@@ -90,9 +90,8 @@ def mpi_address() -> RankAddress:
     """
     os.environ |= {**ASK_NO_DISPLAY, **os.environ}
     try:
-        from mpi4py import MPI
-    except ModuleNotFoundError as error:
-        raise explain_missing(error) from None
+        with missing_packages_explained():
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         fix = "install an MPI library, on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
         raise UserError(f"MPI is not available: {error}", place="mpi4py", fix=fix) from error

@@ -23,6 +23,7 @@ from preprocessing.storage import Store
 _COUNTS = ("bytes", "documents", "groups")
 _BYTES_PER_WORKER = 1 << 30  # of memory, for groups of the largest size
 _MIN_BYTES_PER_WORKER = 10_000_000  # a process prepares this much in the time that it takes to start
+_NOTHING = FinishedGroups()
 
 ReportProgress = Callable[[Progress], None]
 
@@ -49,9 +50,8 @@ class Stages:
         """Report that the finished groups are being checked."""
         self._report("groups", 0, sum(item.size for item in self.share.own(self.plan)))
 
-    def run_own(self, stage: str, work: Work[WorkItem], finished: FinishedGroups | None = None) -> None:
+    def run_own(self, stage: str, work: Work[WorkItem], finished: FinishedGroups = _NOTHING) -> None:
         """Run the stage on the share's own work items, except those that are finished."""
-        finished = finished or FinishedGroups()
         self._run(stage, work, [item for item in self.share.own(self.plan) if item not in finished.items], finished)
 
     def run_all(self, stage: str, work: Work[WorkItem], is_done: Callable[[WorkItem], bool]) -> None:
@@ -93,10 +93,10 @@ class Stages:
                 )
 
         size = sum(item.size for _, _, items in turns for item in items)
-        self._watch(stage, build, workers, size, FinishedGroups())
+        self._watch(stage, build, workers, size)
 
     def _run(
-        self, stage: str, work: Work[WorkItem], items: Sequence[WorkItem], finished: FinishedGroups | None = None
+        self, stage: str, work: Work[WorkItem], items: Sequence[WorkItem], finished: FinishedGroups = _NOTHING
     ) -> None:
         if not items:
             return
@@ -107,7 +107,7 @@ class Stages:
             _ = pipeline | "work items" >> beam.Create(items) | "deal" >> beam.Reshuffle() | stage >> beam.ParDo(step)
 
         size = sum(item.size for item in items)
-        self._watch(stage, build, worker_count(self.workers, items), size, finished or FinishedGroups())
+        self._watch(stage, build, worker_count(self.workers, items), size, finished)
 
     def _watch(
         self,
@@ -115,7 +115,7 @@ class Stages:
         build: Callable[[beam.Pipeline], None],
         workers: int,
         size: int,
-        finished: FinishedGroups,
+        finished: FinishedGroups = _NOTHING,
     ) -> None:
         """Run a pipeline and report its progress. `size` is the number of bytes that its workers will count."""
         run = run_folder(self.store, self.share)

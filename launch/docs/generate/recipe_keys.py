@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from configs.keys import section_of
-from configs.recipe import range_of
+from configs.recipe import range_of, toml_value
 from configs.schema import Recipe, Section
 from configs.tasks import TaskRecipe
 from launch.docs.generate.table import code, note, prose, table
@@ -54,10 +54,4 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"
-    return "unset" if value is None else code(_toml(value))
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return "unset" if value is None else code(toml_value(value))
