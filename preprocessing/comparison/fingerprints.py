@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs.schema import CleaningConfig
 from preprocessing.comparison.minhash import PERMUTATIONS, Signatures, signature
+from preprocessing.comparison.sealed_files import open_sealed
 from preprocessing.comparison.words import Hashes
 from preprocessing.storage import Store
 
@@ -63,8 +64,8 @@ def fingerprint(
 
 
 def read_fingerprints(store: Store, name: str) -> Iterator[Fingerprints]:
-    """Yield the fingerprints in a file, in batches."""
-    with store.open(name) as stream, pa.ipc.open_stream(stream) as reader:
+    """Yield the fingerprints in a file, in batches. Raises `UserError` if the file is damaged."""
+    with open_sealed(store, name) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             yield _fingerprints_of(batch)
 

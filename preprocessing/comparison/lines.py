@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.comparison.arrays import read_array, write_array
 from preprocessing.comparison.compared import Comparison, Visit, file_name
 from preprocessing.comparison.fingerprints import Fingerprints
 from preprocessing.comparison.keyed import begins, part_of, records_of
-from preprocessing.comparison.regions import RegionWriter, damaged
+from preprocessing.comparison.regions import RegionWriter
+from preprocessing.comparison.sealed_files import damaged, read_array, write_array
 from preprocessing.comparison.verdicts import KEPT, causes
 from preprocessing.comparison.words import Hashes, is_among
 

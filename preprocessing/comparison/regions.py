@@ -16,8 +16,8 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import UserError
 from configs.files import explain_write_errors
+from preprocessing.comparison.sealed_files import damaged
 from preprocessing.storage import Store
 
 _BUFFER_BYTES = 1 << 26  # of records in memory; about three times as much while they are sorted
@@ -114,9 +114,3 @@ def read_region(store: Store, name: str, region: int, record: np.dtype[Any]) -> 
         if content:
             yield np.frombuffer(content, record)
         start = stop
-
-
-def damaged(store: Store, name: str) -> UserError:
-    """Return the error of a damaged file of the comparison, which is removed: a rerun makes what is missing."""
-    store.remove(name)
-    return UserError(f"{name} is damaged", place=store.place, fix="run the same command again: the file is made again")

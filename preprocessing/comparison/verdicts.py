@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.comparison.arrays import write_array
 from preprocessing.comparison.compared import Comparison, Visit, file_name
 from preprocessing.comparison.fingerprints import read_fingerprints
 from preprocessing.comparison.regions import read_region
+from preprocessing.comparison.sealed_files import write_array
 
 CAUSES = ("", "exact_duplicate", "near_duplicate")
 KEPT, EXACT, NEAR = range(3)

@@ -10,14 +10,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count, islice
+from typing import IO
 
 import pyarrow as pa
 
+from configs.errors import UserError
+from configs.records import with_checksum, without_checksum
 from configs.schema import CleaningConfig, TextConfig
-from preprocessing.comparison import fingerprint, fingerprint_schema
+from preprocessing.comparison import damaged, fingerprint, fingerprint_schema, open_sealed, write_sealed
 from preprocessing.corpus.cleaning import Dropped, Kept, batches, keep, split_of
-from preprocessing.corpus.working_files import cleaned_entry_name, documents_name, fingerprints_name
+from preprocessing.corpus.working_files import BOILERPLATE, cleaned_entry_name, documents_name, fingerprints_name
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Document, Monitor, Plan, WorkItem, in_parts, read_item, refuse_changed_input
 from preprocessing.storage import Store
@@ -51,8 +55,13 @@ class CleanedEntry(ManifestEntry):
 
 
 def is_cleaned(item: WorkItem, work: Store) -> bool:
-    """Return whether the item's files exist."""
-    return work.size(cleaned_entry_name(item)) is not None
+    """Return whether the item's files, or those of its parts, exist. A damaged file is removed when it is read."""
+    entry = _read_entry(item, work)
+    if entry is None:
+        return False
+    if entry.parts:
+        return all(is_cleaned(item.part(number), work) for number in range(entry.parts))
+    return all(work.size(name) is not None for name in (documents_name(item), fingerprints_name(item)))
 
 
 def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Monitor) -> None:
@@ -124,8 +133,8 @@ def _write(
     documents = compared = lines = 0
     schema = fingerprint_schema(config)
     with (
-        work.write(documents_name(item)) as texts,
-        work.write(fingerprints_name(item)) as prints,
+        write_sealed(work, documents_name(item)) as texts,
+        write_sealed(work, fingerprints_name(item)) as prints,
         pa.ipc.new_stream(texts, _SCHEMA, options=_PACKED) as text_writer,
         pa.ipc.new_stream(prints, schema) as print_writer,
     ):
@@ -141,21 +150,31 @@ def _write(
 
 
 def _write_entry(item: WorkItem, entry: CleanedEntry, work: Store) -> None:
-    work.write_text(cleaned_entry_name(item), entry.model_dump_json())
+    work.write_text(cleaned_entry_name(item), with_checksum(entry.model_dump_json()))
 
 
 def read_entry(item: WorkItem, work: Store) -> CleanedEntry:
-    """Return the counts of the item's files."""
-    content = work.read(cleaned_entry_name(item))
-    assert content is not None, "every item is cleaned"
-    return CleanedEntry.model_validate_json(content)
+    """Return the counts of the item's files. Raises `UserError` if they are damaged."""
+    entry = _read_entry(item, work)
+    if entry is None:
+        work.remove(BOILERPLATE)  # the comparison's end, so that a rerun looks for items that are not cleaned
+        raise damaged(work, cleaned_entry_name(item))
+    return entry
+
+
+def _read_entry(item: WorkItem, work: Store) -> CleanedEntry | None:
+    content = without_checksum(work.read(cleaned_entry_name(item)) or b"")
+    return CleanedEntry.model_validate_json(content) if content is not None else None
 
 
 def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: Monitor) -> Iterator[Kept | Dropped]:
-    """Yield each cleaned document of the item, or its cause to be dropped. `monitor` counts them, and can stop it."""
+    """Yield each cleaned document of the item, or its cause to be dropped. `monitor` counts them, and can stop it.
+
+    Raises `UserError` if the item's files are damaged.
+    """
     total = read_entry(item, work).documents
     seen = reported = 0
-    with work.open(documents_name(item)) as stream, pa.ipc.open_stream(stream) as reader:
+    with _open_documents(item, work) as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             for span, read_bytes, drop, text, text_bytes, digest, copies, is_split, repairs, corpus in zip(
                 *(column.to_pylist() for column in batch.columns), strict=True
@@ -171,6 +190,17 @@ def read_cleaned(item: WorkItem, config: CleaningConfig, work: Store, monitor: M
             seen += len(batch)
             monitor.meter.bytes += item.size * seen // total - reported
             reported = item.size * seen // total
+
+
+@contextmanager
+def _open_documents(item: WorkItem, work: Store) -> Iterator[IO[bytes]]:
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(open_sealed(work, documents_name(item)))
+        except UserError:
+            work.remove(BOILERPLATE)  # as in `read_entry`
+            raise
+        yield stream
 
 
 def _fingerprint(documents: Sequence[Kept], numbers: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:

@@ -32,6 +32,7 @@ from .seal import sealed_text as sealed_text
 from .shard import (
     PROVENANCE_COLUMNS as PROVENANCE_COLUMNS,
     DamagedShardError as DamagedShardError,
+    HashingStream as HashingStream,
     IntArray as IntArray,
     Provenance as Provenance,
     Rows as Rows,

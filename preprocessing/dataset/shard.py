@@ -79,7 +79,7 @@ def token_dtype(vocabulary_size: int) -> type[np.uint16] | type[np.uint32]:
 
 def write_shard(stream: IO[bytes], rows: Rows, vocabulary_sha256: str) -> tuple[int, str]:
     """Write `rows` as one Arrow IPC file to an open binary stream. Returns its size in bytes and its SHA-256."""
-    hashing = _HashingStream(stream)
+    hashing = HashingStream(stream)
     batch = _to_record_batch(rows).replace_schema_metadata({_VOCABULARY_KEY: vocabulary_sha256})
     sink = pa.PythonFile(hashing, mode="w")
     with pa.ipc.new_file(sink, batch.schema) as writer:
@@ -184,7 +184,7 @@ def _damaged(store: Store, entry: ShardEntry, cause: str) -> DamagedShardError:
     return DamagedShardError(cause, place=f"{store.place}/{entry.name}", fix=fix)
 
 
-class _HashingStream:
+class HashingStream:
     """A binary stream that hashes and counts the bytes written, and stays open when Arrow closes its sink."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -194,12 +194,14 @@ class _HashingStream:
         self.closed = False
 
     def write(self, data: bytes) -> int:
+        """Write bytes, and return how many there are."""
         self.hash.update(data)
         self.size += len(data)
         self.stream.write(data)
         return len(data)
 
     def flush(self) -> None:
+        """Flush the stream below."""
         self.stream.flush()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from preprocessing.documents import Progress
 from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.resuming import inputs
 from preprocessing.resuming.share import Share
@@ -42,32 +43,66 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+# Where the preparation was interrupted, and files that it left.
+STAGES = {
+    "duplicates": ("cleaned-", "fingerprints-"),
+    "vocabulary": ("cleaned-", "drops-", "boilerplate.npy"),
+    "groups": ("cleaned-", "sample-", "drops-", "boilerplate.npy", "job.json", "inputs.json", "vocab.txt"),
+}
+
+
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
     """A recipe whose preparation was interrupted, with two of its groups finished."""
+    return interrupted(tmp_path, monkeypatch, At("groups", interrupt, groups=2))
+
+
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: Callable[[Progress], None]) -> DataConfig:
     monkeypatch.setattr(inputs, "_SETTLED_NS", 0)  # also a fresh file has its record
     documents = make_documents(150)
     for name, part in (("a.txt", documents[:75]), ("b.txt", documents[75:])):
         write_text(tmp_path / "in" / name, part)
     config = small_config(tmp_path / "dataset", tmp_path / "in", boilerplate_documents=20, vocabulary={"size": 150})
     with pytest.raises(KeyboardInterrupt):
-        prepare(config, progress=At("groups", interrupt, groups=2))
+        prepare(config, progress=at)
     return config
+
+
+class AtDocuments:
+    """Interrupts a stage when it has read some documents."""
+
+    def __init__(self, stage: str, documents: int) -> None:
+        self.stage, self.documents = stage, documents
+
+    def __call__(self, now: Progress) -> None:
+        if now.stage == self.stage and now.documents >= self.documents:
+            interrupt()
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_part_changes_no_byte(config: DataConfig, tmp_path: Path, damage: str) -> None:
+    damage_each_file(config, tmp_path, "groups", damage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["a flipped bit", "half"])
+@pytest.mark.parametrize("stage", ["duplicates", "vocabulary"])
+def test_a_damaged_part_of_an_earlier_stage_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, damage: str
+) -> None:
+    damage_each_file(interrupted(tmp_path, monkeypatch, AtDocuments(stage, 150)), tmp_path, stage, damage)
+
+
+def damage_each_file(config: DataConfig, tmp_path: Path, stage: str, damage: str) -> None:
     dataset, kept, expected = Path(config.dataset), tmp_path / "kept", fresh(config, tmp_path)
     dataset.rename(kept)
     names = [path.relative_to(kept) for path in sorted(kept.rglob("*")) if path.is_file() and path.stat().st_size]
-    assert {"boilerplate.npy", "job.json", "inputs.json", "vocab.txt", "00000.0000.json"} <= {
-        name.name for name in names
-    }
+    assert all(any(name.name.startswith(start) for name in names) for start in STAGES[stage])
     for name in names:
         shutil.copytree(kept, dataset)
         content = (kept / name).read_bytes()
         (dataset / name).write_bytes(DAMAGE[damage](content))
-        with suppress(UserError):  # a group that is damaged in its middle: "run the same command again"
+        with suppress(UserError):  # a file that is damaged in its middle: "run the same command again"
             prepare(config)
         prepare(config)
         assert digests(dataset) == expected, name
