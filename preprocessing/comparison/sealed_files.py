@@ -1,7 +1,7 @@
 """Files that the preparation of a corpus leaves for its later steps and reruns. They end in a digest of themselves.
 
-A damaged file is removed, so that a rerun makes it again. The digest stands behind the end of an Arrow stream and of a
-NumPy array, where their readers do not look.
+A damaged file is removed, so that a rerun makes it again. The digest follows the end of an Arrow stream or of a NumPy
+array, which their readers do not pass.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from preprocessing.comparison.compared import Comparison
 from preprocessing.comparison.fingerprints import fingerprint_schema
 from preprocessing.comparison.layout import Source, lay_out
 from preprocessing.comparison.minhash import PERMUTATIONS
+from preprocessing.comparison.sealed_files import write_sealed
 from preprocessing.comparison.steps import ComparisonStep, comparison_steps
 from preprocessing.storage.local_store import LocalStore
 
@@ -110,7 +111,7 @@ def write_source(work: LocalStore, number: int, documents: int, lines: int, conf
     is_near = "signature" in schema.names
     repeated = round(documents * REPEATED) if number else 0
     own, other, fresh = (np.random.default_rng(seed) for seed in ((0, number), (0, number // 2), (1, number)))
-    with work.write(name) as stream, pa.ipc.new_stream(stream, schema) as writer:
+    with write_sealed(work, name) as stream, pa.ipc.new_stream(stream, schema) as writer:
         for start in range(0, documents, BATCH):
             count = min(BATCH, documents - start)
             copied = other if documents - start <= repeated else own

@@ -13,6 +13,7 @@ from preprocessing.comparison.compared import Comparison
 from preprocessing.comparison.fingerprints import fingerprint_schema
 from preprocessing.comparison.layout import Source, lay_out
 from preprocessing.comparison.minhash import PERMUTATIONS
+from preprocessing.comparison.sealed_files import write_sealed
 from preprocessing.comparison.steps import comparison_steps
 from preprocessing.storage import Store
 
@@ -28,7 +29,7 @@ def write_source(
 ) -> Source:
     """Write a file of fingerprints in batches. `digests` is [documents, 2]; document N has the number 2 N."""
     schema = fingerprint_schema(config)
-    with work.write(name) as stream, pa.ipc.new_stream(stream, schema) as writer:
+    with write_sealed(work, name) as stream, pa.ipc.new_stream(stream, schema) as writer:
         for start in range(0, len(digests), batch):
             some = slice(start, start + batch)
             numbers = 2 * np.arange(start, start + len(digests[some]), dtype=np.uint32)
