@@ -80,9 +80,10 @@ def read(other: socket.socket) -> int:
 
 def fault(step: int) -> None:
     file = run / "fault"
-    if not file.exists():
+    try:
+        *always, at, who, what = file.read_text().split()
+    except FileNotFoundError:  # none was planned, or the rank that it meant has just removed it
         return
-    *always, at, who, what = file.read_text().split()
     if step != int(at) or who not in (str(rank), "all"):
         return
     if not always:
