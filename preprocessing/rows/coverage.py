@@ -53,8 +53,7 @@ class Coverage:
         return self._in_no_row(self._seen)
 
     def _in_no_row(self, seen: _Bools) -> PiecesInNoRow:
-        sums = np.append(0, np.cumsum(seen))
-        of_document = np.diff(sums[self._documents])[self._is_first]
+        of_document = _seen_by_document(seen, self._documents)[self._is_first]
         missing = np.diff(self._documents)[self._is_first] - of_document
         no_pair = int(missing[of_document == 0].sum())
         return PiecesInNoRow(cut=int(missing.sum()) - no_pair, no_pair=no_pair)
@@ -76,6 +75,16 @@ def _mark(seen: _Bools, starts: _Ints, tokens: _Ints) -> None:
     for segment in range(len(starts)):
         for token in range(tokens[segment]):
             seen[starts[segment] + token] = True
+
+
+@compiled
+def _seen_by_document(seen: _Bools, documents: _Ints) -> _Ints:
+    """Count the tokens of each document that stand in a row."""
+    counts = np.zeros(len(documents) - 1, np.int64)
+    for document in range(len(counts)):
+        for token in range(documents[document], documents[document + 1]):
+            counts[document] += seen[token]
+    return counts
 
 
 def _mark_cut(cut: _Bools, offsets: _Ints, starts: _Ints, ends: _Ints) -> None:
