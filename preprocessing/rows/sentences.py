@@ -44,7 +44,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     """
     if (end := _ENDS.get(language)) is not None:
         return [piece for line in text.split("\n") for piece in _up_to_ends(line, end)]
-    if len(text) > _LONG_LINE_CHARS:
+    if len(text) > _LONG_LINE_CHARS and max(map(len, text.split("\n"))) > _LONG_LINE_CHARS:
         pieces = [piece for line in text.split("\n") for piece in _pieces(line)]
         if max(map(len, pieces)) > _ENDLESS_CHARS:
             return [sentence for piece in pieces for sentence in _of_long_piece(piece, language)]
