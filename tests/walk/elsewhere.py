@@ -31,5 +31,7 @@ MARKS = {
     "--dask_scheduler_file=scheduler.json": (ENGINE, "as above"),
     "bertrain prepare mine.toml --runner DataflowRunner -- --project=P --region=R --temp_location=gs://B/tmp "
     "--sdk_container_image=IMAGE": (ENGINE, "Dataflow"),
+    "docker build -f launch/container/Dockerfile -t bertrain .": (ENGINE, "Docker"),
+    "apptainer build bertrain.sif launch/container/bertrain.def": (ENGINE, "Apptainer"),
     "bertrain doctor mine.toml --to slurm": (SCHEDULER, "tests/distributed/test_slurm.py runs it"),
 }  # fmt: skip
