@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from configs.errors import UserError
 from configs.run_layout import LOGS, RANK_LOGS, rank_log
-from launch.ranks import find_run
+from launch.ranks import check_is_run
 
 POLL_S = 0.3
 BLOCK_BYTES = 1 << 16
@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 16
 
 def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
     """Print the last `lines` lines of a log; with `follow`, also new ones. Raise `UserError` if there is none."""
-    find_run(run)
+    check_is_run(run)
     log = rank_log(run, rank)
     if not log.is_file():
         ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / LOGS).glob(RANK_LOGS))
