@@ -6,7 +6,7 @@
     .lock           locked while a command trains here; contains the process. A courtesy, which some file systems lack
 
 A run with a checkpoint resumes only with a recipe that trains the same model: the recipe can differ in where the run
-executes, how it saves and reports, and how long it trains.
+executes, how it saves and reports, how long it trains, and how fast it learns from the resumed step on.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ FREE = (
     "runs",
     "cluster",
     "checkpoint",
+    "optimizer.learning_rate",
+    "optimizer.gradient_clipping",
     "optimizer.decay",
     "optimizer.decay_power",
     "optimizer.decay_steps",

@@ -28,6 +28,7 @@ from .saving import (
 from .state import (
     TRAINING_FIELDS as TRAINING_FIELDS,
     TrainingState as TrainingState,
+    changes_since as changes_since,
     check_model as check_model,
     read_state as read_state,
 )
