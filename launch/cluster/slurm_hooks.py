@@ -67,11 +67,12 @@ def begin(run: Path, nodes: list[str]) -> str:
 
 
 def watch(run: Path, number: int) -> str:
-    """Wait until a node's heartbeat has not changed for the recipe's limit, and record that node.
+    """Wait until a node's heartbeat has not changed for the recipe's limit; record that node, and return it.
 
     A node falls silent when its step daemon is killed or its supervisor is stopped, and srun would wait for it until
-    the time limit. A node whose ranks have all ended is silent by right. Compares a heartbeat with the one before,
-    because the clocks of nodes and file systems differ.
+    the time limit. A node whose ranks have all ended is silent by right: if that holds for all nodes, and srun still
+    waits, no node is named. Compares a heartbeat with the one before, because the clocks of nodes and file systems
+    differ.
     """
     start, limit_s = _start(run, number), find_run(run).cluster.collective_timeout_s
     changed: dict[str, tuple[float, float]] = {}  # by node: when its heartbeat was first seen, and the heartbeat
@@ -80,8 +81,10 @@ def watch(run: Path, number: int) -> str:
         for node, beat in heartbeats(run, number).items():
             if node not in changed or changed[node][1] != beat:
                 changed[node] = now, beat
-        if silent := {node for node, (seen, _) in changed.items() if now - seen > limit_s} - _ended_nodes(run, start):
-            first = min(silent, key=changed.__getitem__)
+        silent = {node for node, (seen, _) in changed.items() if now - seen > limit_s}
+        ended = _ended_nodes(run, start)
+        if silent - ended or (silent == changed.keys() and len(ended) == len(start.nodes)):
+            first = min(silent - ended, key=changed.__getitem__, default="")
             with suppress(OSError):
                 record_silence(run, number, first)
             return first

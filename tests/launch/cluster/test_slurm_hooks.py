@@ -37,6 +37,14 @@ def test_a_node_whose_ranks_have_all_ended_is_not_silent(run: Path) -> None:
     assert (start_folder(run, 1) / "silent").read_text() == "n2\n"
 
 
+def test_no_node_is_named_if_srun_waits_though_all_ranks_have_ended(run: Path) -> None:
+    """The step daemon of a node is killed: its rank saves and ends, but srun is never told."""
+    for rank in range(4):
+        starts.record_end(run, 1, starts.RankEnd(rank, f"n{1 + rank // 2}", 75))
+    assert slurm_hooks.watch(run, 1) == ""
+    assert slurm_hooks.end(run, 1) == "75 again "
+
+
 def test_of_several_silent_nodes_the_first_is_named(run: Path) -> None:
     os.utime(start_folder(run, 1) / ALIVE / "n2", (999, 999))
     assert slurm_hooks.watch(run, 1) == "n2"
