@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
-from configs.run_layout import LOGS, RANK_LOGS, rank_log
+from configs.run_layout import LOGS, RANK_LOGS, rank_log, rank_of
 from launch.ranks import check_is_run
 
 POLL_S = 0.3
@@ -21,7 +21,8 @@ def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
     check_is_run(run)
     log = rank_log(run, rank)
     if not log.is_file():
-        ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / LOGS).glob(RANK_LOGS))
+        found = (rank_of(file.name) for file in (run / LOGS).glob(RANK_LOGS))
+        ranks = sorted(rank for rank in found if rank is not None)
         fix = f"choose a rank from {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
         raise UserError(f"no log of rank {rank}", place=str(run), fix=fix)
     if not log.stat().st_size:
