@@ -19,9 +19,15 @@ from pydantic_core import ErrorDetails
 from configs.errors import UserError
 from configs.keys import describe, did_you_mean, find_field, names_file, section_of
 from configs.overrides import apply_override, unset
+from configs.records import is_seal_broken
+from configs.run_layout import RECIPE
 from configs.schema import Section
 
 SHIPPED = Path(__file__).parent
+UNSEAL = (
+    "undo the edit and give keys as `bertrain train RUN section.key=value`, or train with the recipe that started the "
+    "run; to accept the file as it is, remove its first and last lines"
+)
 BASE_KEY, UNSET_KEY = "base", "unset"
 
 log = logging.getLogger(__name__)
@@ -132,7 +138,10 @@ def _find_base(path: Path, base: str) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if path.name == RECIPE and is_seal_broken(text):
+            raise UserError("it is not as bertrain wrote it: edited or damaged", place=str(path), fix=UNSEAL)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}", place=str(path), fix="fix that line") from error
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.keys import section_of
 from configs.loading import SHIPPED, read_layers, resolve, resolve_past
+from configs.records import sealed
 from configs.run_layout import RECIPE
 from configs.schema import Recipe, Section
 
@@ -71,9 +72,14 @@ def resolved_toml(recipe: Section, *, mark_changes: bool = False) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def run_toml(recipe: Recipe) -> str:
+    """Return the content of a run's `recipe.toml`, which proves itself: its start alone would be a recipe, too."""
+    return sealed(resolved_toml(recipe))
+
+
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe atomically; `load_recipe` reads back an equal recipe."""
-    atomic_write_text(path, resolved_toml(recipe))
+    """Write the recipe of a run atomically; `load_recipe` reads back an equal recipe."""
+    atomic_write_text(path, run_toml(recipe))
 
 
 def _write_section(section: Section, path: tuple[str, ...], lines: list[str], mark_changes: bool) -> None:

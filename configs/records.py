@@ -1,17 +1,23 @@
-"""Read JSON that a program wrote earlier, and that a crash, a disk or a hand can have damaged.
+"""Read what a program wrote earlier, and what a crash, a disk or a hand can have damaged.
 
 `parse_object` is strict: it is for what training depends on. `parse_line` is for records that only describe a run: it
-returns None for a damaged line, so that the caller can leave it out and count it.
+returns None for a damaged line, so that the caller can leave it out and count it. `sealed` is for text that can be
+cut, and still be a valid, smaller text: a TOML file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import zlib
 from typing import Any
 
 CHECK = "check"  # the last key of a line written by `record_line`: the CRC-32 of the line without it
+
+
+SEALED = "# As bertrain wrote it: the last line is the SHA-256 of the lines above it.\n"
+SEAL = "# bertrain, SHA-256: "
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
@@ -62,6 +68,22 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
         return record
     text, _, _ = line.rpartition(f', "{CHECK}"'.encode())
     return record if check == _checksum(text + b"}") else None
+
+
+def sealed(text: str) -> str:
+    """Return text whose lines can start with `#` as comments, with a first and a last line that prove it."""
+    text = SEALED + text
+    return f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_seal_broken(text: str) -> bool:
+    """Return whether text that `sealed` returned was changed since, or is empty.
+
+    Text without both lines was written by hand, or by an earlier version, and has no seal to break.
+    """
+    if SEAL not in text and not text.startswith(SEALED):
+        return SEALED.startswith(text.strip())
+    return text.strip() != sealed(text.rpartition(SEAL)[0].removeprefix(SEALED)).strip()
 
 
 def _checksum(text: bytes) -> str:

@@ -39,6 +39,12 @@ def rank_log(run: Path, rank: int) -> Path:
     return run / LOGS / f"rank_{rank:05}.log"
 
 
+def rank_of(name: str) -> int | None:
+    """Return the rank that the name of a rank's file states; None for any other name, e.g. an editor's copy."""
+    match = re.fullmatch(r"rank_(\d{5,9})(\.\w+)?", name, re.ASCII)
+    return int(match[1]) if match else None
+
+
 def checkpoint_name(step: int) -> str:
     """Return the name of the checkpoint folder of a step."""
     return f"step_{step:08d}"

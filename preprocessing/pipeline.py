@@ -48,6 +48,7 @@ from preprocessing.documents import (
     find_files,
     is_unpacked,
     make_plan,
+    replacements_named,
     unpack,
     warn_of_markup,
     with_content,
@@ -203,7 +204,8 @@ def _unpack(stages: Stages, config: DataConfig) -> Stages:
     if not items:
         return stages
     of_items = replace(stages, plan=replace(stages.plan, items=tuple(items)))
-    of_items.run_all("unpacking", partial(unpack, work=work), lambda item: is_unpacked(item, work))
+    with replacements_named(items, work):
+        of_items.run_all("unpacking", partial(unpack, work=work), lambda item: is_unpacked(item, work))
     return replace(stages, plan=with_copies(stages.plan, items, config, work))
 
 

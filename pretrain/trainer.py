@@ -28,6 +28,7 @@ from pretrain.checkpoint import (
     Saver,
     Superseded,
     TrainingState,
+    changes_since,
     check_model,
     find_checkpoint,
     has_checkpoint,
@@ -298,7 +299,8 @@ class Trainer:
             places = ", ".join(dataset.place for dataset in self.data.mixed)
             raise UserError(cause, place=places, fix="use the data set that the run started with")
         self._compare_schedules(state)
-        return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json")})
+        changes = changes_since(state, self.recipe.optimizer)
+        return state.model_copy(update={"recipe": self.recipe.model_dump(mode="json"), "changes": changes})
 
     def _compare_schedules(self, state: TrainingState) -> None:
         """Warn if the next step's learning rate differs from that by the recipe with which the checkpoint was made."""

@@ -26,6 +26,7 @@ from .text import (
     ReadingConfig as ReadingConfig,
     TextConfig as TextConfig,
     VocabularyConfig as VocabularyConfig,
+    is_text_encoding as is_text_encoding,
 )
 from .training import (
     CheckpointConfig as CheckpointConfig,

@@ -12,6 +12,23 @@ from configs.schema.paths import LocalPath
 from configs.schema.patterns import is_pattern
 from configs.schema.section import LATER, RUNTIME, Section
 
+_NOT_OF_FILES = (
+    "charmap",
+    "idna",
+    "punycode",
+    "raw-unicode-escape",
+    "unicode-escape",
+)  # Python has them for other uses
+
+
+def is_text_encoding(name: str) -> bool:
+    """Return whether a name, which can come from anywhere, is that of an encoding of text files."""
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name not in _NOT_OF_FILES
+    except (LookupError, ValueError):  # unknown, a conversion of bytes to bytes, or no name at all
+        return False
+
 
 class CorpusConfig(Section):
     """One corpus: files in one format."""
@@ -83,10 +100,8 @@ class CorpusConfig(Section):
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, encoding: str) -> str:
-        try:
-            "".encode(encoding)
-        except LookupError as error:
-            raise ValueError(f"{error}; Python's names of encodings are accepted") from error
+        if not is_text_encoding(encoding):
+            raise ValueError(f"{encoding!r} is not an encoding of text; Python's names of encodings are accepted")
         return encoding
 
     @property

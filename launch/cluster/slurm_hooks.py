@@ -16,13 +16,16 @@ import os
 import secrets
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED, USER_ERROR
+from configs.run_layout import start_folder
 from launch.cluster.verdict import check_restart_limit, end_start, record_silence
 from launch.ranks import (
+    Start,
     Verdict,
     begin_start,
     find_run,
@@ -30,6 +33,7 @@ from launch.ranks import (
     heartbeats,
     is_stop_requested,
     pause_s,
+    read_ends,
     read_starts,
     record_verdict,
 )
@@ -63,29 +67,48 @@ def begin(run: Path, nodes: list[str]) -> str:
 
 
 def watch(run: Path, number: int) -> str:
-    """Wait until a node's heartbeat has not changed for the recipe's limit, and record that node.
+    """Wait until a node's heartbeat has not changed for the recipe's limit; record that node, and return it.
 
     A node falls silent when its step daemon is killed or its supervisor is stopped, and srun would wait for it until
-    the time limit. Compares a heartbeat with the one before, because the clocks of nodes and file systems differ.
+    the time limit. A node whose ranks have all ended is silent by right: if that holds for all nodes, and srun still
+    waits, no node is named. Compares a heartbeat with the one before, because the clocks of nodes and file systems
+    differ.
     """
-    limit_s = find_run(run).cluster.collective_timeout_s
-    changed: dict[str, tuple[float, float]] = {}  # by node: the heartbeat, and when it was first seen
+    start, limit_s = _start(run, number), find_run(run).cluster.collective_timeout_s
+    changed: dict[str, tuple[float, float]] = {}  # by node: when its heartbeat was first seen, and the heartbeat
     while True:
         now = time.monotonic()
         for node, beat in heartbeats(run, number).items():
-            if changed.get(node, (None, now))[0] != beat:
-                changed[node] = beat, now
-            elif now - changed[node][1] > limit_s:
-                with suppress(OSError):
-                    record_silence(run, number, node)
-                return node
+            if node not in changed or changed[node][1] != beat:
+                changed[node] = now, beat
+        silent = {node for node, (seen, _) in changed.items() if now - seen > limit_s}
+        ended = _ended_nodes(run, start)
+        if silent - ended or (silent == changed.keys() and len(ended) == len(start.nodes)):
+            first = min(silent - ended, key=changed.__getitem__, default="")
+            with suppress(OSError):
+                record_silence(run, number, first)
+            return first
         time.sleep(pause_s(limit_s))
+
+
+def _start(run: Path, number: int) -> Start:
+    """Return the record of a start. Raise `UserError` if it is missing or damaged."""
+    for start in read_starts(run):
+        if start.number == number:
+            return start
+    fix = "submit the job again; it resumes from the newest checkpoint"
+    raise UserError("the start's record is missing or damaged", place=str(start_folder(run, number)), fix=fix)
+
+
+def _ended_nodes(run: Path, start: Start) -> set[str]:
+    """Return the nodes whose ranks have all recorded their end."""
+    ended = Counter(one.node for one in read_ends(run, start.number))
+    return {node for node, ranks in ended.items() if ranks * len(start.nodes) >= start.ranks}
 
 
 def end(run: Path, number: int) -> str:
     """Determine how a start ended. Return the verdict as a line for the script, and log its reason."""
-    start = next(one for one in read_starts(run) if one.number == number)
-    verdict = end_start(run, start)
+    verdict = end_start(run, _start(run, number))
     _log(f"start {number}: {verdict.reason}")
     return f"{verdict.code} {'again' if verdict.requeue else 'no'} {verdict.without_node}"
 

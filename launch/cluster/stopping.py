@@ -11,12 +11,12 @@ from pathlib import Path
 
 from configs.errors import UserError
 from launch.cluster import slurm
-from launch.ranks import find_run, has_locks, process_training_in, read_starts, read_verdict, request_stop
+from launch.ranks import check_is_run, has_locks, process_training_in, read_starts, read_verdict, request_stop
 
 
 def stop_run(run: Path) -> str:
     """Stop a run, and return a message. Raise `UserError` if it is not running."""
-    find_run(run)
+    check_is_run(run)
     if jobs := slurm.jobs_of(run, slurm.queued_jobs([run])):
         slurm.stop_jobs(run, jobs)
         return f"asked job {', '.join(job.id for job in jobs)} to save a checkpoint and exit"

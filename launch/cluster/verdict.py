@@ -114,7 +114,7 @@ def judge(start: Start, found: Evidence) -> Verdict:
 
 
 def record_silence(run: Path, number: int, node: str) -> None:
-    """Record that a node of a start has stopped sending heartbeats."""
+    """Record that a node of a start, or with "" none that can be named, has stopped sending heartbeats."""
     (start_folder(run, number) / SILENT).write_text(node + "\n", encoding="utf-8")
 
 

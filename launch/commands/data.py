@@ -102,7 +102,8 @@ def prepare(
 
     [dim]bertrain prepare mine.toml --runner FlinkRunner -- --flink_master=host:8081[/]
     """
-    from configs.machine import never_fail_to_write
+    from configs.exit_codes import DONE
+    from configs.machine import end_at_once, never_fail_to_write
     from configs.recipe import load_recipe
     from launch.display import prepare_with_progress, warn_of_settings
     from preprocessing.execution import BeamEngine
@@ -113,7 +114,9 @@ def prepare(
     resolved = load_recipe(recipe, settings)
     warn_of_settings(resolved)
     never_fail_to_write()
-    raise typer.Exit(prepare_with_progress(resolved.data, Share.parse(share), engine, overwrite=overwrite))
+    code = prepare_with_progress(resolved.data, Share.parse(share), engine, overwrite=overwrite)
+    if code != DONE:
+        end_at_once(code)
 
 
 def inspect(

@@ -96,7 +96,7 @@ def train(
     resolved = settle(resolved)
     if is_rank(os.environ):
         become_rank(resolved, resume)
-    before = newest_step(run_folder_of(resolved))
+    before = newest_step(run_folder_of(resolved)) if resume == "auto" else 0
     with training_screen(run_folder_of(resolved), resolved.train) as screen:
         code = train_here(resolved, resume, nodes, screen)
     if not node_rank:

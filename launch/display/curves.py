@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
-from launch.ranks import find_run
+from launch.ranks import check_is_run
 from pretrain.telemetry import Axis, MetricRecords, draw_curves, read_metrics
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def read_curves(runs: Sequence[Path]) -> dict[str, MetricRecords]:
     names = [run.name for run in runs]
     curves: dict[str, MetricRecords] = {}
     for run in runs:
-        find_run(run)
+        check_is_run(run)
         records = read_metrics(run)
         if records:
             curves[run.name if names.count(run.name) == 1 else str(run)] = records

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
-from configs.run_layout import LOGS, RANK_LOGS, rank_log
-from launch.ranks import find_run
+from configs.run_layout import LOGS, RANK_LOGS, rank_log, rank_of
+from launch.ranks import check_is_run
 
 POLL_S = 0.3
 BLOCK_BYTES = 1 << 16
@@ -18,10 +18,11 @@ BLOCK_BYTES = 1 << 16
 
 def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
     """Print the last `lines` lines of a log; with `follow`, also new ones. Raise `UserError` if there is none."""
-    find_run(run)
+    check_is_run(run)
     log = rank_log(run, rank)
     if not log.is_file():
-        ranks = sorted(int(file.stem.removeprefix("rank_")) for file in (run / LOGS).glob(RANK_LOGS))
+        found = (rank_of(file.name) for file in (run / LOGS).glob(RANK_LOGS))
+        ranks = sorted(rank for rank in found if rank is not None)
         fix = f"choose a rank from {ranks[0]} to {ranks[-1]}" if ranks else "the run has not started yet"
         raise UserError(f"no log of rank {rank}", place=str(run), fix=fix)
     if not log.stat().st_size:

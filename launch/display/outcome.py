@@ -11,14 +11,15 @@ from launch.terminal import console
 
 
 def show_outcome(recipe: Recipe, code: int, step_before: int) -> None:
-    """Print the outcome of a start that ended with `code`. `step_before` is the newest checkpoint's when it began."""
+    """Print the outcome of a start that ended with `code`. `step_before` is the step from which it resumed."""
     run, step = run_folder_of(recipe), newest_step(run_folder_of(recipe))
     name = shlex.quote(str(run))
     text = ""
     if code == DONE and 0 < step == step_before:
         text = f"{run} was finished already, at step {step:,}; raise train.steps to train on"
     elif code == DONE:
-        text = f"{run} is finished; next: `bertrain evaluate {name}`, `bertrain export {name} --output DIR`"
+        evaluate = f"`bertrain evaluate {name}`, " if recipe.data.held_out_fraction else ""  # needs held-out rows
+        text = f"{run} is finished; next: {evaluate}`bertrain export {name} --output DIR`"
     elif code == STOPPED:
         text = f"{run} is stopped and saved at step {step:,} of {recipe.train.steps:,}; the same command resumes it"
     if text:

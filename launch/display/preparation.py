@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -25,6 +26,9 @@ from preprocessing.resuming import WHOLE, Share, described, finished_parts
 from preprocessing.storage import Store, store_at
 
 PLAIN_EVERY_S = 10.0
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+_END_S = 5.0  # in which a stopped preparation says what is kept and ends
+_REMINDER_S = 0.2  # between two attempts to interrupt it
 STAGE_LABELS = {
     "input": "Hashing the input",
     "unpacking": "Unpacking files",
@@ -106,6 +110,7 @@ def prepare_with_progress(
             display = Display(console(), kept=described(before), received=received)
             _prepare_with_progress(data, share, engine, display, overwrite=overwrite)
         except KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # the signal has taken effect
             number = received[0] if received else signal.SIGINT
             return _ended_early(store, before, f"stopped by {number.name}", ended_by(number))
         except WorkerKilledError as error:
@@ -117,19 +122,43 @@ def prepare_with_progress(
 def _interrupting(received: list[signal.Signals]) -> Iterator[None]:
     """Inside the block, record SIGINT and SIGTERM, and raise `KeyboardInterrupt`.
 
-    Python drops an exception that is raised in some places, such as a destructor. So who waits looks at `received` too.
+    Python drops an exception that is raised in a destructor or in a callback of a weak reference. So a timer raises it
+    again until it takes effect, and who waits looks at `received` too. While the preparation ends, a further signal is
+    ignored, unless the end hangs.
     """
+    end_s = math.inf
 
     def interrupt(number: int, _frame: object) -> None:
-        received.append(signal.Signals(number))
-        raise KeyboardInterrupt
+        nonlocal end_s
+        if number != signal.SIGALRM:
+            received.append(signal.Signals(number))
+        if end_s == math.inf:
+            end_s = time.monotonic() + _END_S
+            signal.setitimer(signal.ITIMER_REAL, _REMINDER_S, _REMINDER_S)
+        hangs = number != signal.SIGALRM and time.monotonic() > end_s
+        if hangs or not _is_ending(sys.exc_info()[1]):
+            raise KeyboardInterrupt
 
-    handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    def report_dropped(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            report(dropped)
+
+    handlers = {number: signal.signal(number, interrupt) for number in (*_STOPS, signal.SIGALRM)}
+    report, sys.unraisablehook = sys.unraisablehook, report_dropped
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = report
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _is_ending(handled: BaseException | None) -> bool:
+    """Return whether a `KeyboardInterrupt` is being handled, given the exception that is."""
+    while handled is not None and not isinstance(handled, KeyboardInterrupt):
+        handled = handled.__context__
+    return handled is not None
 
 
 def _ended_early(store: Store, before: frozenset[str], why: str, code: int) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs.machine import dies_with, require_package
 from configs.run_layout import TENSORBOARD
-from launch.ranks import find_run, first_free_port, note_signals
+from launch.ranks import check_is_run, first_free_port, note_signals
 from launch.terminal import console
 
 PORTS_TO_TRY = 100
@@ -25,7 +25,7 @@ def serve_tensorboard(runs: Sequence[Path], port: int) -> int:
     """Serve until Ctrl-C, and return TensorBoard's exit code. `port` is the first one to try."""
     require_package("tensorboard")
     for run in runs:
-        find_run(run)
+        check_is_run(run)
     with tempfile.TemporaryDirectory(prefix="bertrain-tensorboard-") as folder:
         for name, run in named(runs).items():
             (Path(folder) / name).symlink_to((run / TENSORBOARD).absolute())

@@ -34,6 +34,7 @@ from .rank_log import (
 )
 from .run_folder import (
     begin_run as begin_run,
+    check_is_run as check_is_run,
     find_run as find_run,
     has_locks as has_locks,
     hold_lock as hold_lock,

@@ -31,9 +31,11 @@ def beating(run: Path, number: int, node: str, every_s: float = BEAT_S) -> Itera
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
-    yield
-    ended.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def heartbeats(run: Path, number: int) -> dict[str, float]:

@@ -6,7 +6,7 @@
     .lock           locked while a command trains here; contains the process. A courtesy, which some file systems lack
 
 A run with a checkpoint resumes only with a recipe that trains the same model: the recipe can differ in where the run
-executes, how it saves and reports, and how long it trains.
+executes, how it saves and reports, how long it trains, and how fast it learns from the resumed step on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.machine import SHARED, lock
-from configs.recipe import recipe_of_run, resolved_toml, write_recipe
+from configs.recipe import recipe_of_run, run_toml, write_recipe
 from configs.run_layout import CHECKPOINTS, LOCK, RECIPE, STARTS
 from configs.schema import Recipe
 from launch.ranks.starts import Start, begin_start, this_process
@@ -33,6 +33,8 @@ FREE = (
     "runs",
     "cluster",
     "checkpoint",
+    "optimizer.learning_rate",
+    "optimizer.gradient_clipping",
     "optimizer.decay",
     "optimizer.decay_power",
     "optimizer.decay_steps",
@@ -106,7 +108,7 @@ def begin_run(
 def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
     """On ranks other than 0: wait until rank 0 has opened the run folder, and return the folder."""
     run = run_folder_of(recipe)
-    expected = resolved_toml(_anchored(recipe))
+    expected = run_toml(_anchored(recipe))
     deadline = time.monotonic() + patience_s
     while not (run / RECIPE).is_file() or (run / RECIPE).read_text(encoding="utf-8") != expected:
         if time.monotonic() > deadline:
@@ -116,10 +118,15 @@ def await_recipe(recipe: Recipe, patience_s: float = 60.0) -> Path:
     return run
 
 
-def find_run(run: Path) -> Recipe:
-    """Return the recipe of a run. Raise `UserError` if `run` is not a run folder."""
+def check_is_run(run: Path) -> None:
+    """Raise `UserError` if `run` is not a run folder."""
     if not (run / RECIPE).is_file():
         raise UserError("no such run", place=str(run), fix="give a run folder, e.g. runs/demo")
+
+
+def find_run(run: Path) -> Recipe:
+    """Return the recipe of a run. Raise `UserError` if `run` is not a run folder, or if its recipe is damaged."""
+    check_is_run(run)
     return recipe_of_run(run)
 
 
@@ -205,11 +212,24 @@ def hold_lock(run: Path) -> Iterator[None]:
 def _check_continues(run: Path, recipe: Recipe) -> None:
     if not any(run.glob(f"{CHECKPOINTS}/step_*")):
         return  # no checkpoint yet: any recipe can start
-    changed = differences(recipe_of_run(run), recipe)
+    changed = differences(_recipe_before(run), recipe)
     if changed:
         keys = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in changed.items())
         fix = "revert these changes, or give the new run another name: name=…"
         raise UserError(f"this is a run of another recipe: {keys}", place=str(run), fix=fix)
+
+
+def _recipe_before(run: Path) -> Recipe:
+    """Return the recipe in the run's folder, or, if that is damaged, the one of its newest checkpoint."""
+    try:
+        return recipe_of_run(run)
+    except UserError as damaged:
+        from pretrain.checkpoint import recorded_recipe  # here, so that submitting a job does not import the trainer
+
+        if found := recorded_recipe(run):
+            return found
+        cause = f"{damaged.cause}, and no checkpoint of the run states its recipe"
+        raise UserError(cause, place=damaged.place, fix=damaged.fix) from None
 
 
 def _anchored(recipe: Recipe) -> Recipe:

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from configs.files import atomic_write_text, explain_write_errors
 from configs.records import parse_object
-from configs.run_layout import CHECKPOINTS, STARTS, STOP, start_folder, step_of
+from configs.run_layout import CHECKPOINTS, STARTS, STOP, rank_of, start_folder, step_of
 
 BEGUN = "begun"
 RENAMED = {"comes_back": "requeue", "guilt": "fault"}  # keys of earlier versions
@@ -118,8 +118,8 @@ def record_begin(run: Path, number: int, rank: int, node: str) -> None:
 
 def ranks_begun(run: Path, number: int) -> set[int]:
     """Return the ranks of a start whose processes have begun."""
-    files = (start_folder(run, number) / BEGUN).glob("rank_*")
-    return {int(file.name.removeprefix("rank_")) for file in files}
+    found = (rank_of(file.name) for file in (start_folder(run, number) / BEGUN).glob("rank_*"))
+    return {rank for rank in found if rank is not None}
 
 
 def record_end(run: Path, number: int, one: RankEnd) -> None:

@@ -15,7 +15,7 @@ BOILERPLATE = "boilerplate.npy"  # written last: if it exists, the comparison is
 FINISHED_FILES = {
     UNPACKED_FILES: "unpacked file",  # those whose presence means that a part of the work is done, and what the part is
     "cleaned-*.json": "cleaned work item",
-    "comparison/*/*-[0-9]*[0-9]": "step of the comparison",
+    "comparison/*/*-[0-9]*[0-9]": "comparison step",
     BOILERPLATE: "comparison of all documents",
     "sample-*.json": "sampled work item",
 }

@@ -44,4 +44,4 @@ from .shard import (
     vocabulary_of_shard as vocabulary_of_shard,
     write_shard as write_shard,
 )
-from .sound_rows import read_sound_shard as read_sound_shard
+from .sound_rows import UNREADABLE as UNREADABLE, read_sound_shard as read_sound_shard

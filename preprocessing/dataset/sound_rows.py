@@ -16,7 +16,7 @@ from preprocessing.dataset.manifest import Manifest, ShardEntry
 from preprocessing.dataset.shard import DamagedShardError, IntArray, Rows, read_shard, token_dtype
 
 # Of foreign files and columns. Arrow raises a plain OSError for a footer that it cannot verify.
-_UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, OSError, pa.ArrowException)
+UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, OSError, pa.ArrowException)
 
 
 def read_sound_shard(path: Path, place: str, entry: ShardEntry, manifest: Manifest) -> Rows:
@@ -31,7 +31,7 @@ def read_sound_shard(path: Path, place: str, entry: ShardEntry, manifest: Manife
         is_sound = _has_types(rows, manifest) and _is_sound(rows, entry, manifest)
     except FileNotFoundError:
         raise  # a staged copy can be removed, and is then made again
-    except (UserError, *_UNREADABLE) as error:
+    except (UserError, *UNREADABLE) as error:
         raise DamagedShardError("the file is not a shard of the data format", place=place, fix=fix) from error
     if not is_sound:
         cause = "the shard does not contain the rows that the manifest describes"

@@ -42,6 +42,7 @@ from .unpacking import (
     files_to_unpack as files_to_unpack,
     is_in_the_way as is_in_the_way,
     is_unpacked as is_unpacked,
+    replacements_named as replacements_named,
     unpack as unpack,
     with_copies as with_copies,
 )

@@ -46,7 +46,7 @@ class Piece:
 def states_of(files: Sequence[SourceFile]) -> dict[str, FileState]:
     """Return the state of each file by its path. Raises `UserError` if a file changed since it was listed."""
     paths = list(dict.fromkeys(file.path for file in files))
-    with ThreadPoolExecutor(_STAT_THREADS) as pool:
+    with _threads(_STAT_THREADS) as pool:
         find = pool.map if any(map(is_url, paths)) else map
         states = dict(zip(paths, find(_state, paths), strict=True))
     for file in files:
@@ -91,21 +91,20 @@ def digest_files(states: Mapping[str, FileState], tick: Callable[[int], None]) -
     Raises `UserError` for a file that cannot be read or that changes meanwhile.
     """
     hashing = _Hashing()
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        digests = {
-            path: [pool.submit(hashing, piece) for piece in pieces_of(path, state.size)]
-            for path, state in states.items()
-        }
-        for path, state in states.items():
-            while wait(digests[path], _POLL_INTERVAL_S).not_done:
-                tick(hashing.bytes_read())
-            sha256 = digest_of_file(digest.result() for digest in digests[path])
-            refuse_change(path, state)
-            yield path, FileContent(state, sha256)
-    finally:
-        hashing.stop.set()
-        pool.shutdown(cancel_futures=True)
+    with _threads(_THREADS) as pool:
+        try:
+            digests = {
+                path: [pool.submit(hashing, piece) for piece in pieces_of(path, state.size)]
+                for path, state in states.items()
+            }
+            for path, state in states.items():
+                while wait(digests[path], _POLL_INTERVAL_S).not_done:
+                    tick(hashing.bytes_read())
+                sha256 = digest_of_file(digest.result() for digest in digests[path])
+                refuse_change(path, state)
+                yield path, FileContent(state, sha256)
+        finally:
+            hashing.stop.set()
 
 
 def refuse_change(path: str, state: FileState) -> None:
@@ -126,6 +125,16 @@ def unchanged(path: str, state: FileState | None) -> Iterator[None]:
         raise
     if state is not None:
         refuse_change(path, state)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool whose threads are not waited for after the block: at Ctrl-C, one can hang with its file system."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Hashing:

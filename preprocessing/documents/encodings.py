@@ -17,10 +17,15 @@ _MOST_CHAOS = 0.4  # more than charset-normalizer's default: a person checks the
 _NEAR_CHAOS, _NEAR_COHERENCE = 0.05, 0.02
 
 
-def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
-    """Stand in for bytes that the encoding does not define: a byte that is invalid in UTF-8, which readers count."""
-    assert isinstance(error, UnicodeDecodeError), "only decoding uses it"
-    return "\udcff", error.end
+def _mark_invalid(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Stand in for what is no text in the encoding: a byte that is invalid in UTF-8, which readers count.
+
+    UTF-7 can decode to half a surrogate pair, which is no character and fails when it is encoded.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "\udcff", error.end
+    assert isinstance(error, UnicodeEncodeError), "nothing else uses it"
+    return b"\xff", error.start + 1
 
 
 codecs.register_error(_INVALID, _mark_invalid)
@@ -71,7 +76,7 @@ class _Transcoded(io.RawIOBase):
             data = self._stream.read(_CHUNK_BYTES)
             self._is_at_end = not data
             text = self._decoded(data)
-            self._ready = memoryview(text.encode("utf-8", "surrogateescape"))
+            self._ready = memoryview(text.encode("utf-8", _INVALID))
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]

@@ -11,6 +11,7 @@ import numpy as np
 from configs.errors import UserError
 from preprocessing.dataset import (
     PROVENANCE_COLUMNS,
+    UNREADABLE,
     Manifest,
     Rows,
     ShardEntry,
@@ -45,7 +46,7 @@ def check_file(path: Path, shard: ShardEntry, manifest: Manifest, provenance: bo
     """Check the columns and counts of a shard's file after its digest. Offsets are checked before they are used."""
     try:
         rows, vocabulary = read_shard(path), vocabulary_of_shard(path)
-    except (KeyError, ValueError, AttributeError, OSError, UserError) as error:  # pyarrow's are OSErrors or ValueErrors
+    except (UserError, *UNREADABLE) as error:
         yield Failure(shard.name, "it has the columns of the data format", value=str(error))
         return
     counts = (len(rows), len(rows.input_ids), len(rows.masked_lm_ids))

@@ -7,7 +7,11 @@ from .cadence import (
     mtbf_s as mtbf_s,
     predicted_goodput as predicted_goodput,
 )
-from .finding import find_checkpoint as find_checkpoint, has_checkpoint as has_checkpoint
+from .finding import (
+    find_checkpoint as find_checkpoint,
+    has_checkpoint as has_checkpoint,
+    recorded_recipe as recorded_recipe,
+)
 from .history import set_aside as set_aside, set_aside_after as set_aside_after
 from .loading import load_checkpoint as load_checkpoint, load_weights as load_weights
 from .ownership import (
@@ -24,6 +28,7 @@ from .saving import (
 from .state import (
     TRAINING_FIELDS as TRAINING_FIELDS,
     TrainingState as TrainingState,
+    changes_since as changes_since,
     check_model as check_model,
     read_state as read_state,
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.files import sha256_of_file
 from configs.run_layout import CHECKPOINTS, LATEST, step_of
+from configs.schema import Recipe
 from pretrain.checkpoint.state import RESUME_FIX, STATE, read_state
 from pretrain.engine import beat, gather, rank_and_size
 
@@ -46,6 +50,15 @@ def find_checkpoint(place: Path) -> Path | None:
         _warn("checkpoint %s is skipped: %s", name, damage)
     if names or must_exist:
         raise UserError("no valid checkpoint", place=str(place / CHECKPOINTS), fix=RESUME_FIX)
+    return None
+
+
+def recorded_recipe(run: Path) -> Recipe | None:
+    """Return the recipe with which the newest readable checkpoint of a run was saved, or None if none states it."""
+    for name in reversed(checkpoint_names(run / CHECKPOINTS)):
+        with suppress(UserError, ValidationError):  # damaged, or of an earlier version with values that are now refused
+            if stated := read_state(run / CHECKPOINTS / name).recipe:
+                return Recipe.model_validate(stated)
     return None
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from configs.errors import UserError
 from configs.records import parse_object
 from configs.run_layout import step_of
-from configs.schema import ModelConfig, digest_of
+from configs.schema import ModelConfig, OptimizerConfig, digest_of
 from pretrain.data import RowRange
 from pretrain.engine import RunningLoss
 
@@ -62,6 +62,7 @@ class TrainingState(StateEntry):
     losses: RunningLoss = RunningLoss()  # reference for detecting loss spikes
     dataset: str = ""  # digest of the data set that the cursor refers to
     recipe: dict[str, Any] = {}
+    changes: list[str] = []  # of the settings of the optimizer, each from a resumed step on
 
     format_version: int = FORMAT_VERSION
     optimizer_steps: Count = 0  # AdamW's t: steps that were not skipped
@@ -92,6 +93,16 @@ def check_model(state: TrainingState, model: ModelConfig, place: Path) -> None:
         if then[name] != now[name]:
             cause = f"model.{name} is {now[name]}, but {then[name]} in the checkpoint of step {state.step}"
             raise UserError(cause, place=str(place), fix=f"set model.{name} back to {then[name]}")
+
+
+def changes_since(state: TrainingState, optimizer: OptimizerConfig) -> list[str]:
+    """Return the run's changes of its optimizer's settings: those that the state records, and those made now."""
+    then, now = state.recipe.get("optimizer", {}), optimizer.model_dump(mode="json")
+    changed = [name for name in now if name in then and then[name] != now[name]]
+    return [
+        *state.changes,
+        *(f"from step {state.step + 1}: optimizer.{name} {then[name]} -> {now[name]}" for name in changed),
+    ]
 
 
 def state_text(state: TrainingState) -> str:

@@ -88,6 +88,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> str:
 def _training(recipe: Recipe, manifest: Manifest, state: TrainingState, records: Sequence[dict[str, Any]]) -> str:
     model, train = recipe.model, recipe.train
     parameters = bert_parameters(model, manifest.vocabulary.size, manifest.objective)
+    changed = {"changed": "; ".join(f"`{change}`" for change in state.changes)} if state.changes else {}
     return _list(
         "Training",
         {
@@ -100,6 +101,7 @@ def _training(recipe: Recipe, manifest: Manifest, state: TrainingState, records:
             "initialised from": f"`{_origin(Path(train.initialise_from))}`"
             if train.initialise_from
             else "random weights",
+            **changed,
         },
     )
 

@@ -14,6 +14,7 @@ def describe_run(recipe: Recipe, data: TrainingData, world: World, state: Traini
     start = f"resumed from step {state.step}" if state.step else "from step 0"
     return [
         f"run      {recipe.runs}/{recipe.name}, {start}",
+        *(f"changed  {change}" for change in state.changes),
         *(f"data     {line}" for line in _data(recipe, data)),
         *arithmetic(recipe, data.main.manifest.vocabulary.size, world.world_size, world.device.type),
     ]

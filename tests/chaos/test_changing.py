@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pretrain.checkpoint.state import read_state
 from pretrain.telemetry.metrics_file import read_metrics
 from tests.chaos.training import Training, Zygote
 
@@ -47,3 +48,25 @@ def test_another_last_step_changes_the_decay_with_a_warning(zygote: Zygote, tmp_
     assert training.end() == 0
     output = training.output(0)
     assert "the learning rate of step 7 is 0.0004286 with these settings, but 0 with those that the run was" in output
+
+
+def test_a_lower_rate_and_clipping_hold_from_the_resumed_step_on_and_are_recorded(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    training = Training(zygote, tmp_path / "lowered", train={"steps": 6}, **EXACTLY)
+    training.start()
+    assert training.end() == 0
+    lowered = {"decay": "constant", "learning_rate": 1e-4, "gradient_clipping": 0.5}
+    for last_step in (9, 12):
+        training.change(train={"steps": last_step}, optimizer=lowered, model=EXACTLY["model"])
+        training.start()
+        assert training.end() == 0
+    rates = [record["learning_rate"] for record in read_metrics(training.run)]
+    assert rates == pytest.approx([5e-3, *[1e-2] * 5, *[1e-4] * 6])
+    changes = [
+        "from step 7: optimizer.learning_rate 0.01 -> 0.0001",
+        "from step 7: optimizer.gradient_clipping 1.0 -> 0.5",
+    ]
+    assert read_state(training.run / "checkpoints" / "step_00000012").changes == changes
+    for change in changes:
+        assert f"changed  {change}" in training.output(0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.records import sealed
 from tests.integration.small import bertrain, write_small
 
 ONE_RANK = ("cluster.ranks_per_node=1", "train.zero_stage=0", "train.precision=fp32", "data.workers=1")
@@ -95,8 +96,9 @@ def make_workplace(folder: Path) -> Path:
         ended = bertrain(base, *arguments, timeout_s=600)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     run_recipe = base / RUN / "recipe.toml"
-    text = run_recipe.read_text().replace(str(base / DATASET), DATASET)  # each input works in a copy
-    run_recipe.write_text(text.replace("steps = 4", "steps = 5", 1))
+    lines = run_recipe.read_text().splitlines(keepends=True)[1:-1]  # without its seal
+    text = "".join(lines).replace(str(base / DATASET), DATASET)  # each input works in a copy
+    run_recipe.write_text(sealed(text.replace("steps = 4", "steps = 5", 1)))
     (base / "texts.txt").write_text("A text.\nAnother one.\n")
     (base / "texts.jsonl").write_text('{"text": "A text."}\n{"text": "Another."}\n')
     (base / "FINISHED").touch()

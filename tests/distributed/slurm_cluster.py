@@ -25,6 +25,7 @@ import psutil
 from launch.ranks.rank_address import ASK_NO_DISPLAY
 from tests.processes import started_with, wait_until
 
+PATIENCE_S = 240.0  # what takes so long has hung, on the most loaded machine
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -98,7 +99,7 @@ class SlurmCluster:
         try:
             self._configure()
             self._start_daemons()
-            wait_until(lambda: self._idle_nodes() == len(self.nodes), 20, "the nodes to be idle")
+            wait_until(lambda: self._idle_nodes() == len(self.nodes), PATIENCE_S, "the nodes to be idle")
         except BaseException:
             self.__exit__()
             raise
@@ -107,12 +108,12 @@ class SlurmCluster:
     def __exit__(self, *_: object) -> None:
         kill(self._processes())
         for daemon in self.daemons.values():
-            daemon.wait(5)
+            daemon.wait(PATIENCE_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *argv: str) -> str:
         """Run one of Slurm's commands on this cluster and return its output. A failure raises its message."""
-        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -129,7 +130,7 @@ class SlurmCluster:
         shown = self.run("scontrol", "--oneliner", "show", "job", job)
         return next(word.partition("=")[2] for word in shown.split() if word.startswith(f"{name}="))
 
-    def wait(self, job: str, *states: str, timeout_s: float = 60) -> str:
+    def wait(self, job: str, *states: str, timeout_s: float = PATIENCE_S) -> str:
         """Wait until the job is in one of `states` (default: until it has ended)."""
         ended = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         wait_until(lambda: self.state(job) in ended, timeout_s, f"job {job} to be {' or '.join(ended)}")
@@ -139,12 +140,12 @@ class SlurmCluster:
         """Cancel all jobs, and wait until the nodes are idle."""
         self.run("scancel", "--full", f"--user={getpass.getuser()}")
         self.run("scancel", "--signal=KILL", f"--user={getpass.getuser()}")
-        wait_until(lambda: self._idle_nodes() == len(self.nodes), 30, "the nodes to be idle")
+        wait_until(lambda: self._idle_nodes() == len(self.nodes), PATIENCE_S, "the nodes to be idle")
 
     def kill_node(self, node: str) -> None:
         """Simulate a power cut: kill slurmd, its step daemons and all their children at once by SIGKILL."""
         kill([*self._processes(f"SLURMD_NODENAME={node}"), psutil.Process(self.daemons[node].pid)])
-        self.daemons.pop(node).wait(5)
+        self.daemons.pop(node).wait(PATIENCE_S)
 
     def start_node(self, node: str) -> None:
         """Start a node's slurmd."""
@@ -193,7 +194,7 @@ class SlurmCluster:
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         options = [f"--{option}={munge / name}" for option, name in files.items()]
         self._start("munged", "munged", "--foreground", "--force", *options)
-        wait_until((munge / "socket").exists, 10, "munged's socket")
+        wait_until((munge / "socket").exists, PATIENCE_S, "munged's socket")
         self._start("slurmctld", "slurmctld", "-D", "-c", "-f", self.env["SLURM_CONF"])
         for node in self.nodes:
             self.start_node(node)
@@ -204,7 +205,7 @@ class SlurmCluster:
 
     def _idle_nodes(self) -> int:
         argv = ["sinfo", "--noheader", "--partition=main", "--states=idle", "--format=%D"]
-        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         return sum(int(line) for line in done.stdout.split())
 
     def _processes(self, assignment: str = "") -> list[psutil.Process]:
@@ -222,7 +223,7 @@ def kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=5)
+    psutil.wait_procs(processes, timeout=PATIENCE_S)
 
 
 def _parent(process: psutil.Process) -> psutil.Process | None:

@@ -18,7 +18,7 @@ import pytest
 from configs.recipe import load_recipe
 from launch.cluster import mpi
 from launch.ranks import run_folder, starts
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
+from tests.distributed.slurm_cluster import INSTALL, PATIENCE_S, SlurmCluster, missing_program
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -50,7 +50,7 @@ def steps_of(run: Path) -> list[int]:
 def test_mpirun_starts_ranks_that_connect_and_restart(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a; b 'c'", 5, 0.01)
     (run / "fault").write_text("3 1 kill")
-    assert start(run).wait(120) == 0
+    assert start(run).wait(PATIENCE_S) == 0
     assert [starts.read_verdict(run, number).requeue for number in (1, 2)] == [True, False]  # type: ignore[union-attr]
     assert steps_of(run)[-1] == 5
     assert "rank 1 of 2, local 1/2" in (run / "logs/rank_00001.log").read_text()
@@ -59,9 +59,9 @@ def test_mpirun_starts_ranks_that_connect_and_restart(tmp_path: Path) -> None:
 def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
     run = make_run(tmp_path, 400, 0.1)
     process = start(run)
-    wait_until(lambda: 2 in steps_of(run), 30, "step 2")
+    wait_until(lambda: 2 in steps_of(run), PATIENCE_S, "step 2")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(120) == 75
+    assert process.wait(PATIENCE_S) == 75
     assert starts.newest_step(run) == steps_of(run)[-1]
 
 
@@ -69,13 +69,13 @@ def test_ranks_that_outlive_a_killed_launcher_end_or_are_superseded(tmp_path: Pa
     """`submit --to mpi` dies by SIGKILL. What is left of its ranks writes nothing once the next one has begun."""
     run = make_run(tmp_path, 60, 0.1)
     first = start(run)
-    wait_until(lambda: 3 in steps_of(run), 60, "step 3")
+    wait_until(lambda: 3 in steps_of(run), PATIENCE_S, "step 3")
     ranks = [one for one in psutil.process_iter() if str(run) in _arguments(one) and "cluster_rank" in _arguments(one)]
     assert ranks
     first.kill()
     first.wait()
-    assert start(run).wait(120) == 0
-    _, alive = psutil.wait_procs(ranks, timeout=60)
+    assert start(run).wait(PATIENCE_S) == 0
+    _, alive = psutil.wait_procs(ranks, timeout=PATIENCE_S)
     assert alive == []
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     numbers = [line["start"] for line in lines]
@@ -93,9 +93,9 @@ def test_listeners_on_x_display_ports_do_not_block_mpi(tmp_path: Path) -> None:
     for port in range(6000, 6010):  # displays :0 to :9; TensorBoard's is :6
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # it never replies
             run = make_run(tmp_path, 2, 0.01)
-            assert start(run).wait(120) == 0
+            assert start(run).wait(PATIENCE_S) == 0
             alone = "from launch.ranks.rank_address import mpi_address; print(mpi_address().world_size)"
-            assert subprocess.check_output([sys.executable, "-c", alone], timeout=60) == b"1\n"
+            assert subprocess.check_output([sys.executable, "-c", alone], timeout=PATIENCE_S) == b"1\n"
             return
     pytest.skip("the ports of all displays are in use")
 
@@ -120,7 +120,7 @@ def test_ranks_without_mpi4py_end_the_run_at_once_with_the_fix(tmp_path: Path) -
     (tmp_path / "mpi4py/__init__.py").write_text(missing)
     run = make_run(tmp_path, 5, 0.01, f"cluster.python={json.dumps(sys.executable)}")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{STAND_IN}"}
-    process = subprocess.run([sys.executable, "-c", RUN, str(run)], env=environment, timeout=240, check=False)
+    process = subprocess.run([sys.executable, "-c", RUN, str(run)], env=environment, timeout=PATIENCE_S, check=False)
     assert process.returncode == 2
     (only,) = starts.read_starts(run)
     verdict = starts.read_verdict(run, only.number)

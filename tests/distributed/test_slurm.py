@@ -14,7 +14,7 @@ from launch.cluster import batch_script, slurm
 from launch.doctor import doctor
 from launch.ranks import run_folder, starts
 from preprocessing.vocabulary.training import train_vocabulary
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
+from tests.distributed.slurm_cluster import INSTALL, PATIENCE_S, SlurmCluster, missing_program
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 from tests.processes import started_with, wait_until
 
@@ -59,7 +59,7 @@ def log_of(run: Path) -> str:
 
 
 def wait_for_step(run: Path, step: int) -> None:
-    wait_until(lambda: step in steps_of(run), 20, f"step {step} in\n{log_of(run)}")
+    wait_until(lambda: step in steps_of(run), PATIENCE_S, f"step {step} in\n{log_of(run)}")
 
 
 def test_job_runs_one_rank_per_task_and_is_isolated(
@@ -203,9 +203,9 @@ def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_pat
         text = batch_script.render(recipe, run, batch_script.Site(tmp_path, sys.executable), batch_script.PREPARE)
         job = slurm.submit_script(batch_script.write(text, run, batch_script.PREPARE))
     begun = "groups/0*" if group_bytes < 1_000_000 else ".prepare/*/*.progress"
-    wait_until(lambda: list(dataset.glob(begun)), 60, begun)
+    wait_until(lambda: list(dataset.glob(begun)), PATIENCE_S, begun)
     cluster.run("scancel", "--batch", "--signal=USR1", job)
-    ended, log = cluster.wait(job, timeout_s=120), (run / "logs/prepare.log").read_text()
+    ended, log = cluster.wait(job), (run / "logs/prepare.log").read_text()
     if group_bytes < 1_000_000:
         assert (ended, cluster.field(job, "Restarts")) == ("COMPLETED", "1"), log
         assert (dataset / "manifest.json").exists()
@@ -232,14 +232,14 @@ def test_a_killed_task_of_a_preparation_does_not_cancel_the_chain(cluster: Slurm
         array = slurm.submit_script(batch_script.write(text, run, batch_script.PREPARE))
     (tmp_path / "after.sh").write_text("#!/bin/bash\ntrue\n")
     after = slurm.submit_script(tmp_path / "after.sh", [array])
-    wait_until(lambda: list(dataset.glob("groups/0*")), 120, "a group")
+    wait_until(lambda: list(dataset.glob("groups/0*")), PATIENCE_S, "a group")
     (prepares, *_) = [
         process
         for process in started_with(f"SLURM_CONF={cluster.env['SLURM_CONF']}")
         if "launch.cli" in process.cmdline() and "--share" in process.cmdline()
     ]
     prepares.kill()
-    assert cluster.wait(after, timeout_s=300) == "COMPLETED"
+    assert cluster.wait(after) == "COMPLETED"
     assert (dataset / "manifest.json").exists()
 
 
@@ -266,8 +266,8 @@ def test_killed_node_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         job = slurm.submit_script(run / batch_script.TRAIN.script)
         wait_for_step(run, 3)
         cluster.kill_node("n2")
-        wait_until(lambda: cluster.field(job, "Restarts") == "1", 60, "the requeue")
-        wait_until(lambda: len(starts.read_starts(run)) == 2, 60, f"the second start: {log_of(run)}")
+        wait_until(lambda: cluster.field(job, "Restarts") == "1", PATIENCE_S, "the requeue")
+        wait_until(lambda: len(starts.read_starts(run)) == 2, PATIENCE_S, f"the second start: {log_of(run)}")
         assert starts.read_starts(run)[1].nodes == ["n1", "n3"]
 
 

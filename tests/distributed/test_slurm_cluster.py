@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, job_script, missing_program
+from tests.distributed.slurm_cluster import INSTALL, PATIENCE_S, SlurmCluster, job_script, missing_program
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}")
@@ -18,7 +18,7 @@ def test_two_nodes_run_a_job_and_leave_nothing(tmp_path: Path) -> None:
     with SlurmCluster(2) as cluster:
         options = ("--nodes=2", "--ntasks-per-node=1", f"--output={output}")
         cluster.submit(job_script(tmp_path / "job.sh", BODY, *options))
-        wait_until(lambda: output.exists() and output.read_text().count("task") == 2, 10, "both tasks")
+        wait_until(lambda: output.exists() and output.read_text().count("task") == 2, PATIENCE_S, "both tasks")
         assert sorted(output.read_text().splitlines()) == ["task 0 on n1", "task 1 on n2"]
         cluster.cancel_all()
     assert_nothing_is_left(cluster)
@@ -30,9 +30,9 @@ def test_killed_node_ends_its_tasks_and_requeues_the_job(tmp_path: Path) -> None
     with SlurmCluster(2) as cluster:
         options = ("--nodes=2", "--ntasks-per-node=1", "--requeue", f"--output={output}")
         job = cluster.submit(job_script(tmp_path / "job.sh", BODY, *options))
-        wait_until(lambda: output.exists() and output.read_text().count("task") == 2, 10, "both tasks")
+        wait_until(lambda: output.exists() and output.read_text().count("task") == 2, PATIENCE_S, "both tasks")
         cluster.kill_node("n2")
-        wait_until(lambda: cluster.field(job, "Restarts") == "1", 60, "the job to be requeued")
+        wait_until(lambda: cluster.field(job, "Restarts") == "1", PATIENCE_S, "the job to be requeued")
     assert_nothing_is_left(cluster)
 
 

@@ -58,14 +58,14 @@ def test_a_rank_has_the_cores_that_the_job_was_given(
     cluster: SlurmCluster, tmp_path: Path, settings: tuple[str, ...], ranks: int, seen: str
 ) -> None:
     run, job = submit(tmp_path, batch_script.TRAIN, *settings)
-    assert cluster.wait(job, timeout_s=120) == "COMPLETED", log_of(run)
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
     for rank in range(ranks):
         assert seen in (run / f"logs/rank_{rank:05}.log").read_text().splitlines()
 
 
 def test_a_preparation_has_the_cores_of_its_node(cluster: SlurmCluster, tmp_path: Path) -> None:
     _, job = submit(tmp_path, batch_script.PREPARE, "cluster.ranks_per_node=1", "data.corpora=[]")
-    cluster.wait(job, timeout_s=120)
+    cluster.wait(job)
     assert (tmp_path / "cores.txt").read_text() == "2\n"
 
 

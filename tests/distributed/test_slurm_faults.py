@@ -19,7 +19,7 @@ from launch.display.status import read_status
 from launch.ranks import starts
 from pretrain.checkpoint import newest_start
 from tests.distributed import slurm_network
-from tests.distributed.slurm_cluster import INSTALL, SlurmCluster, missing_program
+from tests.distributed.slurm_cluster import INSTALL, PATIENCE_S, SlurmCluster, missing_program
 from tests.distributed.slurm_network import NetworkedCluster
 from tests.distributed.test_slurm import STAND_IN, log_of, make_run, steps_of, wait_for_step
 from tests.processes import started_with, wait_until
@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(bool(missing_program()), reason=f"no {missing_program()}; install it with: {INSTALL}"),
 ]
-PATIENCE_S = 240.0
 SHORT_LIMIT = "cluster.collective_timeout_s=10"
 PYTHON = """\
 #!/bin/bash
@@ -64,7 +63,7 @@ def submit(run: Path) -> str:
 
 
 def finish(cluster: SlurmCluster, job: str, run: Path) -> None:
-    assert cluster.wait(job, timeout_s=PATIENCE_S) == "COMPLETED", log_of(run)
+    assert cluster.wait(job) == "COMPLETED", log_of(run)
 
 
 def records_of(run: Path) -> list[tuple[int, int]]:
@@ -100,7 +99,7 @@ def verdict_of(run: Path, number: int) -> starts.Verdict | None:
 def test_status_says_that_no_node_can_start_python(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 6, 0.05, 'cluster.python="/none/python"', "cluster.max_restarts=1")
     job = submit(run)
-    assert cluster.wait(job, timeout_s=PATIENCE_S) == "FAILED", log_of(run)
+    assert cluster.wait(job) == "FAILED", log_of(run)
     status = read_status(run, [])
     assert status.state == "failed"
     assert "cannot run Python (exit code 127)" in status.detail
@@ -180,7 +179,7 @@ def test_a_job_with_spare_nodes_survives_a_dead_one(cluster: SlurmCluster, tmp_p
     assert_no_interleaving(run)
     assert steps_of(run)[-1] == 60
     cluster.start_node(dead)
-    wait_until(lambda: cluster.run("sinfo", "-h", "-n", dead, "-o", "%T") == "idle", 60, dead)
+    wait_until(lambda: cluster.run("sinfo", "-h", "-n", dead, "-o", "%T") == "idle", PATIENCE_S, dead)
 
 
 def test_quick_preemptions_do_not_count(cluster: SlurmCluster, tmp_path: Path) -> None:
@@ -191,7 +190,7 @@ def test_quick_preemptions_do_not_count(cluster: SlurmCluster, tmp_path: Path) -
     for number in range(1, 5):
         wait_until(lambda n=number: newest_start(run) >= n, PATIENCE_S, f"start {number}")  # type: ignore[misc]
         urgent = cluster.submit(script, "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null")
-        cluster.wait(urgent, timeout_s=PATIENCE_S)
+        cluster.wait(urgent)
     finish(cluster, job, run)
     assert newest_start(run) >= 5
     assert steps_of(run)[-1] == 10
@@ -233,7 +232,7 @@ def test_a_second_job_in_the_folder_supersedes_the_first(cluster: SlurmCluster, 
     first = submit(run)
     wait_for_step(run, 3)
     second = submit(run)
-    assert cluster.wait(first, timeout_s=PATIENCE_S) == "FAILED", log_of(run)
+    assert cluster.wait(first) == "FAILED", log_of(run)
     finish(cluster, second, run)
     assert cluster.field(first, "Restarts") == "0"
     verdict = starts.read_verdict(run, 1)
@@ -255,15 +254,15 @@ def test_ranks_that_outlive_their_slurmd_are_superseded(cluster: SlurmCluster, t
     wait_for_step(run, 3)
     slurmd = cluster.daemons.pop("n1")
     os.kill(slurmd.pid, signal.SIGKILL)
-    slurmd.wait(5)
+    slurmd.wait(PATIENCE_S)
     wait_until(lambda: newest_start(run) == 2, PATIENCE_S, f"the second start in {log_of(run)}")
     wait_until(lambda: 2 in dict(records_of(run)), PATIENCE_S, "a step of the second start")
     time.sleep(3)
     assert_no_interleaving(run)
     stop_run(run)
-    cluster.wait(job, timeout_s=PATIENCE_S)
+    cluster.wait(job)
     cluster.start_node("n1")
-    wait_until(lambda: cluster.run("sinfo", "-h", "-n", "n1", "-o", "%T") == "idle", 60, "n1")
+    wait_until(lambda: cluster.run("sinfo", "-h", "-n", "n1", "-o", "%T") == "idle", PATIENCE_S, "n1")
 
 
 def test_a_stop_that_is_quicker_than_the_job_is_not_lost(cluster: SlurmCluster, tmp_path: Path) -> None:
@@ -271,12 +270,12 @@ def test_a_stop_that_is_quicker_than_the_job_is_not_lost(cluster: SlurmCluster, 
     job = submit(run)
     cluster.wait(job, "RUNNING")
     assert "asked job" in stop_run(run)
-    assert cluster.wait(job, timeout_s=PATIENCE_S) == "FAILED", log_of(run)
+    assert cluster.wait(job) == "FAILED", log_of(run)
     assert steps_of(run) == []
     again = submit(run)  # an earlier request does not stop a later job
     wait_for_step(run, 2)
     stop_run(run)
-    assert cluster.wait(again, timeout_s=PATIENCE_S) == "FAILED"
+    assert cluster.wait(again) == "FAILED"
     assert starts.newest_step(run) == steps_of(run)[-1] > 0
 
 

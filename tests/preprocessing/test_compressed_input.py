@@ -184,18 +184,27 @@ def test_recipe_can_unpack_a_file_of_one_unit_so_that_it_is_cut(tmp_path: Path) 
     assert prepare(config).digest == unpacked.digest
 
 
-def test_an_interrupted_preparation_does_not_unpack_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def interrupted(tmp_path: Path) -> tuple[DataConfig, Path]:
+    """A recipe whose preparation was interrupted after the file was unpacked, and the copy that this left."""
     config = recipe(tmp_path, "a.txt.gz", PACKED, unpack=True)
 
     def stop(*_: Any, **__: Any) -> None:
         raise StopError
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cleaned_files, "_write", stop)
         with pytest.raises(RuntimeError, match="StopError"):
             prepare(config)
-    (copy,) = (Path(config.dataset) / WORK).glob("unpacked-*")
+    (copy,) = (path for path in (Path(config.dataset) / WORK).glob("unpacked-*") if not path.suffix)
     assert copy.read_bytes() == TEXT
+    return config, copy
+
+
+def test_an_interrupted_preparation_does_not_unpack_again(
+    interrupted: tuple[DataConfig, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, copy = interrupted
     made_ns = copy.stat().st_mtime_ns
     times: set[int] = set()
 
@@ -205,6 +214,26 @@ def test_an_interrupted_preparation_does_not_unpack_again(tmp_path: Path, monkey
 
     prepare(config, progress=look)
     assert times == {made_ns}
+    assert "damaged" not in caplog.text
+
+
+@pytest.mark.parametrize("file", ["the copy", "its record"])
+@pytest.mark.parametrize("damage", ["a changed byte", "half", "empty", "gone"])
+def test_a_damaged_copy_is_made_again_and_said(
+    tmp_path: Path, interrupted: tuple[DataConfig, Path], caplog: pytest.LogCaptureFixture, file: str, damage: str
+) -> None:
+    config, copy = interrupted
+    place = copy if file == "the copy" else copy.with_name(f"{copy.name}.json")
+    content = place.read_bytes()
+    middle = len(content) // 2
+    changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    place.write_bytes({"a changed byte": changed, "half": content[:middle]}.get(damage, b""))
+    if damage == "gone":
+        place.unlink()
+    manifest = prepare(config)
+    plain = prepare(recipe(tmp_path, "a.txt", TEXT))
+    assert [shard.sha256 for shard in manifest.shards] == [shard.sha256 for shard in plain.shards]
+    assert f"{copy.name} was damaged or incomplete; it is made again" in caplog.text
 
 
 def test_damaged_file_is_not_unpacked_by_half(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ the extra `web`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
 from configs.machine import install_extra
-from configs.schema import CorpusConfig
+from configs.schema import CorpusConfig, is_text_encoding
 from preprocessing.documents.formats.format import Block
 from preprocessing.documents.input_files import ReadCounter, open_source
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_PAGE_BYTES = 1 << 22  # a larger page is a table or a listing
 _MOST_DEPTH = 500  # of nested elements: the extraction takes time in the square of it
 _HTML = ("text/html", "application/xhtml+xml")
+_CHARSET = re.compile(r"""\bcharset\s*=\s*["']?([^\s"';]+)""", re.I)
 
 
 def archive_records(path: str, _start: int, _end: int, corpus: CorpusConfig, counter: ReadCounter) -> Iterator[Block]:
@@ -46,14 +48,13 @@ def archive_records(path: str, _start: int, _end: int, corpus: CorpusConfig, cou
 
 def _text_of_record(record: ArcWarcRecord) -> bytes | str:
     """Return the record's text as UTF-8, or the cause to drop it."""
-    kind = record.rec_headers.get_header("Content-Type") or ""
-    charset = None
-    if record.http_headers:
-        kind = record.http_headers.get_header("Content-Type") or ""
-        charset = kind.partition("charset=")[2].strip("\"' ;") or None
-        if record.http_headers.get_statuscode() != "200":
-            return "not_a_page"
-    if record.rec_type != "conversion" and kind.partition(";")[0].strip().lower() not in _HTML:
+    headers = record.http_headers or record.rec_headers
+    if record.http_headers and record.http_headers.get_statuscode() != "200":
+        return "not_a_page"
+    content_type = headers.get_header("Content-Type") or ""
+    kind = content_type.partition(";")[0].strip().lower()
+    is_plain = record.rec_type == "conversion" and kind not in _HTML
+    if not (kind.startswith("text/") or not kind if is_plain else kind in _HTML):
         return "not_a_page"
     try:
         content = record.content_stream().read(_MOST_PAGE_BYTES + 1)
@@ -61,10 +62,19 @@ def _text_of_record(record: ArcWarcRecord) -> bytes | str:
         return "broken_page"
     if len(content) > _MOST_PAGE_BYTES:
         return "page_too_large"
-    return bytes(content) if record.rec_type == "conversion" else _main_text(content, charset)
+    charset = _CHARSET.search(content_type)
+    name = charset[1] if charset and is_text_encoding(charset[1]) else ""
+    return _plain_text(content, name) if is_plain else _main_text(content, name)
 
 
-def _main_text(page: bytes, charset: str | None) -> bytes | str:
+def _plain_text(content: bytes, charset: str) -> bytes | str:
+    if charset:
+        with suppress(UnicodeError):
+            content = content.decode(charset).encode()
+    return "broken_page" if b"\0" in content else content
+
+
+def _main_text(page: bytes, charset: str) -> bytes | str:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
@@ -78,14 +88,21 @@ def _main_text(page: bytes, charset: str | None) -> bytes | str:
     return text.encode()
 
 
-def _decoded(page: bytes, charset: str | None) -> str:
-    """Decode a page: as the server says, as UTF-8 if it is, else by its <meta> or by what its bytes look like."""
+def _decoded(page: bytes, charset: str) -> str:
+    """Decode a page: as the server says, as UTF-8 if it is, else by its <meta> or by what its bytes look like.
+
+    Text without tags shows that the server or the <meta> is wrong: any bytes are characters in UTF-16.
+    """
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     for encoding in filter(None, (charset, "utf-8")):
-        with suppress(LookupError, UnicodeDecodeError):
-            return page.decode(encoding)
-    return str(bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8"))
+        with suppress(UnicodeError):
+            text = page.decode(encoding)
+            text.encode()  # UTF-7 can decode to half a surrogate pair
+            if "<" in text or b"<" not in page:
+                return text
+    text = str(bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8"))
+    return text if "<" in text else str(bytes_to_str(page, detect_encoding(page) or "utf-8"))
 
 
 def _depth(tree: Any) -> int:

@@ -180,3 +180,8 @@ def test_of_several_runs_those_without_a_loss_are_left_out_and_named(
         draw_loss([new, diverged])
     with pytest.raises(UserError, match="no steps yet"):
         draw_loss([new, new])
+
+
+def test_a_damaged_recipe_hides_no_curve(runs: list[Path]) -> None:
+    (runs[0] / "recipe.toml").write_text("")
+    assert len(read_curves(runs)["first"]) == 100

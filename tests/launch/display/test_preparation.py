@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from configs.errors import UserError
 from configs.schema import DataConfig
 from launch.cli import app
+from launch.display import preparation
 from launch.display.preparation import Display, prepare_with_progress, summary, unfinished_shares
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.progress import Progress
@@ -145,6 +147,63 @@ def test_exit_code_of_a_stop_shows_whether_a_group_was_finished(
     stopped_at["groups"] = 100
     assert prepare_with_progress(config(folder, 20_000)) == 0
     assert (folder / MANIFEST).exists()
+
+
+class SignalledAtItsEnd:
+    """Sends SIGTERM in its destructor, where Python drops the exception that a signal handler raises."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_stop_in_a_destructor_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        SignalledAtItsEnd()
+        end_s = time.monotonic() + 20
+        while time.monotonic() < end_s:
+            time.sleep(0.01)
+        raise AssertionError("the signal was lost")
+
+    monkeypatch.setattr(preparation, "prepare", work)
+    assert prepare_with_progress(small_config(tmp_path / "dataset", tmp_path)) == 128 + signal.SIGTERM
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_further_signals_do_not_interrupt_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many press Ctrl-C again, and schedulers send SIGTERM to a process and then to its group."""
+    ended: list[str] = []
+
+    def work(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            try:
+                raise ValueError
+            except ValueError:
+                signal.raise_signal(signal.SIGINT)
+            ended.append("orderly")
+
+    monkeypatch.setattr(preparation, "prepare", work)
+    assert prepare_with_progress(small_config(tmp_path / "dataset", tmp_path)) == 128 + signal.SIGTERM
+    assert ended == ["orderly"]
+
+
+def test_a_further_signal_interrupts_an_end_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            time.sleep(0.3)
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the end was not interrupted")
+
+    monkeypatch.setattr(preparation, "prepare", work)
+    monkeypatch.setattr(preparation, "_END_S", 0.1)
+    assert prepare_with_progress(small_config(tmp_path / "dataset", tmp_path)) == 128 + signal.SIGTERM
 
 
 def test_what_is_expected_is_said_once_before_the_work() -> None:

@@ -223,6 +223,7 @@ def test_a_missing_log_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"no log of rank 1.*has not started yet"):
         show_log(run, 1, 5, follow=False)
     (run / "logs" / "rank_00000.log").touch()
+    (run / "logs" / "rank_old.log").touch()  # a user's copy
     with pytest.raises(UserError, match=r"no log of rank 1.*Choose a rank from 0 to 0"):
         show_log(run, 1, 5, follow=False)
     assert run_folder.find_run(run).name == "demo"

@@ -24,7 +24,8 @@ from launch.ranks.run_folder import (
     process_training_in,
 )
 from launch.ranks.starts import read_starts
-from pretrain.checkpoint import Ownership, Superseded, newest_start
+from pretrain.checkpoint import Ownership, Superseded, TrainingState, newest_start
+from pretrain.checkpoint.state import state_text
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,46 @@ def test_the_folder_holds_the_resolved_recipe_with_its_documentation() -> None:
     assert find_run(run).train.seed == 7
 
 
+def train_on(*overrides: str) -> Path:
+    """Open the run with the recipe in its folder, as `bertrain train RUN` does."""
+    with begin_run(load_recipe("runs/demo", overrides), "auto", ranks=1):
+        return Path("runs/demo")
+
+
+@pytest.mark.parametrize("lines", [0, 1, 20, -1])
+def test_a_run_whose_recipe_is_cut_never_trains_on_with_defaults(lines: int) -> None:
+    path = open_and_save("train.seed=7") / "recipe.toml"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[:lines]))
+    for read in (lambda: find_run(path.parent), train_on):
+        with pytest.raises(UserError, match=r"not as bertrain wrote it.*remove its first and last lines"):
+            read()
+
+
+def test_an_edited_recipe_of_a_run_is_refused_until_its_seal_is_removed() -> None:
+    path = open_and_save() / "recipe.toml"
+    edited = path.read_text().replace("steps = 1000\n", "steps = 2000\n", 1)
+    path.write_text(edited)
+    with pytest.raises(UserError, match="not as bertrain wrote it"):
+        train_on()
+    path.write_text("".join(edited.splitlines(keepends=True)[1:-1]))
+    assert find_run(train_on()).train.steps == 2000
+    assert find_run(train_on("train.steps=3000")).train.steps == 3000
+
+
+def test_a_damaged_recipe_is_replaced_by_the_one_that_started_the_run() -> None:
+    path = open_and_save("train.seed=7") / "recipe.toml"
+    whole = path.read_text()
+    path.write_text(whole[:100])
+    with pytest.raises(UserError, match="no checkpoint of the run states its recipe"):
+        open_and_save("train.seed=7")
+    state = TrainingState(step=5, cursor=0, recipe=recipe("train.seed=7").model_dump(mode="json"))
+    (path.parent / "checkpoints" / "step_00000005" / "state.json").write_text(state_text(state))
+    assert "train.seed 7 -> 8" in refusal(["train.seed=8"])
+    open_and_save("train.seed=7")
+    assert path.read_text() == whole
+
+
 def test_the_data_set_is_found_from_any_working_directory(tmp_path: Path) -> None:
     assert find_run(open_and_save()).data.dataset == str(tmp_path / "datasets/demo")
     assert find_run(open_and_save("name=b", "data.dataset=gs://bucket/set")).data.dataset == "gs://bucket/set"
@@ -89,6 +130,8 @@ def test_the_same_recipe_resumes() -> None:
         "train.budget_min=20.0",
         "train.zero_stage=3",
         "train.micro_batch_size=8",
+        "optimizer.learning_rate=0.0003",  # the fix for steps that are lost
+        "optimizer.gradient_clipping=0.5",
         "train.log_every_steps=1",
         "train.evaluate_every_steps=5",
         "train.evaluate_rows=5",

@@ -42,6 +42,8 @@ def test_records_of_earlier_versions_are_read(tmp_path: Path) -> None:
 def test_a_rank_that_has_begun_is_known(tmp_path: Path) -> None:
     start = starts.begin_start(tmp_path, "7", is_first=True, nodes=["n1"], ranks=2)
     starts.record_begin(tmp_path, start.number, 1, "n1")
+    (start_folder(tmp_path, start.number) / "begun" / "rank_00000~").touch()  # of an editor
+    (start_folder(tmp_path, start.number) / "begun" / "rank_old").touch()
     assert starts.ranks_begun(tmp_path, start.number) == {1}
 
 

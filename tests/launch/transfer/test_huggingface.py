@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from configs.schema import Objective, TrainConfig
 from launch.transfer.huggingface import batch_of_rows, export_run, import_model, new_pieces, run_export
+from pretrain.checkpoint.state import read_state, state_text
 from pretrain.data.dataset import open_dataset
 from pretrain.data.run_data import RunData
 from pretrain.huggingface.conversion import to_hugging_face
@@ -44,6 +45,14 @@ def test_an_export_is_complete_and_verified(run: Path, tmp_path: Path, capsys: p
     titles = re.findall(r"^## (\w+)", card, re.MULTILINE)
     assert titles == ["Data", "Training", "Evaluation", "Curves", "Limits", "Recipe"]
     assert "initialised from: random weights" in card
+
+
+def test_the_card_states_changes_of_the_learning_rate(run: Path, tmp_path: Path) -> None:
+    checkpoint, change = run / "checkpoints" / "step_00000007", "from step 3: optimizer.learning_rate 0.001 -> 0.0001"
+    state = read_state(checkpoint).model_copy(update={"changes": [change]})
+    (checkpoint / "state.json").write_text(state_text(state))
+    run_export(run, tmp_path / "out")
+    assert f"- changed: `{change}`" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
 def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
+from encodings.aliases import aliases
 
 import pytest
 from hypothesis import given, strategies as st
+from pydantic import ValidationError
 
 from configs.errors import UserError
+from configs.schema import CorpusConfig
 from preprocessing.documents.encodings import guess_encoding, transcoded
 
 RUSSIAN = "Москва является столицей Российской Федерации. В городе живёт более двенадцати миллионов человек. " * 20
@@ -31,12 +35,31 @@ def test_every_text_is_converted(text: str, encoding: str) -> None:
         (b"a\xff\xffb", "gbk", b"a\xff"),
         (b"a\0\0\xdcb\0", "utf-16-le", b"a\xffb"),
         (b"a\0b", "utf-16-le", b"a\xff"),
+        (b"a+2AA-b", "utf-7", b"a\xffb"),
     ],
 )
 def test_bytes_that_the_encoding_does_not_define_become_invalid_utf8(
     content: bytes, encoding: str, expected: bytes
 ) -> None:
     assert transcoded(io.BytesIO(content), encoding, "a.txt").read().startswith(expected)
+
+
+ALL_BYTES = bytes(range(256)) * 4 + b"+2AA- ~{!!~} \x1b$B!! \\ud800"
+
+
+def test_every_encoding_that_a_recipe_can_name_reads_any_bytes() -> None:
+    """Also codecs that are not for text files, which a recipe cannot name: they fail, or decode everything."""
+    refused = []
+    for name in sorted(set(aliases.values()) | {"unicode_escape", "raw_unicode_escape", "punycode", "idna"}):
+        try:
+            CorpusConfig(paths=["a.txt"], format="text", encoding=name)
+        except ValidationError:
+            refused.append(name)
+            continue
+        with suppress(UserError):  # it lacks a byte order mark
+            transcoded(io.BytesIO(ALL_BYTES), name, "a.txt").read().decode(errors="replace")
+    assert {"rot_13", "hex_codec", "zlib_codec", "idna", "punycode", "unicode_escape"} < set(refused)
+    assert {"latin_1", "cp1251", "gbk", "utf_7", "hz", "utf_16", "shift_jis"}.isdisjoint(refused)
 
 
 @pytest.mark.parametrize(

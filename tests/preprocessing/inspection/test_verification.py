@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from configs.errors import UserError
@@ -259,6 +260,16 @@ def test_shard_that_is_not_an_arrow_file_is_reported(dataset: Path) -> None:
     edit_manifest(dataset, lambda table: table["shards"][1].update(sha256=digest, bytes=16))
     [failure] = verify(dataset)
     assert failure.rule.startswith("it has the columns of the data format")
+
+
+def test_shard_of_a_hostile_program_is_reported(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow raises an error that is no ValueError, e.g. for a column of 4-bit integers."""
+
+    def refuse(_: Path) -> Rows:
+        raise pa.ArrowNotImplementedError("Integers with less than 8 bits not implemented")
+
+    monkeypatch.setattr("preprocessing.inspection.shard_checks.read_shard", refuse)
+    assert Failure(SHARD, "it has the columns of the data format") in list(verify(dataset))
 
 
 def test_columns_of_another_type_are_reported(dataset: Path) -> None:

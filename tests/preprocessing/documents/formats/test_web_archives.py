@@ -81,6 +81,67 @@ def test_what_is_no_page_is_dropped_by_cause(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "unicode_escape", "raw_unicode_escape", "punycode", "idna", "undefined", "charmap", "rot13", "hex", "zlib",
+        "bz2", "no-such-encoding", "utf-16", "utf-32", "a\0b", "\xe9", "x" * 2_000, "",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_a_page_with_a_wrong_charset_is_read_by_what_its_bytes_are(tmp_path: Path, charset: str, encoding: str) -> None:
+    """Codecs of Python that are not text encodings decode any bytes, or fail in their own ways."""
+    page = PAGE.replace("People", r"\u0050eople \\ xn--caf-dma")
+    (tmp_path / "a.warc").write_bytes(response(page.encode(encoding), f"text/html; charset={charset}"))
+    (text,) = read(tmp_path / "a.warc")
+    assert text == TEXT.replace("People", r"\u0050eople \\ xn--caf-dma").encode()
+
+
+def test_a_page_that_names_half_characters_is_read_by_what_its_bytes_are(tmp_path: Path) -> None:
+    page = PAGE.replace("People", "+2AA- people")
+    (tmp_path / "a.warc").write_bytes(
+        response(page.encode("cp1252").replace(b"\xe9", b"e"), "text/html; charset=utf-7")
+    )
+    assert read(tmp_path / "a.warc") == [TEXT.replace("People", "+2AA- people").replace("é", "e").encode()]
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "utf-16", "utf-7", "hex", "no-such"])
+def test_a_page_with_a_wrong_meta_is_read_by_what_its_bytes_are(tmp_path: Path, charset: str) -> None:
+    page = PAGE.replace("<head>", f'<head><meta charset="{charset}">')
+    (tmp_path / "a.warc").write_bytes(response(page.encode("cp1252")))
+    assert read(tmp_path / "a.warc") == [TEXT.encode()]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/html; Charset=ISO-8859-2", "text/html; charset = 'iso-8859-2' ; boundary=x",
+        'text/html;CHARSET="iso-8859-2"; version=1',
+    ],
+)  # fmt: skip
+def test_a_charset_is_found_however_it_is_written(tmp_path: Path, content_type: str) -> None:
+    page = PAGE.replace("café", "Łódź")
+    (tmp_path / "a.warc").write_bytes(response(page.encode("iso-8859-2"), content_type))
+    assert read(tmp_path / "a.warc") == [TEXT.replace("café", "Łódź").encode()]
+
+
+def test_conversions_that_are_no_text_are_dropped_by_cause(tmp_path: Path) -> None:
+    records = [
+        record("conversion", b"\x89PNG\r\n\x1a\n\0\0", "image/png"),
+        record("conversion", b"%PDF-1.7 \xff", "application/pdf"),
+        record("conversion", b"\x89PNG\r\n\x1a\n\0\0\0\r", "text/plain"),
+        record("conversion", PAGE.encode(), "text/html"),
+        record("conversion", "Ein Café.".encode("latin-1"), "text/plain; charset=iso-8859-1"),
+        record("conversion", "Ein Café.".encode(), "text/plain; charset=unicode_escape"),
+        record("conversion", b"A text.", "text/markdown"),
+    ]
+    (tmp_path / "a.warc").write_bytes(b"".join(records))
+    assert read(tmp_path / "a.warc") == [
+        "not_a_page", "not_a_page", "broken_page", TEXT.encode(), "Ein Café.".encode(), "Ein Café.".encode(),
+        b"A text.",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("end", [40, 300, -200, -5])
 def test_truncated_archives_are_refused(tmp_path: Path, end: int) -> None:
     content = response(PAGE.encode())
