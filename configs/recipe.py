@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -12,19 +13,38 @@ from pydantic.fields import FieldInfo
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.keys import section_of
-from configs.loading import SHIPPED, read_layers, resolve, resolve_past
-from configs.records import sealed
+from configs.loading import SHIPPED, Layer, read_layers, resolve, resolve_past
+from configs.records import SEALED, sealed
 from configs.run_layout import RECIPE
 from configs.schema import Recipe, Section
+
+SITE = "BERTRAIN_SITE"  # names a TOML file whose [cluster] holds for every recipe that does not say otherwise
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load and validate a recipe.
 
     `source` is a TOML file, or the name of a recipe that is shipped with the package (`demo`). `overrides` are
-    `section.key=value` strings, with the value in TOML or as a bare string. Raises `UserError` for any invalid input.
+    `section.key=value` strings, with the value in TOML or as a bare string. The site's profile (`BERTRAIN_SITE`) lies
+    below the recipe and its bases. Raises `UserError` for any invalid input.
     """
-    return resolve(Recipe, read_layers(find_recipe(source)), overrides)
+    path = find_recipe(source)
+    layers = read_layers(path)
+    if not path.read_text(encoding="utf-8").startswith(SEALED):  # a run's recipe is complete as it is
+        layers = [*_site_layers(), *layers]
+    return resolve(Recipe, layers, overrides)
+
+
+def _site_layers() -> list[Layer]:
+    """Return the settings that all recipes of a site share, from the file that `BERTRAIN_SITE` names."""
+    name = os.environ.get(SITE)
+    if not name:
+        return []
+    layers = read_layers(Path(name).expanduser())
+    if others := sorted({key for layer in layers for key in layer.table} - {"cluster"}):
+        fix = "move the rest to a recipe, which others can name as their `base`"
+        raise UserError(f"a site's profile has [cluster] only, not {', '.join(others)}", place=name, fix=fix)
+    return layers
 
 
 def recipe_of_run(run: Path, overrides: Sequence[str] = ()) -> Recipe:

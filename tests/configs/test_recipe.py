@@ -101,6 +101,45 @@ class TestBases:
         assert refusal(write(tmp_path, "low.toml", ""), "train.steps=5", "train={steps = 0}").startswith("'train={")
 
 
+class TestSite:
+    @pytest.fixture
+    def site(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        path = write(tmp_path, "site.toml", '[cluster]\npartition = "gpu"\naccount = "nlp@lab"\nnodes = 2\n')
+        monkeypatch.setenv("BERTRAIN_SITE", str(path))
+        return path
+
+    @pytest.mark.usefixtures("site")
+    def test_its_cluster_holds_where_a_recipe_says_nothing_else(self, tmp_path: Path) -> None:
+        recipe = load_recipe(write(tmp_path, "recipe.toml", "[cluster]\nnodes = 4\n"), ["cluster.account=other"])
+        assert (recipe.cluster.partition, recipe.cluster.nodes, recipe.cluster.account) == ("gpu", 4, "other")
+
+    def test_it_lies_below_the_bases_of_a_recipe(self, site: Path, tmp_path: Path) -> None:
+        write(tmp_path, "below.toml", "[cluster]\nnodes = 3\n")
+        recipe = load_recipe(write(tmp_path, "mine.toml", 'base = "below.toml"\n'))
+        assert (recipe.cluster.nodes, recipe.cluster.partition) == (3, "gpu")
+        site.write_text('base = "below.toml"\n[cluster]\npartition = "cpu"\n')
+        recipe = load_recipe(write(tmp_path, "mine.toml", 'name = "x"\n'))
+        assert (recipe.cluster.nodes, recipe.cluster.partition) == (3, "cpu")
+
+    def test_it_changes_no_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path) -> None:
+        monkeypatch.delenv("BERTRAIN_SITE")
+        (tmp_path / "run").mkdir()
+        write_recipe(load_recipe("demo"), tmp_path / "run" / "recipe.toml")
+        monkeypatch.setenv("BERTRAIN_SITE", str(site))
+        assert load_recipe(tmp_path / "run").cluster.partition is None
+
+    def test_faults_in_it_are_named_as_its_own(self, site: Path) -> None:
+        site.write_text("[cluster]\nnodes = 0\n")
+        assert refusal("demo").startswith(f"{site}: `cluster.nodes` = 0")
+        site.write_text("[train]\nsteps = 5\n")
+        assert refusal("demo") == (
+            f"{site}: a site's profile has [cluster] only, not train. "
+            "Move the rest to a recipe, which others can name as their `base`."
+        )
+        site.unlink()
+        assert "cannot read: No such file" in refusal("demo")
+
+
 class TestOverrides:
     @pytest.mark.parametrize(
         ("override", "section", "key", "value"),
