@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from preprocessing.corpus.wikitext.gaps import gap
 from preprocessing.corpus.wikitext.quotes import SEPARATOR
 
 _RAW_NAMES = (  # their content is not wikitext, so it ends at the first end tag
@@ -17,6 +18,7 @@ _TAG = re.compile(r"</?([a-z][a-z0-9]*)\b[^<>]*>", re.I)
 _BLOCKS = frozenset(
     {"blockquote", "br", "center", "dd", "div", "dl", "dt", "hr", "li", "ol", "p", "poem", "td", "th", "tr", "ul"}
 )
+_FORMULAS = ("math", "chem", "ce")
 _SIMPLE_FORMULA = re.compile(r"[\w\s~=+*/.,:;'()!^-]{1,40}")  # TeX without a command
 _SPECIAL = re.compile(r"[]\[{}|='<>*#:;&_~!-]")
 
@@ -24,7 +26,8 @@ _SPECIAL = re.compile(r"[]\[{}|='<>*#:;&_~!-]")
 def without_elements(source: str) -> str:
     """Return the source without tags, comments, and hidden elements; block elements become separate paragraphs.
 
-    An element without an end tag keeps its content. The content of `<nowiki>` becomes character references.
+    An element without an end tag keeps its content. The content of `<nowiki>` becomes character references. Formulas,
+    code, and other content that is no running text leave the mark of an unknown template.
     """
     return _TAG.sub(_line_ends, _separate_verses(_without_hidden(_without_comments(source))))
 
@@ -76,9 +79,11 @@ def _close(name: str, opened: list[tuple[str, int]], shown: list[str]) -> None:
 
 
 def _raw_content(name: str, content: str) -> str:
-    if name == "math":
-        content = re.sub(r"[_^]", "", content).replace("~", " ").strip() if _SIMPLE_FORMULA.fullmatch(content) else ""
-    return _SPECIAL.sub(_reference, content) if name in ("math", "nowiki") else ""
+    if name in _FORMULAS and _SIMPLE_FORMULA.fullmatch(content):
+        content = re.sub(r"[_^]", "", content).replace("~", " ").strip()
+    elif name != "nowiki":
+        return gap()
+    return _SPECIAL.sub(_reference, content)
 
 
 def _reference(character: re.Match[str]) -> str:

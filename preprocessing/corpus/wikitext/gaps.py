@@ -15,6 +15,8 @@ _REMARK = re.compile(
 )  # between the other remarks in the brackets
 _BRACKETS = re.compile(rf"\s?(?:\([^()]*{_HOLE_IN_BRACKETS}[^()]*\)|（[^（）]*{_HOLE_IN_BRACKETS}[^（）]*）)")
 _WORD = re.compile(r"\w")
+# Letters of scripts without blanks between words, where a template with a text does not look like a note.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _BEFORE_A_NOTE = ".,;:!?…)]}”»%。，；：！？）」』"  # and letters and digits
 _BEFORE_A_SENTENCE = ("", *".!?…。！？")
 
@@ -67,7 +69,8 @@ class Gaps:
 
     def _shown(self, text: str, before: str, after: str, depth: int, *, is_last: bool) -> str:
         """Return what to show between the last character of the text `before` (with a blank after it) and `after`."""
-        if before and (before.isalnum() or before in _BEFORE_A_NOTE) and not _WORD.match(after):
+        is_end_of_word = before and (before.isalnum() or before in _BEFORE_A_NOTE) and not _WORD.match(after)
+        if is_end_of_word and not (text and _UNSPACED.match(before)):
             return ""
         is_numbered_note = before.strip() in _BEFORE_A_SENTENCE[1:] and text.isdigit()
         if is_numbered_note and not after.strip():

@@ -7,8 +7,10 @@ The facts are in `languages/*.toml`, one file per language. To add a language, a
     months            names of the months, as a date in running text has them
     first             templates that show their first argument
     silent            templates that show nothing; "cite*" stands for all names that begin with "cite"
+    computed          templates that compute what they show, such as an age: their arguments are not their text
     named             templates that show their own name, as regular expressions
-    templates         what other templates show: see `configs.schema.patterns`
+    templates         what other templates show: see `configs.schema.patterns`. Names are in lower case, except where
+                      only capitals tell them from others: {{ESP}} is Spain, and {{esp}} is a blank
 """
 
 from __future__ import annotations
@@ -33,15 +35,21 @@ class LanguageFacts:
     apparatus: frozenset[str]
     _patterns: Mapping[str, tuple[str, Sequence[str]]]  # with the months of their language
     _silent: tuple[str, ...]  # beginnings of names
+    _computed: re.Pattern[str] | None
     _named: re.Pattern[str] | None
 
     def shown(self, name: str, arguments: Mapping[str, str]) -> str | None:
         """Return the text of a template, "" if it shows nothing, or None if it is unknown."""
-        if (known := self._patterns.get(name.lower())) is not None:
+        known = self._patterns.get(name) or self._patterns.get(name.lower())
+        if known is not None:
             return fill_pattern(known[0], arguments, known[1])
         if self._named is not None and self._named.fullmatch(name):
             return name
-        return "" if name.lower().startswith(self._silent) else None
+        return "" if name.lower().startswith(self._silent) and not self.computes(name) else None
+
+    def computes(self, name: str) -> bool:
+        """Return whether the template computes its text."""
+        return self._computed is not None and self._computed.fullmatch(name) is not None
 
 
 @cache
@@ -62,12 +70,14 @@ def facts_of(languages: tuple[str, ...]) -> LanguageFacts:
         patterns |= dict.fromkeys(table["first"], ("{1}", ()))
         patterns |= {name: (pattern, months) for name, pattern in table["templates"].items()}
     named = [pattern for table in tables for pattern in table.get("named", ())]
+    computed = [re.escape(name).replace(r"\*", ".*") for table in tables for name in table.get("computed", ())]
     return LanguageFacts(
         file=_union(tables, "file"),
         category=_union(tables, "category"),
         apparatus=_union(tables, "apparatus"),
         _patterns=patterns,
         _silent=tuple(name[:-1] for table in tables for name in table["silent"] if name.endswith("*")),
+        _computed=re.compile("|".join(computed), re.I) if computed else None,
         _named=re.compile("|".join(named), re.I) if named else None,
     )
 

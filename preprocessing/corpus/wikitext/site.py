@@ -23,7 +23,7 @@ _SHORT_CODE = re.compile(r"[a-z]{2,3}")
 
 @dataclass(frozen=True)
 class Site:
-    """A wiki. `language` is "" if the dump does not state it; then the facts of all known languages apply."""
+    """A wiki. `language` is "" if the dump does not state it."""
 
     language: str = ""
     file: frozenset[str] = frozenset()
@@ -32,9 +32,12 @@ class Site:
     def facts(self, language: str) -> LanguageFacts:
         """Return the facts of its language, then those of English, which all wikis borrow from.
 
-        If the dump does not state its language, the facts of all languages apply, those of `language` first.
+        If the dump does not state its language, `language` does. English can mean that nobody stated it: then the
+        facts of all languages apply, after those of English.
         """
-        return facts_of((self.language, "en") if self.language else (language, "en", *known_languages()))
+        if self.language or (language != "en" and language in known_languages()):
+            return facts_of((self.language or language, "en"))
+        return facts_of((language, "en", *known_languages()))
 
     def is_hidden(self, target: str, facts: LanguageFacts) -> bool:
         """Return whether a link to the target is not part of the text: a file, a category, or another language."""

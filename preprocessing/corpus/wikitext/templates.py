@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,13 @@ from preprocessing.corpus.wikitext.gaps import gap, without_marks
 from preprocessing.corpus.wikitext.languages import LanguageFacts
 
 _PREFIXES = ("template:", "msg:", "subst:", "safesubst:")
-_BETWEEN_QUANTITIES = frozenset({"to", "-", "–", "and", "or", "by", "x", "×"})
+_BETWEEN_QUANTITIES = frozenset({"to", "to about", "-", "–", "and", "or", "by", "x", "xx", "×", "*", "+", "±", "+/-"})
+_NUMBER = re.compile(r"[-−+]?[\d.,]*\d(?:[+⁄/\d.,e-]*\d)?")
+# Labels of recordings that are no words of the text, in English and in wikis with many recordings.
+_LISTEN = frozenset(
+    {"listen", "play", "audio", "pronunciation", "pronounced", "anhören", "aussprache", "écouter", "prononciation"}
+    | {"escuchar", "ascolta", "ouvir", "слушать"}
+)
 _MOST_OF_A_FALLBACK = 200  # characters
 
 
@@ -34,8 +41,12 @@ class Templates:
         if lower in _COMPOSED:
             shown = [arguments[str(place)] for place in range(1, len(arguments) + 1) if str(place) in arguments]
             return _COMPOSED[lower](shown, arguments)
+        if lower.startswith("coord"):
+            return gap() if _shows_coordinates(lower, arguments) else ""
         if (text := self.facts.shown(name, arguments)) is not None:
             return text
+        if self.facts.computes(name):
+            return gap()
         if lower.startswith("lang-"):
             return arguments.get("1", "")
         if ":" in name:
@@ -56,8 +67,10 @@ def _function(name: str, arguments: Mapping[str, str]) -> str:
     function, first = function.lower().strip(" #"), first.strip()
     second, third = arguments.get("1", ""), arguments.get("2", "")
     match function:
-        case "formatnum" | "dateformat" | "formatdate" | "plural" | "nf":
+        case "formatnum" | "dateformat" | "formatdate" | "nf":
             return first
+        case "plural":
+            return second if first == "1" else third or second
         case "lc":
             return first.lower()
         case "uc":
@@ -77,6 +90,11 @@ def _function(name: str, arguments: Mapping[str, str]) -> str:
 
 def _as_of(shown: list[str], arguments: Mapping[str, str]) -> str:
     return " ".join(["as of" if "lc" in arguments else "As of", *shown[:1]])
+
+
+def _recording(shown: list[str], _arguments: Mapping[str, str]) -> str:
+    """`Bach.ogg|Bach` shows Bach, which can be a word of the sentence."""
+    return " ".join(label for label in shown[1:2] if label.lower() not in _LISTEN)
 
 
 def _author_and_year(shown: list[str], _arguments: Mapping[str, str]) -> str:
@@ -104,9 +122,26 @@ def _phonetic(shown: list[str], _arguments: Mapping[str, str]) -> str:
 
 
 def _quantity(shown: list[str], _arguments: Mapping[str, str]) -> str:
-    """`5|km|mi` shows 5 km, and `5|to|7|km|mi` shows 5 to 7 km."""
-    size = 4 if len(shown) > 3 and shown[1].removesuffix("(-)") in _BETWEEN_QUANTITIES else 2
-    return " ".join(part.removesuffix("(-)") for part in shown[:size])
+    """`5|km|mi` shows 5 km, `5|to|7|km|mi` shows 5 to 7 km, and `6|ft|4|in|cm` shows 6 ft 4 in."""
+    parts = [re.sub(r"\([^()]*\)$", "", part) for part in shown]
+    size = 2
+    while len(parts) > size + 1 and (parts[size - 1] in _BETWEEN_QUANTITIES or _is_quantity(parts[size : size + 2])):
+        size += 2
+    return " ".join(parts[:size])
+
+
+def _is_quantity(parts: list[str]) -> bool:
+    """Return whether the parts are a number and its unit."""
+    number, unit = parts
+    return _NUMBER.fullmatch(number) is not None and _NUMBER.fullmatch(unit) is None and unit != ""
+
+
+def _shows_coordinates(name: str, arguments: Mapping[str, str]) -> bool:
+    """Return whether a template of coordinates shows them in the text, and not only beside the page's title."""
+    if name == "coordinate":  # the German template
+        return "text" in arguments
+    display = arguments.get("display", "inline")
+    return "inline" in display or display == "it"
 
 
 def _value(shown: list[str], arguments: Mapping[str, str]) -> str:
@@ -116,8 +151,12 @@ def _value(shown: list[str], arguments: Mapping[str, str]) -> str:
 
 _COMPOSED: dict[str, Callable[[list[str], Mapping[str, str]], str]] = {
     "as of": _as_of,
+    "audio": _recording,
     "chem": _formula,
+    "conversion": _quantity,
     "convert": _quantity,
+    "converter": _quantity,
+    "convertir": _quantity,
     "cvt": _quantity,
     "frac": _fraction,
     "harvtxt": _author_and_year,

@@ -19,9 +19,12 @@ UNKNOWN = Site()
 def test_files_of_languages_are_complete(code: str) -> None:
     table = _table(code)
     assert {"file", "category", "apparatus", "first", "silent", "templates"} <= set(table)
-    assert set(table) <= {"file", "category", "apparatus", "first", "silent", "templates", "months", "named"}
+    assert set(table) <= {
+        "file", "category", "apparatus", "first", "silent", "computed", "templates", "months", "named",
+    }  # fmt: skip
     names = [*table["file"], *table["category"], *table["apparatus"], *table["first"], *table["silent"]]
-    assert all(name == name.lower() and not name.endswith(" ") for name in [*names, *table["templates"]])
+    names += [*table.get("computed", ()), *(name for name in table["templates"] if len(name) != 3 or name.islower())]
+    assert all(name == name.lower() and not name.endswith(" ") for name in names)
     assert all(map(is_pattern, table["templates"].values()))
     assert len(table.get("months", ())) in (0, 12)
 
@@ -51,6 +54,22 @@ def test_the_twenty_largest_wikipedias_have_files() -> None:
         ("zh", "他是{{tsl|en|Foo|福}}的{{le|人|Person}}。", "他是福的人。"),
         ("nl", "Op {{datum|17|10|1973}} was {{lang|en|it}} er.", "Op 17 oktober 1973 was it er."),
         ("ca", "Fa {{unitats|20|km}} al {{segle|XX}}.", "Fa 20 km al segle XX."),
+        # A mark of doubt around a text leaves the text.
+        ("fr", "Il dort {{quand|le soir}}, {{refsou|dit-on}}. Ou {{qui}} non.", "Il dort le soir, dit-on. Ou non."),
+        ("it", "Si dice {{cn|che dorma}} sempre.", "Si dice che dorma sempre."),
+        ("nl", "Het {{bron?|slaapt|2010|01}} daar.", "Het slaapt daar."),
+        ("ru", "Это {{нет АИ 2|верно}} всегда.", "Это верно всегда."),
+        ("ja", "{{要出典|範囲=この文|date=2010年}}です。{{独自研究範囲|あれ}}も。", "この文です。あれも。"),
+        ("en", "{{audio|x.ogg|Alabama}} ({{Audio|y.ogg|listen}}) is.", "Alabama is."),
+        ("en", "It {{citation needed span|sleeps|date=May 2010}} {{color|red|well}} here.", "It sleeps well here."),
+        # A link to a page that another wiki holds shows its label, else its name.
+        ("fr", "Il prend {{lien|langue=en|trad=Bar|fr=Foo|texte=le foo}} et {{lien|Baz}}.", "Il prend le foo et Baz."),
+        ("ru", "Это {{нп5|Иван (царь)|Иван|en|Ivan}} и {{нп5|Пётр||en|Peter}}.", "Это Иван и Пётр."),
+        ("pl", "Słowo {{j|en|hello}} i {{lang|en|word}}.", "Słowo hello i word."),
+        ("pt", "O {{lknb|Luís|XIV}} paga {{R$|100}}.", "O Luís XIV paga R$ 100."),
+        ("fr", "Le {{1er|janvier}} à {{euros|5}}.", "Le 1er janvier à 5 €."),
+        ("es", "Va a {{ESP}} con 5{{esp}}km del {{siglo|V|a}}.", "Va a España con 5 km del V a. C.."),
+        ("en", "{{USD|5}} on {{birth date|1850|5|12}}, HA {{eqm}} H.", "US$5 on May 12, 1850, HA ⇌ H."),
     ],
 )  # fmt: skip
 def test_templates_show_words_in_their_language(language: str, wikitext: str, text: str) -> None:
@@ -122,12 +141,45 @@ def test_siteinfo_states_language_and_namespaces() -> None:
         ("{{odd|a|b}} It is.\n* {{odd|USA}}", "It is.", {}),
         ("他很{{未知|1|2}}好。是的。", "是的。", {"sentence_with_unknown_template": 1}),
         ("L'{{odd|a|b}} è. Sì.", "Sì.", {"sentence_with_unknown_template": 1}),
+        # Without blanks between words, a template with a text is no note at the end of a word.
+        ("价格是{{未知|一百}}，好。", "价格是一百，好。", {"unknown_template_text": 1}),
+        # Coordinates in the text, and what a template computes, are text that is not known.
+        ("First. It fell at {{Coord|13|19|N}}, in the sea. Yes.", "First. Yes.", {"sentence_with_unknown_template": 1}),
+        ("It fell {{coord|13|19|N|display=title}} down.", "It fell down.", {}),
+        ("He is {{age|1950|1|1}} years old. Yes.", "Yes.", {"sentence_with_unknown_template": 1}),
     ],
 )
 def test_unknown_template_leaves_no_hole(wikitext: str, text: str, counts: dict[str, int]) -> None:
     page = page_text(wikitext, Site("zh" if "。" in wikitext else "en"))
     assert page.text == text
     assert +page.counts == Counter(counts)
+
+
+def test_coordinates_of_the_german_wiki_are_in_the_text_if_they_say_so() -> None:
+    for arguments, text in (("NS=1|EW=2", "Er liegt hier. Ja."), ("text=DMS|NS=1", "Ja.")):
+        assert page_text(f"Er liegt {{{{Coordinate|{arguments}}}}} hier. Ja.", Site("de")).text == text
+
+
+def test_stated_language_of_a_corpus_keeps_other_languages_out() -> None:
+    assert page_text("Родился {{date|12|5|1850}} утром. Да {{DEU}} там. Ой.", UNKNOWN, language="ru").text == "Ой."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("6|ft|4|in|cm|0", "6 ft 4 in"), ("1|st|2|lb|3|oz", "1 st 2 lb 3 oz"), ("5|km|mi|0", "5 km"),
+        ("24|C|0", "24 C"), ("5|by|7|by|9|m|ft", "5 by 7 by 9 m"), ("1|+|1/2|in", "1 + 1/2 in"),
+        ("5|to(-)|7|km|mi|1", "5 to 7 km"),
+    ],
+)  # fmt: skip
+def test_quantities_keep_all_their_numbers(arguments: str, text: str) -> None:
+    assert page_text(f"It is {{{{convert|{arguments}|abbr=on}}}} long.", Site("en")).text == f"It is {text} long."
+
+
+def test_plural_chooses_the_word() -> None:
+    assert page_text("{{plural:5|dog|dogs}} and {{plural:1|cat|cats}}, {{plural:3|sheep}}", Site("en")).text == (
+        "dogs and cat, sheep"
+    )
 
 
 def test_recipe_says_what_templates_show() -> None:

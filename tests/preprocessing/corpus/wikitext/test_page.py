@@ -55,9 +55,12 @@ def test_markup_is_converted(wikitext: str, text: str) -> None:
         ("<poem>\nA line,\nanother.\n</poem>", "A line,\nanother."),
         ("Code:\n a = 1x\n b = 2x\nText.", "Code:\na = 1x\nb = 2x\nText."),
         ("; Blocking : A schedule\n; Alone\n: Its meaning", "Blocking: A schedule\nAlone\nIts meaning"),
-        # Formulas: the simplest are kept, others leave no gap in the punctuation.
+        # Formulas: the simplest are kept, others take their sentence along, so that no sentence has a hole.
         ("where <math>A</math> is and <math>v_k</math>, <math>f=f(x)</math>.", "where A is and vk, f=f(x)."),
-        ("Thus, <math>\\sum x</math>. The ratio is:\n<math>\\frac 1 2</math>,\nwhere", "Thus. The ratio is: where"),
+        ("Thus, <math>\\sum x</math> is. So. The ratio is:\n<math>\\frac 1 2</math>,\nwhere", "So."),
+        ("The sum (<math>\\sum x</math>) is:\n: <math>\\sum y</math>\nFine.", "The sum is:\nFine."),
+        ("Of <chem>H2O</chem> and. Of <ce>A \\bond{-} B</ce> the. Yes.", "Of H2O and. Yes."),
+        ('Call <syntaxhighlight lang="c" inline>x;</syntaxhighlight> here. Yes.', "Yes."),
         ("{{math|''x'' {{=}} 1}} and {{mvar|y}}", "x = 1 and y"),
         # Templates within sentences.
         ("As per {{harvtxt|Spracklen|2008}} and {{harvtxt|A|B|C|1990|p=3}}.",
