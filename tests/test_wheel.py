@@ -22,7 +22,7 @@ from tests.pypi import UNREACHABLE
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("configs", "preprocessing", "pretrain", "launch")
-NOT_INSTALLED = re.compile(r"\.md$|^launch/docs/|^launch/mkdocs\.yml$")
+NOT_INSTALLED = re.compile(r"\.md$|^launch/(container|docs)/|^launch/mkdocs\.yml$")
 HEAVY = ("torch", "apache_beam", "deepspeed", "pyarrow")
 
 
@@ -103,6 +103,7 @@ def test_it_holds_every_file_of_every_room(wheel: Path) -> None:
     assert {"bertrain/py.typed", "bertrain/__init__.pyi", "configs/demo.toml", "launch/demo/demo.sh"} < found
 
 
+@pytest.mark.slow
 def test_preparation_and_training_work_beside_folders_of_our_names(installed: Path, work: Path) -> None:
     bertrain = installed / "bin" / "bertrain"
     run(work, bertrain, "prepare", "recipe.toml", "data.workers=2")
@@ -115,6 +116,7 @@ def test_preparation_and_training_work_beside_folders_of_our_names(installed: Pa
     assert "resumed from step 4" in resumed.stdout
 
 
+@pytest.mark.slow
 def test_python_finds_the_installed_packages_or_names_what_hides_them(installed: Path, work: Path) -> None:
     """Python prefers an installed package to a folder without `__init__.py`, and a package in the folder to both."""
     program = "import bertrain; print(len(bertrain.prepare('recipe.toml').rows()) > 100)"

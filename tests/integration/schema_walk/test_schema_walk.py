@@ -65,6 +65,7 @@ def test_every_key_has_a_row() -> None:
     assert {row.key for row in [*ROWS, *spread_rows.ROWS]} == set(keys_of(Recipe))
 
 
+@pytest.mark.slow  # as all rows together
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_key_changes_what_its_text_says(observer: Observer, row: Row) -> None:
     before, after = (observer.see(recipe, trains=row.section != "data") for recipe in _before_and_after(observer, row))

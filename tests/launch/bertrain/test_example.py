@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.integration.small import corpus, environment
 
 EXAMPLE = Path(__file__).parents[3] / "launch" / "docs" / "examples" / "python_api.py"
 
 
+@pytest.mark.slow
 def test_the_example_prepares_trains_exports_and_loads(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text(corpus(200))
     ended = subprocess.run(

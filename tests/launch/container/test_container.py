@@ -83,6 +83,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_kubernetes_pods_train_one_run(prepared: Path) -> None:
     job = yaml.safe_load((CONTAINER / "pytorchjob.yaml").read_text())
     roles = job["spec"]["pytorchReplicaSpecs"]
@@ -94,6 +95,7 @@ def test_kubernetes_pods_train_one_run(prepared: Path) -> None:
     assert files_of_the_last_checkpoint(prepared / "runs/kubernetes") == ["rank_00000", "rank_00001", "state"]
 
 
+@pytest.mark.slow
 def test_skypilot_nodes_train_one_run(prepared: Path) -> None:
     task = yaml.safe_load((CONTAINER / "skypilot.yaml").read_text())
     assert list(task["file_mounts"]) == ["/work"]

@@ -136,10 +136,11 @@ class Command:
         return self.process.communicate(timeout=PATIENCE_S)[0]
 
 
+FLINK = pytest.param("FlinkRunner", signal.SIGINT, marks=pytest.mark.slow, id="Flink")
 SPARK = pytest.param("SparkRunner", signal.SIGTERM, marks=pytest.mark.slow, id="Spark")
 
 
-@pytest.mark.parametrize(("runner", "number"), [pytest.param("FlinkRunner", signal.SIGINT, id="Flink"), SPARK])
+@pytest.mark.parametrize(("runner", "number"), [FLINK, SPARK])
 def test_interruption_cancels_the_job_and_leaves_no_process(
     tmp_path: Path,
     long_corpus: tuple[Path, Path],
