@@ -28,6 +28,7 @@ UNSEAL = (
     "undo the edit and give keys as `bertrain train RUN section.key=value`, or train with the recipe that started the "
     "run; to accept the file as it is, remove its first and last lines"
 )
+SECTIONS = {"model_type": "a section", "list_type": "a list of sections"}  # by pydantic's type of error
 BASE_KEY, UNSET_KEY = "base", "unset"
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def _find_base(path: Path, base: str) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
         if path.name == RECIPE and is_seal_broken(text):
             raise UserError("it is not as bertrain wrote it: edited or damaged", place=str(path), fix=UNSEAL)
         return tomllib.loads(text)
@@ -191,8 +192,11 @@ def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], 
     if error["type"] == "missing":
         how = f"add the section {key}" if is_section else f"set {key}=VALUE"
         return UserError(f"`{key}` is missing", place=place, fix=f"{how}. {describe(root, key)}")
-    if error["type"] == "model_type":
-        return UserError(f"`{key}` is a section, not a value", place=place, fix=f"write [{key}] and its keys below it")
+    if is_section and error["type"] in SECTIONS:
+        whole = ".".join(part for part in parts if not part.isdigit())
+        header = f"[{key}]" if key == whole and error["type"] == "model_type" else f"[[{whole}]]"
+        cause = f"`{key}` is {SECTIONS[error['type']]}, not a value"
+        return UserError(cause, place=place, fix=f"write {header} and its keys below it")
     message = error["msg"].removeprefix("Value error, ")
     if is_section:  # a rule between fields: the message names them
         named = [text for name, text in overrides.items() if name in message]

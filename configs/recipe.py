@@ -24,14 +24,18 @@ SITE = "BERTRAIN_SITE"  # names a TOML file whose [cluster] holds for every reci
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load and validate a recipe.
 
-    `source` is a TOML file, or the name of a recipe that is shipped with the package (`demo`). `overrides` are
-    `section.key=value` strings, with the value in TOML or as a bare string. The site's profile (`BERTRAIN_SITE`) lies
-    below the recipe and its bases. Raises `UserError` for any invalid input.
+    `source` is a TOML file, the name of a recipe that is shipped with the package (`demo`), or a run's folder, which
+    gives `runs` and `name`: the folder can have been moved. `overrides` are `section.key=value` strings, with the value
+    in TOML or as a bare string. The site's profile (`BERTRAIN_SITE`) lies below the recipe and its bases. Raises
+    `UserError` for any invalid input.
     """
     path = find_recipe(source)
     layers = read_layers(path)
     if not path.read_text(encoding="utf-8").startswith(SEALED):  # a run's recipe is complete as it is
         layers = [*_site_layers(), *layers]
+    if path == Path(source) / RECIPE:
+        run = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
+        overrides = [f"runs={run.parent}", f"name={run.name}", *overrides]
     return resolve(Recipe, layers, overrides)
 
 

@@ -102,7 +102,7 @@ def meet_under_mpi(cluster: ClusterConfig) -> str:
     """
     _require_mpirun()
     nodes, ranks = (len(cluster.hosts), 1) if cluster.hosts else (1, 2)
-    program = "from launch.ranks import mpi_address; print(mpi_address().address)"
+    program = "from launch.ranks import mpi_address; found = mpi_address(); found.rank or print(found.address)"
     argv = [*_start_argv(cluster, ranks, nodes, os.getuid() == 0, network_variables(os.environ)), *cluster.container]
     argv += [cluster.python or sys.executable, "-P", "-c", program]
     try:

@@ -58,6 +58,7 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
+    from launch.cluster import find_launcher
     from launch.display import (
         check_nodes,
         make_private,
@@ -67,6 +68,7 @@ def train(
         show_outcome,
         training_screen,
         warn_of_settings,
+        warn_of_unused,
     )
     from launch.ranks import (
         become_rank,
@@ -94,6 +96,8 @@ def train(
     if not is_rank(os.environ):
         check_nodes(resolved, nodes.count)
     resolved = settle(resolved)
+    if not is_rank(os.environ):
+        warn_of_unused(resolved, find_launcher("local").unused, "train")
     if is_rank(os.environ):
         become_rank(resolved, resume)
     before = newest_step(run_folder_of(resolved)) if resume == "auto" else 0

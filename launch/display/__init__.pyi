@@ -22,6 +22,7 @@ from .settings import (
     settle as settle,
     settle_chain as settle_chain,
     warn_of_settings as warn_of_settings,
+    warn_of_unused as warn_of_unused,
 )
 from .status import show_status as show_status
 from .tensorboard import serve_tensorboard as serve_tensorboard

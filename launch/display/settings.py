@@ -32,6 +32,13 @@ def warn_of_settings(recipe: Recipe, manifest: Manifest | None = None) -> None:
         logger.warning("train.evaluate_every_steps has no effect: the data set has no held-out rows")
 
 
+def warn_of_unused(recipe: Recipe, keys: Sequence[str], command: str) -> None:
+    """Warn of keys of `[cluster]` that are set, although a command does not use them."""
+    for key in keys:
+        if getattr(recipe.cluster, key):
+            logger.warning("cluster.%s has no effect: `%s` does not use it", key, command)
+
+
 def settle(recipe: Recipe) -> Recipe:
     """Check a recipe against its data sets, warn of its settings, and return it as it trains.
 

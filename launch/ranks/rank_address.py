@@ -11,8 +11,9 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,10 +98,11 @@ def mpi_address() -> RankAddress:
         raise UserError(f"MPI is not available: {error}", place="mpi4py", fix=fix) from error
     world = MPI.COMM_WORLD
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
-    with socket.socket() as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
         if world.rank == 0:
             listener.bind(("", 0))
-            listener.listen(world.size)
+            stack.enter_context(accepting(listener))
         offer = [own_addresses(), listener.getsockname()[1], secrets.token_hex(32)] if world.rank == 0 else []
         addresses, port, secret = json.loads(_broadcast(world, json.dumps(offer).encode()))
         own = bytearray(can_connect(address, port) for address in addresses)
@@ -111,6 +113,29 @@ def mpi_address() -> RankAddress:
     place = RankAddress(world.rank, node.rank, world.size, node.size, address, port, secret)
     MPI.Finalize()  # before the rank's process is forked
     return place
+
+
+@contextmanager
+def accepting(listener: socket.socket) -> Iterator[None]:
+    """Inside the block, accept all connections and close them.
+
+    The kernel's queue alone is too short for each rank's attempt at each address: it drops those of the last ranks.
+    """
+    listener.listen()
+    thread = threading.Thread(target=_accept_all, args=(listener,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        thread.join()
+
+
+def _accept_all(listener: socket.socket) -> None:
+    with suppress(OSError):  # the listener is shut down
+        while True:
+            with suppress(ConnectionAbortedError):
+                listener.accept()[0].close()
 
 
 def _broadcast(world: Any, content: bytes) -> bytes:

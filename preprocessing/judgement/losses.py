@@ -41,12 +41,29 @@ def judge(manifest: Manifest, paths: Sequence[str], config: DataConfig, vocabula
 
     `paths` are those of the input files, in the order of the manifest.
     """
+    _warn_of_empty_input(manifest, paths, config)
     findings = sorted(_findings(manifest, paths, config, vocabulary), key=lambda finding: -finding.share)
     if findings and findings[0].share >= REFUSE and not config.accept_losses:
         _refuse(findings[0])
     for finding in findings:
         if finding.share >= WARN:
             logger.warning("%s: %s; %s", finding.place, finding.cause, finding.fix)
+
+
+def _warn_of_empty_input(manifest: Manifest, paths: Sequence[str], config: DataConfig) -> None:
+    """Warn of a corpus that adds nothing, and of files without a document: a download that failed looks like this."""
+    files = list(zip(manifest.inputs, paths, strict=True))
+    empty = [path for entry, path in files if not entry.counts.documents]
+    if empty:
+        what = f"{len(empty):,} of {len(files):,} input files hold no document"
+        logger.warning("%s: %s; fetch what is incomplete again, or remove it from data.corpora paths", empty[0], what)
+    for corpus in range(len(config.corpora)):
+        own = [(entry.counts, path) for entry, path in files if entry.corpus == corpus]
+        if any(counts.documents for counts, _ in own) and not any(counts.kept for counts, _ in own):
+            dropped = sum((counts for counts, _ in own), FileCounts()).dropped
+            causes = ", ".join(f"{lost.documents:,} {cause}" for cause, lost in dropped.items())
+            cause = f"this corpus adds nothing to the data set (dropped: {causes})"
+            logger.warning("%s: %s; remove it from data.corpora, or change what drops its documents", own[0][1], cause)
 
 
 def _refuse(finding: Finding) -> NoReturn:

@@ -8,8 +8,8 @@ on one of the sides cannot exchange their B between different documents. The rul
 both labels remain equally likely for each row.
 
 A document with most of the rows of a group leaves rows without a partner. Each of them forms a couple with a row of
-another document once more, which is then in the group twice, but no row is repeated more than once. The remaining ones
-keep their B and are labelled FOLLOWS, without a coin.
+another document once more, of the same corpus as long as there are any. That row is then in the group twice, but no row
+is repeated more than once. The remaining ones keep their B and are labelled FOLLOWS, without a coin.
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ def exchange_segments(plan: NDArray[np.void], documents: Indices, corpora: Indic
         couples.append(chosen[_match(classes[chosen])])
         left = left[~np.isin(left, couples[-1])]
     others = order[classes[order] != classes[left[0]]] if len(left) else left
-    partnered, others = _evenly(left, len(others)), _evenly(others, len(left))
-    couples.append(np.stack([partnered, len(plan) + np.arange(len(others))], axis=1))
-    couples[-2:] = [np.concatenate(couples[-2:])]  # both of rows of any corpus
+    is_own = of_corpus[others] == of_corpus[left[:1]]
+    own = _spread_partners(left, others[is_own])
+    foreign = _spread_partners(left[~np.isin(left, own[0])], others[~is_own])
+    partnered, others = (np.concatenate(rows) for rows in zip(own, foreign, strict=True))
+    again = np.stack([partnered, len(plan) + np.arange(len(others))], axis=1)
+    couples[-1] = np.concatenate([couples[-1], again[len(own[0]) :]])  # both of rows of any corpus
+    couples.append(again[: len(own[0])])
     plan["forced"][left] = True
     plan["forced"][partnered] = False
     plan = np.concatenate([plan, _repeated(plan[others])])
@@ -128,6 +132,11 @@ def _evenly(rows: Indices, most: int) -> Indices:
     """Return at most `most` of the rows, at even distances, so that two choices of equal size have similar lengths."""
     count = min(most, len(rows))
     return rows[np.arange(count) * len(rows) // max(1, count)]
+
+
+def _spread_partners(rows: Indices, others: Indices) -> tuple[Indices, Indices]:
+    """Return as many of the rows as of the others."""
+    return _evenly(rows, len(others)), _evenly(others, len(rows))
 
 
 @compiled

@@ -34,11 +34,28 @@ class TestReading:
         recipe = load_recipe(write(tmp_path, "r.toml", 'name = "x"\n[train]\nsteps = 20000\n'))
         assert (recipe.name, recipe.train.steps, recipe.train.seed) == ("x", 20_000, 42)
 
+    @pytest.mark.parametrize("source", ["moved/other", "moved/other/", "link"])
+    def test_a_run_folder_names_its_run_wherever_it_is(
+        self, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Otherwise `train` would begin a second run beside the working folder, instead of resuming the one given."""
+        monkeypatch.chdir(tmp_path)
+        run = Path("moved/other")
+        run.mkdir(parents=True)
+        Path("link").symlink_to(run)
+        write_recipe(load_recipe("demo"), run / "recipe.toml")
+        recipe = load_recipe(source)
+        assert (Path(recipe.runs) / recipe.name).samefile(run)
+        assert load_recipe(source, ["name=copy"]).name == "copy"
+        monkeypatch.chdir(run)
+        recipe = load_recipe(".")
+        assert (recipe.name, Path(recipe.runs).samefile("..")) == ("other", True)
+
     def test_a_shipped_name_and_a_run_folder_are_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         assert load_recipe("demo").name == "demo"
         write_recipe(load_recipe("demo", ["name=mine"]), tmp_path / "recipe.toml")
-        assert load_recipe(tmp_path).name == "mine"
+        assert load_recipe(tmp_path / "recipe.toml").name == "mine"
         (tmp_path / "demo").mkdir()  # a folder of that name is not a recipe
         assert load_recipe("demo").name == "demo"
         write(tmp_path, "demo.toml", 'name = "local"')
@@ -222,6 +239,22 @@ class TestRefusals:
     def test_a_value_in_place_of_a_section_is_refused(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "train = 5"))
         assert line.endswith("`train` is a section, not a value. Write [train] and its keys below it.")
+
+    @pytest.mark.parametrize(
+        ("text", "cause"),
+        [
+            ('corpora = "x"', "`data.corpora` is a list of sections, not a value."),
+            ('corpora = ["x"]', "`data.corpora.0` is a section, not a value."),
+        ],
+    )
+    def test_a_value_in_place_of_a_list_of_sections_is_refused(self, text: str, cause: str, tmp_path: Path) -> None:
+        path = write(tmp_path, "r.toml", f"[data]\n{text}\n")
+        assert refusal(path) == f"{path}: {cause} Write [[data.corpora]] and its keys below it."
+
+    def test_a_byte_order_mark_is_no_part_of_a_recipe(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.toml"
+        path.write_text('name = "from-windows"\n', encoding="utf-8-sig")
+        assert load_recipe(path).name == "from-windows"
 
     def test_a_rule_between_fields_is_checked(self, tmp_path: Path) -> None:
         line = refusal(write(tmp_path, "r.toml", "[model]\nhidden_size = 100"))

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from configs.errors import UserError
 from preprocessing.documents.formats.fields import text_at
+from preprocessing.documents.input_files import ReadCounter, open_stored
+from preprocessing.documents.signatures import START_BYTES, refuse_foreign
 from preprocessing.storage import is_compressed
 
 _TEXTS = (
@@ -20,6 +22,7 @@ _TEXTS = (
     pa.types.is_binary_view,
     pa.types.is_fixed_size_binary,
 )
+_MAGIC = {"Parquet": (b"PAR1",), "Arrow": (b"ARROW1", b"\xff\xff\xff\xff")}
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -34,7 +37,7 @@ class TextColumns:
         self._types: dict[str, pa.DataType] = {}  # of each column, with binary in place of all types of text
         for field in fields:
             name = field if field in schema.names else field.partition(".")[0]
-            fix = f"set the corpus's text_field to one of the file's columns: {', '.join(schema.names)}"
+            fix = f"set the corpus's text_field to one of the file's columns: {', '.join(_choices(schema))}"
             if name not in schema.names:
                 raise UserError(f"the file has no column {field!r}", place=path, fix=fix)
             kind = schema.types[schema.names.index(name)]
@@ -55,6 +58,17 @@ class TextColumns:
         for row in range(batch.num_rows):
             values = {name: column[row].as_py() for name, column in columns.items()}
             yield text_at(values, self._fields, b"\n")
+
+
+def _choices(schema: pa.Schema) -> list[str]:
+    """Return what can be a text_field: all columns and fields that hold text, or else all columns."""
+    return [path for field in schema for path in _text_paths(field.name, field.type)] or list(schema.names)
+
+
+def _text_paths(path: str, kind: pa.DataType) -> list[str]:
+    if pa.types.is_struct(kind):
+        return [found for field in kind for found in _text_paths(f"{path}.{field.name}", field.type)]
+    return [path] if _holds_text(kind, "") else []
 
 
 def _holds_text(kind: pa.DataType, path: str) -> bool:
@@ -86,6 +100,14 @@ def _as_binary(kind: pa.DataType) -> pa.DataType:
     return pa.large_binary() if any(is_text(kind) for is_text in _TEXTS) else kind
 
 
+def _refuse_other_format(path: str, kind: str) -> None:
+    """Raise `UserError` if the first bytes show that the file has another format than `kind`."""
+    with open_stored(path, ReadCounter()) as stream:
+        start = stream.read(START_BYTES)
+    if not start.startswith(_MAGIC[kind]):
+        refuse_foreign(start, path, is_utf8=False)
+
+
 @contextmanager
 def explained(path: str, kind: str) -> Iterator[None]:
     """Convert the errors of Arrow for a file that is not of this kind into `UserError`."""
@@ -95,5 +117,6 @@ def explained(path: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
+        _refuse_other_format(path, kind)
         cause = f"the file is damaged, truncated, or not {kind} ({error})"
         raise UserError(cause, place=path, fix="fetch it again, or correct the corpus's format") from error

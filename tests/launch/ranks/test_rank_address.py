@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from configs.errors import UserError
-from launch.ranks.rank_address import RankAddress, can_connect, expand_counts, own_addresses, slurm_address
+from launch.ranks.rank_address import (
+    LOOPBACK,
+    RankAddress,
+    accepting,
+    can_connect,
+    expand_counts,
+    own_addresses,
+    slurm_address,
+)
 
 TASK = {
     "SLURM_PROCID": "5",
@@ -46,3 +56,13 @@ def test_loopback_is_the_last_address() -> None:
     addresses = own_addresses()
     assert addresses[-1].startswith("127.")
     assert not can_connect("127.0.0.1", 1)
+
+
+def test_more_connections_than_the_kernel_queues_are_accepted() -> None:
+    """Each rank tries each address of rank 0: the queue of `listen(2)` is full after three of these connections."""
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        port = listener.getsockname()[1]
+        with accepting(listener):
+            assert all(can_connect(LOOPBACK, port) for _ in range(5_000))
+        assert not can_connect(LOOPBACK, port)

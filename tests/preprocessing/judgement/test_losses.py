@@ -120,6 +120,18 @@ def test_one_lost_corpus_of_a_mixture_is_refused(tmp_path: Path) -> None:
     assert raised.value.place == str(bad)
 
 
+def test_a_corpus_or_a_file_that_adds_nothing_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    documents = make_documents(40)
+    good, copy = write_text(tmp_path / "good.txt", documents), write_text(tmp_path / "copy.txt", documents[:3])
+    (tmp_path / "empty.txt").write_text("\n\n")
+    corpora = [{"paths": [str(path)], "format": "text"} for path in (good, copy, tmp_path / "empty.txt")]
+    with caplog.at_level(logging.WARNING):
+        prepare(small_config(tmp_path / "dataset", good, corpora=corpora))
+    assert f"{copy}: this corpus adds nothing to the data set (dropped: 3 exact_duplicate)" in caplog.text
+    assert f"{tmp_path / 'empty.txt'}: 1 of 3 input files hold no document" in caplog.text
+    assert f"{good}: this corpus" not in caplog.text
+
+
 def test_what_the_recipe_wishes_is_no_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     documents = make_documents(40)
     path = write_text(tmp_path / "a.txt", [*documents, *documents * 4, *["Short."] * 90])

@@ -67,15 +67,20 @@ def test_shares_one_after_the_other_make_the_same_bytes(config: DataConfig, whol
     assert digests(Path(config.dataset)) == whole
 
 
-def test_shares_side_by_side_make_the_same_bytes(config: DataConfig, whole: dict[str, str]) -> None:
+def prepare_side_by_side(config: DataConfig, count: int) -> None:
+    """Prepare all shares at the same time, each in a process of its own."""
     argv = [sys.executable, "-c", PROGRAM, config.model_dump_json()]
     shares = [
-        subprocess.Popen([*argv, f"{number}/3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for number in (1, 2, 3)
+        subprocess.Popen([*argv, f"{number}/{count}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for number in range(1, count + 1)
     ]
     ended = [share.communicate() for share in shares]
-    assert [share.returncode for share in shares] == [0, 0, 0], ended
+    assert [share.returncode for share in shares] == [0] * count, ended
     assert "whole\n" in [output for output, _ in ended]
+
+
+def test_shares_side_by_side_make_the_same_bytes(config: DataConfig, whole: dict[str, str]) -> None:
+    prepare_side_by_side(config, 3)
     assert digests(Path(config.dataset)) == whole
 
 

@@ -52,6 +52,19 @@ def test_partners_come_from_the_same_corpus(shares: tuple[float, float]) -> None
     assert (corpora[pairs.a_document[random]] == corpora[pairs.b_document[random]]).mean() > 0.99
 
 
+def test_a_document_with_most_of_the_rows_asks_its_own_corpus_first() -> None:
+    documents = make_documents([[4] * 400, *[[4] * 20] * 10, *[[4] * 20] * 30], corpora=[0] * 11 + [1] * 30)
+
+    pairs = pairs_of(documents)
+
+    random = pairs.next_sentence_label == RANDOM
+    of_large = random & (pairs.a_document == 0)
+    assert pairs.repeated > 0
+    assert of_large.any()
+    assert (pairs.b_document[of_large] <= 10).all()
+    assert (documents.corpora[pairs.a_document[random]] == documents.corpora[pairs.b_document[random]]).all()
+
+
 def test_the_only_document_of_its_corpus_has_partners_in_another_one() -> None:
     pairs = pairs_of(make_documents([[4] * 40] * 5, corpora=[0, 0, 0, 0, 1]))
 
