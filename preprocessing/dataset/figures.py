@@ -61,6 +61,10 @@ class CorpusFigures(ManifestEntry):
     text_bytes: Count  # both splits, copies included
     rows: Count  # of pass 0 of the training split whose A is of the corpus
     tokens: Count  # of the corpus in those rows
+    # As in the statistics of all corpora.
+    chars: Count = 0
+    unknown_chars: Count = 0
+    overlong_chars: Count = 0
 
     def __add__(self, other: CorpusFigures) -> CorpusFigures:
         sums = {name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}

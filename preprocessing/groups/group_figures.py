@@ -71,6 +71,9 @@ def figures_by_corpus(
             text_bytes=sum(document.text_bytes for document in own),
             rows=int(np.count_nonzero(of_a == corpus)),
             tokens=int(a_tokens[of_a == corpus].sum() + b_tokens[of_b == corpus].sum()),
+            chars=sum(document.characters[0] for document in own),
+            unknown_chars=sum(document.characters[1] for document in own),
+            overlong_chars=sum(document.characters[2] for document in own),
         )
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.dataset import FileCounts, InputEntry, Manifest
+from preprocessing.dataset import CorpusFigures, FileCounts, InputEntry, Manifest
 from preprocessing.documents import guess_file_encoding
 from preprocessing.judgement.causes import WISHED, WITHOUT_TEXT, explain
 from preprocessing.vocabulary import MAX_WORD_CHARS, Vocabulary, casing_that_reaches, unreachable_share
@@ -77,7 +77,8 @@ def _findings(
         files = [(entry, path) for entry, path in zip(manifest.inputs, paths, strict=True) if entry.corpus == corpus]
         yield from _dropped(files)
         yield from _replaced(files)
-    yield from _unknown(manifest, config, vocabulary)
+    for figures in manifest.corpora:
+        yield from _unknown(figures, config, vocabulary)
     yield from _in_no_row(manifest, config)
 
 
@@ -111,23 +112,24 @@ def _replaced(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
     if not replaced:
         return
     place = max(files, key=lambda file: file[0].counts.repaired.get(_REPLACED, 0))[1]
-    cause = f"{_pct(replaced / kept)} of the documents hold bytes that are not UTF-8, replaced by U+FFFD"
+    what = "bytes that are not UTF-8, or JSON escapes that are no characters"
+    cause = f"{_pct(replaced / kept)} of the documents hold {what}, replaced by U+FFFD"
     fix = "set the corpus's encoding to that of its files"
     if replaced >= WARN * kept and (guess := guess_file_encoding(place)):
         cause, fix = f"{cause}; the file is probably {guess}", f'set encoding = "{guess}" for this corpus'
     yield Finding(replaced / kept, cause, place, fix)
 
 
-def _unknown(manifest: Manifest, config: DataConfig, vocabulary: Vocabulary) -> Iterator[Finding]:
-    """Judge the characters of words that the vocabulary does not cover."""
-    statistics = manifest.statistics
-    share = statistics.unknown_chars / max(1, statistics.chars)
+def _unknown(figures: CorpusFigures, config: DataConfig, vocabulary: Vocabulary) -> Iterator[Finding]:
+    """Judge the characters of a corpus in words that the vocabulary does not cover."""
+    share = figures.unknown_chars / max(1, figures.chars)
     if share < WARN:
         return  # the search for a better casing takes as long as the preparation of megabytes
-    cause = f"{_pct(share)} of the text's characters become [UNK]"
+    whose = "the text's characters" if len(config.corpora) == 1 else f"the characters of data.corpora.{figures.corpus}"
+    cause = f"{_pct(share)} of {whose} become [UNK]"
     place = config.vocabulary.file or "data.vocabulary"
     casing = casing_that_reaches(vocabulary)
-    if 2 * statistics.overlong_chars >= statistics.unknown_chars:
+    if 2 * figures.overlong_chars >= figures.unknown_chars:
         cause += f", most in words of more than {MAX_WORD_CHARS} characters"
         fix = "separate the words by blanks, with a word segmenter of the language"
     elif unreachable_share(vocabulary) >= WARN and casing:

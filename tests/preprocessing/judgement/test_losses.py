@@ -187,6 +187,17 @@ def test_unknown_is_judged_by_characters_and_long_words_are_named(
     assert statistics.token_counts[1] < 0.02 * sum(statistics.token_counts)  # few tokens, many characters
 
 
+def test_unknown_is_judged_by_corpus(tmp_path: Path) -> None:
+    """A small corpus in another script disappears in the figures of all corpora."""
+    english = write_text(tmp_path / "a.txt", make_documents(200))
+    chinese = write_text(tmp_path / "b.txt", ["我们在这里。他们也在这里。" * 3, "今天天气很好。明天也好。" * 2])
+    corpora = [{"paths": [str(path)], "format": "text"} for path in (english, chinese)]
+    words = sorted({word for text in make_documents(200) for word in text.lower().replace(".", " ").split()})
+    vocabulary = vocabulary_file(tmp_path, ".", *words)
+    with pytest.raises(UserError, match=r"100\.0% of the characters of data\.corpora\.1 become \[UNK\]"):
+        prepare(recipe(tmp_path, english, corpora=corpora, vocabulary=vocabulary))
+
+
 def test_format_1_has_no_counts(tmp_path: Path) -> None:
     manifest = prepare(recipe(tmp_path, write_text(tmp_path / "a.txt", make_documents(40))))
     fields = manifest.model_dump(by_alias=True)
