@@ -117,7 +117,7 @@ def mpi_address() -> RankAddress:
 
 @contextmanager
 def accepting(listener: socket.socket) -> Iterator[None]:
-    """Inside the block, accept all connections and close them.
+    """Inside the block, accept all connections and close them. The port is free at its end.
 
     The kernel's queue alone is too short for each rank's attempt at each address: it drops those of the last ranks.
     """
@@ -134,8 +134,9 @@ def accepting(listener: socket.socket) -> Iterator[None]:
 def _accept_all(listener: socket.socket) -> None:
     with suppress(OSError):  # the listener is shut down
         while True:
-            with suppress(ConnectionAbortedError):
-                listener.accept()[0].close()
+            with suppress(ConnectionError, TimeoutError), listener.accept()[0] as connection:
+                connection.settimeout(REACH_S)
+                connection.recv(1)  # the rank closes first, so that no TIME_WAIT holds the port here
 
 
 def _broadcast(world: Any, content: bytes) -> bytes:

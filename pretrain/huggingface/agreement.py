@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 def check_weights(state: Mapping[str, Tensor], config: ModelConfig, vocabulary_size: int) -> None:
     """Raise `UserError` unless the weights, under Hugging Face's current names, have the configuration's shapes.
 
-    Weights of the encoder that the configuration does not describe are refused. Weights of other heads are not used;
-    a warning names them.
+    Quantised weights are refused, since without their scales they are other numbers, and so are weights of the encoder
+    that the configuration does not describe. Weights of other heads are not used; a warning names them.
     """
     expected = _expected_shapes(config, vocabulary_size)
     layers = layers_of(state)
@@ -40,6 +40,9 @@ def check_weights(state: Mapping[str, Tensor], config: ModelConfig, vocabulary_s
         if name in expected and weight.numel() and tuple(weight.shape) != expected[name]:
             cause = f"`{name}` has the shape {list(weight.shape)}, but config.json gives {list(expected[name])}"
             raise UserError(cause, fix=_FIX)
+        if name in expected and not weight.is_floating_point():
+            cause = f"`{name}` has the type {str(weight.dtype).removeprefix('torch.')}, not a floating-point one"
+            raise UserError(cause, fix="give the model before its quantisation")
     unused = [
         name
         for name in state

@@ -47,7 +47,8 @@ FIXED_FIELDS = {
     "add_cross_attention": False,
     "tie_word_embeddings": True,
 }
-_SAME = {"hidden_act": ("gelu_python",)}  # other names of the same value
+# Other values that are read: another name of the same activation; the weights show whether the decoder is tied.
+_READ: dict[str, tuple[Any, ...]] = {"hidden_act": ("gelu_python",), "tie_word_embeddings": (False,)}
 
 
 def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
@@ -73,7 +74,7 @@ def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, in
 def _read_bert(fields: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     for name, value in FIXED_FIELDS.items():
         stated = fields.get(name, value)
-        if stated != value and stated not in _SAME.get(name, ()):
+        if stated != value and stated not in _READ.get(name, ()):
             cause = f"the configuration has {name} = {stated!r}; only {value!r} is supported"
             raise UserError(cause, fix="give a model of the published architecture")
     read = {name: fields.get(name, default) for name, default in DEFAULTS[model_type].items()}

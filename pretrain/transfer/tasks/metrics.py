@@ -129,8 +129,11 @@ def spans(truth: Sequence[Sequence[str]], predicted: Sequence[str]) -> dict[str,
 
 
 def best(measure: Callable[[str, str], float], answers: Sequence[str], predicted: str) -> float:
-    """Return the highest measure over the true answers; without true answers, compare with the empty answer."""
-    return max(measure(answer, predicted) for answer in answers or [""])
+    """Return the highest measure over the true answers; without true answers, compare with the empty answer.
+
+    As published, an answer that normalisation empties is none: beside others it would make the empty prediction right.
+    """
+    return max(measure(answer, predicted) for answer in list(filter(normalise, answers)) or [""])
 
 
 def exact_match(truth: str, predicted: str) -> float:

@@ -66,3 +66,5 @@ def test_more_connections_than_the_kernel_queues_are_accepted() -> None:
         with accepting(listener):
             assert all(can_connect(LOOPBACK, port) for _ in range(5_000))
         assert not can_connect(LOOPBACK, port)
+    with socket.socket() as rendezvous:
+        rendezvous.bind((LOOPBACK, port))  # no connection is left in TIME_WAIT, where it would hold the port

@@ -114,6 +114,13 @@ def half_precision(folder: Path) -> Any:
     return model.float()
 
 
+def brain_float(folder: Path) -> Any:
+    model = model_of()
+    model.bfloat16().save_pretrained(folder)
+    write_tokenizer(folder)
+    return model.float()
+
+
 def pickled(folder: Path) -> Any:
     """As BioBERT and Bio_ClinicalBERT are published: a pickle of the first format, and no tokenizer settings."""
     model = model_of()
@@ -136,8 +143,7 @@ def pickled_shards(folder: Path) -> Any:
     return model
 
 
-def old_names(folder: Path) -> Any:
-    model = plain(folder)
+def _with_old_names(folder: Path) -> None:
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
 
     def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -146,6 +152,26 @@ def old_names(folder: Path) -> Any:
         }
 
     change_weights(folder, rename)
+
+
+def old_names(folder: Path) -> Any:
+    model = plain(folder)
+    _with_old_names(folder)
+    return model
+
+
+def bare_encoder_of_old_names(folder: Path) -> Any:
+    model = bare_encoder(folder)
+    _with_old_names(folder)
+    return model
+
+
+def untied(folder: Path) -> Any:
+    """With a decoder of its own, as its config.json says."""
+    model = model_of(tie_word_embeddings=False)
+    nn.init.normal_(model.cls.predictions.decoder.weight)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
     return model
 
 
@@ -254,9 +280,12 @@ MAKERS: tuple[Maker, ...] = (
     with_a_classifier,
     megatron,
     half_precision,
+    brain_float,
     pickled,
     pickled_shards,
     old_names,
+    bare_encoder_of_old_names,
+    untied,
     google,
     without_layer_norm_eps,
     padded,

@@ -188,6 +188,11 @@ def no_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
 
 
+def quantised(folder: Path) -> None:
+    name = "bert.encoder.layer.0.output.dense.weight"
+    change_weights(folder, lambda w: w | {name: (w[name] * 127).to(torch.int8)})
+
+
 REFUSED: dict[Callable[[Path], None], str] = {
     japanese: r"the tokenizer is a BertJapaneseTokenizer",
     japanese_by_its_settings: "word_tokenizer_type 'mecab', but BERT's has 'basic'",
@@ -206,6 +211,7 @@ REFUSED: dict[Callable[[Path], None], str] = {
     more_positions: r"position_embeddings.weight` has the shape \[48, 16\], but config.json gives \[96, 16\]",
     other_norm: "is not a weight of BERT's encoder",
     pruned_heads: r"self.key.weight` has the shape \[8, 16\], but config.json gives \[16, 16\]",
+    quantised: "layer.0.output.dense.weight` has the type int8, not a floating-point one",
     adapters: "lora_A` is not a weight of BERT's encoder",
     missing_shard: r"1 of \d+ shards that model.safetensors.index.json lists are missing: model-00002-of-",
     missing_index: "model.safetensors.index.json, which lists the shards, is missing",
@@ -230,10 +236,35 @@ def test_a_folder_that_contradicts_itself_is_refused(change: Callable[[Path], No
     assert not (tmp_path / "ran").exists()
 
 
+OTHER_FAMILIES: dict[str, dict[str, Any]] = {
+    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+    "Roberta": folders.FIELDS,
+    "Electra": folders.FIELDS | {"embedding_size": 16},
+    "Albert": folders.FIELDS | {"embedding_size": 16},
+}
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+def test_a_model_of_another_family_is_refused_in_one_line(family: str, stated: bool, tmp_path: Path) -> None:
+    """Also if its config.json does not state what it is, and its sizes could be BERT's."""
+    config = getattr(transformers, f"{family}Config")(vocab_size=len(VOCAB), **OTHER_FAMILIES[family])
+    getattr(transformers, f"{family}ForMaskedLM")(config).save_pretrained(tmp_path)
+    folders.write_tokenizer(tmp_path)
+    words = f"has model_type = '{family.lower()}'"
+    if not stated:
+        change_json(tmp_path / "config.json", model_type=None)
+        words = "is missing|hidden_act = 'gelu_new'"
+    with pytest.raises(UserError, match=words) as refused:
+        load_pretrained(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("maker", "words"),
     [
         (folders.plain, None),
+        (folders.untied, "the decoder is not tied .*; the masked-LM head is left out\n.*at random .*: masked-LM head"),
         (folders.bare_encoder, "not in the model, initialised at random where needed: masked-LM head, next-sentence"),
         (folders.without_pooler, "initialised at random where needed: pooler, next-sentence head"),
         (folders.with_a_classifier, "weights that are not used: classifier.bias, classifier.weight"),
