@@ -9,6 +9,7 @@ import ctypes
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def finetune(
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder, "best.safetensors")
         for epoch in range(1, settings.epochs + 1):
+            return_free_memory()
             loss = stepper.epoch([items[number] for number in order.permutation(len(items))])
             decoded = decode(model, task, data.validation, settings)
             answers = task.answers(data.splits.validation, data.validation, decoded)
@@ -93,10 +95,17 @@ def unmap_large_blocks() -> None:
     By default glibc raises this limit to 32 MiB as blocks are freed, and keeps larger ones in its heap. Batches of
     different lengths then leave holes there that no later batch fits into, and memory grows with the number of epochs.
     """
-    try:
+    with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
-    except (OSError, AttributeError, TypeError):
-        return  # another C library
+
+
+def return_free_memory() -> None:
+    """Return the free pages of glibc's heap to the system; elsewhere, do nothing.
+
+    Blocks below `LARGE_BLOCK` leave holes there as well: batches of an epoch, models of earlier seeds.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _keep(model: TransferModel, path: Path, *, is_last: bool) -> None:
