@@ -36,9 +36,14 @@ def _is_list_of_objects(value: Any) -> bool:
 def parse(text: str) -> Any:
     """Parse JSON. Raises `ValueError`, also for an object that has a key twice and for too deep a nesting."""
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        value = json.loads(text, object_pairs_hook=_object)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no text") from None
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

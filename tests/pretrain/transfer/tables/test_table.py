@@ -20,6 +20,7 @@ import pytest
 import zstandard
 
 from configs.errors import UserError
+from pretrain.transfer.tables.json_rows import parse
 from pretrain.transfer.tables.table import open_table
 
 RECORDS = [{"text": "one, two", "label": 1}, {"text": "drei\u00e9", "label": 0}]
@@ -249,3 +250,10 @@ def test_columns_come_from_many_objects_of_jsonl(tmp_path: Path) -> None:
     with open_table(path) as table:
         assert table.columns == ["text", "data", "label"]
     assert len(rows(write(tmp_path, '{"data": ["a"], "label": 1}\n' * 2))) == 2
+
+
+@pytest.mark.parametrize("text", ['{"text": "\\ud800"}', '{"\\udc00": 1}', '["a", "\\ud83d"]'])
+def test_half_of_a_surrogate_pair_is_no_text(text: str) -> None:
+    with pytest.raises(ValueError, match="surrogate"):
+        parse(text)
+    assert parse('["\\ud83d\\ude00"]') == ["\U0001f600"]
