@@ -195,7 +195,7 @@ def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_pat
     train_vocabulary([corpus.read_text()], small_config(dataset, corpus).vocabulary).write(vocabulary)
     (tmp_path / "recipe.toml").write_text(
         f'base = "demo"\nruns = "{tmp_path}/runs"\n[data]\ndataset = "{dataset}"\ngroup_bytes = {group_bytes}\n'
-        f'dupe_factor = 30\nworkers = 1\n[data.vocabulary]\nfile = "{vocabulary}"\n'
+        f'dupe_factor = 30\nduplicates = "none"\nworkers = 1\n[data.vocabulary]\nfile = "{vocabulary}"\n'
         f'[[data.corpora]]\npaths = ["{corpus}"]\nformat = "text"\n'
     )
     recipe = load_recipe(tmp_path / "recipe.toml")
