@@ -292,7 +292,7 @@ class TestTrain:
 
 def test_unexpected_errors_keep_their_traceback(tmp_path: Path) -> None:
     """An error that is not the user's is a bug, and its traceback helps to find it."""
-    program = "import launch.ranks.run_folder as f; f.check_is_run = None\nimport sys; from launch.cli import main\nmain()"
+    program = "import launch.ranks.run_folder as f; f.check_is_run = None\nfrom launch.cli import main\nmain()"
     ended = subprocess.run(
         [sys.executable, "-c", program, "stop", str(tmp_path)], capture_output=True, text=True, check=False
     )
