@@ -230,7 +230,7 @@ def test_a_killed_task_of_a_preparation_does_not_cancel_the_chain(cluster: Slurm
         site = batch_script.Site(tmp_path, sys.executable)
         text = batch_script.render(recipe, run, site, batch_script.PREPARE, shares=2)
         array = slurm.submit_script(batch_script.write(text, run, batch_script.PREPARE))
-    (tmp_path / "after.sh").write_text("#!/bin/bash\ntrue\n")
+    (tmp_path / "after.sh").write_text(f"#!/bin/bash\n#SBATCH --output={tmp_path}/after.log\ntrue\n")
     after = slurm.submit_script(tmp_path / "after.sh", [array])
     wait_until(lambda: list(dataset.glob("groups/0*")), PATIENCE_S, "a group")
     (prepares, *_) = [
