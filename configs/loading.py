@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from configs.errors import UserError
 from configs.keys import describe, did_you_mean, find_field, names_file, section_of
 from configs.overrides import apply_override, unset
-from configs.records import is_seal_broken
+from configs.records import SEALED, is_seal_broken
 from configs.run_layout import RECIPE
 from configs.schema import Section
 
@@ -43,6 +43,7 @@ class Layer:
     path: Path
     table: dict[str, Any]
     unset: tuple[str, ...] = ()
+    is_sealed: bool = False  # written by bertrain for a run: complete as it is
 
 
 def read_layers(path: Path) -> list[Layer]:
@@ -116,11 +117,12 @@ def _folder_of(layer: Layer) -> Path:
 def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> list[Layer]:
     if path.resolve() in chain:
         raise UserError("this recipe is its own base", place=str(path), fix="remove one of the `base` lines")
-    table = _read_toml(path)
+    text = _read_text(path)
+    table = _parse(text, path)
     base, keys = table.pop(BASE_KEY, None), table.pop(UNSET_KEY, [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise UserError("`unset` is not a list of keys", place=str(path), fix='write unset = ["section.key"]')
-    layer = Layer(path, table, tuple(keys))
+    layer = Layer(path, table, tuple(keys), is_sealed=text.startswith(SEALED))
     if base is None:
         return [layer]
     if not isinstance(base, str):
@@ -137,19 +139,24 @@ def _find_base(path: Path, base: str) -> Path:
     raise UserError(f"its base {base!r} does not exist", place=str(path), fix=fix)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
-        if path.name == RECIPE and is_seal_broken(text):
-            raise UserError("it is not as bertrain wrote it: edited or damaged", place=str(path), fix=UNSEAL)
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", place=str(path), fix="fix that line") from error
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8 text", place=str(path), fix="save the file as UTF-8") from error
     except OSError as error:
         fix = "check the file's name and permissions"
         raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
+    if path.name == RECIPE and is_seal_broken(text):
+        raise UserError("it is not as bertrain wrote it: edited or damaged", place=str(path), fix=UNSEAL)
+    return text
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", place=str(path), fix="fix that line") from error
 
 
 def _locate_files(root: type[Section], table: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.keys import section_of
 from configs.loading import SHIPPED, Layer, read_layers, resolve, resolve_past
-from configs.records import SEALED, sealed
+from configs.records import sealed
 from configs.run_layout import RECIPE
 from configs.schema import Recipe, Section
 
@@ -31,11 +31,11 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(source)
     layers = read_layers(path)
-    if not path.read_text(encoding="utf-8").startswith(SEALED):  # a run's recipe is complete as it is
+    if not layers[-1].is_sealed:
         layers = [*_site_layers(), *layers]
     if path == Path(source) / RECIPE:
         run = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
-        overrides = [f"runs={run.parent}", f"name={run.name}", *overrides]
+        layers.append(Layer(path, {"runs": str(run.parent), "name": run.name}))
     return resolve(Recipe, layers, overrides)
 
 

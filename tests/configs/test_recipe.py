@@ -51,6 +51,12 @@ class TestReading:
         recipe = load_recipe(".")
         assert (recipe.name, Path(recipe.runs).samefile("..")) == ("other", True)
 
+    def test_a_run_folder_that_has_no_name_of_a_run_is_refused_at_its_file(self, tmp_path: Path) -> None:
+        run = tmp_path / "a copy"
+        run.mkdir()
+        write_recipe(load_recipe("demo"), run / "recipe.toml")
+        assert refusal(run).startswith(f"{run / 'recipe.toml'}: `name` = 'a copy'")
+
     def test_a_shipped_name_and_a_run_folder_are_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         assert load_recipe("demo").name == "demo"
@@ -144,6 +150,9 @@ class TestSite:
         write_recipe(load_recipe("demo"), tmp_path / "run" / "recipe.toml")
         monkeypatch.setenv("BERTRAIN_SITE", str(site))
         assert load_recipe(tmp_path / "run").cluster.partition is None
+        text = (tmp_path / "run" / "recipe.toml").read_text()
+        write(tmp_path / "run", "recipe.toml", f"\ufeff{text}")  # as an editor on Windows writes it
+        assert load_recipe(tmp_path / "run" / "recipe.toml").cluster.partition is None
 
     def test_faults_in_it_are_named_as_its_own(self, site: Path) -> None:
         site.write_text("[cluster]\nnodes = 0\n")
