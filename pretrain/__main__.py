@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by
 from configs.files import atomic_write_text
-from configs.machine import missing_packages_explained, never_fail_to_encode
+from configs.machine import end_at_once, missing_packages_explained, never_fail_to_encode
 from configs.run_layout import EVALUATION, RECIPE
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
 from pretrain.engine import beat, show_stacks_when_asked, watch
@@ -113,10 +111,6 @@ def _take_over(parsed: argparse.Namespace, stop: StopRequest) -> Ownership:
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    with suppress(OSError):  # a closed console, or a full disk
-        sys.stdout.flush()
-        sys.stderr.flush()
     # All results are on disk. An orderly shutdown of torch and DeepSpeed takes seconds, which is too long after Ctrl-C,
     # and gloo's threads sometimes abort it.
-    os._exit(exit_code)
+    end_at_once(main())

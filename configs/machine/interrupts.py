@@ -1,4 +1,4 @@
-"""How a command ends at Ctrl-C: while it imports its modules, and after it has stopped its work."""
+"""How a command ends: at Ctrl-C while it imports its modules, and at once after its work."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def ctrl_c_ends_silently() -> Iterator[None]:
 def end_at_once(code: int) -> NoReturn:
     """End this process without waiting for its threads: one that reads a file can hang with the file system.
 
-    It also skips the destruction of all modules, which takes seconds on a busy machine once Beam is imported.
+    It also skips the destruction of all modules, which takes seconds on a busy machine once Beam or torch is imported.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # its reader has ended, or it is closed
+        with suppress(OSError, ValueError):  # its reader has ended, the disk is full, or it is closed
             stream.flush()
     os._exit(code)

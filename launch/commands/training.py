@@ -95,9 +95,8 @@ def train(
         os.environ.update(task.variables(os.environ))
     if not is_rank(os.environ):
         check_nodes(resolved, nodes.count)
-    resolved = settle(resolved)
-    if not is_rank(os.environ):
         warn_of_unused(resolved, find_launcher("local").unused, "train")
+    resolved = settle(resolved)
     if is_rank(os.environ):
         become_rank(resolved, resume)
     before = newest_step(run_folder_of(resolved)) if resume == "auto" else 0

@@ -10,6 +10,7 @@ import pyarrow as pa
 from configs.errors import UserError
 from preprocessing.documents.formats.fields import text_at
 from preprocessing.documents.input_files import ReadCounter, open_stored
+from preprocessing.documents.markup import format_of
 from preprocessing.documents.signatures import START_BYTES, refuse_foreign
 from preprocessing.storage import is_compressed
 
@@ -22,7 +23,6 @@ _TEXTS = (
     pa.types.is_binary_view,
     pa.types.is_fixed_size_binary,
 )
-_MAGIC = {"Parquet": (b"PAR1",), "Arrow": (b"ARROW1", b"\xff\xff\xff\xff")}
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -104,7 +104,7 @@ def _refuse_other_format(path: str, kind: str) -> None:
     """Raise `UserError` if the first bytes show that the file has another format than `kind`."""
     with open_stored(path, ReadCounter()) as stream:
         start = stream.read(START_BYTES)
-    if not start.startswith(_MAGIC[kind]):
+    if format_of(start) != kind.lower():
         refuse_foreign(start, path, is_utf8=False)
 
 
