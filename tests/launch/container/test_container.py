@@ -24,10 +24,11 @@ DOCKERFILE = (CONTAINER / "Dockerfile").read_text(encoding="utf-8")
 APPTAINER = (CONTAINER / "bertrain.def").read_text(encoding="utf-8")
 
 
-def copied(text: str) -> list[tuple[str, str]]:
-    """Return the repository's files and folders that the Dockerfile copies, with their places in the image."""
+def copied(text: str) -> list[str]:
+    """Return the repository's files and folders that the Dockerfile copies, all to places of the same names."""
     words = [line.split()[1:] for line in text.splitlines() if line.startswith("COPY ")]
-    return [(source, f"{target.removeprefix('./')}") for *sources, target in words for source in sources]
+    assert all(target in ("./", *sources) for *sources, target in words)
+    return [source for *sources, _ in words for source in sources]
 
 
 def installs(text: str) -> list[str]:
@@ -39,7 +40,7 @@ def test_both_images_have_the_same_base_files_and_packages() -> None:
     files = re.search(r"%files\n(.*?)\n\n", APPTAINER, re.DOTALL)
     assert files is not None
     sources = [line.split()[0] for line in files[1].splitlines()]
-    assert sources == [source for source, _ in copied(DOCKERFILE)]
+    assert sources == copied(DOCKERFILE)
     assert all((ROOT / source).exists() for source in sources)
     packages = r"apt-get install -y --no-install-recommends (.*?)(?: \\)?$"
     assert re.findall(packages, DOCKERFILE, re.MULTILINE) == re.findall(packages, APPTAINER, re.MULTILINE)
@@ -54,8 +55,8 @@ def test_both_images_install_as_the_readme_says_with_the_pins_of_every_installat
 
 
 def test_the_copied_files_are_all_that_an_installation_needs(tmp_path: Path) -> None:
-    for source, target in copied(DOCKERFILE):
-        place = tmp_path / "source" / (source if target == "" else target)
+    for source in copied(DOCKERFILE):
+        place = tmp_path / "source" / source
         if (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -98,7 +99,7 @@ def test_kubernetes_pods_train_one_run(prepared: Path) -> None:
 @pytest.mark.slow
 def test_skypilot_nodes_train_one_run(prepared: Path) -> None:
     task = yaml.safe_load((CONTAINER / "skypilot.yaml").read_text())
-    assert list(task["file_mounts"]) == ["/work"]
+    assert list(task["volumes"]) == ["/work"]
     script = task["run"].replace("cd /work", f"cd {prepared}").replace("29500", free_port())
     nodes = [
         {
