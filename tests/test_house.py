@@ -181,3 +181,12 @@ def test_doors_export_no_name_of_a_module_behind_them() -> None:
         behind = {path.stem for path in door.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
         clashes[str(door.parent)] = behind & set(re.findall(r"\b(\w+) as \1\b", door.read_text()))
     assert {place: names for place, names in clashes.items() if names} == {}
+
+
+def test_the_top_level_is_fixed() -> None:
+    """Files that commands leave in the working folder, such as the log of a Slurm job, are easily committed."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    top = {line.partition("/")[0] for line in listed.splitlines()}
+    assert {name for name in top if not name.startswith(".")} == {
+        "README.md", "configs", "launch", "preprocessing", "pretrain", "pyproject.toml", "tests",
+    }  # fmt: skip
