@@ -216,7 +216,10 @@ def test_preparation_requeues_if_it_made_progress(cluster: SlurmCluster, tmp_pat
 
 @pytest.mark.slow
 def test_a_killed_task_of_a_preparation_does_not_cancel_the_chain(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """SIGKILL as for memory. The next start resumes, and the job that waits for it starts."""
+    """SIGKILL as for memory. The next start resumes, and the job that waits for it starts.
+
+    The last task, whose job id is that of the whole array, is killed while the other one runs.
+    """
     corpus, dataset = write_text(tmp_path / "corpus.txt", make_documents(1500)), tmp_path / "dataset"
     vocabulary = tmp_path / "vocab.txt"
     train_vocabulary([corpus.read_text()], small_config(dataset, corpus).vocabulary).write(vocabulary)
@@ -233,12 +236,12 @@ def test_a_killed_task_of_a_preparation_does_not_cancel_the_chain(cluster: Slurm
     (tmp_path / "after.sh").write_text(f"#!/bin/bash\n#SBATCH --output={tmp_path}/after.log\ntrue\n")
     after = slurm.submit_script(tmp_path / "after.sh", [array])
     wait_until(lambda: list(dataset.glob("groups/0*")), PATIENCE_S, "a group")
-    (prepares, *_) = [
+    (last,) = [
         process
         for process in started_with(f"SLURM_CONF={cluster.env['SLURM_CONF']}")
-        if "launch.cli" in process.cmdline() and "--share" in process.cmdline()
+        if "launch.cli" in process.cmdline() and "2/2" in process.cmdline()
     ]
-    prepares.kill()
+    last.kill()
     assert cluster.wait(after) == "COMPLETED"
     assert (dataset / "manifest.json").exists()
 
