@@ -147,8 +147,9 @@ class Trainer:
                 elif self._is_save_due(state):
                     self._begin_save(state, metrics_log, in_background=self.recipe.checkpoint.in_background)
                 self._complete_save(metrics_log, wait=False)
-                # After the save, so that it cannot cost the step. A stop request breaks it off.
+                # After the save has begun, so that it cannot cost the step. A stop request breaks it off.
                 if not stopping and not self._evaluate_when_due(state, metrics_log):
+                    self._complete_save(metrics_log, wait=True)
                     self._expect(self.saved_step == state.step or self._save(state, metrics_log), state)
                     return False
                 self.step_limit_s = self.recipe.cluster.step_timeout_s
@@ -369,11 +370,15 @@ class Trainer:
         every = self.recipe.train.evaluate_every_steps
         if not self._is_over(state) and not (every and state.step % every == 0):
             return True
-        self._complete_save(metrics_log, wait=True)
+
+        def is_stop_requested() -> bool:
+            self._complete_save(metrics_log, wait=False)  # an evaluation can take longer than the save
+            return bool(self.stop)
+
         began = time.perf_counter()
         try:
             with self.throughput.pause():
-                evaluation = self.evaluator.evaluate(state.step, self.stop.__bool__)
+                evaluation = self.evaluator.evaluate(state.step, is_stop_requested)
         except EvaluationStopped:
             return False
         if metrics_log and evaluation:

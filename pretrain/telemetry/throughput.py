@@ -51,10 +51,10 @@ class Throughput:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Exclude the block from the training time."""
-        paused = time.perf_counter()
+        """Exclude the block from the training time. Blocks may be nested."""
+        paused, began = time.perf_counter(), self.began
         yield
-        self.began += time.perf_counter() - paused
+        self.began = began + time.perf_counter() - paused
 
     @contextmanager
     def save(self) -> Iterator[None]:

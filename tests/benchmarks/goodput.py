@@ -45,7 +45,8 @@ WINDOW = 50  # steps; a save begins every second window
 GPUS = (64, 512, 4_096)
 SETTINGS = (
     "train.precision=fp32", "train.zero_stage=0", "cluster.ranks_per_node=1", "train.micro_batch_size=1",
-    "train.global_batch_size=1", "checkpoint.keep=1", f"checkpoint.every_steps={2 * WINDOW}",
+    "train.global_batch_size=1", "train.evaluate_every_steps=0", "checkpoint.keep=1",
+    f"checkpoint.every_steps={2 * WINDOW}",
     "data.max_seq_length=32", "data.max_predictions_per_seq=5",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pretrain.checkpoint import fragment_files, saving
 from pretrain.checkpoint.state import TrainingState
 from pretrain.engine.engine import Engine
 from pretrain.stop import StopRequest
+from pretrain.telemetry import Evaluation
 from pretrain.trainer import Trainer
 from tests.chaos.training import recipe_of
 from tests.distributed import ranks, small
@@ -117,6 +119,33 @@ def save_each_step(folder: str) -> list[str]:
     return order
 
 
+def evaluate_while_a_thread_writes(folder: str) -> list[str]:
+    """Train with a save and an evaluation after each step; the first save is written after step 1's evaluation."""
+    run, world, order, evaluated = Path(folder) / "run", small.join(), [], threading.Event()
+    train = {"steps": 3, "evaluate_every_steps": 1}
+    recipe = recipe_of(f"{folder}/dataset", run, train=train, checkpoint={"every_steps": 1})
+    run.mkdir()
+    write_recipe(recipe, run / "recipe.toml")
+    trainer, write = Trainer(run, recipe, world, StopRequest()), fragment_files.write_fragments
+    evaluate = trainer.evaluator.evaluate
+
+    def write_late(*arguments: Any) -> None:
+        assert evaluated.wait(60), "the evaluation waits for the save"
+        order.append("written")
+        write(*arguments)
+
+    def evaluates(step: int, is_stop_requested: Callable[[], bool]) -> Evaluation | None:
+        result = evaluate(step, is_stop_requested)
+        order.append(f"evaluated {step}")
+        evaluated.set()
+        return result
+
+    vars(saving)["write_fragments"] = write_late
+    vars(trainer.evaluator)["evaluate"] = evaluates
+    assert trainer.train("auto")
+    return order
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which one rank was killed while saving step 4."""
@@ -163,6 +192,12 @@ def test_a_save_waits_for_the_one_before_it(tmp_path: Path) -> None:
     (order,) = ranks.run(save_each_step, 1, str(tmp_path))
     assert order[:4] == ["begin 1", "writing", "saved 1", "begin 2"]
     assert order.index("saved 2") < order.index("begin 3") < order.index("saved 3")
+
+
+def test_an_evaluation_does_not_wait_for_the_save(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "dataset", [[400]], [64], vocabulary_size=120)
+    (order,) = ranks.run(evaluate_while_a_thread_writes, 1, str(tmp_path))
+    assert order[:2] == ["evaluated 1", "written"]
 
 
 def _save(run: Path, engine: Engine, step: int) -> str | None:

@@ -29,3 +29,15 @@ def test_save_is_excluded_from_training_time_and_reported_as_a_share(
         assert meter.last_save_s == save_s
         assert meter.save_pct == pytest.approx(100 * save_s / (trained_s + save_s))
     assert meter.save_s == 2.0 + 3.0  # until a step is recorded
+
+
+def test_a_save_during_an_evaluation_is_excluded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("pretrain.telemetry.throughput.time.perf_counter", lambda: clock[0])
+    meter = Throughput(ModelConfig(), write_dataset(tmp_path, [[5]]), World())
+    meter.start(time_s=0.0)
+    with meter.pause():
+        clock[0] += 4.0
+        with meter.save():
+            clock[0] += 1.0
+    assert meter.began == 100.0 + 5.0
