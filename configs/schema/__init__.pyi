@@ -8,7 +8,7 @@ from .made_with import (
     differing_settings as differing_settings,
     recipe_of_data as recipe_of_data,
 )
-from .model import ModelConfig as ModelConfig
+from .model import Activation as Activation, ModelConfig as ModelConfig
 from .paths import LocalPath as LocalPath, expanded as expanded
 from .patterns import fill_pattern as fill_pattern, is_pattern as is_pattern
 from .recipe import Recipe as Recipe

@@ -10,7 +10,7 @@ from configs.schema.section import Section
 
 # The fields that one architecture has and the other one lacks.
 ONLY_IN = {
-    "bert": ("norm",),
+    "bert": ("norm", "hidden_act", "type_vocab_size"),
     "modernbert": (
         "global_attention_every_n_layers",
         "local_attention",
@@ -19,6 +19,25 @@ ONLY_IN = {
         "decoder_bias",
     ),
 }
+
+Activation = Literal[
+    "gelu",
+    "gelu_new",
+    "gelu_10",
+    "quick_gelu",
+    "relu",
+    "relu2",
+    "relu6",
+    "leaky_relu",
+    "silu",
+    "hardswish",
+    "mish",
+    "tanh",
+    "sigmoid",
+    "laplace",
+    "sqrtsoftplus",
+    "linear",
+]
 
 
 class ModelConfig(Section):
@@ -59,6 +78,19 @@ class ModelConfig(Section):
         "post",
         description="post: LayerNorm after each residual sum, as published; pre: before each sub-layer, as in "
         "Megatron.",
+    )
+    hidden_act: Activation = Field(
+        "gelu",
+        description="Activation of the feed-forward layers and of the masked-LM head, by transformers' name: gelu, as "
+        "published; gelu_new is its tanh approximation. The others are for models that were trained with them, and "
+        "have no fused kernel.",
+    )
+    type_vocab_size: int = Field(
+        2,
+        ge=1,
+        le=1_000_000,
+        description="Rows of the table of token types: segment A is 0, segment B is 1; other rows are not used. With "
+        "1, both segments are 0.",
     )
     decoder_bias_init: Literal["zeros", "unigram"] = Field(
         "zeros",
@@ -103,6 +135,11 @@ class ModelConfig(Section):
     def is_pre_norm(self) -> bool:
         """Whether the input of each sub-layer is normalised, and not the residual sum."""
         return self.is_modern or self.norm == "pre"
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether the tokens of segments A and B have different token types."""
+        return not self.is_modern and self.type_vocab_size > 1
 
     def is_global(self, layer: int) -> bool:
         """Return whether a layer, counted from 0, attends to the whole row."""

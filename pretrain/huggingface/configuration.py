@@ -14,13 +14,12 @@ from pydantic import ValidationError
 from configs.errors import UserError
 from configs.schema import ModelConfig
 from pretrain.huggingface.modernbert_config import VOCABULARY_SIZE, from_modernbert_config, to_modernbert_config
-from pretrain.model import TOKEN_TYPES
 
 MODERN = "modernbert"
 MODEL_TYPES: dict[str, Literal["post", "pre"]] = {"bert": "post", "megatron-bert": "pre"}
 
 # Configuration fields with the same name in both, and transformers' default of each, by model type.
-_BERT: dict[str, int | float] = {
+_BERT: dict[str, int | float | str] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -30,25 +29,34 @@ _BERT: dict[str, int | float] = {
     "attention_probs_dropout_prob": 0.1,
     "initializer_range": 0.02,
     "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu",
+    "type_vocab_size": 2,
     "vocab_size": 30_522,
 }
 _MEGATRON = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-DEFAULTS: dict[str, dict[str, int | float]] = {
+DEFAULTS: dict[str, dict[str, int | float | str]] = {
     "bert": _BERT,
     "megatron-bert": _BERT | _MEGATRON | {"vocab_size": 29_056},
 }
 SHARED_FIELDS = [name for name in _BERT if name != "vocab_size"]
 # Fixed properties of our model; a configuration with other values describes another model.
 FIXED_FIELDS = {
-    "hidden_act": "gelu",
-    "type_vocab_size": TOKEN_TYPES,
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
     "tie_word_embeddings": True,
 }
-# Other values that are read: another name of the same activation; the weights show whether the decoder is tied.
-_READ: dict[str, tuple[Any, ...]] = {"hidden_act": ("gelu_python",), "tie_word_embeddings": (False,)}
+# Other values that are read: the weights show whether the decoder is tied.
+_READ: dict[str, tuple[Any, ...]] = {"tie_word_embeddings": (False,)}
+# transformers' other names of the same functions.
+ACTIVATIONS = {
+    "gelu_python": "gelu",
+    "gelu_fast": "gelu_new",
+    "gelu_accurate": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_python_tanh": "gelu_new",
+    "swish": "silu",
+}
 
 
 def from_hugging_face_config(fields: Mapping[str, Any]) -> tuple[ModelConfig, int]:
@@ -78,7 +86,8 @@ def _read_bert(fields: Mapping[str, Any], model_type: str) -> dict[str, Any]:
             cause = f"the configuration has {name} = {stated!r}; only {value!r} is supported"
             raise UserError(cause, fix="give a model of the published architecture")
     read = {name: fields.get(name, default) for name, default in DEFAULTS[model_type].items()}
-    return {**read, "norm": MODEL_TYPES[model_type]}
+    activation = ACTIVATIONS.get(str(read["hidden_act"]), read["hidden_act"])
+    return {**read, "hidden_act": activation, "norm": MODEL_TYPES[model_type]}
 
 
 def to_hugging_face_config(config: ModelConfig, vocabulary_size: int, pad_id: int = 0) -> dict[str, Any]:

@@ -46,6 +46,8 @@ LAYER_NORM_MODULES = {
     "pre": {"attention_norm": "attention.ln", "feed_norm": "ln"},
 }
 LAYER = re.compile(r"(?:bert\.encoder\.layer|model\.layers)\.(\d+)\.")
+# DataParallel, torch.compile, and a class with the model as its attribute `model`.
+WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.|model\.(?=(?:bert|cls|classifier)\.))+")
 QKV = ("query", "key", "value")
 OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # parts that a source model can lack
 
@@ -61,10 +63,10 @@ logger = logging.getLogger(__name__)
 def from_hugging_face(state: Mapping[str, Tensor], *, decoder_bias: bool = True) -> dict[str, Tensor]:
     """Return our state dict, without the tied decoder's weight, of any Hugging Face model with one of our encoders.
 
-    Names can lack the `bert.` prefix, or use the old `gamma` and `beta`. Pooler, masked-LM head and next-sentence head
-    are included where they are complete; other heads are ignored. A masked-LM head whose decoder is not tied is left
-    out, with a warning: ours shares the embeddings' weight. The layers before a ModernBERT classifier are its
-    pooler. Raises `UserError` when the encoder is incomplete.
+    Names can lack the `bert.` prefix, begin with a wrapper's `module.`, or use the old `gamma` and `beta`. Pooler,
+    masked-LM head and next-sentence head are included where they are complete; other heads are ignored. A masked-LM
+    head whose decoder is not tied is left out, with a warning: ours shares the embeddings' weight. The layers before a
+    ModernBERT classifier are its pooler. Raises `UserError` when the encoder is incomplete.
     """
     state = current_names(state)
     state.setdefault("cls.predictions.bias", state.get("cls.predictions.decoder.bias", torch.empty(0)))
@@ -128,7 +130,11 @@ def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
 
 
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a bare encoder, or of the first releases, under the current names of the complete model."""
+    """Return the weights of a bare encoder, or of the first releases, under the current names of the complete model.
+
+    The names that a module around the model put before them are removed.
+    """
+    state = {WRAPPED.sub("", name): weight for name, weight in state.items()}
     if modern.is_modern(state):
         return {modern.current_name(name): weight for name, weight in state.items()}
     return {_current_name(name): weight for name, weight in state.items()}

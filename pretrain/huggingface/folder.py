@@ -102,7 +102,7 @@ def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) ->
     theirs.eval()
     ours = model.double().eval()
     inputs = padded(batch)
-    if model.bert.config.is_modern:
+    if not model.bert.config.has_segments:
         del inputs["token_type_ids"]
     is_token, masked = inputs["attention_mask"].bool(), batch.masked_positions
     expected = theirs(**inputs, output_hidden_states=True)
@@ -145,5 +145,5 @@ def _tokenizer_config(vocabulary: Vocabulary, config: ModelConfig) -> dict[str, 
         "pad_token": PAD,
         "sep_token": SEP,
         "unk_token": UNK,
-        **({"model_input_names": ["input_ids", "attention_mask"]} if config.is_modern else {}),
+        **({} if config.has_segments else {"model_input_names": ["input_ids", "attention_mask"]}),
     }

@@ -1,6 +1,6 @@
 """BERT's input, dropout(LayerNorm(word + position + token type)), and ModernBERT's, dropout(LayerNorm(word)).
 
-T tokens, H the hidden width, V the vocabulary size.
+T tokens, H the hidden width, V the vocabulary size, P positions, S token types.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def embed(
     token_type_ids_T: Tensor,
     word_VH: Tensor,
     position_PH: Tensor,
-    token_type_2H: Tensor,
+    token_type_SH: Tensor,
     weight_H: Tensor,
     shift_H: Tensor,
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
     """Return the embedded tokens [T, H] in the tables' dtype. Ids are int32 or int64 and must be valid rows."""
-    ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
+    ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_SH)
     return _dropped(layer_norm(_summed(ids, tables), weight_H, shift_H, epsilon), dropout)
 
 
@@ -39,11 +39,11 @@ def embed_sum(
     token_type_ids_T: Tensor,
     word_VH: Tensor,
     position_PH: Tensor,
-    token_type_2H: Tensor,
+    token_type_SH: Tensor,
     dropout: Dropout | None = None,
 ) -> Tensor:
     """Return `embed` without its LayerNorm, for the pre-LayerNorm form."""
-    ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_2H)
+    ids, tables = (word_ids_T, position_ids_T, token_type_ids_T), (word_VH, position_PH, token_type_SH)
     return _dropped(_summed(ids, tables), dropout)
 
 

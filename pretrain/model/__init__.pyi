@@ -1,7 +1,6 @@
 # The door of pretrain.model: what other packages and rooms import from it.
 
 from .batch import NO_LABEL as NO_LABEL, Batch as Batch, filler_batch as filler_batch
-from .bert import TOKEN_TYPES as TOKEN_TYPES
 from .encoder import BertModel as BertModel
 from .flops import (
     FORWARD_AND_BACKWARD as FORWARD_AND_BACKWARD,

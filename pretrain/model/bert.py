@@ -1,4 +1,4 @@
-"""BERT's embeddings and layers (Devlin et al. 2019), as published: post-LayerNorm, exact GELU.
+"""BERT's embeddings and layers (Devlin et al. 2019), as published: post-LayerNorm, exact GELU (`hidden_act`).
 
 With `norm = "pre"` each sub-layer's input is normalised instead of the residual sum, as in Megatron's BERT (Shoeybi et
 al. 2020, section 5.3, figure 7): deep models that otherwise diverge then train. A LayerNorm after the last layer
@@ -8,14 +8,14 @@ replaces the LayerNorm of the embeddings, so both forms have the same number of 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from configs.schema import ModelConfig
 from pretrain.kernels import Kernels
+from pretrain.model.activations import activated
 from pretrain.model.batch import Batch
 from pretrain.model.forward_pass import SITES_PER_LAYER, ForwardPass, Linear, Norm
-
-TOKEN_TYPES = 2  # segments A and B
 
 
 class BertEmbeddings(nn.Module):
@@ -25,13 +25,15 @@ class BertEmbeddings(nn.Module):
         super().__init__()
         self.word = nn.Embedding(vocabulary_size, config.hidden_size)
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type = nn.Embedding(TOKEN_TYPES, config.hidden_size)
+        self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.has_segments = config.has_segments
         self.norm = Norm(config) if config.norm == "post" else None
         self.dropout = config.hidden_dropout_prob
 
     def forward(self, batch: Batch, shared: ForwardPass) -> Tensor:
         """[T] ids → [T, H]."""
-        ids = (batch.input_ids, batch.position_ids, batch.token_type_ids)
+        token_type_ids = batch.token_type_ids if self.has_segments else torch.zeros_like(batch.token_type_ids)
+        ids = (batch.input_ids, batch.position_ids, token_type_ids)
         tables = (self.word.weight, self.position.weight, self.token_type.weight)
         dropout = shared.dropout(self.dropout, 0)
         if self.norm is None:
@@ -65,6 +67,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
         self.is_pre_norm = config.norm == "pre"
+        self.activation = config.hidden_act
         self.dropout = config.hidden_dropout_prob
         self.first_site = 1 + SITES_PER_LAYER * number
         self.attention = SelfAttention(config, self.first_site)
@@ -95,5 +98,6 @@ class EncoderLayer(nn.Module):
 
     def _feed(self, hidden_RH: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
         inner_RF, hidden_RH = self.feed_in(hidden_RH, kernels)
-        fed_RH, _ = self.feed_out(kernels.bias_gelu(inner_RF, self.feed_in.bias), kernels)
+        activated_RF = activated(inner_RF, self.feed_in.bias, self.activation, kernels)
+        fed_RH, _ = self.feed_out(activated_RF, kernels)
         return fed_RH, hidden_RH

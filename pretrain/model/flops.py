@@ -55,7 +55,7 @@ def bert_parameters(config: ModelConfig, vocabulary_size: int, objective: Object
         return _modernbert_parameters(config, vocabulary_size)
     hidden, feed = config.hidden_size, config.intermediate_size
     norm = 2 * hidden
-    embeddings = (vocabulary_size + config.max_position_embeddings + 2) * hidden + norm
+    embeddings = (vocabulary_size + config.max_position_embeddings + config.type_vocab_size) * hidden + norm
     attention = 4 * hidden * (hidden + 1) + norm
     feed_forward = 2 * hidden * feed + feed + hidden + norm
     masked_lm = hidden * (hidden + 1) + norm + vocabulary_size  # the decoder's weight is the word embeddings'

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from configs.schema import ModelConfig, Objective
 from pretrain.kernels import Kernels
+from pretrain.model.activations import activated
 from pretrain.model.batch import NO_LABEL, Batch
 from pretrain.model.encoder import BertModel
 from pretrain.model.forward_pass import Linear, Norm
@@ -32,6 +33,7 @@ class MaskedLMHead(nn.Module):
         super().__init__()
         self.dense = Linear(config.hidden_size, config.hidden_size, defers_bias=True, bias=not config.is_modern)
         self.norm = Norm(config)
+        self.activation = config.hidden_act
         self.decoder = nn.Linear(config.hidden_size, word.num_embeddings, bias=config.decoder_bias)
         self.decoder.weight = word.weight  # the embedding's own Parameter object, which ZeRO recognises as shared
 
@@ -51,7 +53,7 @@ class MaskedLMHead(nn.Module):
     def _transform(self, hidden_MH: Tensor, kernels: Kernels) -> Tensor:
         dense_MH, _ = self.dense(hidden_MH, kernels)
         bias_H = self.dense.bias
-        activated_MH = F.gelu(dense_MH) if bias_H is None else kernels.bias_gelu(dense_MH, bias_H)
+        activated_MH = F.gelu(dense_MH) if bias_H is None else activated(dense_MH, bias_H, self.activation, kernels)
         return kernels.layer_norm(activated_MH, *self.norm.weights)
 
 

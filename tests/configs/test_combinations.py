@@ -20,6 +20,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (MODERN | {"model.norm": "pre"}, 'model.norm does not apply to model.architecture "modernbert"'),
     ({"model.local_attention": 64}, 'model.local_attention does not apply to model.architecture "bert"'),
     ({"model.decoder_bias": False}, 'model.decoder_bias does not apply to model.architecture "bert"'),
+    (MODERN | {"model.hidden_act": "relu"}, 'model.hidden_act does not apply to model.architecture "modernbert"'),
+    (MODERN | {"model.type_vocab_size": 1}, 'model.type_vocab_size does not apply to model.architecture "modernbert"'),
     (MODERN | {"model.local_attention": 7}, "multiple of 2"),
     (MODERN | {"model.num_attention_heads": 768}, "heads of an even width"),
     (MODERN | {"model.decoder_bias": False, "model.decoder_bias_init": "unigram"}, "needs decoder_bias true"),

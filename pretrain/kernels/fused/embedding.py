@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -125,15 +126,18 @@ def embed(
     token_type_ids_T: Tensor,
     word_VH: Tensor,
     position_PH: Tensor,
-    token_type_2H: Tensor,
+    token_type_SH: Tensor,
     weight_H: Tensor,
     shift_H: Tensor,
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """Compute `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16, for contiguous tables and two token types."""
+    """Compute `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16,, with contiguous tables.
+
+    Token types are 0 and 1: the gradient of further rows of their table is zero.
+    """
     ids = (word_ids_T.contiguous(), position_ids_T.contiguous(), token_type_ids_T.contiguous())
-    tables = (word_VH, position_PH, token_type_2H)
+    tables = (word_VH, position_PH, token_type_SH)
     result: Tensor = _Embed.apply(*ids, *tables, weight_H, shift_H, epsilon, dropout)
     return result
 
@@ -144,12 +148,12 @@ def embed_sum(
     token_type_ids_T: Tensor,
     word_VH: Tensor,
     position_PH: Tensor,
-    token_type_2H: Tensor,
+    token_type_SH: Tensor,
     dropout: Dropout | None = None,
 ) -> Tensor:
     """Compute `pretrain.kernels.embedding.embed_sum`, in fp32, bf16 or fp16, under the conditions of `embed`."""
     ids = (word_ids_T.contiguous(), position_ids_T.contiguous(), token_type_ids_T.contiguous())
-    tables = (word_VH, position_PH, token_type_2H)
+    tables = (word_VH, position_PH, token_type_SH)
     result: Tensor = _Embed.apply(*ids, *tables, None, None, 0.0, dropout)
     return result
 
@@ -163,14 +167,13 @@ class _Embed(torch.autograd.Function):
         token_type_ids_T: Tensor,
         word_VH: Tensor,
         position_PH: Tensor,
-        token_type_2H: Tensor,
+        token_type_SH: Tensor,
         weight_H: Tensor | None,
         shift_H: Tensor | None,
         epsilon: float,
         dropout: Dropout | None,
     ) -> Tensor:
-        assert token_type_2H.shape[0] == 2
-        inputs = (word_ids_T, position_ids_T, token_type_ids_T, word_VH, position_PH, token_type_2H)
+        inputs = (word_ids_T, position_ids_T, token_type_ids_T, word_VH, position_PH, token_type_SH)
         norm = (word_VH, word_VH) if weight_H is None else (weight_H, shift_H)
         rows, width = len(word_ids_T), word_VH.shape[1]
         result_TH = torch.empty(rows, width, dtype=word_VH.dtype, device=word_VH.device)
@@ -190,7 +193,7 @@ class _Embed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, weight_H, seed, statistics_2T = ctx.saved_tensors
-        word_ids_T, position_ids_T, _, word_VH, position_PH, token_type_2H = inputs
+        word_ids_T, position_ids_T, _, word_VH, position_PH, token_type_SH = inputs
         rows, width = grad_TH.shape
         _, *drop = launch_arguments(ctx.dropout, word_VH)
         block, warps = block_of(width)
@@ -209,6 +212,6 @@ class _Embed(torch.autograd.Function):
         tables = (
             table_gradient(grad_hidden_TH, word_ids_T, word_VH),
             table_gradient(grad_hidden_TH, position_ids_T, position_PH),
-            sums_4H[2:].to(gradient_dtype(token_type_2H)),
+            F.pad(sums_4H[2:], (0, 0, 0, len(token_type_SH) - 2)).to(gradient_dtype(token_type_SH)),
         )
         return None, None, None, *tables, *norm, None, None

@@ -73,6 +73,8 @@ MODEL = [
         lambda a, b: a["weights"].keys() - b["weights"].keys() == {"masked_lm.decoder.bias"},
         MODERN,
     ),
+    Row("model.hidden_act", "gelu_new", {"losses"}, lambda a, b: a["losses"][0] != b["losses"][0]),
+    Row("model.type_vocab_size", 3, WEIGHTS, lambda a, b: shape(b, "bert.embeddings.token_type.weight")[0] == 3),
     Row("model.decoder_bias_init", "unigram", WEIGHTS, lambda a, b: b["losses"][0] < a["losses"][0]),
 ]
 OPTIMIZER = [

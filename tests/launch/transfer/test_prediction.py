@@ -15,6 +15,7 @@ from configs.tasks import load_task
 from launch.transfer.finetuning import run_finetune
 from launch.transfer.prediction import run_predict
 from tests.launch.test_cli import bertrain
+from tests.pretrain.huggingface import model_folders as folders
 from tests.pretrain.runs import some_model, write_run
 from tests.pretrain.transfer.test_finetuning import some_records
 
@@ -64,6 +65,29 @@ def test_whole_rows_are_written_with_labels_of_their_own_type(
         run_predict(out, tmp_path / "new.jsonl", tmp_path / "labelled.jsonl")
     with pytest.raises(UserError, match="not a fine-tuned model"):
         run_predict(tmp_path / "runs" / "small", tmp_path / "new.jsonl", None)
+
+
+@pytest.mark.parametrize("fields", [{"type_vocab_size": 1, "hidden_act": "gelu_new"}, {"type_vocab_size": 4}], ids=str)
+def test_a_folder_of_other_token_types_and_activation_is_finetuned(fields: dict[str, Any], tmp_path: Path) -> None:
+    """Also on pairs: with one token type, both segments are of it, in the written model too."""
+    source = tmp_path / "source"
+    folders.model_of(**fields).save_pretrained(source)
+    folders.write_tokenizer(source)
+    rows = [
+        {"text": record["text"], "text_b": "the cat", "label": record["label"]}
+        for record in some_records(60, 1).records
+    ]
+    recipe = load_task(lines(tmp_path / "a.jsonl", rows), [*QUICK, "task.kind=pair"])
+    run_finetune(source, recipe, tmp_path / "out", [])
+    config = json.loads((tmp_path / "out/model/config.json").read_text())
+    assert {name: config[name] for name in fields} == fields
+    run_predict(tmp_path / "out", lines(tmp_path / "new.jsonl", rows[:1]), tmp_path / "made.jsonl")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out/model").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out/model")
+    with torch.no_grad():
+        inputs = tokenizer(rows[0]["text"], rows[0]["text_b"], return_tensors="pt")
+        expected = model(**inputs).logits.softmax(-1)[0].tolist()
+    assert list(read(tmp_path / "made.jsonl")[0]["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_command_writes_to_standard_output(tmp_path: Path) -> None:

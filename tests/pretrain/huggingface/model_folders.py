@@ -166,6 +166,55 @@ def bare_encoder_of_old_names(folder: Path) -> Any:
     return model
 
 
+def wrapped(folder: Path) -> Any:
+    """With the names of a model inside DataParallel, and of the first releases."""
+    model = old_names(folder)
+    change_weights(folder, lambda weights: {f"module.{name}": weight for name, weight in weights.items()})
+    return model
+
+
+def compiled_bare_encoder(folder: Path) -> Any:
+    """With the names of an encoder that torch.compile and DistributedDataParallel wrapped."""
+    model = bare_encoder(folder)
+    change_weights(folder, lambda weights: {f"module._orig_mod.{name}": weight for name, weight in weights.items()})
+    return model
+
+
+def attribute(folder: Path) -> Any:
+    """With the names of a class that has the model as its attribute `model`."""
+    model = plain(folder)
+    change_weights(folder, lambda weights: {f"model.{name}": weight for name, weight in weights.items()})
+    return model
+
+
+def tanh_gelu(folder: Path) -> Any:
+    model = model_of(hidden_act="gelu_new")
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return model
+
+
+def megatron_with_swish(folder: Path) -> Any:
+    model = model_of("MegatronBertForPreTraining", hidden_act="swish")
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return model
+
+
+def one_token_type(folder: Path) -> Any:
+    model = model_of(type_vocab_size=1)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return model
+
+
+def four_token_types(folder: Path) -> Any:
+    model = model_of(type_vocab_size=4)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return model
+
+
 def untied(folder: Path) -> Any:
     """With a decoder of its own, as its config.json says."""
     model = model_of(tie_word_embeddings=False)
@@ -285,6 +334,13 @@ MAKERS: tuple[Maker, ...] = (
     pickled_shards,
     old_names,
     bare_encoder_of_old_names,
+    wrapped,
+    compiled_bare_encoder,
+    attribute,
+    tanh_gelu,
+    megatron_with_swish,
+    one_token_type,
+    four_token_types,
     untied,
     google,
     without_layer_norm_eps,

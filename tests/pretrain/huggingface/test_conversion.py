@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from configs.errors import UserError
-from configs.schema import ModelConfig
+from configs.schema import Activation, ModelConfig
 from pretrain.huggingface.configuration import DEFAULTS, from_hugging_face_config, to_hugging_face_config
 from pretrain.huggingface.conversion import TIED, from_hugging_face, to_hugging_face
+from pretrain.kernels.dispatch import choose_kernels
+from pretrain.model.activations import activated
 from pretrain.model.batch import Batch
 from pretrain.model.pretraining import BertForPreTraining
 from tests.pretrain.batches import random_batch
@@ -32,6 +34,8 @@ def configurations(draw: st.DrawFn) -> tuple[ModelConfig, int]:
         max_position_embeddings=draw(st.integers(24, 40)),
         initializer_range=0.1,
         layer_norm_eps=draw(st.sampled_from([1e-12, 1e-5])),
+        hidden_act=draw(st.sampled_from(["gelu", "gelu_new", "relu"])),
+        type_vocab_size=draw(st.sampled_from([2, 3])),
     )
     return config, draw(st.integers(20, 90))
 
@@ -128,26 +132,46 @@ def test_transformers_loads_converted_weights() -> None:
     torch.testing.assert_close(ours.logits(batch)[1], logits, rtol=0, atol=1e-5)
 
 
-def test_configuration_round_trip() -> None:
-    config = ModelConfig(hidden_size=48, num_attention_heads=6, layer_norm_eps=1e-7, max_position_embeddings=99)
+@pytest.mark.parametrize(("activation", "token_types"), [("gelu", 2), ("gelu_new", 1), ("silu", 4)])
+def test_configuration_round_trip(activation: Activation, token_types: int) -> None:
+    config = ModelConfig(
+        hidden_size=48,
+        num_attention_heads=6,
+        layer_norm_eps=1e-7,
+        max_position_embeddings=99,
+        hidden_act=activation,
+        type_vocab_size=token_types,
+    )
     fields = to_hugging_face_config(config, 1234, pad_id=7)
     assert from_hugging_face_config(fields) == (config, 1234)
     read = transformers.BertConfig.from_dict(fields)
-    assert (read.pad_token_id, read.hidden_act, read.type_vocab_size) == (7, "gelu", 2)
+    assert (read.pad_token_id, read.hidden_act, read.type_vocab_size) == (7, activation, token_types)
     assert from_hugging_face_config(read.to_dict()) == (config, 1234)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"hidden_act": "relu"}, "hidden_act = 'relu'"),
-        ({"type_vocab_size": 4}, "type_vocab_size = 4"),
+        ({"hidden_act": "prelu"}, "hidden_act = prelu: Input should be 'gelu', 'gelu_new'"),
+        ({"hidden_act": ["gelu"]}, "hidden_act = "),
+        ({"type_vocab_size": 0}, "type_vocab_size = 0"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ],
 )
 def test_other_architecture_raises(change: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         from_hugging_face_config(to_hugging_face_config(ModelConfig(), 30) | change)
+
+
+def test_every_activation_of_transformers_without_weights_is_read() -> None:
+    fields, values = to_hugging_face_config(ModelConfig(), 30), torch.linspace(-12, 12, 500)[:, None]
+    kernels, nothing = choose_kernels("cpu"), torch.zeros(1)
+    for name in transformers.activations.ACT2CLS:
+        if name in ("prelu", "xielu"):  # with weights of their own
+            continue
+        config, _ = from_hugging_face_config(fields | {"hidden_act": name})
+        actual = activated(values, nothing, config.hidden_act, kernels)
+        torch.testing.assert_close(actual, transformers.activations.ACT2FN[name](values), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("model_type", DEFAULTS)

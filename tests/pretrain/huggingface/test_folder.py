@@ -107,7 +107,7 @@ def test_inconsistent_or_unsupported_configuration_raises(folder: Path) -> None:
     change_json(folder / "config.json", vocab_size=9)
     with pytest.raises(UserError, match=rf"has the shape \[{len(VOCAB)}, 16\], but config.json gives \[9, 16\]"):
         read_hugging_face_folder(folder)
-    change_json(folder / "config.json", hidden_act="relu")
+    change_json(folder / "config.json", hidden_act="prelu")
     with pytest.raises(UserError, match="hidden_act"):
         read_hugging_face_folder(folder)
 

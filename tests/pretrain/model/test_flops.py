@@ -30,6 +30,7 @@ def test_formula_equals_parameter_count(layers: int, norm: Literal["post", "pre"
         num_attention_heads=3,
         intermediate_size=41,
         max_position_embeddings=19,
+        type_vocab_size=layers,
     )
     model = BertForPreTraining(config, 57, objective)
     assert sum(parameter.numel() for parameter in model.parameters()) == bert_parameters(config, 57, objective)

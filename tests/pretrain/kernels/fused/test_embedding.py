@@ -22,23 +22,27 @@ WORDS, POSITIONS = 11, 5
 
 
 @settings(max_examples=8, deadline=None)
-@example(rows=0, width=8, dtype=torch.float32, ids=torch.int64, probability=0.5, seed=0)
-@example(rows=33, width=48, dtype=torch.bfloat16, ids=torch.int64, probability=0.1, seed=0)  # more groups than programs
+@example(rows=0, width=8, dtype=torch.float32, ids=torch.int64, probability=0.5, types=2, seed=0)
+@example(
+    rows=33, width=48, dtype=torch.bfloat16, ids=torch.int64, probability=0.1, types=2, seed=0
+)  # more groups than programs
 @given(
     rows=st.integers(1, 20),
     width=st.integers(3, 140),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
     ids=st.sampled_from([torch.int64, torch.int32]),
     probability=st.sampled_from([None, 0.1, 0.5]),
+    types=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 2**31),
 )
 def test_matches_the_fp64_reference(
-    rows: int, width: int, dtype: torch.dtype, ids: torch.dtype, probability: float | None, seed: int
+    rows: int, width: int, dtype: torch.dtype, ids: torch.dtype, probability: float | None, types: int, seed: int
 ) -> None:
-    tables = random_tensors([(WORDS, width), (POSITIONS, width), (2, width), (width,), (width,)], dtype, seed)
+    tables = random_tensors([(WORDS, width), (POSITIONS, width), (types, width), (width,), (width,)], dtype, seed)
     expected_tables = leaf_copies(tables)
     generator = torch.Generator().manual_seed(seed)
-    places = [torch.randint(size, (rows,), generator=generator).to(DEVICE, ids) for size in (WORDS, POSITIONS, 2)]
+    sizes = (WORDS, POSITIONS, min(types, 2))
+    places = [torch.randint(size, (rows,), generator=generator).to(DEVICE, ids) for size in sizes]
     dropout = None if probability is None else Dropout(probability, torch.tensor(seed, device=DEVICE), 3)
     actual, expected = embed(*places, *tables, 1e-5, dropout), reference(*places, *expected_tables, 1e-5, dropout)
     assert actual.dtype == dtype
