@@ -62,10 +62,18 @@ class ClusterConfig(Section):
         "failed: training then resumes at once, without a wait in the queue. A job whose node is down is requeued.",
     )
     ranks_per_node: int = Field(
-        0, ge=0, le=1024, description="Ranks per node; 0: one per GPU, or one on a machine without GPUs."
+        0,
+        ge=0,
+        le=1024,
+        description="Ranks per node; 0: one per GPU, or one on a machine without GPUs; with torchrun and srun, 0 or "
+        "1: as many as they start.",
     )
     gpus_per_node: int = Field(
-        0, ge=0, le=1024, description="GPUs per node to request from Slurm; a local run detects its GPUs."
+        0,
+        ge=0,
+        le=1024,
+        description="Slurm and MPI: GPUs per node, to request from Slurm, and for the number of ranks; other launchers "
+        "detect the GPUs.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if a GPU is available, else CPU.")
     cpu_threads: int = Field(
@@ -112,7 +120,10 @@ class ClusterConfig(Section):
         0, ge=0, le=1_000_000, description="Slurm: memory per node in GiB; 0: the partition's default."
     )
     max_restarts: int = Field(
-        3, ge=0, le=1_000_000, description="Consecutive restarts without a new checkpoint before the job gives up."
+        3,
+        ge=0,
+        le=1_000_000,
+        description="Slurm and MPI: consecutive restarts without a new checkpoint before the job gives up.",
     )
     sbatch_options: list[SlurmOption] = Field(
         [], description="Slurm: additional #SBATCH options, each --name or --name=value."
@@ -121,21 +132,28 @@ class ClusterConfig(Section):
         [], description="Slurm: additional srun options, e.g. --container-image=bert.sqsh for pyxis."
     )
     setup: list[OneLine] = Field(
-        [], description="Shell lines that the job's script runs before it starts the ranks, e.g. module load cuda."
+        [],
+        description="Slurm and MPI: shell lines to run on a node before Python starts there, e.g. module load cuda; "
+        "other launchers refuse it.",
     )
     container: list[OneLine] = Field(
-        [], description='Command that starts a rank in a container, e.g. ["apptainer", "exec", "--nv", "bert.sif"].'
+        [],
+        description="Slurm and MPI: command that starts Python in a container, e.g. "
+        '["apptainer", "exec", "--nv", "bert.sif"]; other launchers refuse it.',
     )
     hosts: list[HostName] = Field(
         [], description="MPI: node names; empty: the nodes of the allocation that mpirun detects, or this machine."
     )
     python: OneLine | None = Field(
-        None, description="Python interpreter on the nodes; unset: the interpreter that submits the job."
+        None,
+        description="Slurm and MPI: Python interpreter on the nodes; unset: the interpreter that submits the job; "
+        "other launchers refuse another one than theirs.",
     )
     environment: list[VariableName] = Field(
         [],
-        description="Environment variables of the submitting shell to pass to the job, in addition to PATH, HOME, LANG "
-        "and similar ones, and those of NCCL and its network libraries (NCCL_*, UCX_*, FI_*).",
+        description="Slurm and MPI: environment variables of the submitting shell to pass to the job, in addition to "
+        "PATH, HOME, LANG and similar ones, and those of NCCL and its network libraries (NCCL_*, UCX_*, FI_*); ranks "
+        "of other launchers have all.",
     )
     private: bool = Field(True, description="Make the files of a run readable by their owner only (umask 077).")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bertrain.recipes import Recipe, UserError, resolved
 from configs.exit_codes import STOPPED, USER_ERROR
-from launch.display import check_nodes, find_hardware, private_files, settle, vocabulary_size
+from launch.display import check_environment, check_nodes, find_hardware, private_files, settle, vocabulary_size
 from launch.ranks import Screen, is_rank, run_folder_of, train_here
 from pretrain.cost import Cost
 from pretrain.telemetry import read_metrics
@@ -97,6 +97,7 @@ def train(
         fix = "call it in an ordinary process, or run `torchrun --no-python bertrain train RECIPE`"
         raise UserError("bertrain.train starts its ranks itself", place="torchrun", fix=fix)
     check_nodes(wanted, 1)
+    check_environment(wanted.cluster)
     wanted = settle(wanted)
     said: list[str] = []
     lines = _Lines(progress or (lambda line: None))

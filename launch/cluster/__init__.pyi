@@ -5,8 +5,8 @@ from .batch_script import (
     PREPARE as PREPARE,
     exported_variables as exported_variables,
     network_variables as network_variables,
+    python_argv as python_argv,
     resource_options as resource_options,
-    setup_argv as setup_argv,
 )
 from .launchers import (
     SLURM as SLURM,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,10 +121,24 @@ def exported_variables(cluster: ClusterConfig, network: Sequence[str] = ()) -> s
     return ",".join(dict.fromkeys((*ENVIRONMENT, *network, *cluster.environment)))
 
 
-def setup_argv(lines: Sequence[str]) -> list[str]:
-    """Return the words that start a program after the lines of `cluster.setup`, or none if there are no lines."""
-    checked = [f"{line}\n[ $? -eq 0 ] || exit 2" for line in lines]
-    return ["bash", "-l", "-c", "\n".join([*checked, 'exec "$@"']), "bertrain"] if lines else []
+def python_argv(cluster: ClusterConfig) -> list[str]:
+    """Return the words that start Python on a node: after the lines of `cluster.setup`, and in `cluster.container`."""
+    return [*_setup_argv(cluster.setup), *cluster.container, cluster.python or sys.executable, "-P"]
+
+
+def _setup_argv(lines: Sequence[str]) -> list[str]:
+    """Return the words that start a program after these lines, in a login shell, as the job's script runs them."""
+    if not lines:
+        return []
+    keep_path = 'BERTRAIN_PATH=$PATH exec bash -l "$@"'
+    checked = [f"{line}\n{check_of_setup(line)}" for line in lines]
+    program = "\n".join(["PATH=$BERTRAIN_PATH:$PATH", "unset BERTRAIN_PATH", *checked, 'exec "$@"'])
+    return ["bash", "-c", keep_path, "bertrain", "-c", program, "bertrain"]
+
+
+def check_of_setup(line: str) -> str:
+    """Return the shell line that ends the script if this line of `cluster.setup` has failed."""
+    return f'[ $? -eq 0 ] || {{ echo "bertrain: cluster.setup failed:" {shlex.quote(line)} >&2; exit 2; }}'
 
 
 def resource_options(cluster: ClusterConfig, *, whole_nodes: bool = True, cores: int = 0) -> Iterator[str]:
@@ -180,6 +195,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["shell"] = lambda value: shlex.quote(str(value or ""))
     environment.filters["sbatch_option"] = _sbatch_option
+    environment.filters["check_of_setup"] = check_of_setup
     return environment
 
 

@@ -71,8 +71,6 @@ def run_rank(run: Path, number: int, place: RankAddress) -> int:
         record_end(run, number, end)
     except OSError as error:
         sys.stderr.write(f"rank {place.rank} on {_node()} cannot record its end: {error}\n")
-    if end.code == USER_ERROR:
-        _await_other_ends(run, number, place.world_size)
     return DONE if end.code == STOPPED else end.code
 
 
@@ -151,12 +149,15 @@ def main(arguments: list[str] | None = None) -> int:
     terminate_with_parent()  # of a killed step daemon or mpirun
     try:
         place = mpi_address() if given.mpi else slurm_address(os.environ)
-        return run_rank(given.run, given.start, place)
+        code = run_rank(given.run, given.start, place)
     except UserError as error:  # the rank's address is not known
         sys.stderr.write(f"error: {error}\n")
         with suppress(OSError):
             _record_refusal(given.run, given.start, error)
         return USER_ERROR
+    if code == USER_ERROR and not given.mpi:  # under MPI, one rank's error is enough to end the run
+        _await_other_ends(given.run, given.start, place.world_size)
+    return code
 
 
 def _record_refusal(run: Path, number: int, error: UserError) -> None:

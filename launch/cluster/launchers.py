@@ -25,7 +25,6 @@ class Launcher:
 
     argvs: Callable[[Recipe, Path], Iterable[Sequence[str]]]  # its commands for a run folder; writes nothing
     train: Callable[[Recipe], int]  # opens the run and trains; returns the exit code of `bertrain train`
-    unused: tuple[str, ...] = ()  # keys of [cluster] for a job's script or another Python, which it does not use
 
 
 def _mpirun_argv(recipe: Recipe, run: Path) -> Iterable[Sequence[str]]:
@@ -55,8 +54,8 @@ def _train_here(recipe: Recipe) -> int:
 
 
 LAUNCHERS = {
-    "mpi": Launcher(_mpirun_argv, _train_under_mpi, unused=("setup",)),
-    "local": Launcher(_local_argvs, _train_here, unused=("setup", "container", "python")),
+    "mpi": Launcher(_mpirun_argv, _train_under_mpi),
+    "local": Launcher(_local_argvs, _train_here),
 }
 SLURM = "slurm"
 TARGETS = (SLURM, *LAUNCHERS)  # the values of --to

@@ -9,24 +9,32 @@ TensorBoard runs, set that variable for slurmd, too.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.exit_codes import STOP_SIGNALS
+from configs.exit_codes import DONE, STOP_SIGNALS, USER_ERROR
 from configs.machine import dies_with, require_package
+from configs.run_layout import start_folder
 from configs.schema import ClusterConfig, Recipe
-from launch.cluster.batch_script import network_variables, ranks_per_node
+from launch.cluster.batch_script import network_variables, python_argv, ranks_per_node
 from launch.cluster.verdict import end_start
-from launch.ranks import ASK_NO_DISPLAY, begin_start, note_signals, this_process
+from launch.ranks import ASK_NO_DISPLAY, Start, begin_start, note_signals, ranks_begun, read_ends, this_process
 
 INSTALL_MPI = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
 OPEN_PORTS = "open the ports between the hosts"
 MEETING_S = 120.0
+MPIRUN_LOG = "mpirun.log"  # in the start's folder: what mpirun and its processes wrote to standard error
+COPY_S = 5.0  # for the last lines of standard error, which a process that outlives mpirun can keep open
+# mpirun's own messages: paragraphs between rules, and lines that begin with "[host:process]".
+_OF_MPIRUN = re.compile(r"^-{70,}\n(.*?)^-{70,}$|^\[\S+:\d+\].*$", re.MULTILINE | re.DOTALL)
 
 
 def mpirun_argv(recipe: Recipe, run: Path, number: int, *, as_root: bool, network: Sequence[str] = ()) -> list[str]:
@@ -60,17 +68,7 @@ def _start_argv(cluster: ClusterConfig, ranks: int, nodes: int, as_root: bool, n
 
 def pmix_rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
     """Return the argv of one rank, for any launcher that supports PMIx."""
-    python = recipe.cluster.python or sys.executable
-    return [
-        *recipe.cluster.container,
-        python,
-        "-P",
-        "-m",
-        "launch.cluster.cluster_rank",
-        str(run),
-        str(number),
-        "--mpi",
-    ]
+    return [*python_argv(recipe.cluster), "-m", "launch.cluster.cluster_rank", str(run), str(number), "--mpi"]
 
 
 def run_under_mpi(recipe: Recipe, run: Path) -> int:
@@ -88,11 +86,48 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
     with note_signals(STOP_SIGNALS, received):
         while True:
             start = begin_start(run, this_process(), is_first=is_first, nodes=nodes, ranks=ranks)
-            _run_once(mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0, network=network), received)
-            verdict = end_start(run, start)
+            argv = mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0, network=network)
+            _run_once(argv, received, start_folder(run, start.number) / MPIRUN_LOG)
+            verdict = end_start(run, start, refusal="" if received else _refusal(recipe.cluster, run, start))
+            if verdict.code != DONE:
+                sys.stderr.write(f"bertrain: start {start.number}: {verdict.reason}\n")
             if received or not verdict.requeue:
                 return verdict.code
             is_first = False
+
+
+def _refusal(cluster: ClusterConfig, run: Path, start: Start) -> str:
+    """Return the error for which each restart would fail, too; empty if there is none.
+
+    A restart has the same hosts: what a rank refuses there it refuses again, and so does a host on which no rank of the
+    user's own start has begun.
+    """
+    wrong = [end.error for end in read_ends(run, start.number) if end.code == USER_ERROR]
+    if wrong or not start.is_first or ranks_begun(run, start.number):
+        return next(iter(wrong), "")
+    with suppress(OSError):
+        said = (start_folder(run, start.number) / MPIRUN_LOG).read_text(encoding="utf-8", errors="replace")
+        cause = f"no rank begins: {what_ended(said)}"
+        return f"error: {UserError(cause, place='mpirun', fix=_correction(cluster))}"
+    return ""
+
+
+def _correction(cluster: ClusterConfig) -> str:
+    """Return the fix for ranks that mpirun cannot start: the keys that say how, as far as they are set."""
+    keys = [f"cluster.{key}" for key in ("setup", "container", "python", "hosts") if getattr(cluster, key)]
+    return f"correct {' or '.join(keys)}" if keys else "try `mpirun -np 1 hostname`, and correct MPI's installation"
+
+
+def what_ended(said: str) -> str:
+    """Return the last line of the processes that mpirun started or, if they are silent, mpirun's first message.
+
+    `said` is the standard error of mpirun, in which both are mixed.
+    """
+    lines = [line.strip() for line in _OF_MPIRUN.sub("", said).splitlines() if line.strip()]
+    messages = [match[1] for match in _OF_MPIRUN.finditer(said) if match[1]]
+    paragraphs = [text for text in "".join(messages[:1]).split("\n\n") if not text.startswith("NOTE")]
+    message = " ".join(" ".join(paragraphs).split()).rstrip(".")
+    return (lines[-1] if lines else message or "mpirun says nothing")[:300]
 
 
 def meet_under_mpi(cluster: ClusterConfig) -> str:
@@ -103,8 +138,8 @@ def meet_under_mpi(cluster: ClusterConfig) -> str:
     _require_mpirun()
     nodes, ranks = (len(cluster.hosts), 1) if cluster.hosts else (1, 2)
     program = "from launch.ranks import mpi_address; found = mpi_address(); found.rank or print(found.address)"
-    argv = [*_start_argv(cluster, ranks, nodes, os.getuid() == 0, network_variables(os.environ)), *cluster.container]
-    argv += [cluster.python or sys.executable, "-P", "-c", program]
+    start = _start_argv(cluster, ranks, nodes, os.getuid() == 0, network_variables(os.environ))
+    argv = [*start, *python_argv(cluster), "-c", program]
     try:
         ended = subprocess.run(
             argv, env={**ASK_NO_DISPLAY, **os.environ}, capture_output=True, text=True, timeout=MEETING_S, check=False
@@ -114,8 +149,8 @@ def meet_under_mpi(cluster: ClusterConfig) -> str:
             f"mpirun's ranks do not meet within {MEETING_S:.0f} s", place="mpirun", fix=OPEN_PORTS
         ) from None
     if ended.returncode:
-        said = [line for line in ended.stderr.splitlines() if "Error: " in line or "error: " in line]
-        raise UserError(f"mpirun's ranks fail: {(said or [ended.stderr])[0][:300]}", place="mpirun", fix=INSTALL_MPI)
+        cause = f"mpirun's ranks fail: {what_ended(ended.stderr)}"
+        raise UserError(cause, place="mpirun", fix=_correction(cluster))
     return ended.stdout.split()[0]
 
 
@@ -124,12 +159,21 @@ def _require_mpirun() -> None:
         raise UserError("mpirun is not installed", place="PATH", fix=INSTALL_MPI)
 
 
-def _run_once(argv: Sequence[str], received: list[signal.Signals]) -> None:
-    """Run mpirun. Forward stop signals as SIGUSR1, because mpirun kills the ranks after any other signal."""
-    environment = {**ASK_NO_DISPLAY, **os.environ}
+def _run_once(argv: Sequence[str], received: list[signal.Signals], log: Path) -> None:
+    """Run mpirun, and copy its standard error to `log`.
+
+    Forward stop signals as SIGUSR1, because mpirun kills the ranks after any other signal.
+    """
     process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, start_new_session=True, env=environment, preexec_fn=dies_with(os.getpid())
+        argv,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**ASK_NO_DISPLAY, **os.environ},
+        preexec_fn=dies_with(os.getpid()),
     )
+    copying = threading.Thread(target=_copy, args=(process.stderr, log), daemon=True)
+    copying.start()
     forwarded = 0
     try:
         while process.poll() is None:
@@ -140,6 +184,16 @@ def _run_once(argv: Sequence[str], received: list[signal.Signals]) -> None:
                 process.wait(0.2)
             except subprocess.TimeoutExpired:
                 continue
+        copying.join(COPY_S)
     finally:
         if process.poll() is None:
             process.terminate()
+
+
+def _copy(lines: Iterable[bytes], log: Path) -> None:
+    """Write lines to standard error and to a file. A closed terminal or a full disk does not stop the others."""
+    for line in lines:
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), line)
+        with suppress(OSError), log.open("ab") as copy:
+            copy.write(line)

@@ -63,9 +63,12 @@ class Evidence:
     was_stopped: bool = False  # by the user
 
 
-def end_start(run: Path, start: Start) -> Verdict:
-    """Determine how the start ended, record the verdict, and return it. A full disk does not change it."""
-    verdict = judge(start, read_evidence(run, start))
+def end_start(run: Path, start: Start, refusal: str = "") -> Verdict:
+    """Determine how the start ended, record the verdict, and return it. A full disk does not change it.
+
+    `refusal` is an error in the user's input that the launcher has found, if any.
+    """
+    verdict = judge(start, read_evidence(run, start)) if not refusal else Verdict(USER_ERROR, False, refusal)
     if (newest := newest_start(run)) > start.number:
         verdict = Verdict(FAILED, False, str(Superseded(newest)))
     if verdict.requeue:

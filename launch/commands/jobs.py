@@ -66,13 +66,13 @@ def submit(
     from configs.recipe import load_recipe
     from launch.cluster import describe_chain, describe_launch, find_launcher, plan_chain, submit_chain
     from launch.display import (
+        check_environment,
         check_gpus,
         check_nodes,
         make_private,
         settle,
         settle_chain,
         warn_of_settings,
-        warn_of_unused,
     )
 
     first = load_recipe(recipe, overrides or ())
@@ -84,10 +84,10 @@ def submit(
         raise UserError("nothing is prepared", place="--shares", fix="add --prepare")
     if to != SLURM:
         launcher = find_launcher(to)
-        warn_of_unused(first, launcher.unused, f"submit --to {to}")
+        if to == "local":
+            check_nodes(first, 1)
+            check_environment(first.cluster)
         if not dry_run:
-            if to == "local":
-                check_nodes(first, 1)
             make_private(first)
             raise typer.Exit(launcher.train(settle(first)))
         sys.stdout.write(describe_launch(launcher, first))

@@ -58,9 +58,10 @@ def train(
     [dim]bertrain train mine.toml --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500[/]
     """
     from configs.recipe import load_recipe
-    from launch.cluster import find_launcher
     from launch.display import (
+        check_environment,
         check_nodes,
+        check_ranks,
         make_private,
         run_smoke,
         settle,
@@ -68,7 +69,6 @@ def train(
         show_outcome,
         training_screen,
         warn_of_settings,
-        warn_of_unused,
     )
     from launch.ranks import (
         become_rank,
@@ -88,14 +88,16 @@ def train(
         warn_of_settings(resolved)
         show_dry_run(resolved)
         return
+    check_environment(resolved.cluster)
     make_private(resolved)
     if smoke:
         raise typer.Exit(run_smoke(resolved))
     if is_alone and not is_rank(os.environ) and (task := task_of_srun(os.environ)):
         os.environ.update(task.variables(os.environ))
-    if not is_rank(os.environ):
+    if is_rank(os.environ):
+        check_ranks(resolved.cluster, os.environ)
+    else:
         check_nodes(resolved, nodes.count)
-        warn_of_unused(resolved, find_launcher("local").unused, "train")
     resolved = settle(resolved)
     if is_rank(os.environ):
         become_rank(resolved, resume)

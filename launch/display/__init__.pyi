@@ -15,14 +15,15 @@ from .planning import find_hardware as find_hardware, show_plan as show_plan, vo
 from .plot import draw_loss as draw_loss
 from .preparation import prepare_with_progress as prepare_with_progress
 from .settings import (
+    check_environment as check_environment,
     check_gpus as check_gpus,
     check_nodes as check_nodes,
+    check_ranks as check_ranks,
     make_private as make_private,
     private_files as private_files,
     settle as settle,
     settle_chain as settle_chain,
     warn_of_settings as warn_of_settings,
-    warn_of_unused as warn_of_unused,
 )
 from .status import show_status as show_status
 from .tensorboard import serve_tensorboard as serve_tensorboard

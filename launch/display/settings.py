@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.schema import Recipe, VocabularyConfig, differing_settings, idle_settings
+from configs.schema import ClusterConfig, Recipe, VocabularyConfig, differing_settings, idle_settings
 from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest
 
 logger = logging.getLogger(__name__)
@@ -30,13 +32,6 @@ def warn_of_settings(recipe: Recipe, manifest: Manifest | None = None) -> None:
         logger.warning("the data set was made with another setting, which holds: %s", one)
     if recipe.train.evaluate_every_steps and not manifest.select("held_out", 0):
         logger.warning("train.evaluate_every_steps has no effect: the data set has no held-out rows")
-
-
-def warn_of_unused(recipe: Recipe, keys: Sequence[str], command: str) -> None:
-    """Warn of keys of `[cluster]` that are set, although a command does not use them."""
-    for key in keys:
-        if getattr(recipe.cluster, key):
-            logger.warning("cluster.%s has no effect: `%s` does not use it", key, command)
 
 
 def settle(recipe: Recipe) -> Recipe:
@@ -92,6 +87,30 @@ def check_nodes(recipe: Recipe, nodes: int) -> None:
         fix = f"use `bertrain submit`, run it on each node with --nnodes {asked}, or set cluster.nodes={nodes}"
         cause = f"the recipe trains on {asked} nodes, but this command starts ranks on {nodes}"
         raise UserError(cause, place=f"cluster.nodes = {asked}", fix=fix)
+
+
+def check_environment(cluster: ClusterConfig) -> None:
+    """Raise `UserError` for keys that describe how a job starts Python, where a command trains with its own Python."""
+    for key, without in (("setup", "[]"), ("container", "[]"), ("python", "")):
+        value = getattr(cluster, key)
+        if value and not (key == "python" and shutil.which(value) == sys.executable):
+            cause = "this command trains with its own Python, in the environment in which it is started"
+            fix = f"start it in the one that you want, with cluster.{key}={without}"
+            raise UserError(cause, place=f"cluster.{key} = {value!r}", fix=fix)
+
+
+def check_ranks(cluster: ClusterConfig, environment: Mapping[str, str]) -> None:
+    """Raise `UserError` if torchrun or srun, whose variables are in `environment`, starts other ranks than asked."""
+    counts = [environment.get(name, "") for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")]
+    if not all(count.isdecimal() and int(count) for count in counts):
+        return  # a rank says what is missing
+    world_size, on_node = map(int, counts)
+    for key, started in (("ranks_per_node", on_node), ("nodes", world_size // on_node)):
+        asked = getattr(cluster, key)
+        if asked not in (0, 1, started):
+            cause = f"torchrun or srun starts {started}, not {asked}"
+            fix = f"start as many, or set cluster.{key}={started}"
+            raise UserError(cause, place=f"cluster.{key} = {asked}", fix=fix)
 
 
 def make_private(recipe: Recipe) -> None:

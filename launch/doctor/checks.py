@@ -6,6 +6,7 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -176,13 +177,18 @@ def clock(folder: Path) -> Finding:
 
 
 def program(name: str, argv: list[str], *, needed: str = "") -> Finding:
-    """Report a launcher's version. A missing one is an error only if it is `needed`, which says how to install it."""
+    """Report a launcher's version. A missing one is an error only if it is `needed`, which says how to install it.
+
+    One that fails is a warning only then, too: Slurm's client can be installed without a cluster.
+    """
     if shutil.which(argv[0]) is None:
         return Finding(name, ERROR if needed else OK, "none", needed)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
-        return Finding(name, WARNING, f"{argv[0]} fails: {done.stderr.strip()[:100]}", f"run: {' '.join(argv)}")
-    return Finding(name, OK, done.stdout.splitlines()[0])
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix(f"{argv[0]}: ")
+        found = f"not in use: `{shlex.join(argv)}` fails: {said[:100]}"
+        return Finding(name, WARNING, found, f"run: {shlex.join(argv)}") if needed else Finding(name, OK, found)
+    return Finding(name, OK, (done.stdout.strip().splitlines() or ["installed"])[0])
 
 
 def _existing(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.exit_codes import DONE, USER_ERROR
 from configs.schema import ClusterConfig, Recipe
-from launch.cluster import INSTALL_MPI, exported_variables, network_variables, resource_options, setup_argv
+from launch.cluster import INSTALL_MPI, exported_variables, network_variables, python_argv, resource_options
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
 from launch.terminal import console
@@ -97,10 +97,8 @@ def examine_nodes(recipe: Recipe, folder: Path) -> list[Node]:
         f"--export={exported_variables(cluster, network_variables(os.environ))}",
         *resource_options(cluster),
         *cluster.srun_options,
-        *setup_argv(cluster.setup),
-        *cluster.container,
-        cluster.python or sys.executable,
-        *("-P", "-m", "launch.doctor.doctor", checked, str(folder.absolute())),
+        *python_argv(cluster),
+        *("-m", "launch.doctor.doctor", checked, str(folder.absolute())),
         *(str(other) for other in folders_of(recipe)),
     ]
     if shutil.which("srun") is None:

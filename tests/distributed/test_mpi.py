@@ -38,8 +38,9 @@ def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
     return run
 
 
-def start(run: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", RUN, str(run)], env={**os.environ, "PYTHONPATH": str(STAND_IN)})
+def start(run: Path, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(STAND_IN)}
+    return subprocess.Popen([sys.executable, "-c", RUN, str(run)], env=environment, stderr=stderr)
 
 
 def steps_of(run: Path) -> list[int]:
@@ -111,6 +112,54 @@ def test_srun_with_pmix_starts_the_same_ranks(tmp_path: Path) -> None:
         cluster.run("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", *argv)
     assert [one.code for one in starts.read_ends(run, 1)] == [0, 0]
     assert steps_of(run) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "key"),
+    [
+        ('cluster.container=["/none/apptainer", "exec"]', "Executable: /none/apptainer", 1),
+        ('cluster.container=["{folder}/engine"]', "FATAL: could not open image bert.sif", 1),
+        ('cluster.python="/none/python"', "Executable: /none/python", 2),
+        ('cluster.python="{folder}/python"', "No module named 'launch'", 2),
+        ('cluster.setup=["module load none"]', "bertrain: cluster.setup failed: module load none", 0),
+    ],
+)  # fmt: skip
+def test_ranks_that_cannot_begin_end_the_run_at_once(tmp_path: Path, settings: str, said: str, key: int) -> None:
+    write_program(tmp_path / "engine", "echo 'FATAL: could not open image bert.sif' >&2; exit 255")
+    write_program(tmp_path / "python", "exec /usr/bin/python3 -I -c 'import launch'")
+    run = make_run(tmp_path, 5, 0.01, settings.format(folder=tmp_path))
+    process = start(run, stderr=subprocess.PIPE)
+    _, told = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    (only,) = starts.read_starts(run)
+    verdict = starts.read_verdict(run, only.number)
+    assert verdict is not None
+    assert verdict.reason.startswith("error: mpirun: no rank begins: ")
+    assert said in verdict.reason
+    assert verdict.reason.endswith(f"Correct cluster.{['setup', 'container', 'python'][key]}.")
+    assert f"bertrain: start 1: {verdict.reason}" in told.decode().splitlines()
+
+
+def write_program(file: Path, lines: str) -> None:
+    file.write_text(f"#!/bin/sh\n{lines}\n")
+    file.chmod(0o755)
+
+
+def test_the_lines_of_setup_run_before_each_rank(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    write_program(tmp_path / "bin/engine", 'echo "$WANTED" >>"$0".seen; exec "$@"')
+    setup = [f"PATH={tmp_path / 'bin'}:$PATH", "export WANTED='a b'"]
+    run = make_run(tmp_path, 2, 0.01, f"cluster.setup={json.dumps(setup)}", 'cluster.container=["engine"]')
+    assert start(run).wait(PATIENCE_S) == 0
+    assert (tmp_path / "bin/engine.seen").read_text() == "a b\n" * 2
+
+
+def test_an_error_of_one_rank_in_the_input_ends_the_run_at_once(tmp_path: Path) -> None:
+    """A restart would have the same hosts."""
+    run = make_run(tmp_path, 5, 0.01)
+    (run / "fault").write_text("2 1 2")
+    assert start(run).wait(PATIENCE_S) == 2
+    assert len(starts.read_starts(run)) == 1
 
 
 def test_ranks_without_mpi4py_end_the_run_at_once_with_the_fix(tmp_path: Path) -> None:

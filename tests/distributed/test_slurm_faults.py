@@ -103,6 +103,7 @@ def test_status_says_that_no_node_can_start_python(cluster: SlurmCluster, tmp_pa
     status = read_status(run, [])
     assert status.state == "failed"
     assert "cannot run Python (exit code 127)" in status.detail
+    assert cluster.field(job, "ExitCode") == "2:0"
     assert newest_start(run) == 2
 
 

@@ -67,7 +67,12 @@ ROWS = [
     Row("cluster.max_restarts", 7, {"script"}, adds('    [ "$restarts" -lt 7 ] && again=true')),
     Row("cluster.sbatch_options", ["--comment=x"], {"script"}, adds("#SBATCH --comment=x")),
     Row("cluster.srun_options", ["--label"], {"script"}, adds_text("srun --export=ALL --kill-on-bad-exit=1 --label ")),
-    Row("cluster.setup", ["module load cuda"], {"script"}, adds("module load cuda")),
+    Row(
+        "cluster.setup",
+        ["module load cuda"],
+        BOTH,
+        lambda a, b: adds("module load cuda")(a, b) and "\nmodule load cuda\n" in mpi(b),
+    ),
     Row(
         "cluster.container",
         ["apptainer", "exec", "b.sif"],

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +45,39 @@ def test_missing_mpirun_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="mpirun is not installed"):
         mpi.run_under_mpi(load_recipe("demo"), tmp_path)
+
+
+RANKS = "python: No module named 'launch'\n"
+BLURB = f"{'-' * 74}\nPrimary job  terminated normally, but 1 process returned\na non-zero exit code.\n{'-' * 74}\n"
+NOT_FOUND = (
+    f"{'-' * 74}\nmpirun was unable to find the specified executable file, and therefore\ndid not launch the job.\n\n"
+    f"NOTE: A common cause is\n      a misspelt option.\n\nNode:       n1\nExecutable: apptainer\n{'-' * 74}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "ended"),
+    [
+        (f"WARNING: old image\n{RANKS}{RANKS}{BLURB}[n1:42] 1 more process has sent help message\n", RANKS.strip()),
+        (
+            NOT_FOUND,
+            "mpirun was unable to find the specified executable file, and therefore did not launch the job. "
+            "Node: n1 Executable: apptainer",
+        ),
+        (BLURB, "Primary job terminated normally, but 1 process returned a non-zero exit code"),
+        ("", "mpirun says nothing"),
+    ],
+)
+def test_the_cause_is_found_in_what_mpirun_and_its_ranks_say(said: str, ended: str) -> None:
+    assert mpi.what_ended(said) == ended
+
+
+def test_a_login_shell_runs_the_lines_of_setup_and_keeps_the_path(tmp_path: Path) -> None:
+    setup = ["export WANTED='a b'", "cd /"]
+    recipe = load_recipe("demo", [f"cluster.setup={json.dumps(setup)}", 'cluster.container=["sh", "-c"]'])
+    recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"python": 'echo "$PATH|$WANTED"'})})
+    argv = mpi.pmix_rank_argv(recipe, tmp_path, 1)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    told = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+    assert told.startswith(f"{tmp_path}:")
+    assert told.strip().endswith("|a b")

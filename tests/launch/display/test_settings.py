@@ -10,7 +10,6 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, TrainConfig
-from launch.cluster import find_launcher
 from launch.display.planning import vocabulary_size
 from launch.display.settings import (
     check_gpus,
@@ -18,7 +17,6 @@ from launch.display.settings import (
     make_private,
     settle_chain,
     warn_of_settings,
-    warn_of_unused,
 )
 from preprocessing.dataset import write_manifest
 from pretrain.data.dataset import open_dataset
@@ -35,18 +33,6 @@ def test_more_nodes_than_a_command_starts_ranks_on_are_refused() -> None:
     check_nodes(recipe_with(nodes=4), 4)
     with pytest.raises(UserError, match=r"trains on 4 nodes, but this command starts ranks on 1.*--nnodes 4"):
         check_nodes(recipe_with(nodes=4), 1)
-
-
-@pytest.mark.parametrize(("to", "unused"), [("local", ["setup", "container", "python"]), ("mpi", ["setup"])])
-def test_keys_that_a_launcher_does_not_use_are_named(
-    to: str, unused: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    recipe = recipe_with(setup=["module load cuda"], container=["apptainer", "exec", "bert.sif"], python="/opt/python")
-    warn_of_unused(recipe, find_launcher(to).unused, f"submit --to {to}")
-    said = [f"cluster.{key} has no effect: `submit --to {to}` does not use it" for key in unused]
-    assert [record.getMessage() for record in caplog.records] == said
-    warn_of_unused(recipe_with(), find_launcher(to).unused, f"submit --to {to}")
-    assert len(caplog.records) == len(unused)
 
 
 @pytest.mark.parametrize(("private", "mode"), [(True, 0o600), (False, 0o644)])

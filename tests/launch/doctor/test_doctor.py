@@ -86,13 +86,18 @@ def test_missing_programs_are_named_with_a_fix(tmp_path: Path, monkeypatch: pyte
     assert (named(node, "Slurm").found, named(node, "MPI").found) == ("none", "none")
 
 
-def test_a_failing_program_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sinfo").write_text("#!/bin/sh\necho no controller >&2\nexit 1\n")
-    (tmp_path / "sinfo").chmod(0o755)
+def test_a_failing_program_is_a_warning_only_if_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's client without a cluster is no problem of this machine."""
+    for name in ("sinfo", "mpirun"):
+        (tmp_path / name).write_text("#!/bin/sh\necho one >&2\necho $(basename $0): fatal: no controller >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
-    assert named(examine(tmp_path, ClusterConfig(device="cpu")), "Slurm") == Finding(
-        "Slurm", WARNING, "sinfo fails: no controller", "run: sinfo --version"
-    )
+    node = examine(tmp_path, ClusterConfig(device="cpu"))
+    found = "not in use: `sinfo --version` fails: fatal: no controller"
+    assert named(node, "Slurm") == Finding("Slurm", OK, found)
+    assert named(node, "MPI").level == OK
+    needed = named(examine(tmp_path, ClusterConfig(device="cpu"), for_mpi=True), "MPI")
+    assert (needed.level, needed.fix) == (WARNING, "run: mpirun --version")
 
 
 def test_a_version_that_differs_from_the_pinned_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +204,10 @@ def test_mpi_is_checked_with_real_ranks(tmp_path: Path) -> None:
     node = examine(tmp_path, ClusterConfig(device="cpu"), for_mpi=True)
     assert named(node, "MPI").level == OK
     assert "reach rank 0" in named(node, "ranks").found
-    failing = examine(tmp_path, ClusterConfig(device="cpu", python="/bin/false"), for_mpi=True)
-    assert named(failing, "ranks").level == ERROR
+    for python in ("/bin/false", "/none/python"):
+        failing = named(examine(tmp_path, ClusterConfig(device="cpu", python=python), for_mpi=True), "ranks")
+        assert (failing.level, failing.fix) == (ERROR, "correct cluster.python")
+        assert "mpirun's ranks fail: " in failing.found
 
 
 def test_a_missing_mpirun_is_an_error_only_for_mpi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
