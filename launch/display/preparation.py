@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
@@ -22,8 +22,8 @@ from preprocessing.dataset import Manifest
 from preprocessing.documents import Progress as State
 from preprocessing.execution import THIS_MACHINE, BeamEngine, WorkerKilledError
 from preprocessing.pipeline import prepare, prepare_share
-from preprocessing.resuming import WHOLE, Share, described, finished_parts
-from preprocessing.storage import Store, store_at
+from preprocessing.resuming import WHOLE, Share, described, finished_parts, new_parts
+from preprocessing.storage import Stamp, Store, store_at
 
 PLAIN_EVERY_S = 10.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -103,7 +103,7 @@ def prepare_with_progress(
         fix = f"remove {data.dataset}, then start the shares"
         raise UserError("shares cannot be combined with --overwrite", place="--overwrite", fix=fix)
     store = store_at(data.dataset)
-    before: frozenset[str] = frozenset() if overwrite else finished_parts(store)
+    before = {} if overwrite else finished_parts(store)
     received: list[signal.Signals] = []
     with _interrupting(received):
         try:
@@ -161,11 +161,11 @@ def _is_ending(handled: BaseException | None) -> bool:
     return handled is not None
 
 
-def _ended_early(store: Store, before: frozenset[str], why: str, code: int) -> int:
+def _ended_early(store: Store, before: Mapping[str, Stamp], why: str, code: int) -> int:
     """Say what is kept, and return the exit code: `code` if no part was finished since `before`."""
     parts = finished_parts(store)
     kept = f"kept: {described(parts)}" if parts else "nothing was finished yet"
-    new = parts - before
+    new = new_parts(parts, before)
     how = "run the same command again to resume" if parts else "run the same command again to start anew"
     sys.stderr.write(f"{why}\n{kept}{f' ({described(new)} of this run)' if new and before else ''}; {how}\n")
     return STOPPED if new else code

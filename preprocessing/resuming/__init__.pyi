@@ -22,5 +22,6 @@ from .parts import (
     WORK as WORK,
     described as described,
     finished_parts as finished_parts,
+    new_parts as new_parts,
 )
 from .share import WHOLE as WHOLE, Share as Share

@@ -26,13 +26,10 @@ from preprocessing.dataset import (
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.resuming.growth import has_grown, numbers_beside, renumbered
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
-from preprocessing.resuming.parts import GROUPS, WORK
+from preprocessing.resuming.parts import GROUPS, VOCABULARY_RECORD, WORK
 from preprocessing.storage import Store
 from preprocessing.vocabulary import Vocabulary, stored_vocabulary
 
-_VOCABULARY_RECORD = (
-    f"{GROUPS}/vocabulary.json"  # the preparation that made the vocabulary, and the vocabulary's digest
-)
 _SHARD = re.compile(r"[0-9]{5,}\.[0-9]{4,}[-.].*\.arrow")
 
 logger = logging.getLogger(__name__)
@@ -141,19 +138,23 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
 def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:
     """Return the vocabulary that an earlier run of the same identity stored, or None."""
     sha256 = store.sha256(VOCABULARY)
-    if sha256 is None or store.read(_VOCABULARY_RECORD) != _record(identity, sha256):
+    if sha256 is None or store.read(VOCABULARY_RECORD) != _record(identity, sha256):
         return None
     return stored_vocabulary(store, config)
 
 
 def keep_vocabulary(store: Store, identity: Identity, vocabulary: Vocabulary) -> None:
-    """Store the vocabulary in the data set's folder, for this run and later ones."""
-    for name, content in (
-        (VOCABULARY, vocabulary.content()),
-        (_VOCABULARY_RECORD, _record(identity, vocabulary.entry().sha256)),
-    ):
-        with store.write(name) as stream:
-            stream.write(content)
+    """Store the vocabulary in the data set's folder: for this run, and if it was trained, for later ones."""
+    _write(store, VOCABULARY, vocabulary.content())
+    if identity.given_vocabulary is None:
+        _write(store, VOCABULARY_RECORD, _record(identity, vocabulary.entry().sha256))
+    else:
+        store.remove(VOCABULARY_RECORD)
+
+
+def _write(store: Store, name: str, content: bytes) -> None:
+    with store.write(name) as stream:
+        stream.write(content)
 
 
 def _record(identity: Identity, sha256: str) -> bytes:

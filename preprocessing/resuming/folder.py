@@ -26,7 +26,7 @@ from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY, 
 from preprocessing.documents import WorkItem
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
 from preprocessing.resuming.lock import LOCK, locked, run_name
-from preprocessing.resuming.parts import GROUPS, WORK, finished_groups_exist, finished_parts
+from preprocessing.resuming.parts import GROUPS, VOCABULARY_RECORD, WORK, finished_groups_exist, finished_parts
 from preprocessing.resuming.share import WHOLE, Share
 from preprocessing.resuming.work_records import read_record, write_record
 from preprocessing.storage import LocalStore, Store
@@ -193,6 +193,7 @@ def _forget_damaged_job(store: Store, share: Share) -> None:
 
 
 def _remove_corpus_wide(store: Store) -> None:
+    store.remove(VOCABULARY_RECORD)
     work = store.below(WORK)
     for name in work.names():
         if is_corpus_wide(name):

@@ -100,12 +100,12 @@ def open_file(place: str) -> IO[bytes]:
     return io.BufferedReader(_UrlStream(stream, place), 1 << 20)
 
 
-def files_below(url: str) -> list[str]:
-    """Return the URL of each file below a URL."""
+def files_below(url: str) -> dict[str, dict[str, Any]]:
+    """Return what the file system says about each file below a URL, by the file's URL."""
     try:
         return attempt(url, lambda system, path: _files_below(url, system, path))
     except FileNotFoundError:
-        return []
+        return {}
 
 
 def has_files(url: str) -> bool:
@@ -137,15 +137,16 @@ def attempt(url: str, operation: Callable[[Any, str], T]) -> T:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _files_below(url: str, system: Any, path: str) -> list[str]:
+def _files_below(url: str, system: Any, path: str) -> dict[str, dict[str, Any]]:
     # In an object store, one request lists a thousand files, from all folders.
     entries = system.find(path, detail=True).values() if is_object_store(url) else _walk(system, path)
     prefix = f"{path.rstrip('/')}/"
     # A name that ends in "/" is a folder's placeholder, which the consoles of object stores create.
-    names = (entry["name"] for entry in entries)
-    return [
-        f"{url}/{name.removeprefix(prefix)}" for name in names if name.startswith(prefix) and not name.endswith("/")
-    ]
+    return {
+        f"{url}/{entry['name'].removeprefix(prefix)}": entry
+        for entry in entries
+        if entry["name"].startswith(prefix) and not entry["name"].endswith("/")
+    }
 
 
 def _walk(system: Any, path: str) -> Iterator[dict[str, Any]]:

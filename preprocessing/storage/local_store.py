@@ -40,8 +40,7 @@ class LocalStore(Store):
     @override
     def room_bytes(self) -> int | None:
         disk = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
-        stamps = map(self.stamp, self.names())  # no stamp: another share removed the file meanwhile
-        return shutil.disk_usage(disk).free + sum(stamp.size for stamp in stamps if stamp)
+        return shutil.disk_usage(disk).free + sum(stamp.size for stamp in self.stamps().values())
 
     @override
     def note(self, name: str, text: str) -> None:
@@ -80,6 +79,11 @@ class LocalStore(Store):
         start = len(os.path.join(self.folder, ""))
         places = os.walk(self.folder)  # `rglob` fails when a folder disappears during the search
         return [os.path.join(place, name)[start:] for place, _, names in places for name in names]
+
+    @override
+    def stamps(self) -> dict[str, Stamp]:
+        found = {name: self.stamp(name) for name in self.names()}
+        return {name: stamp for name, stamp in found.items() if stamp}  # none: it was removed meanwhile
 
     @override
     def make_folder(self) -> None:

@@ -68,6 +68,10 @@ class Store(ABC):
         """Return the names of all files in the store and its folders."""
 
     @abstractmethod
+    def stamps(self) -> dict[str, Stamp]:
+        """Return the stamp of each file in the store and its folders, by name."""
+
+    @abstractmethod
     def make_folder(self) -> None:
         """Create the store's folder, so that files can be written there, if the place has folders."""
 

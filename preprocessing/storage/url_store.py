@@ -108,12 +108,15 @@ class UrlStore(Store):
             entry = attempt(self._url_of(name), lambda system, path: system.info(path))
         except FileNotFoundError:
             return None
-        times = (entry[key] for key in _TIME_KEYS if entry.get(key) is not None)
-        return Stamp(int(entry["size"]), next((_nanoseconds(time) for time in times), None))
+        return _stamp_of(entry)
 
     @override
     def names(self) -> list[str]:
         return sorted(url.removeprefix(f"{self.url}/") for url in files_below(self.url))
+
+    @override
+    def stamps(self) -> dict[str, Stamp]:
+        return {url.removeprefix(f"{self.url}/"): _stamp_of(entry) for url, entry in files_below(self.url).items()}
 
     @override
     def make_folder(self) -> None:
@@ -192,6 +195,11 @@ class UrlStore(Store):
         except FileNotFoundError as error:
             fix = "check the URL, or create the bucket"
             raise UserError(f"cannot write the file: {error}", place=self._url_of(name), fix=fix) from error
+
+
+def _stamp_of(entry: dict[str, Any]) -> Stamp:
+    times = (entry[key] for key in _TIME_KEYS if entry.get(key) is not None)
+    return Stamp(int(entry["size"]), next((_nanoseconds(time) for time in times), None))
 
 
 def _nanoseconds(time: Any) -> int | None:

@@ -17,6 +17,7 @@ from configs.schema import DataConfig
 from launch.cli import app
 from launch.display import preparation
 from launch.display.preparation import Display, prepare_with_progress, summary, unfinished_shares
+from preprocessing import pipeline
 from preprocessing.dataset.manifest import MANIFEST, read_manifest
 from preprocessing.documents.progress import Progress
 from preprocessing.resuming.share import Share
@@ -147,6 +148,30 @@ def test_exit_code_of_a_stop_shows_whether_a_group_was_finished(
     stopped_at["groups"] = 100
     assert prepare_with_progress(config(folder, 20_000)) == 0
     assert (folder / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("place", ["{}", SCHEME + "://{}"])
+def test_a_trained_vocabulary_is_finished_work(
+    place: str, tmp_path: Path, stopped_at: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sample that an earlier run finished is not trained on again, however early the next run is stopped."""
+    corpus, folder = write_text(tmp_path / "corpus.txt", make_documents(300)), tmp_path / "dataset"
+    config = small_config(folder, corpus, duplicates="none").model_copy(update={"dataset": place.format(folder)})
+
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "train_vocabulary", stop)
+        assert prepare_with_progress(config) == 75
+    assert not (folder / "vocab.txt").exists()
+    capsys.readouterr()
+
+    assert prepare_with_progress(config) == 75
+    assert "1 trained vocabulary (1 trained vocabulary of this run); run" in capsys.readouterr().err
+    trained = (folder / "vocab.txt").stat().st_mtime_ns
+    assert prepare_with_progress(config) == 128 + signal.SIGTERM
+    assert (folder / "vocab.txt").stat().st_mtime_ns == trained
 
 
 class SignalledAtItsEnd:
