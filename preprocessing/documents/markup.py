@@ -23,7 +23,7 @@ _STARTS = (  # of markup, with the format that reads it
     (rb'\{\s*"(?:[^"\\\n]|\\.){1,200}"\s*:|\[\s*\{\s*"', "JSON", "jsonl"),
 )
 _BINARY_STARTS = ((rb"PAR1", "parquet"), (rb"ARROW1|\xff\xff\xff\xff", "arrow"), (rb"WARC/", "warc"))
-_BLANKS = b"\xef\xbb\xbf \r\n\t"
+_BLANKS = b"\xef\xbb\xbf \r\n\t\x1e"
 
 logger = logging.getLogger(__name__)
 

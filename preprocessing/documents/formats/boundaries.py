@@ -15,6 +15,7 @@ from preprocessing.storage import Section
 
 MAX_DOCUMENT_BYTES = 1 << 26  # a longer document indicates a file without boundaries, and would fill the memory
 _READ_BYTES = 1 << 20
+_SHORTER_LINES = "break the text into lines"
 
 RawDocument = tuple[int, bytes]  # the document's offset in the (decompressed) file, and its bytes
 
@@ -48,9 +49,9 @@ def text_blocks(section: Section, path: str) -> Iterator[RawDocument]:
         yield begin, b"".join(lines)
 
 
-def line_blocks(section: Section, path: str) -> Iterator[RawDocument]:
-    """Yield the lines that are not blank."""
-    for offset, line in _lines(section.stream, section.start, path):
+def line_blocks(section: Section, path: str, fix: str = _SHORTER_LINES) -> Iterator[RawDocument]:
+    """Yield the lines that are not blank. `fix` says what to do about a line that is too long."""
+    for offset, line in _lines(section.stream, section.start, path, fix):
         if offset >= section.end:
             return
         if not _is_blank(line):
@@ -159,12 +160,12 @@ def _is_text(content: bytearray) -> bool:
     return bool(content) and not content.isspace() and bool(content.removeprefix(BOM_UTF8).strip())
 
 
-def _lines(stream: BinaryIO, start: int, path: str) -> Iterator[RawDocument]:
+def _lines(stream: BinaryIO, start: int, path: str, fix: str = _SHORTER_LINES) -> Iterator[RawDocument]:
     """Yield the lines that begin at byte `start` or later. The stream is at the byte before `start`, or at 0."""
     offset = start
     if start:
-        offset += len(_line(stream, path, start)) - 1
-    while line := _line(stream, path, offset):
+        offset += len(_line(stream, path, start, fix)) - 1
+    while line := _line(stream, path, offset, fix):
         yield offset, line.removeprefix(BOM_UTF8)  # at the start of a file, or where files were concatenated
         offset += len(line)
 
@@ -193,9 +194,9 @@ def _without_lone_returns(lines: Iterator[RawDocument]) -> Iterator[RawDocument]
         yield offset, content[begin:] + b"\n"
 
 
-def _line(stream: BinaryIO, path: str, offset: int) -> bytes:
+def _line(stream: BinaryIO, path: str, offset: int, fix: str) -> bytes:
     line = stream.readline(MAX_DOCUMENT_BYTES + 1)
-    _check_size(len(line), path, offset, "break the text into lines")
+    _check_size(len(line), path, offset, fix)
     return line
 
 
