@@ -10,15 +10,17 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from configs.errors import UserError
 
 TEMPORARY_SUFFIX = ".partial"
+MOST_BYTES = 16 << 20  # of a record: the state of a checkpoint by 16,000 ranks has 3 MB
 
 
 @contextmanager
@@ -89,6 +91,29 @@ def give_default_mode(path: Path) -> None:
     status = Path("/proc/self/status").read_text(encoding="utf-8")  # os.umask can only read the umask by changing it
     umask = next(int(line.split()[1], 8) for line in status.splitlines() if line.startswith("Umask:"))
     path.chmod(0o666 & ~umask)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises `OSError` also for a pipe or a device, which can block, or never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without it, a pipe is opened when it has a writer
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """Return the content of a file that states something small. Raises `OSError` if it is longer or no regular file.
+
+    A file whose length is damaged can be sparse, and larger than the memory.
+    """
+    with open_regular(path) as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
 
 
 def sha256_of_file(path: Path) -> str:

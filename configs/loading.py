@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from configs.errors import UserError
+from configs.files import read_bounded
 from configs.keys import describe, did_you_mean, find_field, names_file, section_of
 from configs.overrides import apply_override, unset
 from configs.records import SEALED, is_seal_broken
@@ -141,7 +142,8 @@ def _find_base(path: Path, base: str) -> Path:
 
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
+        content = read_bounded(path)
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # as editors on Windows write it
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8 text", place=str(path), fix="save the file as UTF-8") from error
     except OSError as error:

@@ -9,11 +9,22 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from configs.exit_codes import STOP_SIGNALS
+from configs.files import read_bounded
 from configs.run_layout import STOP
+
+LONGEST_REQUEST = 255  # bytes
+
+
+def asked_to_stop(run: Path) -> str:
+    """Return the start or job that the request in the run folder names; empty if there is none, or it is damaged."""
+    with suppress(OSError):
+        return read_bounded(run / STOP, LONGEST_REQUEST).decode(errors="replace").strip()
+    return ""
 
 
 class StopRequest:
@@ -30,13 +41,7 @@ class StopRequest:
         """Also read requests in the run folder that name this start or its Slurm job, from now on."""
         names = (f"start {number}", f"job {os.environ.get('SLURM_JOB_ID', '')}")
 
-        def asked() -> bool:
-            try:
-                return (run / STOP).read_text(encoding="utf-8").strip() in names
-            except OSError:
-                return False
-
-        self._asked_by_file = asked
+        self._asked_by_file = lambda: asked_to_stop(run) in names
 
     def __bool__(self) -> bool:
         return self.signal is not None or self._asked_by_file()

@@ -18,8 +18,9 @@ import torch
 from pydantic import ValidationError
 
 from configs.errors import UserError
+from configs.files import explain_write_errors
 from configs.recipe import resolved_toml
-from configs.run_layout import CHECKPOINTS, RECIPE, step_of
+from configs.run_layout import CHECKPOINTS, METRICS, RECIPE, step_of
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import (
@@ -346,13 +347,18 @@ class Trainer:
     def _open_metrics(self, state: TrainingState) -> AbstractContextManager[MetricsLog | None]:
         if self.world.rank:
             return nullcontext()
-        return MetricsLog(
-            self.run,
-            self.recipe.train,
-            resumed_step=state.step,
-            time_s=state.time_s,
-            recipe_toml=resolved_toml(self.recipe),
-        )
+        try:
+            with explain_write_errors(self.run):
+                return MetricsLog(
+                    self.run,
+                    self.recipe.train,
+                    resumed_step=state.step,
+                    time_s=state.time_s,
+                    recipe_toml=resolved_toml(self.recipe),
+                )
+        except OSError as error:  # e.g. a folder or a pipe of this name
+            place = error.filename or str(self.run / METRICS)
+            raise UserError(f"cannot open: {error.strerror}", place=place, fix="move it away") from error
 
     def _greet(self, metrics_log: MetricsLog | None, state: TrainingState) -> None:
         if metrics_log:

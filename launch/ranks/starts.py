@@ -7,12 +7,12 @@
                     end.json            the verdict (launch/cluster/verdict.py)
     RUN/stop                            a request of `bertrain stop` to save and end; names a start or a job
 
-Records on a full or failing disk can be missing or incomplete. Readers skip what they cannot read.
+Records on a full or failing disk can be missing, incomplete or damaged. Readers skip what they cannot read, and what
+differs from its checksum.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -24,8 +24,8 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from configs.files import atomic_write_text, explain_write_errors
-from configs.records import parse_object
+from configs.files import atomic_write_text, explain_write_errors, read_bounded
+from configs.records import parse_line, record_line
 from configs.run_layout import CHECKPOINTS, STARTS, STOP, rank_of, start_folder, step_of
 
 BEGUN = "begun"
@@ -78,7 +78,7 @@ def begin_start(run: Path, job: str, *, is_first: bool, nodes: Iterable[str], ra
     if is_first and not is_stop_requested(run, start):
         (run / STOP).unlink(missing_ok=True)  # a request to an earlier job
     with explain_write_errors(run):
-        atomic_write_text(start_folder(run, number) / "start.json", json.dumps(asdict(start)))
+        _write(start_folder(run, number) / "start.json", start)
     return start
 
 
@@ -124,12 +124,12 @@ def ranks_begun(run: Path, number: int) -> set[int]:
 
 def record_end(run: Path, number: int, one: RankEnd) -> None:
     """Record how a rank ended. Raises `OSError` if it cannot be written."""
-    atomic_write_text(start_folder(run, number) / f"rank_{one.rank:05}.json", json.dumps(asdict(one)))
+    _write(start_folder(run, number) / f"rank_{one.rank:05}.json", one)
 
 
 def record_verdict(run: Path, number: int, verdict: Verdict) -> None:
     """Record the result of a start. Raises `OSError` if it cannot be written."""
-    atomic_write_text(start_folder(run, number) / "end.json", json.dumps(asdict(verdict)))
+    _write(start_folder(run, number) / "end.json", verdict)
 
 
 def request_stop(run: Path, whom: str) -> None:
@@ -140,9 +140,9 @@ def request_stop(run: Path, whom: str) -> None:
 
 def is_stop_requested(run: Path, start: Start) -> bool:
     """Return whether a request to save and end names this start or its job."""
-    with suppress(OSError):
-        return (run / STOP).read_text(encoding="utf-8").strip() in (f"start {start.number}", f"job {start.job}")
-    return False
+    from pretrain.stop import asked_to_stop  # here, so that the command line does not import the trainer's package
+
+    return asked_to_stop(run) in (f"start {start.number}", f"job {start.job}")
 
 
 def node_of(start: Start, rank: int) -> str:
@@ -157,9 +157,13 @@ def newest_step(run: Path) -> int:
     return max((step_of(state.parent.name) or 0 for state in states), default=0)
 
 
+def _write(file: Path, record: Start | RankEnd | Verdict) -> None:
+    atomic_write_text(file, record_line(asdict(record)) + "\n")
+
+
 def _read(kind: type[Record], file: Path) -> Record | None:
     try:
-        table = parse_object(file.read_bytes())
+        table = parse_line(read_bounded(file).rstrip() + b"\n") or {}
         known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # all kinds are dataclasses
         values = {name: value for key, value in table.items() if (name := RENAMED.get(key, key)) in known}
         return TypeAdapter(kind).validate_python(values)

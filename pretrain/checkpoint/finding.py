@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from configs.files import sha256_of_file
+from configs.files import read_bounded, sha256_of_file
 from configs.run_layout import CHECKPOINTS, LATEST, step_of
 from configs.schema import Recipe
 from pretrain.checkpoint.state import RESUME_FIX, STATE, read_state
@@ -72,7 +72,7 @@ def _listing(run: Path) -> tuple[list[str], bool]:
     """Return the names of the run's checkpoints, and whether one must exist, because `latest` names one."""
     names = checkpoint_names(run / CHECKPOINTS)
     try:
-        newest = (run / LATEST).read_bytes()[:LONGEST_NAME].decode(errors="backslashreplace").strip()
+        newest = read_bounded(run / LATEST, LONGEST_NAME).decode(errors="backslashreplace").strip()
     except FileNotFoundError:
         return names, False
     except OSError as error:

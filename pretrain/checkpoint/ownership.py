@@ -18,13 +18,18 @@ from configs.run_layout import STARTS, start_folder
 
 
 class Superseded(Exception):  # noqa: N818 (not an error of this run, whose newer start continues)
-    """A newer start owns the run, so this one ends. `number` is the newer start's."""
+    """This start does not own the run any more, and ends. `number` is that of the newer start that does.
+
+    It is 0 if the start's own folder was removed: another start can have taken its number since.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
     def __str__(self) -> str:
+        if not self.number:
+            return f"the folder of this start in {STARTS}/ was removed; start the run again, which resumes it"
         return f"superseded by start {self.number}, which continues this run"
 
 
@@ -42,11 +47,11 @@ class Ownership:
         return 0
 
     def check(self) -> None:
-        """Raise `Superseded` if a newer start owns the run. Also sees a folder made on another node just now."""
+        """Raise `Superseded` unless this start owns the run. Also sees a folder made on another node just now."""
         with suppress(OSError):  # a change makes the client of a network file system read the folder again
             os.utime(self.run / STARTS)
         if self.number and (newest := newest_start(self.run)) != self.number:
-            raise Superseded(newest)
+            raise Superseded(newest if newest > self.number else 0)
 
 
 def newest_start(run: Path) -> int:

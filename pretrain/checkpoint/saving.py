@@ -162,7 +162,7 @@ def _attempt(action: Callable[[], T]) -> list[T] | None:
 
     The results must be values that JSON can hold.
     """
-    superseded_by, done, value = 0, True, None
+    superseded_by, done, value = None, True, None
     try:
         value = action()
     except (OSError, SafetensorError) as error:
@@ -171,8 +171,9 @@ def _attempt(action: Callable[[], T]) -> list[T] | None:
     except Superseded as error:
         superseded_by = error.number
     outcomes: list[Any] = gather((superseded_by, done, value))
-    if newer := max(number for number, _, _ in outcomes):
-        raise Superseded(newer)
+    newer = [number for number, _, _ in outcomes if number is not None]
+    if newer:
+        raise Superseded(max(newer))
     return [value for _, _, value in outcomes] if all(done for _, done, _ in outcomes) else None
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import UserError
+from configs.files import read_bounded
 from configs.records import parse_object
 from configs.run_layout import step_of
 from configs.schema import ModelConfig, OptimizerConfig, digest_of
@@ -118,7 +119,7 @@ def read_state(folder: Path) -> TrainingState:
     """
     path = folder / STATE
     try:
-        fields = parse_object(path.read_bytes())
+        fields = parse_object(read_bounded(path))
     except OSError as error:
         raise UserError(f"no checkpoint: {STATE}: {error.strerror}", place=str(folder), fix=RESUME_FIX) from error
     except ValueError as error:

@@ -16,7 +16,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from configs.errors import UserError
-from configs.files import atomic_write
+from configs.files import atomic_write, read_bounded
 from configs.recipe import recipe_of_run, write_recipe
 from configs.run_layout import DATA, RECIPE
 from configs.schema import Recipe
@@ -104,7 +104,7 @@ def kept_data(run: Path) -> RunData | None:
     try:
         manifest = read_manifest(folder)
         vocabulary = Vocabulary.of_data_set(store_at(folder), manifest.vocabulary)
-        rows = _ROW_LIST.validate_json((folder / ROWS).read_bytes())
+        rows = _ROW_LIST.validate_json(read_bounded(folder / ROWS))
         if not rows or max(max(row.input_ids) for row in rows) >= len(vocabulary):
             raise ValueError("the rows are not of this vocabulary")
     except (OSError, UserError, ValidationError, ValueError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from configs.files import atomic_write
+from configs.files import atomic_write, open_regular
 from configs.records import parse_line
 from configs.run_layout import METRICS
 
@@ -97,7 +97,7 @@ def cut_back(path: Path, step: int) -> Cut:
 def complete_lines(path: Path, last_bytes: int | None = None) -> Iterator[bytes]:
     """Yield the lines of a file, each with its line break, except one that is still being written; none if missing."""
     try:
-        stream = path.open("rb")
+        stream = open_regular(path)
     except FileNotFoundError:
         return
     with stream:

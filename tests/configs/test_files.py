@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.files import atomic_folder, atomic_write, atomic_write_text, explain_write_errors, sha256_of_file
+from configs.files import (
+    MOST_BYTES,
+    atomic_folder,
+    atomic_write,
+    atomic_write_text,
+    explain_write_errors,
+    read_bounded,
+    sha256_of_file,
+)
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -73,6 +81,28 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_a_record_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    path.write_bytes(b"12345")
+    assert read_bounded(path, 5) == b"12345"
+    with pytest.raises(OSError, match="File too large"):
+        read_bounded(path, 4)
+    os.truncate(path, 1 << 40)  # sparse
+    with pytest.raises(OSError, match="File too large"):
+        read_bounded(path)
+    assert MOST_BYTES < 1 << 30
+
+
+def test_a_pipe_or_a_device_in_place_of_a_record_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(OSError, match="Not a regular file"):
+            read_bounded(tmp_path / name)
+    with pytest.raises(IsADirectoryError):
+        read_bounded(tmp_path)
 
 
 def test_the_digest_is_sha256(tmp_path: Path) -> None:

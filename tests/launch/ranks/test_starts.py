@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,3 +61,30 @@ def test_a_damaged_record_of_a_start_is_skipped(tmp_path: Path, content: str) ->
         (folder / "start.json").write_text(json.dumps(fields))
     (tmp_path / "starts" / "0002" / "start.json").write_text(content)
     assert [start.number for start in starts.read_starts(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize("name", ["start.json", "end.json", "rank_00000.json"])
+def test_every_flipped_bit_of_a_record_of_a_start_is_noticed(tmp_path: Path, name: str) -> None:
+    starts.begin_start(tmp_path, "process 17 on n1", is_first=True, nodes=["n1"], ranks=1)
+    starts.record_end(tmp_path, 1, starts.RankEnd(0, "n1", 2, 1, "error: it is so", 17.0))
+    starts.record_verdict(tmp_path, 1, starts.Verdict(1, True, "rank 0 on n1: it is so", "n1"))
+
+    def found() -> tuple[object, ...]:
+        return *starts.read_starts(tmp_path), *starts.read_ends(tmp_path, 1), starts.read_verdict(tmp_path, 1)
+
+    file, whole = start_folder(tmp_path, 1) / name, found()
+    content = file.read_bytes()
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        assert all(one in (*whole, None) for one in found())
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"\0" * 5_000, b"", b"start 1\n"])
+def test_a_damaged_request_stops_nobody(tmp_path: Path, content: bytes) -> None:
+    start = starts.begin_start(tmp_path, "7", is_first=True, nodes=["n1"], ranks=1)
+    (tmp_path / "stop").write_bytes(content)
+    assert starts.is_stop_requested(tmp_path, start) is (content == b"start 1\n")
+    os.truncate(tmp_path / "stop", 1 << 40)  # sparse
+    assert not starts.is_stop_requested(tmp_path, start)

@@ -144,6 +144,26 @@ def test_a_superseded_start_saves_and_removes_nothing(run: Path, engine: Engine)
     assert contents(run) == before
 
 
+@pytest.mark.parametrize("remaining", [0, 1])
+def test_a_start_whose_folder_was_removed_commits_nothing_and_claims_nothing(
+    run: Path, engine: Engine, remaining: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is removed before the save, or while it is under way."""
+    claim_start(run)
+    owner, checks, check = Ownership(run, claim_start(run)), [], Ownership.check
+
+    def remove_and_check(self: Ownership) -> None:
+        checks.append(self.number)
+        if len(checks) > remaining:
+            shutil.rmtree(run / "starts/0002", ignore_errors=True)
+        check(self)
+
+    monkeypatch.setattr(Ownership, "check", remove_and_check)
+    with pytest.raises(Superseded, match="the folder of this start in starts/ was removed"):
+        checkpoints.save_checkpoint(run, engine, TrainingState(step=3, cursor=0), keep=1, owner=owner)
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
+
+
 def test_a_save_under_way_cannot_be_completed_after_a_newer_start_began(
     run: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,11 +291,18 @@ def test_every_flipped_bit_of_a_state_is_noticed(run: Path) -> None:
             assert checkpoints.read_state(folder_of(run, 2)) == state  # white space
 
 
-@pytest.mark.parametrize("latest", [b"\xff\xfe\0", b"\0" * 5_000, b"", "step_٠٠٠٠٠٠٠٢".encode()])
+@pytest.mark.parametrize("latest", [b"\xff\xfe\0", b"\0" * 5_000, b"\0" * 200, b"", "step_٠٠٠٠٠٠٠٢".encode()])
 def test_latest_that_is_not_text_gives_a_warning(run: Path, latest: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (run / "latest").write_bytes(latest)
     assert checkpoints.find_checkpoint(run) == folder_of(run, 2)
     assert "which does not exist" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["latest", "checkpoints/step_00000002/state.json"])
+def test_a_record_as_large_as_the_disk_is_not_read(run: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    os.truncate(run / name, 1 << 40)  # sparse
+    assert checkpoints.find_checkpoint(run) == folder_of(run, 2 if name == "latest" else 1)
+    assert "File too large" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["step_x", "step_00000003 (copy)", "step_3", "step_00000003.bak"])
