@@ -61,11 +61,13 @@ class CorpusFigures(ManifestEntry):
     text_bytes: Count  # both splits, copies included
     rows: Count  # of pass 0 of the training split whose A is of the corpus
     tokens: Count  # of the corpus in those rows
-    # As in the statistics of all corpora.
-    chars: Count = 0
-    unknown_chars: Count = 0
-    overlong_chars: Count = 0
+    # As in the statistics of all corpora; None: an earlier build made the group, which counted them for all together.
+    chars: Count | None = None
+    unknown_chars: Count | None = None
+    overlong_chars: Count | None = None
 
     def __add__(self, other: CorpusFigures) -> CorpusFigures:
-        sums = {name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        """Return the sum over two groups. What is not counted in one of them is not known of both."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in type(self).model_fields}
+        sums = {name: None if None in pair else sum(pair) for name, pair in pairs.items()}
         return CorpusFigures(**(sums | {"corpus": self.corpus}))

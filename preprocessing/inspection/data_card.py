@@ -88,8 +88,7 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         f"![Kept and duplicate documents]({PICTURES}/duplicates.png)",
         "## Tokens",
         f"{len(vocabulary):,} word pieces, {'lower-cased' if vocabulary.lowercase else 'cased'}; "
-        f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK] "
-        f"({statistics.unknown_chars / max(1, statistics.chars):.3%} of its characters), and "
+        f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK]{_unknown_characters(manifest)}, and "
         f"{np.count_nonzero(np.array(statistics.token_counts)):,} word pieces occur.",
         f"![The most frequent tokens]({PICTURES}/tokens.png) ![Tokens by rank]({PICTURES}/ranks.png)",
         "## How it was made",
@@ -192,6 +191,12 @@ def _corpora(manifest: Manifest) -> str:
 def _mean_length(manifest: Manifest) -> float:
     rows_by_length = np.array(manifest.statistics.length_histogram)
     return float(rows_by_length @ np.arange(len(rows_by_length)) / max(1, rows_by_length.sum()))
+
+
+def _unknown_characters(manifest: Manifest) -> str:
+    """Return the share of unknown characters in brackets, or nothing for a data set whose build did not count them."""
+    statistics = manifest.statistics
+    return f" ({statistics.unknown_chars / statistics.chars:.3%} of its characters)" if statistics.chars else ""
 
 
 def _unknown_share(manifest: Manifest) -> float:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.dataset import CorpusFigures, FileCounts, InputEntry, Manifest
+from preprocessing.dataset import FileCounts, InputEntry, Manifest
 from preprocessing.documents import guess_file_encoding
 from preprocessing.judgement.causes import WISHED, WITHOUT_TEXT, explain
 from preprocessing.vocabulary import MAX_WORD_CHARS, Vocabulary, casing_that_reaches, unreachable_share
@@ -77,8 +77,8 @@ def _findings(
         files = [(entry, path) for entry, path in zip(manifest.inputs, paths, strict=True) if entry.corpus == corpus]
         yield from _dropped(files)
         yield from _replaced(files)
-    for figures in manifest.corpora:
-        yield from _unknown(figures, config, vocabulary)
+    for whose, characters in _characters(manifest):
+        yield from _unknown(whose, *characters, config, vocabulary)
     yield from _in_no_row(manifest, config)
 
 
@@ -120,16 +120,34 @@ def _replaced(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
     yield Finding(replaced / kept, cause, place, fix)
 
 
-def _unknown(figures: CorpusFigures, config: DataConfig, vocabulary: Vocabulary) -> Iterator[Finding]:
-    """Judge the characters of a corpus in words that the vocabulary does not cover."""
-    share = figures.unknown_chars / max(1, figures.chars)
+def _characters(manifest: Manifest) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Yield the numbers of characters, of unknown ones, and of those in words that are too long, of each corpus.
+
+    If an earlier build made some of the groups, they are known of all corpora together only.
+    """
+    whole = manifest.statistics
+    counted = [
+        (f"the characters of data.corpora.{one.corpus}", (one.chars, one.unknown_chars, one.overlong_chars))
+        for one in manifest.corpora
+        if one.chars is not None and one.unknown_chars is not None and one.overlong_chars is not None
+    ]
+    if len(counted) == len(manifest.corpora) > 1:
+        yield from counted
+    else:
+        yield "the text's characters", (whole.chars, whole.unknown_chars, whole.overlong_chars)
+
+
+def _unknown(
+    whose: str, chars: int, unknown: int, too_long: int, config: DataConfig, vocabulary: Vocabulary
+) -> Iterator[Finding]:
+    """Judge the characters in words that the vocabulary does not cover."""
+    share = unknown / max(1, chars)
     if share < WARN:
         return  # the search for a better casing takes as long as the preparation of megabytes
-    whose = "the text's characters" if len(config.corpora) == 1 else f"the characters of data.corpora.{figures.corpus}"
     cause = f"{_pct(share)} of {whose} become [UNK]"
     place = config.vocabulary.file or "data.vocabulary"
     casing = casing_that_reaches(vocabulary)
-    if 2 * figures.overlong_chars >= figures.unknown_chars:
+    if 2 * too_long >= unknown:
         cause += f", most in words of more than {MAX_WORD_CHARS} characters"
         fix = "separate the words by blanks, with a word segmenter of the language"
     elif unreachable_share(vocabulary) >= WARN and casing:

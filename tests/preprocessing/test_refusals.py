@@ -15,7 +15,7 @@ from configs.errors import UserError
 from configs.schema import CorpusConfig
 from preprocessing.documents.formats.columns import TextColumns
 from preprocessing.documents.formats.csv_rows import csv_rows
-from preprocessing.documents.formats.json_lines import _refuse_other_json
+from preprocessing.documents.formats.json_lines import _refuse_other_notation
 from preprocessing.documents.input_files import ReadCounter
 from preprocessing.documents.plan import _refuse_encoding
 from preprocessing.documents.signatures import refuse_foreign
@@ -55,11 +55,11 @@ def test_a_line_beyond_the_limit_of_a_document_is_refused(tmp_path: Path, monkey
 @pytest.mark.parametrize("content", [[{"text": "a"}, {"text": "b"}], {"text": "a", "id": 1}])
 def test_json_in_another_layout_is_refused_and_lines_are_accepted(content: Any) -> None:
     start = json.dumps(content, indent=1).encode()
-    with pytest.raises(UserError, match=r"Write one object a line, for example with jq -c") as caught:
-        _refuse_other_json(start, "d.json")
-    assert "d.json > d.jsonl" in caught.value.fix
+    with pytest.raises(UserError, match=r"Write one object a line, for example with cat d.json \| jq -c") as caught:
+        _refuse_other_notation(start, "d.json")
+    assert caught.value.fix.endswith(" > d.jsonl")
     rows = content if isinstance(content, list) else [content]
-    _refuse_other_json("\n".join(map(json.dumps, rows)).encode(), "d.jsonl")
+    _refuse_other_notation("\n".join(map(json.dumps, rows)).encode(), "d.jsonl")
 
 
 def test_files_that_are_no_text_are_named() -> None:

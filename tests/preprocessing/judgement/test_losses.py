@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from configs.errors import UserError
+from configs.records import with_checksum, without_checksum
 from configs.schema import DataConfig
 from preprocessing.dataset import FileCounts, Lost, Manifest, read_manifest
 from preprocessing.inspection import verify
@@ -198,6 +199,24 @@ def test_unknown_is_judged_by_corpus(tmp_path: Path) -> None:
         prepare(recipe(tmp_path, english, corpora=corpora, vocabulary=vocabulary))
 
 
+def test_groups_of_a_build_that_did_not_count_by_corpus_are_judged_together(tmp_path: Path) -> None:
+    paths = [write_text(tmp_path / f"{name}.txt", make_documents(60, seed)) for seed, name in enumerate("ab")]
+    corpora = [{"paths": [str(path)], "format": "text"} for path in paths]
+    vocabulary = vocabulary_file(tmp_path, ".", "text", "begins")
+    config = recipe(tmp_path, paths[0], corpora=corpora, vocabulary=vocabulary)
+    with pytest.raises(UserError, match=r"of the characters of data\.corpora\.\d become \[UNK\]"):
+        prepare(config)
+    for number, path in enumerate(sorted((tmp_path / "dataset/groups").glob("0*"))):
+        entry = json.loads(without_checksum(path.read_bytes()) or b"")
+        if number == 0:  # as an earlier build left it
+            for figures in entry["corpora"]:
+                for name in ("chars", "unknown_chars", "overlong_chars"):
+                    del figures[name]
+        path.write_text(with_checksum(json.dumps(entry, separators=(",", ":"))) + "\n")
+    with pytest.raises(UserError, match="of the text's characters become"):
+        prepare(config)
+
+
 def test_format_1_has_no_counts(tmp_path: Path) -> None:
     manifest = prepare(recipe(tmp_path, write_text(tmp_path / "a.txt", make_documents(40))))
     fields = manifest.model_dump(by_alias=True)
@@ -207,3 +226,6 @@ def test_format_1_has_no_counts(tmp_path: Path) -> None:
         fields["statistics"].pop(name)
     older = Manifest.model_validate(fields)
     assert (older.inputs[0].counts, older.statistics.chars) == (FileCounts(), 0)
+    vocabulary = Vocabulary.of_data_set(store_at(tmp_path / "dataset"), older.vocabulary)
+    assert "of its characters" in card_text("dataset", manifest, vocabulary)
+    assert "of its characters" not in card_text("dataset", older, vocabulary)
