@@ -11,7 +11,7 @@ from rich.text import Text
 
 from configs.errors import UserError
 from configs.schema import Objective
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from preprocessing.dataset import Manifest, Split, read_manifest
 from preprocessing.inspection import DecodedPair, DecodedToken, Origin, decode_pairs, verify
 from preprocessing.vocabulary import CONTINUATION
@@ -73,15 +73,15 @@ def run_verify(place: str | Path) -> None:
 
 def totals_table(manifest: Manifest) -> Table:
     """Return a table of rows, tokens and bytes by split and pass."""
-    table = Table("split", "pass", "shards", "pairs", "tokens", "tokens/pair", "masked", "MB", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    headings = ("split", "pass", "shards", "pairs", "tokens", "tokens\nper pair", "masked", "MB")
+    table = plain_table(*headings, justify="right")
+    table.collapse_padding = True
     for split, number in sorted({(shard.split, shard.pass_number) for shard in manifest.shards}, reverse=True):
         shards = manifest.select(split, number)
         rows, tokens, masked, size = np.sum([(s.rows, s.tokens, s.masked_tokens, s.bytes) for s in shards], axis=0)
         fill = f"{tokens / rows:.1f}" if rows else "-"
-        counts = (len(shards), rows, tokens)
-        table.add_row(split, str(number), *(f"{n:,}" for n in counts), fill, f"{masked:,}", f"{size / 1e6:,.1f}")
+        counts, megabytes = (len(shards), rows, tokens), f"{size / 1e6:,.{1 if size < 1e9 else 0}f}"
+        table.add_row(split, str(number), *(f"{n:,}" for n in counts), fill, f"{masked:,}", megabytes)
     return table
 
 

@@ -16,6 +16,7 @@ from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.schema import Recipe, VocabularyConfig
 from launch.display.settings import check_vocabulary_file
+from launch.terminal import plain_table
 from preprocessing.dataset import VOCABULARY
 from preprocessing.documents import FORMATS
 from preprocessing.vocabulary import read_vocabulary
@@ -222,9 +223,7 @@ def draw_scaling(costs: Sequence[StepCost], title: str, picture: Path) -> None:
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, collapse_padding=True
-    )
-    for column in columns:
-        table.add_column(column, justify="right")
+    table = plain_table(*columns, justify="right", title=title, title_style="bold")
+    table.collapse_padding = True
+    table.columns[0].justify = "right"
     return table

@@ -17,7 +17,7 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, ended_by
 from configs.schema import DataConfig
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from preprocessing.dataset import Manifest
 from preprocessing.documents import Progress as State
 from preprocessing.execution import THIS_MACHINE, BeamEngine, WorkerKilledError
@@ -231,7 +231,7 @@ def summary(manifest: Manifest, seconds: float) -> Table:
         "dropped or repaired": ", ".join(f"{count:,} {cause.replace('_', ' ')}" for cause, count in drops) or "nothing",
         "time": f"{seconds:,.1f} s, {text_mb / seconds:,.1f} MB/s",
     }
-    table = Table(show_header=False, box=None)
+    table = plain_table("", "", show_header=False)
     for name, value in lines.items():
         table.add_row(name, value)
     return table

@@ -12,8 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED
@@ -37,7 +39,7 @@ from launch.ranks import (
     read_verdict,
     silences_s,
 )
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from pretrain.engine import is_over
 from pretrain.telemetry import duration, goodput_share, losses_text, tail_of_metrics
 
@@ -102,25 +104,35 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
 
 
 def status_table(statuses: Sequence[Status]) -> Table:
-    """Return a table with one run per row."""
-    columns = ("run", "state", "step", "loss", "tokens/s", "MFU", "ETA", "restarts", "checkpoint", "goodput", "")
-    result = Table(*columns, box=None, pad_edge=False)
+    """Return a table with one run per row. It fits 80 columns; only a long name is folded to fit."""
+    result = plain_table("run", "state", "step", "loss", "tokens/s", "MFU", "ETA")
+    for column in result.columns[1:]:
+        column.no_wrap = True
     for one in statuses:
         colour = STATE_COLOURS.get(one.state, "default")
         result.add_row(
-            one.run.name,
+            one.run.name.replace("[", r"\["),
             f"[{colour}]{one.state}[/]",
             f"{one.step}/{one.steps}",
             _shown(one.loss, ".4f"),
             _shown(one.tokens_per_s, ",.0f"),
             _shown(one.mfu, ".1%"),
             "" if one.eta_s is None else duration(one.eta_s),
-            str(one.restarts),
-            str(one.checkpoint or "none"),
-            _shown(one.goodput, ".1%"),
-            one.detail.replace("[", r"\["),
         )
     return result
+
+
+def status_report(statuses: Sequence[Status], *errors: str) -> Group:
+    """Return the table, and below it a line per run and the errors of runs that cannot be read."""
+    return Group(status_table(statuses), *map(Text, (*map(notes, statuses), *errors)))
+
+
+def notes(one: Status) -> str:
+    """Return what belongs below the table: checkpoint, restarts, goodput and detail, in one line."""
+    newest = f"checkpoint {one.checkpoint}" if one.checkpoint else "no checkpoint" * bool(one.step)
+    restarts = f"{one.restarts} restart(s)" * bool(one.restarts)
+    goodput = "" if one.goodput is None else f"goodput {one.goodput:.1%}"
+    return f"{one.run.name}: {'; '.join(filter(None, [newest, restarts, goodput, one.detail])) or 'not started'}"
 
 
 def show_status(runs: Sequence[Path], *, watch: bool) -> None:
@@ -132,18 +144,18 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
     if not watch:
         statuses, errors = read_statuses(runs)
         if statuses:
-            screen.print(status_table(statuses))
+            screen.print(status_report(statuses))
         if errors:
             raise _unreadable(errors, len(runs))
         return
     if not screen.is_terminal:  # `Live` would print to a pipe once, at its end
         while True:
-            screen.print(_read_table(runs))
+            screen.print(_read_report(runs))
             time.sleep(WATCH_S)
-    with Live(_read_table(runs), console=screen, auto_refresh=False) as live:
+    with Live(_read_report(runs), console=screen, auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_S)
-            live.update(_read_table(runs), refresh=True)
+            live.update(_read_report(runs), refresh=True)
 
 
 def read_statuses(runs: Sequence[Path]) -> tuple[list[Status], list[UserError]]:
@@ -193,12 +205,9 @@ def last_error(run: Path) -> str:
     return ""
 
 
-def _read_table(runs: Sequence[Path]) -> Table:
+def _read_report(runs: Sequence[Path]) -> Group:
     statuses, errors = read_statuses(runs)
-    table = status_table(statuses)
-    if errors:
-        table.caption = str(_unreadable(errors, len(runs)))
-    return table
+    return status_report(statuses, *([str(_unreadable(errors, len(runs)))] if errors else []))
 
 
 def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from configs.schema import ClusterConfig, Recipe
 from launch.cluster import INSTALL_MPI, exported_variables, network_variables, python_argv, resource_options
 from launch.doctor import checks, network_check
 from launch.doctor.finding import ERROR, OK, WARNING, Finding
-from launch.terminal import console
+from launch.terminal import console, plain_table
 
 LEVEL_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 
@@ -159,7 +159,7 @@ def show_findings(recipe: Recipe, to: str) -> int:
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """Return the findings as a table with a column of fixes."""
-    result = Table("", "", "", "fix", box=None, pad_edge=False)
+    result = plain_table("", "", "", "fix")
     for one in findings:
         found = " ".join(part for part in (one.found, one.measured) if part).replace("[", r"\[")
         result.add_row(f"[{LEVEL_COLOURS[one.level]}]{one.level}[/]", one.name, found, one.fix.replace("[", r"\["))

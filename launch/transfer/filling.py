@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rich.table import Table
-
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import Filler
 
@@ -18,9 +16,7 @@ def run_fill(place: Path, text: str, top: int) -> None:
     fillings = Filler(load_pretrained(place)).fill(text, top)
     for number, filling in enumerate(fillings, 1):
         title = f"[MASK] {number} of {len(fillings)}" if len(fillings) > 1 else None
-        table = Table(title=title and title.replace("[", "\\["), box=None, show_header=False)
-        table.add_column()
-        table.add_column(justify="right")
+        table = plain_table("", "", justify="right", show_header=False, title=title and title.replace("[", "\\["))
         for piece, probability in zip(filling.pieces, filling.probabilities, strict=True):
             table.add_row(piece.replace("[", "\\["), f"{probability:.3f}")
         console().print(table)

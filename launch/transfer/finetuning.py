@@ -11,14 +11,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.table import Table
-
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.machine import require_package
 from configs.run_layout import TENSORBOARD
 from configs.tasks import BudgetedTask, TaskRecipe
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from launch.transfer.seeds import Seeds, identity_of, open_seeds
 from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
@@ -52,7 +50,7 @@ def run_finetunes(place: Path, tasks: Sequence[BudgetedTask], output: Path) -> N
     for task in tasks:
         recipe = TaskRecipe(task=task.without_budget(), finetune=task.finetune)
         tests[task.name] = run_finetune(place, recipe, output / task.name, [])
-    table = Table("task", "metric", "result", "published", box=None)
+    table = plain_table("task", "metric", "result", "published")
     rows = [table_rows(task, tests[task.name]) for task in tasks]
     for name, metric, result, published in chain.from_iterable(rows):
         table.add_row(name, metric, str(result), "" if published is None else f"{published:.4f}")
@@ -138,7 +136,7 @@ def print_trial(name: str, result: dict[str, Any], watched: str) -> None:
 def show_spreads(title: str, rows: dict[str, dict[str, Spread]]) -> None:
     """Print mean and standard deviation of each metric, one row per model."""
     names = list(next(iter(rows.values())))
-    table = Table("", *names, title=title, box=None)
+    table = plain_table("", *names, title=title)
     for name, of_row in rows.items():
         table.add_row(name, *(str(of_row[metric]) for metric in names))
     console().print(table)

@@ -11,7 +11,7 @@ from rich.table import Table
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.machine import require_package
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from pretrain.huggingface import load_pretrained
 from pretrain.transfer import SHIPPED, Separation, draw_senses, read_contexts, separation, word_vectors
 
@@ -42,9 +42,7 @@ def _shipped(word: str) -> Path:
 
 
 def _table(separations: Sequence[Separation]) -> Table:
-    table = Table(box=None)
-    for heading in ("layer", "silhouette", "accuracy"):
-        table.add_column(heading, justify="right")
+    table = plain_table("layer", "silhouette", "accuracy", justify="right")
     for layer, found in enumerate(separations):
         table.add_row(str(layer), f"{found.silhouette:+.3f}", f"{100 * found.accuracy:.0f} %")
     return table

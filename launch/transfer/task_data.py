@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.table import Table
 
 from configs.transfer import FinetuneConfig, TaskConfig
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from preprocessing.vocabulary import Vocabulary
 from pretrain.huggingface import Pretrained
 from pretrain.transfer import (
@@ -59,9 +59,7 @@ def show_data(task: TaskConfig, data: TaskItems) -> None:
 def label_table(task: TaskConfig, splits: Splits) -> Table:
     """Return the labels of each part with their counts; for numbers, their range and mean."""
     parts = splits.parts()
-    table = Table("label", *parts, box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = plain_table("label", *parts, justify="right")
     if task.regression:
         for name, measure in (("lowest", min), ("mean", fmean), ("highest", max)):
             values = [measure([record["label"] for record in part.records]) for part in parts.values()]

@@ -21,7 +21,7 @@ from configs.machine import require_package
 from configs.records import parse_object
 from configs.run_layout import EVALUATION
 from configs.tasks import BudgetedTask
-from launch.terminal import console
+from launch.terminal import console, plain_table
 from launch.transfer.finetuning import EXTRA_PACKAGES
 from launch.transfer.task_data import open_task
 from pretrain.huggingface import Pretrained, load_pretrained
@@ -135,7 +135,7 @@ def _held_out(place: Path) -> dict[str, Any]:
 
 
 def _table(worths: Sequence[Worth]) -> Table:
-    table = Table("fine-tuned", "", "seeds", PRETRAINED, RANDOM, "difference", "", box=None)
+    table = plain_table("fine-tuned", "", "seeds", PRETRAINED, RANDOM, "difference", "")
     for worth in worths:
         verdict = "beyond the spread" if worth.is_beyond_the_spread else "within the spread"
         figures = (str(worth.finetuned(start)) for start in STARTS)
@@ -146,7 +146,7 @@ def _table(worths: Sequence[Worth]) -> Table:
 
 def _probe_table(worths: Sequence[Worth]) -> Table:
     """Return the probe scores: one row per layer, one column per task and model."""
-    table = Table("probe", *(f"{worth.task.name}, {start}" for worth in worths for start in STARTS), box=None)
+    table = plain_table("probe", *(f"{worth.task.name}, {start}" for worth in worths for start in STARTS))
     columns = [[*worth.probed(start), worth.mixed(start)] for worth in worths for start in STARTS]
     names = [f"layer {number}" for number in range(len(columns[0]) - 1)] + ["learned mix"]
     for name, row in zip(names, zip(*columns, strict=True), strict=True):

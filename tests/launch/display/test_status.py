@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from launch.cluster.slurm import QueuedJob
 from launch.cluster.stopping import stop_run
 from launch.cluster.verdict import end_start
 from launch.display.logs import show_log
-from launch.display.status import read_status, read_statuses, show_status, status_table
+from launch.display.status import Status, read_status, read_statuses, show_status, status_report
 from launch.ranks import heartbeat, process_training_in, run_folder, starts
 from launch.ranks.starts import RankEnd
 from pretrain.telemetry import tail_of_metrics
@@ -60,12 +61,34 @@ def test_status_of_a_running_job(run: Path) -> None:
     assert (status.state, status.detail) == ("running", "job 7 on n[1-2], 3:10")
     assert (status.step, status.steps, status.loss, status.restarts) == (10, 100, 6.9, 1)
     assert status.eta_s == 180.0
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
-    console.print(status_table([status]))
-    assert (
-        "demo  running  10/100  6.9000  50,000    50.0%  3 m 00 s  1         none                 job 7 on n[1-2], 3:10"
-        in (console.export_text())
-    )
+    assert shown(status).splitlines() == [
+        "run   state    step    loss    tokens/s  MFU    ETA",
+        "demo  running  10/100  6.9000  50,000    50.0%  3 m 00 s",
+        "demo: no checkpoint; 1 restart(s); job 7 on n[1-2], 3:10",
+    ]
+
+
+def shown(*statuses: Status) -> str:
+    """Return the report on a screen of 80 columns, without the spaces at the ends of lines."""
+    console = Console(width=80, record=True, soft_wrap=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed with the process
+    console.print(status_report(statuses))
+    return re.sub(r" +$", "", console.export_text(), flags=re.MULTILINE)
+
+
+def test_nothing_is_cut_at_80_columns(run: Path) -> None:
+    name = "a_run_whose_name_is_as_long_as_a_file_system_allows" * 3
+    long = Status(
+        run.with_name(name), "running", "rank 2 on n2 is slow: " * 9, 1_000_000, 999_999, 10.1234, 12_345_678.0, 0.5,
+        86_000.0, restarts=12, checkpoint=999_990, goodput=0.981,
+    )  # fmt: skip
+    told = shown(long)
+    table, _, below = told.partition(f"{name}: ")
+    assert "…" not in told
+    assert max(map(len, table.splitlines())) <= 80
+    for value in ("running", "999999/1000000", "10.1234", "12,345,678", "50.0%", "23 h 53 m"):
+        assert value in table.splitlines()[1]
+    assert name in "".join(line[: line.find("  ")] if "  " in line else line for line in table.splitlines()[1:])
+    assert below.startswith("checkpoint 999990; 12 restart(s); goodput 98.1%; rank 2 on n2")
 
 
 def test_status_shows_goodput_with_losses_by_cause(run: Path) -> None:
