@@ -38,6 +38,7 @@ class EncodedDocument:
     span: int = 0  # the place of its span in its work item
     read_bytes: int = 0  # as it was read
     characters: tuple[int, int, int] = (0, 0, 0)  # all, unknown, and in words that are too long: see `Encoder.encode`
+    language: str = ""  # of its corpus
 
 
 # The outcome for an input document: it was kept, or dropped.
@@ -63,7 +64,8 @@ def encode_documents(
             if isinstance(document, Kept):
                 end = next(ends)
                 own = ids[offsets[begin] : offsets[end]]
-                yield _encoded(document, own, lengths[begin:end], characters[begin:end])
+                language = language_of(document.corpus)
+                yield _encoded(document, own, lengths[begin:end], characters[begin:end], language)
                 begin = end
             else:
                 yield document
@@ -105,6 +107,7 @@ def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
     """Concatenate documents of one split."""
     lengths = np.concatenate([_NO_LENGTHS, *(document.sentence_lengths for document in documents)])
     sentences = np.array([len(document.sentence_lengths) for document in documents], np.int64)
+    languages = sorted({document.language for document in documents})
     seen: Counter[bytes] = Counter()
     copies: list[int] = []
     for document in documents:
@@ -117,6 +120,7 @@ def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
         digests=np.frombuffer(b"".join(document.digest for document in documents), np.uint8).reshape(-1, 32),
         copies=np.array(copies, np.int64),
         corpora=np.array([document.corpus for document in documents], np.int64),
+        languages=np.array([languages.index(document.language) for document in documents], np.int64),
     )
 
 
@@ -125,7 +129,7 @@ def _sentences(document: Kept, language: str) -> list[str]:
 
 
 def _encoded(
-    document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64], characters: NDArray[np.int64]
+    document: Kept, ids: IntArray, sentence_lengths: NDArray[np.int64], characters: NDArray[np.int64], language: str
 ) -> Outcome:
     if not len(ids):  # BERT's normalisation removes all of the text
         return Dropped("no_word_pieces", document.span, document.read_bytes)
@@ -142,6 +146,7 @@ def _encoded(
         document.span,
         document.read_bytes,
         (every, unknown, too_long),
+        language,
     )
 
 

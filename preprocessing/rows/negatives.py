@@ -1,19 +1,21 @@
 """Random next segments: rows of different documents and of equal lengths exchange their B.
 
-Rows of similar lengths form couples of two documents, within each corpus first, and couples form blocks. All rows of a
-block are cut to the same lengths by the same rule; only then does a coin for each row decide whether it keeps its B.
-The rows that do not, exchange theirs. So nothing that B shows by itself depends on the label, nor does a length: each A
-and each B has the same chance of both labels, in any group of documents. A block's coins are thrown again if the rows
-on one of the sides cannot exchange their B between different documents. The rule is the same for both sides, so that
-both labels remain equally likely for each row.
+Rows of similar lengths form couples of two documents, within each corpus first, then within each language, and couples
+form blocks. All rows of a block are cut to the same lengths by the same rule; only then does a coin for each row decide
+whether it keeps its B. The rows that do not, exchange theirs. So nothing that B shows by itself depends on the label,
+nor does a length: each A and each B has the same chance of both labels, in any group of documents. A block's coins are
+thrown again if the rows on one of the sides cannot exchange their B between different documents. The rule is the same
+for both sides, so that both labels remain equally likely for each row.
 
 A document with most of the rows of a group leaves rows without a partner. Each of them forms a couple with a row of
-another document once more, of the same corpus as long as there are any. That row is then in the group twice, but no row
-is repeated more than once. The remaining ones keep their B and are labelled FOLLOWS, without a coin.
+another document once more, of the same corpus as long as there are any, then of the same language. That row is then in
+the group twice, but no row is repeated more than once. The remaining ones keep their B and are labelled FOLLOWS,
+without a coin.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,34 +43,57 @@ class Exchanged:
     without_other: int  # documents, if there is no other document for any of them
 
 
-def exchange_segments(plan: NDArray[np.void], documents: Indices, corpora: Indices, most_tokens: int) -> Exchanged:
+def exchange_segments(
+    plan: NDArray[np.void], documents: Indices, kinships: Sequence[Indices], most_tokens: int
+) -> Exchanged:
     """Draw the labels of the rows of `plan`, cut the rows to `most_tokens`, and exchange the B of half of them.
 
-    `documents` is equal for equal documents, and `corpora` for documents of one corpus; both are indexed by document.
+    `documents` is equal for equal documents. Each of `kinships` is equal for documents that are preferred as partners,
+    the closest kinship first: those of one corpus, those of one language. All are indexed by document.
     """
     plan["label"] = FOLLOWS
-    classes, of_corpus = documents[plan["a"]["document"]], corpora[plan["a"]["document"]]
+    classes, kin = documents[plan["a"]["document"]], [each[plan["a"]["document"]] for each in kinships]
+    kin.append(np.zeros(len(plan), np.int64))  # at last, all documents
     order = _by_lengths(*_fitting(plan["a"]["tokens"], plan["b"]["tokens"], most_tokens), plan["bits"])
-    couples = []
-    left = order
-    for corpus in [*np.unique(of_corpus).tolist(), None]:  # None: the rows of all corpora that are left
-        chosen = left if corpus is None else left[of_corpus[left] == corpus]
-        couples.append(chosen[_match(classes[chosen])])
-        left = left[~np.isin(left, couples[-1])]
-    others = order[classes[order] != classes[left[0]]] if len(left) else left
-    is_own = of_corpus[others] == of_corpus[left[:1]]
-    own = _spread_partners(left, others[is_own])
-    foreign = _spread_partners(left[~np.isin(left, own[0])], others[~is_own])
-    partnered, others = (np.concatenate(rows) for rows in zip(own, foreign, strict=True))
-    again = np.stack([partnered, len(plan) + np.arange(len(others))], axis=1)
-    couples[-1] = np.concatenate([couples[-1], again[len(own[0]) :]])  # both of rows of any corpus
-    couples.append(again[: len(own[0])])
+    couples, left = _couples(order, classes, kin)
+    again = list(_once_more(left, order[classes[order] != classes[left[0]]] if len(left) else left, kin))
+    partnered, others = (np.concatenate(rows) for rows in zip(*again, strict=True))
+    start = len(plan)
+    for level, (rows, asked) in enumerate(again):
+        own = np.stack([rows, start + np.arange(len(rows))], axis=1)
+        start += len(asked)
+        if len(rows):  # the closest kin form blocks of their own
+            place = (level, int(kin[level][rows[0]])) if level else (-1, 0)
+            couples[place] = np.concatenate([couples.get(place, own[:0]), own])
     plan["forced"][left] = True
     plan["forced"][partnered] = False
     plan = np.concatenate([plan, _repeated(plan[others])])
-    _exchange(plan, np.concatenate([classes, classes[others]]), couples, most_tokens)
+    _exchange(plan, np.concatenate([classes, classes[others]]), list(couples.values()), most_tokens)
     alone = bool(plan["forced"].all())
     return Exchanged(plan, len(others), len(np.unique(plan["a"]["document"])) if alone else 0)
+
+
+def _couples(
+    rows: Indices, classes: Indices, kin: Sequence[Indices]
+) -> tuple[dict[tuple[int, int], NDArray[np.int64]], Indices]:
+    """Return the couples by kinship and its value, and the rows that are left, which are of one class."""
+    couples = {}
+    for level, values in enumerate(kin):
+        for value in np.unique(values).tolist():
+            chosen = rows[values[rows] == value]
+            couples[level, value] = chosen[_match(classes[chosen])]
+            rows = rows[~np.isin(rows, couples[level, value])]
+    return couples, rows
+
+
+def _once_more(left: Indices, others: Indices, kin: Sequence[Indices]) -> Iterator[tuple[Indices, Indices]]:
+    """Yield for each kinship rows that are left, and as many rows of other documents, which are asked once more."""
+    first = left[:1]
+    for values in kin:
+        is_kin = values[others] == values[first]
+        rows, asked = _spread_partners(left, others[is_kin])
+        yield rows, asked
+        left, others = left[~np.isin(left, rows)], others[~is_kin]
 
 
 def _exchange(plan: NDArray[np.void], classes: Indices, couples: list[NDArray[np.int64]], most_tokens: int) -> None:

@@ -35,6 +35,7 @@ class TokenizedDocuments:
     digests: NDArray[np.uint8]  # [documents, 32], SHA-256 of the cleaned text
     copies: NDArray[np.int64]  # [documents], tells equal documents apart
     corpora: NDArray[np.int64]  # [documents], the number of the corpus
+    languages: NDArray[np.int64]  # [documents], equal for documents of one language
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def make_pairs(
         documents.digests[named],
         documents.copies[named],
         documents.corpora[named],
+        documents.languages[named],
     )
     planned = plan_rows(source, config, pass_number)
     plan = planned.rows

@@ -36,6 +36,7 @@ class Source:
     digests: NDArray[np.uint8]
     copies: NDArray[np.int64]
     corpora: NDArray[np.int64]
+    languages: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _plan_chunks_of_units(source: Source, keys: NDArray[np.uint64], config: Pair
         swap_segments(plan)
     else:
         classes = _rank_by_digest(source.digests, source.copies)[1]
-        exchanged = exchange_segments(plan, classes, source.corpora, most_tokens)
+        exchanged = exchange_segments(plan, classes, (source.corpora, source.languages), most_tokens)
         plan, repeated = exchanged.plan, exchanged.repeated
         drops["no_other_document"] = exchanged.without_other
     tokens_cut = _tokens_cut(plan, units.token_offsets)

@@ -22,7 +22,10 @@ documents_of_lengths = st.lists(st.lists(st.integers(0, 12), max_size=12), min_s
 
 
 def make_documents(
-    lengths: Sequence[Sequence[int]], names: Sequence[str] | None = None, corpora: Sequence[int] | None = None
+    lengths: Sequence[Sequence[int]],
+    names: Sequence[str] | None = None,
+    corpora: Sequence[int] | None = None,
+    languages: Sequence[int] | None = None,
 ) -> TokenizedDocuments:
     """Documents with the given lengths of sentences; documents of one name are copies of one another."""
     names = names or [str(number) for number in range(len(lengths))]
@@ -35,6 +38,7 @@ def make_documents(
         digests=np.frombuffer(digests, np.uint8).reshape(-1, 32),
         copies=np.array([names[:place].count(name) for place, name in enumerate(names)]),
         corpora=np.zeros(len(names), np.int64) if corpora is None else np.array(corpora),
+        languages=np.zeros(len(names), np.int64) if languages is None else np.array(languages),
     )
 
 

@@ -107,6 +107,14 @@ def test_documents_are_laid_one_behind_another() -> None:
     assert laid.digests[0].tobytes() == laid.digests[2].tobytes() == hashlib.sha256(b"one two. Two.").digest()
 
 
+def test_documents_of_one_language_are_known_whatever_their_corpus() -> None:
+    languages = {0: "zh", 1: "en", 2: "zh"}
+    stream = [dataclasses.replace(kept(f"one {number}."), corpus=number) for number in (0, 1, 2, 1)]
+    encoded = encode_documents(stream, languages.__getitem__, Encoder(VOCABULARY))
+    laid = tokenized([document for document in encoded if isinstance(document, EncodedDocument)])
+    assert laid.languages.tolist() == [1, 0, 1, 0]
+
+
 def test_no_documents() -> None:
     laid = tokenized([])
     assert laid.ids.size == laid.copies.size == 0

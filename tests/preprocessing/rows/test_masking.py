@@ -50,6 +50,7 @@ def make_corpus(documents: int = 40, sentences: int = 12, most_tokens: int = 20)
         digests=np.frombuffer(digests, np.uint8).reshape(-1, 32),
         copies=np.zeros(documents, np.int64),
         corpora=np.zeros(documents, np.int64),
+        languages=np.zeros(documents, np.int64),
     )
 
 

@@ -65,6 +65,34 @@ def test_a_document_with_most_of_the_rows_asks_its_own_corpus_first() -> None:
     assert (documents.corpora[pairs.a_document[random]] == documents.corpora[pairs.b_document[random]]).all()
 
 
+def test_partners_of_another_corpus_are_of_the_same_language_first() -> None:
+    """Three corpora of one document each, of which two are of one language."""
+    documents = make_documents([[4] * 60, [4] * 60, [4] * 60], corpora=[0, 1, 2], languages=[0, 1, 0])
+
+    pairs = pairs_of(documents)
+
+    random = pairs.next_sentence_label == RANDOM
+    of_pair = random & (pairs.a_document != 1) & (np.arange(len(pairs)) < len(pairs) - pairs.repeated)
+    assert of_pair.any()
+    assert (documents.languages[pairs.b_document[of_pair]] == 0).mean() > 0.9  # a few rows are asked once more
+
+
+def test_a_document_with_most_of_the_rows_asks_its_own_language_next() -> None:
+    lengths = [[4] * 340, *[[4] * 20] * 5, *[[4] * 20] * 15, *[[4] * 20] * 20]
+    corpora, languages = [0] * 6 + [1] * 15 + [2] * 20, [0] * 21 + [1] * 20
+    documents = make_documents(lengths, corpora=corpora, languages=languages)
+
+    pairs = pairs_of(documents)
+
+    random = pairs.next_sentence_label == RANDOM
+    of_large = random & (pairs.a_document == 0)
+    asked = pairs.a_document[len(pairs) - pairs.repeated :]
+    assert {0, 1} <= set(documents.corpora[pairs.b_document[of_large]].tolist())
+    assert pairs.repeated > 0
+    assert (documents.languages[asked] == 0).all()
+    assert (documents.languages[pairs.a_document[random]] == documents.languages[pairs.b_document[random]]).all()
+
+
 def test_the_only_document_of_its_corpus_has_partners_in_another_one() -> None:
     pairs = pairs_of(make_documents([[4] * 40] * 5, corpora=[0, 0, 0, 0, 1]))
 
