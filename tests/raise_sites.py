@@ -4,78 +4,26 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+
+from launch.docs.generate.error_sites import ANY, OR, ErrorSite
 
 LEAST = 9  # characters by which a message is recognised
 
-Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+def name_of(site: ErrorSite) -> str:
+    """Return the name of a site in refusals.toml; it stays when lines move."""
+    return f"{site.file}:{site.function}: {' … '.join(fragments(site))}"
 
 
-@dataclass(frozen=True)
-class Site:
-    """A call of `UserError`. `fragments` are the literal parts of its cause or, if it has none, of its fix."""
-
-    file: str
-    function: str
-    line: int
-    fragments: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The name of the site in refusals.toml; it stays when lines move."""
-        return f"{self.file}:{self.function}: {' … '.join(self.fragments)}"
-
-
-def sites_of(root: Path, floors: Iterable[str]) -> Iterator[Site]:
-    """Yield the sites of all source files."""
-    for floor in floors:
-        for path in sorted((root / floor).rglob("*.py")):
-            yield from sites_in(path.read_text(encoding="utf-8"), path.relative_to(root).as_posix())
-
-
-def sites_in(source: str, file: str) -> Iterator[Site]:
-    """Yield the sites of one file."""
-    tree = ast.parse(source)
-    yield from _visit(tree, tree, "", file)
-
-
-def _visit(node: ast.AST, scope: ast.AST, name: str, file: str) -> Iterator[Site]:
-    for child in ast.iter_child_nodes(node):
-        inner, inner_name = scope, name
-        if isinstance(child, Scope):
-            inner, inner_name = child, f"{name}.{child.name}".lstrip(".")
-        if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id == "UserError":
-            yield Site(file, inner_name, child.lineno, _recognised_by(child, inner))
-        yield from _visit(child, inner, inner_name, file)
-
-
-def _recognised_by(call: ast.Call, scope: ast.AST) -> tuple[str, ...]:
-    fixes = [keyword.value for keyword in call.keywords if keyword.arg == "fix"]
-    for part in (*call.args[:1], *fixes):
-        found = tuple(text for text in map(plain, _literals(part, scope, call.lineno)) if len(text) >= LEAST)
+def fragments(site: ErrorSite) -> tuple[str, ...]:
+    """Return the fixed parts of a site's cause or, if it has none, of its fix."""
+    for text in (site.cause, site.fix):
+        found = tuple(part for part in map(plain, re.split(f"{ANY}|{OR}", text)) if len(part) >= LEAST)
         if found:
             return found
     return ()
-
-
-def _literals(node: ast.AST, scope: ast.AST, line: int) -> Iterator[str]:
-    """Yield the literal parts of an expression; a name stands for its last assignment in the scope before `line`."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
-    elif isinstance(node, ast.Name):
-        assigned = [one for one in ast.walk(scope) if _assigns(one, node.id) and getattr(one, "lineno", line) < line]
-        if assigned:
-            last = max(assigned, key=lambda one: getattr(one, "lineno", 0))
-            yield from _literals(last.value, scope, last.lineno)  # type: ignore[attr-defined]
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _literals(child, scope, line)
-
-
-def _assigns(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
 
 
 def asserted_strings(folder: Path) -> set[str]:
@@ -96,6 +44,6 @@ def plain(text: str) -> str:
     return " ".join(text.split()).strip(" :;,.`'\"").casefold()
 
 
-def is_asserted(site: Site, strings: Iterable[str]) -> bool:
+def is_asserted(site: ErrorSite, strings: Iterable[str]) -> bool:
     """Return whether a string holds a fragment of the site's message, or is a part of one."""
-    return any(fragment in text or text in fragment for fragment in site.fragments for text in strings)
+    return any(fragment in text or text in fragment for fragment in fragments(site) for text in strings)

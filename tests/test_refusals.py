@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.raise_sites import Site, asserted_strings, is_asserted, sites_in, sites_of
+from launch.docs.generate.error_sites import ErrorSite, error_sites, sites_in
+from tests.raise_sites import asserted_strings, is_asserted, name_of
 from tests.structure import FLOORS, ROOT
 
 TABLE = "tests/refusals.toml"
@@ -26,20 +27,20 @@ def strings() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def sites() -> list[Site]:
-    return list(sites_of(ROOT, FLOORS))
+def sites() -> list[ErrorSite]:
+    return list(error_sites(ROOT, FLOORS))
 
 
-def test_each_site_is_asserted_or_listed(sites: list[Site], strings: set[str]) -> None:
+def test_each_site_is_asserted_or_listed(sites: list[ErrorSite], strings: set[str]) -> None:
     assert len(sites) > 300
-    missing = [f"{site.name} (line {site.line})" for site in sites if not is_asserted(site, strings)]
+    missing = [f"{name_of(site)} (line {site.line})" for site in sites if not is_asserted(site, strings)]
     missing = [name for name in missing if name.rpartition(" (line ")[0] not in LISTED]
     advice = f"assert what these say in a test, or list them in {TABLE} with the reason"
     assert not missing, f"{advice}:\n" + "\n".join(missing)
 
 
-def test_each_listed_site_exists_and_needs_to_be_listed(sites: list[Site], strings: set[str]) -> None:
-    by_name = {site.name: site for site in sites}
+def test_each_listed_site_exists_and_needs_to_be_listed(sites: list[ErrorSite], strings: set[str]) -> None:
+    by_name = {name_of(site): site for site in sites}
     gone = [name for name in LISTED if name not in by_name]
     assert not gone, f"remove these from {TABLE}: " + "\n".join(gone)
     asserted = [name for name in LISTED if is_asserted(by_name[name], strings)]
@@ -68,7 +69,7 @@ def read(path):
 
 def test_a_new_site_is_found_and_asserted_by_its_own_words_only(strings: set[str]) -> None:
     (site,) = sites_in(NEW_SITE, "floor/room.py")
-    assert site.name == "floor/room.py:read: the quuxes are … not a cheese"
+    assert name_of(site) == "floor/room.py:read: the quuxes are … not a cheese"
     others = {text for text in strings if "cheese" not in text and "quux" not in text}
     assert not is_asserted(site, {"of a cheese", *others})
     assert is_asserted(site, {"error: m.txt: the quuxes are 3, not a cheese. Eat it."})
