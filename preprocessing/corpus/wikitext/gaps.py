@@ -17,7 +17,8 @@ _BRACKETS = re.compile(rf"\s?(?:\([^()]*{_HOLE_IN_BRACKETS}[^()]*\)|（[^（）]
 _WORD = re.compile(r"\w")
 # Letters of scripts without blanks between words, where a template with a text does not look like a note.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_BEFORE_A_NOTE = ".,;:!?…)]}”»%。，；：！？）」』"  # and letters and digits
+_BEFORE_A_NOTE = (*".,;:!?…)]}”»。，；：！？）」』",)  # and letters
+_BEFORE_AN_OBJECT = (*",:;=≈~–—-",)  # at the end of a line, they promise more
 _BEFORE_A_SENTENCE = ("", *".!?…。！？")
 
 
@@ -69,9 +70,11 @@ class Gaps:
 
     def _shown(self, text: str, before: str, after: str, depth: int, *, is_last: bool) -> str:
         """Return what to show between the last character of the text `before` (with a blank after it) and `after`."""
-        is_end_of_word = before and (before.isalnum() or before in _BEFORE_A_NOTE) and not _WORD.match(after)
-        if is_end_of_word and not (text and _UNSPACED.match(before)):
+        is_end_of_word = not _WORD.match(after) and (before.isalnum() or before in _BEFORE_A_NOTE)
+        if is_end_of_word and (before in _BEFORE_A_NOTE or (before.isalpha() and (not text or text.isdigit()))):
             return ""
+        if is_end_of_word and not _UNSPACED.match(before):  # a unit behind a number, say, or a part of the word
+            return self._hole(depth)
         is_numbered_note = before.strip() in _BEFORE_A_SENTENCE[1:] and text.isdigit()
         if is_numbered_note and not after.strip():
             return ""
@@ -80,9 +83,12 @@ class Gaps:
             return text
         follows = after.lstrip()[:1]
         is_decoration = before.strip() in _BEFORE_A_SENTENCE and (follows.isupper() or not follows.isalnum())
-        if depth > 0:
-            return _HOLE_IN_BRACKETS
-        return "" if is_decoration or (is_last and not after.strip()) else _HOLE
+        is_end_of_line = is_last and not after.strip() and before.strip() not in _BEFORE_AN_OBJECT
+        return "" if depth == 0 and (is_decoration or is_end_of_line) else self._hole(depth)
+
+    @staticmethod
+    def _hole(depth: int) -> str:
+        return _HOLE_IN_BRACKETS if depth > 0 else _HOLE
 
     def _whole_sentences(self, line: str) -> str:
         """Return the line without the brackets, or else the sentences, that have a hole."""

@@ -8,6 +8,7 @@ The facts are in `languages/*.toml`, one file per language. To add a language, a
     first             templates that show their first argument
     silent            templates that show nothing; "cite*" stands for all names that begin with "cite"
     computed          templates that compute what they show, such as an age: their arguments are not their text
+    references        templates that show a source, such as a book: the same, since no sentence is without its object
     named             templates that show their own name, as regular expressions
     templates         what other templates show: see `configs.schema.patterns`. Names are in lower case, except where
                       only capitals tell them from others: {{ESP}} is Spain, and {{esp}} is a blank
@@ -48,7 +49,7 @@ class LanguageFacts:
         return "" if name.lower().startswith(self._silent) and not self.computes(name) else None
 
     def computes(self, name: str) -> bool:
-        """Return whether the template computes its text."""
+        """Return whether the template computes its text, or composes it of a source's particulars."""
         return self._computed is not None and self._computed.fullmatch(name) is not None
 
 
@@ -70,7 +71,12 @@ def facts_of(languages: tuple[str, ...]) -> LanguageFacts:
         patterns |= dict.fromkeys(table["first"], ("{1}", ()))
         patterns |= {name: (pattern, months) for name, pattern in table["templates"].items()}
     named = [pattern for table in tables for pattern in table.get("named", ())]
-    computed = [re.escape(name).replace(r"\*", ".*") for table in tables for name in table.get("computed", ())]
+    computed = [
+        re.escape(name).replace(r"\*", ".*")
+        for table in tables
+        for key in ("computed", "references")
+        for name in table.get(key, ())
+    ]
     return LanguageFacts(
         file=_union(tables, "file"),
         category=_union(tables, "category"),

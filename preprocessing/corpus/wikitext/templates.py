@@ -159,6 +159,8 @@ _COMPOSED: dict[str, Callable[[list[str], Mapping[str, str]], str]] = {
     "convertir": _quantity,
     "cvt": _quantity,
     "frac": _fraction,
+    "harvcoltxt": _author_and_year,
+    "harvp": _author_and_year,
     "harvtxt": _author_and_year,
     "ipa": _phonetic,
     "nihongo": _japanese,

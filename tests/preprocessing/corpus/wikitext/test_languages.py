@@ -20,10 +20,15 @@ def test_files_of_languages_are_complete(code: str) -> None:
     table = _table(code)
     assert {"file", "category", "apparatus", "first", "silent", "templates"} <= set(table)
     assert set(table) <= {
-        "file", "category", "apparatus", "first", "silent", "computed", "templates", "months", "named",
+        "file", "category", "apparatus", "first", "silent", "computed", "references", "templates", "months",
+        "named",
     }  # fmt: skip
     names = [*table["file"], *table["category"], *table["apparatus"], *table["first"], *table["silent"]]
-    names += [*table.get("computed", ()), *(name for name in table["templates"] if len(name) != 3 or name.islower())]
+    names += [
+        *table.get("computed", ()),
+        *table.get("references", ()),
+        *(name for name in table["templates"] if len(name) != 3 or name.islower()),
+    ]
     assert all(name == name.lower() and not name.endswith(" ") for name in names)
     assert all(map(is_pattern, table["templates"].values()))
     assert len(table.get("months", ())) in (0, 12)
@@ -141,6 +146,18 @@ def test_siteinfo_states_language_and_namespaces() -> None:
         ("{{odd|a|b}} It is.\n* {{odd|USA}}", "It is.", {}),
         ("他很{{未知|1|2}}好。是的。", "是的。", {"sentence_with_unknown_template": 1}),
         ("L'{{odd|a|b}} è. Sì.", "Sì.", {"sentence_with_unknown_template": 1}),
+        # Behind a number or a percent sign, it can be a unit; behind a word, only a bare number is a note.
+        ("It is 100{{odd|km}} long. Yes.", "Yes.", {"sentence_with_unknown_template": 1}),
+        ("It is 100{{odd}} long. Yes.", "Yes.", {"sentence_with_unknown_template": 1}),
+        ("It is 10{{odd|6}} long. Yes.", "Yes.", {"sentence_with_unknown_template": 1}),
+        ("In the XX{{odd|th}} year. Yes.", "Yes.", {"sentence_with_unknown_template": 1}),
+        ("It (about 100{{odd|km}}) is. Yes.", "It is. Yes.", {"brackets_with_unknown_template": 1}),
+        # At the end of a line, it is a decoration, unless the line promises more.
+        (
+            "* An item {{odd|a|b}}\n* Height: {{odd|5|m}}\n* Fine",
+            "An item\nFine",
+            {"sentence_with_unknown_template": 1},
+        ),
         # Without blanks between words, a template with a text is no note at the end of a word.
         ("价格是{{未知|一百}}，好。", "价格是一百，好。", {"unknown_template_text": 1}),
         # Coordinates in the text, and what a template computes, are text that is not known.
@@ -153,6 +170,43 @@ def test_unknown_template_leaves_no_hole(wikitext: str, text: str, counts: dict[
     page = page_text(wikitext, Site("zh" if "。" in wikitext else "en"))
     assert page.text == text
     assert +page.counts == Counter(counts)
+
+
+@pytest.mark.parametrize(
+    ("language", "wikitext", "text"),
+    [
+        ("de", "In {{Literatur|Titel=B}} schreibt er. Er schreibt {{Literatur|Titel=B}}. Ja.", "Ja."),
+        ("de", "Er schreibt.{{Literatur|Titel=B}} Ja ({{Literatur|Titel=B}}), ja.\n* {{Literatur|Titel=B}}",
+         "Er schreibt. Ja, ja."),
+        ("de", "Siehe {{Internetquelle|url=x}} und {{ISBN|978}}. Ja.", "Ja."),
+        ("en", "As in {{cite book|title=T}}, it is. Per {{citation|title=T}} no. See {{harvnb|A|1990}} too. Yes.",
+         "Yes."),
+        ("en", "It is so.{{cite web|url=x}} It is{{sfn|A|1990}} {{citation needed|date=2010}} well. {{ISBN|1}}",
+         "It is so. It is well."),
+        ("en", "As {{harvp|A|B|1990}} says.", "As A & B (1990) says."),
+        ("fr", "Dans {{ouvrage|titre=T}}, il dit. Selon {{harvsp|A|1990}}, non. Oui.", "Oui."),
+        ("es", "En {{cita libro|título=T}} dice. Dice {{cita|bien}}. Sí.", "Dice «bien». Sí."),
+        ("it", "In {{cita|Rossi}} dice. In {{cita libro|titolo=T}} parla. Sì.", "Sì."),
+        ("ru", "В книге {{книга|автор=А}} он пишет. Да.", "Да."),
+        ("uk", "У книзі {{книга|автор=А}} він пише. Так.", "Так."),
+        ("nl", "In {{citeer boek|titel=T}} staat het. Ja.", "Ja."),
+        ("pl", "W {{cytuj książkę|tytuł=T}} pisze. Tak.", "Tak."),
+        ("pt", "Em {{citar livro|título=T}} diz. Sim.", "Sim."),
+        ("sv", "I {{bokref|titel=T}} finns mer. Ja.", "Ja."),
+        ("bg", "В {{цитат книга|автор=А}} пише. Да.", "Да."),
+        ("zh", "他在{{cite book|title=T}}說。是的。", "是的。"),
+        ("xx", "In {{cite book|title=T}} it is. Yes.", "Yes."),
+    ],
+)  # fmt: skip
+def test_a_source_in_a_sentence_leaves_no_hole(language: str, wikitext: str, text: str) -> None:
+    assert page_text(wikitext, Site(language)).text == text
+
+
+def test_no_note_of_a_language_hides_a_source() -> None:
+    """A name without * among those that show nothing comes first, also in a dump without siteinfo."""
+    facts = facts_of(("en", *known_languages()))
+    silent = [name for code in known_languages() for name in _table(code)["silent"] if not name.endswith("*")]
+    assert [name for name in silent if facts.computes(name)] == []
 
 
 def test_coordinates_of_the_german_wiki_are_in_the_text_if_they_say_so() -> None:
@@ -191,5 +245,6 @@ def test_recipe_says_what_templates_show() -> None:
 def test_facts_of_earlier_languages_win() -> None:
     assert facts_of(("fr", "en")).shown("citation", {"1": "a"}) == "« a »"
     assert facts_of(("en", "fr")).shown("citation", {"1": "a"}) == "« a »"  # English names it only by a beginning
-    assert facts_of(("en", "fr")).shown("cite web", {"1": "a"}) == ""
+    assert facts_of(("en", "fr")).shown("cite web", {"1": "a"}) is None
+    assert facts_of(("en", "fr")).shown("citation needed", {"1": "a"}) == ""
     assert facts_of(("xx",)).shown("citation", {"1": "a"}) is None
