@@ -204,8 +204,9 @@ def _unpack(stages: Stages, config: DataConfig) -> Stages:
     if not items:
         return stages
     of_items = replace(stages, plan=replace(stages.plan, items=tuple(items)))
+    found = [item for item in items if is_unpacked(item, work)]  # a share reads copies that other shares have made
     with replacements_named(items, work):
-        of_items.run_all("unpacking", partial(unpack, work=work), lambda item: is_unpacked(item, work))
+        of_items.run_all("unpacking", partial(unpack, work=work), lambda item: is_unpacked(item, work), found)
     return replace(stages, plan=with_copies(stages.plan, items, config, work))
 
 
@@ -257,6 +258,10 @@ def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupS
     sums = sum_groups(stages.store, stages.plan, keys)
     undone = set(stages.share.own(stages.plan)).intersection(sums.unfinished)
     stages.refuse_undone(len(undone), len(stages.plan.items))
+    if not sums.unfinished:  # this share writes the manifest: what others have made can be damaged since
+        others = stages.share.others(stages.plan)
+        intact = find_finished_groups(stages.store, others, keys, stages.tick_groups).items
+        sums.unfinished += [item for item in others if item not in intact]
     return sums
 
 

@@ -1,6 +1,7 @@
 """Decompress files that cannot be cut, so that all workers can read them: the recipe's `unpack`.
 
-A copy has a record with its digest, written after it. Each run checks the copies that it finds before it reads them.
+A copy has a record with its digest, written after it. Each run, and each share, checks the copies that it finds before
+it reads them.
 """
 
 from __future__ import annotations

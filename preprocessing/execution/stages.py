@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,10 +54,20 @@ class Stages:
         """Run the stage on the share's own work items, except those that are finished."""
         self._run(stage, work, [item for item in self.share.own(self.plan) if item not in finished.items], finished)
 
-    def run_all(self, stage: str, work: Work[WorkItem], is_done: Callable[[WorkItem], bool]) -> None:
-        """Run the stage on the share's own items, then on all items that the other shares have not done."""
+    def run_all(
+        self,
+        stage: str,
+        work: Work[WorkItem],
+        is_done: Callable[[WorkItem], bool],
+        unchecked: Collection[WorkItem] = (),
+    ) -> None:
+        """Run the stage on the share's own items, then on all items that the other shares have not done.
+
+        `unchecked` are items that were done before, whose files the work has to check.
+        """
         self.run_own(stage, work)
-        self._run(stage, work, [item for item in self.share.others(self.plan) if not is_done(item)])
+        others = [item for item in self.share.others(self.plan) if item in unchecked or not is_done(item)]
+        self._run(stage, work, others)
         self.refuse_undone(sum(not is_done(item) for item in self.plan.items), len(self.plan.items))
 
     def refuse_undone(self, undone: int, total: int) -> None:

@@ -17,8 +17,9 @@ from preprocessing.corpus.cleaning import keep
 from preprocessing.dataset import Manifest
 from preprocessing.documents.progress import Progress
 from preprocessing.inspection.verification import verify
-from preprocessing.pipeline import prepare
+from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.resuming.parts import GROUPS, WORK
+from preprocessing.resuming.share import Share
 from preprocessing.storage import sections
 from tests.preprocessing.compressed import IN_UNITS
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
@@ -234,6 +235,21 @@ def test_a_damaged_copy_is_made_again_and_said(
     plain = prepare(recipe(tmp_path, "a.txt", TEXT))
     assert [shard.sha256 for shard in manifest.shards] == [shard.sha256 for shard in plain.shards]
     assert f"{copy.name} was damaged or incomplete; it is made again" in caplog.text
+
+
+def test_a_share_checks_the_copies_of_other_shares(
+    tmp_path: Path, interrupted: tuple[DataConfig, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, copy = interrupted
+    content = copy.read_bytes()
+    middle = len(content) // 2
+    copy.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    prepare_share(config, Share(2, 2))  # the only file is an item of the first share
+    assert f"{copy.name} was damaged or incomplete; it is made again" in caplog.text
+    manifest = prepare_share(config, Share(1, 2))
+    assert isinstance(manifest, Manifest)
+    plain = prepare(recipe(tmp_path, "a.txt", TEXT))
+    assert [shard.sha256 for shard in manifest.shards] == [shard.sha256 for shard in plain.shards]
 
 
 def test_damaged_file_is_not_unpacked_by_half(tmp_path: Path) -> None:

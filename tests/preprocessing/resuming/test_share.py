@@ -67,6 +67,21 @@ def test_shares_one_after_the_other_make_the_same_bytes(config: DataConfig, whol
     assert digests(Path(config.dataset)) == whole
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_the_last_share_checks_what_others_have_made(config: DataConfig, whole: dict[str, str], is_gone: bool) -> None:
+    assert prepare_share(config, Share(1, 2)) == [2]
+    shard = min(Path(config.dataset).glob("shards/*"))
+    if is_gone:
+        shard.unlink()
+    else:
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    assert prepare_share(config, Share(2, 2)) == [1]
+    assert isinstance(prepare_share(config, Share(1, 2)), Manifest)
+    assert digests(Path(config.dataset)) == whole
+
+
 def prepare_side_by_side(config: DataConfig, count: int) -> None:
     """Prepare all shares at the same time, each in a process of its own."""
     argv = [sys.executable, "-c", PROGRAM, config.model_dump_json()]
