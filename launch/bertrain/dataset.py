@@ -16,8 +16,9 @@ from preprocessing.dataset import (
     Split,
     existing_shards,
     local_shard,
+    open_sound_shard,
     read_manifest,
-    read_shard,
+    read_sound_shard,
 )
 from preprocessing.storage import store_at
 from preprocessing.vocabulary import Vocabulary
@@ -71,14 +72,13 @@ class Dataset:
         Row n has the tokens `rows.input_ids[rows.input_offsets[n] : rows.input_offsets[n + 1]]`.
 
         Raises:
-            UserError: the shard is missing or damaged; its SHA-256 is checked first.
+            UserError: the shard is missing or damaged, or its rows are not those that the manifest describes.
         """
-        with local_shard(self._store, shard) as path:
-            return read_shard(path)
+        return open_sound_shard(self._store, shard, self.manifest)
 
     def rows(self, split: Split = "train", pass_number: int = 0) -> RowSequence:
         """The rows of one split and pass, in the order of their shards, as a sequence of `Row`."""
-        return RowSequence(self._store, self.shards(split, pass_number))
+        return RowSequence(self._store, self.shards(split, pass_number), self.manifest)
 
     def to_torch(self, split: Split = "train", pass_number: int = 0) -> TorchRows:
         """The same rows as a map-style torch dataset of dicts that transformers' `BertForPreTraining` takes.
@@ -105,6 +105,7 @@ class Dataset:
         tables = []
         for shard in self.shards(split, pass_number):
             with local_shard(self._store, shard) as path:
+                read_sound_shard(path, self.place, shard, self.manifest)
                 tables.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
         table = datasets.table.InMemoryTable(pa.concat_tables(tables))
         return datasets.Dataset(table, fingerprint=f"{self.manifest.digest}-{split}-{pass_number}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from preprocessing.dataset import IntArray, Rows, ShardEntry, local_shard, read_shard
+from preprocessing.dataset import IntArray, Manifest, Rows, ShardEntry, open_sound_shard, read_shard
 from preprocessing.storage import LocalStore, Store
 
 IGNORED = -100  # what torch's cross entropy and transformers ignore as a label
@@ -47,7 +47,7 @@ class Row:
 
 
 class RowSequence(Sequence[Row]):
-    """The rows of some shards, by number. A shard is opened, and its SHA-256 checked, when a row of it is first read.
+    """The rows of some shards of a data set, by number. A shard is checked when a row of it is first read.
 
     The last 256 shards opened stay mapped; those at a URL are downloaded again after that.
 
@@ -55,8 +55,9 @@ class RowSequence(Sequence[Row]):
     processes; each of them opens the shards itself.
     """
 
-    def __init__(self, store: Store, shards: Sequence[ShardEntry]) -> None:
+    def __init__(self, store: Store, shards: Sequence[ShardEntry], manifest: Manifest) -> None:
         self.store = store
+        self.manifest = manifest
         self.shards = tuple(shards)
         self._ends = list(accumulate(shard.rows for shard in shards))
         self._open: dict[int, Rows] = {}  # the first opened first
@@ -86,9 +87,11 @@ class RowSequence(Sequence[Row]):
             if len(self._open) == MOST_OPEN:
                 del self._open[next(iter(self._open))]
             shard = self.shards[number]
-            is_known = number in self._checked and isinstance(self.store, LocalStore)  # a copy from a URL is a new one
-            with self.store.local_file(shard.name) if is_known else local_shard(self.store, shard) as path:
-                self._open[number] = read_shard(path)
+            if number in self._checked and isinstance(self.store, LocalStore):  # a copy from a URL is a new one
+                with self.store.local_file(shard.name) as path:
+                    self._open[number] = read_shard(path)
+            else:
+                self._open[number] = open_sound_shard(self.store, shard, self.manifest)
             self._checked.add(number)
         return self._open[number]
 

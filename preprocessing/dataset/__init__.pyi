@@ -44,4 +44,8 @@ from .shard import (
     vocabulary_of_shard as vocabulary_of_shard,
     write_shard as write_shard,
 )
-from .sound_rows import UNREADABLE as UNREADABLE, read_sound_shard as read_sound_shard
+from .sound_rows import (
+    UNREADABLE as UNREADABLE,
+    open_sound_shard as open_sound_shard,
+    read_sound_shard as read_sound_shard,
+)

@@ -123,14 +123,17 @@ def add_shard(
 def read_shard(path: Path) -> Rows:
     """Memory-map a shard. Its columns are views of the mapping, which lives as long as they do.
 
-    This function reads the footer only. Check the digest first (`check_shard`), because Arrow trusts what it reads.
+    This function reads the footer only, and checks that each column is inside the file. Check the digest first
+    (`check_shard`), because Arrow trusts what it reads. Raises `pyarrow.ArrowInvalid` for a column beyond it.
     """
     reader = _open_shard(path)
     if reader.num_record_batches != 1:
         raise UserError(
             "the shard does not hold exactly one record batch", place=str(path), fix="prepare the data set again"
         )
-    return _from_record_batch(reader.get_batch(0))
+    batch = reader.get_batch(0)
+    batch.validate()  # the lengths of columns and buffers; without it, a wrong one is read beyond the mapping
+    return _from_record_batch(batch)
 
 
 def vocabulary_of_shard(path: Path) -> str:

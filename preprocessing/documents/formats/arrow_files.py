@@ -31,6 +31,7 @@ def arrow_rows(path: str, _start: int, _end: int, corpus: CorpusConfig, counter:
     with open_stored(path, counter) as stream, explained(path, "Arrow"):
         row = 0
         for batch in _batches(stream, path):
+            batch.validate(full=True)  # a text can begin or end outside the file
             columns = TextColumns(batch.schema, corpus.text_fields, path)
             for offset, text in enumerate(columns.texts(batch)):
                 yield f"{path}, row {row + offset}", "no_text_field" if text is None else text

@@ -91,7 +91,9 @@ def _rows(place: str, batches: Iterator[pa.RecordBatch], translations: dict[str,
 
 def _explained(batches: Iterator[pa.RecordBatch], place: str) -> Iterator[pa.RecordBatch]:
     try:
-        yield from batches
+        for batch in batches:
+            batch.validate(full=True)  # a text can begin or end outside the file
+            yield batch
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"a damaged file: {error}", place=place, fix="write the file again") from error
 

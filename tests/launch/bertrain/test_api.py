@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import pickle
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import bertrain
+from preprocessing.dataset import write_manifest, write_shard
 from preprocessing.storage import store_at
 from tests.integration.small import write_small
 from tests.object_store import object_store, upload
@@ -170,11 +173,11 @@ class TestDataset:
         self, dataset: bertrain.Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shards = [*dataset.shards("train", 0), *dataset.shards("train", 1)]
-        rows = bertrain.RowSequence(store_at(dataset.place), shards)
+        rows = bertrain.RowSequence(store_at(dataset.place), shards, dataset.manifest)
         far = len(rows) - 1
         first, last = rows[0].input_ids.copy(), rows[far].input_ids.copy()
         monkeypatch.setattr("bertrain.rows.MOST_OPEN", 1)
-        rows = bertrain.RowSequence(store_at(dataset.place), shards)
+        rows = bertrain.RowSequence(store_at(dataset.place), shards, dataset.manifest)
         for _ in range(2):
             assert np.array_equal(rows[0].input_ids, first)
             assert np.array_equal(rows[far].input_ids, last)
@@ -189,6 +192,29 @@ class TestDataset:
             assert far.to_hugging_face()[5] == dataset.to_hugging_face()[5]
             assert bertrain.inspect(far) == bertrain.inspect(dataset)
             assert bertrain.verify(far) == []
+
+    def test_rows_that_the_manifest_does_not_describe_are_refused(
+        self, dataset: bertrain.Dataset, tmp_path: Path
+    ) -> None:
+        """Whoever wrote the manifest can have written the digest, too."""
+        folder = Path(shutil.copytree(dataset.place, tmp_path / "hostile"))
+        manifest, (first, *others) = dataset.manifest, dataset.manifest.shards
+        rows = dataset.open_shard(first)
+        positions = rows.masked_lm_positions + np.uint16(1_000)
+        with (folder / first.name).open("wb") as stream:
+            size, sha256 = write_shard(stream, replace(rows, masked_lm_positions=positions), manifest.vocabulary.sha256)
+        lying = [first.model_copy(update={"bytes": size, "sha256": sha256}), *others]
+        write_manifest(folder, manifest.model_copy(update={"shards": lying}))
+        hostile = bertrain.Dataset(folder)
+        split, number = first.split, first.pass_number
+        for read in (
+            lambda: hostile.open_shard(hostile.manifest.shards[0]),
+            lambda: hostile.rows(split, number)[0],
+            lambda: hostile.to_torch(split, number)[0],
+            lambda: hostile.to_hugging_face(split, number),
+        ):
+            with pytest.raises(bertrain.UserError, match="does not contain the rows that the manifest describes"):
+                read()
 
     def test_a_folder_that_is_not_a_data_set_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(bertrain.UserError, match="no such data set"):

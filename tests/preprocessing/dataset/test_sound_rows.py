@@ -97,6 +97,11 @@ def _write(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
+def _with_a_column_beyond_the_file(path: Path) -> None:
+    tokens = len(read_shard(path).input_ids)
+    path.write_bytes(path.read_bytes().replace(tokens.to_bytes(8, "little"), (1 << 62).to_bytes(8, "little")))
+
+
 FOREIGN: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_bytes(b"not Arrow" * 100),
@@ -105,6 +110,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "a part twice": lambda path: path.write_bytes(path.read_bytes()[:800] + path.read_bytes()[300:]),
     "nulls": _with_nulls,
     "other columns": _with_other_columns,
+    "a column beyond the file": _with_a_column_beyond_the_file,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import feather
@@ -59,6 +60,15 @@ def test_a_truncated_file_is_refused(tmp_path: Path, as_stream: bool, cut: str) 
     with pytest.raises(UserError, match="truncated") as raised:
         read(tmp_path / "a.arrow")
     assert raised.value.place == str(tmp_path / "a.arrow")
+
+
+def test_a_text_outside_the_file_is_refused(tmp_path: Path) -> None:
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 4, 6], np.int32))
+    table = pa.table({"text": pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a text"))})
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(UserError, match="the file is damaged, truncated, or not Arrow"):
+        read(tmp_path / "a.arrow")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"plain text " * 100])

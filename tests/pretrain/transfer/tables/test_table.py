@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -231,6 +232,15 @@ def test_streams_of_arrow_are_read_to_their_end(tmp_path: Path) -> None:
     assert len(rows(write(tmp_path, stream.getvalue() * 2))) == 20
     with pytest.raises(UserError, match="truncated"):
         rows(write(tmp_path, stream.getvalue()[:-8]))
+
+
+def test_a_text_outside_a_file_of_arrow_is_named(tmp_path: Path) -> None:
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 4, 6], np.int32))
+    table = pa.table({"text": pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a text"))})
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(UserError, match="a damaged file"):
+        rows(tmp_path / "a.arrow")
 
 
 def test_a_damaged_page_of_parquet_is_named(tmp_path: Path) -> None:
