@@ -18,7 +18,7 @@ from tests.distributed.test_slurm import STAND_IN, log_of, make_run
 from tests.distributed.test_slurm_faults import PYTHON, SHORT_LIMIT, SPARE, daemon_of, nodes_of, records_of, submit
 from tests.processes import wait_until
 
-STEPS, STEP_S, PATIENCE_S = 30, 0.1, 400
+STEPS, STEP_S, PATIENCE_S = 60, 0.1, 400
 NODES = 4
 
 
@@ -83,10 +83,20 @@ class Slurm(Family):
         job, script = submit(run), folder / "urgent.sh"
         script.write_text("#!/bin/bash\nsleep 1\n")
         for number in range(1, draw.randint(2, 4)):
-            wait_until(lambda n=number: newest_start(run) >= n, PATIENCE_S, f"start {number}")  # type: ignore[misc]
+            if not self._has_begun(run, job, number):
+                break  # the job was quicker than the preemption
             urgent = ("--partition=urgent", f"--nodes={NODES}", "--exclusive", "--output=/dev/null")
             self.cluster.wait(self.cluster.submit(script, *urgent), timeout_s=PATIENCE_S)
         self._finish(job, run)
+
+    def _has_begun(self, run: Path, job: str, number: int) -> bool:
+        """Wait until a start has begun. Returns False if the job is complete without it."""
+        wait_until(
+            lambda: newest_start(run) >= number or self.cluster.state(job) == "COMPLETED",
+            PATIENCE_S,
+            f"start {number} of {run}",
+        )
+        return newest_start(run) >= number
 
     def _kill_step_daemon(self, draw: random.Random, folder: Path) -> None:
         run, job = self._running(draw, folder, SHORT_LIMIT)
