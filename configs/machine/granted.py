@@ -33,10 +33,13 @@ def threads_of_rank(ranks: int, env: Mapping[str, str] = os.environ) -> int:
 
 
 def usable_memory_bytes(root: Path = _ROOT) -> int:
-    """Return the memory in bytes: the least of the machine's and the limits of all cgroups."""
+    """Return the memory in bytes: the least of the machine's and the limits of all cgroups.
+
+    Above `memory.high` the kernel slows a process down until it hardly moves, so that counts as a limit too.
+    """
     limits = [
         int(text)
-        for name in ("memory.max", "memory/memory.limit_in_bytes")
+        for name in ("memory.max", "memory.high", "memory/memory.limit_in_bytes")
         for text in _read_settings(root, name)
         if text.isdigit()
     ]

@@ -76,6 +76,27 @@ def test_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ({}, None),
         ({"sys/fs/cgroup/memory.max": "max"}, None),
         ({"sys/fs/cgroup/memory.max": str(3 << 28)}, 3 << 28),
+        ({"sys/fs/cgroup/memory.max": "max", "sys/fs/cgroup/memory.high": str(1 << 29)}, 1 << 29),
+        (  # a limit on a slice of systemd above ours
+            {
+                "proc/self/cgroup": "0::/user.slice/run.scope",
+                "sys/fs/cgroup/user.slice/run.scope/memory.max": str(1 << 30),
+                "sys/fs/cgroup/user.slice/memory.max": str(1 << 28),
+            },
+            1 << 28,
+        ),
+        (  # a container in which the path of its cgroup leads out of its namespace
+            {"proc/self/cgroup": "0::/../../pod1/box", "sys/fs/cgroup/memory.max": str(1 << 28)},
+            1 << 28,
+        ),
+        (  # both versions side by side
+            {
+                "proc/self/cgroup": "4:memory:/job\n0::/job",
+                "sys/fs/cgroup/unified/job/cgroup.procs": "1",
+                "sys/fs/cgroup/memory/job/memory.limit_in_bytes": str(1 << 28),
+            },
+            1 << 28,
+        ),
         ({"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, None),  # version 1: no limit
         (
             {
