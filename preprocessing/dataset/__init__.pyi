@@ -1,6 +1,11 @@
 # The door of preprocessing.dataset: what other packages and rooms import from it.
 
-from .cost import core_seconds as core_seconds, shard_bytes as shard_bytes
+from .cost import (
+    core_seconds as core_seconds,
+    fingerprint_seconds as fingerprint_seconds,
+    shard_bytes as shard_bytes,
+    training_seconds as training_seconds,
+)
 from .figures import (
     SPLITS as SPLITS,
     CorpusFigures as CorpusFigures,

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from preprocessing.dataset import core_seconds, shard_bytes
+from preprocessing.dataset import core_seconds, fingerprint_seconds, shard_bytes, training_seconds
 from preprocessing.documents import FORMATS, FileSpan, Plan, files_to_unpack
 from preprocessing.storage import Store
 
@@ -22,6 +22,7 @@ _PARALLEL = {  # how to compress a file so that it can be cut
     ".xz": "compress it with xz -T0, which writes many blocks",
     ".zst": "compress it with pzstd, which writes many frames",
 }
+_START_S, _START_OF_SEVERAL_S = 2.0, 6.0  # of one worker inside this process, and of processes, stage after stage
 _UNCERTAINTY = 0.8  # a disk that is smaller than this share of the expected space is refused
 
 logger = logging.getLogger(__name__)
@@ -53,11 +54,16 @@ def expect(plan: Plan, config: DataConfig, workers: int) -> Expectation:
         form = FORMATS[config.corpora[span.corpus].format]
         text += span.weight * form.text_share
         seconds += core_seconds(span.weight * form.text_share / 1e6, config.dupe_factor, form.text_mb_s)
+    if config.duplicates == "near":
+        seconds += fingerprint_seconds(text / 1e6)
+    seconds = seconds / workers + (_START_OF_SEVERAL_S if workers > 1 else _START_S)
     temporary = _cleaned_bytes(plan, text, config)
     temporary += sum(item.spans[0].text_bytes for item in files_to_unpack(plan, config))
     if config.vocabulary.file is None:
-        temporary += min(text, config.vocabulary.sample_bytes)
-    return Expectation(shard_bytes(text, config.dupe_factor), temporary, seconds / workers)
+        sample = min(text, config.vocabulary.sample_bytes)
+        temporary += sample
+        seconds += training_seconds(sample / 1e6)
+    return Expectation(shard_bytes(text, config.dupe_factor), temporary, seconds)
 
 
 def _cleaned_bytes(plan: Plan, text: float, config: DataConfig) -> float:

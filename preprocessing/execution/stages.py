@@ -88,7 +88,8 @@ class Stages:
         """Run several works in one pipeline, each on its own items, when all items of the one before it are done."""
         run = run_folder(self.store, self.share)
         mark = folder_mark(run)
-        workers = max(1, min(self.workers or usable_cores(), max(len(items) for _, _, items in turns)))
+        size = sum(item.size for _, _, items in turns for item in items)
+        workers = process_count(self.workers, max(len(items) for _, _, items in turns), size)
 
         def build(pipeline: beam.Pipeline) -> None:
             done = pipeline | beam.Create([""])
@@ -102,7 +103,6 @@ class Stages:
                     | name >> beam.ParDo(Step(self.store, run, work, mark))
                 )
 
-        size = sum(item.size for _, _, items in turns for item in items)
         self._watch(stage, build, workers, size)
 
     def _run(
@@ -161,12 +161,16 @@ def _with_one_key(name: str) -> tuple[None, str]:
 
 
 def worker_count(given: int, items: Sequence[WorkItem]) -> int:
+    """Return the number of workers for the items of a plan."""
+    return process_count(given, len(items), sum(item.weight for item in items))
+
+
+def process_count(given: int, items: int, size: int) -> int:
     """Return the given number of workers, at most one per item.
 
-    0: one per CPU core, fewer if memory is short or if starting them would take longer than the work.
+    0: one per CPU core, fewer if memory is short or if starting them would take longer than the work on `size` bytes.
     """
     if given:
-        return min(given, len(items))
+        return max(1, min(given, items))
     fitting = usable_memory_bytes() // _BYTES_PER_WORKER
-    useful = sum(item.weight for item in items) // _MIN_BYTES_PER_WORKER
-    return max(1, min(usable_cores(), fitting, useful, len(items)))
+    return max(1, min(usable_cores(), fitting, size // _MIN_BYTES_PER_WORKER, items))

@@ -13,6 +13,8 @@ import pytest
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.documents import Progress, find_files, make_plan
+from preprocessing.execution import stages
+from preprocessing.execution.engines import run_pipeline
 from preprocessing.execution.expectation import Expectation, expect, refuse_small_disk, warn_of_large_items
 from preprocessing.pipeline import prepare
 from preprocessing.storage import store_at
@@ -32,9 +34,57 @@ def test_expectation_follows_text_passes_and_workers(tmp_path: Path) -> None:
     five = expected(small_config(tmp_path / "data", corpus, **base, dupe_factor=5), workers=2)
     assert one.shards == pytest.approx(0.69 * 5e6)
     assert five.shards == pytest.approx(5 * one.shards)
-    assert five.seconds == pytest.approx((5 / 17 + 5 * 5 / 85) / 2)
+    assert five.seconds == pytest.approx((5 / 17 + 5 * 5 / 85) / 2 + 6)
     assert (one.temporary, one.disk) == (0, one.shards)
     assert expected(small_config(tmp_path / "data", corpus)).temporary == pytest.approx(1.5 * 5e6)
+
+
+def test_expected_time_covers_near_duplicates_and_the_training_of_a_vocabulary(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("word " * 12_000_000)
+    given = {"vocabulary": {"file": str(tmp_path / "vocab.txt")}}
+    exact, near = (
+        expected(small_config(tmp_path / "data", corpus, duplicates=duplicates, **given), workers=2)
+        for duplicates in ("exact", "near")
+    )
+    assert near.seconds - exact.seconds == pytest.approx(60 / 6 / 2)
+    trained = expected(small_config(tmp_path / "data", corpus, duplicates="exact"), workers=2)
+    assert trained.seconds - exact.seconds == pytest.approx(60 / 5)
+
+
+def test_a_small_corpus_starts_no_process_in_any_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for the comparison of documents, which has many units of little work."""
+    started = []
+
+    def note(build: Any, engine: Any, workers: int, *rest: Any) -> None:
+        started.append(workers)
+        run_pipeline(build, engine, workers, *rest)
+
+    monkeypatch.setattr(stages, "usable_cores", lambda: 64)
+    monkeypatch.setattr(stages, "run_pipeline", note)
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(60))
+    prepare(small_config(tmp_path / "data", corpus, duplicates="near", workers=0))
+    assert set(started) == {1}
+    assert len(started) >= 4
+
+
+@pytest.mark.parametrize(
+    ("given", "items", "size", "processes"),
+    [
+        (0, 100, 1_000_000, 1),
+        (0, 100, 25_000_000, 2),
+        (0, 100, 10**9, 3),
+        (0, 2, 10**9, 2),
+        (8, 100, 1, 8),
+        (8, 2, 1, 2),
+    ],
+)
+def test_processes_follow_cores_memory_and_work(
+    monkeypatch: pytest.MonkeyPatch, given: int, items: int, size: int, processes: int
+) -> None:
+    monkeypatch.setattr(stages, "usable_cores", lambda: 64)
+    monkeypatch.setattr(stages, "usable_memory_bytes", lambda: 3 << 30)
+    assert stages.process_count(given, items, size) == processes
 
 
 def test_expected_disk_is_about_what_the_data_set_takes(tmp_path: Path) -> None:
