@@ -28,9 +28,9 @@ PUBLISHED = {
         "dev_matched",
         "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t"
         "sentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label",
-        "{n}\t1\t1e\tfiction\t( a )\t( b )\t(ROOT a)\t(ROOT b)\tIt is {n}.\tIt was {n}.\t{y}\t{y}",
+        '{n}\t1\t1e\tfiction\t( a )\t( b )\t(ROOT a)\t(ROOT b)\tIt is "{n}.\tIt was {n}.\t{y}\t{y}',
     ),
-    "QNLI": ("dev", "index\tquestion\tsentence\tlabel", "{n}\tWhen {n}?\tIn {n}.\t{y}"),
+    "QNLI": ("dev", "index\tquestion\tsentence\tlabel", '{n}\tWhen was "{n}?\t"In {n}, it was.\t{y}'),
     "RTE": ("dev", "index\tsentence1\tsentence2\tlabel", "{n}\tIt is {n}.\tIt was {n}.\t{y}"),
     "WNLI": ("dev", "index\tsentence1\tsentence2\tlabel", "{n}\tIt is {n}.\tIt was {n}.\t{b}"),
 }
@@ -48,14 +48,24 @@ METRICS = {
 
 
 def publish(folder: Path) -> None:
+    """Write the nine folders of GLUE in their published form, with few pairs."""
     for name, (development, header, line) in PUBLISHED.items():
         (folder / name).mkdir()
+        classes = ("entailment", "neutral", "contradiction") if name == "MNLI" else ("entailment", "not_entailment")
         files = [("train", 0), (development, 1000), *([("dev_mismatched", 2000)] if name == "MNLI" else [])]
         for file, first in files:
-            lines = [line.format(n=first + n, b=n % 2, y=("entailment", "not_entailment")[n % 2]) for n in range(ROWS)]
-            lines += ["1\t2\tbroken"] if name == "QQP" else []
-            head = [header] if header else []
-            (folder / name / f"{file}.tsv").write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+            rows = [line.format(n=first + n, b=n % 2, y=classes[n % len(classes)]) for n in range(ROWS)]
+            rows = [*([header] if header else []), *rows, *(["1\t2\tbroken"] if name == "QQP" else [])]
+            if name == "MNLI" and first:
+                rows = [_with_five_labels(row) for row in rows]
+            (folder / name / f"{file}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _with_five_labels(row: str) -> str:
+    """Return a row of MNLI's training file as a row of its development files."""
+    before, _, gold = row.rpartition("\t")
+    more = [f"label{number}" if gold == "gold_label" else "neutral" for number in range(2, 6)]
+    return "\t".join([before, *more, gold])
 
 
 def test_nine_tasks_with_their_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
