@@ -12,6 +12,17 @@ from configs.schema import LocalPath, Section
 Kind = Literal["classify", "pair", "qa", "tag", "choice"]
 Device = Literal["auto", "cpu", "cuda"]
 
+# The kinds of task that read a key; the others would ignore it.
+KINDS_OF: dict[str, tuple[Kind, ...]] = {
+    "regression": ("classify", "pair"),
+    "positive": ("classify", "pair"),
+    "text": ("classify", "pair", "tag"),
+    "text_b": ("pair",),
+    "label": ("classify", "pair", "tag", "choice"),
+    "columns": ("classify", "pair", "choice"),
+    "bad_records": ("classify", "pair", "tag", "choice"),
+}
+
 USUAL_LENGTH, SHORTEST_LENGTH = 128, 16  # tokens of a row
 
 
@@ -79,9 +90,12 @@ class TaskConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _numbers_are_for_texts(self) -> TaskConfig:
-        if self.regression and self.kind not in ("classify", "pair"):
-            raise ValueError("regression needs a task of kind classify or pair; remove it")
+    def _keys_take_part(self) -> TaskConfig:
+        for name, kinds in KINDS_OF.items():
+            if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} needs a task of kind {' or '.join(kinds)}; remove it")
+        if self.positive is not None and self.regression:
+            raise ValueError("positive names a class, but the labels of a regression are numbers; remove it")
         return self
 
 

@@ -109,7 +109,7 @@ def run_finetune(place: Path, recipe: TaskRecipe, output: Path, learning_curve: 
         "learning_curve": {labels: plain(of_labels) for labels, of_labels in curve.items()},
     }
     atomic_write_text(output / "report.json", json.dumps(defined(content), indent=1, ensure_ascii=False) + "\n")
-    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", {str(place): summary})
+    show_spreads(f"{task.name}, test, {settings.seeds} seed(s)", summary)
     console().print(f"{output}: report.json, predictions and errors by seed, tb, model", markup=False)
     return summary
 
@@ -133,12 +133,12 @@ def print_trial(name: str, result: dict[str, Any], watched: str) -> None:
         console().print(warning, markup=False)
 
 
-def show_spreads(title: str, rows: dict[str, dict[str, Spread]]) -> None:
-    """Print mean and standard deviation of each metric, one row per model."""
-    names = list(next(iter(rows.values())))
-    table = plain_table("", *names, title=title)
-    for name, of_row in rows.items():
-        table.add_row(name, *(str(of_row[metric]) for metric in names))
+def show_spreads(title: str, summary: dict[str, Spread]) -> None:
+    """Print mean and standard deviation of each metric."""
+    console().print(f"{title}:", markup=False)
+    table = plain_table("metric", "mean ± deviation")
+    for metric, spread in summary.items():
+        table.add_row(metric, str(spread))
     console().print(table)
 
 

@@ -46,8 +46,10 @@ LAYER_NORM_MODULES = {
     "pre": {"attention_norm": "attention.ln", "feed_norm": "ln"},
 }
 LAYER = re.compile(r"(?:bert\.encoder\.layer|model\.layers)\.(\d+)\.")
-# DataParallel, torch.compile, and a class with the model as its attribute `model`.
-WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.|model\.(?=(?:bert|cls|classifier)\.))+")
+# What stands before the names of an encoder: DataParallel, torch.compile, and classes that have it as an attribute.
+WORDS = "embeddings.word_embeddings.weight"
+WRAPPERS = re.compile(r"(?:(?:module|_orig_mod|model|encoder|transformer|auto_model|bert|\d+)\.)*")
+PARTS = ("embeddings.", "encoder.", "pooler.")
 QKV = ("query", "key", "value")
 OPTIONAL_PARTS = ("bert.pooler", "masked_lm", "next_sentence")  # parts that a source model can lack
 
@@ -132,17 +134,22 @@ def _names(layers: int, norm: Literal["post", "pre"]) -> dict[str, list[str]]:
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a bare encoder, or of the first releases, under the current names of the complete model.
 
-    The names that a module around the model put before them are removed.
+    What modules around the encoder put before its names is removed.
     """
-    state = {WRAPPED.sub("", name): weight for name, weight in state.items()}
     if modern.is_modern(state):
         return {modern.current_name(name): weight for name, weight in state.items()}
-    return {_current_name(name): weight for name, weight in state.items()}
+    before = [name.removesuffix(WORDS) for name in state if name.endswith(WORDS)]
+    prefix = min((found for found in before if WRAPPERS.fullmatch(found)), key=len, default="bert.")
+    return {_current_name(name, prefix): weight for name, weight in state.items()}
 
 
-def _current_name(name: str) -> str:
-    if name.startswith(("embeddings.", "encoder.", "pooler.")):
-        name = f"bert.{name}"
+def _current_name(name: str, prefix: str) -> str:
+    """Return the current name of a weight, where the names of the encoder's parts begin with `prefix`."""
+    part = name.removeprefix(prefix)
+    if name.startswith(prefix) and part.startswith(PARTS):
+        name = f"bert.{part}"
+    else:
+        name = name.removeprefix(prefix.removesuffix("bert."))
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 

@@ -5,10 +5,12 @@ No weight is concatenated or split: both have one matrix for queries, keys and v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
+WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # of DataParallel and torch.compile
 WORDS = "model.embeddings.tok_embeddings.weight"
 # Our name: Hugging Face's name.
 WEIGHTS = {
@@ -53,5 +55,6 @@ def names_of(layers: int, *, has_classifier: bool, decoder_bias: bool) -> dict[s
 
 
 def current_name(name: str) -> str:
-    """Return the name in `ModernBertForMaskedLM` of a weight of a bare encoder."""
+    """Return the name in `ModernBertForMaskedLM` of a weight of a bare encoder, or of a wrapped model."""
+    name = WRAPPERS.sub("", name)
     return f"model.{name}" if name.startswith(("embeddings.", "layers.", "final_norm.")) else name

@@ -32,6 +32,7 @@ from pretrain.huggingface.folder import config_of, read_hugging_face_folder
 from pretrain.huggingface.tokenizer_settings import UNSTATED, Casing
 from pretrain.model import BertForPreTraining, BertModel
 
+ADAPTER = "adapter_config.json"  # of a PEFT adapter
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # a model's name on the Hugging Face Hub
 
 
@@ -171,7 +172,13 @@ def run_of(place: Path) -> Path:
 def recipe_of(run: Path) -> Recipe:
     """Return the recipe in a run's folder; raises `UserError` when the folder is not a run."""
     if not (run / RECIPE).is_file():
+        if (run / ADAPTER).is_file():
+            fix = "merge it with `merge_and_unload()` of peft, and save that model with `save_pretrained(folder)`"
+            raise UserError("a PEFT adapter, without the model that it changes", place=str(run), fix=fix)
         fix = "give the folder of a run, one of its checkpoints, or a folder with Hugging Face's config.json"
+        inside = [folder for folder in sorted(run.glob("*")) if config_of(folder)]
+        if inside:
+            fix = f"give the folder of a model in it: {inside[0]}"
         if not run.exists() and HUB_ID.fullmatch(str(run)):
             fix += f"; to download a model of that name from the Hub: `hf download {run} --local-dir {run.name}`"
         raise UserError("no pretrained model", place=str(run), fix=fix)

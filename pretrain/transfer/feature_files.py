@@ -16,7 +16,7 @@ import pyarrow as pa
 from configs.errors import UserError
 from configs.files import atomic_write
 from pretrain.transfer.features import FeatureBatch, Floats
-from pretrain.transfer.labelled import read_text, text_column
+from pretrain.transfer.labelled import is_header, read_text, text_column
 from pretrain.transfer.tables import (
     STATE,
     RecordError,
@@ -38,8 +38,8 @@ COUNTED_ELSEWHERE = {*TABLES, ".json", ".parquet", ".arrow", ".gz", ".bz2", ".xz
 def read_texts(path: Path, column: str = "") -> Iterator[str]:
     """Yield the texts of a file, or of standard input for `-`: one per line, or a column of a table.
 
-    A file is a table if it is JSON, Parquet or Arrow, if it is named .csv or .tsv, or if `column` is given. Raises
-    `UserError`, with the line, for what is not a text.
+    A file is a table if it is JSON, Parquet or Arrow, if it is named .csv or .tsv, if its first line is a header that
+    names a column of texts, or if `column` is given. Raises `UserError`, with the line, for what is not a text.
     """
     if (path / STATE).is_file():
         yield from _texts_of(read_saved_dataset(path), column)
@@ -48,7 +48,8 @@ def read_texts(path: Path, column: str = "") -> Iterator[str]:
     with open_content(path) as stream:
         first = stream.peek(8)
         is_named = any(suffix.lower() in TABLES for suffix in path.suffixes)
-        if column or is_named or is_columnar(first) or first.lstrip().startswith((b'{"', b'[{"')):
+        is_table = column or is_named or is_columnar(first) or first.lstrip().startswith((b'{"', b'[{"'))
+        if is_table or is_header(first.partition(b"\n")[0].decode(errors="replace")):
             yield from _texts_of(table_of(stream, place_of(path)), column)
         else:
             yield from text_lines(stream, place_of(path))

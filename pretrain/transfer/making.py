@@ -28,6 +28,9 @@ def make_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary
     """Return the task for these records. The labels of all parts are in its label map."""
     made = _made(task, settings, vocabulary, splits)
     made.watch(task.metric)
+    if settings.class_weights != "none" and not isinstance(made, Classification):
+        cause = "the records of this task do not have one class each"
+        raise UserError(cause, place="finetune.class_weights", fix='set it to "none" for this task')
     return made
 
 
@@ -38,11 +41,11 @@ def restore_task(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabul
         return Answering(vocabulary, length, settings.stride, **state)
     if task.kind == "choice":
         return Choice(vocabulary, length)
-    if task.kind == "tag":
-        return Tagging(state["labels"], vocabulary, length)
     if task.regression:
         return Regression(vocabulary, length, mean=0.0, deviation=1.0, label=state["label"])
-    values = dict(zip(state["labels"], state["values"], strict=True))
+    values = dict(zip(state["labels"], state.get("values", state["labels"]), strict=True))
+    if task.kind == "tag":
+        return Tagging(state["labels"], vocabulary, length, values=values)
     if state.get("multi_label"):
         return MultiLabel(state["labels"], vocabulary, length, values=values)
     return Classification(state["labels"], vocabulary, length, values=values)
@@ -60,7 +63,7 @@ def _made(task: TaskConfig, settings: FinetuneConfig, vocabulary: Vocabulary, sp
     labels = splits.labels()
     _check_several(labels, training, "tokens" if task.kind == "tag" else "records")
     if task.kind == "tag":
-        return Tagging(labels.names, vocabulary, length, place=training.place)
+        return Tagging(labels.names, vocabulary, length, values=labels.values, place=training.place)
     if isinstance(training.records[0]["label"], list):
         return MultiLabel(labels.names, vocabulary, length, values=labels.values)
     weights: Sequence[float] = balanced_weights(labels) if settings.class_weights == "balanced" else ()

@@ -110,6 +110,27 @@ class TestRefusals:
         words = f"{tmp_path / 'a.conll'}: regression needs a task of kind classify or pair; remove it."
         assert refusal(tmp_path / "a.conll", "task.regression=true") == words
 
+    @pytest.mark.parametrize(
+        ("file", "overrides", "words"),
+        [
+            ("a.conll", ["task.positive=B-x"], "positive needs a task of kind classify or pair; remove it"),
+            ("a.conll", ['task.columns=["a"]'], "columns needs a task of kind classify or pair or choice; remove it"),
+            ("a.json", ["task.text=question"], "text needs a task of kind classify or pair or tag; remove it"),
+            ("a.json", ["task.bad_records=drop"], "bad_records needs a task of kind classify or pair"),
+            ("a.csv", ["task.kind=classify", "task.text_b=b"], "text_b needs a task of kind pair; remove it"),
+            (
+                "a.csv",
+                ["task.kind=classify", "task.regression=true", "task.positive=1"],
+                "positive names a class, but the labels of a regression are numbers; remove it",
+            ),
+        ],
+    )
+    def test_a_key_that_the_task_would_ignore(
+        self, file: str, overrides: list[str], words: str, tmp_path: Path
+    ) -> None:
+        assert words in refusal(tmp_path / file, *overrides)
+        load_task(tmp_path / file, [setting for setting in overrides if setting.startswith("task.kind")])
+
 
 class TestSeveralTasks:
     def test_a_task_without_a_budget_has_the_common_one(self, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 # The door of pretrain.transfer.labelled: what other packages and rooms import from it.
 
-from .columns import text_column as text_column
+from .columns import is_header as is_header, text_column as text_column
 from .label_set import LabelSet as LabelSet, names_of as names_of
 from .overlaps import (
     FEW_TEST_RECORDS as FEW_TEST_RECORDS,

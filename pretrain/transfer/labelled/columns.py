@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from configs.errors import UserError
 from configs.transfer import TaskConfig
 from pretrain.transfer.labelled.records import HOW_TO_PREDICT
-from pretrain.transfer.tables import Table
+from pretrain.transfer.tables import Table, separator_of
 
 TEXTS = ("text", "sentence", "content", "review", "tweet", "comment", "message", "document", "question")
 PAIRS = (
@@ -24,6 +25,7 @@ PAIRS = (
     ("#1 String", "#2 String"),
 )
 LABELS = ("label", "labels", "class", "category", "target", "gold_label", "score", "rating", "is_duplicate", "quality")
+NAME = re.compile(r'"?(\w[\w.-]{0,30})"?')  # of a column; a field of a sentence would have blanks
 TOKENS = ("tokens", "words")
 TAGS = ("labels", "label", "tags", "ner_tags", "pos_tags", "chunk_tags", "ner", "upos")
 
@@ -44,6 +46,12 @@ def text_columns(table: Table, task: TaskConfig) -> list[str]:
 def text_column(table: Table, named: str | None) -> str:
     """Return the column of single texts."""
     return _find(table, named, TEXTS, "text")
+
+
+def is_header(line: str) -> bool:
+    """Return whether a line names columns, one of which holds texts by its usual name."""
+    found = [NAME.fullmatch(field) for field in line.strip().removeprefix("\ufeff").split(separator_of(line))]
+    return len(found) > 1 and all(found) and any(name[1].lower() in TEXTS for name in found if name)
 
 
 def label_column(table: Table, task: TaskConfig, usual: Sequence[str] = LABELS) -> str:

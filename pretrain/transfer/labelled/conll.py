@@ -1,7 +1,8 @@
 """Sentences with one token per line: CoNLL's columns, CoNLL-U, GermEval, and tables with lists of tokens and labels.
 
-A first column that counts the tokens from 1 marks CoNLL-U (10 columns) and GermEval (4): the token is in the second
-column then, and lines that begin with # are comments. Otherwise the token is in the first column. All lines of a file
+A first column that counts the tokens from 1 marks CoNLL-U (10 columns), GermEval (4), and others of three or more, of
+two in a file without labels: the token is in the second column then, and lines that begin with # are comments.
+Otherwise the token is in the first column. All lines of a file
 have the same number of columns.
 """
 
@@ -119,7 +120,7 @@ def _is_comment(line: str, layout: Layout, *, at_start: bool) -> bool:
 def _layout_of(lines: Sequence[str], label: str | None, place: str, *, labelled: bool) -> Layout:
     """Return the layout of the file with these lines."""
     header = next((line for line in lines if line.startswith(GLOBAL_COLUMNS)), GLOBAL_COLUMNS)
-    declared = header.removeprefix(GLOBAL_COLUMNS).split()
+    declared = tuple(header.removeprefix(GLOBAL_COLUMNS).split())
     number, first = next(((n, line) for n, line in enumerate(lines, 1) if _is_token(line)), (1, ""))
     tabs = "\t" in first.strip()
     plain = Layout(0, 0, 0, False, tabs)
@@ -127,11 +128,14 @@ def _layout_of(lines: Sequence[str], label: str | None, place: str, *, labelled:
     if labelled and count < 2 and first:
         fix = f"write `token label`, as CoNLL does; {HOW_TO_PREDICT}"
         raise UserError("a token without a label", place=f"{place}, line {number}", fix=fix)
-    has_index = bool(declared) or (count > 2 and _is_counted(lines, plain))
-    names = declared or (CONLL_U if has_index and count == len(CONLL_U) else ())
+    has_index = bool(declared) or (count > (2 if labelled else 1) and _is_counted(lines, plain))
+    usual: tuple[tuple[str, ...], ...] = (CONLL_U, GERMEVAL)
+    names = declared or next((names for names in usual if has_index and count == len(names)), ())
     token = names.index("FORM") if "FORM" in names else int(has_index)
-    usual = names.index("UPOS") if "UPOS" in names else 2 if has_index and count == len(GERMEVAL) else count - 1
-    return Layout(count, token, _label_index(label, names, count, place) if label else usual, has_index, tabs)
+    place_of_label = next((names.index(name) for name in ("UPOS", "outer") if name in names), count - 1)
+    if label and labelled:
+        place_of_label = _label_index(label, names, count, place)
+    return Layout(count, token, place_of_label, has_index, tabs)
 
 
 def _is_token(line: str) -> bool:

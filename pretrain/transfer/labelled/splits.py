@@ -22,7 +22,7 @@ from pretrain.transfer.labelled.parts import SECOND_TEST, find_parts
 from pretrain.transfer.labelled.records import HOW_TO_PREDICT, Records
 from pretrain.transfer.labelled.squad import read_squad
 from pretrain.transfer.labelled.texts import read_choices, read_texts_of
-from pretrain.transfer.labelled.values import HIDDEN
+from pretrain.transfer.labelled.values import HIDDEN, NUMBER
 
 HELD_OUT_SHARE = 0.1  # of the training file, for validation and for test
 FEWEST_TEXTS = 3  # of a label, to have one in each part
@@ -61,6 +61,8 @@ def read_splits(task: TaskConfig) -> Splits:
     for part, records in parts.items():
         if not records.records:
             fix = f"give more records, or set `{part}` of the task to a file of its own"
+            if _are_quantities(task, read["training"]):
+                fix = "set task.regression=true, since nearly every record has a number of its own for a label"
             raise UserError(f"too few records: there are none for {part}", place=task.data, fix=fix)
         _check_labels(parts["training"], records)
     return Splits(parts["training"], parts["validation"], parts["test"], files, parts.get(SECOND_TEST))
@@ -108,6 +110,14 @@ def _parts_of_keys(records: Records, task: TaskConfig, shares: Sequence[str]) ->
             share = place // count if count else len(shares)
             found[key] = shares[share] if share < len(shares) else "training"
     return found
+
+
+def _are_quantities(task: TaskConfig, records: Records) -> bool:
+    """Return whether the labels of a classification are numbers of which few occur twice."""
+    if task.kind not in ("classify", "pair") or task.regression:
+        return False
+    names = {name for record in records.records for name in names_of(record)}
+    return 2 * len(names) > len(records) > FEWEST_TEXTS and all(map(NUMBER.fullmatch, names))
 
 
 def _digest(key: str) -> bytes:

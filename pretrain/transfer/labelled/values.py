@@ -16,6 +16,7 @@ NO_LABEL = {"", "nan", "null", "<na>", "#n/a", "-"}  # in lower case; "-" is SNL
 HIDDEN = "-1"  # the field's sign for the hidden labels of a test file
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?")
 FIX_LABEL = "give that record a label"
+NESTED = "write each field of the object as a column of its own, since fields inside objects are not read"
 
 
 def read_text(value: Any, column: str) -> str:
@@ -27,13 +28,14 @@ def read_text(value: Any, column: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
     kind = "no text" if value is None or isinstance(value, float) else f"{kind_of(value)} instead of a text"
-    raise RecordError(f"{kind} in column {column!r}", "give that record a text")
+    raise RecordError(f"{kind} in column {column!r}", NESTED if isinstance(value, dict) else "give that record a text")
 
 
 def read_label(value: Any, column: str) -> str:
     """Return a label's name. Raises `RecordError` where there is no label, or an object."""
     if isinstance(value, list | dict):
-        raise RecordError(f"{kind_of(value)} instead of a label in column {column!r}", FIX_LABEL)
+        fix = NESTED if isinstance(value, dict) else FIX_LABEL
+        raise RecordError(f"{kind_of(value)} instead of a label in column {column!r}", fix)
     name = label_name(value)
     if name is None:
         raise RecordError(f"no label in column {column!r}", FIX_LABEL)

@@ -29,6 +29,12 @@ def read_json(lines: Iterator[str], place: str) -> Table:
     return Table(place, columns, chain(head, rows))
 
 
+def is_object(line: str) -> bool:
+    """Return whether a line is a JSON object, or an array that begins with one."""
+    value = _value_of(line)
+    return isinstance(value, dict) or line.lstrip().startswith(('[{"', "[{}"))
+
+
 def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,10 +25,19 @@ class Tagging(Task):
 
     per_token = True
 
-    def __init__(self, labels: Sequence[str], vocabulary: Vocabulary, max_length: int, *, place: str = "") -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        vocabulary: Vocabulary,
+        max_length: int,
+        *,
+        values: Mapping[str, Any] | None = None,
+        place: str = "",
+    ) -> None:
         self.tokenizer = vocabulary.tokenizer()
         self.tokenizer.enable_truncation(max_length)
         self.labels = list(labels)
+        self.values = dict(values or {name: name for name in labels})  # in the data's own types
         self.outputs = len(self.labels)
         self.scheme = scheme_of(self.labels, place)
         self.outside = OUTSIDE if OUTSIDE in self.labels else NO_LABEL
@@ -75,7 +84,8 @@ class Tagging(Task):
 
     def predictions(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Predictions:
         """Return the predicted labels of each sentence."""
-        return Predictions(list(decoded), [{}] * len(decoded))
+        values = [[self.values.get(name, name) for name in names] for names in decoded]
+        return Predictions(values, [{}] * len(decoded))
 
     def answers(self, records: Records, items: Sequence[Item], decoded: Sequence[Any]) -> Answers:
         """Return the predicted labels; a sentence with any wrong label counts as wrong."""
@@ -83,15 +93,15 @@ class Tagging(Task):
         wrong = [true != found for true, found in zip(truth, decoded, strict=True)]
         flat = [[label for sentence in side for label in sentence] for side in (decoded, truth)]
         figures = metrics.tags(truth, list(decoded), self.scheme)
-        return Answers(list(decoded), figures, wrong, only=only_class(*flat))
+        return Answers(self.predictions(records, items, decoded).values, figures, wrong, only=only_class(*flat))
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of transformers' token classification model."""
         return {"architectures": ["BertForTokenClassification"], **label_fields(self.labels)}
 
     def state(self) -> dict[str, Any]:
-        """Return the labels."""
-        return {"labels": self.labels}
+        """Return the labels and how the data writes them."""
+        return {"labels": self.labels, "values": [self.values[name] for name in self.labels]}
 
     def _target(self, labels: Sequence[str], places: Sequence[int | None], length: int) -> list[int]:
         target = [UNLABELLED] * length

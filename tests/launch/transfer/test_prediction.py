@@ -122,6 +122,12 @@ def test_questions_and_sentences_and_numbers(tmp_path: Path) -> None:
     run_predict(out, tmp_path / "new.conll", tmp_path / "tags.jsonl")
     assert [len(row["prediction"]) for row in read(tmp_path / "tags.jsonl")] == [2, 1]
 
+    numbered = [{"tokens": ["the", f"cat{number}"], "tags": [number % 2, 2]} for number in range(30)]
+    out = finetuned(tmp_path / "numbers", lines(tmp_path / "numbers.jsonl", numbered), "task.kind=tag")
+    run_predict(out, lines(tmp_path / "n.jsonl", [{"tokens": ["the"]}]), tmp_path / "numbers_made.jsonl")
+    for row in (*read(tmp_path / "numbers_made.jsonl"), *read(out / "seed_0" / "predictions.jsonl")):
+        assert set(row["prediction"]) <= {0, 1, 2}
+
     (tmp_path / "stars.csv").write_text("text,stars\n" + "".join(f"bank {n},{n % 10 / 2}\n" for n in range(60)))
     out = finetuned(
         tmp_path / "stars", tmp_path / "stars.csv", "task.kind=classify", "task.regression=true", "task.label=stars"

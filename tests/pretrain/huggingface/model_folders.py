@@ -166,24 +166,36 @@ def bare_encoder_of_old_names(folder: Path) -> Any:
     return model
 
 
+def _with_prefix(folder: Path, prefix: str) -> None:
+    change_weights(folder, lambda weights: {f"{prefix}{name}": weight for name, weight in weights.items()})
+
+
 def wrapped(folder: Path) -> Any:
     """With the names of a model inside DataParallel, and of the first releases."""
     model = old_names(folder)
-    change_weights(folder, lambda weights: {f"module.{name}": weight for name, weight in weights.items()})
+    _with_prefix(folder, "module.")
     return model
 
 
 def compiled_bare_encoder(folder: Path) -> Any:
     """With the names of an encoder that torch.compile and DistributedDataParallel wrapped."""
     model = bare_encoder(folder)
-    change_weights(folder, lambda weights: {f"module._orig_mod.{name}": weight for name, weight in weights.items()})
+    _with_prefix(folder, "module._orig_mod.")
     return model
 
 
 def attribute(folder: Path) -> Any:
-    """With the names of a class that has the model as its attribute `model`."""
+    """With the names of a class that has the whole model as its attribute `bert`."""
     model = plain(folder)
-    change_weights(folder, lambda weights: {f"model.{name}": weight for name, weight in weights.items()})
+    _with_prefix(folder, "bert.")
+    return model
+
+
+def attribute_beside_a_head(folder: Path) -> Any:
+    """With the names of a class that has a bare encoder as its attribute `encoder`, and a head of its own."""
+    model = bare_encoder(folder)
+    _with_prefix(folder, "encoder.")
+    change_weights(folder, lambda weights: weights | {"head.weight": torch.ones(3, 16)})
     return model
 
 
@@ -337,6 +349,7 @@ MAKERS: tuple[Maker, ...] = (
     wrapped,
     compiled_bare_encoder,
     attribute,
+    attribute_beside_a_head,
     tanh_gelu,
     megatron_with_swish,
     one_token_type,

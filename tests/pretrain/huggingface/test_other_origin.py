@@ -320,3 +320,16 @@ def test_a_name_on_the_hub_says_how_to_download_it(name: str, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"`hf download {name} --local-dir {name.rpartition('/')[2]}`"):
         load_pretrained(Path(name))
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "0_Transformer").mkdir()
+    with pytest.raises(UserError, match="no pretrained model"):
+        load_pretrained(tmp_path)
+    folders.plain(tmp_path / "0_Transformer")
+    with pytest.raises(UserError, match=r"no pretrained model\. Give the folder of a model in it: .*0_Transformer"):
+        load_pretrained(tmp_path)
+    load_pretrained(tmp_path / "0_Transformer")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a PEFT adapter, without the model that it changes\. Merge it"):
+        load_pretrained(tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,15 @@ def test_texts_of_csv_are_those_of_its_column(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "c.txt.gz", "wt") as stream:
         stream.write("one, two\nthree\n")
     assert list(read_texts(tmp_path / "c.txt.gz")) == ["one, two", "three"]
+
+
+def test_a_header_with_a_column_of_texts_marks_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input has no name that could say so."""
+    header = io.BytesIO(b'id,"text"\n1,"good, long"\n2,bad\n')
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(header)))
+    assert list(read_texts(Path("-"))) == ["good, long", "bad"]
+    (tmp_path / "a.txt").write_text("a text, and more\ntext\n")
+    assert list(read_texts(tmp_path / "a.txt")) == ["a text, and more", "text"]
 
 
 def test_cut_texts_are_counted() -> None:

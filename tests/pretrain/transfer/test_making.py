@@ -74,3 +74,25 @@ def test_a_task_is_restored_from_its_state(kind: str, labels: list[Any], fields:
     again = restore_task(config, SETTINGS, VOCAB, task.state())
     assert type(again) is type(task)
     assert (again.fields(), again.state()) == (task.fields(), task.state())
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "fields"),
+    [
+        ("classify", [["a"], ["b"]], {}),
+        ("classify", [1.0, 2.0], {"regression": True}),
+        ("tag", ["O", "B-x"], {}),
+    ],
+)
+def test_class_weights_need_one_class_for_each_record(kind: str, labels: list[Any], fields: dict[str, Any]) -> None:
+    weighted = SETTINGS.model_copy(update={"class_weights": "balanced"})
+    records = Records("here", [record_of(kind, label) for label in labels])
+    config = TaskConfig.model_validate({"kind": kind, "data": "-", **fields})
+    with pytest.raises(UserError, match=r'do not have one class each\. Set it to "none" for this task'):
+        make_task(config, weighted, VOCAB, Splits(records, records, records))
+    make_task(config, SETTINGS, VOCAB, Splits(records, records, records))
+
+
+def test_a_tag_is_restored_from_the_state_of_an_earlier_version() -> None:
+    task = restore_task(TaskConfig(kind="tag", data="-"), SETTINGS, VOCAB, {"labels": ["B-x", "O"]})
+    assert task.state()["values"] == ["B-x", "O"]

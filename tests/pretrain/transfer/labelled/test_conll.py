@@ -70,7 +70,8 @@ def test_germeval_by_its_comments_and_indices(tmp_path: Path) -> None:
     made = read(tmp_path, GERMEVAL)
     assert made.records[1] == {"tokens": ["OGC", "Nizza"], "labels": ["B-ORG", "I-ORG"]}
     assert made.treated == {"labels of inner entities (column 4): not used": 4}
-    assert read(tmp_path, GERMEVAL, label="4").records[1]["labels"] == ["O", "B-LOC"]
+    for label in ("4", "inner"):
+        assert read(tmp_path, GERMEVAL, label=label).records[1]["labels"] == ["O", "B-LOC"]
 
 
 def test_a_token_can_be_a_number_sign_or_one(tmp_path: Path) -> None:
@@ -105,6 +106,10 @@ def test_tokens_without_labels_are_read_for_predictions(tmp_path: Path) -> None:
         {"tokens": ["home"]},
     ]
     assert read(tmp_path, "john O\n", labelled=False).records == [{"tokens": ["john"]}]
+    counted = "1\tOGC\n2\tNizza\n"  # GermEval's columns without those of the labels
+    assert read(tmp_path, counted, labelled=False).records == [{"tokens": ["OGC", "Nizza"]}]
+    assert read(tmp_path, counted, label="inner", labelled=False).records == [{"tokens": ["OGC", "Nizza"]}]
+    assert read(tmp_path, "1 CD\n2 CD\n").records == [{"tokens": ["1", "2"], "labels": ["CD", "CD"]}]
 
 
 def test_lists_of_tokens_and_labels(tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ def test_too_few_records_raise(tmp_path: Path) -> None:
         read_splits(TaskConfig(kind="classify", data=data))
 
 
+def test_a_number_for_each_record_is_a_regression(tmp_path: Path) -> None:
+    data = tmp_path / "a.csv"
+    data.write_text("text,score\n" + "".join(f"text {number},{number / 7}\n" for number in range(40)))
+    with pytest.raises(UserError, match=r"too few records: .*\. Set task\.regression=true, since nearly every record"):
+        read_splits(TaskConfig(kind="classify", data=str(data)))
+    assert len(read_splits(TaskConfig(kind="classify", data=str(data), regression=True)).test) == 4
+
+
 def test_questions_of_a_context_stay_together(tmp_path: Path) -> None:
     answer = {"text": "context", "answer_start": 0}
     paragraphs = [

@@ -189,6 +189,22 @@ def test_columns_can_be_named_for_a_file_without_a_header(tmp_path: Path) -> Non
     assert [row["label"] for row in made] == ["1", "0"]
     with pytest.raises(UserError, match=r"line 1: 4 fields, but task\.columns names 2"):
         rows(path, ["label", "sentence"])
+    bracket = write(tmp_path, "[laughs] {so}\t1\n[ends]\t0\n")
+    assert [row["label"] for row in rows(bracket, ["sentence", "label"])] == ["1", "0"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json array", "parquet", "datasets"])
+def test_names_of_columns_are_for_files_without_them(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(RECORDS), path)
+    elif kind == "datasets":
+        datasets.Dataset.from_list(RECORDS).save_to_disk(path)
+    else:
+        write(tmp_path, CONTENTS[kind])
+    with pytest.raises(UserError, match=r"this file has names of its own\. Remove task\.columns"):
+        rows(path, ["text", "label"])
+    assert rows(path)
 
 
 @pytest.mark.parametrize(
