@@ -32,6 +32,7 @@ EXTRAS = {
         "seqeval": "seqeval",
         "transformers": "transformers",
     },
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     "s3": {"s3fs": "s3fs"},
     "gcs": {"gcsfs": "gcsfs"},
     "near": {"datasketch": "datasketch"},

@@ -23,6 +23,11 @@ class Recipe(Section):
         description="Folder of all runs; this run is in <runs>/<name>. Here and in all paths of a recipe, ~ and "
         "$VARIABLE are replaced, and a relative path starts at the folder in which the command runs.",
     )
+    license: str = Field(
+        "unknown",
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        description="License of the model, for its card: an identifier of the Hugging Face Hub, e.g. apache-2.0.",
+    )
     data: DataConfig = Field(DataConfig(), description="The data set.")
     model: ModelConfig = Field(ModelConfig(), description="The shape of BERT.")
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="The optimizer and its learning-rate schedule.")

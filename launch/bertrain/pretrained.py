@@ -27,12 +27,15 @@ def load_pretrained(place: str | Path) -> Pretrained:
     return pretrain.huggingface.load_pretrained(Path(place))
 
 
-def export(run: str | Path, output: str | Path) -> Export:
+def export(run: str | Path, output: str | Path, *, sentence_transformers: bool = False, onnx: bool = False) -> Export:
     """Write the model of a run for Hugging Face transformers, and compare its outputs with those of the original.
 
     Args:
         run: the folder of a run, or of one of its checkpoints.
         output: the folder to write; it must not exist.
+        sentence_transformers: add the files with which sentence-transformers loads the model; a sentence is the mean of
+            its tokens.
+        onnx: add the encoder as onnx/model.onnx, compared with ONNX Runtime; needs the extra `onnx`.
 
     Returns:
         `folder`, and `largest_difference` between the outputs of transformers and ours on real rows, or None where
@@ -45,4 +48,4 @@ def export(run: str | Path, output: str | Path) -> Export:
         >>> bertrain.export("runs/demo", "demo-bert")
         >>> transformers.AutoModelForPreTraining.from_pretrained("demo-bert")
     """
-    return export_run(Path(run), Path(output))
+    return export_run(Path(run), Path(output), sentence_transformers=sentence_transformers, onnx=onnx)

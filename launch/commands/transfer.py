@@ -26,6 +26,17 @@ class Pool(StrEnum):
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or one of its checkpoint folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write. It must not exist.")],
+    sentence_transformers: Annotated[
+        bool,
+        typer.Option(
+            "--sentence-transformers",
+            help="Add the files that sentence-transformers loads: a sentence is the mean of its tokens.",
+        ),
+    ] = False,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Add the encoder as onnx/model.onnx, compared with ONNX Runtime."),
+    ] = False,
 ) -> None:
     """Export a run's model as a Hugging Face folder, and check that transformers computes the same outputs.
 
@@ -33,7 +44,20 @@ def export(
     """
     from launch.transfer import run_export
 
-    run_export(run, output)
+    run_export(run, output, sentence_transformers=sentence_transformers, onnx=onnx)
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that `bertrain export` wrote.")],
+    repository: Annotated[str, typer.Argument(metavar="NAME", help="Repository on the Hub, e.g. you/demo-bert.")],
+) -> None:
+    """Print the command that uploads an exported model to the Hugging Face Hub.
+
+    [dim]bertrain push demo-bert you/demo-bert[/]
+    """
+    from launch.transfer import run_push
+
+    run_push(folder, repository)
 
 
 def import_(
@@ -290,6 +314,7 @@ def label_counts(text: str) -> list[int]:
 def add_transfer_commands(app: typer.Typer) -> None:
     """Add this file's commands to `app`."""
     app.command(rich_help_panel=TRANSFER)(export)
+    app.command(rich_help_panel=TRANSFER)(push)
     app.command("import", rich_help_panel=TRANSFER)(import_)
     app.command(rich_help_panel=TRANSFER)(fill)
     app.command(rich_help_panel=TRANSFER)(senses)

@@ -92,7 +92,7 @@ The demo wrote these files to $demo:
     runs/demo        the run: recipe.toml, metrics.jsonl, tb/, checkpoints/, logs/
     runs/survive     the run that was killed and resumed
     runs/continued   the published encoder after further pretraining; continue.png compares it with runs/from-random
-    continued-bert   runs/continued as a Hugging Face folder: model.safetensors, tokenizer, MODEL_CARD.md
+    continued-bert   runs/continued as a Hugging Face folder: model.safetensors, tokenizer, README.md
 To see the metrics in a browser:  cd $demo && venv/bin/bertrain tensorboard runs/*
 END
 printf '\nThe demo took %d s.\n' "$((SECONDS - started))"

@@ -17,6 +17,8 @@ from configs.recipe import load_recipe, write_recipe
 from configs.run_layout import RECIPE
 from configs.schema import Recipe
 from launch.terminal import console
+from launch.transfer.onnx_model import write_onnx
+from launch.transfer.sentence_encoder import write_sentence_encoder
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
 from pretrain.checkpoint import TRAINING_FIELDS, find_checkpoint, read_state
@@ -47,19 +49,22 @@ class Export:
     """A run's model, written for Hugging Face transformers and read back.
 
     `rows` is the number of compared rows. `largest_difference` is that of transformers' outputs in double precision;
-    None if transformers is not installed.
+    None if transformers is not installed. `onnx_difference` is that of ONNX Runtime's hidden states in single
+    precision; None if no ONNX file was requested.
     """
 
     checkpoint: Path
     folder: Path
     rows: int
     largest_difference: float | None
+    onnx_difference: float | None = None
 
 
-def export_run(place: Path, output: Path) -> Export:
+def export_run(place: Path, output: Path, *, sentence_transformers: bool = False, onnx: bool = False) -> Export:
     """Write a run's model as a Hugging Face folder, compare it with the original, and only then rename it to `output`.
 
-    `place` is the run, or one of its checkpoints. Raises `UserError` if outputs differ by more than 1e-5.
+    `place` is the run, or one of its checkpoints. On request, adds the files that sentence-transformers reads, and the
+    encoder as onnx/model.onnx. Raises `UserError` if outputs differ by more than 1e-5, those of ONNX by 1e-4.
     """
     run = run_of(place)
     recipe = recipe_of(run)
@@ -72,12 +77,15 @@ def export_run(place: Path, output: Path) -> Export:
         write_hugging_face_folder(partial, source.config, source.vocabulary, source.weights)
         write_model_card(partial, run, recipe, data.manifest, read_state(folder))
         difference = _compare(partial, source, batch)
-    return Export(folder, output, len(batch), difference)
+        if sentence_transformers:
+            write_sentence_encoder(partial, source.config)
+        onnx_difference = write_onnx(partial, batch, is_modern=source.config.is_modern) if onnx else None
+    return Export(folder, output, len(batch), difference, onnx_difference)
 
 
-def run_export(place: Path, output: Path) -> None:
+def run_export(place: Path, output: Path, *, sentence_transformers: bool = False, onnx: bool = False) -> None:
     """Export a run's model, and print the written files and the result of the comparison."""
-    exported = export_run(place, output)
+    exported = export_run(place, output, sentence_transformers=sentence_transformers, onnx=onnx)
     compared = "weights read back are identical; outputs were not compared, because transformers is not installed"
     if exported.largest_difference is not None:
         compared = (
@@ -87,6 +95,8 @@ def run_export(place: Path, output: Path) -> None:
     say = console().print
     say(f"{exported.checkpoint} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", markup=False)
     say(compared, markup=False)
+    if exported.onnx_difference is not None:
+        say(f"ONNX Runtime's hidden states differ by at most {exported.onnx_difference:.1e}", markup=False)
 
 
 def _compare(folder: Path, source: Pretrained, batch: Batch) -> float | None:

@@ -1,5 +1,7 @@
 """DATA_CARD.md: a description of a data set, how it was made and what was dropped, in text, tables and pictures.
 
+It begins with metadata that the Hugging Face Hub reads when the card is the README.md of a dataset repository.
+
 All figures come from the manifest; no shard is read. The card is written next to the manifest, and its pictures to the
 folder `card/`. Neither is part of the data set's digest.
 """
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 _MOST_FILES = 100  # of the input to list
 _MOST_TOKENS = 30  # number of most frequent tokens to show
 _INK = "#3b6ea5"
+_SIZES = (  # of a data set in rows, in the Hub's words
+    (1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"),
+    (1e8, "10M<n<100M"), (1e9, "100M<n<1B"), (1e10, "1B<n<10B"), (1e11, "10B<n<100B"), (1e12, "100B<n<1T"),
+    (float("inf"), "n>1T"),
+)  # fmt: skip
 _LABELS = {
     "nsp": ("B follows A", "B comes from another document"),
     "sop": ("A before B", "B before A"),
@@ -63,6 +70,7 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
     label_0, label_1 = _LABELS[manifest.objective]
     balance = f"{rows - labelled_1:,} rows: {label_0}; {labelled_1:,} rows: {label_1}" if label_1 else f"{rows:,} rows"
     parts = [
+        f"---\n{_front(name, manifest)}\n---",
         f"# Data set `{name}`",
         f"{statistics.text_bytes / 1e6:,.1f} MB of cleaned text in {statistics.documents:,} documents "
         f"({statistics.held_out_documents:,} of them held out) and {statistics.sentences:,} sentences, made into "
@@ -111,6 +119,23 @@ def frequent_tokens(manifest: Manifest, vocabulary: Vocabulary) -> dict[str, flo
     counts = np.array(manifest.statistics.token_counts)
     most = np.argsort(-counts, kind="stable")[:_MOST_TOKENS]
     return {vocabulary.pieces[number]: 100 * counts[number] / max(1, counts.sum()) for number in most if counts[number]}
+
+
+def _front(name: str, manifest: Manifest) -> str:
+    """Return the card's metadata as YAML."""
+    from huggingface_hub import DatasetCardData
+
+    corpora = manifest.recipe.get("corpora", [])
+    languages = {corpus.get("language") or manifest.recipe["language"] for corpus in corpora}
+    rows = sum(shard.rows for shard in manifest.shards)
+    return DatasetCardData(
+        pretty_name=name,
+        language=sorted(languages) or [manifest.recipe["language"]],
+        license="unknown",
+        task_categories=["fill-mask"],
+        size_categories=[next(size for bound, size in _SIZES if rows < bound)],
+        tags=["bertrain", "pretraining", manifest.objective],
+    ).to_yaml()
 
 
 def _input_files(manifest: Manifest) -> str:

@@ -1,6 +1,11 @@
 # The door of pretrain.huggingface: what other packages and rooms import from it.
 
-from .folder import largest_difference as largest_difference, write_hugging_face_folder as write_hugging_face_folder
+from .folder import (
+    largest_difference as largest_difference,
+    padded as padded,
+    write_hugging_face_folder as write_hugging_face_folder,
+)
+from .json_files import write_json as write_json
 from .model_card import write_model_card as write_model_card
 from .pretrained import (
     Pretrained as Pretrained,

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: the data, training, evaluation and limits of a pretrained model."""
+"""README.md of a pretrained model, as the Hugging Face Hub reads it: data, training, evaluation and limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from configs.recipe import resolved_toml
 from configs.schema import ClusterConfig, Recipe, recipe_of_data
 from preprocessing.dataset import Manifest
@@ -15,16 +17,18 @@ from pretrain.checkpoint import TrainingState
 from pretrain.model import bert_parameters
 from pretrain.telemetry import LOSS, draw_curves, goodput_text, read_metrics
 
-CARD, CURVES = "MODEL_CARD.md", "curves.png"
+CARD, CURVES = "README.md", "curves.png"
 TABLE_ROWS = 20
+METRICS = {  # of a record, and the Hub's name
+    "valid_mlm_loss": "masked-LM loss (nats)",
+    "valid_mlm_accuracy": "masked-LM accuracy",
+    "valid_nsp_accuracy": "next-sentence accuracy",
+}
 ORIGIN = "_name_or_path"  # Hugging Face's field for a model's origin; an import writes it
 
 HEADER = """\
 ---
-library_name: transformers
-pipeline_tag: fill-mask
-language: {language}
-tags: [bert, pretraining, bertrain]
+{front}
 ---
 # {name}
 
@@ -47,14 +51,14 @@ LIMITS = """\
 
 
 def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest, state: TrainingState) -> None:
-    """Write MODEL_CARD.md into `folder`, and curves.png if matplotlib is installed.
+    """Write README.md into `folder`, and curves.png if matplotlib is installed.
 
     What it says of the data comes from the manifest, not from the run's recipe.
     """
     recipe = recipe.model_copy(update={"data": recipe_of_data(manifest.recipe, recipe.data)})
     records = [record for record in read_metrics(run) if record["step"] <= state.step]
     parts = [
-        HEADER.format(language=recipe.data.language, name=recipe.name, kind=_kind(recipe)),
+        HEADER.format(front=front_matter(recipe, records), name=recipe.name, kind=_kind(recipe)),
         _data(recipe, manifest),
         _training(recipe, manifest, state, records),
         _evaluation(records),
@@ -63,6 +67,40 @@ def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest
         "## Recipe\n\n```toml\n" + resolved_toml(_without_machine(recipe)) + "```\n",
     ]
     (folder / CARD).write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def front_matter(recipe: Recipe, records: Sequence[dict[str, Any]]) -> str:
+    """Return the card's metadata as YAML, with the figures of the last evaluation."""
+    dataset = Path(recipe.data.dataset).name
+    figures = {tag: _last_evaluation(records).get(name) for name, tag in METRICS.items()}
+    results = [
+        EvalResult(
+            task_type="fill-mask",
+            dataset_type=dataset,
+            dataset_name=f"{dataset}, held-out documents",
+            metric_type=tag,
+            metric_value=value,
+        )
+        for tag, value in figures.items()
+        if value is not None
+    ]
+    data = ModelCardData(
+        model_name=recipe.name,
+        language=_languages(recipe),
+        license=recipe.license,
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        datasets=[dataset],
+        metrics=[result.metric_type for result in results] or None,
+        tags=[_kind(recipe).lower(), "pretraining", "bertrain"],
+        eval_results=results or None,
+    )
+    return data.to_yaml()
+
+
+def _languages(recipe: Recipe) -> list[str]:
+    corpora = range(len(recipe.data.corpora))
+    return sorted({recipe.data.language_of(corpus) for corpus in corpora} or {recipe.data.language})
 
 
 def _data(recipe: Recipe, manifest: Manifest) -> str:
@@ -115,10 +153,9 @@ def _origin(place: Path) -> str:
 
 
 def _evaluation(records: Sequence[dict[str, Any]]) -> str:
-    valid = [record for record in records if record.get("valid_mlm_loss") is not None]
-    if not valid:
+    last = _last_evaluation(records)
+    if not last:
         return "## Evaluation\n\nNo held-out evaluation was recorded up to this checkpoint.\n"
-    last = valid[-1]
     baseline = _number(last, "valid_unigram_loss", ".4f")
     lines = {
         "masked-LM loss": f"{_number(last, 'valid_mlm_loss', '.4f')} nats; unigram baseline: {baseline}",
@@ -129,6 +166,12 @@ def _evaluation(records: Sequence[dict[str, Any]]) -> str:
     rows, masked_tokens = (_number(last, f"valid_{name}", ",") for name in ("rows", "masked_tokens"))
     lines["evaluated on"] = f"{rows} rows, {masked_tokens} masked tokens"
     return _list(f"Evaluation on held-out documents, after step {last['step']:,}", lines)
+
+
+def _last_evaluation(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of the last step with an evaluation, or an empty one."""
+    evaluated = (record for record in reversed(records) if record.get("valid_mlm_loss") is not None)
+    return next(evaluated, {})
 
 
 def _curves(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> str:

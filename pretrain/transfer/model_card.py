@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from configs.files import atomic_write_text
 from configs.tasks import TaskRecipe
 from pretrain.transfer.finetuning import TaskItems
@@ -28,13 +30,36 @@ def write_task_card(
     task = data.task
     pipeline = PIPELINES[task.fields()["architectures"][0]]
     architecture = json.loads((folder / "config.json").read_bytes())["architectures"][0]
-    front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [bertrain]", "---"]
+    name, dataset = recipe.task.name, Path(recipe.task.data).name
+    results = [
+        EvalResult(
+            task_type=pipeline,
+            dataset_type=dataset,
+            dataset_name=f"{dataset}, test records",
+            metric_type=metric,
+            metric_value=round(spread.mean, 4),
+        )
+        for metric, spread in tests.items()
+    ]
+    front = ModelCardData(
+        model_name=name,
+        license="unknown",
+        library_name="transformers",
+        pipeline_tag=pipeline,
+        base_model=place.name,
+        datasets=[dataset],
+        metrics=list(tests) or None,
+        tags=["bertrain"],
+        eval_results=results or None,
+    )
     lines = [
-        *front,
+        "---",
+        front.to_yaml(),
+        "---",
         "",
-        f"# {recipe.task.name}",
+        f"# {name}",
         "",
-        f"`{place.name}`, fine-tuned with bertrain on `{Path(recipe.task.data).name}` ({recipe.task.kind}). "
+        f"`{place.name}`, fine-tuned with bertrain on `{dataset}` ({recipe.task.kind}). "
         f"This is the model of seed {seed}, the best of {recipe.finetune.seeds} on the validation records. "
         f"Load it with `{architecture}`, or label a file with `bertrain predict`.",
         "",

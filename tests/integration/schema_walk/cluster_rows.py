@@ -29,6 +29,7 @@ def mpi(seen: Seen) -> str:
 BOTH = {"script", "ranks"}
 ROWS = [
     Row("name", "other", {"place", *BOTH}, adds("#SBATCH --job-name=other")),
+    Row("license", "apache-2.0", {"license"}, lambda a, b: (a["license"], b["license"]) == ("unknown", "apache-2.0")),
     Row("runs", "elsewhere", {"place", *BOTH}, adds("run=/home/you/elsewhere/walk")),
     Row("cluster.nodes", 3, BOTH, lambda a, b: "#SBATCH --nodes=3" in b["script"] and "-np 3" in mpi(b)),
     Row("cluster.spare_nodes", 2, {"script"}, adds("#SBATCH --nodes=3")),

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn.modules.module import register_module_forward_hook
 
 from configs.errors import UserError
@@ -37,6 +38,7 @@ from preprocessing.pipeline import prepare
 from pretrain import trainer as training
 from pretrain.checkpoint.cadence import Cadence
 from pretrain.engine.distributed import World
+from pretrain.huggingface.model_card import front_matter
 from pretrain.kernels.dispatch import choose_kernels
 from pretrain.stop import StopRequest
 from pretrain.telemetry import read_metrics
@@ -106,7 +108,7 @@ class Observer:
         return self._seen[name]
 
     def _observe(self, recipe: Recipe, name: str, trains: bool) -> Seen:
-        seen = Seen(recipe, _of_scripts(recipe))
+        seen = Seen(recipe, _of_scripts(recipe) | {"license": yaml.safe_load(front_matter(recipe, []))["license"]})
         seen.facts |= self._of_data(recipe.data)
         if seen["refusal"]:
             return seen

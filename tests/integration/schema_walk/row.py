@@ -12,6 +12,7 @@ from tests.integration.schema_walk.observing import Seen
 CHANGEABLE = {
     "name": {"place", "script", "ranks"},
     "runs": {"place", "script", "ranks"},
+    "license": {"license"},
     "data": {"shards", "vocabulary", "documents", "workers", "refusal", "weights"},
     "model": {"weights", "losses", "forwards"},
     "optimizer": {"rates", "losses", "optimizer"},

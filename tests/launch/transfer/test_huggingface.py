@@ -11,6 +11,7 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]  # comes without types
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 import launch.transfer.huggingface
 from configs.errors import UserError
@@ -24,7 +25,7 @@ from pretrain.huggingface.conversion import to_hugging_face
 from pretrain.huggingface.pretrained import load_pretrained
 from tests.pretrain.runs import VOCAB, some_model, write_run
 
-FILES = ["MODEL_CARD.md", "config.json", "curves.png", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+FILES = ["README.md", "config.json", "curves.png", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_an_export_is_complete_and_verified(run: Path, tmp_path: Path, capsys: p
     assert sorted(os.listdir(tmp_path / "out")) == [*FILES, "vocab.txt"]
     said = capsys.readouterr().out
     assert "on 16 real rows differ by at most" in said
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
     assert "| 7 | 0.7143 |" in card
     assert "| 8 |" not in card  # beyond the checkpoint
     assert "masked-LM loss: 2.0000 nats; unigram baseline: 4.0000" in card
@@ -47,12 +48,24 @@ def test_an_export_is_complete_and_verified(run: Path, tmp_path: Path, capsys: p
     assert "initialised from: random weights" in card
 
 
+def test_the_hub_reads_the_card(run: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(run / "recipe.toml"), ["license=apache-2.0"])
+    write_recipe(recipe, run / "recipe.toml")
+    export_run(run, tmp_path / "out")
+    front = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert (front.license, front.language, front.pipeline_tag) == ("apache-2.0", ["en"], "fill-mask")
+    assert (front.library_name, front.datasets, front.model_name) == ("transformers", ["dataset"], recipe.name)
+    assert [(one.metric_type, one.metric_value) for one in front.eval_results or ()] == [
+        ("masked-LM loss (nats)", 2.0), ("masked-LM accuracy", 0.3), ("next-sentence accuracy", 0.3),
+    ]  # fmt: skip
+
+
 def test_the_card_states_changes_of_the_learning_rate(run: Path, tmp_path: Path) -> None:
     checkpoint, change = run / "checkpoints" / "step_00000007", "from step 3: optimizer.learning_rate 0.001 -> 0.0001"
     state = read_state(checkpoint).model_copy(update={"changes": [change]})
     (checkpoint / "state.json").write_text(state_text(state))
     run_export(run, tmp_path / "out")
-    assert f"- changed: `{change}`" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert f"- changed: `{change}`" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_the_next_step_of_a_reimported_model_has_the_same_loss(run: Path, tmp_path: Path) -> None:
@@ -116,7 +129,7 @@ def test_the_card_counts_the_parameters_that_the_model_has(tmp_path: Path, objec
     model = some_model(objective=objective)
     export_run(write_run(tmp_path, model), tmp_path / "out")
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert f", {parameters:,} parameters" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert f", {parameters:,} parameters" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_export_to_an_existing_path_is_refused(run: Path, tmp_path: Path) -> None:
@@ -141,7 +154,7 @@ def test_an_import_makes_a_run_that_starts_from_the_model(
     assert all(torch.equal(start.weights[name], weight) for name, weight in some_model().named_parameters())
     write_recipe(load_recipe(run, [f"train.initialise_from={recipe.train.initialise_from}"]), run / "recipe.toml")
     export_run(run, tmp_path / "again")
-    assert "initialised from: `out`" in (tmp_path / "again" / "MODEL_CARD.md").read_text()
+    assert "initialised from: `out`" in (tmp_path / "again" / "README.md").read_text()
     assert "2 word pieces added" in capsys.readouterr().out
     with pytest.raises(UserError, match="already exists"):
         import_model(tmp_path / "out", "demo", overrides, None)

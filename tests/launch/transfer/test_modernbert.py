@@ -30,7 +30,7 @@ def test_an_export_is_verified_and_filled_by_transformers(
     run = modern_run(tmp_path, **changes)
     run_export(run, tmp_path / "out")
     assert "on 16 real rows differ by at most" in capsys.readouterr().out
-    assert "ModernBERT encoder" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "ModernBERT encoder" in (tmp_path / "out" / "README.md").read_text()
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["ModernBertForMaskedLM"]
     text = "the [MASK] film"
     theirs = transformers.pipeline("fill-mask", model=str(tmp_path / "out"))(text)

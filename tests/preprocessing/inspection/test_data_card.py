@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from huggingface_hub import DatasetCard
 
 from preprocessing.dataset.manifest import CARD, PICTURES, Manifest
 from preprocessing.inspection.data_card import card_text, frequent_tokens, write_card
@@ -48,7 +49,10 @@ def test_card_shows_the_figures_of_the_manifest(folder: Path, manifest: Manifest
     statistics = manifest.statistics
     rows = sum(statistics.length_histogram)
     first = manifest.select("train", 0)
-    assert text.startswith("# Data set `dataset`\n")
+    assert "\n---\n\n# Data set `dataset`\n" in text
+    front = DatasetCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    assert (front["language"], front["license"], front["pretty_name"]) == (["en"], "unknown", "dataset")
+    assert (front["size_categories"], front["task_categories"]) == (["n<1K"], ["fill-mask"])
     assert f"in 100 documents ({statistics.held_out_documents} of them held out)" in text
     assert f"| train | 0 | {len(first)} | {rows} | {sum(shard.tokens for shard in first):,} |" in text
     assert f"{rows - statistics.random_next_pairs} rows: B follows A" in text
