@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,9 +209,15 @@ def _explain(root: type[Section], error: ErrorDetails, layers: Sequence[Layer], 
         return UserError(cause, place=place, fix=f"write {header} and its keys below it")
     message = error["msg"].removeprefix("Value error, ")
     if is_section:  # a rule between fields: the message names them
-        named = [text for name, text in overrides.items() if name in message]
+        named = [text for name, text in overrides.items() if _is_named(name, key, message)]
         return UserError(message, place=repr(named[-1]) if named else place)
     return UserError(f"`{key}` = {error['input']!r}: {message}", place=place, fix=describe(root, key))
+
+
+def _is_named(name: str, section: str, message: str) -> bool:
+    """Return whether a message names this key: in full or, if it is in `section`, by its last part."""
+    section_of_key, _, last = name.rpartition(".")
+    return name in message or (section_of_key == section and re.search(rf"\b{re.escape(last)}\b", message) is not None)
 
 
 def _is_within(key: str, section: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -170,9 +171,19 @@ class ClusterConfig(Section):
     def _options_do_not_repeat_keys(self) -> ClusterConfig:
         for option in (*self.sbatch_options, *self.srun_options):
             name = option.removeprefix("--").partition("=")[0]
-            key = OPTIONS_OF_KEYS.get(name, "")
-            if key and getattr(self, key):
-                raise ValueError(f"cluster.{key} sets --{name}; remove {option} from the options, or unset the key")
+            repeated = [one for one in OPTIONS_OF_KEYS if one.startswith(name)]  # Slurm accepts any unambiguous prefix
+            if option in self.sbatch_options and re.match(r"--(gres=gpu|gpus=)", option):
+                repeated = ["gpus-per-node"]
+            for one in repeated:
+                if getattr(self, key := OPTIONS_OF_KEYS[one]):
+                    raise ValueError(f"cluster.{key} sets --{one}; remove {option} from the options, or unset the key")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_differ(self) -> ClusterConfig:
+        twice = next((host for host in self.hosts if self.hosts.count(host) > 1), None)
+        if twice:
+            raise ValueError(f"cluster.hosts names {twice} twice; raise cluster.ranks_per_node for more ranks there")
         return self
 
     @field_validator("sbatch_options", "srun_options")

@@ -70,7 +70,9 @@ def _rules_of_schedules(optimizer: OptimizerConfig) -> Iterator[tuple[str, str]]
 
 def _partly_idle(recipe: Recipe) -> Iterator[str]:
     keep, train = recipe.checkpoint, recipe.train
-    if keep.keep_every_steps % keep.every_steps:
+    if keep.keep_every_steps > train.steps and not (train.epochs or train.tokens):
+        yield f"checkpoint.keep_every_steps = {keep.keep_every_steps} is above train.steps: it keeps no step"
+    elif keep.keep_every_steps % keep.every_steps:
         yield (
             f"checkpoint.keep_every_steps = {keep.keep_every_steps} is not a multiple of checkpoint.every_steps = "
             f"{keep.every_steps}: only steps that are multiples of both are kept"

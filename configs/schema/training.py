@@ -26,7 +26,9 @@ class OptimizerConfig(Section):
     beta2: float = Field(0.999, ge=0.0, lt=1.0, description="Decay rate of the running mean of the squared gradient.")
     eps: float = Field(1e-6, ge=1e-30, le=1.0, description="Added to the denominator of the update.")
     weight_decay: float = Field(0.01, ge=0.0, le=1e3, description="Decoupled weight decay.")
-    gradient_clipping: float = Field(1.0, ge=0.0, le=1e9, description="Maximum global gradient norm; 0: no clipping.")
+    gradient_clipping: float = Field(
+        1.0, ge=0.0, le=1e9, description="Maximum global gradient norm, at least 1e-9; 0: no clipping."
+    )
     warmup_steps: int = Field(
         10_000,
         ge=0,
@@ -75,6 +77,10 @@ class OptimizerConfig(Section):
         top = self.decay_from_rate if self.decay_from_step else self.learning_rate
         if self.decay_from_step and not self.decay_from_rate:
             raise ValueError("decay_from_step needs decay_from_rate, the learning rate at which the decay begins")
+        if 0.0 < self.gradient_clipping < 1e-9:
+            raise ValueError(
+                f"gradient_clipping {self.gradient_clipping} clips each gradient to nothing; raise it, or set it to 0"
+            )
         if self.minimum_learning_rate > top:
             raise ValueError(
                 f"minimum_learning_rate {self.minimum_learning_rate} is above {top}, where the decay begins; lower it"

@@ -62,7 +62,7 @@ def run_verify(place: str | Path) -> None:
         screen.print(str(failure), style="red", markup=False)
         failures += 1
     if failures:
-        fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+        fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
         raise UserError(f"{failures} failure(s), listed above", place=str(place), fix=fix)
     rows = sum(shard.rows for shard in manifest.shards)
     screen.print(

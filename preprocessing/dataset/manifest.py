@@ -201,6 +201,8 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         manifest = Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise UserError(f"the manifest is damaged: {first['msg']}", place=place, fix=_RESTORE) from error
         cause = f"not a manifest of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         raise UserError(cause, place=place, fix=_PREPARE_AGAIN) from error
     if manifest.format_version > 1 and not states_its_digest(content):  # version 1 states no digest

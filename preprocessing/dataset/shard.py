@@ -183,7 +183,7 @@ def _check_digest(store: Store, entry: ShardEntry, sha256: str | None) -> None:
 
 
 def _damaged(store: Store, entry: ShardEntry, cause: str) -> DamagedShardError:
-    fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+    fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
     return DamagedShardError(cause, place=f"{store.place}/{entry.name}", fix=fix)
 
 

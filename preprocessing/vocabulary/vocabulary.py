@@ -58,7 +58,7 @@ class Vocabulary:
         content = store.read(VOCABULARY)
         if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
             state = "missing" if content is None else "damaged: its SHA-256 is not the manifest's"
-            fix = "run `bertrain prepare` again: it makes only what is missing or damaged"
+            fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
             raise UserError(f"the vocabulary is {state}", place=place, fix=fix)
         return cls.parse(content, place, entry.lowercase, entry.strip_accents)
 

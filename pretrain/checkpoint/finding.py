@@ -12,7 +12,7 @@ from configs.errors import UserError
 from configs.files import read_bounded, sha256_of_file
 from configs.run_layout import CHECKPOINTS, LATEST, step_of
 from configs.schema import Recipe
-from pretrain.checkpoint.state import RESUME_FIX, STATE, read_state
+from pretrain.checkpoint.state import STATE, fix_of, read_state
 from pretrain.engine import beat, gather, rank_and_size
 
 LONGEST_NAME = 255  # bytes of `latest` that are read
@@ -49,7 +49,7 @@ def find_checkpoint(place: Path) -> Path | None:
             return place / CHECKPOINTS / name
         _warn("checkpoint %s is skipped: %s", name, damage)
     if names or must_exist:
-        raise UserError("no valid checkpoint", place=str(place / CHECKPOINTS), fix=RESUME_FIX)
+        raise UserError("no valid checkpoint", place=str(place / CHECKPOINTS), fix=fix_of(place / CHECKPOINTS))
     return None
 
 

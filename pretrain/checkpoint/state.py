@@ -7,6 +7,7 @@ in their ranges. A state of format version 1 has no digest, but everything else 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from configs.errors import UserError
 from configs.files import read_bounded
 from configs.records import parse_object
-from configs.run_layout import step_of
+from configs.run_layout import CHECKPOINTS, RECIPE, step_of
 from configs.schema import ModelConfig, OptimizerConfig, digest_of
 from pretrain.data import RowRange
 from pretrain.engine import RunningLoss
@@ -26,7 +27,6 @@ STATE = "state.json"
 DIGEST = "digest"
 # Fields of the model that affect training only and can differ between two trainings of the same weights.
 TRAINING_FIELDS = {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "decoder_bias_init"}
-RESUME_FIX = "resume from another checkpoint with --resume PATH, or start from step 0 with --resume never"
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[int, Field(ge=1, lt=2**63)]
@@ -121,7 +121,7 @@ def read_state(folder: Path) -> TrainingState:
     try:
         fields = parse_object(read_bounded(path))
     except OSError as error:
-        raise UserError(f"no checkpoint: {STATE}: {error.strerror}", place=str(folder), fix=RESUME_FIX) from error
+        raise UserError(f"no checkpoint: {STATE}: {error.strerror}", place=str(folder), fix=fix_of(folder)) from error
     except ValueError as error:
         raise _damaged(folder, str(error)) from error
     version, digest = fields.get("format_version"), fields.pop(DIGEST, None)
@@ -129,10 +129,19 @@ def read_state(folder: Path) -> TrainingState:
         raise _damaged(folder, "its values differ from its digest")
     if version not in READABLE:
         cause = f"format version {version}, but this bertrain reads {' and '.join(map(str, READABLE))}"
-        raise UserError(cause, place=str(path), fix=RESUME_FIX)
+        raise UserError(cause, place=str(path), fix=fix_of(folder))
     if digest is None and version != 1:
         raise _damaged(folder, "it has no digest")
     return _validated(folder, fields)
+
+
+def fix_of(folder: Path) -> str:
+    """Return the fix for a checkpoint that cannot be used, or for the folder of checkpoints without one that can."""
+    run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder.parent
+    if not (run / RECIPE).is_file():
+        return "restore it from a copy, or give another checkpoint"
+    again = shlex.join(["bertrain", "train", str(run), "--resume", "never"])
+    return f"restore it from a copy, give another checkpoint, or start again from step 0: `{again}`"
 
 
 def _validated(folder: Path, fields: dict[str, Any]) -> TrainingState:
@@ -147,4 +156,4 @@ def _validated(folder: Path, fields: dict[str, Any]) -> TrainingState:
 
 
 def _damaged(folder: Path, detail: str) -> UserError:
-    return UserError(f"{STATE} is damaged: {detail}", place=str(folder), fix=RESUME_FIX)
+    return UserError(f"{STATE} is damaged: {detail}", place=str(folder), fix=fix_of(folder))

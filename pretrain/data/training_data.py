@@ -90,18 +90,20 @@ def open_data(recipe: Recipe) -> TrainingData:
 def check_fits(dataset: Dataset, data: DataConfig) -> None:
     """Raise `UserError` if a recipe with this `[data]` cannot train on the data set."""
     manifest = dataset.manifest
-    prepare = "prepare it again with this recipe, or name another folder in data.dataset"
+    again = "prepare it again: `bertrain prepare RECIPE --overwrite`"
+    prepare = f"{again}, or name another folder in data.dataset"
 
     def refuse(cause: str, fix: str = prepare) -> None:
         raise UserError(cause, place=dataset.place, fix=fix)
 
     if manifest.objective != data.objective:
-        refuse(f"the data set has the objective `{manifest.objective}`, but the recipe has `{data.objective}`")
+        cause = f"the data set has the objective `{manifest.objective}`, but the recipe has `{data.objective}`"
+        refuse(cause, f"set data.objective={manifest.objective}, or {again}")
     if manifest.max_seq_length > data.max_seq_length:
         refuse(
             f"the data set has rows of up to {manifest.max_seq_length} tokens, but the recipe allows "
             f"{data.max_seq_length}",
-            "raise data.max_seq_length, or prepare the data set again",
+            f"set data.max_seq_length={manifest.max_seq_length}, or {again}",
         )
     _check_vocabulary(dataset, data.vocabulary, refuse)
     if len(manifest.statistics.token_counts) != manifest.vocabulary.size:
@@ -135,4 +137,6 @@ def _check_vocabulary(dataset: Dataset, ours: VocabularyConfig, refuse: Callable
     elif ours.file is None and theirs.size > ours.size:
         refuse(f"the data set's vocabulary has {theirs.size} entries, but the recipe allows at most {ours.size}")
     if not dataset.has_its_vocabulary():
-        refuse(f"{VOCABULARY} is missing, or is not the vocabulary that the rows were made with")
+        cause = f"{VOCABULARY} is missing, or is not the vocabulary that the rows were made with"
+        fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
+        raise UserError(cause, place=dataset.place, fix=fix)

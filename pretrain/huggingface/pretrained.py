@@ -146,7 +146,7 @@ def _read(place: Path, unstated: Casing) -> Pretrained:
     vocabulary = data_of(run, recipe).vocabulary
     folder = find_checkpoint(place)
     if folder is None:
-        raise UserError("no checkpoint yet", place=str(run), fix="train it first: `bertrain train RECIPE`")
+        raise UserError("no checkpoint yet", place=str(run), fix=f"train it first: `bertrain train {run}`")
     state = read_state(folder)
     _check_is_of(run, recipe, state, len(vocabulary))
     return Pretrained(place, recipe.model, vocabulary, load_weights(folder), state.step)

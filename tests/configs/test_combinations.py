@@ -61,6 +61,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cluster.sbatch_options": ["--account=a"], "cluster.account": "b"}, "cluster.account sets --account"),
     ({"cluster.srun_options": ["--cpus-per-task=4"], "cluster.cpu_threads": 2}, "cluster.cpu_threads sets"),
     ({"cluster.sbatch_options": ["--gpus-per-node=4"], "cluster.gpus_per_node": 8}, "cluster.gpus_per_node sets"),
+    ({"cluster.sbatch_options": ["--gres=gpu:4"], "cluster.gpus_per_node": 8}, "remove --gres=gpu:4"),
+    ({"cluster.sbatch_options": ["--partit=a"], "cluster.partition": "b"}, "cluster.partition sets --partition"),
+    ({"cluster.hosts": ["a", "b", "a"], "cluster.nodes": 3}, "cluster.hosts names a twice"),
+    ({"optimizer.gradient_clipping": 1e-300}, "gradient_clipping 1e-300 clips each gradient to nothing"),
 ]
 SAID: list[tuple[dict[str, Any], str]] = [
     (MODERN | {"model.global_attention_every_n_layers": 1, "model.local_attention": 64}, "no layer attends locally"),
@@ -89,6 +93,7 @@ SAID: list[tuple[dict[str, Any], str]] = [
     ({"train.zero_stage": 3, "cluster.ranks_per_node": 1}, "train.zero_stage"),
     ({"train.gradient_reduction": "bf16", "cluster.ranks_per_node": 1}, "train.gradient_reduction"),
     ({"checkpoint.every_steps": 5, "checkpoint.keep_every_steps": 7}, "checkpoint.keep_every_steps"),
+    ({"checkpoint.keep_every_steps": 2_000_000}, "is above train.steps: it keeps no step"),
     ({"cluster.step_timeout_s": 900}, "cluster.step_timeout_s = 900 is limited by cluster.collective_timeout_s = 600"),
     ({"cluster.hosts": ["a", "b"]}, "cluster.hosts names 2 nodes"),
     ({"cluster.device": "cpu", "cluster.gpus_per_node": 8}, "cluster.gpus_per_node"),
@@ -129,6 +134,8 @@ def test_a_setting_without_effect_beside_others_is_said(settings: dict[str, Any]
         {"train.zero_stage": 3, "cluster.ranks_per_node": 1, "cluster.nodes": 2},
         {"train.zero_stage": 2, "train.offload_optimizer": True, "cluster.ranks_per_node": 1},
         {"cluster.step_timeout_s": 900, "cluster.collective_timeout_s": 900},
+        {"checkpoint.keep_every_steps": 2_000_000, "train.epochs": 3.0},
+        {"cluster.srun_options": ["--gres=gpu:8", "--gpus-per-task=1"], "cluster.gpus_per_node": 8},
         {"cluster.sbatch_options": ["--account=a", "--mem-per-cpu=4G"], "cluster.memory_gib": 8},
     ],
 )

@@ -269,6 +269,16 @@ class TestRefusals:
         line = refusal(write(tmp_path, "r.toml", "[model]\nhidden_size = 100"))
         assert line.endswith("hidden_size 100 is not a multiple of num_attention_heads 12.")
 
+    def test_an_override_is_blamed_for_a_rule_that_names_its_key_without_the_section(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="is not a multiple of num_attention_heads") as refused:
+            load_recipe("demo", ["model.hidden_size=7", "model.num_hidden_layers=1"])
+        assert refused.value.place == "'model.hidden_size=7'"
+        recipe = tmp_path / "mine.toml"
+        recipe.write_text('base = "demo"\n[model]\nhidden_size = 7\n')
+        with pytest.raises(UserError) as refused:
+            load_recipe(recipe, ["model.num_hidden_layers=1", "optimizer.learning_rate=1e-3"])
+        assert refused.value.place == str(recipe)
+
     @given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), value=TEXT)
     def test_any_override_is_accepted_or_refused_in_one_line(self, key: str, value: str) -> None:
         line = ""

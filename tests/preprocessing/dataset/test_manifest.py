@@ -232,7 +232,7 @@ def test_nulls_and_numbers_out_of_range_are_refused(tmp_path: Path, key: str) ->
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"null", b"1" * 10_000, b""])
 def test_content_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(UserError, match="not a manifest of this version"):
+    with pytest.raises(UserError, match=r"not a manifest of this version|the manifest is damaged"):
         read_manifest(tmp_path)
 
 
