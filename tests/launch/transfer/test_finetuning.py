@@ -205,7 +205,7 @@ def test_labels_overlaps_and_sizes_are_reported(
     overrides = ["task.kind=classify", f"task.test={test}", "task.bad_records=drop", "task.metric=macro_f1", *QUICK]
     run_finetune(run, load_task(data, overrides), tmp_path / "out", [])
     said = capsys.readouterr().out
-    assert re.search(r"^ good +\d+ +\d+ +\d+ *$", said, re.MULTILINE)
+    assert re.search(r"^ *good +\d+ +\d+ +\d+ *$", said, re.MULTILINE)
     assert "warning: not in training, though in validation or test: ugly" in said
     assert "warning: only 4 test records" in said
     assert re.search(r"warning: \d test texts also in (training|validation)", said)
