@@ -93,6 +93,14 @@ def give_default_mode(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
+def not_through_links(path: str, flags: int) -> int:
+    """Open a file that this process creates or changes, as `opener` of `open`. Raises `OSError` if it is a link.
+
+    Another user can have planted the link, to have a file of this user changed.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading. Raises `OSError` also for a pipe or a device, which can block, or never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without it, a pipe is opened when it has a writer
@@ -136,6 +144,7 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         errno.EIO: "the disk or the network file system reports an error: check it, or choose another folder",
         errno.ESTALE: "the network file system lost the folder: run the same command again",
         errno.ENOTDIR: "a part of this path is a file: choose another folder",
+        errno.ELOOP: "a link is in the way: remove it",
         errno.ENOENT: "the folder cannot be created: choose another folder",
         errno.EEXIST: "a file with this name exists: choose another folder",
         errno.ENAMETOOLONG: "the name is too long: choose a shorter one",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by
-from configs.files import atomic_write_text
+from configs.files import atomic_write_text, explain_write_errors
 from configs.machine import end_at_once, missing_packages_explained, never_fail_to_encode
 from configs.run_layout import EVALUATION, RECIPE
 from pretrain.checkpoint import Ownership, Superseded, claim_start, set_aside
@@ -92,8 +92,12 @@ def _evaluate(trainer: Trainer, parsed: argparse.Namespace) -> bool:
     evaluation = trainer.evaluate(trainer.run if parsed.resume == "auto" else Path(parsed.resume))
     if trainer.world.rank == 0:
         record = {name: value for name, value in asdict(evaluation).items() if value != {}}
-        atomic_write_text((parsed.output or trainer.run) / EVALUATION, json.dumps(record, indent=1) + "\n")
-        sys.stdout.write(f"{fold(evaluation_line(evaluation))}\n")
+        folder = parsed.output or trainer.run
+        try:
+            with explain_write_errors(folder):
+                atomic_write_text(folder / EVALUATION, json.dumps(record, indent=1) + "\n")
+        finally:
+            sys.stdout.write(f"{fold(evaluation_line(evaluation))}\n")
     return True
 
 

@@ -17,7 +17,7 @@ REFUSALS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 log = logging.getLogger(__name__)
 
 
-def lock(file: IO[str], kind: int = EXCLUSIVE, *, wait: bool = False) -> bool:
+def lock(file: IO[str] | IO[bytes], kind: int = EXCLUSIVE, *, wait: bool = False) -> bool:
     """Lock the file until it is closed. Return False if its file system has no locks.
 
     Raises `BlockingIOError` if another process holds the lock, unless `wait` is set.

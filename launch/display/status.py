@@ -146,7 +146,7 @@ def show_status(runs: Sequence[Path], *, watch: bool) -> None:
         if statuses:
             screen.print(status_report(statuses))
         if errors:
-            raise _unreadable(errors, len(runs))
+            raise _unreadable(errors, len(statuses) + len(errors))
         return
     if not screen.is_terminal:  # `Live` would print to a pipe once, at its end
         while True:
@@ -194,7 +194,7 @@ def _unreadable(errors: Sequence[UserError], runs: int) -> UserError:
 
 def last_error(run: Path) -> str:
     """Return the last line of the error of the rank that failed first; empty if no rank failed."""
-    logs = sorted((run / LOGS).glob(RANK_LOGS), key=lambda log: log.stat().st_mtime)
+    logs = sorted(filter(Path.is_file, (run / LOGS).glob(RANK_LOGS)), key=lambda log: log.stat().st_mtime)
     for log in logs:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
@@ -207,7 +207,7 @@ def last_error(run: Path) -> str:
 
 def _read_report(runs: Sequence[Path]) -> Group:
     statuses, errors = read_statuses(runs)
-    return status_report(statuses, *([str(_unreadable(errors, len(runs)))] if errors else []))
+    return status_report(statuses, *([str(_unreadable(errors, len(statuses) + len(errors)))] if errors else []))
 
 
 def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, str]:

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from configs.files import explain_write_errors
+from configs.files import explain_write_errors, not_through_links, open_regular
 from configs.machine import SHARED, lock
 from configs.recipe import recipe_of_run, run_toml, write_recipe
 from configs.run_layout import CHECKPOINTS, LOCK, RECIPE, STARTS
 from configs.schema import Recipe
 from launch.ranks.starts import Start, begin_start, this_process
+
+LONGEST_HOLDER = 255  # bytes of `.lock` that are read
 
 # Sections and keys that can change between two starts of a run.
 FREE = (
@@ -135,15 +137,16 @@ def process_training_in(run: Path) -> tuple[int, str] | None:
 
     None if no command trains there, or if that cannot be seen, because the file system has no locks.
     """
-    file = run / LOCK
-    if not file.exists():
+    try:
+        stream = open_regular(run / LOCK)
+    except OSError:
         return None
-    with file.open(encoding="utf-8") as stream:
+    with stream:
         try:
             lock(stream, SHARED)
         except BlockingIOError:
-            match = re.match(r"process (\d+) on (\S+)", stream.read())
-            return (int(match[1]), match[2]) if match else None
+            match = re.match(rb"process (\d+) on (\S+)", stream.read(LONGEST_HOLDER))
+            return (int(match[1]), match[2].decode(errors="replace")) if match else None
     return None
 
 
@@ -176,7 +179,7 @@ def _is_run_or_empty(run: Path) -> bool:
 def _locked(run: Path, for_child: bool) -> Iterator[None]:
     """Hold the lock, if there are locks. The kernel releases it when the process ends, in any way."""
     with explain_write_errors(run):
-        stream = (run / LOCK).open("a+", encoding="utf-8")
+        stream = open(run / LOCK, "a+", encoding="utf-8", opener=not_through_links)  # noqa: SIM115 (closed below)
     with stream:
         try:
             lock(stream)
@@ -193,7 +196,7 @@ def _locked(run: Path, for_child: bool) -> Iterator[None]:
 
 def has_locks(run: Path) -> bool:
     """Return whether the file system of a run has locks."""
-    with (run / LOCK).open("a+", encoding="utf-8") as stream:
+    with open(run / LOCK, "a+", encoding="utf-8", opener=not_through_links) as stream:
         try:
             return lock(stream, SHARED)
         except BlockingIOError:

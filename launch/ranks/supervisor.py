@@ -36,7 +36,7 @@ from configs.exit_codes import (
     ended_by,
     is_ended_by_signal,
 )
-from configs.files import explain_write_errors
+from configs.files import explain_write_errors, not_through_links
 from configs.machine import dies_with
 from launch.ranks.rank_log import TERMINAL, TRACEBACK, LiveOutput, RankLog, Screen, last_words
 from launch.ranks.signals import note_signals
@@ -79,7 +79,7 @@ class Rank:
         self.was_signalled = False  # by the supervisor
         self.stopped_at = math.inf  # when it was stopped; infinite while it runs
         self.hung_for_s = 0.0  # how long it had been stopped when it was ended
-        with explain_write_errors(command.log), command.log.open("ab") as stream:
+        with explain_write_errors(command.log), open(command.log, "ab", opener=not_through_links) as stream:
             self.process = subprocess.Popen(
                 command.argv,
                 env={**os.environ, **command.env, **env},

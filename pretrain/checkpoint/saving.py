@@ -152,6 +152,8 @@ def save_checkpoint(
 def remove_unfinished(run: Path) -> None:
     """Remove files that killed processes or earlier starts left in a run. Only the run's owner calls it."""
     for folder in (run / CHECKPOINTS).glob(f".step_*{TEMPORARY_SUFFIX}"):
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     for file in run.glob(f".*{TEMPORARY_SUFFIX}"):  # of an atomic write: `latest`, metrics.jsonl
         file.unlink(missing_ok=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from configs.files import not_through_links
+
 
 class AppendedLines:
     """Appends lines to a file."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._descriptor = not_through_links(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._waiting = bytearray()
 
     def add(self, line: str) -> None:

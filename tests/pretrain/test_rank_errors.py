@@ -48,3 +48,13 @@ def test_out_of_memory_names_the_numbers_and_what_to_lower(tmp_path: Path, error
     assert "rank 0 is out of memory with micro-batches of 32 rows; the plan expects 0.0 GiB for weights" in line
     assert "Halve train.micro_batch_size" in line
     assert "Traceback" in done.stderr
+
+
+def test_an_evaluation_whose_record_cannot_be_written_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path, some_model(), held_out=8)
+    (tmp_path / "file").touch()
+    argv = [sys.executable, "-m", "pretrain", str(run), "--evaluate", "--output", str(tmp_path / "file")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert "held-out at step 7: mlm loss" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'file'}: cannot write. ")

@@ -195,6 +195,14 @@ def test_status_of_twenty_runs_shows_nineteen_if_one_is_damaged(
     ]
     statuses, errors = read_statuses(runs)
     assert (len(statuses), len(errors)) == (19, 1)
+    with pytest.raises(UserError, match="1 of 20 runs cannot be read"):
+        show_status([tmp_path], watch=False)  # the folder of the runs
+
+
+def test_a_pipe_among_the_logs_does_not_block_status(run: Path) -> None:
+    os.mkfifo(run / "logs" / "rank_00000.log")
+    (run / "logs" / "rank_00001.log").write_text("error: no data set\n")
+    assert read_status(run, []).detail == "error: no data set"
 
 
 def test_status_counts_damaged_lines(run: Path) -> None:

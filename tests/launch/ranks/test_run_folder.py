@@ -217,6 +217,18 @@ def test_two_commands_do_not_train_in_one_folder() -> None:
     open_and_save()
 
 
+def test_a_planted_lock_changes_no_other_file(tmp_path: Path) -> None:
+    run, other = open_and_save(), tmp_path / "other"
+    other.write_text("precious")
+    (run / ".lock").unlink()
+    (run / ".lock").symlink_to(other)
+    assert refusal() == "runs/demo: cannot write. A link is in the way: remove it."
+    assert other.read_text() == "precious"
+    (run / ".lock").unlink()
+    os.mkfifo(run / ".lock")
+    assert process_training_in(run) is None
+
+
 HOLDER = """
 import os, sys, time
 from configs.recipe import load_recipe

@@ -372,6 +372,17 @@ def test_remains_of_a_killed_save_are_ignored_and_removed(run: Path, engine: Eng
     assert not (run / ".latest.0123.partial").exists()
 
 
+@pytest.mark.parametrize("plant", [lambda path, other: path.symlink_to(other), lambda path, other: path.touch()])
+def test_a_link_or_a_file_in_place_of_an_unfinished_save_stops_no_save(
+    run: Path, engine: Engine, tmp_path: Path, plant: Callable[[Path, Path], object]
+) -> None:
+    (other := tmp_path / "other").mkdir()
+    (other / "file").touch()
+    plant(run / "checkpoints/.step_00000003.0000.partial", other)
+    assert save(run, engine, 3) == folder_of(run, 3)
+    assert (other / "file").exists()
+
+
 def test_keep_every_steps_keeps_checkpoints_permanently(tmp_path: Path, engine: Engine) -> None:
     for step in range(1, 8):
         checkpoints.save_checkpoint(tmp_path, engine, TrainingState(step=step, cursor=0), keep=1, keep_every_steps=3)

@@ -62,3 +62,10 @@ def test_tensorboard_reopens_after_a_full_disk(tmp_path: Path, caplog: pytest.Lo
     assert "cannot write TensorBoard's files" in caplog.text
     events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
     assert [event.step for event in events] == [1, 4]
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lines").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        AppendedLines(tmp_path / "lines")
+    assert not (tmp_path / "elsewhere").exists()
