@@ -46,6 +46,7 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 _SEVERAL = re.compile(rb"\}[\s\x1e]*\{")  # objects of one line, or text that looks like them
 _SEPARATORS = re.compile(r"[\s\x1e]*")
 _NEXT = re.compile(r"[\r\x1e][\s\x1e]*(?=\{)")  # no string of JSON holds these characters
+_MOST_BROKEN = 100  # objects in a line: Python counts the line ends before each error, which takes quadratic time
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)
 
 
@@ -67,14 +68,15 @@ def object_blocks(section: Section, path: str) -> Iterator[RawDocument]:
 
 
 def _objects(line: bytes) -> Iterator[bytes]:
-    """Yield the objects of a line. A broken one ends before the next separator, or with the line."""
+    """Yield the objects of a line. A broken one ends before the next separator; the last of many, with the line."""
     text = line.decode("utf-8", "surrogateescape")
-    start = _end_of_separators(text, 0)
+    start, broken = _end_of_separators(text, 0), 0
     while start < len(text):
         try:
             end = _DECODER.raw_decode(text, start)[1]
         except (ValueError, RecursionError):
-            following = _NEXT.search(text, start)
+            broken += 1
+            following = _NEXT.search(text, start) if broken < _MOST_BROKEN else None
             end = following.start() if following else len(text)
         begin = _end_of_separators(text, end)
         if text[begin : begin + 1] != "{":

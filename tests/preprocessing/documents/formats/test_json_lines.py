@@ -147,6 +147,12 @@ def test_a_broken_object_ends_at_the_next_separator(tmp_path: Path, content: str
     assert read(path) == texts
 
 
+def test_a_line_of_many_broken_objects_takes_linear_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(ONE + '\r{"a' * 400_000 + "\n" + ONE)
+    assert read(path) == ["one", *["broken_json"] * 100, "one"]
+
+
 def test_sections_yield_each_object_of_a_line_once(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     content = f"{ONE}{ONE}\n{TWO}\n\x1e{ONE}\n".encode()
