@@ -66,13 +66,17 @@ def check_manifest(manifest: Manifest, text: TextConfig, nsp_mode: str, place: s
 def _warn_of_one_label(manifest: Manifest) -> None:
     """Warn of rows that no coin labelled: in a group with one document, or with one that has most of the rows."""
     held_out = manifest.select("held_out", 0)
-    rows, forced = (sum(getattr(shard, name) for shard in held_out) for name in ("rows", "forced"))
-    if rows and forced == rows:
-        logger.warning(
-            "all %d held-out rows have the same label, because each group holds a single held-out document: the "
-            "next-sentence loss of an evaluation says nothing; raise data.held_out_fraction or data.group_bytes",
-            rows,
-        )
+    corpora = {shard.corpus for shard in held_out}
+    for corpus in sorted(corpora, key=lambda corpus: corpus or 0):
+        own = [shard for shard in held_out if shard.corpus == corpus]
+        rows, forced = (sum(getattr(shard, name) for shard in own) for name in ("rows", "forced"))
+        if rows and forced == rows:
+            logger.warning(
+                "all %d held-out rows%s have the same label, because each group holds a single held-out document: the "
+                "next-sentence loss of an evaluation says nothing; raise data.held_out_fraction or data.group_bytes",
+                rows,
+                f" of data.corpora.{corpus}" if len(manifest.corpora) > 1 and corpus is not None else "",
+            )
     following = manifest.statistics.forced_following_pairs
     if following > _MOST_FORCED * sum(manifest.statistics.length_histogram):
         logger.warning(

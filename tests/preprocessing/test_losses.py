@@ -89,6 +89,21 @@ def test_one_held_out_document_is_a_warning(tmp_path: Path, caplog: pytest.LogCa
     assert "raise data.held_out_fraction" in caplog.text
 
 
+def test_one_held_out_document_of_a_corpus_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Training reports the losses of each corpus."""
+    texts = sorted(make_documents(120), key=lambda text: hashlib.sha256(text.encode()).digest())
+    parts = [[*texts[1:30], *texts[60:]], [texts[0], *texts[30:60]]]  # of the texts below 30, one is in the second
+    border = int.from_bytes(hashlib.sha256(texts[29].encode()).digest()[:8]) / 2**64
+    paths = [write_text(tmp_path / f"{number}.txt", part) for number, part in enumerate(parts)]
+    corpora = [{"paths": [str(path)], "format": "text"} for path in paths]
+    changes = {"corpora": corpora, "held_out_fraction": border + 1e-9, "group_bytes": 10**6}
+    with caplog.at_level(logging.WARNING):
+        manifest = prepare(small_config(tmp_path / "dataset", **changes))
+    assert manifest.statistics.held_out_documents == 30
+    assert "held-out rows of data.corpora.1 have the same label" in caplog.text
+    assert "of data.corpora.0 have" not in caplog.text
+
+
 def test_a_document_with_most_of_the_rows_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     novel = "\n".join(text.replace("Text", f"Chapter {n}") for n, text in enumerate(make_documents(300)))
     corpus = write_text(tmp_path / "corpus.txt", [novel, *make_documents(20, seed=7)])
