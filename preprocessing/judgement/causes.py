@@ -22,6 +22,7 @@ WISHED = frozenset(
 WITHOUT_TEXT = frozenset({"unparsable_wikitext"})
 
 _FORMAT = "set the corpus's format to what its files hold"
+_CORPUS = "check data.corpora (paths, format, encoding)"
 _FIELD = "set the corpus's text_field to the field that holds the text, such as content.text, or correct its format"
 
 # What a cause indicates, and the fix.
@@ -38,6 +39,7 @@ _EXPLANATIONS = {
 }
 
 
-def explain(cause: str) -> tuple[str, str]:
-    """Return what a cause means, and what fixes it."""
-    return _EXPLANATIONS.get(cause, (cause.replace("_", " "), "check data.corpora (paths, format, encoding)"))
+def explain(cause: str, *, has_fields: bool) -> tuple[str, str]:
+    """Return what a cause means, and what fixes it. `has_fields`: the corpus's format has fields to choose from."""
+    meaning, fix = _EXPLANATIONS.get(cause, (cause.replace("_", " "), _CORPUS))
+    return meaning, _CORPUS if fix == _FIELD and not has_fields else fix

@@ -75,14 +75,14 @@ def _findings(
 ) -> Iterator[Finding]:
     for corpus in range(len(config.corpora)):
         files = [(entry, path) for entry, path in zip(manifest.inputs, paths, strict=True) if entry.corpus == corpus]
-        yield from _dropped(files)
+        yield from _dropped(files, has_fields="text_field" not in config.corpora[corpus].idle_keys())
         yield from _replaced(files)
     for whose, characters in _characters(manifest):
         yield from _unknown(whose, *characters, config, vocabulary)
     yield from _in_no_row(manifest, config)
 
 
-def _dropped(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
+def _dropped(files: Sequence[tuple[InputEntry, str]], *, has_fields: bool) -> Iterator[Finding]:
     """Judge the documents of a corpus that were dropped although the recipe does not wish it, by number and bytes."""
     total = sum((entry.counts for entry, _ in files), FileCounts())
     losses = {cause: lost for cause, lost in total.dropped.items() if cause not in WISHED}
@@ -96,7 +96,7 @@ def _dropped(files: Sequence[tuple[InputEntry, str]]) -> Iterator[Finding]:
     share = max(lost_documents / documents, lost_bytes / max(1, size))
     cause = max(losses, key=lambda cause: losses[cause].documents)
     place = max(files, key=lambda file: _lost_to(file[0], cause))[1]
-    meaning, fix = explain(cause)
+    meaning, fix = explain(cause, has_fields=has_fields)
     what = f"{lost_documents:,} of {documents:,} documents ({lost_bytes / 1e6:,.1f} MB) are dropped, most for {meaning}"
     yield Finding(share, f"{_pct(share)} of the corpus is lost: {what}", place, fix)
 

@@ -42,7 +42,8 @@ def archive_records(path: str, _start: int, _end: int, corpus: CorpusConfig, cou
                     yield place, _text_of_record(record)
                 _read_to_end(record, place)
         except (warcio.ArchiveLoadFailed, EOFError, AttributeError) as error:  # the last: a response without its URI
-            cause = f"the web archive is damaged or truncated ({error})"
+            reason = "a record lacks a header" if isinstance(error, AttributeError) else error
+            cause = f"the web archive is damaged or truncated ({reason})"
             raise UserError(cause, place=path, fix="fetch it again") from error
 
 

@@ -18,7 +18,7 @@ from preprocessing.inspection.data_card import card_text
 from preprocessing.pipeline import prepare
 from preprocessing.storage import store_at
 from preprocessing.vocabulary import Vocabulary
-from tests.preprocessing.corpora import make_documents, small_config, write_text
+from tests.preprocessing.corpora import make_documents, small_config, wikipedia_xml, write_text
 
 RUSSIAN = "Москва является столицей. В городе живёт много людей номер {}. Город стоит на реке. Река течёт на юг."
 
@@ -73,6 +73,14 @@ def test_most_documents_lost_is_refused_and_can_be_accepted(tmp_path: Path) -> N
     assert "text_field" in raised.value.fix
     assert "data.accept_losses=true" in raised.value.fix
     assert prepare(recipe(tmp_path, path, "jsonl", accept_losses=True)).statistics.documents == 30
+
+
+def test_the_fix_for_documents_without_text_is_one_of_their_format(tmp_path: Path) -> None:
+    dump = tmp_path / "dump.xml"
+    dump.write_text(wikipedia_xml([("A page", text) for text in make_documents(9)] + [("B", "{|\n| x\n|}")] * 20))
+    with pytest.raises(UserError, match=r"20 of 29 documents .* most for documents without text") as raised:
+        prepare(recipe(tmp_path, dump, "wikipedia"))
+    assert raised.value.fix.startswith("check data.corpora (paths, format, encoding), or keep")
 
 
 def test_accepting_the_losses_reuses_the_groups(tmp_path: Path) -> None:
