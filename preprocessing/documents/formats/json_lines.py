@@ -59,7 +59,8 @@ def object_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     """
     if section.start == 0:
         _refuse_other_notation(section.stream.peek(_START_BYTES), path)
-    for offset, line in line_blocks(section, path, fix=_conversion(_ONE_A_LINE, path)):
+    fix = f"divide the document; or if the line holds several objects, {_conversion(_ONE_A_LINE, path)}"
+    for offset, line in line_blocks(section, path, fix):
         if _SEVERAL.search(line) or line.startswith(b"\x1e"):
             for block in _objects(line):
                 yield offset, block

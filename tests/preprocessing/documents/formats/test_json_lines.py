@@ -197,7 +197,8 @@ def test_a_line_that_is_too_long_says_how_to_write_lines(tmp_path: Path, monkeyp
     path.write_text(ONE * 100)
     with pytest.raises(UserError, match="a document is larger than") as raised:
         read(path)
-    assert raised.value.fix == f"write one object a line, for example with cat {path} | jq -c . > {path}l"
+    advice = f"write one object a line, for example with cat {path} | jq -c . > {path}l"
+    assert raised.value.fix == f"divide the document; or if the line holds several objects, {advice}"
 
 
 def test_a_first_line_that_is_a_list_is_not_taken_for_an_array(tmp_path: Path) -> None:
