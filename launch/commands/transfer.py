@@ -173,6 +173,8 @@ def finetune(
     For classify, DATA has the columns `text` and `label`, or others with usual names, or those that task.text and
     task.label name. A number can be predicted instead of a class: task.regression=true.
 
+    Ctrl-C and SIGTERM keep the seeds that are done; the same command resumes after them.
+
     `bertrain config TASK.toml` lists every key. Each can be overridden on the command line.
 
     [dim]bertrain finetune runs/demo reviews.csv --kind classify -o reviews finetune.seeds=5[/]
@@ -192,16 +194,17 @@ def _finetune(
     model: Path, task: Path, output: Path, short: list[str], overrides: list[str], learning_curve: list[int]
 ) -> None:
     from configs.tasks import load_several, load_task
-    from launch.transfer import run_finetune, run_finetunes
+    from launch.transfer import ending_resumably, run_finetune, run_finetunes
 
     several = load_several(task, overrides)
-    if several is None:
-        run_finetune(model, load_task(task, [*short, *overrides]), output, learning_curve)
-    elif short or learning_curve:
+    if several is not None and (short or learning_curve):
         cause = "--kind, --metric and --learning-curve are for one task"
         raise UserError(cause, place=str(task), fix="set tasks.0.kind and tasks.0.metric, or give one task")
-    else:
-        run_finetunes(model, several, output)
+    with ending_resumably(output):
+        if several is None:
+            run_finetune(model, load_task(task, [*short, *overrides]), output, learning_curve)
+        else:
+            run_finetunes(model, several, output)
 
 
 def predict(

@@ -13,3 +13,4 @@ from .huggingface import (
 from .prediction import run_predict as run_predict
 from .publishing import run_push as run_push
 from .senses import run_senses as run_senses
+from .stopping import ending_resumably as ending_resumably

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -155,6 +156,7 @@ def _seed(
     name, folder = f"seed_{seed}", seeds.folder
     result = seeds.result(name)
     if result is None:
+        shutil.rmtree(folder / TENSORBOARD / name, ignore_errors=True)  # of a start that was stopped in this seed
         with board(folder / TENSORBOARD / name) as report:
             trial = try_seed(start, source.config, data, recipe.finetune, seed, report)
         write_answers(folder / name, data.splits.test, trial.test)

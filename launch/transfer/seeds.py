@@ -51,9 +51,14 @@ def open_seeds(output: Path, identity: dict[str, Any]) -> Iterator[Seeds]:
     try:
         yield seeds
     except UserError:
-        if is_new and not any(output.glob(f"**/{RESULT}")):
+        if is_new and not results_in(output):
             shutil.rmtree(output)
         raise
+
+
+def results_in(output: Path) -> list[Path]:
+    """Return the files of the trials that are done."""
+    return sorted(output.glob(f"**/{RESULT}"))
 
 
 def _open(output: Path, identity: dict[str, Any]) -> Seeds:
@@ -62,11 +67,12 @@ def _open(output: Path, identity: dict[str, Any]) -> Seeds:
         differing = sorted(
             _differences(json.loads(found.read_text(encoding="utf-8")), json.loads(json.dumps(identity)))
         )
-        if differing:
+        if differing and results_in(output):
             cause = f"the folder holds results of another {differing[0]}"
             raise UserError(cause, place=str(output), fix="choose another --output, or remove the folder")
-        return Seeds(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if not differing:
+            return Seeds(output)
+    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError("the path exists already", place=str(output), fix="choose another --output, or remove it")
     with explain_write_errors(output):
         output.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shlex
+import signal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,8 @@ from configs.tasks import TaskRecipe, load_several, load_task
 from configs.transfer import FinetuneConfig, Kind, TaskConfig
 from launch.commands.transfer import finetune, label_counts
 from launch.transfer.finetuning import run_finetune, run_finetunes
+from launch.transfer.seeds import Seeds
+from launch.transfer.stopping import ending_resumably
 from tests.launch.test_cli import bertrain
 from tests.pretrain.runs import some_model, write_run
 from tests.pretrain.transfer.test_finetuning import some_records
@@ -179,6 +182,45 @@ def test_the_same_command_resumes_seed_by_seed(run: Path, data: Path, tmp_path: 
         stream.write('{"text": "good", "label": "good"}\n')
     with pytest.raises(UserError, match="results of another records"):
         finetuned("parts")
+
+
+def test_a_stop_keeps_the_finished_seeds_and_says_whether_the_command_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, seeds = tmp_path / "out", Seeds(tmp_path / "out")
+
+    def work(number: signal.Signals, trial: str) -> None:
+        with ending_resumably(out):
+            if trial:
+                seeds.save(trial, {})
+            signal.raise_signal(number)
+
+    def stopped(number: signal.Signals, trial: str = "") -> Any:
+        with pytest.raises(SystemExit) as ended:
+            work(number, trial)
+        return ended.value.code
+
+    assert stopped(signal.SIGTERM) == 143
+    assert "stopped by SIGTERM\nno trial was finished yet; run the same" in capsys.readouterr().err
+    assert stopped(signal.SIGINT, "seed_0") == 75
+    assert stopped(signal.SIGINT) == 130
+    assert stopped(signal.SIGTERM, "seed_1") == 75
+    assert "2 finished trials are kept (1 of this start); run the same" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_stop_before_the_first_result_does_not_hold_to_its_settings(run: Path, data: Path, tmp_path: Path) -> None:
+    def started(*overrides: str) -> None:
+        run_finetune(run, load_task(data, ["task.kind=classify", *QUICK, *overrides]), tmp_path / "out", [])
+
+    started("finetune.learning_rate=1e-3")
+    (tmp_path / "out/seed_0/result.json").unlink()  # as after a stop in the first seed
+    started()
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["settings"]["learning_rate"] == FinetuneConfig().learning_rate
+    assert len(list((tmp_path / "out/tb/seed_0").iterdir())) == 1
+    with pytest.raises(UserError, match=r"results of another finetune\.learning_rate"):
+        started("finetune.learning_rate=1e-3")
 
 
 def test_refused_settings_leave_no_folder(run: Path, data: Path, tmp_path: Path) -> None:
