@@ -2,6 +2,9 @@
 
 Each script is in the run folder, next to the resolved recipe, so that `sbatch SCRIPT` starts the job again. The
 recipe's schema validates values; this module quotes them for bash or for sbatch.
+
+A script has no seal, unlike the recipe: sites add lines to it by hand, and it configures only where the ranks run. What
+they train is in the sealed recipe, so that a damaged script fails, or trains the same run elsewhere.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from launch.ranks import (
     Start,
     Verdict,
     begin_start,
+    check_is_run,
     find_run,
     first_free_port,
     heartbeats,
@@ -49,7 +50,8 @@ class StopRequested(Exception):  # noqa: N818 (a user's wish)
 
 
 def begin(run: Path, nodes: list[str]) -> str:
-    """Record a start. Raise `UserError` if too many starts before it failed without a new checkpoint."""
+    """Record a start. Raise `UserError` for no run, or if too many starts failed without a new checkpoint."""
+    check_is_run(run)  # a path that was edited or damaged in the script must not become a run
     is_first = os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
     if not is_first:
         check_restart_limit(run)

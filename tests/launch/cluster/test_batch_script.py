@@ -55,6 +55,17 @@ def test_script_equals_its_golden_file(recipe_name: str, stage: JobStage, golden
     subprocess.run(["bash", "-n"], input=text.encode(), check=True)
 
 
+@pytest.mark.parametrize("stage", [TRAIN, PREPARE, EXPORT])
+def test_a_script_that_is_cut_fails_before_it_does_anything(tmp_path: Path, stage: JobStage) -> None:
+    text = render(load_recipe("demo"), DEMO, SITE, stage, output=HOME / "demo-bert")
+    text = text.replace("\n{", "\n{ touch begun;")
+    begin, end = text.index("begun;"), text.rindex("}")
+    for length in range(begin, end, 29):
+        done = subprocess.run(["bash"], input=text[:length].encode(), cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode, text[:length]
+        assert not (tmp_path / "begun").exists()
+
+
 def test_a_job_inherits_the_sites_network_settings() -> None:
     shell = ["NCCL_IB_HCA", "AWS_SECRET_ACCESS_KEY", "FI_PROVIDER", "UCX_TLS", "NCCL_X;rm", "MY_NCCL_KEY", "HOME"]
     network = network_variables(shell)

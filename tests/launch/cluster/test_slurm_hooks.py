@@ -55,3 +55,13 @@ def test_a_damaged_record_of_a_start_is_named(run: Path, action: str, capsys: py
     (start_folder(run, 1) / "start.json").write_text("{")
     assert slurm_hooks.main([action, str(run), "1"]) == 2
     assert "the start's record is missing or damaged" in capsys.readouterr().err
+
+
+def test_a_script_with_a_damaged_path_makes_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
+    assert slurm_hooks.main(["begin", str(tmp_path / "rums/demo"), "n1"]) == 2
+    assert "no such run" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
