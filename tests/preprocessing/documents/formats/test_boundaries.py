@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -98,3 +99,15 @@ def test_oversized_document_is_an_error(reader: Reader, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="a document is larger than") as raised:
         read(reader, b"x" * 101)
     assert raised.value.place == "a.txt, byte 0"
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
+def test_a_document_of_very_short_lines_takes_little_memory(line_end: bytes) -> None:
+    content = (b"a" + line_end) * 500_000
+    tracemalloc.start()
+    try:
+        assert len(read(text_blocks, content)) == 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * len(content)
