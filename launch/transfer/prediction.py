@@ -43,7 +43,9 @@ def run_predict(place: Path, data: Path, output: Path | None, overrides: Sequenc
         with explain_write_errors(output.parent):
             atomic_write_text(output, text)
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    for cause, count in (*records.dropped.items(), *records.treated.items()):
+    for cause, count in records.dropped.items():
+        screen.print(f"{count:,} records dropped: {cause}", markup=False)
+    for cause, count in records.treated.items():
         screen.print(f"{count:,} {cause}", markup=False)
     if warning := about_unknown(*count_unknown((row for item in items for row in item.rows), vocabulary)):
         screen.print(f"warning: {warning}", markup=False)

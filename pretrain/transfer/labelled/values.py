@@ -1,19 +1,21 @@
 """The one reading of texts, labels and numbers, whatever the file and the task.
 
-A label is read as its name: white space around it is removed; 1, 1.0 and "1" are one label, and so are true, "True" and
-"TRUE". Empty cells, NaN and null are no label.
+A label is read as its name: white space and invisible characters around it are removed; 1, 1.0 and "1" are one label,
+and so are true, "True" and "TRUE", and an é of one or of two characters. Empty cells, NaN and null are no label.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from typing import Any
 
 from pretrain.transfer.tables import RecordError
 
 NO_LABEL = {"", "nan", "null", "<na>", "#n/a", "-"}  # in lower case; "-" is SNLI's sign for no agreement
 HIDDEN = "-1"  # the field's sign for the hidden labels of a test file
+INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # of no width, or of the direction of writing
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?")
 FIX_LABEL = "give that record a label"
 NESTED = "write each field of the object as a column of its own, since fields inside objects are not read"
@@ -72,7 +74,7 @@ def label_name(value: Any) -> str | None:
     """Return the name of a label, or None where there is none."""
     if value is None or isinstance(value, bool):
         return None if value is None else str(value).lower()
-    text = " ".join(str(value).split())
+    text = " ".join(unicodedata.normalize("NFC", str(value)).split()).strip(f" {INVISIBLE}")
     if text.lower() in NO_LABEL:
         return None
     if text.lower() in ("true", "false"):

@@ -99,6 +99,9 @@ def test_the_command_writes_to_standard_output(tmp_path: Path) -> None:
     assert (row["body"], row["label"]) == ("good film", "?")
     assert row["prediction"] in ("good", "bad")
     assert ended.stderr == f"standard output: 1 records; {row['prediction']}: 1\n"
+    (tmp_path / "uneven.csv").write_text("text,id\ngood film,1\nbad, film,2\n")
+    dropping = bertrain("predict", str(out), "uneven.csv", "task.bad_records=drop", folder=tmp_path)
+    assert dropping.stderr.startswith("1 records dropped: 3 fields separated by commas, but the header names 2\n")
     refused = bertrain("predict", str(out), "new.csv", folder=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "set task.text to one of them" in refused.stderr
