@@ -7,6 +7,7 @@ metrics.jsonl  tb/          one record per step; the same for TensorBoard
 logs/rank_NNNNN.log         the output of each rank
 checkpoints/step_NNNNNNNN/  checkpoints; `latest` holds the name of the newest
 evaluation.json             the result of the last `bertrain evaluate`
+trackers.json  wandb/       ids of the run in `train.trackers`; what Weights & Biases keeps before it is uploaded
 profile/                    profiler traces of selected steps
 starts/NNNN/                one folder per start; the newest number owns the run (pretrain/checkpoint/ownership.py)
 stop                        a request to save and end: `start N` or `job ID`

@@ -33,6 +33,8 @@ EXTRAS = {
         "transformers": "transformers",
     },
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+    "wandb": {"wandb": "wandb"},
+    "mlflow": {"mlflow": "mlflow-skinny"},
     "s3": {"s3fs": "s3fs"},
     "gcs": {"gcsfs": "gcsfs"},
     "near": {"datasketch": "datasketch"},

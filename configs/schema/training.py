@@ -193,6 +193,12 @@ class TrainConfig(Section):
     profile_steps: list[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = Field(
         [], description="Steps for which rank 0 writes a torch.profiler trace to <run>/profile."
     )
+    trackers: list[Literal["wandb", "mlflow"]] = Field(
+        [],
+        description="Services that get the scalars of each step beside TensorBoard: Weights & Biases, MLflow (each "
+        "needs its extra). Their own environment variables say where, e.g. WANDB_MODE=offline and "
+        "MLFLOW_TRACKING_URI=http://host:5000.",
+    )
     log_every_steps: int = Field(
         10, ge=1, le=MOST_STEPS, description="Steps between console lines; metrics.jsonl records every step."
     )

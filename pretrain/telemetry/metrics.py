@@ -28,6 +28,7 @@ from pretrain.telemetry.folding import fold
 from pretrain.telemetry.goodput import CLOCK, Account, process_began
 from pretrain.telemetry.metrics_file import VALID, cut_back
 from pretrain.telemetry.tensorboard_files import TensorBoardFiles
+from pretrain.telemetry.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +141,11 @@ class MetricsLog:
         cut = cut_back(run / METRICS, resumed_step)
         self.resumed = cut.resumed
         self.account = Account({"time_s": time_s} | cut.resumed, cut.last.get(CLOCK), process_began())
+        values = hparams_of(recipe_toml)
+        self.trackers = Trackers(train.trackers, run, values)
         self.lines = AppendedLines(run / METRICS)
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
         self.tensorboard.text("recipe", recipe_tables(recipe_toml), resumed_step)
-        values = hparams_of(recipe_toml)
         self.tensorboard.layout(layout(str(values.get("data.objective"))))
         self.tensorboard.hparams(values, HELD_OUT_LOSS)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
@@ -151,10 +153,11 @@ class MetricsLog:
     def __enter__(self) -> MetricsLog:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.flush()
         self.lines.close()
         self.tensorboard.close()
+        self.trackers.close(failed=error is not None)
 
     def say(self, text: str) -> None:
         """Print a line to the console."""
@@ -172,6 +175,7 @@ class MetricsLog:
         record |= self.account.step(metrics.time_s, metrics.save_s, skipped=metrics.skipped)
         scalars = {tag: record[name] for name, tag in TAGS.items() if record[name] is not None}
         self.tensorboard.scalars(scalars, metrics.step)
+        self.trackers.scalars(scalars, metrics.step)
         self.lines.add(record_line(record))
         if self._is_due(metrics):
             self._write_records()
@@ -184,6 +188,7 @@ class MetricsLog:
         self.lines.add(record_line({"step": step} | {f"{VALID}{name}": value for name, value in values.items()}))
         found = {f"valid/{name}": each for name, each in values.items() if each is not None and name not in COUNTS}
         self.tensorboard.scalars(found, step)
+        self.trackers.scalars(found, step)
         self._write_records()
         self.say(evaluation_line(evaluation))
         if not evaluation.is_finite:

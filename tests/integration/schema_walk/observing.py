@@ -45,6 +45,7 @@ from pretrain.telemetry import read_metrics
 
 MACHINE = Machine(gpus=2, cores=8)
 SITE = batch_script.Site(Path("/home/you"), "/home/you/venv/bin/python")
+TRACKED = "tracked"  # folder in a run, where MLflow writes
 SECONDS_PER_LOOK = 40.0  # of the clock that decides when to save
 
 
@@ -144,6 +145,8 @@ class Observer:
         choose_kernels.cache_clear()
         with self.patch.context() as patch, redirect_stdout(printed):
             patch.delenv("TRITON_INTERPRET", raising=False)
+            patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+            patch.setenv("MLFLOW_TRACKING_URI", (run / TRACKED).as_uri())
             clock = partial(Cadence, clock=lambda: SECONDS_PER_LOOK * next(looks))
             patch.setattr(training, "Cadence", clock)
             try:
@@ -256,6 +259,11 @@ def _of_files(run: Path, stage: str | None) -> dict[str, Any]:
     staged = [file for file in Path(stage).rglob("*") if len(file.name) == 64] if stage else []
     return {
         "checkpoints": sorted(folder.name for folder in (run / CHECKPOINTS).glob("step_*")),
+        "tracked": sorted(
+            str(file.relative_to(run)).partition("/metrics/")[2]
+            for file in run.glob(f"{TRACKED}/*/*/metrics/**/*")
+            if file.is_file()
+        ),
         "traces": sorted(file.name for file in run.glob("profile/*")),
         "staged": sorted(file.name for file in staged),
     }
