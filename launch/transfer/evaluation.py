@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from itertools import chain
@@ -71,6 +72,9 @@ def _start_ranks(recipe: Recipe, run: Path, resume: str, overrides: Sequence[str
     arguments = ["--evaluate", "--resume", resume, *chain.from_iterable(("--set", one) for one in overrides)]
     if output is not None:
         arguments += ["--output", str(output.absolute())]
+    elif not os.access(run, os.W_OK):
+        fix = "write the record and the logs elsewhere: --output DIR"
+        raise UserError("the run's folder cannot be written", place=str(run), fix=fix)
     commands = plan_ranks(recipe, run, arguments, this_machine(), log="evaluate", logs=output or run / LOGS)
     return run_ranks(commands)
 

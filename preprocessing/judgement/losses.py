@@ -16,7 +16,13 @@ from configs.schema import DataConfig
 from preprocessing.dataset import FileCounts, InputEntry, Manifest
 from preprocessing.documents import guess_file_encoding
 from preprocessing.judgement.causes import WISHED, WITHOUT_TEXT, explain
-from preprocessing.vocabulary import MAX_WORD_CHARS, Vocabulary, casing_that_reaches, unreachable_share
+from preprocessing.vocabulary import (
+    MAX_WORD_CHARS,
+    Vocabulary,
+    casing_that_reaches,
+    lacks_capitals,
+    unreachable_share,
+)
 
 WARN = 0.05
 REFUSE = 0.5
@@ -153,6 +159,9 @@ def _unknown(
     elif unreachable_share(vocabulary) >= WARN and casing:
         cause += ": the vocabulary's pieces are not what the normaliser leaves of them"
         fix = f"set {casing} in data.vocabulary"
+    elif share < REFUSE and not vocabulary.lowercase and lacks_capitals(vocabulary):
+        cause += ": the vocabulary has no capital letters"
+        fix = "set lowercase=true in data.vocabulary"
     else:
         fix = "use a vocabulary of the text's language, or train one: remove data.vocabulary.file"
     yield Finding(share, cause, place, fix)

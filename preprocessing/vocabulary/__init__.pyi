@@ -2,6 +2,7 @@
 
 from .reachability import (
     casing_that_reaches as casing_that_reaches,
+    lacks_capitals as lacks_capitals,
     unreachable_share as unreachable_share,
     warn_of_unreachable as warn_of_unreachable,
 )

@@ -43,6 +43,13 @@ def unreachable_share(vocabulary: Vocabulary) -> float:
     return len(unreachable_pieces(vocabulary)) / max(1, len(_initial_pieces(vocabulary)))
 
 
+def lacks_capitals(vocabulary: Vocabulary) -> bool:
+    """Return whether most words of a vocabulary are of small letters and none has a capital, as in uncased ones."""
+    pieces = _initial_pieces(vocabulary)
+    small = sum(piece != piece.upper() for piece in pieces)
+    return 2 * small > len(pieces) and not any(piece != piece.lower() for piece in pieces)
+
+
 def casing_that_reaches(vocabulary: Vocabulary) -> str:
     """Return the settings with which most pieces are reachable, as a recipe has them, or "" for the present ones."""
     casings = {casing: replace(vocabulary, lowercase=casing[0], strip_accents=casing[1]) for casing in _CASINGS}

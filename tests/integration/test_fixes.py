@@ -109,6 +109,7 @@ PREPARE, TRAIN, RUN = "prepare recipe.toml", "train recipe.toml", "runs/small"
 OTHER, NEW = f"{PREPARE} data.seed=7", f"{TRAIN} name=other"
 LATIN = f"{PREPARE} data.dataset=d data.invalid_utf8=refuse"
 OF_CSV = f"{PREPARE} data.dataset=d data.corpora.0.format=csv data.corpora.0.text_field=x"
+SAMPLE = "data.vocabulary.sample_bytes"
 MANIFEST, VOCABULARY_FILE = "dataset/manifest.json", "data.vocabulary.file"
 FINETUNE = f"finetune {RUN} task.toml -o tuned"
 TOO_LONG = f"{FINETUNE} finetune.max_length=512"
@@ -131,6 +132,7 @@ CASES = [
     Case(f"{OTHER} {VOCABULARY_FILE}=none.txt --overwrite", "cannot read", VOCABULARY_FILE, as_argument="{}="),
     Case(f"{OTHER} data.dataset=.", "an input file is in", "data.dataset", as_argument="{}=another"),
     Case(f"{OTHER} data.dataset=hf", "other files", "data.dataset", as_argument="{}=another"),
+    Case(f"{OTHER} data.dataset=d {SAMPLE}=1", "holds no document", SAMPLE, as_argument="{}=90000"),
     Case(LATIN, "not UTF-8", 'data.invalid_utf8="replace"', write_latin),
     Case(OF_CSV, "column", "text_field", write_csv, "data.corpora.0.{}=body"),
     # The run.

@@ -63,3 +63,15 @@ def test_a_folder_needs_a_data_set_and_the_fix_works(folder: Path, tmp_path: Pat
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no pretrained model"):
         evaluate_held_out(tmp_path)
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_into_another_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a file system that is mounted read-only: root may write to any other folder."""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("launch.transfer.evaluation.run_ranks", lambda _: 0)
+    with pytest.raises(UserError, match="folder cannot be written") as refused:
+        evaluate_held_out(folder / "runs/small")
+    assert "--output DIR" in refused.value.fix
+    assert evaluate_held_out(folder / "runs/small", output=tmp_path / "elsewhere") == 0

@@ -196,6 +196,21 @@ def test_unknown_is_judged_by_characters_and_long_words_are_named(
     assert statistics.token_counts[1] < 0.02 * sum(statistics.token_counts)  # few tokens, many characters
 
 
+def test_cased_text_with_an_uncased_vocabulary_names_its_casing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_text(tmp_path / "a.txt", make_documents(60))
+    uncased = recipe(tmp_path / "uncased", path)
+    prepare(uncased)
+    vocabulary = {"file": str(tmp_path / "uncased/dataset/vocab.txt")}
+    caplog.clear()
+    prepare(recipe(tmp_path / "cased", path, vocabulary=vocabulary | {"lowercase": False}))
+    assert "become [UNK]: the vocabulary has no capital letters; set lowercase=true in data.vocabulary" in caplog.text
+    caplog.clear()
+    prepare(recipe(tmp_path / "fixed", path, vocabulary=vocabulary | {"lowercase": True}))
+    assert "[UNK]" not in caplog.text
+
+
 def test_unknown_is_judged_by_corpus(tmp_path: Path) -> None:
     """A small corpus in another script disappears in the figures of all corpora."""
     english = write_text(tmp_path / "a.txt", make_documents(200))
