@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from preprocessing.documents import ReadCounter, open_source, open_stored
+from preprocessing.documents import ReadCounter, objects_of, open_source, open_stored
 
 SAMPLE_BYTES = 1 << 18
 SAMPLED_RECORDS = 50
@@ -39,9 +39,11 @@ def _records(path: str, kind: str) -> list[Any]:
             return records
         return []
     with open_source(path, ReadCounter()) as stream:
-        lines = stream.read(SAMPLE_BYTES).decode(errors="replace").splitlines()
+        sample = stream.read(SAMPLE_BYTES)
     if kind == "jsonl":
-        return list(filter(None, map(_parsed, lines[:SAMPLED_RECORDS])))
+        objects = chain.from_iterable(map(objects_of, sample.split(b"\n")))
+        return list(filter(None, map(_parsed, islice(objects, SAMPLED_RECORDS))))
+    lines = sample.decode(errors="replace").splitlines()
     separator = (
         "\t" if kind == "tsv" else max(SEPARATORS, key=lambda each: len(next(csv.reader(lines, delimiter=each))))
     )
@@ -62,9 +64,9 @@ def _first_batch(stream: BinaryIO, kind: str) -> pa.RecordBatch:
     return pa.ipc.open_file(stream).get_batch(0) if is_file else pa.ipc.open_stream(stream).read_next_batch()
 
 
-def _parsed(line: str) -> Any:
+def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
 

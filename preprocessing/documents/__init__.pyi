@@ -6,7 +6,7 @@ from .content import (
     states_of as states_of,
 )
 from .file_search import find_files as find_files
-from .formats import FORMATS as FORMATS, Format as Format
+from .formats import FORMATS as FORMATS, Format as Format, objects_of as objects_of
 from .input_files import (
     ReadCounter as ReadCounter,
     guess_file_encoding as guess_file_encoding,

@@ -62,13 +62,13 @@ def object_blocks(section: Section, path: str) -> Iterator[RawDocument]:
     fix = f"divide the document; or if the line holds several objects, {_conversion(_ONE_A_LINE, path)}"
     for offset, line in line_blocks(section, path, fix):
         if _SEVERAL.search(line) or line.startswith(b"\x1e"):
-            for block in _objects(line):
+            for block in objects_of(line):
                 yield offset, block
         else:
             yield offset, line
 
 
-def _objects(line: bytes) -> Iterator[bytes]:
+def objects_of(line: bytes) -> Iterator[bytes]:
     """Yield the objects of a line. A broken one ends before the next separator; the last of many, with the line."""
     text = line.decode("utf-8", "surrogateescape")
     start, broken = _end_of_separators(text, 0), 0

@@ -92,6 +92,13 @@ def test_text_in_nested_values_is_found(tmp_path: Path, name: str) -> None:
     assert (found.format, found.settings) == ("jsonl", {"text_field": name})
 
 
+@pytest.mark.parametrize("separator", ["", " ", "\r", "\r\n", "\n\x1e"])
+def test_objects_are_examined_whatever_parts_them(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(separator.join(['{"id": "1", "body": "Some text."}'] * 20).encode())
+    found = examine([str(tmp_path / "a.jsonl")])
+    assert (found.format, found.settings) == ("jsonl", {"text_field": "body"})
+
+
 def test_json_in_another_encoding_is_json(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes('{"body": "Größe, Straße, Übung"}\n'.encode("cp1252") * 40)
     found = examine([str(tmp_path / "a.jsonl")])
