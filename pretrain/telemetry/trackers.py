@@ -77,7 +77,10 @@ class _WeightsAndBiases:
         self._run.log({"step": step, **values})
 
     def close(self, *, failed: bool) -> None:
+        import wandb
+
         self._run.finish(exit_code=int(failed))
+        wandb.teardown()  # a run that is continued at once in this process, after a rollback, would lose its steps
 
 
 class _MLflow:
