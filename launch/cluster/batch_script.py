@@ -5,6 +5,9 @@ recipe's schema validates values; this module quotes them for bash or for sbatch
 
 A script has no seal, unlike the recipe: sites add lines to it by hand, and it configures only where the ranks run. What
 they train is in the sealed recipe, so that a damaged script fails, or trains the same run elsewhere.
+
+submitit submits jobs as well, but its script only unpickles a function: people could not read it, add a line for their
+site, or submit it by hand.
 """
 
 from __future__ import annotations

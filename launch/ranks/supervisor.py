@@ -10,6 +10,9 @@
 - If the supervisor itself is killed, the kernel sends the ranks SIGKILL (PR_SET_PDEATHSIG).
 
 Each rank has its own session, so that a terminal's Ctrl-C reaches it only once, through the supervisor.
+
+torchrun starts ranks, too, and bertrain runs under it. But it starts a run again that was stopped on request, ends such
+a run with 1, passes no SIGUSR1 to the ranks, and does not say which rank failed first.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Words are counted once, with the span table that encoding also uses. Then, as in
 2016, and Hugging Face's WordPiece trainer), the most frequent pair of adjacent pieces becomes a new piece, until the
 vocabulary is full. Ties are broken by name or by number, so the same words always give the same vocabulary, whatever
 the order of the text. Memory holds distinct words, not text.
+
+This is why it is our own: three trainings of Hugging Face's WordPiece trainer on one text gave three vocabularies.
 """
 
 from __future__ import annotations

@@ -9,6 +9,10 @@ A checkpoint is created by renaming a hidden folder after its files are synced t
 hidden folder behind; it is ignored, and the next start removes it. So an earlier start that still runs elsewhere cannot
 rename its folder once a newer start has begun (see ownership.py). A checkpoint contains no low-precision weights (they
 follow from the master weights), no generator state (see `seed_for`), and no pickle.
+
+This is our own format because those at hand do not give that. DeepSpeed's checkpoints are pickles, written in place
+without a sync, and need a conversion before another world size reads them, which fails from stage 1 to stage 3.
+torch.distributed.checkpoint pickles its metadata. Neither can prove that a file is what was saved.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 A section can begin in the middle of a file. Each reader finds the first document that begins in its section. So the
 sections of a file together yield each document exactly once, wherever the cuts are. Memory holds one document.
+
+Readers of MediaWiki dumps such as mwxml parse a stream from its beginning. They cannot begin in the middle of a dump,
+so that one worker would read all of it.
 """
 
 from __future__ import annotations
