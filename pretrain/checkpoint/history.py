@@ -52,7 +52,7 @@ def set_aside_after(run: Path, step: int, *, records: bool = False) -> None:
         if (run / CHECKPOINTS / checkpoint_name(step)).is_dir():
             atomic_write_text(run / LATEST, checkpoint_name(step) + "\n")
     what = f"the later checkpoints {', '.join(names)} were moved" if names else "the later records were copied"
-    log.warning("training goes back to step %d: %s to %s", step, what, folder)
+    log.warning("training goes back: %s to %s", what, folder)
 
 
 def set_aside_checkpoints(run: Path, names: Sequence[str]) -> Path:

@@ -89,7 +89,7 @@ def test_going_back_sets_later_checkpoints_and_records_aside(prepared: Path) -> 
         prepared, "name=back", "checkpoint.every_steps=2", "checkpoint.keep=1",
         "--resume", str(run / "checkpoints/step_00000004"),
     )  # fmt: skip
-    assert "training goes back to step 4: the later checkpoints" in said
+    assert "training goes back: the later checkpoints" in said
     assert "runs/back/set_aside/01" in said
     assert checkpoints_of(run / "set_aside/01") == kept[1:]
     assert steps_of(run / "set_aside/01") == steps_of(run) == list(range(1, 13))

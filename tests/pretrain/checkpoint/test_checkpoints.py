@@ -117,7 +117,7 @@ def test_going_back_sets_later_checkpoints_and_records_aside(
     assert checkpoints.read_state(aside / "checkpoints/step_00000002").step == 2
     assert (aside / "metrics.jsonl").read_text() == records
     assert (run / "latest").read_text() == "step_00000001\n"
-    assert f"training goes back to step 1: the later checkpoints step_00000002 were moved to {aside}" in caplog.text
+    assert f"training goes back: the later checkpoints step_00000002 were moved to {aside}" in caplog.text
     save(run, engine, 2, keep=1)
     assert checkpoints.read_state(aside / "checkpoints/step_00000002").step == 2  # retention leaves it
 
