@@ -79,7 +79,7 @@ def export_run(place: Path, output: Path, *, sentence_transformers: bool = False
         difference = _compare(partial, source, batch)
         if sentence_transformers:
             write_sentence_encoder(partial, source.config)
-        onnx_difference = write_onnx(partial, batch, is_modern=source.config.is_modern) if onnx else None
+        onnx_difference = write_onnx(partial, batch, has_segments=source.config.has_segments) if onnx else None
     return Export(folder, output, len(batch), difference, onnx_difference)
 
 

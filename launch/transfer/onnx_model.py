@@ -31,11 +31,12 @@ class _LastHiddenState(nn.Module):
 
 
 @torch.no_grad()
-def write_onnx(folder: Path, batch: Batch, *, is_modern: bool) -> float:
+def write_onnx(folder: Path, batch: Batch, *, has_segments: bool) -> float:
     """Write onnx/model.onnx into a Hugging Face folder, and compare ONNX Runtime's hidden states with PyTorch's.
 
-    The inputs are input_ids, attention_mask and, for BERT, token_type_ids: int64 [batch, length], both free. The output
-    is last_hidden_state: fp32 [batch, length, hidden size]. Returns the largest difference of it on `batch`.
+    The inputs are input_ids, attention_mask and, for a model with segments, token_type_ids: int64 [batch, length], both
+    free. The output is last_hidden_state: fp32 [batch, length, hidden size]. Returns the largest difference of it on
+    `batch`.
 
     Raises `UserError` if a package of the extra `onnx` is missing, or if the difference is above 1e-4.
     """
@@ -44,7 +45,7 @@ def write_onnx(folder: Path, batch: Batch, *, is_modern: bool) -> float:
     import onnxruntime  # type: ignore[import-untyped]  # comes without types
 
     inputs = padded(batch)
-    if is_modern:
+    if not has_segments:
         del inputs["token_type_ids"]
     encoder = _LastHiddenState(_encoder(folder), list(inputs)).eval()
     place = folder / ONNX_FOLDER / ONNX_FILE

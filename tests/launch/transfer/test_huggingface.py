@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import fsspec  # type: ignore[import-untyped]  # comes without types
 import pytest
@@ -46,6 +47,22 @@ def test_an_export_is_complete_and_verified(run: Path, tmp_path: Path, capsys: p
     titles = re.findall(r"^## (\w+)", card, re.MULTILINE)
     assert titles == ["Data", "Training", "Evaluation", "Curves", "Limits", "Recipe"]
     assert "initialised from: random weights" in card
+
+
+@pytest.mark.parametrize(
+    "fields", [{"hidden_act": "gelu_new", "type_vocab_size": 1}, {"hidden_act": "relu", "type_vocab_size": 4}], ids=str
+)
+def test_activation_and_token_types_are_exported_and_imported(
+    fields: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_export(write_run(tmp_path, some_model(**fields), **fields), tmp_path / "out")
+    assert "on 16 real rows differ by at most" in capsys.readouterr().out
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert {name: config[name] for name in fields} == fields
+    overrides = ["name=domain", f"runs={tmp_path}", "data.max_seq_length=32", "data.max_predictions_per_seq=5"]
+    import_model(tmp_path / "out", "demo", overrides, None)
+    model = load_recipe(str(tmp_path / "domain")).model
+    assert {name: getattr(model, name) for name in fields} == fields
 
 
 def test_the_hub_reads_the_card(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # comes without types
@@ -24,9 +25,10 @@ pytestmark = pytest.mark.slow
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 
 
-@pytest.mark.parametrize("is_modern", [False, True])
-def test_the_file_computes_the_runs_hidden_states_at_other_sizes(tmp_path: Path, is_modern: bool) -> None:
-    run = modern_run(tmp_path) if is_modern else write_run(tmp_path, some_model())
+@pytest.mark.parametrize("kind", ["bert", "bert with one token type", "modernbert"])
+def test_the_file_computes_the_runs_hidden_states_at_other_sizes(tmp_path: Path, kind: str) -> None:
+    fields: dict[str, Any] = {"type_vocab_size": 1} if "one" in kind else {}
+    run = modern_run(tmp_path) if kind == "modernbert" else write_run(tmp_path, some_model(**fields), **fields)
     exported = export_run(run, tmp_path / "out", onnx=True)
     assert exported.onnx_difference is not None
     assert 0 < exported.onnx_difference < 1e-4
@@ -37,7 +39,7 @@ def test_the_file_computes_the_runs_hidden_states_at_other_sizes(tmp_path: Path,
         *_, expected = model.bert.hidden_states(batch)
     session = onnxruntime.InferenceSession(tmp_path / "out" / "onnx" / "model.onnx")
     names = [one.name for one in session.get_inputs()]
-    assert names == [name for name in INPUTS if not (is_modern and name == "token_type_ids")]
+    assert names == [name for name in INPUTS if kind == "bert" or name != "token_type_ids"]
     (found,) = session.run(None, {name: inputs[name].numpy() for name in names})
     np.testing.assert_allclose(found[inputs["attention_mask"].bool().numpy()], expected.numpy(), atol=1e-4)
 
