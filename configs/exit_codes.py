@@ -8,7 +8,7 @@ import signal
 DONE = 0  # done
 FAILED = 1  # any other error, with its traceback; also: a newer start of the run has taken over
 USER_ERROR = 2  # the user's input is wrong; one line names the cause, the place and the fix
-STOPPED = 75  # ended early with something new saved, a checkpoint or parts of a data set: the same command resumes
+STOPPED = 75  # ended early with something new saved, a checkpoint, parts of a data set, a trial: the command resumes
 
 # Each requests a checkpoint and an orderly end: Ctrl-C, a scheduler or `kill`, and Slurm before a time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
