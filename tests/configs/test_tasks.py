@@ -107,7 +107,7 @@ class TestRefusals:
         assert load_task(top, ["finetune.seeds=1"]).finetune.seeds == 1
 
     def test_a_rule_between_keys(self, tmp_path: Path) -> None:
-        words = f"{tmp_path / 'a.conll'}: regression needs a task of kind classify or pair; remove it."
+        words = "'task.regression=true': regression needs a task of kind classify or pair; remove it."
         assert refusal(tmp_path / "a.conll", "task.regression=true") == words
 
     @pytest.mark.parametrize(
