@@ -91,12 +91,14 @@ def check_nodes(recipe: Recipe, nodes: int) -> None:
 
 def check_environment(cluster: ClusterConfig) -> None:
     """Raise `UserError` for keys that describe how a job starts Python, where a command trains with its own Python."""
-    for key, without in (("setup", "[]"), ("container", "[]"), ("python", "")):
-        value = getattr(cluster, key)
-        if value and not (key == "python" and shutil.which(value) == sys.executable):
-            cause = "this command trains with its own Python, in the environment in which it is started"
-            fix = f"start it in the one that you want, with cluster.{key}={without}"
-            raise UserError(cause, place=f"cluster.{key} = {value!r}", fix=fix)
+    without = {"setup": "[]", "container": "[]", "python": ""}
+    found = {key: getattr(cluster, key) for key in without if getattr(cluster, key)}
+    if shutil.which(found.get("python", "")) == sys.executable:
+        del found["python"]
+    if found:
+        cause = "this command trains with its own Python, in the environment in which it is started"
+        fix = f"start it in the one that you want, with {' '.join(f'cluster.{key}={without[key]}' for key in found)}"
+        raise UserError(cause, place=", ".join(f"cluster.{key} = {value!r}" for key, value in found.items()), fix=fix)
 
 
 def check_ranks(cluster: ClusterConfig, environment: Mapping[str, str]) -> None:

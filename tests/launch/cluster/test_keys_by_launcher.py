@@ -153,6 +153,12 @@ def test_the_fix_of_a_refused_key_works(key: str, launcher: str) -> None:
     check(launcher, recipe_with(**({key: json.loads(shown)} if shown else {})))
 
 
+def test_all_keys_that_are_refused_are_named_at_once() -> None:
+    with pytest.raises(UserError, match=r"^cluster.setup = .*, cluster.container = .*, cluster.python = ") as refused:
+        check_environment(recipe_with(setup=["x"], container=["y"], python="/opt/python").cluster)
+    assert refused.value.fix.endswith("with cluster.setup=[] cluster.container=[] cluster.python=")
+
+
 def test_other_ranks_than_those_of_the_recipe_are_named() -> None:
     with pytest.raises(UserError, match=r"torchrun or srun starts 2, not 8\. Start as many"):
         check_ranks(recipe_with(ranks_per_node=8).cluster, TORCHRUN)
