@@ -10,6 +10,7 @@ exit code, which reports the signal that came first and not its cause. A node is
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,10 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by, is_ended_by_signal
+from configs.files import open_regular
 from configs.recipe import load_recipe
-from configs.run_layout import RECIPE, start_folder
+from configs.run_layout import LOGS, RECIPE, start_folder
+from launch.cluster.batch_script import TRAIN
 from launch.ranks import (
     RankEnd,
     Start,
@@ -50,6 +53,11 @@ _INTERRUPTION = re.compile(
     r"DUE TO (?:PREEMPTION|JOB REQUEUE)|Job credential revoked"
     r"|Unable to confirm allocation .*: Job is pending execution"
 )
+
+
+# Of the daemon of the job's script, which can be killed before it records anything. The script itself also requeues.
+_PREEMPTION = re.compile(r"^slurmstepd\S*: error: \*\*\* JOB .* DUE TO PREEMPTION", re.MULTILINE)
+LOG_BYTES = 16 << 20  # at the end of the job's log, to which rank 0 writes, too
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def read_evidence(run: Path, start: Start) -> Evidence:
         ends=read_ends(run, start.number),
         begun=frozenset(ranks_begun(run, start.number)),
         named=node_named_in(said) or _text(folder / SILENT).strip(),
-        was_interrupted=bool(_INTERRUPTION.search(said)),
+        was_interrupted=bool(_INTERRUPTION.search(said) or _PREEMPTION.search(_in_job_log(run, start.number))),
         was_stopped=is_stop_requested(run, start),
     )
 
@@ -181,6 +189,17 @@ def _of_the_newest_job(run: Path) -> Iterator[Start]:
         yield start
         if start.is_first:
             return
+
+
+def _in_job_log(run: Path, number: int) -> str:
+    """Return what the job's log says from the beginning of a start to that of the next one."""
+    try:
+        with open_regular(run / LOGS / TRAIN.log) as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - LOG_BYTES))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return text.partition(f"bertrain: start {number} of ")[2].partition(f"bertrain: start {number + 1} of ")[0]
 
 
 def _text(file: Path) -> str:

@@ -160,6 +160,19 @@ def test_preempted_starts_do_not_count(run: Path) -> None:
     assert fail(run).requeue
 
 
+def test_starts_that_slurm_preempted_before_any_record_do_not_count(run: Path) -> None:
+    """On a busy machine a job is killed while it starts its ranks. The daemon of its script has told the log why."""
+    (run / "logs").mkdir(exist_ok=True)
+    for number in range(1, 6):
+        with (run / "logs/slurm.log").open("a") as log:
+            log.write(f"bertrain: start {begin(run).number} of {run} on n1 n2, from step 0\n")
+            if number != 3:
+                log.write(
+                    "slurmstepd-n1: error: *** JOB 1 ON n1 CANCELLED AT 2026-11-29T21:35:23 DUE TO PREEMPTION ***\n"
+                )
+    assert verdict.failures_without_checkpoint(run) == 1
+
+
 def test_starts_that_slurm_ended_with_their_script_are_judged_by_their_records(run: Path) -> None:
     """A preemption kills the batch script before it can record a verdict."""
     for _ in range(5):
