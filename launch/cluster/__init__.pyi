@@ -18,7 +18,10 @@ from .mpi import INSTALL_MPI as INSTALL_MPI, meet_under_mpi as meet_under_mpi
 from .slurm import QueuedJob as QueuedJob, jobs_of as jobs_of, queued_jobs as queued_jobs
 from .stopping import stop_run as stop_run
 from .submission import (
+    Link as Link,
     describe_chain as describe_chain,
     plan_chain as plan_chain,
+    plan_sweep as plan_sweep,
     submit_chain as submit_chain,
 )
+from .sweep import swept_settings as swept_settings

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.errors import UserError
@@ -34,6 +34,16 @@ class Link:
     def path(self) -> Path:
         """Path of the script."""
         return self.run / self.stage.script
+
+
+def plan_sweep(recipes: Sequence[Recipe], *, prepares: bool = False, shares: int = 1) -> list[Link]:
+    """Return the jobs of runs that share a data set: it is prepared first with `prepares`, then all train."""
+    first, *others = recipes
+    links = plan_chain([first], prepares=prepares, shares=shares)
+    for other in others:
+        (link,) = plan_chain([other])
+        links.append(replace(link, after=(0,) * prepares))
+    return links
 
 
 def plan_chain(

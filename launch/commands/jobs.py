@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,10 @@ from launch.commands.arguments import (
     RunArgument,
     StatusArgument,
 )
+
+if TYPE_CHECKING:
+    from configs.schema import Recipe
+    from launch.cluster import Link
 
 CLUSTER = "Cluster"
 
@@ -53,6 +58,12 @@ def submit(
             "--export", metavar="DIR", help="Queue a job that exports the last run to this Hugging Face folder."
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sweep", metavar="KEY=A,B,C", help="Queue a run for each value. Repeat it for all combinations of keys."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the scripts and commands; write and run nothing.")
     ] = False,
@@ -62,42 +73,78 @@ def submit(
     The batch script is written to the run folder as submit.sbatch. To restart the run, submit it with sbatch.
 
     [dim]bertrain submit mine.toml cluster.nodes=4 --prepare --shares 16 --then phase2.toml --export my-bert[/]
+
+    [dim]bertrain submit mine.toml --sweep optimizer.learning_rate=1e-4,3e-4,1e-3[/]
     """
     from configs.recipe import load_recipe
-    from launch.cluster import describe_chain, describe_launch, find_launcher, plan_chain, submit_chain
-    from launch.display import (
-        check_environment,
-        check_gpus,
-        check_nodes,
-        make_private,
-        settle,
-        settle_chain,
-        warn_of_settings,
-    )
+    from launch.cluster import swept_settings
+    from launch.display import warn_of_settings
 
     first = load_recipe(recipe, overrides or ())
     if dry_run:
         warn_of_settings(first)
-    if to != SLURM and (then or with_prepare or export_to):
+    if to != SLURM and (then or with_prepare or export_to or sweep):
         raise UserError("only Slurm chains jobs", place=f"--to {to}", fix="run the commands one after the other")
+    if sweep and (then or export_to):
+        fix = "submit the sweep alone, and the best run's next stage after it"
+        raise UserError("a sweep has no single run to continue", place="--sweep", fix=fix)
     if shares > 1 and not with_prepare:
         raise UserError("nothing is prepared", place="--shares", fix="add --prepare")
     if to != SLURM:
-        launcher = find_launcher(to)
-        if to == "local":
-            check_nodes(first, 1)
-            check_environment(first.cluster)
-        if not dry_run:
-            make_private(first)
-            raise typer.Exit(launcher.train(settle(first)))
-        sys.stdout.write(describe_launch(launcher, first))
+        _start_now(first, to, dry_run=dry_run)
         return
-    recipes = [first, *(load_recipe(name) for name in then or ())]
-    for one in recipes:
-        check_gpus(one)
+    shares = shares if with_prepare else 0
+    if sweep:
+        runs = [load_recipe(recipe, [*(overrides or ()), *own]) for own in swept_settings(sweep, first.name)]
+        _queue_sweep(runs, shares, dry_run=dry_run)
+    else:
+        _queue_chain([first, *(load_recipe(name) for name in then or ())], shares, export_to, dry_run=dry_run)
+
+
+def _start_now(recipe: Recipe, to: str, *, dry_run: bool) -> None:
+    """Start the ranks with mpirun or on this machine, and end with their exit code."""
+    from launch.cluster import describe_launch, find_launcher
+    from launch.display import check_environment, check_nodes, make_private, settle
+
+    launcher = find_launcher(to)
+    if to == "local":
+        check_nodes(recipe, 1)
+        check_environment(recipe.cluster)
     if not dry_run:
-        recipes = settle_chain(recipes, prepares=with_prepare)
-    links = plan_chain(recipes, prepares=with_prepare, shares=shares, export_to=export_to)
+        make_private(recipe)
+        raise typer.Exit(launcher.train(settle(recipe)))
+    sys.stdout.write(describe_launch(launcher, recipe))
+
+
+def _queue_chain(recipes: list[Recipe], shares: int, export_to: Path | None, *, dry_run: bool) -> None:
+    """Queue the jobs of runs that train one after another, or print them. No `shares`: nothing is prepared."""
+    from launch.cluster import plan_chain
+
+    recipes = _settled(recipes, prepares=shares > 0, dry_run=dry_run)
+    _queue(plan_chain(recipes, prepares=shares > 0, shares=shares or 1, export_to=export_to), dry_run=dry_run)
+
+
+def _queue_sweep(recipes: list[Recipe], shares: int, *, dry_run: bool) -> None:
+    """Queue the jobs of runs that train at the same time, or print them, and say how to compare the runs."""
+    from launch.cluster import plan_sweep
+
+    links = plan_sweep(_settled(recipes, prepares=shares > 0, dry_run=dry_run), prepares=shares > 0, shares=shares or 1)
+    _queue(links, dry_run=dry_run)
+    compared = shlex.join(["bertrain", "status", *dict.fromkeys(str(link.run) for link in links)])
+    sys.stdout.write(f"to compare them: {compared}\n")
+
+
+def _settled(recipes: list[Recipe], *, prepares: bool, dry_run: bool) -> list[Recipe]:
+    from launch.display import check_gpus, settle_chain
+
+    for recipe in recipes:
+        check_gpus(recipe)
+    return recipes if dry_run else settle_chain(recipes, prepares=prepares)
+
+
+def _queue(links: list[Link], *, dry_run: bool) -> None:
+    from launch.cluster import describe_chain, submit_chain
+
     for line in describe_chain(links) if dry_run else submit_chain(links):
         sys.stdout.write(line + "\n")
 

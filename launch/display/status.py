@@ -67,6 +67,7 @@ class Status:
     restarts: int = 0
     checkpoint: int = 0
     goodput: float | None = None  # share of the wall time in steps that count
+    held_out_loss: float | None = None  # masked-LM loss of the last evaluation
 
 
 def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) -> Status:
@@ -100,6 +101,7 @@ def read_status(run: Path, jobs: Sequence[QueuedJob], now: float | None = None) 
         restarts=sum(not start.is_first for start in read_starts(run)),
         checkpoint=newest_step(run),
         goodput=goodput_share(last),
+        held_out_loss=next(filter(None, (record.get("valid_mlm_loss") for record in reversed(records))), None),
     )
 
 
@@ -132,7 +134,9 @@ def notes(one: Status) -> str:
     newest = f"checkpoint {one.checkpoint}" if one.checkpoint else "no checkpoint" * bool(one.step)
     restarts = f"{one.restarts} restart(s)" * bool(one.restarts)
     goodput = "" if one.goodput is None else f"goodput {one.goodput:.1%}"
-    return f"{one.run.name}: {'; '.join(filter(None, [newest, restarts, goodput, one.detail])) or 'not started'}"
+    held_out = "" if one.held_out_loss is None else f"held-out loss {one.held_out_loss:.4f}"
+    parts = filter(None, [held_out, newest, restarts, goodput, one.detail])
+    return f"{one.run.name}: {'; '.join(parts) or 'not started'}"
 
 
 def show_status(runs: Sequence[Path], *, watch: bool) -> None:
