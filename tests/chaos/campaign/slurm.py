@@ -84,15 +84,15 @@ class Slurm(Family):
         script.write_text("#!/bin/bash\nsleep 1\n")
         for number in range(1, draw.randint(2, 4)):
             if not self._has_begun(run, job, number):
-                break  # the job was quicker than the preemption
+                break  # the job was quicker than the preemption, or has failed
             urgent = ("--partition=urgent", f"--nodes={NODES}", "--exclusive", "--output=/dev/null")
             self.cluster.wait(self.cluster.submit(script, *urgent), timeout_s=PATIENCE_S)
         self._finish(job, run)
 
     def _has_begun(self, run: Path, job: str, number: int) -> bool:
-        """Wait until a start has begun. Returns False if the job is complete without it."""
+        """Wait until a start has begun. Returns False if the job has ended without it."""
         wait_until(
-            lambda: newest_start(run) >= number or self.cluster.state(job) == "COMPLETED",
+            lambda: newest_start(run) >= number or self.cluster.state(job) in ("COMPLETED", "FAILED"),
             PATIENCE_S,
             f"start {number} of {run}",
         )
