@@ -125,12 +125,12 @@ def _front(name: str, manifest: Manifest) -> str:
     """Return the card's metadata as YAML."""
     from huggingface_hub import DatasetCardData
 
-    corpora = manifest.recipe.get("corpora", [])
-    languages = {corpus.get("language") or manifest.recipe["language"] for corpus in corpora}
+    common = manifest.recipe.get("language")
+    languages = {corpus.get("language") or common for corpus in manifest.recipe.get("corpora", [{}])}
     rows = sum(shard.rows for shard in manifest.shards)
     return DatasetCardData(
         pretty_name=name,
-        language=sorted(languages) or [manifest.recipe["language"]],
+        language=sorted(filter(None, languages)) or None,
         license="unknown",
         task_categories=["fill-mask"],
         size_categories=[next(size for bound, size in _SIZES if rows < bound)],
