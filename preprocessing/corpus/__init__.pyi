@@ -3,6 +3,7 @@
 from .cleaned_files import is_cleaned as is_cleaned, with_parts as with_parts, write_cleaned as write_cleaned
 from .cleaning import Dropped as Dropped, Kept as Kept, batches as batches
 from .corpus import read_corpus as read_corpus
+from .cuts import cut_evenly as cut_evenly
 from .decisions import (
     begin_comparison as begin_comparison,
     check_decisions as check_decisions,

@@ -7,7 +7,6 @@ item, so all workers share what follows. A worker that is stopped resumes after 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ from configs.records import with_checksum, without_checksum
 from configs.schema import CleaningConfig, TextConfig
 from preprocessing.comparison import damaged, fingerprint, fingerprint_schema, open_sealed, write_sealed
 from preprocessing.corpus.cleaning import Dropped, Kept, batches, keep, split_of
+from preprocessing.corpus.cuts import cut_evenly
 from preprocessing.corpus.working_files import BOILERPLATE, cleaned_entry_name, documents_name, fingerprints_name
 from preprocessing.dataset import ManifestEntry
 from preprocessing.documents import Document, Monitor, Plan, WorkItem, in_parts, read_item, refuse_changed_input
@@ -82,16 +82,11 @@ def cut_parts(outcomes: Iterable[Kept | Dropped], part_bytes: int) -> Iterator[t
     The end of a part depends only on the documents from its beginning on, so cleaning can resume at any part. The cut
     looks half a part ahead, so no part is smaller than half of `part_bytes` unless it is the only one.
     """
-    part: list[Kept | Dropped] = []
-    sizes: list[int] = [0]  # of the documents up to each one
-    for outcome in outcomes:
-        part.append(outcome)
-        sizes.append(sizes[-1] + (outcome.text_bytes if isinstance(outcome, Kept) else _DROPPED_BYTES))
-        while 2 * sizes[-1] >= 3 * part_bytes:
-            end = bisect_left(sizes, part_bytes)
-            yield part[:end], False
-            part, sizes = part[end:], [size - sizes[end] for size in sizes[end:]]
-    yield part, True
+    return cut_evenly(
+        outcomes,
+        lambda outcome: outcome.text_bytes if isinstance(outcome, Kept) else _DROPPED_BYTES,
+        part_bytes,
+    )
 
 
 def with_parts(plan: Plan, work: Store) -> Plan:

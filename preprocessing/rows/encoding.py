@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.corpus import Dropped, Kept, batches
+from preprocessing.corpus import Dropped, Kept, batches, cut_evenly
 from preprocessing.dataset import IntArray, Split
 from preprocessing.rows.pairs import TokenizedDocuments
 from preprocessing.rows.sentences import split_sentences
@@ -89,18 +88,7 @@ def cut_groups(
         size = _size(outcome)
         return max(min(size, group_bytes // least_documents), size * group_bytes // _MOST_GROUP_BYTES)
 
-    group: list[Outcome] = []
-    size = 0
-    for outcome in outcomes:
-        group.append(outcome)
-        size += fill(outcome)
-        while 2 * size >= 3 * group_bytes:
-            sizes = list(accumulate(map(fill, group)))
-            cut = bisect_left(sizes, group_bytes)
-            yield group[: cut + 1], False
-            size -= sizes[cut]
-            group = group[cut + 1 :]
-    yield group, True
+    return cut_evenly(outcomes, fill, group_bytes)
 
 
 def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
