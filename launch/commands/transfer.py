@@ -127,6 +127,7 @@ def senses(
     run_senses(source, word, contexts, picture)
 
 
+# It is long because of its options, which are its help.
 def finetune(
     model: SourceArgument,
     task: Annotated[

@@ -11,6 +11,6 @@ from .huggingface import (
     run_export as run_export,
 )
 from .prediction import run_predict as run_predict
-from .publishing import run_push as run_push
 from .senses import run_senses as run_senses
+from .sharing import run_push as run_push
 from .stopping import ending_resumably as ending_resumably

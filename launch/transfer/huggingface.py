@@ -17,8 +17,7 @@ from configs.recipe import load_recipe, write_recipe
 from configs.run_layout import RECIPE
 from configs.schema import Recipe
 from launch.terminal import console
-from launch.transfer.onnx_model import write_onnx
-from launch.transfer.sentence_encoder import write_sentence_encoder
+from launch.transfer.sharing import write_onnx, write_sentence_encoder
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
 from pretrain.checkpoint import TRAINING_FIELDS, find_checkpoint, read_state

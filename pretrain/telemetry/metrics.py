@@ -23,12 +23,17 @@ from configs.run_layout import METRICS, TENSORBOARD
 from configs.schema import TrainConfig
 from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
-from pretrain.telemetry.dashboard import HELD_OUT_LOSS, hparams_of, layout, recipe_tables
+from pretrain.telemetry.boards import (
+    HELD_OUT_LOSS,
+    TensorBoardFiles,
+    Trackers,
+    hparams_of,
+    layout,
+    recipe_tables,
+)
 from pretrain.telemetry.folding import fold
 from pretrain.telemetry.goodput import CLOCK, Account, process_began
 from pretrain.telemetry.metrics_file import VALID, cut_back
-from pretrain.telemetry.tensorboard_files import TensorBoardFiles
-from pretrain.telemetry.trackers import Trackers
 
 log = logging.getLogger(__name__)
 

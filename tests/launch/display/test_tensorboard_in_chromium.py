@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pretrain.telemetry import read_metrics
-from pretrain.telemetry.dashboard import CHARTS, HELD_OUT_LOSS
+from pretrain.telemetry.boards.dashboard import CHARTS, HELD_OUT_LOSS
 from tests.integration.small import bertrain, command, environment, write_small
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs.run_layout import METRICS
 from configs.schema import TrainConfig
 from pretrain.telemetry.appended_lines import AppendedLines
+from pretrain.telemetry.boards.tensorboard_files import TensorBoardFiles
 from pretrain.telemetry.metrics import MetricsLog
-from pretrain.telemetry.tensorboard_files import TensorBoardFiles
 from tests.limits import no_file_above
 from tests.pretrain.telemetry.test_metrics import STEP
 

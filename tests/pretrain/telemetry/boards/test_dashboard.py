@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from configs.recipe import load_recipe, resolved_toml
 from configs.run_layout import TENSORBOARD
-from pretrain.telemetry.dashboard import HELD_OUT_LOSS, hparams_of, recipe_tables
+from pretrain.telemetry.boards.dashboard import HELD_OUT_LOSS, hparams_of, recipe_tables
 from pretrain.telemetry.metrics import MetricsLog
 from tests.pretrain.telemetry.test_metrics import EVALUATION, STEP, TRAIN
 

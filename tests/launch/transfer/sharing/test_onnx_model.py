@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from launch.transfer import onnx_model
 from launch.transfer.huggingface import export_run
+from launch.transfer.sharing import onnx_model
 from pretrain.huggingface.folder import padded
 from pretrain.huggingface.pretrained import load_pretrained
 from pretrain.transfer.tasks.rows import TokenRow, batch_of

@@ -9,7 +9,7 @@ import pytest
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from launch.transfer.huggingface import export_run
-from launch.transfer.publishing import run_push
+from launch.transfer.sharing.publishing import run_push
 from tests.pretrain.runs import some_model, write_run
 
 

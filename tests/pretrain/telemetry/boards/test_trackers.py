@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from configs.errors import UserError
-from pretrain.telemetry import trackers
-from pretrain.telemetry.trackers import IDS, Trackers
+from pretrain.telemetry.boards import trackers
+from pretrain.telemetry.boards.trackers import IDS, Trackers
 
 pytestmark = pytest.mark.slow
 SETTINGS = {"train.steps": 3, "optimizer.learning_rate": 1e-3}

@@ -1,0 +1,10 @@
+# The door of pretrain.telemetry.boards: what other packages and rooms import from it.
+
+from .dashboard import (
+    HELD_OUT_LOSS as HELD_OUT_LOSS,
+    hparams_of as hparams_of,
+    layout as layout,
+    recipe_tables as recipe_tables,
+)
+from .tensorboard_files import TensorBoardFiles as TensorBoardFiles
+from .trackers import Trackers as Trackers
