@@ -153,5 +153,7 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in fixes:
-            raise UserError("cannot write", place=str(folder), fix=fixes[error.errno]) from error
+            is_link = error.errno == errno.ELOOP and error.filename
+            place = os.fsdecode(error.filename) if is_link else str(folder)
+            raise UserError("cannot write", place=place, fix=fixes[error.errno]) from error
         raise
