@@ -9,6 +9,7 @@ import pytest
 from pretrain.telemetry.metrics_file import read_metrics
 from tests.integration.small import bertrain, write_small
 
+pytestmark = pytest.mark.slow  # a minute together: .ci/run names this file
 EXACT = ["train.precision=fp32", "model.hidden_dropout_prob=0.0", "model.attention_probs_dropout_prob=0.0"]
 ONE_RANK = ["cluster.ranks_per_node=1", *EXACT]
 

@@ -22,6 +22,7 @@ from pretrain.telemetry import read_metrics
 from tests.integration.small import bertrain
 from tests.preprocessing.corpora import digests
 
+pytestmark = pytest.mark.slow  # a minute together: .ci/run names this file
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VERSIONS = sorted(path.name for path in FIXTURES.glob("v*"))
 

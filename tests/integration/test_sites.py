@@ -14,6 +14,7 @@ from pretrain.telemetry import read_metrics
 from tests.distributed.ranks import free_port
 from tests.integration.small import command, corpus, environment, write_small
 
+pytestmark = pytest.mark.slow  # a minute together: .ci/run names this file
 FEW = ("train.steps=4", "train.zero_stage=1", "checkpoint.every_steps=100", "optimizer.warmup_steps=1")
 ONE_RANK = ("cluster.ranks_per_node=1", "train.precision=fp32", *FEW)
 

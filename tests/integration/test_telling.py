@@ -16,6 +16,7 @@ from pretrain.telemetry import read_metrics
 from tests.integration.small import bertrain, command, environment
 from tests.pretrain.runs import some_model, write_run
 
+pytestmark = pytest.mark.slow  # a minute together: .ci/run names this file
 ON_CPU = ["cluster.device=cpu", "cluster.ranks_per_node=1", "cluster.cpu_threads=1", "train.precision=fp32"]
 FEW = ["train.steps=10", "train.global_batch_size=8", "train.micro_batch_size=8", "checkpoint.every_steps=8"]
 SLOW = ["optimizer.learning_rate=1e-7", "optimizer.warmup_steps=2"]

@@ -25,6 +25,8 @@ from preprocessing.storage.url_store import UrlStore
 from tests.object_store import download, forget_connections, object_store, upload
 from tests.preprocessing.corpora import digests, make_documents, small_config, write_text
 
+pytestmark = pytest.mark.slow  # a minute together: .ci/run names this file
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
