@@ -11,7 +11,11 @@ from .granted import (
     usable_cores as usable_cores,
     usable_memory_bytes as usable_memory_bytes,
 )
-from .interrupts import ctrl_c_ends_silently as ctrl_c_ends_silently, end_at_once as end_at_once
+from .interrupts import (
+    ctrl_c_ends_silently as ctrl_c_ends_silently,
+    end_at_once as end_at_once,
+    interrupting as interrupting,
+)
 from .locks import EXCLUSIVE as EXCLUSIVE, SHARED as SHARED, lock as lock
 from .packages import (
     EXTRAS as EXTRAS,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, ended_by
+from configs.machine import interrupting
 from configs.schema import DataConfig
 from launch.terminal import console, plain_table
 from preprocessing.dataset import Manifest
@@ -26,9 +26,6 @@ from preprocessing.resuming import WHOLE, Share, described, finished_parts, new_
 from preprocessing.storage import Stamp, Store, store_at
 
 PLAIN_EVERY_S = 10.0
-_STOPS = (signal.SIGINT, signal.SIGTERM)
-_END_S = 5.0  # in which a stopped preparation says what is kept and ends
-_REMINDER_S = 0.2  # between two attempts to interrupt it
 STAGE_LABELS = {
     "input": "Hashing the input",
     "unpacking": "Unpacking files",
@@ -105,7 +102,7 @@ def prepare_with_progress(
     store = store_at(data.dataset)
     before = {} if overwrite else finished_parts(store)
     received: list[signal.Signals] = []
-    with _interrupting(received):
+    with interrupting(received):
         try:
             display = Display(console(), kept=described(before), received=received)
             _prepare_with_progress(data, share, engine, display, overwrite=overwrite)
@@ -116,49 +113,6 @@ def prepare_with_progress(
         except WorkerKilledError as error:
             return _ended_early(store, before, f"error: {error}", FAILED)
     return DONE
-
-
-@contextmanager
-def _interrupting(received: list[signal.Signals]) -> Iterator[None]:
-    """Inside the block, record SIGINT and SIGTERM, and raise `KeyboardInterrupt`.
-
-    Python drops an exception that is raised in a destructor or in a callback of a weak reference. So a timer raises it
-    again until it takes effect, and who waits looks at `received` too. While the preparation ends, a further signal is
-    ignored, unless the end hangs.
-    """
-    end_s = math.inf
-
-    def interrupt(number: int, _frame: object) -> None:
-        nonlocal end_s
-        if number != signal.SIGALRM:
-            received.append(signal.Signals(number))
-        if end_s == math.inf:
-            end_s = time.monotonic() + _END_S
-            signal.setitimer(signal.ITIMER_REAL, _REMINDER_S, _REMINDER_S)
-        hangs = number != signal.SIGALRM and time.monotonic() > end_s
-        if hangs or not _is_ending(sys.exc_info()[1]):
-            raise KeyboardInterrupt
-
-    def report_dropped(dropped: sys.UnraisableHookArgs) -> None:
-        if not isinstance(dropped.exc_value, KeyboardInterrupt):
-            report(dropped)
-
-    handlers = {number: signal.signal(number, interrupt) for number in (*_STOPS, signal.SIGALRM)}
-    report, sys.unraisablehook = sys.unraisablehook, report_dropped
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.unraisablehook = report
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _is_ending(handled: BaseException | None) -> bool:
-    """Return whether a `KeyboardInterrupt` is being handled, given the exception that is."""
-    while handled is not None and not isinstance(handled, KeyboardInterrupt):
-        handled = handled.__context__
-    return handled is not None
 
 
 def _ended_early(store: Store, before: Mapping[str, Stamp], why: str, code: int) -> int:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from configs.exit_codes import STOPPED, ended_by
+from configs.machine import interrupting
 from launch.transfer.seeds import results_in
 
 
@@ -20,19 +20,12 @@ def ending_resumably(output: Path) -> Iterator[None]:
     The exit code is 75 if the block finished a trial, otherwise that of the signal.
     """
     before, received = results_in(output), list[signal.Signals]()
-
-    def interrupt(number: int, _frame: Any) -> None:
-        received.append(signal.Signals(number))
-        raise KeyboardInterrupt
-
-    handler = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        with interrupting(received):
+            yield
     except KeyboardInterrupt:
         number, kept = received[0] if received else signal.SIGINT, results_in(output)
         new = len(kept) - len(before)
         how = f"{len(kept)} finished trials are kept ({new} of this start)" if kept else "no trial was finished yet"
         sys.stderr.write(f"stopped by {number.name}\n{how}; run the same command again to resume\n")
         sys.exit(STOPPED if new else ended_by(number))
-    finally:
-        signal.signal(signal.SIGTERM, handler)

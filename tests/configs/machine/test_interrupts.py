@@ -31,3 +31,26 @@ def test_ctrl_c_during_imports(before: str, inside: str, code: int, printed: str
     program = PROGRAM.format(before=before, inside=inside)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, printed, "")
+
+
+HANGING_END = """
+import signal, sys, threading
+from configs.machine import interrupting
+from configs.machine import interrupts
+interrupts._END_S = 0.5
+lock, received = threading.Lock(), []
+lock.acquire()
+try:
+    with interrupting(received):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            lock.acquire()  # nobody releases it
+except KeyboardInterrupt:
+    print(received[0].name, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+
+
+def test_an_end_that_hangs_is_interrupted_too() -> None:
+    done = subprocess.run([sys.executable, "-c", HANGING_END], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SIGTERM True\n", "")

@@ -227,7 +227,7 @@ def test_a_further_signal_interrupts_an_end_that_hangs(tmp_path: Path, monkeypat
             raise AssertionError("the end was not interrupted")
 
     monkeypatch.setattr(preparation, "prepare", work)
-    monkeypatch.setattr(preparation, "_END_S", 0.1)
+    monkeypatch.setattr("configs.machine.interrupts._END_S", 0.1)
     assert prepare_with_progress(small_config(tmp_path / "dataset", tmp_path)) == 128 + signal.SIGTERM
 
 
