@@ -148,7 +148,7 @@ class Trainer:
                 elif self._is_save_due(state):
                     self._begin_save(state, metrics_log, in_background=self.recipe.checkpoint.in_background)
                 self._complete_save(metrics_log, wait=False)
-                # After the save has begun, so that it cannot cost the step. A stop request breaks it off.
+                # The save of the step is written meanwhile. A stop request breaks the evaluation off.
                 if not stopping and not self._evaluate_when_due(state, metrics_log):
                     self._complete_save(metrics_log, wait=True)
                     self._expect(self.saved_step == state.step or self._save(state, metrics_log), state)

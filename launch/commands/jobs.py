@@ -93,12 +93,12 @@ def submit(
     if to != SLURM:
         _start_now(first, to, dry_run=dry_run)
         return
-    shares = shares if with_prepare else 0
     if sweep:
         runs = [load_recipe(recipe, [*(overrides or ()), *own]) for own in swept_settings(sweep, first.name)]
-        _queue_sweep(runs, shares, dry_run=dry_run)
+        _queue_sweep(runs, prepares=with_prepare, shares=shares, dry_run=dry_run)
     else:
-        _queue_chain([first, *(load_recipe(name) for name in then or ())], shares, export_to, dry_run=dry_run)
+        runs = [first, *(load_recipe(name) for name in then or ())]
+        _queue_chain(runs, export_to, prepares=with_prepare, shares=shares, dry_run=dry_run)
 
 
 def _start_now(recipe: Recipe, to: str, *, dry_run: bool) -> None:
@@ -116,19 +116,20 @@ def _start_now(recipe: Recipe, to: str, *, dry_run: bool) -> None:
     sys.stdout.write(describe_launch(launcher, recipe))
 
 
-def _queue_chain(recipes: list[Recipe], shares: int, export_to: Path | None, *, dry_run: bool) -> None:
-    """Queue the jobs of runs that train one after another, or print them. No `shares`: nothing is prepared."""
+def _queue_chain(recipes: list[Recipe], export_to: Path | None, *, prepares: bool, shares: int, dry_run: bool) -> None:
+    """Queue the jobs of runs that train one after another, or print them."""
     from launch.cluster import plan_chain
 
-    recipes = _settled(recipes, prepares=shares > 0, dry_run=dry_run)
-    _queue(plan_chain(recipes, prepares=shares > 0, shares=shares or 1, export_to=export_to), dry_run=dry_run)
+    recipes = _settled(recipes, prepares=prepares, dry_run=dry_run)
+    _queue(plan_chain(recipes, prepares=prepares, shares=shares, export_to=export_to), dry_run=dry_run)
 
 
-def _queue_sweep(recipes: list[Recipe], shares: int, *, dry_run: bool) -> None:
+def _queue_sweep(recipes: list[Recipe], *, prepares: bool, shares: int, dry_run: bool) -> None:
     """Queue the jobs of runs that train at the same time, or print them, and say how to compare the runs."""
     from launch.cluster import plan_sweep
 
-    links = plan_sweep(_settled(recipes, prepares=shares > 0, dry_run=dry_run), prepares=shares > 0, shares=shares or 1)
+    recipes = _settled(recipes, prepares=prepares, dry_run=dry_run)
+    links = plan_sweep(recipes, prepares=prepares, shares=shares)
     _queue(links, dry_run=dry_run)
     compared = shlex.join(["bertrain", "status", *dict.fromkeys(str(link.run) for link in links)])
     sys.stdout.write(f"to compare them: {compared}\n")

@@ -76,19 +76,6 @@ def write_cleaned(item: WorkItem, config: TextConfig, work: Store, monitor: Moni
     _write_entry(item, CleanedEntry(parts=_write_parts(item, documents, config, work)), work)
 
 
-def cut_parts(outcomes: Iterable[Kept | Dropped], part_bytes: int) -> Iterator[tuple[list[Kept | Dropped], bool]]:
-    """Yield the documents in parts of about `part_bytes` of text, each with whether it is the last one.
-
-    The end of a part depends only on the documents from its beginning on, so cleaning can resume at any part. The cut
-    looks half a part ahead, so no part is smaller than half of `part_bytes` unless it is the only one.
-    """
-    return cut_evenly(
-        outcomes,
-        lambda outcome: outcome.text_bytes if isinstance(outcome, Kept) else _DROPPED_BYTES,
-        part_bytes,
-    )
-
-
 def with_parts(plan: Plan, work: Store) -> Plan:
     """Return the plan with each item replaced by its parts, if its cleaned text is there in parts."""
     return in_parts(
@@ -102,11 +89,15 @@ def _write_parts(item: WorkItem, documents: Iterator[Document], config: TextConf
     if is_complete:
         return number
     outcomes = (keep(document, config) for document in documents)
-    for part, is_last in cut_parts(outcomes, item.part_bytes):
+    for part, is_last in cut_evenly(outcomes, _size_of, item.part_bytes):
         refuse_changed_input(item)
         _write(item.part(number), part, config, work, is_last=is_last)
         number += 1
     return number
+
+
+def _size_of(outcome: Kept | Dropped) -> int:
+    return outcome.text_bytes if isinstance(outcome, Kept) else _DROPPED_BYTES
 
 
 def _skip_finished_parts(item: WorkItem, documents: Iterator[Document], work: Store) -> tuple[int, bool]:

@@ -7,9 +7,8 @@
     R  tokens whose output is read                     D  width of a head, H / A
     A  num_attention_heads
 
-Rows are ragged: nothing is padded. Every operation except matrix products and activations other than
-GELU is in `pretrain/kernels`; modules hold the
-weights, under the names used in checkpoints.
+Rows are ragged: nothing is padded. Every operation except matrix products and activations other than GELU is in
+`pretrain/kernels`; modules hold the weights, under the names used in checkpoints.
 """
 
 from __future__ import annotations

@@ -146,13 +146,13 @@ class MetricsLog:
         cut = cut_back(run / METRICS, resumed_step)
         self.resumed = cut.resumed
         self.account = Account({"time_s": time_s} | cut.resumed, cut.last.get(CLOCK), process_began())
-        values = hparams_of(recipe_toml)
-        self.trackers = Trackers(train.trackers, run, values)
         self.lines = AppendedLines(run / METRICS)
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
         self.tensorboard.text("recipe", recipe_tables(recipe_toml), resumed_step)
+        values = hparams_of(recipe_toml)
         self.tensorboard.layout(layout(str(values.get("data.objective"))))
         self.tensorboard.hparams(values, HELD_OUT_LOSS)
+        self.trackers = Trackers(train.trackers, run, values)  # last: nothing that fails leaves a run open there
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> MetricsLog:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
+import pyarrow as pa
+
 from configs.schema import DataConfig
 
 WORDS = ["".join(parts) for parts in itertools.product("bdfkmnt", ["a", "ei", "ou"], ["l", "st", "ra"])]
@@ -32,6 +35,15 @@ def write_text(path: Path, documents: Sequence[str]) -> Path:
     """Documents with a blank line between them."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    return path
+
+
+def write_lying_arrow(path: Path) -> Path:
+    """Write an Arrow file with three texts, one of which claims to end outside the file."""
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 4, 6], np.int32))
+    table = pa.table({"text": pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a text"))})
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
     return path
 
 

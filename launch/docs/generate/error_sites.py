@@ -75,12 +75,14 @@ def _words(node: ast.expr, scopes: tuple[ast.AST, ...], line: int) -> str:
             return OR.join(part for part in (_words(body, scopes, line), _words(other, scopes, line)) if part)
         case ast.Name(id=name):
             for scope in scopes:
-                assigned = [one for one in ast.walk(scope) if _assigns(one, name) and one.lineno < line]  # type: ignore[attr-defined]
-                if assigned:
-                    last = max(assigned, key=lambda one: one.lineno)  # type: ignore[attr-defined]
-                    return _words(last.value, scopes, last.lineno)  # type: ignore[attr-defined]
+                before = [one for one in _assignments(scope, name) if one.lineno < line]
+                if before:
+                    last = max(before, key=lambda one: one.lineno)
+                    return _words(last.value, scopes, last.lineno)
     return ANY
 
 
-def _assigns(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+def _assignments(scope: ast.AST, name: str) -> Iterator[ast.Assign]:
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            yield node

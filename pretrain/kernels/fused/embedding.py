@@ -132,7 +132,7 @@ def embed(
     epsilon: float,
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """Compute `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16,, with contiguous tables.
+    """Compute `pretrain.kernels.embedding.embed`, in fp32, bf16 or fp16, with contiguous tables.
 
     Token types are 0 and 1: the gradient of further rows of their table is zero.
     """

@@ -2,8 +2,7 @@
 
 A first column that counts the tokens from 1 marks CoNLL-U (10 columns), GermEval (4), and others of three or more, of
 two in a file without labels: the token is in the second column then, and lines that begin with # are comments.
-Otherwise the token is in the first column. All lines of a file
-have the same number of columns.
+Otherwise the token is in the first column. All lines of a file have the same number of columns.
 """
 
 from __future__ import annotations

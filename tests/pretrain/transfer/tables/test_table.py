@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +22,7 @@ import zstandard
 from configs.errors import UserError
 from pretrain.transfer.tables.json_rows import parse
 from pretrain.transfer.tables.table import open_table
+from tests.preprocessing.corpora import write_lying_arrow
 
 RECORDS = [{"text": "one, two", "label": 1}, {"text": "drei\u00e9", "label": 0}]
 CSV = 'text,label\n"one, two",1\ndrei\u00e9,0\n'
@@ -251,12 +251,8 @@ def test_streams_of_arrow_are_read_to_their_end(tmp_path: Path) -> None:
 
 
 def test_a_text_outside_a_file_of_arrow_is_named(tmp_path: Path) -> None:
-    offsets = pa.py_buffer(np.array([0, 1 << 30, 4, 6], np.int32))
-    table = pa.table({"text": pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a text"))})
-    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
-        writer.write_table(table)
     with pytest.raises(UserError, match="a damaged file"):
-        rows(tmp_path / "a.arrow")
+        rows(write_lying_arrow(tmp_path / "a.arrow"))
 
 
 def test_a_damaged_page_of_parquet_is_named(tmp_path: Path) -> None:
