@@ -138,6 +138,23 @@ def test_job_resumes_from_every_interruption_to_the_same_bits(work: Path, cluste
 
 
 @pytest.mark.skipif(bool(slurm_network.why_not()), reason=slurm_network.why_not())
+def test_the_runs_of_a_sweep_are_jobs_of_their_own(work: Path, cluster: SlurmCluster) -> None:
+    settings = ("cluster.nodes=1", "cluster.ranks_per_node=1", "train.steps=4", "train.evaluate_every_steps=2")
+    sweep = ("--sweep", "optimizer.learning_rate=1e-4,1e-3")
+    told = bertrain(work, cluster.env, "submit", "recipe.toml", *sweep, "name=swept", *settings).splitlines()
+    jobs = [line.split(":")[0].removeprefix("job ") for line in told[:2]]
+    runs = [work / f"runs/swept-learning_rate-{value}" for value in ("1e-4", "1e-3")]
+    for job, run in zip(jobs, runs, strict=True):
+        assert cluster.wait(job, timeout_s=600) == "COMPLETED", log_of(run)
+    ends = [losses(run)[-1] for run in runs]
+    assert [step for step, _, _ in ends] == [4, 4]
+    assert ends[0][1] == ends[1][1]  # the same rows
+    assert ends[0][2] != ends[1][2]  # with another learning rate
+    assert told[2] == f"to compare them: bertrain status {runs[0]} {runs[1]}"
+    table = bertrain(work, cluster.env, "status", *map(str, runs))
+    assert all(run.name in table for run in runs)
+
+
 def test_a_job_leaves_a_node_whose_cable_is_cut(work: Path) -> None:
     run = work / "runs/cut"
     with NetworkedCluster(3, kill_wait_s=30) as cluster:

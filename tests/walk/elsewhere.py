@@ -25,6 +25,8 @@ MARKS = {
         SCHEDULER, "four nodes; tests/distributed/test_slurm_training.py runs such a chain on two"),
     "bertrain submit mine.toml --prepare --shares 16 --then phase2.toml --export my-bert": (
         SCHEDULER, "as above"),
+    "bertrain submit mine.toml --sweep optimizer.learning_rate=1e-4,3e-4,1e-3": (
+        SCHEDULER, "tests/distributed/test_slurm_training.py runs a sweep"),
     "dask scheduler --scheduler-file scheduler.json": (ENGINE, "tests/preprocessing/execution/engines runs a cluster"),
     "dask worker --scheduler-file scheduler.json --nthreads 1 --nworkers -1": (ENGINE, "as above"),
     "bertrain prepare mine.toml --runner apache_beam.runners.dask.dask_runner.DaskRunner -- "
