@@ -89,7 +89,8 @@ class Stages:
         run = run_folder(self.store, self.share)
         mark = folder_mark(run)
         size = sum(item.size for _, _, items in turns for item in items)
-        workers = process_count(self.workers, max(len(items) for _, _, items in turns), size)
+        most = max(1, size // _MIN_BYTES_PER_WORKER)  # even if more are wanted: starting them would take longer
+        workers = min(most, process_count(self.workers, max(len(items) for _, _, items in turns), size))
 
         def build(pipeline: beam.Pipeline) -> None:
             done = pipeline | beam.Create([""])

@@ -28,6 +28,8 @@ from preprocessing.dataset.shard import Provenance, Rows, read_shard
 from preprocessing.documents.file_search import find_files
 from preprocessing.documents.plan import make_plan
 from preprocessing.documents.progress import Monitor, Progress, stop_requested
+from preprocessing.execution import stages
+from preprocessing.execution.engines import worker_processes
 from preprocessing.inspection.document_rules import DocumentRules
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare, prepare_share
@@ -273,9 +275,25 @@ def whole(repeated: Path) -> Manifest:
 
 
 @pytest.mark.slow  # exact duplicates and two workers: test_pipeline
-def test_two_workers_make_the_same_bytes(tmp_path: Path, repeated: Path, whole: Manifest) -> None:
+@pytest.mark.parametrize(("worth_a_process", "comparing"), [(1, 2), (10_000_000, 0)])
+def test_two_workers_make_the_same_bytes(
+    tmp_path: Path,
+    repeated: Path,
+    whole: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    worth_a_process: int,
+    comparing: int,
+) -> None:
+    """They compare the documents in processes of their own only if that is quicker than to start these."""
+    monkeypatch.setattr(stages, "_MIN_BYTES_PER_WORKER", worth_a_process)
+    processes: Counter[str] = Counter()
+
+    def look(state: Progress) -> None:
+        processes[state.stage] = max(processes[state.stage], len(worker_processes()))
+
     assert whole.drops["exact_duplicate"] + whole.drops["near_duplicate"] > 80
-    assert prepare(everything(tmp_path / "dataset", repeated, workers=2)) == whole
+    assert prepare(everything(tmp_path / "dataset", repeated, workers=2), progress=look) == whole
+    assert (processes["comparison"], processes["groups"]) == (comparing, 2)
     assert digests(tmp_path / "dataset") == digests(repeated.parent / "whole")
 
 
