@@ -98,6 +98,7 @@ def render(
             script=run / stage.script,
             secret=SECRET,
             log=_log(run, stage, shares),
+            correctable=correctable_keys(cluster) or "cluster.python",
             python=shlex.join((*cluster.container, cluster.python or site.python, "-P", "-m")),
             placement=_placement(cluster),
             srun_options="".join(f"{shlex.quote(option)} " for option in cluster.srun_options),
@@ -130,6 +131,11 @@ def exported_variables(cluster: ClusterConfig, network: Sequence[str] = ()) -> s
 def python_argv(cluster: ClusterConfig) -> list[str]:
     """Return the words that start Python on a node: after the lines of `cluster.setup`, and in `cluster.container`."""
     return [*_setup_argv(cluster.setup), *cluster.container, cluster.python or sys.executable, "-P"]
+
+
+def correctable_keys(cluster: ClusterConfig) -> str:
+    """Return the keys that say how Python is started, as far as they are set, as an error names them."""
+    return " or ".join(f"cluster.{key}" for key in ("setup", "container", "python", "hosts") if getattr(cluster, key))
 
 
 def _setup_argv(lines: Sequence[str]) -> list[str]:

@@ -22,9 +22,8 @@ from pathlib import Path
 from configs.machine import terminate_with_parent
 from configs.run_layout import LOGS
 
-signal.signal(
-    signal.SIGUSR1, signal.SIG_IGN
-)  # until the supervisor handles it; a stop request that reaches any rank is enough
+EARLY: list[signal.Signals] = []  # stop requests from before the supervisor
+signal.signal(signal.SIGUSR1, lambda number, _: EARLY.append(signal.Signals(number)))
 
 from configs.errors import UserError  # noqa: E402 (a signal during the imports would end the job)
 from configs.exit_codes import DONE, STOPPED, USER_ERROR  # noqa: E402
@@ -80,7 +79,7 @@ def _supervise(run: Path, number: int, place: RankAddress) -> RankEnd:
     with explain_write_errors(command.log.parent):
         command.log.parent.mkdir(parents=True, exist_ok=True)
     limit_s = find_run(run).cluster.collective_timeout_s
-    supervisor = Supervisor([replace(command, patience_s=limit_s)], {})
+    supervisor = Supervisor([replace(command, patience_s=limit_s)], {}, early=EARLY)
     with ExitStack() as stack:
         if place.local_rank == 0:
             stack.callback(shutil.rmtree, caches, ignore_errors=True)

@@ -15,17 +15,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.exit_codes import DONE, STOP_SIGNALS, USER_ERROR
+from configs.exit_codes import DONE, STOP_SIGNALS, USER_ERROR, ended_by
 from configs.machine import dies_with, require_package
 from configs.run_layout import start_folder
 from configs.schema import ClusterConfig, Recipe
-from launch.cluster.batch_script import network_variables, python_argv, ranks_per_node
-from launch.cluster.verdict import end_start
+from launch.cluster.batch_script import correctable_keys, network_variables, python_argv, ranks_per_node
+from launch.cluster.verdict import INTERRUPTED, end_start
 from launch.ranks import ASK_NO_DISPLAY, Start, begin_start, note_signals, ranks_begun, read_ends, this_process
 
 INSTALL_MPI = "on Debian: apt-get install openmpi-bin; on a cluster: module load openmpi"
@@ -74,7 +75,7 @@ def pmix_rank_argv(recipe: Recipe, run: Path, number: int) -> list[str]:
 def run_under_mpi(recipe: Recipe, run: Path) -> int:
     """Run to the end, and return the exit code of `bertrain train`. Restart after failures, within the recipe's limit.
 
-    A stop signal is forwarded: the ranks save, and the run ends with 75.
+    A stop signal is forwarded: the ranks save, and the run ends with 75. Before all ranks have begun, it ends them.
     """
     _require_mpirun()
     if not recipe.cluster.container and not recipe.cluster.python:  # the ranks' Python is this one
@@ -87,13 +88,21 @@ def run_under_mpi(recipe: Recipe, run: Path) -> int:
         while True:
             start = begin_start(run, this_process(), is_first=is_first, nodes=nodes, ranks=ranks)
             argv = mpirun_argv(recipe, run, start.number, as_root=os.getuid() == 0, network=network)
-            _run_once(argv, received, start_folder(run, start.number) / MPIRUN_LOG)
-            verdict = end_start(run, start, refusal="" if received else _refusal(recipe.cluster, run, start))
+            begun = partial(_have_all_begun, run, start)
+            _run_once(argv, received, begun, start_folder(run, start.number) / MPIRUN_LOG)
+            refusal = "" if received else _refusal(recipe.cluster, run, start)
+            verdict = end_start(run, start, refusal, was_interrupted=bool(received))
             if verdict.code != DONE:
                 sys.stderr.write(f"bertrain: start {start.number}: {verdict.reason}\n")
+            if received and verdict.code == INTERRUPTED:
+                return ended_by(received[0])
             if received or not verdict.requeue:
                 return verdict.code
             is_first = False
+
+
+def _have_all_begun(run: Path, start: Start) -> bool:
+    return len(ranks_begun(run, start.number)) == start.ranks
 
 
 def _refusal(cluster: ClusterConfig, run: Path, start: Start) -> str:
@@ -114,8 +123,8 @@ def _refusal(cluster: ClusterConfig, run: Path, start: Start) -> str:
 
 def _correction(cluster: ClusterConfig) -> str:
     """Return the fix for ranks that mpirun cannot start: the keys that say how, as far as they are set."""
-    keys = [f"cluster.{key}" for key in ("setup", "container", "python", "hosts") if getattr(cluster, key)]
-    return f"correct {' or '.join(keys)}" if keys else "try `mpirun -np 1 hostname`, and correct MPI's installation"
+    keys = correctable_keys(cluster)
+    return f"correct {keys}" if keys else "try `mpirun -np 1 hostname`, and correct MPI's installation"
 
 
 def what_ended(said: str) -> str:
@@ -159,10 +168,11 @@ def _require_mpirun() -> None:
         raise UserError("mpirun is not installed", place="PATH", fix=INSTALL_MPI)
 
 
-def _run_once(argv: Sequence[str], received: list[signal.Signals], log: Path) -> None:
+def _run_once(argv: Sequence[str], received: list[signal.Signals], have_begun: Callable[[], bool], log: Path) -> None:
     """Run mpirun, and copy its standard error to `log`.
 
-    Forward stop signals as SIGUSR1, because mpirun kills the ranks after any other signal.
+    Forward stop signals as SIGUSR1, because mpirun kills the ranks after any other signal. It drops those that come
+    before it has started the ranks, which have nothing to save until all `have_begun`: it is ended instead.
     """
     process = subprocess.Popen(
         argv,
@@ -179,7 +189,7 @@ def _run_once(argv: Sequence[str], received: list[signal.Signals], log: Path) ->
         while process.poll() is None:
             if len(received) > forwarded:
                 forwarded = len(received)
-                process.send_signal(signal.SIGUSR1)
+                process.send_signal(signal.SIGUSR1 if have_begun() else signal.SIGTERM)
             try:
                 process.wait(0.2)
             except subprocess.TimeoutExpired:

@@ -67,16 +67,19 @@ class Evidence:
     ends: Sequence[RankEnd]
     begun: frozenset[int] = frozenset()
     named: str = ""  # the first node that srun names as failed, or that sent no more heartbeats
-    was_interrupted: bool = False  # Slurm says that it ended the step, to run another job or to requeue this one
+    was_interrupted: bool = False  # Slurm ended the step, to run another job or to requeue this one, or a signal did
     was_stopped: bool = False  # by the user
 
 
-def end_start(run: Path, start: Start, refusal: str = "") -> Verdict:
+def end_start(run: Path, start: Start, refusal: str = "", *, was_interrupted: bool = False) -> Verdict:
     """Determine how the start ended, record the verdict, and return it. A full disk does not change it.
 
-    `refusal` is an error in the user's input that the launcher has found, if any.
+    `refusal` is an error in the user's input that the launcher has found, if any. `was_interrupted`: the launcher has
+    received a stop signal.
     """
-    verdict = judge(start, read_evidence(run, start)) if not refusal else Verdict(USER_ERROR, False, refusal)
+    found = read_evidence(run, start)
+    found = replace(found, was_interrupted=found.was_interrupted or was_interrupted)
+    verdict = judge(start, found) if not refusal else Verdict(USER_ERROR, False, refusal)
     if (newest := newest_start(run)) > start.number:
         verdict = Verdict(FAILED, False, str(Superseded(newest)))
     if verdict.requeue:
@@ -170,7 +173,7 @@ def _failure(start: Start, found: Evidence) -> Verdict:
     if failed:
         return _lost_ranks(start, failed, silent - found.begun, silent)
     if found.ends or found.was_interrupted:
-        return Verdict(INTERRUPTED, True, "ended from outside, by a preemption or a requeue")
+        return Verdict(INTERRUPTED, True, "ended from outside, by a signal, a preemption or a requeue")
     return Verdict(FAILED, True, "no rank left a record")
 
 

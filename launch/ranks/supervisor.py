@@ -108,9 +108,13 @@ class Rank:
     def show_stacks(self) -> None:
         """Make it write its stacks to its log, also if it is stopped, unless it has no handler and would die."""
         self.hung_for_s = self.stopped_for_s()
-        if int(_status(self.process.pid)["SigCgt"], 16) >> (STACKS_SIGNAL - 1) & 1:
+        if self.handles(STACKS_SIGNAL):
             self.send(STACKS_SIGNAL)
         self.send(signal.SIGCONT)
+
+    def handles(self, number: signal.Signals) -> bool:
+        """Return whether it has a handler for this signal, which would otherwise end it."""
+        return bool(int(_status(self.process.pid)["SigCgt"], 16) >> (number - 1) & 1)
 
     def kill(self) -> None:
         """Kill it and its child processes. Its process group exists until `collect`, even if the rank has ended."""
@@ -146,15 +150,24 @@ class Rank:
 class Supervisor:
     """Run rank processes until all have ended. `env` is added to each rank's environment.
 
+    `early` are stop signals that came before; the ranks get them as soon as they can handle them.
+
     The exit code is 0 if all ranks are done, 75 if they stopped on request with a checkpoint, 2 if the user's input is
     wrong, 128 + signal if a signal stopped them before they saved, and 1 otherwise.
     """
 
-    def __init__(self, commands: Sequence[RankCommand], env: Mapping[str, str], screen: Screen = TERMINAL) -> None:
+    def __init__(
+        self,
+        commands: Sequence[RankCommand],
+        env: Mapping[str, str],
+        screen: Screen = TERMINAL,
+        early: list[signal.Signals] | None = None,
+    ) -> None:
         self.commands = commands
         self.env = env
         self.screen = screen
         self.ranks: list[Rank] = []
+        self.early = early if early is not None else []
         self.received: list[signal.Signals] = []  # not yet forwarded
         self.stop_signal: signal.Signals | None = None  # the first one received
         self.interrupts = 0
@@ -198,6 +211,8 @@ class Supervisor:
 
     def _forward_signals(self) -> None:
         """Send the received signals to the ranks."""
+        while self.early and all(rank.handles(self.early[0]) for rank in self._alive()):
+            self.received.append(self.early.pop(0))
         while self.received:
             number = self.received.pop(0)
             if self.terminate_at == math.inf:  # else the ranks end because of a failure

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +31,21 @@ STAND_IN = Path(__file__).parent / "stand_in"
 PMIX = list(Path("/usr").glob("lib*/**/libpmix.so"))
 RUN = "import sys; from pathlib import Path; from configs.recipe import load_recipe; from launch.cluster import mpi; "
 RUN += "run = Path(sys.argv[1]); sys.exit(mpi.run_under_mpi(load_recipe(run), run))"
+
+
+# Holds each rank between its record and its supervisor, until the test lets it go.
+HOLD = """\
+import sys, time
+from pathlib import Path
+if "launch.cluster.cluster_rank" in " ".join(sys.orig_argv):
+    from launch.ranks import starts
+    record = starts.record_begin
+    def held(*arguments):
+        record(*arguments)
+        while not Path("{run}/released").exists():
+            time.sleep(0.05)
+    starts.record_begin = held
+"""
 
 
 def make_run(folder: Path, steps: int, step_s: float, *overrides: str) -> Path:
@@ -64,6 +81,38 @@ def test_a_stop_saves_on_all_ranks(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 75
     assert starts.newest_step(run) == steps_of(run)[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_before_any_rank_has_begun_ends_the_run(tmp_path: Path, number: signal.Signals) -> None:
+    """mpirun forwards no signal to ranks that it has not started yet: the run used to train on."""
+    waiting = f"touch {shlex.quote(str(tmp_path / 'waits'))}; while sleep 0.1; do :; done"
+    run = make_run(tmp_path, 400, 0.1, f"cluster.setup={json.dumps([waiting])}")
+    process = start(run, stderr=subprocess.PIPE)
+    wait_until((tmp_path / "waits").exists, PATIENCE_S, "the lines of setup")
+    process.send_signal(number)
+    assert process.wait(PATIENCE_S) == 128 + number
+    (only,) = starts.read_starts(run)
+    verdict = starts.read_verdict(run, only.number)
+    assert verdict is not None
+    assert "ended from outside" in verdict.reason
+    assert steps_of(run) == []
+
+
+def test_a_stop_before_the_supervisors_exist_saves(tmp_path: Path) -> None:
+    """All ranks have begun, but none has started its process yet: the signal used to be lost."""
+    hold = tmp_path / "sitecustomize.py"
+    hold.write_text(HOLD.format(run=tmp_path / "demo"))
+    run = make_run(tmp_path, 400, 0.1)
+    assert run == tmp_path / "demo"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{STAND_IN}"}
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(run)], env=environment)
+    wait_until(lambda: len(starts.ranks_begun(run, 1)) == 2, PATIENCE_S, "both ranks")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)  # for mpirun, which forwards it
+    (run / "released").touch()
+    assert process.wait(PATIENCE_S) == 75
+    assert steps_of(run) == [1]
 
 
 def test_ranks_that_outlive_a_killed_launcher_end_or_are_superseded(tmp_path: Path) -> None:
@@ -138,6 +187,7 @@ def test_ranks_that_cannot_begin_end_the_run_at_once(tmp_path: Path, settings: s
     assert said in verdict.reason
     assert verdict.reason.endswith(f"Correct cluster.{['setup', 'container', 'python'][key]}.")
     assert f"bertrain: start 1: {verdict.reason}" in told.decode().splitlines()
+    assert start(make_run(tmp_path / "corrected", 2, 0.01)).wait(PATIENCE_S) == 0
 
 
 def write_program(file: Path, lines: str) -> None:

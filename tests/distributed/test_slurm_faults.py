@@ -96,8 +96,39 @@ def verdict_of(run: Path, number: int) -> starts.Verdict | None:
     return starts.read_verdict(run, number)
 
 
-def test_status_says_that_no_node_can_start_python(cluster: SlurmCluster, tmp_path: Path) -> None:
-    run = make_run(tmp_path, 6, 0.05, 'cluster.python="/none/python"', "cluster.max_restarts=1")
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('python="/none/python"', "bash: line 1: /none/python: No such file or directory. Correct cluster.python."),
+        ('container=["/none/engine", "exec"]', "/none/engine: No such file or directory. Correct cluster.container."),
+        ('container=["{folder}/engine", "bert.sif"]', "could not open image bert.sif. Correct cluster.container."),
+    ],
+)
+def test_what_is_missing_on_all_nodes_ends_the_job_at_once(
+    cluster: SlurmCluster, tmp_path: Path, setting: str, said: str
+) -> None:
+    (engine := tmp_path / "engine").write_text("#!/bin/sh\necho 'FATAL: could not open image '$1 >&2; exit 255\n")
+    engine.chmod(0o755)
+    run = make_run(tmp_path, 6, 0.05, f"cluster.{setting.format(folder=tmp_path)}")
+    job = submit(run)
+    assert cluster.wait(job) == "FAILED", log_of(run)
+    assert cluster.field(job, "ExitCode") == "2:0"
+    assert newest_start(run) == 1
+    status = read_status(run, [])
+    assert status.state == "failed"
+    assert "no node can run Python: " in status.detail
+    assert status.detail.endswith(said)
+    assert said in log_of(run)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_status_says_that_no_node_can_start_python(cluster: SlurmCluster, tmp_path: Path, nodes: int) -> None:
+    """Without a reason, or with one node, which could be another one's fault: each restart has other nodes."""
+    (python := tmp_path / "python").write_text("#!/bin/sh\nexit 127\n")
+    python.chmod(0o755)
+    name = python if nodes == 2 else "/none/python"
+    settings = (f"cluster.python={json.dumps(str(name))}", "cluster.max_restarts=1", f"cluster.nodes={nodes}")
+    run = make_run(tmp_path, 6, 0.05, *settings)
     job = submit(run)
     assert cluster.wait(job) == "FAILED", log_of(run)
     status = read_status(run, [])
