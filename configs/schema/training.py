@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.schema.paths import LocalPath, NodePath
 from configs.schema.section import Section
@@ -229,6 +229,11 @@ class TrainConfig(Section):
         """
         is_deepspeeds = self.precision == "fp16" or self.offload_optimizer
         return self.zero_stage if ranks > 1 or is_deepspeeds else 0
+
+    @field_validator("profile_steps", "trackers")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        return list(dict.fromkeys(values))
 
     @model_validator(mode="after")
     def _precision_fits_stage(self) -> TrainConfig:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import explain_write_errors
+from configs.run_layout import METRICS
 from launch.ranks import check_is_run
-from pretrain.telemetry import Axis, MetricRecords, draw_curves, read_metrics
+from pretrain.telemetry import Axis, MetricRecords, draw_curves, read_metrics, tail_of_metrics
 
 log = logging.getLogger(__name__)
+
+DAMAGED = "all its records are damaged"
 
 
 def draw_runs(runs: Sequence[Path], picture: Path, x: Axis = "step") -> None:
@@ -24,7 +27,7 @@ def draw_runs(runs: Sequence[Path], picture: Path, x: Axis = "step") -> None:
 def read_curves(runs: Sequence[Path]) -> dict[str, MetricRecords]:
     """Return the records of each run, keyed by its name, or by its path if several runs have that name.
 
-    Of several runs, those without a recorded step are left out, with a warning. Raises `UserError` if none is left.
+    Of several runs, those without a readable step are left out, with a warning. Raises `UserError` if none is left.
     """
     names = [run.name for run in runs]
     curves: dict[str, MetricRecords] = {}
@@ -34,8 +37,20 @@ def read_curves(runs: Sequence[Path]) -> dict[str, MetricRecords]:
         if records:
             curves[run.name if names.count(run.name) == 1 else str(run)] = records
         elif len(runs) > 1:
-            log.warning("%s is left out: it has recorded no steps yet", run)
+            log.warning("%s is left out: %s", run, DAMAGED if _is_damaged(run) else "it has recorded no steps yet")
     if not curves:
-        fix = f"start it with `bertrain train {runs[0]}`"
-        raise UserError("the run has recorded no steps yet", place=str(runs[0]), fix=fix)
+        raise _why_empty(runs[0])
     return curves
+
+
+def _why_empty(run: Path) -> UserError:
+    """Return the error for a run without a readable step."""
+    if _is_damaged(run):
+        fix = f"restore the file from a copy, or train more steps and plot those: `bertrain train {run} train.steps=N`"
+        return UserError(DAMAGED, place=str(run / METRICS), fix=fix)
+    return UserError("the run has recorded no steps yet", place=str(run), fix=f"start it with `bertrain train {run}`")
+
+
+def _is_damaged(run: Path) -> bool:
+    """Return whether a run without a readable step has recorded some."""
+    return bool(tail_of_metrics(run).left_out)

@@ -96,7 +96,7 @@ def check_environment(cluster: ClusterConfig) -> None:
     if shutil.which(found.get("python", "")) == sys.executable:
         del found["python"]
     if found:
-        cause = "this command trains with its own Python, in the environment in which it is started"
+        cause = "this command runs the model with its own Python, in the environment in which it is started"
         fix = f"start it in the one that you want, with {' '.join(f'cluster.{key}={without[key]}' for key in found)}"
         raise UserError(cause, place=", ".join(f"cluster.{key} = {value!r}" for key, value in found.items()), fix=fix)
 

@@ -15,6 +15,7 @@ from configs.recipe import recipe_of_run, write_recipe
 from configs.run_layout import LOGS, RECIPE
 from configs.schema import Recipe, recipe_of_data
 from configs.tasks import TaskRecipe, TasksRecipe, load_tasks
+from launch.display import check_environment
 from launch.ranks import find_run, plan_ranks, run_ranks, this_machine
 
 DATASET = "data.dataset"
@@ -69,6 +70,7 @@ def evaluate_held_out(place: Path, overrides: Sequence[str] = (), output: Path |
 
 
 def _start_ranks(recipe: Recipe, run: Path, resume: str, overrides: Sequence[str], output: Path | None) -> int:
+    check_environment(recipe.cluster)
     arguments = ["--evaluate", "--resume", resume, *chain.from_iterable(("--set", one) for one in overrides)]
     if output is not None:
         arguments += ["--output", str(output.absolute())]

@@ -182,6 +182,18 @@ def test_of_several_runs_those_without_a_loss_are_left_out_and_named(
         draw_loss([new, new])
 
 
+def test_a_run_whose_records_are_all_damaged_is_not_a_new_one(
+    runs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = make_run(tmp_path / "damaged", 3)
+    (damaged / "metrics.jsonl").write_text((damaged / "metrics.jsonl").read_text().replace("{", "["))
+    with pytest.raises(UserError, match="all its records are damaged") as refused:
+        draw_loss([damaged])
+    assert refused.value.place == str(damaged / "metrics.jsonl")
+    assert list(read_curves([damaged, *runs[:1]])) == ["first"]
+    assert caplog.records[-1].getMessage() == f"{damaged} is left out: all its records are damaged"
+
+
 def test_a_damaged_recipe_hides_no_curve(runs: list[Path]) -> None:
     (runs[0] / "recipe.toml").write_text("")
     assert len(read_curves(runs)["first"]) == 100

@@ -49,6 +49,14 @@ def test_a_run_a_checkpoint_and_an_exported_model_have_the_same_loss(
     assert not (run / EVALUATION).exists()
 
 
+@pytest.mark.parametrize("setting", ['container=["apptainer", "exec", "x.sif"]', "python=/none", 'setup=["x"]'])
+def test_keys_of_another_python_are_refused_as_train_does(folder: Path, tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UserError, match=f"cluster.{setting.partition('=')[0]}=") as refused:
+        evaluate_held_out(folder / "runs/small", [f"cluster.{setting}"], tmp_path / "out")
+    assert "with its own Python" in refused.value.cause
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_folder_needs_a_data_set_and_the_fix_works(folder: Path, tmp_path: Path) -> None:
     export_run(folder / "runs/small", tmp_path / "exported")
