@@ -23,6 +23,8 @@ class Coverage:
         self._shifts = starts[_first_copies(documents)] - starts  # from a copy to the first one, in tokens
         self._is_first = documents.copies == 0
         self._seen = np.zeros(len(documents.ids), np.bool_)  # in a row of any pass
+        lengths = np.diff(documents.sentence_offsets)
+        self._sentence_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)  # [tokens]
 
     def add(self, pairs: Pairs, split: Split, pass_number: int) -> PassLosses:
         """Add the rows of one pass, and return what the pass loses."""
@@ -37,7 +39,7 @@ class Coverage:
             rows = np.flatnonzero(tokens)
             starts = start[rows] + self._shifts[document[rows]]
             _mark(seen, starts, tokens[rows])
-            _mark_cut(cut, self._sentences, starts, starts + tokens[rows])
+            _mark_cut(cut, self._sentences, self._sentence_of, starts, starts + tokens[rows])
         self._seen |= seen
         return PassLosses(
             split=split,
@@ -87,9 +89,8 @@ def _seen_by_document(seen: _Bools, documents: _Ints) -> _Ints:
     return counts
 
 
-def _mark_cut(cut: _Bools, offsets: _Ints, starts: _Ints, ends: _Ints) -> None:
+def _mark_cut(cut: _Bools, offsets: _Ints, sentence_of: NDArray[np.int32], starts: _Ints, ends: _Ints) -> None:
     """Mark the sentences that begin before a segment's first token or end after its last one."""
-    first = np.searchsorted(offsets, starts, side="right") - 1
-    last = np.searchsorted(offsets, ends) - 1
+    first, last = sentence_of[starts], sentence_of[ends - 1]
     cut[first[offsets[first] < starts]] = True
     cut[last[offsets[last + 1] > ends]] = True

@@ -49,6 +49,7 @@ def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass
         pairs.keys,
         np.uint64(pass_number),
         continues_word(pairs.input_ids, vocabulary, config),
+        not (config.whole_word_masking or config.span_masking or config.mask_word_once),
         config.mask_word_once,
         config.span_masking,
         config.mask_token_prob,
@@ -91,6 +92,7 @@ def _mask(
     keys: NDArray[np.uint64],
     pass_number: np.uint64,
     continues: NDArray[np.bool_],
+    single_tokens: bool,
     mask_word_once: bool,
     span_masking: bool,
     mask_token_prob: float,
@@ -105,6 +107,7 @@ def _mask(
     masked_offsets = np.zeros(len(keys) + 1, np.int32)
     longest = np.diff(offsets).max() if len(keys) else 0
     words = np.empty((longest, 2), np.int64)  # begin and end of each word
+    order, others = np.arange(longest), np.empty(longest, np.int64)
     chosen = np.zeros(longest, np.bool_)
     state = np.empty(1, np.uint64)
     index = 0
@@ -112,11 +115,14 @@ def _mask(
         state[0] = absorb(keys[row], pass_number)
         tokens = input_ids[offsets[row] : offsets[row + 1]]
         border = segment_a_length[row]
-        count = _find_words(len(tokens), border, continues[offsets[row] : offsets[row + 1]], words)
-        if span_masking:
-            _choose_spans(state, border, words[:count], to_predict[row], chosen)
+        if single_tokens:
+            _choose_tokens(state, border, len(tokens), to_predict[row], order, others, chosen)
         else:
-            _choose(state, tokens, border, words[:count], to_predict[row], mask_word_once, chosen)
+            count = _find_words(len(tokens), border, continues[offsets[row] : offsets[row + 1]], words)
+            if span_masking:
+                _choose_spans(state, border, words[:count], to_predict[row], chosen)
+            else:
+                _choose(state, tokens, border, words[:count], to_predict[row], mask_word_once, chosen)
         for position in range(1, len(tokens) - 1):
             if chosen[position]:
                 chosen[position] = False
@@ -130,6 +136,31 @@ def _mask(
                     masked[offsets[row] + position] = ordinary_ids[draw_below(state, len(ordinary_ids))]
         masked_offsets[row + 1] = index
     return masked, positions[:index].copy(), originals[:index].copy(), masked_offsets
+
+
+@compiled
+def _choose_tokens(
+    state: RandomState,
+    border: int,
+    length: int,
+    to_predict: int,
+    order: NDArray[np.int64],
+    others: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+) -> None:
+    """Mark `to_predict` random tokens: what `_choose` does if each word is one token, in a third of its time.
+
+    `order` is 0, 1, 2, …, before and after the call, so that a row costs as many turns as it has predictions.
+    """
+    ordinary = length - 2 if border == length else length - 3
+    for nth in range(to_predict):
+        other = nth + draw_below(state, ordinary - nth)
+        others[nth] = other
+        word = order[other]
+        order[other] = order[nth]
+        chosen[word + (1 if word < border - 2 else 2)] = True
+    for nth in range(to_predict):
+        order[others[nth]] = others[nth]
 
 
 @compiled

@@ -64,6 +64,20 @@ def flat_positions(rows: Rows) -> NDArray[np.int64]:
     return np.repeat(rows.input_offsets[:-1], counts).astype(np.int64) + rows.masked_lm_positions
 
 
+@pytest.mark.parametrize("objective", ["nsp", "none"])
+def test_single_tokens_are_chosen_like_words_of_one_piece(objective: str) -> None:
+    """Two ways to choose, of which the one for single tokens is the quicker one."""
+    corpus = make_corpus()
+    words = replace(corpus, ids=np.resize(np.array(ORDINARY[:40], np.uint16), len(corpus.ids)))
+    config = make_config(objective=objective, masked_lm_prob=0.4, max_predictions_per_seq=64)
+    pairs = pairs_of(words, config)
+    whole_words = config.model_copy(update={"whole_word_masking": True})
+    for pass_number in range(3):
+        single, whole = (mask_pairs(pairs, given, VOCABULARY, pass_number) for given in (config, whole_words))
+        np.testing.assert_array_equal(single.masked_lm_positions, whole.masked_lm_positions)
+        np.testing.assert_array_equal(single.input_ids, whole.input_ids)
+
+
 @pytest.mark.parametrize(
     ("length", "prob", "most", "count"),
     [
