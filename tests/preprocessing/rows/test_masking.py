@@ -69,7 +69,7 @@ def test_single_tokens_are_chosen_like_words_of_one_piece(objective: str) -> Non
     """Two ways to choose, of which the one for single tokens is the quicker one."""
     corpus = make_corpus()
     words = replace(corpus, ids=np.resize(np.array(ORDINARY[:40], np.uint16), len(corpus.ids)))
-    config = make_config(objective=objective, masked_lm_prob=0.4, max_predictions_per_seq=64)
+    config = make_config(objective=objective, masked_lm_prob=0.4, max_predictions_per_seq=40)
     pairs = pairs_of(words, config)
     whole_words = config.model_copy(update={"whole_word_masking": True})
     for pass_number in range(3):
