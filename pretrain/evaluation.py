@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 
 from configs.errors import UserError
-from configs.schema import TrainConfig
+from configs.schema import Recipe
 from pretrain.data import Dataset, HeldOut, held_out_by_corpus
 from pretrain.engine import Engine, LossSums, beat, is_true_on_any_rank
 from pretrain.model import Batch, BertForPreTraining
@@ -25,11 +25,11 @@ class EvaluationStopped(Exception):  # noqa: N818 (a request, not an error)
 class Evaluator:
     """Evaluates an engine's model on `evaluate_rows` held-out rows, by corpus. Every rank must call it."""
 
-    def __init__(self, dataset: Dataset, train: TrainConfig, engine: Engine) -> None:
+    def __init__(self, dataset: Dataset, recipe: Recipe, engine: Engine) -> None:
         self.engine = engine
         self.dataset = dataset
         self._first: Batch | None = None  # micro-batch of the last evaluation, on this rank
-        self.objective = dataset.manifest.objective
+        self.objective = recipe.model.objective_of(dataset.manifest.objective)
         self.held_out = {
             corpus: HeldOut(
                 dataset,
@@ -37,9 +37,11 @@ class Evaluator:
                 max_rows=rows,
                 rank=engine.world.rank,
                 world_size=engine.world.world_size,
-                micro_batch_size=train.micro_batch_size,
+                micro_batch_size=recipe.train.micro_batch_size,
+                micro_batch_tokens=recipe.train.micro_batch_tokens,
+                predicts_next=recipe.model.is_left_to_right,
             )
-            for corpus, (shards, rows) in held_out_by_corpus(dataset.manifest, train.evaluate_rows).items()
+            for corpus, (shards, rows) in held_out_by_corpus(dataset.manifest, recipe.train.evaluate_rows).items()
             if rows
         }
         for part in self.held_out.values():

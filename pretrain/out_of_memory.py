@@ -22,11 +22,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def explain_out_of_memory(recipe: Recipe, world: World) -> str:
     """Return one line: the micro-batch, what torch holds on a GPU, what the plan expects, and what to change."""
     train = recipe.train
-    rows = min(train.micro_batch_size, -(-train.global_batch_size // world.world_size))
     profile = "cpu" if world.device.type == "cpu" else "h200"  # they differ in the memory of the activations
-    planned = Cost(recipe, HARDWARE[profile], recipe.data.vocabulary.size).memory(
-        world.world_size, rows, train.stage_on(world.world_size)
-    )
+    cost = Cost(recipe, HARDWARE[profile], recipe.data.vocabulary.size)
+    rows = min(cost.micro_batch_size, -(-train.global_batch_size // world.world_size))
+    planned = cost.memory(world.world_size, rows, train.stage_on(world.world_size))
+    bound = "micro_batch_tokens" if cost.micro_batch_size < train.micro_batch_size else "micro_batch_size"
     held = ""
     if world.device.type == "cuda":
         allocated, reserved = (
@@ -36,6 +36,6 @@ def explain_out_of_memory(recipe: Recipe, world: World) -> str:
     return (
         f"rank {world.rank} is out of memory with micro-batches of {rows} rows; {held}the plan expects "
         f"{planned.states_gib:.1f} GiB for weights, gradients and optimizer and {planned.activations_gib:.1f} GiB for "
-        "activations. Halve train.micro_batch_size (the global batch stays the same), set "
+        f"activations. Halve train.{bound} (the global batch stays the same), set "
         "train.activation_checkpointing, or raise train.zero_stage; `bertrain plan` shows what fits"
     )

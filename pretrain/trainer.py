@@ -90,13 +90,14 @@ class Trainer:
         self.data = open_data(self.recipe)
         self.recipe = self.data.settled(self.recipe)
         self.manifest = self.data.main.manifest
+        self.objective = self.recipe.model.objective_of(self.manifest.objective)
         self.throughput = Throughput(self.recipe.model, self.manifest, world)
         self.profiler = Profiler(run, self.recipe.train.profile_steps, world)
         beat()
         train = self.recipe.train.model_copy(update={"zero_stage": self.recipe.train.stage_on(world.world_size)})
         self.engine = Engine(self._first_model(), self.recipe.optimizer, train, world)
         beat()
-        self.evaluator = Evaluator(self.data.main, self.recipe.train, self.engine)
+        self.evaluator = Evaluator(self.data.main, self.recipe, self.engine)
         self.loader = self._loader()
         self.stragglers = Stragglers(world.device, train.zero_stage)
         self.faults = Faults(self.recipe.train.max_skipped_steps)
@@ -218,7 +219,7 @@ class Trainer:
 
     def _train_step(self, state: TrainingState, step: Step) -> tuple[TrainingState, StepMetrics]:
         number = state.step + 1
-        sums, spoiled = LossSums(self.world.device, self.manifest.objective), False
+        sums, spoiled = LossSums(self.world.device, self.objective), False
         for micro_step, host_batch in enumerate(step.batches):
             beat(self.step_limit_s)
             torch.manual_seed(seed_for(self.recipe.train.seed, number, micro_step, self.world.rank))
@@ -260,7 +261,8 @@ class Trainer:
         source = self.recipe.train.initialise_from
         if source and not has_checkpoint(self.run):
             vocabulary = self.data.main.vocabulary()
-            load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary)
+            tiles = self.recipe.train.initialise_by == "tiling"
+            load_pretrained(Path(source)).initialise(model, self.recipe.model, vocabulary, tiles=tiles)
         return model
 
     def _restore(self, resume: str) -> TrainingState:
@@ -342,6 +344,8 @@ class Trainer:
             rank=self.world.rank,
             world_size=self.world.world_size,
             micro_batch_size=train.micro_batch_size,
+            micro_batch_tokens=train.micro_batch_tokens,
+            predicts_next=self.recipe.model.is_left_to_right,
         )
 
     def _open_metrics(self, state: TrainingState) -> AbstractContextManager[MetricsLog | None]:
@@ -449,7 +453,8 @@ class Trainer:
 def fresh_model(recipe: Recipe, manifest: Manifest) -> BertForPreTraining:
     """Return a model with random weights, equal on every rank."""
     seed_everything(recipe.train.seed)
-    model = BertForPreTraining(recipe.model, manifest.vocabulary.size, manifest.objective)
+    objective = recipe.model.objective_of(manifest.objective)
+    model = BertForPreTraining(recipe.model, manifest.vocabulary.size, objective)
     model.bert.checkpoint_activations = recipe.train.activation_checkpointing
     model.bert.backend = recipe.train.kernels
     if recipe.model.decoder_bias_init == "unigram":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from pathlib import Path
 
 from configs.schema.recipe import Recipe
 from configs.schema.rows import RowsConfig
 from configs.schema.section import Section
-from configs.schema.training import OptimizerConfig
+from configs.schema.text import VocabularyConfig
+from configs.schema.training import OptimizerConfig, TrainConfig
 
 _DEFAULTS = Recipe()
 
@@ -31,7 +33,7 @@ def idle_settings(recipe: Recipe) -> list[str]:
 def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     data, train = recipe.data, recipe.train
     yield from ((f"data.{name}", reason) for name, reason in data.idle_keys().items())
-    yield from ((f"data.vocabulary.{name}", reason) for name, reason in data.vocabulary.idle_keys().items())
+    yield from ((f"data.vocabulary.{name}", reason) for name, reason in _rules_of_vocabulary(data.vocabulary))
     if not data.decontaminate:
         yield "data.decontaminate_words", "data.decontaminate names no files"
     yield "data.decontaminate_sha256", "`prepare` states the digest of the files that data.decontaminate names"
@@ -39,15 +41,12 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "data.wikitext_templates", 'no corpus has format = "wikipedia"'
     yield from ((f"model.{name}", reason) for name, reason in recipe.model.idle_keys().items())
     yield from _rules_of_schedules(recipe.optimizer)
-    if train.epochs or train.tokens:
-        yield "train.steps", f"train.{'epochs' if train.epochs else 'tokens'} determines it"
+    if not train.initialise_from:
+        yield "train.initialise_by", "train.initialise_from is unset"
+    yield from _rules_of_batches(train)
     if not data.held_out_fraction:
         yield "train.evaluate_every_steps", "data.held_out_fraction is 0, so there are no held-out rows"
         yield "train.evaluate_rows", "data.held_out_fraction is 0, so there are no held-out rows"
-    if not train.batch_growth_steps:
-        yield "train.first_global_batch_size", "train.batch_growth_steps is 0"
-    elif train.first_global_batch_size == train.global_batch_size:
-        yield "train.batch_growth_steps", "train.first_global_batch_size is train.global_batch_size already"
     if recipe.cluster.nodes * recipe.cluster.ranks_per_node == 1:
         yield "train.gradient_reduction", "a single rank sends no gradients"
         if train.stage_on(1) != train.zero_stage:
@@ -55,6 +54,24 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     places = [data.dataset, *(entry.dataset for entry in train.mixture)]
     if train.stage_in is None and not any("://" in place for place in places):
         yield "train.stage_gib", "train.stage_in is unset, and no data set is at a URL"
+
+
+def _rules_of_vocabulary(vocabulary: VocabularyConfig) -> Iterator[tuple[str, str]]:
+    for name, reason in vocabulary.idle_keys().items():
+        is_to_come = vocabulary.file is not None and not Path(vocabulary.file).parent.is_dir()
+        if name != "size" or not is_to_come:  # a plan takes it for the size of one that is to come
+            yield name, reason
+
+
+def _rules_of_batches(train: TrainConfig) -> Iterator[tuple[str, str]]:
+    if train.epochs or train.tokens:
+        yield "train.steps", f"train.{'epochs' if train.epochs else 'tokens'} determines it"
+    if train.global_batch_tokens:
+        yield "train.global_batch_size", "train.global_batch_tokens determines it"
+    if not train.batch_growth_steps:
+        yield "train.first_global_batch_size", "train.batch_growth_steps is 0"
+    elif train.first_global_batch_size == train.global_batch_size:
+        yield "train.batch_growth_steps", "train.first_global_batch_size is train.global_batch_size already"
 
 
 def _rules_of_schedules(optimizer: OptimizerConfig) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from configs.schema.rows import Objective
 from configs.schema.section import Section
 
 # The fields that one architecture has and the other one lacks.
@@ -47,6 +48,12 @@ class ModelConfig(Section):
         "bert",
         description="bert: as published by Devlin et al. (2019); modernbert: as published by Warner et al. (2024), "
         "with rotary positions, GeGLU, local attention, and almost no biases; it needs data.objective none.",
+    )
+    attention: Literal["bidirectional", "left_to_right"] = Field(
+        "bidirectional",
+        description="bidirectional: each token attends to those before and after it; left_to_right: only to itself and "
+        "those before it, and the model learns to predict each word piece from those before it, on the same rows "
+        "unmasked and without a sentence objective. This is the baseline of Devlin et al. (2019), section 5.1.",
     )
     hidden_size: int = Field(768, ge=1, le=1_000_000, description="Width of the encoder.")
     num_hidden_layers: int = Field(12, ge=1, le=10_000, description="Transformer layers.")
@@ -109,7 +116,8 @@ class ModelConfig(Section):
         ge=2,
         le=1_000_000,
         multiple_of=2,
-        description="ModernBERT only: tokens of the window of local attention, half of them on each side.",
+        description="ModernBERT only: tokens of the window of local attention, half of them on each side. "
+        "From left to right, only the half before the token is used.",
     )
     global_rotary_base: float = Field(
         160_000.0,
@@ -130,6 +138,26 @@ class ModelConfig(Section):
     def is_modern(self) -> bool:
         """Whether the architecture is ModernBERT."""
         return self.architecture == "modernbert"
+
+    @property
+    def is_left_to_right(self) -> bool:
+        """Whether a token attends to no token after it, and the model predicts the next one."""
+        return self.attention == "left_to_right"
+
+    @property
+    def reach(self) -> int:
+        """The number of tokens on each side of a token, or before it, to which it attends locally.
+
+        From left to right, the token itself is one of the half window, as in transformers' ModernBERT decoder.
+        """
+        return self.local_attention // 2 - self.is_left_to_right
+
+    def objective_of(self, prepared: Objective) -> Objective:
+        """Return the sentence objective of a training on rows that were prepared for `prepared`.
+
+        From left to right there is none: it would be predicted from [CLS], which precedes both sentences.
+        """
+        return "none" if self.is_left_to_right else prepared
 
     @property
     def is_pre_norm(self) -> bool:

@@ -8,8 +8,9 @@ from configs.schema.cluster import ClusterConfig
 from configs.schema.data import DataConfig
 from configs.schema.model import ModelConfig
 from configs.schema.paths import LocalPath
+from configs.schema.rows import Objective
 from configs.schema.section import Section
-from configs.schema.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from configs.schema.training import MOST_ROWS, CheckpointConfig, OptimizerConfig, TrainConfig
 
 
 class Recipe(Section):
@@ -35,6 +36,27 @@ class Recipe(Section):
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Checkpoints.")
     cluster: ClusterConfig = Field(ClusterConfig(), description="Ranks, devices and the scheduler.")
 
+    @property
+    def objective(self) -> Objective:
+        """The sentence objective of the training."""
+        return self.model.objective_of(self.data.objective)
+
+    def predicted_tokens(self, length: int) -> int:
+        """Return the number of tokens that are predicted in a row of this length: the masks, or all that follow."""
+        if self.model.is_left_to_right:
+            return max(1, length - (2 if self.data.objective == "none" else 3))  # without [CLS] and [SEP]
+        return min(self.data.max_predictions_per_seq, max(1, round(self.data.masked_lm_prob * length)))
+
+    def with_batch_of(self, row_tokens: float) -> Recipe:
+        """Return the recipe with the `train.global_batch_size` that has `train.global_batch_tokens`, if these are set.
+
+        `row_tokens` is the mean number of tokens per row.
+        """
+        if not self.train.global_batch_tokens:
+            return self
+        rows = min(MOST_ROWS, max(1, round(self.train.global_batch_tokens / row_tokens)))
+        return self.model_copy(update={"train": self.train.model_copy(update={"global_batch_size": rows})})
+
     @model_validator(mode="after")
     def _sections_fit(self) -> Recipe:
         if self.data.max_seq_length > self.model.max_position_embeddings:
@@ -53,6 +75,11 @@ class Recipe(Section):
             )
         if self.train.precision == "fp16" and self.cluster.device == "cpu":
             raise ValueError('train.precision "fp16" needs GPUs, but cluster.device is "cpu"; use "bf16" or "fp32"')
+        if 0 < self.train.micro_batch_tokens < self.data.max_seq_length:
+            raise ValueError(
+                f"train.micro_batch_tokens {self.train.micro_batch_tokens} is below data.max_seq_length "
+                f"{self.data.max_seq_length}, so a row would not fit; raise the former"
+            )
         self._schedule_fits()
         return self
 

@@ -41,11 +41,12 @@ class OptimizerConfig(Section):
     minimum_learning_rate: float = Field(
         0.0, ge=0.0, le=1e3, description="Learning rate to which the decay falls, at most learning_rate."
     )
-    decay: Literal["linear", "polynomial", "cosine", "constant"] = Field(
+    decay: Literal["linear", "polynomial", "cosine", "root", "constant"] = Field(
         "linear",
         description="Learning rate after the warmup. linear: falls linearly to its minimum at train.steps; polynomial: "
         "falls as the remaining share of the decay steps to the power decay_power; cosine: falls along half a cosine; "
-        "constant: stays at the peak.",
+        "root: falls as 1 minus the square root of the share of the decay steps that is done; constant: stays at the "
+        "peak.",
     )
     decay_power: float = Field(
         0.5, ge=1e-3, le=1e3, description="Exponent of the polynomial decay; below 1 the rate falls fastest at the end."
@@ -126,6 +127,13 @@ class TrainConfig(Section):
     global_batch_size: int = Field(
         256, ge=1, le=MOST_ROWS, description="Rows (pairs) per optimizer step over all ranks."
     )
+    global_batch_tokens: int = Field(
+        0,
+        ge=0,
+        le=10**12,
+        description="Tokens per optimizer step over all ranks, without padding, which determine global_batch_size by "
+        "the data set's mean tokens per row; 0: global_batch_size holds.",
+    )
     first_global_batch_size: int = Field(
         1, ge=1, le=MOST_ROWS, description="Rows of the first step if the batch grows; at most global_batch_size."
     )
@@ -137,6 +145,13 @@ class TrainConfig(Section):
     )
     micro_batch_size: int = Field(
         32, ge=1, le=MOST_ROWS, description="Maximum rows per rank and micro-batch; determines gradient accumulation."
+    )
+    micro_batch_tokens: int = Field(
+        0,
+        ge=0,
+        le=10**10,
+        description="Maximum tokens per rank and micro-batch, beside its maximum of rows; at least "
+        "data.max_seq_length. For rows of very different lengths, of which a few fill a GPU's memory; 0: no limit.",
     )
     zero_stage: Literal[0, 1, 2, 3] = Field(
         1,
@@ -174,6 +189,12 @@ class TrainConfig(Section):
         None,
         description="Run, checkpoint or Hugging Face folder that provides the initial weights; unset: random weights. "
         "A relative path starts at the working folder.",
+    )
+    initialise_by: Literal["copying", "tiling"] = Field(
+        "copying",
+        description="How the model starts from initialise_from. copying: it has the same shape; tiling: it can be "
+        "larger, with heads of the same width, and is filled with copies of the smaller model's weights, centred, as "
+        "ModernBERT-large was from base.",
     )
     shuffle_window_rows: int = Field(
         1 << 20, ge=1, le=1 << 40, description="Rows are shuffled within windows of this size (part of the data order)."
@@ -259,6 +280,8 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _batch_grows(self) -> TrainConfig:
+        if self.batch_growth_steps and self.global_batch_tokens:
+            raise ValueError("a batch that grows counts rows; set global_batch_size instead of global_batch_tokens")
         if self.batch_growth_steps and self.first_global_batch_size > self.global_batch_size:
             raise ValueError(
                 f"first_global_batch_size {self.first_global_batch_size} is above global_batch_size "

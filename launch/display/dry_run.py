@@ -36,7 +36,7 @@ def show_dry_run(recipe: Recipe) -> None:
     on_gpu = cluster.device != "cpu" and bool(cluster.gpus_per_node or machine.gpus)
     exists = "://" in recipe.data.dataset or Path(recipe.data.dataset).exists()
     data = open_data(recipe) if exists else None
-    recipe = data.settled(recipe) if data else recipe
+    recipe = data.settled(recipe) if data else recipe.with_batch_of(recipe.data.max_seq_length)
     ranks *= cluster.nodes
     pieces = data.main.manifest.vocabulary.size if data else vocabulary_size(recipe.data.vocabulary)
     cost = Cost(recipe, HARDWARE["h100" if on_gpu else "cpu"], pieces, data.mean_length if data else None)
@@ -71,7 +71,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int, *, on_gpu: bool = Tru
     """
     from pretrain.data import write_synthetic
 
-    vocabulary = recipe.data.vocabulary
+    recipe, vocabulary = recipe.with_batch_of(recipe.data.max_seq_length), recipe.data.vocabulary
     if vocabulary.file and not Path(vocabulary.file).is_file():
         vocabulary = vocabulary.model_copy(update={"file": None})
     data = recipe.data.model_copy(update={"dataset": str(folder / "dataset"), "vocabulary": vocabulary})
@@ -88,6 +88,7 @@ def smoke_recipe(recipe: Recipe, folder: Path, ranks: int, *, on_gpu: bool = Tru
         "budget_min": 0.0,
         "batch_growth_steps": 0,
         "micro_batch_size": micro_batch_size,
+        "global_batch_tokens": 0,
         "global_batch_size": min(recipe.train.global_batch_size, most_rows),
         "initialise_from": None,
         "mixture": [],

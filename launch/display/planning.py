@@ -61,7 +61,7 @@ def show_plan(
     data = recipe.data
     screen.print(
         f"{recipe.name}: {cost.parameters:,} parameters, {cost.row.flops / 1e9:,.1f} GFLOP per row of "
-        f"{cost.row.length} tokens; {recipe.train.global_batch_size:,} rows per step, {recipe.train.steps:,} steps"
+        f"{cost.row.length} tokens; {cost.recipe.train.global_batch_size:,} rows per step, {recipe.train.steps:,} steps"
     )
     screen.print(
         f"{hardware.name}: {hardware.peak_flops / 1e12:,.0f} TFLOP/s, {hardware.memory_gib:g} GiB at "
@@ -112,7 +112,7 @@ def vocabulary_size(config: VocabularyConfig) -> int:
 
 def memory_table(cost: Cost, ranks: int) -> Table:
     """Return GiB per rank and the largest micro-batch at each ZeRO stage; for one rank, only at the stage it uses."""
-    train, micro_batch = cost.recipe.train, cost.recipe.train.micro_batch_size
+    train, micro_batch = cost.recipe.train, cost.micro_batch_size
     titles = (
         "ZeRO",
         "weights and optimizer",

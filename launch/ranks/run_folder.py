@@ -49,6 +49,7 @@ FREE = (
     "train.budget_min",
     "train.zero_stage",
     "train.micro_batch_size",
+    "train.micro_batch_tokens",
     "train.activation_checkpointing",
     "train.kernels",
     "train.offload_optimizer",
@@ -253,6 +254,8 @@ def _absolute(place: str) -> str:
 def _learned_from(recipe: Recipe) -> dict[str, Any]:
     """Return the flat keys and values that are not `FREE`. `open_data` compares `[data]` with the data set."""
     table = _flat(recipe.model_dump(exclude={"data"}))
+    if recipe.train.global_batch_tokens:  # which determine it, once the data set is there
+        del table["train.global_batch_size"]
     return {key: value for key, value in table.items() if not any(f"{key}.".startswith(f"{free}.") for free in FREE)}
 
 

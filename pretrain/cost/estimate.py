@@ -77,9 +77,16 @@ class Cost:
     def __init__(
         self, recipe: Recipe, hardware: Hardware, vocabulary_size: int, mean_length: float | None = None
     ) -> None:
-        self.recipe, self.hardware = recipe, hardware
         self.row = RowCost(recipe, hardware, vocabulary_size, mean_length)
-        self.parameters = bert_parameters(recipe.model, vocabulary_size, recipe.data.objective)
+        self.recipe, self.hardware = recipe.with_batch_of(self.row.length), hardware
+        self.parameters = bert_parameters(recipe.model, vocabulary_size, recipe.objective)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """The rows of a micro-batch that the recipe's limits of rows and of tokens allow."""
+        train = self.recipe.train
+        most = max(1, train.micro_batch_tokens // self.row.length) if train.micro_batch_tokens else MOST_ROWS
+        return min(train.micro_batch_size, most)
 
     def memory(self, ranks: int, micro_batch_size: int, zero_stage: int | None = None) -> Memory:
         """Return a rank's memory at the recipe's ZeRO stage or another (Rajbhandari et al. 2020, figure 1)."""
@@ -130,7 +137,7 @@ class Cost:
         """Return the cost of a step with the recipe's global batch size or another."""
         global_batch_size = global_batch_size or self.recipe.train.global_batch_size
         rows = math.ceil(global_batch_size / ranks)
-        micro_batch = min(self.recipe.train.micro_batch_size, rows)
+        micro_batch = min(self.micro_batch_size, rows)
         accumulation = math.ceil(rows / micro_batch)
         sent = self.sent_bytes(ranks, accumulation)
         micro_host_s, step_host_s = self._host_s(ranks)

@@ -25,13 +25,11 @@ class RowCost:
         # Flash attention, which does not store its scores: 16 bits, from Ampere on.
         self.is_flash = self.is_fused and self.element_bytes == 2 and hardware.name != "v100"
         self.length = round(mean_length or recipe.data.max_seq_length)
-        self.masked_tokens = min(
-            recipe.data.max_predictions_per_seq, max(1, round(recipe.data.masked_lm_prob * self.length))
-        )
+        self.masked_tokens = recipe.predicted_tokens(self.length)
         self.flops = row_flops(
             recipe.model,
             vocabulary_size,
-            recipe.data.objective,
+            recipe.objective,
             length=self.length,
             masked_tokens=self.masked_tokens,
         )
@@ -87,7 +85,7 @@ class RowCost:
         model = self.recipe.model
         bases = len({model.is_global(layer) for layer in range(model.num_hidden_layers)})
         rotations = bases * 4 * model.hidden_size // model.num_attention_heads
-        return rotations + (4 * scored_keys(model.local_attention // 2) if bases == 2 and not self.is_flash else 0)
+        return rotations + (4 * scored_keys(model.reach) if bases == 2 and not self.is_flash else 0)
 
     @property
     def layers_bytes(self) -> float:
@@ -109,7 +107,7 @@ class RowCost:
         is_local, keys = not model.is_global(layer), self.recipe.data.max_seq_length
         feeds = (3 if self.is_fused else 4) if model.is_modern else 2
         dropped = 2 * size if model.hidden_dropout_prob else 0
-        reach = model.local_attention // 2
+        reach = model.reach
         copied = 2 + 2 * scored_keys(reach) / block_size(reach)
         attention = size * (4.0 if self.is_flash else copied if is_local else 7.0)
         norms = 4 * size if self.is_fused else 2 * size + 8 + dropped

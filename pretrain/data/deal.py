@@ -15,14 +15,31 @@ def gradient_accumulation_steps(global_batch_size: int, world_size: int, micro_b
     return -(-global_batch_size // (world_size * micro_batch_size))
 
 
-def deal(lengths: Int64Array, world_size: int, micro_batch_size: int) -> Int64Array:
-    """Assign each of G rows to a micro-batch: `rank * accumulation + micro-step`, shape [G].
+def deal(
+    lengths: Int64Array, world_size: int, micro_batch_size: int, micro_batch_tokens: int = 0
+) -> tuple[Int64Array, int]:
+    """Assign each of G rows to a micro-batch: `rank * accumulation + micro-step`, shape [G]; and the accumulation.
 
     Row counts differ by at most 1 between ranks, and between micro-batches. Tokens are balanced by the
     longest-processing-time rule (Graham 1969): each round gives every micro-batch one of the longest remaining rows,
     and the longest of them goes to the micro-batch with the fewest tokens so far.
+
+    With `micro_batch_tokens`, which are not fewer than a row's, this rule deals rows to ranks only. Each rank packs its
+    own into as few micro-batches as it needs: the longest first, each into the first one with room (Johnson 1974), with
+    at most `micro_batch_size` rows. The rank that needs the most determines the accumulation.
     """
-    accumulation = gradient_accumulation_steps(len(lengths), world_size, micro_batch_size)
+    if not micro_batch_tokens:
+        accumulation = gradient_accumulation_steps(len(lengths), world_size, micro_batch_size)
+        return _balance(lengths, world_size, accumulation), accumulation
+    from pretrain.data.gather import pack  # a compiled loop beside torch, which a login node may lack
+
+    rank_of, micro_of = _balance(lengths, world_size, 1), np.empty(len(lengths), np.int64)
+    longest_first = np.argsort(-lengths, kind="stable")
+    accumulation = pack(lengths, longest_first, rank_of, micro_of, world_size, micro_batch_size, micro_batch_tokens)
+    return rank_of * accumulation + micro_of, accumulation
+
+
+def _balance(lengths: Int64Array, world_size: int, accumulation: int) -> Int64Array:
     rows_of = _row_counts(len(lengths), world_size, accumulation)
     if len(rows_of) == 1:
         return np.zeros(len(lengths), np.int64)

@@ -1,4 +1,4 @@
-"""Gather rows of shards into flat arrays by compiled loops, with one copy and without an Arrow object per row.
+"""Compiled loops: gather rows of shards into flat arrays, with one copy and without an Arrow object per row.
 
 The loops are compiled once per process (0.4 s), or once per machine if NUMBA_CACHE_DIR names a folder.
 """
@@ -6,7 +6,7 @@ The loops are compiled once per process (0.4 s), or once per machine if NUMBA_CA
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -34,6 +34,19 @@ class Gathered:
     masked_offsets: Int64Array
     next_sentence_label: Int64Array
 
+    def predicting_next(self, predicted: Int64Array) -> Gathered:
+        """Return these rows unmasked, with the next token as the target of each; `predicted` counts them by row.
+
+        The memory of `input_ids` is shared, and changed.
+        """
+        starts = np.append(0, predicted.cumsum())
+        positions, ids = (np.empty(starts[-1], np.int64) for _ in range(2))
+        predict_next(
+            self.input_ids, self.token_type_ids, self.offsets, self.masked_positions, self.masked_ids,
+            starts, positions, ids,
+        )  # fmt: skip
+        return replace(self, masked_positions=positions, masked_ids=ids, masked_offsets=starts)
+
     def batch(self, begin: int, end: int) -> Batch:
         """Return rows [begin, end) as a batch that shares this object's memory."""
         offsets = self.offsets[begin : end + 1]
@@ -49,6 +62,32 @@ class Gathered:
             masked_ids=torch.from_numpy(self.masked_ids[masked]),
             next_sentence_label=torch.from_numpy(self.next_sentence_label[begin:end]),
         )
+
+
+@numba.njit(nogil=True, cache=KEEP_COMPILED)
+def predict_next(
+    input_ids: Int64Array,
+    token_type_ids: Int64Array,
+    offsets: Int64Array,
+    masked_positions: Int64Array,
+    masked_ids: Int64Array,
+    starts: Int64Array,
+    positions: Int64Array,
+    ids: Int64Array,
+) -> None:
+    """Restore what was masked, and write the places and ids of next-token prediction, row by row from `starts` on.
+
+    Each token of a segment is predicted at the token before it; [CLS], which is first, and [SEP], which is the last of
+    each segment, are not predicted: like the masks, and like the counts of the unigram loss.
+    """
+    for nth in range(len(masked_positions)):
+        input_ids[masked_positions[nth]] = masked_ids[nth]
+    for row in range(len(offsets) - 1):
+        first, last, place = offsets[row], offsets[row + 1] - 1, starts[row]
+        for token in range(first + 1, last):
+            if token_type_ids[token] == token_type_ids[token + 1]:
+                positions[place], ids[place] = token - 1, input_ids[token]
+                place += 1
 
 
 @numba.njit(nogil=True, cache=KEEP_COMPILED)
@@ -91,3 +130,30 @@ def copy_masks(
         for nth in range(len(places)):
             masked_places[nth] = row_start + places[nth]
             masked_originals[nth] = originals[nth]
+
+
+@numba.njit(nogil=True, cache=KEEP_COMPILED)
+def pack(
+    lengths: Int64Array,
+    longest_first: Int64Array,
+    rank_of: Int64Array,
+    micro_of: Int64Array,
+    world_size: int,
+    most_rows: int,
+    most_tokens: int,
+) -> int:
+    """Write each row's micro-batch on its rank to `micro_of`; return the largest number of them on a rank."""
+    room = len(lengths) // world_size + 1  # micro-batches of one row
+    tokens, rows = np.zeros((world_size, room), np.int64), np.zeros((world_size, room), np.int64)
+    accumulation = 1
+    for row in longest_first:
+        rank, micro = rank_of[row], 0
+        while rows[rank, micro] > 0 and (
+            rows[rank, micro] == most_rows or tokens[rank, micro] + lengths[row] > most_tokens
+        ):
+            micro += 1
+        micro_of[row] = micro
+        rows[rank, micro] += 1
+        tokens[rank, micro] += lengths[row]
+        accumulation = max(accumulation, micro + 1)
+    return accumulation

@@ -25,7 +25,8 @@ STEPS_AHEAD = 2  # a step's rows are read while the two before it are trained
 class Loader:
     """Loads the training rows of one rank. Its only state is the cursor, which the caller keeps.
 
-    Several data sets are mixed by their `weights`; they must share one vocabulary.
+    Several data sets are mixed by their `weights`; they must share one vocabulary. With `predicts_next`, the same rows
+    come unmasked, and each token is predicted at the one before it.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class Loader:
         rank: int,
         world_size: int,
         micro_batch_size: int,
+        micro_batch_tokens: int = 0,
+        predicts_next: bool = False,
     ) -> None:
         self._window_rows = shuffle_window_rows
         orders = [
@@ -51,7 +54,15 @@ class Loader:
             for number in range(dataset.manifest.dupe_factor)
             for entry in dataset.manifest.select("train", number)
         ]
-        self._reader = StepReader(datasets[0].manifest.vocabulary, shards, rank, world_size, micro_batch_size)
+        self._reader = StepReader(
+            datasets[0].manifest.vocabulary,
+            shards,
+            rank,
+            world_size,
+            micro_batch_size,
+            micro_batch_tokens=micro_batch_tokens,
+            predicts_next=predicts_next,
+        )
 
     def step(self, cursor: int, global_batch_size: int) -> Step:
         """Return the step with the `global_batch_size` rows from `cursor` on. The result depends on nothing else."""
@@ -85,16 +96,26 @@ class HeldOut:
         rank: int,
         world_size: int,
         micro_batch_size: int,
+        micro_batch_tokens: int = 0,
+        predicts_next: bool = False,
     ) -> None:
         self._entries = entries = dataset.manifest.select("held_out", 0) if entries is None else entries
         self._rows_of = np.array([entry.rows for entry in entries], dtype=np.int64)
         self.rows = min(max_rows, int(self._rows_of.sum()))
         self._chunk = world_size * micro_batch_size
         shards = [(dataset, entry) for entry in entries]
-        self._reader = StepReader(dataset.manifest.vocabulary, shards, rank, world_size, micro_batch_size)
+        self._reader = StepReader(
+            dataset.manifest.vocabulary,
+            shards,
+            rank,
+            world_size,
+            micro_batch_size,
+            micro_batch_tokens=micro_batch_tokens,
+            predicts_next=predicts_next,
+        )
 
     def steps(self) -> Generator[Step]:
-        """Yield steps of one micro-batch per rank that cover all rows exactly once."""
+        """Yield steps that cover all rows exactly once, of one micro-batch per rank, or of more if tokens bound it."""
         sizes = (min(self._chunk, self.rows - cursor) for cursor in range(0, self.rows, self._chunk))
         return _read_ahead(self._step, _with_cursors(0, sizes))
 

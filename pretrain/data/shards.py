@@ -71,6 +71,16 @@ class Shards:
             masked[slots] = shard.masked_offsets[places + 1] - shard.masked_offsets[places]
         return lengths, masked
 
+    def predictable(self, shards: Int64Array, rows: Int64Array) -> Int64Array:
+        """Return the number of tokens of each of B rows that are predicted from left to right: all but special ones."""
+        tokens = np.empty(len(rows), np.int64)
+        for number, slots in _by_shard(shards):
+            shard, places = self[number], rows[slots]
+            lengths = np.diff(shard.input_offsets)[places].astype(np.int64)
+            segment_a = shard.segment_a_length[places]
+            tokens[slots] = np.maximum(0, lengths - 2 - ((segment_a > 1) & (segment_a < lengths)))
+        return tokens
+
     def gather(self, shards: Int64Array, rows: Int64Array, lengths: Int64Array, masked: Int64Array) -> Gathered:
         """Read B rows with these `sizes`, in the given order."""
         offsets, masked_offsets = np.append(0, lengths.cumsum()), np.append(0, masked.cumsum())

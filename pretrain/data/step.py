@@ -10,7 +10,7 @@ import numpy as np
 
 from preprocessing.dataset import ShardEntry, VocabularyEntry
 from pretrain.data.dataset import Dataset
-from pretrain.data.deal import deal, gradient_accumulation_steps
+from pretrain.data.deal import deal
 from pretrain.data.order import Int64Array
 from pretrain.data.shards import Shards
 from pretrain.model import Batch, filler_batch
@@ -26,14 +26,17 @@ class Step:
     rows: int
     tokens: int
     lengths: Int64Array  # tokens of each row, in the global order
-    masked_tokens: int
+    masked_tokens: int  # or, from left to right, all predicted tokens
     rows_digest: str  # 16 hexadecimal digits: identifies the rows and their order; the same at any world size
     padding_pct: float  # positions that padding each micro-batch to its longest row would add, in % of all positions
     imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks, in %
 
 
 class StepReader:
-    """Reads one rank's part of a step from shards with one vocabulary."""
+    """Reads one rank's part of a step from shards with one vocabulary.
+
+    With `predicts_next`, rows are unmasked, and each token is predicted at the one before it.
+    """
 
     def __init__(
         self,
@@ -42,19 +45,25 @@ class StepReader:
         rank: int,
         world_size: int,
         micro_batch_size: int,
+        *,
+        micro_batch_tokens: int = 0,
+        predicts_next: bool = False,
     ) -> None:
         self.shards = Shards(shards)
+        self._predicts_next = predicts_next
         self._filler = filler_batch(vocabulary.cls_id, vocabulary.sep_id)
         self._rank = rank
         self._world_size = world_size
         self._micro_batch_size = micro_batch_size
+        self._micro_batch_tokens = micro_batch_tokens
 
     def step(self, cursor: int, shards: Int64Array, rows: Int64Array) -> Step:
         """Return the step with G rows, given by shard number and index, shape [G] each. `cursor` is only recorded."""
         lengths, masked = self.shards.sizes(shards, rows)
-        homes = deal(lengths, self._world_size, self._micro_batch_size)
-        padding_pct, imbalance_pct = self._waste(homes, lengths)
-        batches, origins = self._batches(homes, shards, rows, lengths, masked)
+        homes, accumulation = deal(lengths, self._world_size, self._micro_batch_size, self._micro_batch_tokens)
+        padding_pct, imbalance_pct = self._waste(homes, accumulation, lengths)
+        predicted = self.shards.predictable(shards, rows) if self._predicts_next else masked
+        batches, origins = self._batches(homes, accumulation, shards, rows, lengths, masked, predicted)
         return Step(
             cursor=cursor,
             batches=batches,
@@ -62,30 +71,30 @@ class StepReader:
             rows=len(rows),
             tokens=int(lengths.sum()),
             lengths=lengths,
-            masked_tokens=int(masked.sum()),
+            masked_tokens=int(predicted.sum()),
             rows_digest=hashlib.blake2b(np.stack([shards, rows]).astype("<i8").tobytes(), digest_size=8).hexdigest(),
             padding_pct=padding_pct,
             imbalance_pct=imbalance_pct,
         )
 
     def _batches(
-        self, homes: Int64Array, *columns: Int64Array
+        self, homes: Int64Array, accumulation: int, *columns: Int64Array
     ) -> tuple[list[Batch], list[tuple[Int64Array, Int64Array]]]:
         """Return this rank's micro-batches and their rows' origins; rows keep the global order within a batch."""
-        accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
         first = self._rank * accumulation
         mine = np.flatnonzero((homes >= first) & (homes < first + accumulation))
         mine = mine[np.argsort(homes[mine], kind="stable")]
-        shards, rows, *sizes = (column[mine] for column in columns)
-        gathered = self.shards.gather(shards, rows, *sizes)
+        shards, rows, lengths, masked, predicted = (column[mine] for column in columns)
+        gathered = self.shards.gather(shards, rows, lengths, masked)
+        if self._predicts_next:
+            gathered = gathered.predicting_next(predicted)
         ends = np.bincount(homes[mine] - first, minlength=accumulation).cumsum().tolist()
         cuts = list(zip([0, *ends], ends, strict=False))
         batches = [gathered.batch(begin, end) if end > begin else self._filler for begin, end in cuts]
         return batches, [(shards[begin:end], rows[begin:end]) for begin, end in cuts]
 
-    def _waste(self, homes: Int64Array, lengths: Int64Array) -> tuple[float, float]:
+    def _waste(self, homes: Int64Array, accumulation: int, lengths: Int64Array) -> tuple[float, float]:
         """Return `padding_pct` and `imbalance_pct` of a step."""
-        accumulation = gradient_accumulation_steps(len(homes), self._world_size, self._micro_batch_size)
         longest = np.zeros((self._world_size, accumulation), np.int64)
         np.maximum.at(longest.ravel(), homes, lengths)
         positions = int(longest.ravel()[homes].sum())

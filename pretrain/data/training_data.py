@@ -44,9 +44,10 @@ class TrainingData:
     def settled(self, recipe: Recipe) -> Recipe:
         """Return the recipe with what the data sets determine, so that a run records nothing false.
 
-        That is `[data]` as it made the rows, and the `train.steps` of `train.epochs` or `train.tokens`. Raises
-        `UserError` if the schedule does not fit these steps.
+        That is `[data]` as it made the rows, the `train.global_batch_size` of `train.global_batch_tokens`, and the
+        `train.steps` of `train.epochs` or `train.tokens`. Raises `UserError` if the schedule does not fit these steps.
         """
+        recipe = recipe.with_batch_of(self.mean_length)
         train, made = recipe.train, self.main.manifest.recipe
         table = recipe.model_dump()
         if made:

@@ -35,10 +35,11 @@ def learning_rate_at(step: int, optimizer: OptimizerConfig, steps: float) -> flo
 
     Warmup: `learning_rate * step / warmup`, so that the last warmup step has the peak and no step has 0. The decay
     falls from the peak at its first step to `minimum_learning_rate` at step `steps + 1`, which is never made: in
-    proportion to the remaining share of its steps, to that share to the power `decay_power`, or along half a cosine
-    (Loshchilov and Hutter 2017, equation 5). Its first step is the one after the warmup, or the first of the last
-    `decay_steps`, or the one after `decay_from_step`, and then it falls from `decay_from_rate`. Between warmup and
-    decay, and in a `constant` schedule until the end, the rate stays at the peak.
+    proportion to the remaining share of its steps, to that share to the power `decay_power`, along half a cosine
+    (Loshchilov and Hutter 2017, equation 5), or as 1 minus the root of the share that is done (Hägele et al. 2024). Its
+    first step is the one after the warmup, or the first of the last `decay_steps`, or the one after `decay_from_step`,
+    and then it falls from `decay_from_rate`. Between warmup and decay, and in a `constant` schedule until the end, the
+    rate stays at the peak.
     """
     assert step >= 1
     top, begin = optimizer.learning_rate, optimizer.warmup_of(steps)
@@ -59,6 +60,8 @@ def _shape(share: float, optimizer: OptimizerConfig) -> float:
     """Return the share of the learning rate when this share of the decay is left."""
     if optimizer.decay == "cosine":
         return (1 - math.cos(math.pi * share)) / 2
+    if optimizer.decay == "root":
+        return 1 - math.sqrt(1 - share)
     return float(share**optimizer.decay_power) if optimizer.decay == "polynomial" else share
 
 

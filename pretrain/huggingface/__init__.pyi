@@ -1,5 +1,6 @@
 # The door of pretrain.huggingface: what other packages and rooms import from it.
 
+from .configuration import family_of as family_of
 from .folder import (
     largest_difference as largest_difference,
     padded as padded,

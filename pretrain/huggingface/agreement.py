@@ -89,4 +89,5 @@ def warn_of_missing_parts(weights: Mapping[str, Tensor], config: ModelConfig, pl
 def _expected_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         model = BertForPreTraining(config, vocabulary_size, "none" if config.is_modern else "nsp")
-    return {name: tuple(weight.shape) for name, weight in to_hugging_face(dict(model.named_parameters())).items()}
+    theirs = to_hugging_face(dict(model.named_parameters()), left_to_right=config.is_left_to_right)
+    return {name: tuple(weight.shape) for name, weight in theirs.items()}

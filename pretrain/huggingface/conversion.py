@@ -1,8 +1,9 @@
 """Exact conversion of weights to and from Hugging Face's `BertForPreTraining`.
 
-A pre-LayerNorm model becomes a `MegatronBertForPreTraining`, and ModernBERT a `ModernBertForMaskedLM`. Weights are
-renamed, and queries, keys and values are concatenated or split; there is no arithmetic, so a round trip is the
-identity.
+A pre-LayerNorm model becomes a `MegatronBertForPreTraining`, and ModernBERT a `ModernBertForMaskedLM`; models that
+attend from left to right become those classes with the same names of weights that predict the next token, and a
+`ModernBertDecoderForCausalLM`. Weights are renamed, and queries, keys and values are concatenated or split; there is no
+arithmetic, so a round trip is the identity.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def from_hugging_face(state: Mapping[str, Tensor], *, decoder_bias: bool = True)
     return {name: torch.cat([state[source] for source in sources]) for name, sources in names.items()}
 
 
-def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_hugging_face(state: Mapping[str, Tensor], *, left_to_right: bool = False) -> dict[str, Tensor]:
     """Return our state dict as Hugging Face's, with each tied weight once, as in their files.
 
     The tensors share memory with ours. `OPTIONAL_PARTS` that are missing in ours are missing in the result.
@@ -93,7 +94,7 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("bert.encoder."))
     theirs: dict[str, Tensor] = {}
     if modern.is_modern(state):
-        fields = {"has_classifier": "masked_lm.dense.weight" not in state}
+        fields = {"has_classifier": "masked_lm.dense.weight" not in state, "is_decoder": left_to_right}
         names = modern.names_of(layers, decoder_bias="masked_lm.decoder.bias" in state, **fields)
     else:
         names = _names(layers, "pre" if "bert.norm.weight" in state else "post")
@@ -113,7 +114,8 @@ def _names_of(state: Mapping[str, Tensor], decoder_bias: bool) -> dict[str, list
     """Return `_names` of the model to which a Hugging Face state dict belongs."""
     layers = layers_of(state)
     if modern.is_modern(state):
-        return modern.names_of(layers, has_classifier=modern.CLASSIFIER in state, decoder_bias=decoder_bias)
+        fields = {"has_classifier": modern.has_classifier(state), "is_decoder": modern.is_decoder(state)}
+        return modern.names_of(layers, decoder_bias=decoder_bias, **fields)
     return _names(layers, "pre" if "bert.encoder.ln.weight" in state else "post")
 
 

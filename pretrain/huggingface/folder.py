@@ -22,7 +22,12 @@ from configs.schema import ModelConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import CLS, MASK, PAD, SEP, UNK, Vocabulary
 from pretrain.huggingface.agreement import check_vocabulary, check_weights, warn_of_missing_parts, without_padding
-from pretrain.huggingface.configuration import from_hugging_face_config, to_hugging_face_config
+from pretrain.huggingface.configuration import (
+    causal_architecture,
+    family_of,
+    from_hugging_face_config,
+    to_hugging_face_config,
+)
 from pretrain.huggingface.conversion import current_names, from_hugging_face, to_hugging_face
 from pretrain.huggingface.json_files import read_json, write_json
 from pretrain.huggingface.tokenizer_files import read_tokenizer
@@ -47,7 +52,7 @@ def write_hugging_face_folder(
     """
     if head is None and config.is_modern:  # there a pooler belongs to a task's head
         weights = {name: weight for name, weight in weights.items() if not name.startswith("bert.pooler")}
-    both = to_hugging_face(weights) | dict(head or {})
+    both = to_hugging_face(weights, left_to_right=config.is_left_to_right) | dict(head or {})
     theirs = {name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}
     save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     give_default_mode(folder / WEIGHTS)
@@ -97,19 +102,24 @@ def largest_difference(folder: Path, model: BertForPreTraining, batch: Batch) ->
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    kind = transformers.AutoModelForMaskedLM if model.bert.config.is_modern else transformers.AutoModelForPreTraining
+    config = model.bert.config
+    if config.is_left_to_right:
+        kind: Any = transformers.AutoModelForCausalLM
+    else:
+        kind = transformers.AutoModelForMaskedLM if config.is_modern else transformers.AutoModelForPreTraining
     theirs: nn.Module = kind.from_pretrained(folder, dtype=torch.float64)
     theirs.eval()
     ours = model.double().eval()
     inputs = padded(batch)
-    if not model.bert.config.has_segments:
+    if not config.has_segments:
         del inputs["token_type_ids"]
     is_token, masked = inputs["attention_mask"].bool(), batch.masked_positions
     expected = theirs(**inputs, output_hidden_states=True)
     mlm_logits, nsp_logits = ours.logits(batch)
     hidden_states = [state[is_token] for state in expected.hidden_states]
     pairs = list(zip(ours.bert.hidden_states(batch), hidden_states, strict=True))
-    word_scores = expected.logits if model.bert.config.is_modern else expected.prediction_logits
+    has_one_head = config.is_modern or config.is_left_to_right
+    word_scores = expected.logits if has_one_head else expected.prediction_logits
     pairs.append((mlm_logits, word_scores[is_token][masked]))
     if nsp_logits is not None:
         pairs.append((nsp_logits, expected.seq_relationship_logits))
@@ -127,9 +137,11 @@ def padded(batch: Batch) -> dict[str, Tensor]:
 
 
 def _architecture(weights: Mapping[str, Tensor], config: ModelConfig) -> str:
-    family = "ModernBert" if config.is_modern else "MegatronBert" if config.is_pre_norm else "Bert"
+    family = family_of(config)
     if "masked_lm.dense.weight" not in weights:
         return f"{family}Model"
+    if config.is_left_to_right:
+        return causal_architecture(config)
     return f"{family}ForPreTraining" if "next_sentence.weight" in weights else f"{family}ForMaskedLM"
 
 

@@ -20,8 +20,8 @@ from pretrain.telemetry import LOSS, draw_curves, goodput_text, read_metrics
 CARD, CURVES = "README.md", "curves.png"
 TABLE_ROWS = 20
 METRICS = {  # of a record, and the Hub's name
-    "valid_mlm_loss": "masked-LM loss (nats)",
-    "valid_mlm_accuracy": "masked-LM accuracy",
+    "valid_mlm_loss": "{words} loss (nats)",
+    "valid_mlm_accuracy": "{words} accuracy",
     "valid_nsp_accuracy": "next-sentence accuracy",
 }
 ORIGIN = "_name_or_path"  # Hugging Face's field for a model's origin; an import writes it
@@ -36,16 +36,20 @@ A {kind} encoder, pretrained by bertrain on the text described below.
 
 ```python
 from transformers import pipeline
-pipeline("fill-mask", model="FOLDER")("The capital of France is [MASK].")
+{usage}
 ```
 """
+USAGE = {
+    "fill-mask": 'pipeline("fill-mask", model="FOLDER")("The capital of France is [MASK].")',
+    "text-generation": 'pipeline("text-generation", model="FOLDER")("[CLS] The capital of", add_special_tokens=False)',
+}
 
 LIMITS = """\
 ## Limits
 
 - The model was trained only on the text above, in `{language}`, and reflects that text's topics, period and biases.
 - Rows had at most {length} tokens, so {untrained}.
-- The model encodes text and fills in masks; it does not generate text. What it fills in is likely, but may be false.
+- {ability} is likely, but may be false.
 - The model has not been evaluated for any application. Fine-tune and evaluate it on your own task before you use it.
 """
 
@@ -58,10 +62,12 @@ def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest
     recipe = recipe.model_copy(update={"data": recipe_of_data(manifest.recipe, recipe.data)})
     records = [record for record in read_metrics(run) if record["step"] <= state.step]
     parts = [
-        HEADER.format(front=front_matter(recipe, records), name=recipe.name, kind=_kind(recipe)),
+        HEADER.format(
+            front=front_matter(recipe, records), name=recipe.name, kind=_kind(recipe), usage=USAGE[_pipeline(recipe)]
+        ),
         _data(recipe, manifest),
         _training(recipe, manifest, state, records),
-        _evaluation(records),
+        _evaluation(records, _words(recipe)),
         _curves(folder, recipe.name, records),
         _limits(recipe, manifest),
         "## Recipe\n\n```toml\n" + resolved_toml(_without_machine(recipe)) + "```\n",
@@ -75,10 +81,10 @@ def front_matter(recipe: Recipe, records: Sequence[dict[str, Any]]) -> str:
     figures = {tag: _last_evaluation(records).get(name) for name, tag in METRICS.items()}
     results = [
         EvalResult(
-            task_type="fill-mask",
+            task_type=_pipeline(recipe),
             dataset_type=dataset,
             dataset_name=f"{dataset}, held-out documents",
-            metric_type=tag,
+            metric_type=tag.format(words=_words(recipe)),
             metric_value=value,
         )
         for tag, value in figures.items()
@@ -89,13 +95,23 @@ def front_matter(recipe: Recipe, records: Sequence[dict[str, Any]]) -> str:
         language=_languages(recipe),
         license=recipe.license,
         library_name="transformers",
-        pipeline_tag="fill-mask",
+        pipeline_tag=_pipeline(recipe),
         datasets=[dataset],
         metrics=[result.metric_type for result in results] or None,
         tags=[_kind(recipe).lower(), "pretraining", "bertrain"],
         eval_results=results or None,
     )
     return data.to_yaml()
+
+
+def _pipeline(recipe: Recipe) -> str:
+    """Return the Hub's name of what the pretraining head does."""
+    return "text-generation" if recipe.model.is_left_to_right else "fill-mask"
+
+
+def _words(recipe: Recipe) -> str:
+    """Return what the pretraining head predicts."""
+    return "next-token" if recipe.model.is_left_to_right else "masked-LM"
 
 
 def _languages(recipe: Recipe) -> list[str]:
@@ -125,7 +141,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> str:
 
 def _training(recipe: Recipe, manifest: Manifest, state: TrainingState, records: Sequence[dict[str, Any]]) -> str:
     model, train = recipe.model, recipe.train
-    parameters = bert_parameters(model, manifest.vocabulary.size, manifest.objective)
+    parameters = bert_parameters(model, manifest.vocabulary.size, model.objective_of(manifest.objective))
     changed = {"changed": "; ".join(f"`{change}`" for change in state.changes)} if state.changes else {}
     return _list(
         "Training",
@@ -152,19 +168,20 @@ def _origin(place: Path) -> str:
         return place.name
 
 
-def _evaluation(records: Sequence[dict[str, Any]]) -> str:
+def _evaluation(records: Sequence[dict[str, Any]], words: str) -> str:
     last = _last_evaluation(records)
     if not last:
         return "## Evaluation\n\nNo held-out evaluation was recorded up to this checkpoint.\n"
     baseline = _number(last, "valid_unigram_loss", ".4f")
     lines = {
-        "masked-LM loss": f"{_number(last, 'valid_mlm_loss', '.4f')} nats; unigram baseline: {baseline}",
-        "masked-LM accuracy": _number(last, "valid_mlm_accuracy"),
+        f"{words} loss": f"{_number(last, 'valid_mlm_loss', '.4f')} nats; unigram baseline: {baseline}",
+        f"{words} accuracy": _number(last, "valid_mlm_accuracy"),
     }
     if last.get("valid_nsp_accuracy") is not None:
         lines["next-sentence accuracy"] = f"{_number(last, 'valid_nsp_accuracy')}; chance: 0.5"
+    predicted = "masked" if words == "masked-LM" else "predicted"
     rows, masked_tokens = (_number(last, f"valid_{name}", ",") for name in ("rows", "masked_tokens"))
-    lines["evaluated on"] = f"{rows} rows, {masked_tokens} masked tokens"
+    lines["evaluated on"] = f"{rows} rows, {masked_tokens} {predicted} tokens"
     return _list(f"Evaluation on held-out documents, after step {last['step']:,}", lines)
 
 
@@ -197,7 +214,12 @@ def _limits(recipe: Recipe, manifest: Manifest) -> str:
     untrained = f"of {positions} position vectors those beyond {length} were not trained"
     if recipe.model.is_modern:
         untrained = f"rows of {length} to {positions} tokens are accepted, but were not trained on"
-    return LIMITS.format(language=recipe.data.language, length=length, untrained=untrained)
+    ability = (
+        "The model continues a text, and represents each token by the text before it. What it writes"
+        if recipe.model.is_left_to_right
+        else "The model encodes text and fills in masks; it does not generate text. What it fills in"
+    )
+    return LIMITS.format(language=recipe.data.language, length=length, untrained=untrained, ability=ability)
 
 
 def _kind(recipe: Recipe) -> str:

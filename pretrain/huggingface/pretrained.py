@@ -5,6 +5,7 @@ Export, mask filling, transfer and the initialisation of another pretraining use
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +31,13 @@ from pretrain.engine import seed_everything
 from pretrain.huggingface.conversion import OPTIONAL_PARTS
 from pretrain.huggingface.folder import config_of, read_hugging_face_folder
 from pretrain.huggingface.tokenizer_settings import UNSTATED, Casing
-from pretrain.model import BertForPreTraining, BertModel
+from pretrain.model import SIZES, BertForPreTraining, BertModel, tiled_weights
 
 ADAPTER = "adapter_config.json"  # of a PEFT adapter
+ROTARY_FIELDS = ("global_rotary_base", "local_rotary_base", "max_position_embeddings")  # no weight depends on them
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # a model's name on the Hugging Face Hub
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,23 +85,44 @@ class Pretrained:
         dropout = {"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability}
         return replace(self, config=self.config.model_copy(update=dropout))
 
-    def initialise(self, model: BertForPreTraining, config: ModelConfig, vocabulary: Vocabulary) -> None:
+    def initialise(
+        self, model: BertForPreTraining, config: ModelConfig, vocabulary: Vocabulary, *, tiles: bool = False
+    ) -> None:
         """Copy these weights into `model`, which has `config` and `vocabulary`; missing heads keep their values.
 
-        `vocabulary` must begin with this model's word pieces. The vector of an added piece is initialised to the mean
-        of the pieces into which this model's vocabulary splits it. Raises `UserError` when shape or vocabulary do not
-        match.
+        With `tiles`, the model can be larger, and is filled with copies of these weights. `vocabulary` must begin with
+        this model's word pieces. The vector of an added piece is initialised to the mean of the pieces into which this
+        model's vocabulary splits it. Raises `UserError` when shape or vocabulary do not match.
         """
-        self._check_shape(config)
+        self._check_shape(config, tiles=tiles)
         self._check_vocabulary(vocabulary)
-        _load(model, {name: self._with_new_pieces(name, weight, vocabulary) for name, weight in self.weights.items()})
+        weights = {name: self._with_new_pieces(name, weight, vocabulary) for name, weight in self.weights.items()}
+        _load(model, tiled_weights(weights, self.config, config) if tiles else weights)
 
-    def _check_shape(self, config: ModelConfig) -> None:
-        for name in ModelConfig.model_fields.keys() - TRAINING_FIELDS:
+    def _check_shape(self, config: ModelConfig, *, tiles: bool) -> None:
+        """Raise `UserError` if a field has another value than these weights, unless they do not depend on it.
+
+        A rotary base, and the number of rotary positions, can change. With `tiles`, sizes can grow.
+        """
+        free = {*TRAINING_FIELDS, *(ROTARY_FIELDS if config.is_modern else ())}
+        for name in ModelConfig.model_fields:
             mine, requested = getattr(self.config, name), getattr(config, name)
-            if mine != requested:
-                cause = f"model.{name} is {requested}, but the weights to initialise from have {mine}"
-                raise UserError(cause, place=str(self.place), fix=f"set model.{name}={mine}")
+            if mine == requested or name in TRAINING_FIELDS or (tiles and name in SIZES and mine < requested):
+                continue
+            if name in free:
+                logger.warning("model.%s is %s, and was %s for the weights to start from", name, requested, mine)
+                continue
+            cause = f"model.{name} is {requested}, but the weights to initialise from have {mine}"
+            larger = name in SIZES and mine < requested
+            others = ", or train.initialise_by=tiling to start a larger model from them" if larger else ""
+            raise UserError(cause, place=str(self.place), fix=f"set model.{name}={mine}{others}")
+        widths = [one.hidden_size // one.num_attention_heads for one in (self.config, config)]
+        if widths[0] != widths[1]:
+            cause = f"the heads are {widths[1]} wide, but those of the weights to initialise from {widths[0]}"
+            fix = f"set model.num_attention_heads={config.hidden_size // widths[0]}"
+            if config.hidden_size % widths[0]:
+                fix = f"set model.hidden_size to a multiple of {widths[0]}, and model.num_attention_heads accordingly"
+            raise UserError(cause, place=str(self.place), fix=fix)
 
     def _check_vocabulary(self, vocabulary: Vocabulary) -> None:
         pieces, fix = self.vocabulary.pieces, "prepare the data set with this model's vocabulary: data.vocabulary.file"
@@ -156,7 +181,7 @@ def _check_is_of(run: Path, recipe: Recipe, state: TrainingState, vocabulary_siz
     """Raise `UserError` if the checkpoint is of another model than the recipe, e.g. because the recipe was edited."""
     check_model(state, recipe.model, run / RECIPE)
     with torch.device("meta"):
-        model = BertForPreTraining(recipe.model, vocabulary_size, recipe.data.objective)
+        model = BertForPreTraining(recipe.model, vocabulary_size, recipe.objective)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     for name, shape in state.parameters.items():
         if shapes.get(name, shape) != shape:

@@ -12,3 +12,4 @@ from .flops import (
     training_flops as training_flops,
 )
 from .pretraining import BertForPreTraining as BertForPreTraining
+from .tiling import SIZES as SIZES, tiled_weights as tiled_weights

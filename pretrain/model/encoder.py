@@ -55,7 +55,9 @@ class BertModel(nn.Module):
         """
         device = batch.input_ids.device
         seed = torch.randint(1 << 62, (), device=device) if self.training else None
-        layout = RowLayout(batch.offsets, len(batch.input_ids), batch.max_length)
+        layout = RowLayout(
+            batch.offsets, len(batch.input_ids), batch.max_length, is_causal=self.config.is_left_to_right
+        )
         shared = ForwardPass(self.kernels_for(batch), layout, seed, rotations_of(self.config, batch.position_ids))
         hidden_TH = self.embeddings(batch, shared)
         *lower, top = self.encoder
@@ -80,20 +82,22 @@ class BertModel(nn.Module):
         return out_RH
 
     def forward(self, batch: Batch, places_M: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return the encoder's output [T, H] and the pooled output of first tokens: [B, H], None without pooler.
+        """Return the encoder's output [T, H] and the pooled output of each row: [B, H], None without pooler.
 
-        With `places_M`, distinct indices of the T axis that are not a row's first, the encoder's output is [M, H].
+        A row's first token is pooled; from left to right it is the last one, the only one that attends to the whole
+        row. With `places_M`, distinct indices of the T axis that are not those of pooled tokens, the encoder's output
+        is [M, H].
         """
-        first_B = batch.offsets[:-1].long()
-        read_R = places_M if places_M is None or self.pooler is None else torch.cat([first_B, places_M])
+        pooled_B = batch.offsets[1:].long() - 1 if self.config.is_left_to_right else batch.offsets[:-1].long()
+        read_R = places_M if places_M is None or self.pooler is None else torch.cat([pooled_B, places_M])
         for hidden_RH in self.hidden_states(batch, read_R):
             last_RH = hidden_RH
         if self.pooler is None:
             return last_RH, None
         if places_M is None:
-            return last_RH, self._pool(self.kernels_for(batch).gather_rows(last_RH, first_B), batch)
-        first_BH, last_MH = torch.split(last_RH, [len(first_B), len(places_M)])
-        return last_MH, self._pool(first_BH, batch)
+            return last_RH, self._pool(self.kernels_for(batch).gather_rows(last_RH, pooled_B), batch)
+        pooled_BH, last_MH = torch.split(last_RH, [len(pooled_B), len(places_M)])
+        return last_MH, self._pool(pooled_BH, batch)
 
     def token_vectors(self, hidden_TH: Tensor, batch: Batch) -> Tensor:
         """Return what a task's head reads of each token: BERT's output, or ModernBERT's through its pooler."""

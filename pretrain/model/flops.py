@@ -100,9 +100,11 @@ def _attended_pairs(config: ModelConfig, lengths_B: NDArray[np.int64]) -> int:
     """Return the pairs of tokens of which one attends to the other, summed over the rows and layers."""
     layers = config.num_hidden_layers
     global_layers = -(-layers // config.global_attention_every_n_layers) if config.is_modern else layers
-    reach_B = np.minimum(config.local_attention // 2, lengths_B - 1)  # on each side; fewer at the row's ends
-    local_pairs = lengths_B * (2 * reach_B + 1) - reach_B * (reach_B + 1)
-    return global_layers * int((lengths_B**2).sum()) + (layers - global_layers) * int(local_pairs.sum())
+    reach_B = np.minimum(config.reach, lengths_B - 1)  # on each side; fewer at the row's ends
+    global_pairs, local_pairs = lengths_B**2, lengths_B * (2 * reach_B + 1) - reach_B * (reach_B + 1)
+    if config.is_left_to_right:  # each token, and half of the pairs of different ones
+        global_pairs, local_pairs = (global_pairs + lengths_B) // 2, (local_pairs + lengths_B) // 2
+    return global_layers * int(global_pairs.sum()) + (layers - global_layers) * int(local_pairs.sum())
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -59,7 +59,7 @@ class RotaryAttention(nn.Module):
         self.heads = config.num_attention_heads
         self.weights_dropout, self.site = config.attention_probs_dropout_prob, site
         self.base = rotary_base(config, number)
-        self.reach = None if config.is_global(number) else config.local_attention // 2  # tokens on each side
+        self.reach = None if config.is_global(number) else config.reach
         self.qkv = Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.output = Linear(config.hidden_size, config.hidden_size, bias=False)
 

@@ -150,7 +150,8 @@ class MetricsLog:
         self.tensorboard = TensorBoardFiles(run / TENSORBOARD, purge_step=resumed_step + 1)
         self.tensorboard.text("recipe", recipe_tables(recipe_toml), resumed_step)
         values = hparams_of(recipe_toml)
-        self.tensorboard.layout(layout(str(values.get("data.objective"))))
+        has_sentences = values.get("model.attention") != "left_to_right"
+        self.tensorboard.layout(layout(str(values.get("data.objective")) if has_sentences else "none"))
         self.tensorboard.hparams(values, HELD_OUT_LOSS)
         self.trackers = Trackers(train.trackers, run, values)  # last: nothing that fails leaves a run open there
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)

@@ -19,7 +19,8 @@ GUESSES = 3
 def predictions_table(model: BertForPreTraining, batch: Batch, pieces: Sequence[str]) -> str:
     """Return the best guesses at the first masked positions of a batch, beside the text and the original piece.
 
-    The model must be whole on this rank, and in evaluation mode.
+    The model must be whole on this rank, and in evaluation mode. From left to right, a piece is predicted at the
+    position before it.
     """
     few = _first_rows(batch, ROWS)
     scores_MV = model.logits(few)[0].float().softmax(-1)
@@ -30,8 +31,9 @@ def predictions_table(model: BertForPreTraining, batch: Batch, pieces: Sequence[
     ]
     text = [(row, place) for row in rows for place in range(len(row))]  # of each position of the batch
     lines = ["| text | original | predicted |", "|:--|:--|:--|"]
+    positions = few.masked_positions + model.bert.config.is_left_to_right
     for position, original, shares, guesses in zip(
-        few.masked_positions.tolist(), few.masked_ids.tolist(), best, ids, strict=False
+        positions.tolist(), few.masked_ids.tolist(), best, ids, strict=False
     ):
         predicted = ", ".join(f"{pieces[guess]} {share:.0%}" for guess, share in zip(guesses, shares, strict=True))
         lines.append("| " + " | ".join(map(_cell, (_around(*text[position]), pieces[original], predicted))) + " |")

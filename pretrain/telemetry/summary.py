@@ -63,10 +63,11 @@ def _data(recipe: Recipe, data: TrainingData) -> list[str]:
 
 
 def _model(recipe: Recipe, vocabulary_size: int) -> str:
-    model, objective = recipe.model, recipe.data.objective
+    model, objective = recipe.model, recipe.objective
+    words = "next words, left to right" if model.is_left_to_right else "masked words"
     return (
         f"{model.num_hidden_layers} layers x {model.hidden_size}, {model.num_attention_heads} heads, "
-        f"{_kind(model)}, masked words{'' if objective == 'none' else f' + {objective}'}, "
+        f"{_kind(model)}, {words}{'' if objective == 'none' else f' + {objective}'}, "
         f"{bert_parameters(model, vocabulary_size, objective):,} parameters, "
         f"{_row_flops(recipe, vocabulary_size) / 1e9:.3g} GFLOP per full row"
     )
@@ -82,18 +83,20 @@ def _kind(model: ModelConfig) -> str:
 
 def _row_flops(recipe: Recipe, vocabulary_size: int) -> int:
     data = recipe.data
-    masked_tokens = min(data.max_predictions_per_seq, round(data.masked_lm_prob * data.max_seq_length))
-    sizes = (recipe.model, vocabulary_size, data.objective)
+    masked_tokens = recipe.predicted_tokens(data.max_seq_length)
+    sizes = (recipe.model, vocabulary_size, recipe.objective)
     return row_flops(*sizes, length=data.max_seq_length, masked_tokens=masked_tokens)
 
 
 def _batch(recipe: Recipe, world_size: int) -> str:
     train = recipe.train
     accumulation = gradient_accumulation_steps(train.global_batch_size, world_size, train.micro_batch_size)
+    tokens = f" and {train.micro_batch_tokens:,} tokens" if train.micro_batch_tokens else ""
+    micro_steps = f"{'at least ' if tokens else ''}{accumulation} micro-step(s)"
     first, growth = train.first_global_batch_size, train.batch_growth_steps
     budget = f", or until {train.budget_min:,g} min have passed" if train.budget_min else ""
     growing = f", growing from {first} over {growth:,} steps" if growth else ""
     return (
-        f"{train.global_batch_size} rows per step{growing} = {world_size} rank(s) x {accumulation} micro-step(s) of at "
-        f"most {train.micro_batch_size}; {train.steps:,} steps{budget}"
+        f"{train.global_batch_size} rows per step{growing} = {world_size} rank(s) x {micro_steps} of at "
+        f"most {train.micro_batch_size}{' rows' if tokens else ''}{tokens}; {train.steps:,} steps{budget}"
     )

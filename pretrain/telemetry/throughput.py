@@ -26,7 +26,7 @@ class Throughput:
     def __init__(self, config: ModelConfig, manifest: Manifest, world: World) -> None:
         self.config = config
         self.vocabulary_size = manifest.vocabulary.size
-        self.objective = manifest.objective
+        self.objective = config.objective_of(manifest.objective)
         self.world = world
         self.peak = peak_flops(world.device)
         self.time_s = self._held_up_s = 0.0

@@ -90,6 +90,9 @@ class Features:
         if pooling is Pooling.pooler and (list(layers) != [most] or "bert.pooler" in source.missing_parts):
             fix = "use --pool mean, or the last layer of a model with a pooler"
             raise UserError(f"there is no pooler for layers {layers}", place="--pool pooler", fix=fix)
+        if pooling is Pooling.cls and source.config.is_left_to_right:
+            cause = "[CLS] precedes the text, so in a model from left to right its vector is the same for all texts"
+            raise UserError(cause, place="--pool cls", fix="use --pool mean")
         if max_length > source.config.max_position_embeddings:
             cause = f"rows of {max_length} tokens, but the model has {source.config.max_position_embeddings} positions"
             raise UserError(cause, place="--max-length", fix="lower it")

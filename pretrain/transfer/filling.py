@@ -49,8 +49,12 @@ class Filler:
 
     @torch.no_grad()
     def fill_row(self, row: TokenRow, places: Sequence[int], top: int) -> list[Filling]:
-        """Return the `top` most likely word pieces at these positions of a row."""
-        logits_MV, _ = self.model.logits(batch_of([row], places))
+        """Return the `top` most likely word pieces at these positions of a row, the first of which is [CLS].
+
+        A model from left to right predicts a piece from those before it, at the position before it.
+        """
+        shift = self.model.bert.config.is_left_to_right
+        logits_MV, _ = self.model.logits(batch_of([row], [place - shift for place in places]))
         best = logits_MV.float().softmax(-1).topk(min(top, len(self.vocabulary)))
         return [
             Filling([self.vocabulary.pieces[piece] for piece in pieces], probabilities)

@@ -61,7 +61,7 @@ def write_task_card(
         "",
         f"`{place.name}`, fine-tuned with bertrain on `{dataset}` ({recipe.task.kind}). "
         f"This is the model of seed {seed}, the best of {recipe.finetune.seeds} on the validation records. "
-        f"Load it with `{architecture}`, or label a file with `bertrain predict`.",
+        + _loading(architecture),
         "",
         *_section("Test metrics, mean and standard deviation over the seeds", tests),
         *_section("Records", {part: f"{len(of_part):,}" for part, of_part in data.splits.parts().items()}),
@@ -69,6 +69,12 @@ def write_task_card(
         *_section("Settings", recipe.finetune.model_dump()),
     ]
     atomic_write_text(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _loading(architecture: str) -> str:
+    if architecture.endswith("Model"):  # of a task on a model from left to right
+        return "Label a file with `bertrain predict`; no class of transformers has its head."
+    return f"Load it with `{architecture}`, or label a file with `bertrain predict`."
 
 
 def _section(title: str, rows: Mapping[str, Any]) -> list[str]:

@@ -25,9 +25,10 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from configs.files import atomic_write_text
 from configs.recipe import resolved_toml
+from configs.schema import ModelConfig
 from configs.tasks import TaskRecipe, load_task
 from preprocessing.vocabulary import Vocabulary
-from pretrain.huggingface import Pretrained, write_hugging_face_folder
+from pretrain.huggingface import Pretrained, family_of, write_hugging_face_folder
 from pretrain.transfer.finetuning import ReportEpoch, TaskItems
 from pretrain.transfer.labelled import Records
 from pretrain.transfer.making import restore_task
@@ -36,6 +37,8 @@ from pretrain.transfer.trials import Spread, load_again
 
 TASK, HEAD = "task.toml", "head.json"
 HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head if it is not `classifier`
+# Of a task on a model from left to right: transformers' classes would read the row's first token, or lack the bias.
+OWN_HEAD = "left_to_right_classifier"
 
 
 @contextmanager
@@ -86,9 +89,11 @@ def write_model(folder: Path, source: Pretrained, recipe: TaskRecipe, task: Task
         task.rescale_head(model.classifier)
     fields = task.fields()
     state = model.state_dict()
-    if source.config.is_modern:
+    head = _head_of(source.config, task)
+    if head == OWN_HEAD:
+        fields["architectures"] = [f"{family_of(source.config)}Model"]
+    elif source.config.is_modern:
         fields["architectures"] = [f"Modern{name}" for name in fields["architectures"]]
-    head = HEADS.get(fields["architectures"][0], "classifier")
     ours = {
         name: weight
         for name, weight in state.items()
@@ -117,11 +122,17 @@ def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe,
     recipe = recipe.model_copy(update={"finetune": settings})
     task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
     model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
-    bert_head = HEADS.get(task.fields()["architectures"][0], "classifier")
-    head = "classifier" if source.config.is_modern else bert_head
+    head = _head_of(source.config, task)
     weights = load_file(folder / "model.safetensors")
     model.classifier.load_state_dict({kind: weights[f"{head}.{kind}"] for kind in ("weight", "bias")})
     return recipe, task, model, source.vocabulary
+
+
+def _head_of(config: ModelConfig, task: Task) -> str:
+    """Return the name of the head's weights in a folder."""
+    if config.is_left_to_right and (config.is_modern or not task.per_token):
+        return OWN_HEAD
+    return "classifier" if config.is_modern else HEADS.get(task.fields()["architectures"][0], "classifier")
 
 
 def sizes(data: TaskItems) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def test_a_setting_without_effect_is_named(table: dict[str, Any], words: str) ->
         {"data": {"nsp_mode": "reference"}},
         {"data": {"duplicates": "near", "near_duplicate_threshold": 0.9}},
         {"data": {"vocabulary": {"size": 400}}},
+        {"data": {"vocabulary": {"size": 400, "file": "datasets/to-come/vocab.txt"}}},
         {"data": {"corpora": [CORPUS | {"format": "jsonl", "text_field": "b"}]}},
         {"data": {"max_seq_length": 512}},
         {"data": {"max_predictions_per_seq": 19}},

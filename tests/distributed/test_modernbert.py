@@ -1,4 +1,7 @@
-"""ModernBERT at every ZeRO stage: losses of plain AdamW, exact resume with dropout, and the same with recomputation."""
+"""ModernBERT at every ZeRO stage: losses of plain AdamW, exact resume with dropout, and the same with recomputation.
+
+So is the model that attends from left to right, ModernBERT and BERT.
+"""
 
 from __future__ import annotations
 
@@ -23,40 +26,47 @@ from tests.distributed import ranks, small
 from tests.distributed.small import OPTIMIZER
 from tests.pretrain.batches import random_batch, single_rows
 
-CASES = [(stage, precision) for stage in (0, 1, 2, 3) for precision in ("fp32", "bf16")]
+CASES = [(stage, precision, "modernbert") for stage in (0, 1, 2, 3) for precision in ("fp32", "bf16")]
+CASES += [(stage, "fp32", f"{name} left to right") for stage in (0, 1, 2, 3) for name in ("bert", "modernbert")]
 STEPS, SAVED, ROWS = 8, 4, 4
 Losses = dict[str, list[float]]
 
 
-def model_of(dropout: float) -> BertForPreTraining:
+def model_of(kind: str, dropout: float) -> BertForPreTraining:
     seed_everything(5)
-    config = ModelConfig(
-        architecture="modernbert",
-        hidden_size=12,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=22,
-        global_attention_every_n_layers=2,
-        local_attention=6,
-        layer_norm_eps=1e-5,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    return BertForPreTraining(config, 50, "none")
+    local = {"global_attention_every_n_layers": 2, "local_attention": 6} if kind.startswith("modern") else {}
+    fields: dict[str, Any] = {
+        "architecture": kind.split()[0],
+        "attention": "left_to_right" if kind.endswith("right") else "bidirectional",
+        "hidden_size": 12,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 22,
+        "layer_norm_eps": 1e-5,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
+    return BertForPreTraining(ModelConfig.model_validate(fields | local), 50, "none")
 
 
-def engine_of(world: World, stage: int, precision: str, dropout: float, *, recomputes: bool = False) -> Engine:
-    model = model_of(dropout)
+def rows_of(kind: str, step: int) -> Batch:
+    return random_batch(step, ROWS, predicts_next=kind.endswith("right"))
+
+
+def engine_of(
+    world: World, stage: int, precision: str, kind: str, dropout: float, *, recomputes: bool = False
+) -> Engine:
+    model = model_of(kind, dropout)
     model.bert.checkpoint_activations = recomputes
     engine = Engine(model, OPTIMIZER, TrainConfig.model_validate({"zero_stage": stage, "precision": precision}), world)
     gc.freeze()  # DeepSpeed runs the garbage collector for each new engine, which would take seconds
     return engine
 
 
-def losses_of(engine: Engine, steps: range) -> list[float]:
+def losses_of(engine: Engine, kind: str, steps: range) -> list[float]:
     losses = []
     for step in steps:
-        whole, total = random_batch(step, ROWS), torch.zeros(())
+        whole, total = rows_of(kind, step), torch.zeros(())
         mine = single_rows(whole)[engine.world.rank :: engine.world.world_size]
         for number, row in enumerate(mine):
             torch.manual_seed(seed_for(3, step, number, engine.world.rank))
@@ -76,27 +86,27 @@ def share_of(outputs: tuple[Tensor, ...], whole: Batch) -> Tensor:
 def train(folder: str) -> Losses:
     """Train each case: without dropout; with dropout, saved halfway; and with recomputed layers."""
     world, results = small.join(), {}
-    for stage, precision in CASES:
-        case = f"{stage} {precision}"
-        results[f"plain {case}"] = losses_of(engine_of(world, stage, precision, 0.0), range(1, STEPS + 1))
-        engine = engine_of(world, stage, precision, 0.1)
-        results[f"dropped {case}"] = losses_of(engine, range(1, SAVED + 1))
+    for stage, precision, kind in CASES:
+        case = f"{stage} {precision} {kind}"
+        results[f"plain {case}"] = losses_of(engine_of(world, stage, precision, kind, 0.0), kind, range(1, STEPS + 1))
+        engine = engine_of(world, stage, precision, kind, 0.1)
+        results[f"dropped {case}"] = losses_of(engine, kind, range(1, SAVED + 1))
         state = TrainingState(step=SAVED, cursor=SAVED * ROWS)
         assert checkpoints.save_checkpoint(Path(folder, case), engine, state, keep=1)
-        results[f"dropped {case}"] += losses_of(engine, range(SAVED + 1, STEPS + 1))
-        engine = engine_of(world, stage, precision, 0.1, recomputes=True)
-        results[f"recomputed {case}"] = losses_of(engine, range(1, STEPS + 1))
+        results[f"dropped {case}"] += losses_of(engine, kind, range(SAVED + 1, STEPS + 1))
+        engine = engine_of(world, stage, precision, kind, 0.1, recomputes=True)
+        results[f"recomputed {case}"] = losses_of(engine, kind, range(1, STEPS + 1))
     return results
 
 
 def resume(folder: str) -> Losses:
     world, results = small.join(), {}
-    for stage, precision in CASES:
-        found = checkpoints.find_checkpoint(Path(folder, f"{stage} {precision}"))
+    for stage, precision, kind in CASES:
+        found = checkpoints.find_checkpoint(Path(folder, f"{stage} {precision} {kind}"))
         assert found is not None
-        engine = engine_of(world, stage, precision, 0.1)
+        engine = engine_of(world, stage, precision, kind, 0.1)
         checkpoints.load_checkpoint(found, engine)
-        results[f"{stage} {precision}"] = losses_of(engine, range(SAVED + 1, STEPS + 1))
+        results[f"{stage} {precision} {kind}"] = losses_of(engine, kind, range(SAVED + 1, STEPS + 1))
     return results
 
 
@@ -118,13 +128,17 @@ def resumed(trained: Losses, folder: str) -> Losses:
 
 
 @pytest.fixture(scope="module")
-def reference() -> list[float]:
+def reference() -> Losses:
+    return {kind: plain_losses(kind) for _, _, kind in CASES}
+
+
+def plain_losses(kind: str) -> list[float]:
     """The losses of plain torch AdamW on one rank, in fp32."""
-    model, losses = model_of(0.0), []
+    model, losses = model_of(kind, 0.0), []
     groups: Any = parameter_groups(model, OPTIMIZER.weight_decay)
     adam = torch.optim.AdamW(groups, betas=(OPTIMIZER.beta1, OPTIMIZER.beta2), eps=OPTIMIZER.eps)
     for step in range(1, STEPS + 1):
-        batch = random_batch(step, ROWS)
+        batch = rows_of(kind, step)
         loss = share_of(model(batch), batch)
         adam.zero_grad()
         torch.autograd.backward(loss)
@@ -136,19 +150,23 @@ def reference() -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize(("stage", "precision"), CASES)
+@pytest.mark.parametrize(("stage", "precision", "kind"), CASES)
 class TestEveryCase:
     def test_losses_equal_those_of_plain_adamw(
-        self, trained: Losses, reference: list[float], stage: int, precision: str
+        self, trained: Losses, reference: Losses, stage: int, precision: str, kind: str
     ) -> None:
         tolerance = 1e-5 if precision == "fp32" else 1e-2
-        assert trained[f"plain {stage} {precision}"] == pytest.approx(reference, rel=tolerance)
+        assert trained[f"plain {stage} {precision} {kind}"] == pytest.approx(reference[kind], rel=tolerance)
 
     def test_resume_continues_to_the_last_bit(
-        self, trained: Losses, resumed: Losses, stage: int, precision: str
+        self, trained: Losses, resumed: Losses, stage: int, precision: str, kind: str
     ) -> None:
-        assert resumed[f"{stage} {precision}"] == trained[f"dropped {stage} {precision}"][SAVED:]
-        assert trained[f"dropped {stage} {precision}"] != trained[f"plain {stage} {precision}"]
+        case = f"{stage} {precision} {kind}"
+        assert resumed[case] == trained[f"dropped {case}"][SAVED:]
+        assert trained[f"dropped {case}"] != trained[f"plain {case}"]
 
-    def test_recomputed_layers_give_the_same_losses(self, trained: Losses, stage: int, precision: str) -> None:
-        assert trained[f"recomputed {stage} {precision}"] == trained[f"dropped {stage} {precision}"]
+    def test_recomputed_layers_give_the_same_losses(
+        self, trained: Losses, stage: int, precision: str, kind: str
+    ) -> None:
+        case = f"{stage} {precision} {kind}"
+        assert trained[f"recomputed {case}"] == trained[f"dropped {case}"]

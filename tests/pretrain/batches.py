@@ -12,8 +12,10 @@ from pretrain.model.batch import Batch
 from tests.pretrain.synthetic import random_rows
 
 
-def random_batch(seed: int, rows: int, *, vocabulary_size: int = 50, max_seq_length: int = 24) -> Batch:
-    """A ragged batch of rows of very different lengths."""
+def random_batch(
+    seed: int, rows: int, *, vocabulary_size: int = 50, max_seq_length: int = 24, predicts_next: bool = False
+) -> Batch:
+    """A ragged batch of rows of very different lengths; with `predicts_next`, as it is read from left to right."""
     made = random_rows(
         np.random.default_rng(seed),
         rows,
@@ -23,7 +25,7 @@ def random_batch(seed: int, rows: int, *, vocabulary_size: int = 50, max_seq_len
     )
     lengths, masked = np.diff(made.input_offsets), np.diff(made.masked_offsets)
     position_ids = np.arange(len(made.input_ids)) - np.repeat(made.input_offsets[:-1], lengths)
-    return Gathered(
+    gathered = Gathered(
         input_ids=made.input_ids.astype(np.int64),
         token_type_ids=(position_ids >= np.repeat(made.segment_a_length, lengths)).astype(np.int64),
         position_ids=position_ids,
@@ -32,7 +34,11 @@ def random_batch(seed: int, rows: int, *, vocabulary_size: int = 50, max_seq_len
         masked_ids=made.masked_lm_ids.astype(np.int64),
         masked_offsets=made.masked_offsets.astype(np.int64),
         next_sentence_label=made.next_sentence_label.astype(np.int64),
-    ).batch(0, rows)
+    )
+    if predicts_next:
+        special = np.where(made.segment_a_length < lengths, 3, 2)
+        gathered = gathered.predicting_next(lengths.astype(np.int64) - special)
+    return gathered.batch(0, rows)
 
 
 def single_rows(batch: Batch) -> list[Batch]:

@@ -93,8 +93,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "no tokenizer.json, which defines a PreTrainedTokenizerFast": no_generic_tokenizer,
     "not an index of weights": damaged_index,
     "not a table of tensors by name": no_table_of_tensors,
-    "the configuration has is_decoder = True; only False is supported": lambda folder: change(
-        folder / "config.json", is_decoder=True
+    "the configuration has add_cross_attention = True; only False is supported": lambda folder: change(
+        folder / "config.json", add_cross_attention=True
     ),
     "the configuration has hidden_act = prelu: Input should be": lambda folder: change(
         folder / "config.json", hidden_act="prelu"

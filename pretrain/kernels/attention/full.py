@@ -1,5 +1,7 @@
 """Attention over ragged rows: each token attends to the tokens of its own row (Vaswani et al. 2017, section 3.2).
 
+With `RowLayout.is_causal`, it attends only to itself and to those before it.
+
 T tokens of all rows · B rows · L tokens of the longest row · A heads · D width of a head
 
 There is no custom kernel. On a GPU in 16 bits rows stay ragged: torch's flash attention accepts them with their
@@ -30,6 +32,7 @@ class RowLayout:
     offsets: Tensor  # int32 [B+1]: row b is [offsets[b], offsets[b+1]) of the T axis
     tokens: int  # T
     max_length: int  # L; a host number, so that reading it does not wait for a GPU
+    is_causal: bool = False  # a token attends to itself and to tokens before it
     windows: dict[int, Tensor] = field(default_factory=dict, compare=False)  # kept by local attention, by its reach
 
     @cached_property
@@ -43,6 +46,12 @@ class RowLayout:
         """The index of each token among the B·L positions of padded rows."""
         positions_T = torch.arange(self.tokens, device=self.offsets.device) - self.offsets[self.rows_T]
         return self.rows_T * self.max_length + positions_T
+
+    @cached_property
+    def future_LL(self) -> Tensor:
+        """The fp32 bias added to scores if attention is causal: -inf where the key comes after the query, else 0."""
+        size = (self.max_length, self.max_length)
+        return torch.full(size, -math.inf, dtype=torch.float32, device=self.offsets.device).triu_(1)
 
     @cached_property
     def bias_BL(self) -> Tensor:
@@ -76,6 +85,8 @@ def attend_plain(qkv_T3AD: Tensor, layout: RowLayout, dropout: Dropout | None = 
     query_NLD, key_NLD, value_NLD = by_head.unbind()  # N = B·A
     bias_N1L = layout.bias_BL.to(qkv_T3AD.dtype).repeat_interleave(heads, dim=0)[:, None]
     scores_NLL = torch.baddbmm(bias_N1L, query_NLD, key_NLD.transpose(1, 2), alpha=1 / math.sqrt(width))
+    if layout.is_causal:
+        scores_NLL = scores_NLL.add_(layout.future_LL.to(scores_NLL.dtype))
     weights_NLL = scores_NLL.softmax(-1)
     if dropout is not None:
         weights_NLL = add_dropped(weights_NLL.new_zeros(()), weights_NLL, dropout)
@@ -93,14 +104,25 @@ def attend_flash(
 
     query_TAD, key_TAD, value_TAD = qkv_T3AD.unbind(1)
     offsets, longest = layout.offsets, layout.max_length
-    if dropout is None and reach is None:
+    if dropout is None and reach is None and not layout.is_causal:
         mixed_TAD = varlen_attn(query_TAD, key_TAD, value_TAD, offsets, offsets, longest, longest)
     else:
-        # The public function calls this operator with a dropout of 0 and has no argument to change it.
+        # The public function calls this operator without dropout, and its arguments differ between releases.
         probability = 0.0 if dropout is None else dropout.probability
-        window = {} if reach is None else {"window_size_left": reach, "window_size_right": reach}
+        right = 0 if layout.is_causal else reach
+        window = {} if reach is None else {"window_size_left": reach, "window_size_right": right}
         mixed_TAD, *_ = torch.ops.aten._flash_attention_forward(
-            query_TAD, key_TAD, value_TAD, offsets, offsets, longest, longest, probability, False, False, **window
+            query_TAD,
+            key_TAD,
+            value_TAD,
+            offsets,
+            offsets,
+            longest,
+            longest,
+            probability,
+            layout.is_causal,
+            False,
+            **window,
         )
     assert isinstance(mixed_TAD, Tensor)  # a tuple only when more outputs are requested
     return mixed_TAD

@@ -1,5 +1,7 @@
 """Local attention over ragged rows: each token attends to the tokens of its own row at most `reach` places away.
 
+With `RowLayout.is_causal`, it attends only to itself and to those before it.
+
 T tokens of all rows · A heads · D width of a head · K blocks of C tokens · S tokens that a block's tokens can see
 
 On a GPU in 16 bits, torch's flash attention has a window. Otherwise the concatenated rows are cut into blocks of C
@@ -38,7 +40,8 @@ def attend_in_window(qkv_T3AD: Tensor, layout: RowLayout, reach: int, dropout: D
     query_ATD, key_ATD, value_ATD = qkv_T3AD.permute(1, 2, 0, 3)
     places_T = torch.arange(layout.tokens, device=qkv_T3AD.device)
     distances_TT = places_T - places_T[:, None]
-    outside_TT = (distances_TT.abs() > reach) | (layout.rows_T != layout.rows_T[:, None])
+    ahead = 0 if layout.is_causal else reach
+    outside_TT = (distances_TT < -reach) | (distances_TT > ahead) | (layout.rows_T != layout.rows_T[:, None])
     scores_ATT = (query_ATD @ key_ATD.transpose(1, 2) / math.sqrt(key_ATD.shape[-1])).masked_fill(outside_TT, -math.inf)
     weights_ATT = scores_ATT.softmax(-1)
     if dropout is not None:
@@ -76,7 +79,8 @@ def _bias(layout: RowLayout, reach: int, size: int, beyond: int) -> Tensor:
     of_keys_KS = rows.unfold(0, size + 2 * reach, size)
     of_queries_KC = rows[reach : len(rows) - reach].view(-1, size)
     places_C, places_S = (torch.arange(count, device=rows.device) for count in (size, size + 2 * reach))
-    outside_CS = (places_S - places_C[:, None] - reach).abs() > reach
+    distances_CS = places_S - places_C[:, None] - reach
+    outside_CS = (distances_CS < -reach) | (distances_CS > (0 if layout.is_causal else reach))
     outside_KCS = (of_keys_KS[:, None] != of_queries_KC[:, :, None]) | outside_CS
     return torch.zeros_like(outside_KCS, dtype=torch.float32).masked_fill_(outside_KCS, -math.inf)
 

@@ -73,6 +73,13 @@ MODEL = [
         lambda a, b: a["weights"].keys() - b["weights"].keys() == {"masked_lm.decoder.bias"},
         MODERN,
     ),
+    Row(
+        "model.attention",
+        "left_to_right",
+        WEIGHTS,
+        lambda a, b: not any("pooler" in name or "next_sentence" in name for name in b["weights"]),
+        may=frozenset({"forwards"}),
+    ),
     Row("model.hidden_act", "gelu_new", {"losses"}, lambda a, b: a["losses"][0] != b["losses"][0]),
     Row("model.type_vocab_size", 3, WEIGHTS, lambda a, b: shape(b, "bert.embeddings.token_type.weight")[0] == 3),
     Row("model.decoder_bias_init", "unigram", WEIGHTS, lambda a, b: b["losses"][0] < a["losses"][0]),
@@ -143,6 +150,18 @@ TRAIN = [
         lambda a, b: a.records[-1]["samples"] < b.records[-1]["samples"],
         GROWING,
     ),
+    Row(
+        "train.global_batch_tokens",
+        600,
+        {"rows", "losses", "forwards", "shape"},
+        lambda a, b: b.records[0]["samples"] > 8 and 0.7 < b.records[0]["tokens"] / 600 < 1.3,
+    ),
+    Row(
+        "train.micro_batch_tokens",
+        48,
+        {"losses", "forwards", "shape"},
+        lambda a, b: a["rows"] == b["rows"],
+    ),
     Row("train.micro_batch_size", 8, {"losses", "forwards", "shape"}, lambda a, b: a["rows"] == b["rows"]),
     Row("train.activation_checkpointing", True, {"forwards"}, lambda a, b: a["losses"] == b["losses"]),
     Row("train.precision", "bf16", {"losses", "shape"}, lambda a, b: a["losses"][0] != b["losses"][0]),
@@ -150,6 +169,18 @@ TRAIN = [
     Row("train.seed", 7, {"weights", "rows", "losses"}, lambda a, b: a["rates"] == b["rates"]),
     Row(
         "train.initialise_from", "{folder}/earlier", WEIGHTS - {"weights"}, lambda a, b: b["losses"][0] < a["losses"][0]
+    ),
+    Row(
+        "train.initialise_by",
+        "copying",
+        {"refusal"},
+        lambda a, b: "train.initialise_by=tiling" in b["refusal"],
+        {
+            "train.initialise_from": "{folder}/earlier",
+            "train.initialise_by": "tiling",
+            "model.hidden_size": 32,
+            "model.num_attention_heads": 4,
+        },
     ),
     Row("train.shuffle_window_rows", 4, {"rows", "losses"}, lambda a, b: True),
     Row("train.mixture.0.dataset", "{folder}/mixed", MIXED, lambda a, b: a["evaluations"] == b["evaluations"], MIXTURE),

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -345,7 +346,7 @@ def test_slow_reads_keep_the_order_and_do_not_delay_staged_windows(
 def test_mixture_has_rows_of_all_data_sets(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
     other = write_dataset(tmp_path / "other", [[500]], seed=9)
     datasets = [Dataset(str(folder), manifest), Dataset(str(tmp_path / "other"), other)]
-    place = {"seed": 5, "shuffle_window_rows": 16, "rank": 0, "world_size": 1, "micro_batch_size": 64}
+    place: dict[str, Any] = {"seed": 5, "shuffle_window_rows": 16, "rank": 0, "world_size": 1, "micro_batch_size": 64}
     mixed = Loader(datasets, [1.0, 3.0], **place)
     found = Counter(all_content([mixed.step(0, 150)]))
     of_first = Counter(content_of_shards(folder, manifest, "train", 0))
@@ -373,3 +374,19 @@ def test_rows_to_evaluate_are_divided_among_corpora(tmp_path: Path) -> None:
     (alone,) = held_out_by_corpus(manifest, 11).values()  # of format 1
     assert alone == (manifest.select("held_out", 0), 11)
     assert held_out_by_corpus(manifest.model_copy(update={"shards": []}), 11) == {}
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_tokens_bound_micro_batches_of_the_same_rows(folder: Path, manifest: Manifest, world_size: int) -> None:
+    place: dict[str, Any] = {"seed": 5, "shuffle_window_rows": 16, "world_size": world_size, "micro_batch_size": 8}
+    dataset = Dataset(str(folder), manifest)
+    bounded = [Loader([dataset], rank=rank, micro_batch_tokens=64, **place).step(4, 30) for rank in range(world_size)]
+    (whole,) = [loader(folder, manifest).step(4, 30)]
+    assert {step.rows_digest for step in bounded} == {whole.rows_digest}
+    assert sorted(all_content(bounded)) == sorted(all_content([whole]))
+    assert len({len(step.batches) for step in bounded}) == 1
+    assert max(len(batch.input_ids) for step in bounded for batch in step.batches) <= 64
+    held_out = HeldOut(dataset, max_rows=15, rank=0, world_size=1, micro_batch_size=8, micro_batch_tokens=64)
+    steps = list(held_out.steps())
+    assert sorted(all_content(steps)) == sorted(content_of_shards(folder, manifest, "held_out", 0))
+    assert max(len(batch.input_ids) for step in steps for batch in step.batches) <= 64

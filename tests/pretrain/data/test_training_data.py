@@ -6,6 +6,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, TrainConfig
+from launch.ranks.run_folder import differences
 from preprocessing.dataset.manifest import Manifest, write_manifest
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS
 from pretrain.data.dataset import Dataset, open_dataset
@@ -147,3 +148,18 @@ def test_epochs_and_tokens_determine_the_steps(tmp_path: Path) -> None:
     base["optimizer"] = {"warmup_steps": 6}
     with pytest.raises(UserError, match=r"train\.epochs: optimizer\.warmup_steps 6 is not below train\.steps 6"):
         steps(epochs=1.0)
+
+
+def test_tokens_per_step_determine_the_rows(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "dataset", [[30, 30], [40, 20]], full_share=0.2)
+    data = {"data": recipe(tmp_path / "dataset", max_seq_length=32).model_dump(), "optimizer": {"warmup_share": 0.1}}
+    made = Recipe.model_validate(data | {"train": {"global_batch_tokens": 450, "epochs": 1.0}})
+    opened = open_data(made)
+    settled = opened.settled(made)
+    assert settled.train.global_batch_size == round(450 / opened.mean_length) > 14
+    assert settled.train.steps == round(60 / settled.train.global_batch_size)
+    assert opened.settled(settled) == settled
+    assert made.with_batch_of(32).train.global_batch_size == 14  # full rows, before the data set is there
+    assert differences(made, settled) == {}  # it is the same run
+    other = made.model_copy(update={"train": made.train.model_copy(update={"global_batch_tokens": 900})})
+    assert differences(made, other) == {"train.global_batch_tokens": (450, 900)}

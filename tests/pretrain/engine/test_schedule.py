@@ -93,7 +93,13 @@ def test_a_cosine_falls_to_its_minimum_along_half_a_wave() -> None:
     assert rates == pytest.approx([1.0, 0.2 + 0.8 * 0.8535534, 0.6, 0.2 + 0.8 * 0.1464466, 0.2])
 
 
-@pytest.mark.parametrize("decay", ["linear", "polynomial", "cosine"])
+def test_a_root_falls_fastest_at_its_begin() -> None:
+    root = OptimizerConfig(learning_rate=1.0, warmup_steps=0, decay="root", minimum_learning_rate=0.2)
+    rates = [learning_rate_at(step, root, 16) for step in (1, 2, 5, 10, 17)]
+    assert rates == pytest.approx([0.2 + 0.8 * (1 - share**0.5) for share in (0, 1 / 16, 4 / 16, 9 / 16, 1)])
+
+
+@pytest.mark.parametrize("decay", ["linear", "polynomial", "cosine", "root"])
 def test_no_decay_falls_below_the_minimum(decay: str) -> None:
     settings = {"learning_rate": 1.0, "warmup_steps": 2, "decay": decay, "minimum_learning_rate": 0.1}
     optimizer = OptimizerConfig.model_validate(settings)
@@ -123,7 +129,7 @@ def test_without_growth_every_batch_has_its_size() -> None:
     assert rows_of_all_steps(train) == 70
 
 
-@given(st.integers(0, 50), st.integers(1, 50), st.sampled_from(["linear", "polynomial", "cosine"]), st.data())
+@given(st.integers(0, 50), st.integers(1, 50), st.sampled_from(["linear", "polynomial", "cosine", "root"]), st.data())
 def test_every_step_has_a_rate_above_zero_and_up_to_the_peak(
     warmup: int, after: int, decay: str, data: st.DataObject
 ) -> None:

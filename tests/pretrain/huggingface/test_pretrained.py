@@ -15,8 +15,9 @@ from pretrain.checkpoint.state import state_text
 from pretrain.huggingface.folder import write_hugging_face_folder
 from pretrain.huggingface.pretrained import Pretrained, load_pretrained
 from pretrain.model.pretraining import BertForPreTraining
+from pretrain.model.tiling import tiled_weights
 from tests.pretrain.batches import random_batch
-from tests.pretrain.runs import MODEL, VOCAB, some_model, write_checkpoint, write_run
+from tests.pretrain.runs import MODEL, MODERN, VOCAB, some_model, write_checkpoint, write_run
 
 BATCH = random_batch(3, 6, vocabulary_size=len(VOCAB))
 
@@ -123,6 +124,44 @@ def test_added_word_pieces_start_as_the_mean_of_their_parts(encoder: Pretrained)
     torch.testing.assert_close(new[-2], old[parts].mean(0))
     torch.testing.assert_close(new[-1], old[[VOCAB.ids["e"], VOCAB.ids["##d"]]].mean(0))
     assert model.masked_lm.decoder.weight is model.bert.embeddings.word.weight
+
+
+LARGER = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40}
+
+
+def test_a_larger_model_is_tiled(encoder: Pretrained) -> None:
+    config = ModelConfig.model_validate(MODEL | LARGER)
+    torch.manual_seed(2)
+    model = BertForPreTraining(config, len(VOCAB), "nsp")
+    encoder.initialise(model, config, VOCAB, tiles=True)
+    tiled = tiled_weights(encoder.weights, encoder.config, config)
+    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in tiled.items())
+    assert bool(outputs(model)[0].isfinite())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_hidden_layers": 1}, r"model\.num_hidden_layers is 1, but the weights to initialise from have 2"),
+        ({"hidden_size": 24}, r"the heads are 12 wide, but those of the weights to initialise from 8"),
+        ({"max_position_embeddings": 50}, r"model\.max_position_embeddings is 50"),
+    ],
+)
+def test_a_model_that_is_not_larger_is_not_tiled(encoder: Pretrained, changes: dict[str, object], words: str) -> None:
+    config = ModelConfig.model_validate(MODEL | changes)
+    with pytest.raises(UserError, match=words):
+        encoder.initialise(some_model(), config, VOCAB, tiles=True)
+
+
+def test_a_rotary_base_can_change_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    config = ModelConfig.model_validate(MODEL | MODERN)
+    source = Pretrained(Path("here"), config, VOCAB, dict(some_model(objective="none", **MODERN).named_parameters()))
+    longer = config.model_copy(update={"global_rotary_base": 640_000.0, "max_position_embeddings": 96})
+    model = BertForPreTraining(longer, len(VOCAB), "none")
+    source.initialise(model, longer, VOCAB)
+    assert torch.equal(model.bert.embeddings.word.weight, source.weights["bert.embeddings.word.weight"])
+    assert "model.global_rotary_base is 640000.0, and was 160000.0 for the weights to start from" in caplog.text
+    assert "model.max_position_embeddings is 96, and was 48" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,36 +17,42 @@ from tests.pretrain.kernels.near import (
 from tests.pretrain.kernels.test_attention import layout_of
 
 
-def row_by_row(qkv_T3AD: Tensor, lengths: list[int], reach: int) -> Tensor:
+def row_by_row(qkv_T3AD: Tensor, lengths: list[int], reach: int, *, is_causal: bool = False) -> Tensor:
     """Each token's mean over its window, written as a loop over rows and tokens."""
     rows = []
     for row_L3AD in torch.split(qkv_T3AD, lengths):
         for place in range(len(row_L3AD)):
             query_AD = row_L3AD[place, 0]
-            key_WAD, value_WAD = row_L3AD[max(0, place - reach) : place + reach + 1, 1:].unbind(1)
+            end = place + 1 + (0 if is_causal else reach)
+            key_WAD, value_WAD = row_L3AD[max(0, place - reach) : end, 1:].unbind(1)
             weights_WA = ((key_WAD * query_AD).sum(-1) / query_AD.shape[-1] ** 0.5).softmax(0)
             rows.append((weights_WA[..., None] * value_WAD).sum(0))
     return torch.stack(rows)
 
 
 @settings(max_examples=20, deadline=None)
-@example(lengths=[1], reach=1, heads=1, width=1, dtype=torch.float32, seed=0)
-@example(lengths=[70, 2, 33], reach=20, heads=2, width=4, dtype=torch.float32, seed=0)  # several blocks
+@example(lengths=[1], reach=1, heads=1, width=1, dtype=torch.float32, is_causal=False, seed=0)
+@example(
+    lengths=[70, 2, 33], reach=20, heads=2, width=4, dtype=torch.float32, is_causal=False, seed=0
+)  # several blocks
+@example(lengths=[70, 2, 33], reach=20, heads=2, width=4, dtype=torch.float32, is_causal=True, seed=0)  # several blocks
 @given(
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=5),
-    reach=st.integers(1, 40),
+    reach=st.integers(0, 40),
     heads=st.integers(1, 3),
     width=st.integers(1, 9),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    is_causal=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 def test_each_token_attends_to_its_window(
-    lengths: list[int], reach: int, heads: int, width: int, dtype: torch.dtype, seed: int
+    lengths: list[int], reach: int, heads: int, width: int, dtype: torch.dtype, is_causal: bool, seed: int
 ) -> None:
     (qkv,) = random_tensors([(sum(lengths), 3, heads, width)], dtype, seed)
     (copy, other) = leaf_copies([qkv, qkv])
-    actual, expected = attend_locally(qkv, layout_of(lengths), reach), row_by_row(copy, lengths, reach)
-    reference = attend_in_window(other, layout_of(lengths), reach)
+    actual = attend_locally(qkv, layout_of(lengths, is_causal=is_causal), reach)
+    expected = row_by_row(copy, lengths, reach, is_causal=is_causal)
+    reference = attend_in_window(other, layout_of(lengths, is_causal=is_causal), reach)
     assert_near(actual, expected, dtype)
     assert_near(reference, expected, torch.float64)
     gradient = random_gradient(expected, seed)
@@ -58,8 +64,9 @@ def test_each_token_attends_to_its_window(
 
 def test_a_window_that_holds_every_row_is_global_attention() -> None:
     (qkv,) = random_tensors([(60, 3, 2, 8)], torch.float64, 3)
-    layout = layout_of([30, 1, 29])
-    assert_near(attend_in_blocks(qkv, layout, 29), attend_plain(qkv, layout), torch.float64)
+    for is_causal in (False, True):
+        layout = layout_of([30, 1, 29], is_causal=is_causal)
+        assert_near(attend_in_blocks(qkv, layout, 29), attend_plain(qkv, layout), torch.float64)
 
 
 @pytest.mark.parametrize("attend", [attend_in_blocks, attend_in_window])
@@ -67,18 +74,19 @@ def test_a_window_that_holds_every_row_is_global_attention() -> None:
 def test_gradients_match_finite_differences(attend: object, dropout: Dropout | None) -> None:
     assert callable(attend)
     qkv = torch.randn(7, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    layout = RowLayout(torch.tensor([0, 2, 7], dtype=torch.int32), 7, 5)
-    assert torch.autograd.gradcheck(lambda some: attend(some, layout, 2, dropout), (qkv,))
+    for is_causal in (False, True):
+        layout = RowLayout(torch.tensor([0, 2, 7], dtype=torch.int32), 7, 5, is_causal)
+        assert torch.autograd.gradcheck(lambda some, layout=layout: attend(some, layout, 2, dropout), (qkv,))
 
 
 def test_blocks_draw_the_mask_of_the_reference() -> None:
     dropout = Dropout(0.5, torch.tensor(11), 3)
     (qkv,) = random_tensors([(90, 3, 2, 4)], torch.float64, 3)
     for reach in (1, 7, 30):
-        results = [
-            attend(qkv, layout_of([40, 3, 47]), reach, dropout) for attend in (attend_in_blocks, attend_in_window)
-        ]
-        assert_near(results[0], results[1], torch.float64)
+        for is_causal in (True, False):
+            layout = layout_of([40, 3, 47], is_causal=is_causal)
+            results = [attend(qkv, layout, reach, dropout) for attend in (attend_in_blocks, attend_in_window)]
+            assert_near(results[0], results[1], torch.float64)
         assert not torch.equal(results[0], attend_in_blocks(qkv, layout_of([40, 3, 47]), reach))
 
 

@@ -66,15 +66,18 @@ def test_published_sizes_of_modernbert() -> None:
     ]  # of ModernBertForMaskedLM: 149 M and 395 M, and the head
 
 
+@pytest.mark.parametrize("attention", ["bidirectional", "left_to_right"])
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_flops_of_modernbert_count_the_pairs_in_the_window(every: int) -> None:
+def test_flops_of_modernbert_count_the_pairs_in_the_window(every: int, attention: str) -> None:
     fields = {"num_hidden_layers": 5, "local_attention": 6, "global_attention_every_n_layers": every}
-    config = ModelConfig.model_validate(MODERN | fields)
+    config = ModelConfig.model_validate(MODERN | fields | {"attention": attention})
     lengths, masked = [1, 3, 4, 20], 7
     pairs = 0
     for layer in range(5):
-        reach = 3 if layer % every else 99
-        pairs += sum(abs(i - j) <= reach for length in lengths for i in range(length) for j in range(length))
+        before, after = (3, 3) if layer % every else (99, 99)
+        if attention == "left_to_right":  # the token itself is one of the half window
+            before, after = (2 if layer % every else 99), 0
+        pairs += sum(-before <= j - i <= after for length in lengths for i in range(length) for j in range(length))
     products = sum(lengths) * 5 * (4 * 24 * 24 + 3 * 24 * 41)
     expected = 6 * (products + 2 * 24 * pairs + masked * 24 * (24 + 57))
     assert training_flops(config, 57, "none", lengths=lengths, masked_tokens=masked) == expected

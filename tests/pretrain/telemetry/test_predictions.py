@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_the_table_has_the_text_the_original_and_the_models_best_guesses(rows: i
     assert text == "&#91;CLS&#93; the →&#91;MASK&#93;← was &#91;SEP&#93;"
     assert original == "bank"
     assert predicted.startswith(f"{best.replace('#', '&#35;')} {float(scores.max()):.0%}")
+
+
+def test_from_left_to_right_a_piece_is_shown_where_it_is_in_the_text() -> None:
+    model = some_model(objective="none", attention="left_to_right")
+    batch = batch_of(1)
+    batch = replace(batch, masked_positions=batch.masked_positions - 1)
+    text, *_ = predictions_table(model, batch, VOCAB.pieces).splitlines()[2].strip("| ").split(" | ")
+    assert text == "&#91;CLS&#93; the →&#91;MASK&#93;← was &#91;SEP&#93;"
 
 
 def test_an_evaluation_of_a_run_shows_predictions(tmp_path: Path) -> None:

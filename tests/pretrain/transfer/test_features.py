@@ -173,3 +173,12 @@ def test_cut_texts_are_counted() -> None:
     features = Features(SOURCE, [2], Pooling.mean, 6, torch.device("cpu"))
     list(features.blocks(iter(["good film", "the cat is good of the river", "the cat is good"])))
     assert features.cut == 1
+
+
+def test_the_first_token_of_a_model_from_left_to_right_is_refused() -> None:
+    config = ModelConfig(**MODEL, attention="left_to_right")
+    source = Pretrained(Path("here"), config, VOCAB, SOURCE.weights)
+    with pytest.raises(UserError, match="precedes the text, so in a model from left to right its vector is the same"):
+        Features(source, [2], Pooling.cls, 16, CPU)
+    (block,) = Features(source, [2], Pooling.mean, 16, CPU).blocks(iter(TEXTS))
+    assert not np.allclose(block.vectors, vectors(Pooling.mean, [2]).vectors)

@@ -109,25 +109,28 @@ def test_offsets_beyond_31_bits() -> None:
         del result, grad
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_flash_attention_matches_plain_attention(dtype: torch.dtype) -> None:
+def test_flash_attention_matches_plain_attention(dtype: torch.dtype, is_causal: bool) -> None:
     lengths = [128, 1, 77, 128]
     (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], dtype, 5)
     (copy,) = leaf_copies([qkv])
-    actual, expected = attention.attend(qkv, layout_of(lengths)), row_by_row(copy, lengths)
+    actual = attention.attend(qkv, layout_of(lengths, is_causal=is_causal))
+    expected = row_by_row(copy, lengths, is_causal=is_causal)
     assert_near(actual, expected, dtype)
     gradient = random_gradient(expected, 5)
     torch.autograd.backward([actual, expected], [gradient.to(dtype), gradient])
     assert_same_gradients([qkv], [copy], dtype)
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("reach", [1, 16, 64])
-def test_flash_attention_with_a_window_matches_the_reference(reach: int) -> None:
+def test_flash_attention_with_a_window_matches_the_reference(reach: int, is_causal: bool) -> None:
     lengths = [300, 1, 77, 128]
     (qkv,) = random_tensors([(sum(lengths), 3, 4, 64)], torch.bfloat16, 5)
     (copy,) = leaf_copies([qkv])
-    actual = attention.attend_locally(qkv, layout_of(lengths), reach)
-    expected = attention.attend_in_window(copy, layout_of(lengths), reach)
+    layout = layout_of(lengths, is_causal=is_causal)
+    actual, expected = attention.attend_locally(qkv, layout, reach), attention.attend_in_window(copy, layout, reach)
     assert_near(actual, expected, torch.bfloat16)
     gradient = random_gradient(expected, 5)
     torch.autograd.backward([actual, expected], [gradient.to(torch.bfloat16), gradient])
