@@ -120,8 +120,9 @@ def test_an_export_that_differs_leaves_nothing_behind(
 ) -> None:
     """Our reader accepts a mapping that swaps two layers' biases in both directions; transformers detects it."""
 
-    def swapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return to_hugging_face({other.get(name, name): weight for name, weight in weights.items()})
+    def swapped(weights: dict[str, torch.Tensor], *, left_to_right: bool) -> dict[str, torch.Tensor]:
+        changed = {other.get(name, name): weight for name, weight in weights.items()}
+        return to_hugging_face(changed, left_to_right=left_to_right)
 
     names = [f"bert.encoder.{layer}.feed_out.bias" for layer in (0, 1)]
     other = dict(zip(names, reversed(names), strict=True))
