@@ -1,8 +1,10 @@
 # The door of launch.cluster: what other packages and rooms import from it.
 
 from .batch_script import (
+    BEGIN as BEGIN,
     EXPORT as EXPORT,
     PREPARE as PREPARE,
+    TRAIN as TRAIN,
     exported_variables as exported_variables,
     network_variables as network_variables,
     python_argv as python_argv,

@@ -26,6 +26,7 @@ from configs.files import atomic_write_text
 from configs.run_layout import LOGS
 from configs.schema import ClusterConfig, Recipe
 
+BEGIN = "slurm_hooks begin"  # in each script that trains: what records a start
 SECRET = "BERTRAIN_SECRET"  # noqa: S105 (the variable's name)
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -37,15 +37,19 @@ class QueuedJob:
     script: Path
 
 
-def submit_argv(script: Path, after: Sequence[str] = ()) -> list[str]:
-    """Return the command that submits a script. It starts after the jobs `after` have succeeded."""
+def submit_argv(script: Path, after: Sequence[str] = (), runs: Sequence[Path] = ()) -> list[str]:
+    """Return the command that submits a script. It starts after the jobs `after` have succeeded.
+
+    It checks that these `runs` are finished: a job can succeed without having done anything, e.g. with a cut script.
+    """
     chained = [f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
-    return ["sbatch", "--parsable", *chained, str(script)]
+    return ["sbatch", "--parsable", *chained, str(script), *(word for run in runs for word in ("--after", str(run)))]
 
 
-def submit_script(script: Path, after: Sequence[str] = ()) -> str:
+def submit_script(script: Path, after: Sequence[str] = (), runs: Sequence[Path] = ()) -> str:
     """Submit a script, and return the job's id. Raise `UserError` if Slurm refuses it."""
-    return _ask(*submit_argv(script, after)).partition(";")[0]  # Slurm prints `id;cluster` if it has several clusters
+    said = _ask(*submit_argv(script, after, runs))
+    return said.partition(";")[0]  # Slurm prints `id;cluster` if it has several clusters
 
 
 def queued_jobs(runs: Sequence[Path] | None = None) -> list[QueuedJob]:
@@ -62,8 +66,15 @@ def queued_jobs(runs: Sequence[Path] | None = None) -> list[QueuedJob]:
         logger.warning("could not read Slurm's queue: %s", error)
         return []
     return [
-        QueuedJob(row[0], row[1], row[2], row[3], row[4], Path(row[5])) for row in (row.split("|", 5) for row in rows)
+        QueuedJob(row[0], row[1], row[2], row[3], row[4], _script_in(row[5]))
+        for row in (row.split("|", 5) for row in rows)
     ]
+
+
+def _script_in(command: str) -> Path:
+    """Return the script of a job's command, without its arguments, which Slurm does not separate from it."""
+    of_ours = re.match(rf".*?/(?:{'|'.join(map(re.escape, SCRIPTS))})(?=\s|$)", command)
+    return Path(of_ours[0] if of_ours else command)
 
 
 def node_cores(cluster: ClusterConfig) -> int:

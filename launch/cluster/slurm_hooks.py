@@ -2,9 +2,13 @@
 
     python -m launch.cluster.slurm_hooks begin RUN NODE...  record a start; print its number, a free port,
                                                             and a secret of the ranks
+    python -m launch.cluster.slurm_hooks check              only check the runs of --after
     python -m launch.cluster.slurm_hooks watch RUN NUMBER   return when a node has sent no heartbeat for too long
     python -m launch.cluster.slurm_hooks end RUN NUMBER     record its end; print the job's exit code, `again` (requeue)
                                                             or `no`, and the failed node, if any
+
+`begin` and `check` take `--after RUN` for each run that must be finished before, as `submit` gives it to the script:
+Slurm takes a job that did nothing for one that succeeded.
 
 Job id, restart count and number of ranks come from Slurm's environment. Standard error goes to the job's log.
 """
@@ -23,7 +27,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED, USER_ERROR
 from configs.run_layout import start_folder
-from launch.cluster.verdict import check_restart_limit, end_start, record_silence
+from launch.cluster.verdict import check_finished, check_restart_limit, end_start, record_silence
 from launch.ranks import (
     Start,
     Verdict,
@@ -120,6 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch.cluster.slurm_hooks", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     beginning = actions.add_parser("begin")
+    for action in (beginning, actions.add_parser("check")):
+        action.add_argument("--after", type=Path, action="append", default=[])
     beginning.add_argument("run", type=Path)
     beginning.add_argument("nodes", nargs="+")
     watching = actions.add_parser("watch")
@@ -130,6 +136,11 @@ def main(arguments: list[str] | None = None) -> int:
     ending.add_argument("number", type=int)
     given = parser.parse_args(arguments)
     try:
+        if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":  # a restart was checked by the first start
+            for run in getattr(given, "after", ()):
+                check_finished(run)
+        if given.action == "check":
+            return DONE
         if given.action == "begin":
             line = begin(given.run, given.nodes)
         else:

@@ -94,7 +94,7 @@ def submit_chain(links: Sequence[Link]) -> Iterator[str]:
     jobs: list[str] = []
     for link in links:
         after = [jobs[place] for place in link.after]
-        jobs.append(slurm.submit_script(link.path, after))
+        jobs.append(slurm.submit_script(link.path, after, _trained_before(link, links)))
         yield f"job {jobs[-1]}: {link.path}" + (f" after job {' and '.join(after)}" if after else "")
 
 
@@ -104,7 +104,13 @@ def describe_chain(links: Sequence[Link]) -> Iterator[str]:
         yield f"==> {link.path}"
         yield link.text
     for link in links:
-        yield shlex.join(slurm.submit_argv(link.path, [f"JOB{place + 1}" for place in link.after]))
+        after = [f"JOB{place + 1}" for place in link.after]
+        yield shlex.join(slurm.submit_argv(link.path, after, _trained_before(link, links)))
+
+
+def _trained_before(link: Link, links: Sequence[Link]) -> list[Path]:
+    """Return the runs whose training a job follows. A data set that is not finished is refused by whoever needs it."""
+    return [links[place].run for place in link.after if links[place].stage is TRAIN]
 
 
 def _write(link: Link) -> None:

@@ -22,7 +22,7 @@ from configs.errors import UserError
 from configs.exit_codes import DONE, FAILED, STOPPED, USER_ERROR, ended_by, is_ended_by_signal
 from configs.files import open_regular
 from configs.recipe import load_recipe
-from configs.run_layout import LOGS, RECIPE, start_folder
+from configs.run_layout import CHECKPOINTS, LOGS, RECIPE, checkpoint_name, start_folder
 from launch.cluster.batch_script import TRAIN
 from launch.ranks import (
     RankEnd,
@@ -148,6 +148,19 @@ def check_restart_limit(run: Path, including: Verdict | None = None) -> None:
         )
 
 
+def check_finished(run: Path) -> None:
+    """Raise `UserError` unless a run has the checkpoint of its last step."""
+    from pretrain.checkpoint import read_state  # here, as in launch/ranks/starts.py
+    from pretrain.engine import is_over
+
+    train, step = load_recipe(run / RECIPE).train, newest_step(run)
+    time_s = read_state(run / CHECKPOINTS / checkpoint_name(step)).time_s if step and train.budget_min else 0.0
+    if not is_over(step, time_s, train):
+        cause = f"the run that this job follows is not finished: its newest checkpoint is step {step} of {train.steps}"
+        fix = "see its logs and `bertrain status`; submit both again, and it resumes"
+        raise UserError(cause, place=str(run), fix=fix)
+
+
 def failures_without_checkpoint(run: Path, including: Verdict | None = None) -> int:
     """Return the number of latest starts, back to the user's, that failed and brought no new checkpoint."""
     step, count = newest_step(run), 0
@@ -207,6 +220,7 @@ def _in_job_log(run: Path, number: int) -> str:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        with open_regular(file) as stream:
+            return stream.read(LOG_BYTES).decode(errors="replace")
     except OSError:
         return ""

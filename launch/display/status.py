@@ -19,10 +19,13 @@ from rich.text import Text
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOPPED
+from configs.files import read_bounded
 from configs.run_layout import LOGS, METRICS, RANK_LOGS, RECIPE
 from launch.cluster import (
+    BEGIN,
     EXPORT,
     PREPARE,
+    TRAIN,
     QueuedJob,
     jobs_of,
     queued_jobs,
@@ -30,6 +33,7 @@ from launch.cluster import (
 from launch.display.pace import left_s, step_s
 from launch.ranks import (
     TRACEBACK,
+    Start,
     find_run,
     last_words,
     newest_step,
@@ -225,12 +229,28 @@ def _state(run: Path, is_done: bool, jobs: Sequence[QueuedJob]) -> tuple[str, st
     if is_done:
         return "done", ""
     begun = read_starts(run)
+    if useless := _script_without_start(run, begun):
+        return ("stopped" if (run / METRICS).exists() else "new"), useless
     verdict = read_verdict(run, begun[-1].number) if begun else None
     if verdict is not None and verdict.reason:
         return ("stopped" if verdict.code in (DONE, STOPPED) else "failed"), verdict.reason
     if error := last_error(run):
         return "failed", error
     return ("stopped" if (run / METRICS).exists() else "new"), ""
+
+
+def _script_without_start(run: Path, begun: Sequence[Start]) -> str:
+    """Return what is wrong with a script whose jobs start nothing; empty if there is no such script.
+
+    Slurm reports a job as completed, too, whose script was cut before its first command.
+    """
+    try:
+        text = read_bounded(run / TRAIN.script).decode(errors="replace")
+    except OSError:
+        return ""
+    if BEGIN not in text:
+        return f"{TRAIN.script} is cut, and its jobs start nothing: submit the run again, which writes it anew"
+    return "" if begun else "no start is recorded, and no job is in Slurm's queue here: submit the run again"
 
 
 def _laggards(run: Path, records: Sequence[dict[str, Any]], now: float) -> Iterator[str]:

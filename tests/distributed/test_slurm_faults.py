@@ -259,6 +259,32 @@ def test_a_stopped_supervisor_does_not_hold_the_nodes(cluster: SlurmCluster, tmp
     assert "n2" not in nodes_of(run)[-1]
 
 
+def test_nothing_follows_a_job_whose_script_was_cut(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Bash runs a script without commands, and Slurm reports its job as completed."""
+    first, second = (
+        make_run(tmp_path, 3, 0.01, f"name={name}", "train.steps=3", "optimizer.warmup_steps=1")
+        for name in ("first", "second")
+    )
+    script = first / batch_script.TRAIN.script
+    text = script.read_text()
+    script.write_text(text[: text.index("#SBATCH --export")])
+    codes = {}
+    for whole in (False, True):
+        job = submit(first)
+        after = slurm.submit_script(second / batch_script.TRAIN.script, [job], [first])
+        (running,) = slurm.jobs_of(second, slurm.queued_jobs())
+        assert running.id == after
+        assert cluster.wait(job) == "COMPLETED"
+        codes[whole] = cluster.wait(after)
+        if not whole:
+            assert "is cut, and its jobs start nothing" in read_status(first, []).detail
+            assert f"{first}: the run that this job follows is not finished" in log_of(second)
+            assert starts.read_starts(second) == []
+            script.write_text(text)
+    assert codes == {False: "FAILED", True: "COMPLETED"}, log_of(second)
+    assert steps_of(second) == [1, 2, 3]
+
+
 def test_a_second_job_in_the_folder_supersedes_the_first(cluster: SlurmCluster, tmp_path: Path) -> None:
     run = make_run(tmp_path, 60, 0.2)
     first = submit(run)

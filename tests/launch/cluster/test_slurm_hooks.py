@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from configs.recipe import load_recipe, write_recipe
-from configs.run_layout import ALIVE, start_folder
+from configs.run_layout import ALIVE, checkpoint_name, start_folder
 from launch.cluster import slurm_hooks
 from launch.ranks import starts
 
@@ -65,3 +65,33 @@ def test_a_script_with_a_damaged_path_makes_no_run(
     assert slurm_hooks.main(["begin", str(tmp_path / "rums/demo"), "n1"]) == 2
     assert "no such run" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("action", ["begin", "check"])
+def test_a_job_does_not_start_after_a_run_that_is_not_finished(
+    run: Path, tmp_path: Path, action: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slurm takes a job whose script was cut for one that succeeded, and starts those that wait for it."""
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
+    before = tmp_path / "before"
+    before.mkdir()
+    write_recipe(load_recipe("demo", ["train.steps=100"]), before / "recipe.toml")
+    arguments = [action, "--after", str(before), *([str(run), "n1"] if action == "begin" else [])]
+    for step in (0, 99):
+        save(before, step)
+        assert slurm_hooks.main(arguments) == 2
+        assert f"not finished: its newest checkpoint is step {step} of 100" in capsys.readouterr().err
+    assert len(starts.read_starts(run)) == 1
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # a restart: the first start was checked
+    assert slurm_hooks.main(arguments) == 0
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    save(before, 100)
+    assert slurm_hooks.main(arguments) == 0
+
+
+def save(run: Path, step: int) -> None:
+    """Write as much of a checkpoint as is looked for."""
+    if step:
+        (folder := run / "checkpoints" / checkpoint_name(step)).mkdir(parents=True)
+        (folder / "state.json").write_text("{}")

@@ -31,8 +31,10 @@ def test_dry_run_prints_scripts_and_commands_and_writes_nothing(tmp_path: Path) 
         f"sbatch --parsable {run}/prepare.sbatch",
         f"sbatch --parsable --dependency=afterok:JOB1 --kill-on-invalid-dep=yes {run}/submit.sbatch",
         f"sbatch --parsable --dependency=afterok:JOB1 --kill-on-invalid-dep=yes {second}/prepare.sbatch",
-        f"sbatch --parsable --dependency=afterok:JOB3:JOB2 --kill-on-invalid-dep=yes {second}/submit.sbatch",
-        f"sbatch --parsable --dependency=afterok:JOB4 --kill-on-invalid-dep=yes {second}/export.sbatch",
+        f"sbatch --parsable --dependency=afterok:JOB3:JOB2 --kill-on-invalid-dep=yes {second}/submit.sbatch"
+        f" --after {run}",
+        f"sbatch --parsable --dependency=afterok:JOB4 --kill-on-invalid-dep=yes {second}/export.sbatch"
+        f" --after {second}",
     ]
     assert done.stdout.count("#SBATCH --array=1-3\n") == 2
     assert f"--output '{tmp_path}/my bert'\n" in done.stdout

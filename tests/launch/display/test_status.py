@@ -17,6 +17,7 @@ from rich.console import Console
 from configs.errors import UserError
 from configs.recipe import load_recipe, write_recipe
 from configs.run_layout import checkpoint_name
+from launch.cluster.batch_script import Site, render
 from launch.cluster.slurm import QueuedJob
 from launch.cluster.stopping import stop_run
 from launch.cluster.verdict import end_start
@@ -164,6 +165,25 @@ def test_states_without_a_queue(run: Path) -> None:
     save(run, 100)
     assert read_status(run, []).state == "done"
     assert read_status(run, []).eta_s is None
+
+
+def test_a_job_that_started_nothing_is_named(run: Path) -> None:
+    """Slurm reports the job of a script that was cut before its first command as completed."""
+    script = run / "submit.sbatch"
+    text = render(load_recipe(str(run / "recipe.toml")), run.absolute(), Site(run.absolute(), "python"))
+    script.write_text(text)
+    assert read_status(run, [job(run, "PENDING")]).state == "waiting"
+    said = "no start is recorded, and no job is in Slurm's queue here: submit the run again"
+    assert (read_status(run, []).state, read_status(run, []).detail) == ("new", said)
+    starts.begin_start(run, "7", is_first=True, nodes=["n1"], ranks=1)
+    assert read_status(run, []).detail == ""
+    record(run, 1)
+    script.write_text(text[: text.index("#SBATCH --requeue")])
+    said = "submit.sbatch is cut, and its jobs start nothing: submit the run again, which writes it anew"
+    assert (read_status(run, []).state, read_status(run, []).detail) == ("stopped", said)
+    record(run, 100)
+    save(run, 100)
+    assert (read_status(run, []).state, read_status(run, []).detail) == ("done", "")
 
 
 def test_status_shows_the_error_of_a_local_run(run: Path) -> None:
