@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from configs.files import atomic_write_text, explain_write_errors
+from configs.files import atomic_write_text, explain_write_errors, read_bounded
+from configs.records import CHECK, with_checksum, without_checksum
 from configs.tasks import TaskRecipe
 from pretrain.huggingface import Pretrained
 from pretrain.transfer import Splits
@@ -29,14 +30,14 @@ class Seeds:
     folder: Path
 
     def result(self, name: str) -> dict[str, Any] | None:
-        """Return the result of a trial, or None if it is not done."""
+        """Return the result of a trial, or None if it is not done. Raises `UserError` if it is damaged."""
         path = self.folder / name / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return _read(path, "remove it: the same command trains its seed again") if path.is_file() else None
 
     def save(self, name: str, result: dict[str, Any]) -> None:
         """Write the result of a trial, which marks it as done."""
         (self.folder / name).mkdir(parents=True, exist_ok=True)
-        atomic_write_text(self.folder / name / RESULT, json.dumps(result, indent=1) + "\n")
+        atomic_write_text(self.folder / name / RESULT, with_checksum(json.dumps(result, indent=1)) + "\n")
 
 
 @contextmanager
@@ -64,9 +65,8 @@ def results_in(output: Path) -> list[Path]:
 def _open(output: Path, identity: dict[str, Any]) -> Seeds:
     found = output / SETTINGS
     if found.is_file():
-        differing = sorted(
-            _differences(json.loads(found.read_text(encoding="utf-8")), json.loads(json.dumps(identity)))
-        )
+        before = _read(found, "choose another --output, or remove the folder")
+        differing = sorted(_differences(before, json.loads(json.dumps(identity))))
         if differing and results_in(output):
             cause = f"the folder holds results of another {differing[0]}"
             raise UserError(cause, place=str(output), fix="choose another --output, or remove the folder")
@@ -78,6 +78,22 @@ def _open(output: Path, identity: dict[str, Any]) -> Seeds:
         output.mkdir(parents=True, exist_ok=True)
         atomic_write_text(found, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
     return Seeds(output)
+
+
+def _read(path: Path, fix: str) -> dict[str, Any]:
+    """Return what was written to a file, with a checksum or, by an earlier version, without; metrics can be NaN."""
+    try:
+        content = read_bounded(path)
+        intact = without_checksum(content)
+        if intact is None and f'"{CHECK}"'.encode() in content:
+            raise ValueError("its content differs from its checksum")
+        found = json.loads(intact or content)
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise UserError(f"damaged: {cause}", place=str(path), fix=fix) from error
+    return found
 
 
 def identity_of(source: Pretrained, recipe: TaskRecipe, splits: Splits) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from configs.errors import UserError
-from configs.files import atomic_write_text
+from configs.files import atomic_write_text, read_bounded
 from configs.recipe import resolved_toml
+from configs.records import parse_line, record_line
 from configs.schema import ModelConfig
 from configs.tasks import TaskRecipe, load_task
 from preprocessing.vocabulary import Vocabulary
@@ -35,6 +37,7 @@ from pretrain.transfer.making import restore_task
 from pretrain.transfer.tasks import Answers, Regression, Task, TransferModel
 from pretrain.transfer.trials import Spread, load_again
 
+_MODEL_FIX = "restore it from a copy, or fine-tune again"
 TASK, HEAD = "task.toml", "head.json"
 HEADS = {"BertForQuestionAnswering": "qa_outputs"}  # transformers' name of the head if it is not `classifier`
 # Of a task on a model from left to right: transformers' classes would read the row's first token, or lack the bias.
@@ -106,25 +109,32 @@ def write_model(folder: Path, source: Pretrained, recipe: TaskRecipe, task: Task
     partial.mkdir(parents=True)
     write_hugging_face_folder(partial, source.config, source.vocabulary, ours, theirs, **fields)
     atomic_write_text(partial / TASK, resolved_toml(recipe))
-    atomic_write_text(partial / HEAD, json.dumps(task.state(), ensure_ascii=False) + "\n")
+    atomic_write_text(partial / HEAD, record_line({"state": task.state()}) + "\n")
     shutil.rmtree(folder, ignore_errors=True)  # the model of an earlier seed of this output folder
     os.replace(partial, folder)
 
 
 def read_model(folder: Path, overrides: Sequence[str] = ()) -> tuple[TaskRecipe, Task, TransferModel, Vocabulary]:
-    """Read a fine-tuned model that `write_model` wrote, with the task that it was trained for."""
+    """Read a fine-tuned model that `write_model` wrote, with the task that it was trained for.
+
+    Raises `UserError` if one of its files is missing or damaged.
+    """
     if not (folder / HEAD).is_file():
         fix = "give the folder `model` that `bertrain finetune` wrote"
         raise UserError("not a fine-tuned model", place=str(folder), fix=fix)
-    source, state = load_again(folder), json.loads((folder / HEAD).read_text(encoding="utf-8"))
+    source, state = load_again(folder), _read_state(folder / HEAD)
     recipe = load_task(folder / TASK, overrides)
     settings = recipe.finetune.fitted_to(source.config.max_position_embeddings)
     recipe = recipe.model_copy(update={"finetune": settings})
-    task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
-    model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
-    head = _head_of(source.config, task)
-    weights = load_file(folder / "model.safetensors")
-    model.classifier.load_state_dict({kind: weights[f"{head}.{kind}"] for kind in ("weight", "bias")})
+    try:
+        task = restore_task(recipe.task, recipe.finetune, source.vocabulary, state)
+        model = TransferModel(source.encoder(), task, 0.0, source.config.initializer_range)
+        head = _head_of(source.config, task)
+        weights = load_file(folder / "model.safetensors")
+        model.classifier.load_state_dict({kind: weights[f"{head}.{kind}"] for kind in ("weight", "bias")})
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        cause = f"its files contradict each other: {type(error).__name__}: {error}"
+        raise UserError(cause, place=str(folder), fix=_MODEL_FIX) from error
     return recipe, task, model, source.vocabulary
 
 
@@ -133,6 +143,18 @@ def _head_of(config: ModelConfig, task: Task) -> str:
     if config.is_left_to_right and (config.is_modern or not task.per_token):
         return OWN_HEAD
     return "classifier" if config.is_modern else HEADS.get(task.fields()["architectures"][0], "classifier")
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Return what `Task.state` returned when the model was written."""
+    try:
+        found = parse_line(read_bounded(path).rstrip() + b"\n")
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=_MODEL_FIX) from error
+    state = None if found is None else found.get("state", found)  # earlier versions wrote the state alone
+    if not isinstance(state, dict):
+        raise UserError("damaged: its content differs from its checksum", place=str(path), fix=_MODEL_FIX)
+    return state
 
 
 def sizes(data: TaskItems) -> dict[str, Any]:

@@ -176,6 +176,17 @@ def test_the_same_command_resumes_seed_by_seed(run: Path, data: Path, tmp_path: 
     assert (tmp_path / "parts/seed_0/result.json").stat().st_mtime_ns == first
     weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
+    result = tmp_path / "parts/seed_1/result.json"
+    result.write_text(result.read_text().replace("0.", "1.", 1))
+    with pytest.raises(UserError, match="damaged: its content differs from its checksum"):
+        finetuned("parts", "finetune.seeds=3")
+    result.unlink()  # as the message says
+    assert finetuned("parts", "finetune.seeds=3")["seeds"] == whole["seeds"]
+    settings = tmp_path / "parts/settings.json"
+    settings.write_bytes(settings.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"settings\.json: damaged: Unterminated string"):
+        finetuned("parts", "finetune.seeds=3")
+    settings.write_bytes((tmp_path / "whole/settings.json").read_bytes())
     with pytest.raises(UserError, match=r"results of another finetune\.learning_rate"):
         finetuned("parts", "finetune.learning_rate=1e-3")
     with data.open("a") as stream:

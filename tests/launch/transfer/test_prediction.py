@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from configs.errors import UserError
 from configs.tasks import load_task
 from launch.transfer.finetuning import run_finetune
 from launch.transfer.prediction import run_predict
+from pretrain.transfer.report import _read_state
 from tests.launch.test_cli import bertrain
 from tests.pretrain.huggingface import model_folders as folders
 from tests.pretrain.runs import some_model, write_run
@@ -139,3 +142,29 @@ def test_questions_and_sentences_and_numbers(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(f"text\n{tested[0]['text']}\n")
     run_predict(out, tmp_path / "new.csv", tmp_path / "stars.jsonl")
     assert read(tmp_path / "stars.jsonl")[0]["prediction"] == pytest.approx(tested[0]["prediction"], abs=1e-4)
+
+
+def test_a_damaged_model_is_refused_and_never_gives_other_labels(tmp_path: Path) -> None:
+    rows = [{"text": record["text"], "label": record["label"]} for record in some_records(60, 1).records]
+    out = finetuned(tmp_path, lines(tmp_path / "a.jsonl", rows), "task.kind=classify")
+    head, weights = out / "model/head.json", out / "model/model.safetensors"
+    whole, state = head.read_bytes(), _read_state(head)
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        head.write_bytes(flipped)
+        with suppress(UserError):
+            assert _read_state(head) == state
+    for content, cause in (
+        (b"{", "damaged: its content"),
+        (b'{"labels": ["good"]}', "its files contradict each other"),
+    ):
+        head.write_bytes(content)
+        with pytest.raises(UserError, match=cause):
+            run_predict(out, tmp_path / "a.jsonl", None)
+    head.write_text(json.dumps(state))  # as an earlier version wrote it
+    run_predict(out, tmp_path / "a.jsonl", tmp_path / "labelled.jsonl")
+    tensors = load_file(weights)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "classifier.bias"}, weights)
+    with pytest.raises(UserError, match=r"its files contradict each other: KeyError: 'classifier\.bias'"):
+        run_predict(out, tmp_path / "a.jsonl", None)
