@@ -20,7 +20,10 @@ from typing import IO, BinaryIO
 from configs.errors import UserError
 
 TEMPORARY_SUFFIX = ".partial"
+# The most bytes of a file that is read at once. A longer one is damaged, and can be sparse and larger than the memory.
 MOST_BYTES = 16 << 20  # of a record: the state of a checkpoint by 16,000 ranks has 3 MB
+MOST_MODEL_BYTES = 256 << 20  # of a vocabulary and of a model's JSON files: large tokenizer.json files have 40 MB
+MOST_WHOLE_BYTES = 4 << 30  # of anything else: the manifest of 8 million shards has 3 GB
 
 
 @contextmanager
@@ -113,15 +116,19 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bounded(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return the content of a file that states something small. Raises `OSError` if it is longer or no regular file.
-
-    A file whose length is damaged can be sparse, and larger than the memory.
-    """
+    """Return the content of a file. Raises `OSError` if it is longer or no regular file, without reading it."""
     with open_regular(path) as stream:
-        content = stream.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-    return content
+        if os.fstat(stream.fileno()).st_size > most_bytes:
+            raise OSError(errno.EFBIG, too_large(most_bytes), str(path))
+        return stream.read()
+
+
+def too_large(most_bytes: int) -> str:
+    """Return the cause why a file of more than `most_bytes` is not read."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if most_bytes >= unit:
+            return f"larger than {most_bytes // unit} {name}, the limit for such a file"
+    return f"larger than {most_bytes} bytes, the limit for such a file"
 
 
 def sha256_of_file(path: Path) -> str:

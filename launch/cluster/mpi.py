@@ -22,6 +22,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.exit_codes import DONE, STOP_SIGNALS, USER_ERROR, ended_by
+from configs.files import read_bounded
 from configs.machine import dies_with, require_package
 from configs.run_layout import start_folder
 from configs.schema import ClusterConfig, Recipe
@@ -115,7 +116,7 @@ def _refusal(cluster: ClusterConfig, run: Path, start: Start) -> str:
     if wrong or not start.is_first or ranks_begun(run, start.number):
         return next(iter(wrong), "")
     with suppress(OSError):
-        said = (start_folder(run, start.number) / MPIRUN_LOG).read_text(encoding="utf-8", errors="replace")
+        said = read_bounded(start_folder(run, start.number) / MPIRUN_LOG).decode(errors="replace")
         cause = f"no rank begins: {what_ended(said)}"
         return f"error: {UserError(cause, place='mpirun', fix=_correction(cluster))}"
     return ""

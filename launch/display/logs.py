@@ -14,6 +14,7 @@ from launch.ranks import check_is_run
 
 POLL_S = 0.3
 BLOCK_BYTES = 1 << 16
+MOST_TAIL_BYTES = 64 << 20  # to search for the last lines: a damaged log can be sparse, and have no line breaks
 
 
 def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
@@ -38,12 +39,13 @@ def show_log(run: Path, rank: int, lines: int, *, follow: bool) -> None:
 def _seek_lines(stream: BinaryIO, lines: int) -> None:
     """Seek to the start of the last `lines` lines, reading backwards only as far as needed."""
     end = stream.seek(0, os.SEEK_END)
-    start, tail = end, b""
-    while start > 0 and tail.count(b"\n") <= lines:
-        start = max(0, start - BLOCK_BYTES)
+    start, breaks, first = end, 0, max(0, end - MOST_TAIL_BYTES)
+    while start > first and breaks <= lines:
+        before, start = start, max(first, start - BLOCK_BYTES)
         stream.seek(start)
-        tail = stream.read(end - start)
-    last = b"\n".join(tail.split(b"\n")[-lines - 1 :])
+        breaks += stream.read(before - start).count(b"\n")
+    stream.seek(start)
+    last = b"\n".join(stream.read(end - start).split(b"\n")[-lines - 1 :])
     stream.seek(end - len(last))
 
 

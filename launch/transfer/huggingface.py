@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from configs.files import atomic_folder
+from configs.files import MOST_MODEL_BYTES, atomic_folder, read_bounded
 from configs.recipe import load_recipe, write_recipe
 from configs.run_layout import RECIPE
 from configs.schema import Recipe
@@ -165,11 +165,11 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
     """
     tokenizer = vocabulary.tokenizer()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bounded(path, MOST_MODEL_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the word pieces: {error}", place=str(path), fix="give a UTF-8 text file"
-        ) from error
+        cause = getattr(error, "strerror", None) or error
+        fix = "give a UTF-8 text file"
+        raise UserError(f"cannot read the word pieces: {cause}", place=str(path), fix=fix) from error
     found: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
         word = line.strip()

@@ -16,7 +16,7 @@ from typing import Any
 from rich.table import Table
 
 from configs.errors import UserError
-from configs.files import atomic_write_text, explain_write_errors
+from configs.files import atomic_write_text, explain_write_errors, read_bounded
 from configs.machine import require_package
 from configs.records import parse_object
 from configs.run_layout import EVALUATION
@@ -127,9 +127,9 @@ def _held_out(place: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        found = parse_object(file.read_bytes())
+        found = parse_object(read_bounded(file))
         return found | {"mlm_loss": float(found["mlm_loss"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s is damaged and left out of the report: %s", file, error)
         return {}
 

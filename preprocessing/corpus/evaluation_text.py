@@ -26,6 +26,7 @@ from configs.schema import CleaningConfig
 from preprocessing.comparison import Hashes, is_among, run_hashes, word_hashes
 from preprocessing.documents import ReadCounter, find_files, open_source, open_stored
 
+_MOST_CHARS = 250_000_000  # read at once
 _PACKED = frozenset({".bz2", ".gz", ".xz", ".zst"})
 
 Config = TypeVar("Config", bound=CleaningConfig)
@@ -106,18 +107,30 @@ def _passages(path: str) -> Iterator[str]:
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
         try:
             if kind == ".json":
-                yield from _strings(json.load(text))
+                yield from _strings(json.loads(_bounded(text.read(_MOST_CHARS + 1), path)))
             elif kind in (".jsonl", ".ndjson"):
-                for line in filter(str.strip, text):
+                for line in filter(str.strip, _lines(text, path)):
                     yield from _strings(json.loads(line))
             elif kind in (".csv", ".tsv"):
-                for row in csv.reader(text, delimiter="\t" if kind == ".tsv" else ","):
+                for row in csv.reader(_lines(text, path), delimiter="\t" if kind == ".tsv" else ","):
                     yield from row
             else:
-                yield text.read()
+                yield _bounded(text.read(_MOST_CHARS + 1), path)
         except (ValueError, csv.Error, RecursionError) as error:
             fix = "correct the file, or give it a suffix that says what it is, such as .txt"
             raise UserError(f"cannot parse the evaluation text: {error}", place=path, fix=fix) from error
+
+
+def _lines(text: io.TextIOWrapper, path: str) -> Iterator[str]:
+    return iter(lambda: _bounded(text.readline(_MOST_CHARS + 1), path), "")
+
+
+def _bounded(text: str, path: str) -> str:
+    """Return the text. Raises `UserError` if it is too long: a damaged file can be sparse, and exceed the memory."""
+    if len(text) > _MOST_CHARS:
+        cause = f"evaluation text of more than {_MOST_CHARS:,} characters in one piece"
+        raise UserError(cause, place=path, fix="divide it into several files")
+    return text
 
 
 def _encoding(path: str) -> str:

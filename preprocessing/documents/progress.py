@@ -99,8 +99,8 @@ def read_reports(run: Store) -> list[Report]:
     """Return the newest report of each worker of a run."""
     reports = []
     for name in run.names():
-        content = run.read(name) if name.endswith(_SUFFIX) else None
-        with suppress(ValueError, TypeError):  # the file is incomplete
+        with suppress(ValueError, TypeError, UserError):  # the file is incomplete, or damaged
+            content = run.read(name) if name.endswith(_SUFFIX) else None
             reports.append(Report(**json.loads(content or b"")))
     return reports
 

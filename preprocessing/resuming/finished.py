@@ -5,6 +5,7 @@ This is determined once, before anything is made. The stages then do the remaini
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from configs.errors import UserError
+from configs.files import MOST_MODEL_BYTES
 from configs.schema import VocabularyConfig
 from preprocessing.dataset import (
     FORMAT_VERSION,
@@ -137,8 +139,8 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
 
 def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:
     """Return the vocabulary that an earlier run of the same identity stored, or None."""
-    sha256 = store.sha256(VOCABULARY)
-    if sha256 is None or store.read(VOCABULARY_RECORD) != _record(identity, sha256):
+    content = store.read(VOCABULARY, MOST_MODEL_BYTES)
+    if content is None or store.read(VOCABULARY_RECORD) != _record(identity, hashlib.sha256(content).hexdigest()):
         return None
     return stored_vocabulary(store, config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -13,8 +14,9 @@ from typing import IO
 
 from typing_extensions import override
 
-from configs.files import TEMPORARY_SUFFIX, atomic_write, explain_write_errors
-from preprocessing.storage.store import Stamp, Store
+from configs.errors import UserError
+from configs.files import MOST_WHOLE_BYTES, TEMPORARY_SUFFIX, atomic_write, explain_write_errors, read_bounded
+from preprocessing.storage.store import Stamp, Store, refused_as_too_large
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,19 @@ class LocalStore(Store):
     @override
     def open(self, name: str) -> IO[bytes]:
         return (self.folder / name).open("rb")
+
+    @override
+    def read(self, name: str, most_bytes: int = MOST_WHOLE_BYTES) -> bytes | None:
+        path = self.folder / name
+        try:
+            return read_bounded(path, most_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise refused_as_too_large(str(path), most_bytes) from error
+            fix = "check the file and its permissions"
+            raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error
 
     @override
     @contextmanager

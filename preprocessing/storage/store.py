@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
 
+from configs.errors import UserError
+from configs.files import MOST_WHOLE_BYTES, too_large
+
 
 @dataclass(frozen=True)
 class Stamp:
@@ -104,13 +107,12 @@ class Store(ABC):
         with self.write(name) as stream:
             stream.write(text.encode())
 
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, or None when it does not exist."""
-        try:
-            with self.open(name) as stream:
-                return stream.read()
-        except FileNotFoundError:
-            return None
+    @abstractmethod
+    def read(self, name: str, most_bytes: int = MOST_WHOLE_BYTES) -> bytes | None:
+        """Return the bytes of a file, or None when it does not exist.
+
+        Raises `UserError`, before it reads the file, if that is longer than `most_bytes`.
+        """
 
     def read_range(self, name: str, start: int, end: int) -> bytes:
         """Return the bytes [start, end) of a file. Raises `FileNotFoundError` when it does not exist."""
@@ -125,6 +127,12 @@ class Store(ABC):
                 return sha256_of_stream(stream)
         except FileNotFoundError:
             return None
+
+
+def refused_as_too_large(place: str, most_bytes: int) -> UserError:
+    """Return the error of a file in a store that is not read, because it is longer than `most_bytes`."""
+    fix = "it is damaged: restore it from a copy, or remove it and run `bertrain prepare RECIPE` again"
+    return UserError(too_large(most_bytes), place=place, fix=fix)
 
 
 def sha256_of_stream(stream: IO[bytes]) -> str:

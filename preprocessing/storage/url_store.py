@@ -15,9 +15,10 @@ from typing import IO, Any
 from typing_extensions import override
 
 from configs.errors import UserError
-from configs.files import TEMPORARY_SUFFIX, explain_write_errors
+from configs.files import MOST_WHOLE_BYTES, TEMPORARY_SUFFIX, explain_write_errors
 from preprocessing.storage.file_systems import (
     READ_AHEAD_BYTES,
+    StoreError,
     attempt,
     file_bytes,
     files_below,
@@ -25,7 +26,7 @@ from preprocessing.storage.file_systems import (
     is_object_store,
     open_file,
 )
-from preprocessing.storage.store import Stamp, Store, sha256_of_stream
+from preprocessing.storage.store import Stamp, Store, refused_as_too_large, sha256_of_stream
 
 # How file systems name the time of a file's last change: a datetime, or seconds since 1970.
 _TIME_KEYS = ("LastModified", "mtime", "modified", "updated", "created")
@@ -86,11 +87,27 @@ class UrlStore(Store):
             yield Path(copy.name)
 
     @override
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most_bytes: int = MOST_WHOLE_BYTES) -> bytes | None:
         try:
-            return bytes(attempt(self._url_of(name), lambda system, path: system.cat_file(path)))
+            content = self._first_bytes(name)
+            if len(content) > READ_AHEAD_BYTES:  # otherwise that is all: few files need a second request
+                size = self.size(name)
+                if size is None or size <= most_bytes:
+                    return bytes(attempt(self._url_of(name), lambda system, path: system.cat_file(path)))
+            elif len(content) <= most_bytes:
+                return content
         except FileNotFoundError:
             return None
+        raise refused_as_too_large(self._url_of(name), most_bytes)
+
+    def _first_bytes(self, name: str) -> bytes:
+        """Return the first bytes of a file, one more than `READ_AHEAD_BYTES` if there are as many."""
+        try:
+            return self.read_range(name, 0, READ_AHEAD_BYTES + 1)
+        except StoreError:
+            if self.size(name):
+                raise
+            return b""  # object stores refuse a range of an empty object
 
     @override
     def read_range(self, name: str, start: int, end: int) -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from configs.errors import UserError
-from configs.files import atomic_write
+from configs.files import MOST_MODEL_BYTES, atomic_write, read_bounded
 from preprocessing.dataset import VOCABULARY, IntArray, VocabularyEntry, token_dtype
 from preprocessing.storage import Store
 
@@ -55,7 +55,7 @@ class Vocabulary:
         Raises `UserError` when the file is missing or differs from the manifest.
         """
         place = f"{store.place}/{VOCABULARY}"
-        content = store.read(VOCABULARY)
+        content = store.read(VOCABULARY, MOST_MODEL_BYTES)
         if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
             state = "missing" if content is None else "damaged: its SHA-256 is not the manifest's"
             fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
@@ -66,7 +66,7 @@ class Vocabulary:
     def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
         """Read a `vocab.txt`. Raises `UserError` with the cause and the place of what is wrong."""
         try:
-            content = path.read_bytes()
+            content = read_bounded(path, MOST_MODEL_BYTES)
         except OSError as error:
             fix = "set data.vocabulary.file to a vocab.txt, or leave it unset to train one"
             raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), fix=fix) from error

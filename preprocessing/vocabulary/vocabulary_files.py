@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from configs.schema import VocabularyConfig
 from preprocessing.dataset import VOCABULARY
 from preprocessing.storage import Store
@@ -63,7 +64,7 @@ def check_tokenizer(tokenizer: dict[str, Any], path: Path) -> None:
 
 def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | None:
     """Return the vocabulary of the data set in `store`, complete or not, or None when it does not exist yet."""
-    content = store.read(VOCABULARY)
+    content = store.read(VOCABULARY, MOST_MODEL_BYTES)
     if content is None:
         return None
     return Vocabulary.parse(content, f"{store.place}/{VOCABULARY}", config.lowercase, config.strip_accents)
@@ -72,7 +73,7 @@ def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | No
 def _read_json(path: Path) -> dict[str, Any]:
     fix = "set data.vocabulary.file to a vocab.txt or tokenizer.json, or leave it unset to train one"
     try:
-        tokenizer = json.loads(path.read_bytes())
+        tokenizer = json.loads(read_bounded(path, MOST_MODEL_BYTES))
     except OSError as error:
         raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), fix=fix) from error
     except ValueError as error:

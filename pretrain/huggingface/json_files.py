@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from configs.records import parse_object
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises `UserError` if there is none."""
     try:
-        return parse_object(path.read_bytes())
+        return parse_object(read_bounded(path, MOST_MODEL_BYTES))
     except OSError as error:
         fix = "give a folder in Hugging Face's form, or a run"
         raise UserError(f"cannot read: {error.strerror}", place=str(path), fix=fix) from error

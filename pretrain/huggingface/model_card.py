@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from configs.recipe import resolved_toml
+from configs.records import parse_object
 from configs.schema import ClusterConfig, Recipe, recipe_of_data
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import TrainingState
@@ -163,7 +164,7 @@ def _training(recipe: Recipe, manifest: Manifest, state: TrainingState, records:
 def _origin(place: Path) -> str:
     """Return the origin recorded by an import into `place`, or the folder's name if there is none or it was deleted."""
     try:
-        return str(json.loads((place / "config.json").read_bytes())[ORIGIN])
+        return str(parse_object(read_bounded(place / "config.json", MOST_MODEL_BYTES))[ORIGIN])
     except (OSError, ValueError, KeyError):
         return place.name
 

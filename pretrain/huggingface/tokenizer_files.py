@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import Vocabulary, warn_of_unreachable
 from pretrain.huggingface.json_files import as_object, read_json_if_there
@@ -55,11 +56,12 @@ def read_tokenizer(folder: Path, rows: int, unstated: Casing) -> Vocabulary:
 def _read_lines(path: Path) -> dict[str, int]:
     """Return the ids of the pieces in vocab.txt. Of equal lines the last counts, as in transformers."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bounded(path, MOST_MODEL_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the vocabulary: {error}", place=str(path), fix="download it again") from error
+        cause = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the vocabulary: {cause}", place=str(path), fix="download it again") from error
     # Not splitlines(): published vocabularies hold U+0085 and U+2028 as pieces.
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return {line: number for number, line in enumerate(lines) if line}

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import UserError
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from configs.records import parse_object
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
@@ -55,8 +56,10 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        shard_of = dict(parse_object(index.read_bytes())["weight_map"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        shard_of = dict(parse_object(read_bounded(index, MOST_MODEL_BYTES))["weight_map"])
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", place=str(index), fix=_DOWNLOAD) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError("not an index of weights", place=str(index), fix=_DOWNLOAD) from error
     outside = [name for name in shard_of.values() if not isinstance(name, str) or Path(name).name != name]
     if outside or not shard_of:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.errors import UserError
+from configs.files import read_bounded
 from configs.records import parse_object
 from pretrain.huggingface import Pretrained
 from pretrain.model import Batch, BertModel
@@ -66,7 +67,7 @@ class Mix:
     def read(cls, path: Path) -> Mix:
         """Read a mix that a probe learned or a user wrote; raises `UserError` when the file is not a mix."""
         try:
-            content = parse_object(path.read_bytes())
+            content = parse_object(read_bounded(path))
             layers, weights = [int(n) for n in content["layers"]], [float(w) for w in content["weights"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             fix = 'give a file like {"layers": [1, 2], "weights": [0.3, 0.7]}'

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Encoding
 
 from configs.errors import UserError
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from pretrain.huggingface import Pretrained
 from pretrain.transfer.features import Features, Floats, Pooling
 
@@ -50,9 +51,10 @@ def read_contexts(path: Path, word: str) -> list[Context]:
     Raises `UserError` for a line without the word, and when there are too few contexts to compare.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bounded(path, MOST_MODEL_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the contexts: {error}", place=str(path), fix=FORMAT_FIX) from error
+        cause = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the contexts: {cause}", place=str(path), fix=FORMAT_FIX) from error
     contexts = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -11,6 +11,7 @@ The last line of output is one JSON object of counts. An input depends on the se
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -93,6 +94,7 @@ def warm() -> None:
     for door in (launch.display, launch.transfer):
         for name in door.__all__:
             getattr(door, name)
+    gc.freeze()  # so that a fork's garbage collection does not copy what it shares
 
 
 def try_input(base: Path, seed: int, number: int) -> Outcome:

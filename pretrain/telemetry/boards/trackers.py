@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from configs.errors import UserError
-from configs.files import atomic_write_text
+from configs.files import atomic_write_text, read_bounded
 from configs.machine import require_package
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,8 @@ def _ids(run: Path, names: Sequence[str]) -> dict[str, str]:
     """Return each service's id of the run; new ones are written to `trackers.json`."""
     path = run / IDS
     try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # missing or damaged: the services show a new run
+        known = json.loads(read_bounded(path))
+    except (OSError, ValueError, RecursionError):  # missing or damaged: the services show a new run
         known = {}
     if not isinstance(known, dict):
         known = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.files import read_bounded
+from configs.records import parse_object
 from configs.transfer import TaskConfig
 from pretrain.transfer.tables import STATE, refuse_folder
 
@@ -29,7 +30,7 @@ def find_parts(task: TaskConfig) -> dict[str, Path]:
 def _in_folder(folder: Path) -> dict[str, Path]:
     if (folder / DICTIONARY).is_file():
         try:
-            names = list(json.loads((folder / DICTIONARY).read_text(encoding="utf-8"))["splits"])
+            names = list(parse_object(read_bounded(folder / DICTIONARY))["splits"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"a damaged `datasets` folder: {error}", place=str(folder), fix="write it again") from error
     else:

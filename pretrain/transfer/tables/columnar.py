@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
-from pretrain.transfer.tables.containers import ARROW_FILE, ARROW_STREAM, PARQUET
+from configs.files import read_bounded
+from configs.records import parse_object
+from pretrain.transfer.tables.containers import ARROW_FILE, ARROW_STREAM, PARQUET, read_whole
 from pretrain.transfer.tables.rows import Row, Table
 
 STATE = "state.json"  # of a folder that `Dataset.save_to_disk` wrote
@@ -33,7 +35,7 @@ def is_columnar(first: bytes) -> bool:
 
 def read_columnar(stream: io.BufferedReader, place: str) -> Table:
     """Return the table of a Parquet or Arrow file."""
-    first, buffer = stream.peek(8), io.BytesIO(stream.read())
+    first, buffer = stream.peek(8), io.BytesIO(read_whole(stream, place))
     try:
         if first.startswith(PARQUET):
             file = pq.ParquetFile(buffer)
@@ -51,7 +53,7 @@ def read_columnar(stream: io.BufferedReader, place: str) -> Table:
 def read_saved_dataset(folder: Path) -> Table:
     """Return the table of a folder that `Dataset.save_to_disk` wrote."""
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = parse_object(read_bounded(folder / STATE))
         files = [folder / str(entry["filename"]) for entry in state["_data_files"]]
         tables = [_table_of_streams(pa.memory_map(str(file))) for file in files]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import cast
 
 from configs.errors import UserError
+from configs.files import MOST_WHOLE_BYTES, too_large
 from preprocessing.storage import compression_of, decompressed
 
 STDIN = "-"
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 ZIP = b"PK\x03\x04"
 BUFFER = 1 << 16
+_BLOCK_BYTES = 1 << 20
 
 NAMED = {  # other files that people have, by their first bytes, and what to do with them
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save it as CSV (UTF-8)"),
@@ -57,6 +60,18 @@ def open_content(path: Path) -> Iterator[io.BufferedReader]:
         raise UserError(f"cannot read: {error.strerror or error}", place=place, fix="check the file") from error
 
 
+def read_whole(stream: io.BufferedReader, place: str, most_bytes: int = MOST_WHOLE_BYTES) -> bytes:
+    """Return the rest of a file. Raises `UserError` if it is longer than `most_bytes`, of a plain file unread."""
+    content = bytearray()
+    size = os.fstat(stream.fileno()).st_size if isinstance(stream.raw, io.FileIO) else 0
+    while size <= most_bytes and (block := stream.read(_BLOCK_BYTES)):
+        content += block
+        size = max(size, len(content))
+    if size > most_bytes:
+        raise UserError(too_large(most_bytes), place=place, fix="give a smaller file")
+    return bytes(content)
+
+
 def place_of(path: Path) -> str:
     """Return the name of a file in messages."""
     return "standard input" if str(path) == STDIN else str(path)
@@ -72,13 +87,13 @@ def _refuse_other_kinds(stream: io.BufferedReader, place: str) -> None:
         if first.startswith(magic):
             raise UserError(f"this is {kind}", place=place, fix=fix)
     if first.startswith(ZIP):
-        kind, fix = _kind_of_zip(stream)
+        kind, fix = _kind_of_zip(stream, place)
         raise UserError(f"this is {kind}", place=place, fix=fix)
 
 
-def _kind_of_zip(stream: IO[Any]) -> tuple[str, str]:
+def _kind_of_zip(stream: io.BufferedReader, place: str) -> tuple[str, str]:
     try:
-        names = zipfile.ZipFile(io.BytesIO(stream.read())).namelist()
+        names = zipfile.ZipFile(io.BytesIO(read_whole(stream, place))).namelist()
     except zipfile.BadZipFile:
         return "a damaged zip archive", "copy it again"
     if any(name.startswith("xl/") for name in names):

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 
 from configs.errors import UserError
+from configs.files import too_large
+from pretrain.transfer.tables.containers import read_whole
 
 MARKS = {  # the longer ones first: the mark of UTF-16 begins that of UTF-32
     codecs.BOM_UTF32_LE: "utf-32",
@@ -19,6 +21,7 @@ MARKS = {  # the longer ones first: the mark of UTF-16 begins that of UTF-32
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+LONGEST_LINE = 512 << 20  # in bytes: JSON arrays can be one line; a sparse file is one, too
 _ISO_2022 = re.compile(r"\x1b\$(?:[@AB]|\([CD]|\)C)")  # of Japanese or Korean, whose 7-bit bytes are valid UTF-8
 
 
@@ -30,7 +33,7 @@ def text_lines(stream: io.BufferedReader, place: str) -> Iterator[str]:
         yield from _utf8_lines(stream, place)
         return
     try:
-        text = stream.read().decode(encoding).removeprefix("\ufeff")
+        text = read_whole(stream, place).decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UserError(f"not {encoding.upper()} text", place=place, fix="save it as UTF-8") from error
     if "\0" in text:
@@ -53,7 +56,10 @@ def encoding_of(first: bytes) -> str:
 
 
 def _utf8_lines(stream: io.BufferedReader, place: str) -> Iterator[str]:
-    for number, raw in enumerate(stream, 1):
+    for number, raw in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), 1):
+        if len(raw) > LONGEST_LINE:
+            fix = "give a text file; write JSON as one object per line"
+            raise UserError(f"a line {too_large(LONGEST_LINE)}", place=f"{place}, line {number}", fix=fix)
         line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
         try:
             text = line.decode()

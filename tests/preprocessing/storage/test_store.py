@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ from preprocessing.documents.progress import Progress
 from preprocessing.pipeline import prepare, prepare_share
 from preprocessing.resuming.share import Share
 from preprocessing.storage import file_systems
-from preprocessing.storage.file_systems import StoreError
+from preprocessing.storage.file_systems import READ_AHEAD_BYTES, StoreError
 from preprocessing.storage.local_store import LocalStore
 from preprocessing.storage.places import store_at
 from preprocessing.storage.store import Store
@@ -200,13 +200,46 @@ def test_both_stores_behave_the_same(store: Store) -> None:
     assert store.is_empty()
 
 
+def test_files_are_read_whole_up_to_a_limit(store: Store, tmp_path: Path) -> None:
+    content = bytes(range(256)) * (READ_AHEAD_BYTES // 200)  # more than a remote store reads at once
+    for name, stored in (("empty", b""), ("long", content)):
+        (tmp_path / name).write_bytes(stored)
+        assert store.read(name, len(stored)) == stored
+    with pytest.raises(UserError, match=r"long: larger than 10 MiB, the limit for such a file\. It is damaged"):
+        store.read("long", 10 << 20)
+    with pytest.raises(UserError, match="larger than 3 bytes, the limit"):
+        store.read("long", 3)
+    os.truncate(tmp_path / "long", 50 << 30)  # sparse
+    with pytest.raises(UserError, match="larger than 4 GiB, the limit"):
+        store.read("long")
+
+
+def test_an_empty_object_has_no_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: ShelfFileSystem, path: str, **_: int) -> bytes:
+        raise OSError("InvalidRange")  # as S3 answers
+
+    monkeypatch.setattr(ShelfFileSystem, "cat_file", refuse)
+    for name, content in (("empty", ""), ("other", "text")):
+        (tmp_path / name).write_text(content)
+    assert store_at(f"{SCHEME}://{tmp_path}").read("empty") == b""
+    with pytest.raises(UserError, match="the file system failed: InvalidRange"):
+        store_at(f"{SCHEME}://{tmp_path}").read("other")
+
+
+@pytest.mark.parametrize(("make", "cause"), [(os.mkfifo, "Not a regular file"), (os.mkdir, "Is a directory")])
+def test_what_is_no_file_is_named_and_blocks_nobody(tmp_path: Path, make: Callable[[Path], None], cause: str) -> None:
+    make(tmp_path / "manifest.json")
+    with pytest.raises(UserError, match=f"manifest.json: cannot read: {cause}"):
+        LocalStore(tmp_path).read("manifest.json")
+
+
 def test_broken_connections_are_retried_but_refusals_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[OSError] = [ConnectionResetError("reset"), TimeoutError("slow"), PermissionError("not yours")]
 
-    def fail_first(self: ShelfFileSystem, path: str) -> bytes:
+    def fail_first(self: ShelfFileSystem, path: str, **of: int) -> bytes:
         if errors:
             raise errors.pop(0)
-        return Path(path).read_bytes()
+        return Path(path).read_bytes()[of["start"] : of["end"]]
 
     store = store_at(f"{SCHEME}://{tmp_path}")
     store.write_text("a", "whole")
