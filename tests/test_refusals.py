@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.docs.generate.error_sites import ErrorSite, error_sites, sites_in
+from launch.docs.generate.error_sites import ANY, ErrorSite, error_sites, sites_in
 from tests.raise_sites import asserted_strings, is_asserted, name_of
 from tests.structure import FLOORS, ROOT
 
@@ -65,6 +65,22 @@ def read(path):
     cause = f"the quuxes are {path}, not a cheese"
     raise UserError(cause, place=path, fix="eat it")
 """
+
+
+OTHER_FUNCTIONS = """
+def first(kind):
+    fix = "convert it to UTF-8"
+    return fix
+
+def second(rows):
+    for fix in rows:
+        raise UserError("the rows are blue", fix=fix)
+"""
+
+
+def test_the_words_of_a_site_are_not_those_of_another_function() -> None:
+    (site,) = sites_in(OTHER_FUNCTIONS, "floor/room.py")
+    assert site.fix == ANY
 
 
 def test_a_new_site_is_found_and_asserted_by_its_own_words_only(strings: set[str]) -> None:

@@ -128,10 +128,12 @@ class Pretrained:
         pieces, fix = self.vocabulary.pieces, "prepare the data set with this model's vocabulary: data.vocabulary.file"
         if vocabulary.lowercase != self.vocabulary.lowercase:
             cause = "one of the data set and the weights to initialise from is lower-cased, the other cased"
-            raise UserError(cause, place=str(self.place), fix=fix)
+            casing = f"data.vocabulary.lowercase={str(self.vocabulary.lowercase).lower()}"
+            raise UserError(cause, place=str(self.place), fix=f"{fix}, and set {casing}")
         if vocabulary.strip_accents != self.vocabulary.strip_accents:
             cause = "only one of the data set and the weights to initialise from has accents stripped"
-            raise UserError(cause, place=str(self.place), fix=fix)
+            accents = f"data.vocabulary.strip_accents={str(self.vocabulary.strip_accents).lower()}"
+            raise UserError(cause, place=str(self.place), fix=f"{fix}, and set {accents}")
         if vocabulary.pieces[: len(pieces)] != pieces:
             cause = "the data set's vocabulary does not begin with the vocabulary of the weights to initialise from"
             raise UserError(cause, place=str(self.place), fix=fix)

@@ -56,7 +56,7 @@ def read_texts(path: Path, column: str = "") -> Iterator[str]:
 
 
 def _texts_of(table: Table, column: str) -> Iterator[str]:
-    name = text_column(table, column or None)
+    name = text_column(table, column or None, "--text")
     for row in table.rows:
         try:
             if row.problem:

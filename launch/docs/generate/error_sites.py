@@ -83,6 +83,9 @@ def _words(node: ast.expr, scopes: tuple[ast.AST, ...], line: int) -> str:
 
 
 def _assignments(scope: ast.AST, name: str) -> Iterator[ast.Assign]:
-    for node in ast.walk(scope):
+    """Yield the assignments to a name in this scope. Names of the functions and classes in it are others."""
+    for node in ast.iter_child_nodes(scope):
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             yield node
+        if not isinstance(node, Scope):
+            yield from _assignments(node, name)

@@ -43,9 +43,9 @@ def text_columns(table: Table, task: TaskConfig) -> list[str]:
     raise UserError(cause, place=table.place, fix=f"{_has(table)}; set task.text and task.text_b to two of them")
 
 
-def text_column(table: Table, named: str | None) -> str:
-    """Return the column of single texts."""
-    return _find(table, named, TEXTS, "text")
+def text_column(table: Table, named: str | None, setting: str = "task.text") -> str:
+    """Return the column of single texts. `setting` is what names it in the command, for an error."""
+    return _find(table, named, TEXTS, "text", setting)
 
 
 def is_header(line: str) -> bool:
@@ -64,7 +64,8 @@ def tokens_column(table: Table, task: TaskConfig) -> str:
     return _find(table, task.text, TOKENS, "text")
 
 
-def _find(table: Table, named: str | None, usual: Sequence[str], key: str) -> str:
+def _find(table: Table, named: str | None, usual: Sequence[str], key: str, setting: str = "") -> str:
+    setting = setting or f"task.{key}"
     if named is not None:
         found = [named] if named in table.columns else []
     else:
@@ -72,11 +73,11 @@ def _find(table: Table, named: str | None, usual: Sequence[str], key: str) -> st
     # The first usual name is the documented default; among the others a choice would be a guess.
     if len(found) > 1 and found[0].lower() != usual[0]:
         cause = f"several columns can be the {key}: {', '.join(found)}"
-        raise UserError(cause, place=table.place, fix=f"set task.{key} to one of them")
+        raise UserError(cause, place=table.place, fix=f"set {setting} to one of them")
     if not found:
         cause = f"no column {named!r}" if named else f"no column for the {key}"
         more = f"; {HOW_TO_PREDICT}" if key == "label" else ""
-        fix = f"{_has(table)}; the first line must name the columns; set task.{key} to one of them{more}"
+        fix = f"{_has(table)}; the first line must name the columns; set {setting} to one of them{more}"
         raise UserError(cause, place=table.place, fix=fix)
     if table.columns.count(found[0]) > 1:
         raise UserError(f"two columns are named {found[0]!r}", place=table.place, fix="rename one of them")

@@ -162,6 +162,7 @@ def test_all_keys_that_are_refused_are_named_at_once() -> None:
 def test_other_ranks_than_those_of_the_recipe_are_named() -> None:
     with pytest.raises(UserError, match=r"torchrun or srun starts 2, not 8\. Start as many"):
         check_ranks(recipe_with(ranks_per_node=8).cluster, TORCHRUN)
+    check_ranks(recipe_with(ranks_per_node=2).cluster, TORCHRUN)
 
 
 def test_this_python_and_counts_that_agree_are_accepted() -> None:

@@ -13,7 +13,7 @@ import pytest
 from configs.errors import UserError
 from configs.schema import DataConfig
 from preprocessing.corpus.cleaning import Dropped, Kept, keep
-from preprocessing.corpus.evaluation_text import _checked, with_evaluation_digest
+from preprocessing.corpus.evaluation_text import _checked, evaluation_text, with_evaluation_digest
 from preprocessing.documents.reader import Document
 from preprocessing.pipeline import prepare
 from tests.preprocessing.corpora import make_documents, small_config, write_text
@@ -42,6 +42,17 @@ def test_document_with_a_run_of_thirteen_words_is_dropped(tmp_path: Path, text: 
     path = tmp_path / "test.txt"
     path.write_text(f"A question: {RUN}?")
     assert (outcome(text, path) == "contaminated") == is_contaminated
+
+
+def test_a_change_during_the_preparation_is_named_and_the_next_one_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / "test.txt"
+    path.write_text(RUN)
+    config = with_evaluation_digest(DataConfig(decontaminate=[str(path)]))
+    path.write_text(RUN.upper() + " and more")
+    _checked.cache_clear()
+    with pytest.raises(UserError, match="the evaluation text changed while the data set was prepared"):
+        evaluation_text(config)
+    evaluation_text(with_evaluation_digest(config))  # the same command again
 
 
 def test_number_of_words_can_be_set(tmp_path: Path) -> None:

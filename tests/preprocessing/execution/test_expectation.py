@@ -109,6 +109,11 @@ def test_disk_that_is_too_small_is_refused_before_any_work(tmp_path: Path, monke
         prepare(config)
     assert "data.dataset" in refused.value.fix
     assert not (tmp_path / "data").exists()
+    large = tmp_path / "large"
+    room = {True: Usage(10**12, 0, 10**12), False: Usage(10_000, 0, 10_000)}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room[Path(path).is_relative_to(large)])
+    large.mkdir()
+    prepare(config.model_copy(update={"dataset": str(large / "data")}))
     monkeypatch.undo()
     prepare(config)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10_000, 0, 10_000))

@@ -197,9 +197,10 @@ def test_small_text_gives_a_smaller_vocabulary_and_a_warning(caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["\x00 \u200d"]])
-def test_a_text_without_words_is_refused(texts: list[str]) -> None:
+def test_text_without_words_is_refused_and_another_corpus_works(texts: list[str]) -> None:
     with pytest.raises(UserError, match="no words"):
         train_vocabulary(texts, config())
+    assert train_vocabulary(["a word"], config())
 
 
 def test_unused_slots_follow_the_special_tokens() -> None:

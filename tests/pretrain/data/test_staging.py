@@ -144,6 +144,7 @@ def test_size_limit_removes_the_least_recently_used(store: type[FaultyStore], tm
     with pytest.raises(UserError, match="do not hold a shard") as told:
         stage.path(put("e", 3001))
     assert told.value.place == "train.stage_gib"
+    StagingArea(tmp_path, 3001).path(put("e", 3001))
 
 
 def test_partial_copies_of_killed_processes_are_removed(store: type[FaultyStore], tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_oversized_document_is_an_error(reader: Reader, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="a document is larger than") as raised:
         read(reader, b"x" * 101)
     assert raised.value.place == "a.txt, byte 0"
+    assert len(read(line_blocks, (b"x" * 50 + b"\n") * 3)) == 3  # the corpus's format is corrected
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])

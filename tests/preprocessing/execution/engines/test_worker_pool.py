@@ -99,6 +99,8 @@ def test_second_pool_at_a_port_is_refused() -> None:
         second = subprocess.run(
             [sys.executable, "-P", "-m", POOL, f"--service_port={port}"], capture_output=True, text=True, timeout=60
         )
+        with pool(POOL) as other:  # at another port
+            assert other != port
     assert second.returncode == 1
     assert second.stderr.startswith(f"error: {port}: the port is not free")
 
