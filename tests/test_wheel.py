@@ -5,6 +5,7 @@ The working directory of each command holds folders with the names of our packag
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -61,14 +62,28 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def from_pypi(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel in an empty environment, with what its base install asks for."""
-    folder = tmp_path_factory.mktemp("base")
-    venv.create(folder, with_pip=True)
+    return install_from_pypi(sys.executable, wheel, tmp_path_factory.mktemp("base"))
+
+
+def install_from_pypi(python: str | Path, wheel: Path, folder: Path) -> Path:
+    """Install the wheel with this Python. The test is skipped where PyPI is out of reach."""
+    subprocess.run([str(python), "-m", "venv", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "-c", str(ROOT / "configs/constraints.txt")]
     ended = subprocess.run([*pip, str(wheel)], capture_output=True, text=True, check=False)
     if ended.returncode and any(word in ended.stderr for word in UNREACHABLE):
         pytest.skip(f"PyPI cannot be reached: {ended.stderr.strip().splitlines()[-1]}")
     assert ended.returncode == 0, ended.stderr
     return folder
+
+
+def other_python(version: str) -> Path:
+    """Return a Python of this version, on PATH or of pyenv. The test is skipped where there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for found in (shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python{version}")):
+        # pyenv's names on PATH fail for a version that is not chosen.
+        if found and subprocess.run([str(found), "-c", ""], capture_output=True, check=False).returncode == 0:
+            return Path(found)
+    pytest.skip(f"this machine has no Python {version}")
 
 
 @pytest.fixture
@@ -147,3 +162,14 @@ def test_the_base_install_is_light_and_enough_to_prepare(from_pypi: Path, work: 
         "import bertrain; data = bertrain.Dataset('dataset'); print(bertrain.verify(data), data.rows()[0].labels.max())"
     )
     assert run(work, python, "-P", "-c", program).stdout.startswith("[] ")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_later_pythons_install_it_and_prepare(version: str, wheel: Path, work: Path, tmp_path: Path) -> None:
+    folder = install_from_pypi(other_python(version), wheel, tmp_path / "env")
+    bertrain = folder / "bin" / "bertrain"
+    assert version in run(work, folder / "bin" / "python", "--version").stdout
+    run(work, bertrain, "prepare", "recipe.toml", "data.workers=2")
+    run(work, bertrain, "verify", "dataset")
