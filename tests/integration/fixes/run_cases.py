@@ -110,6 +110,9 @@ CASES = [
     Case(f"plot {RUN}", "the run has recorded no steps yet", COMMAND, without_steps, None),
     Case(f"plot {RUN}", "all its records are damaged", COMMAND, damage_records, None),
     Case(PRETRAINED, "but the weights to initialise from have 2", r"model\.num_hidden_layers=2"),
+    Case(PRETRAINED, "but the weights to initialise from have 2", r"train\.initialise_by=tiling"),
+    Case(f"{NEW} train.initialise_from={RUN} train.initialise_by=tiling model.hidden_size=64",
+         "wide, but those of the weights to initialise from", r"model\.num_attention_heads=4"),
     # Machines and launchers.
     Case(f"{NEW} cluster.device=cuda", "no GPU is visible", "cluster.device=cpu"),
     Case(f"{NEW} train.precision=fp16", "needs GPUs", '"(fp32)"', as_argument="train.precision={}"),
