@@ -131,7 +131,7 @@ class Store(ABC):
 
 def refused_as_too_large(place: str, most_bytes: int) -> UserError:
     """Return the error of a file in a store that is not read, because it is longer than `most_bytes`."""
-    fix = "it is damaged: restore it from a copy, or remove it and run `bertrain prepare RECIPE` again"
+    fix = "it is damaged: restore it from a copy, or remove it and run `bertrain prepare RECIPE --overwrite`"
     return UserError(too_large(most_bytes), place=place, fix=fix)
 
 

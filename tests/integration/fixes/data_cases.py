@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from preprocessing.resuming.lock import locked
 from preprocessing.resuming.share import WHOLE
 from preprocessing.storage.local_store import LocalStore
 from tests.integration.fixes.case import COMMAND, Case, cut, edit, encoded, write
-from tests.integration.small import corpus
+from tests.integration.small import bertrain, corpus
 
 PREPARE = "prepare recipe.toml"
 OTHER = f"{PREPARE} data.seed=7"
@@ -29,6 +30,17 @@ PARTS = [
 CHINESE = "\n\n".join(PARTS)
 LONG = "\n\n".join(corpus(9, seed).replace("\n\n", "\n") for seed in range(9))
 HELD: list[object] = []
+
+
+def fill_manifest(folder: Path) -> None:
+    os.truncate(folder / MANIFEST, 1 << 40)
+
+
+def make_manifest(folder: Path) -> None:
+    """Do what the message says: remove the file, and prepare again."""
+    (folder / MANIFEST).unlink()
+    ended = bertrain(folder, *PREPARE.split(), "--overwrite")
+    assert ended.returncode == 0, ended.stderr
 
 
 def write_latin(folder: Path) -> None:
@@ -76,6 +88,8 @@ CASES = [
     Case("verify dataset", "the manifest is damaged: ", COMMAND, cut(MANIFEST), None),
     Case("verify dataset", "the manifest is damaged: its content is not what", COMMAND, edit(MANIFEST, "0.1", "0.2"),
          None),
+    Case("inspect dataset", "It is damaged: restore it from a copy", "remove it and run `bertrain prepare",
+         fill_manifest, edit=make_manifest),
     Case("inspect dataset --pass 9", "rows in pass 9", r"from (0) to", as_argument="--pass {}"),
     Case(OTHER, "holds another data set", "--overwrite"),
     Case(OTHER, "holds another data set", "another (data.dataset)", as_argument="{}=another"),
