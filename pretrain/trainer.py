@@ -119,7 +119,8 @@ class Trainer:
             keep_data(self.run, self.data.main)
         while True:
             try:
-                return self._train_from(state)
+                with self.throughput.sensors.errors_named():
+                    return self._train_from(state)
             except TooManySkippedSteps as cause:
                 state = self._roll_back(cause)
 

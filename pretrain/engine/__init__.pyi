@@ -5,6 +5,7 @@ from .buffers import (
     KEPT_PARAMETERS as KEPT_PARAMETERS,
     PREFETCHED_PARAMETERS as PREFETCHED_PARAMETERS,
 )
+from .devices import pci_address as pci_address
 from .distributed import (
     World as World,
     any_flag_and_first_values as any_flag_and_first_values,

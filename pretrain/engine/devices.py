@@ -66,13 +66,18 @@ def check_own_gpus(names: Sequence[str]) -> None:
             )
 
 
+def pci_address(device: torch.device) -> str:
+    """Return the address by which the system and the driver know a GPU, e.g. 0000:1b:00.0."""
+    properties: Any = torch.cuda.get_device_properties(device)
+    return f"{properties.pci_domain_id:04x}:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
+
+
 def bind_to_nearby_cores(device: torch.device, ranks: int) -> None:
     """Run this process on the cores of its GPU's NUMA node, where the scheduler lets it.
 
     Nothing changes if the system does not tell them, or if they are fewer than this rank's share of the node's cores.
     """
-    properties: Any = torch.cuda.get_device_properties(device)
-    address = f"{properties.pci_domain_id:04x}:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
+    address = pci_address(device)
     allowed = os.sched_getaffinity(0)
     near = nearby_cores(address) & allowed
     if near and near != allowed and len(near) >= len(allowed) // ranks:

@@ -62,6 +62,8 @@ TAGS = {
     "memory_gib": "memory/gib",
     "reserved_gib": "memory/reserved_gib",
     "allocation_retries": "faults/allocation_retries",
+    "gpu_clock_mhz": "gpu/clock_mhz",
+    "gpu_temperature_c": "gpu/temperature_c",
     "skipped_steps": "faults/skipped_steps",
     "passed_over_rows": "faults/passed_over_rows",
     "slow_rank_ratio": "faults/slow_rank_ratio",
@@ -106,6 +108,9 @@ class StepMetrics:
     memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU
     reserved_gib: float | None  # peak that torch held of the GPU on this rank, used or not; None on a CPU
     allocation_retries: int | None  # of this rank since its start: above 0, GPU memory is short; None on a CPU
+    gpu_clock_mhz: int | None  # of this rank's GPU, at most five seconds ago; None where NVML does not tell
+    gpu_temperature_c: int | None
+    gpu_xid: int | None  # last Xid error of this rank's GPU since its start; every rank logs its own
     time_s: float  # training time over all starts, without evaluations and saves
     save_s: float | None  # seconds that the checkpoint before this step paused training; None without one
     skipped: bool  # no update was made
@@ -114,6 +119,8 @@ class StepMetrics:
     passed_over_rows: int  # since the start: rows that the cursor skipped after too many skipped steps
     slow_rank: int | None  # a rank that delayed the others over the last steps; reported every twenty steps
     slow_rank_ratio: float | None  # its own time over the median rank's
+    slow_rank_clock_mhz: int | None  # of its GPU
+    slow_rank_temperature_c: int | None
 
 
 @dataclass(frozen=True)
@@ -248,7 +255,10 @@ def _faults(metrics: StepMetrics) -> str:
     fault = "" if metrics.fault is None else f" | {'SKIPPED: ' if metrics.skipped else ''}{metrics.fault}"
     if metrics.slow_rank is None:
         return fault
-    return f"{fault} | rank {metrics.slow_rank} is slow: {metrics.slow_rank_ratio:.2f} times the median rank's own time"
+    slow = f" | rank {metrics.slow_rank} is slow: {metrics.slow_rank_ratio:.2f} times the median rank's own time"
+    clock_mhz, temperature_c = metrics.slow_rank_clock_mhz, metrics.slow_rank_temperature_c
+    gpu = "" if clock_mhz is None else f", its GPU at {clock_mhz} MHz"
+    return fault + slow + gpu + ("" if temperature_c is None else f", {temperature_c} °C")
 
 
 def _values(evaluation: Evaluation) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pretrain.checkpoint import TrainingState
 from pretrain.data import Step
 from pretrain.engine import LossMeans, StepResult, World
 from pretrain.model import mfu, peak_flops, training_flops
+from pretrain.telemetry.gpu_sensors import GpuReading, GpuSensors
 from pretrain.telemetry.metrics import Fault, StepMetrics
 from pretrain.telemetry.stragglers import SlowRank
 
@@ -29,6 +30,7 @@ class Throughput:
         self.objective = config.objective_of(manifest.objective)
         self.world = world
         self.peak = peak_flops(world.device)
+        self.sensors = GpuSensors(world)
         self.time_s = self._held_up_s = 0.0
         self.began = self.arrived = self.saved_at = 0.0
         self.save_s: float | None = None  # that saves have held up training since the last step
@@ -83,13 +85,14 @@ class Throughput:
         fault: Fault | None,
         slow: SlowRank | None,
     ) -> StepMetrics:
-        """Return the record of the step that has just ended, and begin the next step."""
+        """Return the record of the step that has just ended, and begin the next step. Every rank calls it."""
         now = time.perf_counter()
         step_s = now - self.began
         data_wait_s = self.data_wait_s
         self.began = now
         self.time_s += step_s
         save_s, self.save_s = self.save_s, None
+        gpu, slow_gpu = self.sensors.read(), self.sensors.of_rank(slow.rank) if slow else GpuReading()
         flops_per_s = self._flops(step) / step_s / self.world.world_size
         return StepMetrics(
             step=state.step + 1,
@@ -115,6 +118,9 @@ class Throughput:
             memory_gib=peak_memory_gib(self.world.device),
             reserved_gib=torch.cuda.max_memory_reserved(self.world.device) / GIB if self._on_gpu else None,
             allocation_retries=allocation_retries(self.world.device) if self._on_gpu else None,
+            gpu_clock_mhz=gpu.clock_mhz,
+            gpu_temperature_c=gpu.temperature_c,
+            gpu_xid=gpu.xid,
             time_s=self.time_s,
             save_s=save_s,
             skipped=result.skipped,
@@ -123,6 +129,8 @@ class Throughput:
             passed_over_rows=sum(after - first for first, after in state.skipped if after <= step.cursor),
             slow_rank=slow.rank if slow else None,
             slow_rank_ratio=slow.ratio if slow else None,
+            slow_rank_clock_mhz=slow_gpu.clock_mhz,
+            slow_rank_temperature_c=slow_gpu.temperature_c,
         )
 
     @property

@@ -49,6 +49,9 @@ STEP = StepMetrics(
     memory_gib=0.5,
     reserved_gib=None,
     allocation_retries=None,
+    gpu_clock_mhz=None,
+    gpu_temperature_c=None,
+    gpu_xid=None,
     time_s=0.1,
     save_s=None,
     skipped=False,
@@ -57,6 +60,8 @@ STEP = StepMetrics(
     passed_over_rows=0,
     slow_rank=None,
     slow_rank_ratio=None,
+    slow_rank_clock_mhz=None,
+    slow_rank_temperature_c=None,
 )
 TRAIN = TrainConfig(steps=100, log_every_steps=1)
 EVALUATION = Evaluation(
@@ -108,14 +113,15 @@ def test_tensorboard_shows_the_steps_of_a_start_whose_clock_is_behind(
 
 
 def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
+    of_gpu = {"reserved_gib": 1.0, "allocation_retries": 0, "gpu_clock_mhz": 1_980, "gpu_temperature_c": 61}
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
-        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5, reserved_gib=1.0, allocation_retries=0))
+        log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5, **of_gpu))
         log.write_evaluation(replace(EVALUATION, step=1))
     board = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     shown = set(board.Tags()["scalars"])
     assert shown >= {*TAGS.values(), "valid/mlm_loss", "valid/nsp_accuracy"}
     assert {tag.split("/")[0] for tag in shown} == {
-        "progress", "loss", "accuracy", "optim", "throughput", "memory", "faults", "valid",
+        "progress", "loss", "accuracy", "optim", "throughput", "memory", "gpu", "faults", "valid",
     }  # fmt: skip
     assert board.Scalars("progress/tokens")[0].value == STEP.tokens
     assert "valid/rows" not in shown  # it never changes
@@ -190,6 +196,8 @@ def test_console_lines_show_faults_and_slow_ranks() -> None:
     assert console_line(replace(STEP, fault=Fault.LOSS_SPIKE), TRAIN).endswith(" | loss spike")
     slow = replace(STEP, slow_rank=3, slow_rank_ratio=1.5)
     assert console_line(slow, TRAIN).endswith(" | rank 3 is slow: 1.50 times the median rank's own time")
+    hot = replace(slow, slow_rank_clock_mhz=1_200, slow_rank_temperature_c=88)
+    assert console_line(hot, TRAIN).endswith(" times the median rank's own time, its GPU at 1200 MHz, 88 °C")
     assert console_line(STEP, TRAIN).endswith("s")
 
 
