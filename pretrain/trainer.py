@@ -347,6 +347,7 @@ class Trainer:
             micro_batch_size=train.micro_batch_size,
             micro_batch_tokens=train.micro_batch_tokens,
             predicts_next=self.recipe.model.is_left_to_right,
+            pad_tokens_to=train.pad_tokens_to,
         )
 
     def _open_metrics(self, state: TrainingState) -> AbstractContextManager[MetricsLog | None]:

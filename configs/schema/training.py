@@ -153,6 +153,14 @@ class TrainConfig(Section):
         description="Maximum tokens per rank and micro-batch, beside its maximum of rows; at least "
         "data.max_seq_length. For rows of very different lengths, of which a few fill a GPU's memory; 0: no limit.",
     )
+    pad_tokens_to: int = Field(
+        1,
+        ge=1,
+        le=1 << 20,
+        description="Add rows without loss to each micro-batch, so that its number of tokens is a multiple of this, "
+        "and that of masked positions of an eighth of it: few different shapes. Loss, gradients and dropout stay the "
+        "same; padding_pct states the cost. 1: nothing is added.",
+    )
     zero_stage: Literal[0, 1, 2, 3] = Field(
         1,
         description="ZeRO stage. 0: everything is replicated; 1: optimizer states are sharded; 2: gradients too; "

@@ -28,7 +28,7 @@ from pretrain.cost.hardware import Hardware
 from pretrain.cost.host import host_s
 from pretrain.cost.row import RECOMPUTED, RowCost
 from pretrain.engine import BUCKET_ELEMENTS, KEPT_PARAMETERS, PREFETCHED_PARAMETERS, rows_of_all_steps
-from pretrain.model import bert_parameters
+from pretrain.model import Padding, bert_parameters
 
 OPTIMIZER_BYTES = 28  # per weight: fp32 gradient, master and both moments are read, all but the gradient written
 MOST_ROWS = 1 << 20  # largest micro-batch to try
@@ -79,6 +79,7 @@ class Cost:
     ) -> None:
         self.row = RowCost(recipe, hardware, vocabulary_size, mean_length)
         self.recipe, self.hardware = recipe.with_batch_of(self.row.length), hardware
+        self.padding = Padding(recipe.train.pad_tokens_to, recipe.data.max_seq_length)
         self.parameters = bert_parameters(recipe.model, vocabulary_size, recipe.objective)
 
     @property
@@ -95,7 +96,7 @@ class Cost:
         if stage == 3 and ranks > 1:  # in addition to its shards: gathered weights, and the prefetch buffer
             gathered = min(self.parameters, KEPT_PARAMETERS) + min(self.parameters, PREFETCHED_PARAMETERS)
             states += self.row.element_bytes * gathered
-        activations = self.row.activation_bytes(micro_batch_size)
+        activations = self.row.activation_bytes(micro_batch_size * self._padded_share(micro_batch_size))
         if stage == 1:  # once the activations are freed, a buffer in which gradients are summed
             activations = max(activations, 4 * min(self.parameters, BUCKET_ELEMENTS))
         return Memory(states / GIB, activations / GIB)
@@ -141,7 +142,8 @@ class Cost:
         accumulation = math.ceil(rows / micro_batch)
         sent = self.sent_bytes(ranks, accumulation)
         micro_host_s, step_host_s = self._host_s(ranks)
-        micro_s, update_s = rows / accumulation * self.row.seconds, self._optimizer_s(ranks)
+        micro_s = rows / accumulation * self._padded_share(micro_batch) * self.row.seconds
+        update_s = self._optimizer_s(ranks)
         compute_s = accumulation * max(micro_s, micro_host_s) + max(update_s, step_host_s)
         communication_s = traffic.sending_s(self.hardware, ranks, sent)
         return StepCost(
@@ -170,6 +172,11 @@ class Cost:
         while ranks <= min(most_ranks, self.recipe.train.global_batch_size):
             yield self.step(ranks)
             ranks *= 2
+
+    def _padded_share(self, rows: int) -> float:
+        """Return the tokens of a padded micro-batch over those of its own rows."""
+        tokens = rows * self.row.length
+        return self.padding.sizes(tokens, rows * self.row.masked_tokens)[0] / tokens if tokens else 1.0
 
     def _optimizer_s(self, ranks: int) -> float:
         owned = self.parameters / (ranks if self.recipe.train.zero_stage else 1)

@@ -49,7 +49,7 @@ class RowCost:
         products = model.hidden_size * (model.hidden_size + feeds * model.intermediate_size)
         return FORWARD_AND_BACKWARD * 2 * unread * products
 
-    def activation_bytes(self, rows: int) -> float:
+    def activation_bytes(self, rows: float) -> float:
         """Return the peak bytes of the activations of a micro-batch, including the masked-LM head.
 
         The head computes the decoder's gradient in the forward, and keeps it until the embedding's gradient is added.

@@ -18,6 +18,7 @@ from pretrain.data.mixture import Mixture
 from pretrain.data.order import GlobalOrder
 from pretrain.data.skipped_rows import RowRange, past
 from pretrain.data.step import Step, StepReader
+from pretrain.model import Padding
 
 STEPS_AHEAD = 2  # a step's rows are read while the two before it are trained
 
@@ -41,6 +42,7 @@ class Loader:
         micro_batch_size: int,
         micro_batch_tokens: int = 0,
         predicts_next: bool = False,
+        pad_tokens_to: int = 1,
     ) -> None:
         self._window_rows = shuffle_window_rows
         orders = [
@@ -54,6 +56,7 @@ class Loader:
             for number in range(dataset.manifest.dupe_factor)
             for entry in dataset.manifest.select("train", number)
         ]
+        longest = max(dataset.manifest.max_seq_length for dataset in datasets)
         self._reader = StepReader(
             datasets[0].manifest.vocabulary,
             shards,
@@ -62,6 +65,7 @@ class Loader:
             micro_batch_size,
             micro_batch_tokens=micro_batch_tokens,
             predicts_next=predicts_next,
+            padding=Padding(pad_tokens_to, longest),
         )
 
     def step(self, cursor: int, global_batch_size: int) -> Step:

@@ -13,7 +13,7 @@ from pretrain.data.dataset import Dataset
 from pretrain.data.deal import deal
 from pretrain.data.order import Int64Array
 from pretrain.data.shards import Shards
-from pretrain.model import Batch, filler_batch
+from pretrain.model import Batch, Padding, filler_batch, padded
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Step:
     lengths: Int64Array  # tokens of each row, in the global order
     masked_tokens: int  # or, from left to right, all predicted tokens
     rows_digest: str  # 16 hexadecimal digits: identifies the rows and their order; the same at any world size
-    padding_pct: float  # positions that padding each micro-batch to its longest row would add, in % of all positions
+    padding_pct: float  # tokens of filler rows; without them, positions that padding to the longest row would add; in %
     imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks, in %
 
 
@@ -48,10 +48,12 @@ class StepReader:
         *,
         micro_batch_tokens: int = 0,
         predicts_next: bool = False,
+        padding: Padding = Padding(),
     ) -> None:
         self.shards = Shards(shards)
         self._predicts_next = predicts_next
-        self._filler = filler_batch(vocabulary.cls_id, vocabulary.sep_id)
+        self._padding, self._specials = padding, (vocabulary.cls_id, vocabulary.sep_id)
+        self._filler = filler_batch(*self._specials)
         self._rank = rank
         self._world_size = world_size
         self._micro_batch_size = micro_batch_size
@@ -61,8 +63,8 @@ class StepReader:
         """Return the step with G rows, given by shard number and index, shape [G] each. `cursor` is only recorded."""
         lengths, masked = self.shards.sizes(shards, rows)
         homes, accumulation = deal(lengths, self._world_size, self._micro_batch_size, self._micro_batch_tokens)
-        padding_pct, imbalance_pct = self._waste(homes, accumulation, lengths)
         predicted = self.shards.predictable(shards, rows) if self._predicts_next else masked
+        padding_pct, imbalance_pct = self._waste(homes, accumulation, lengths, predicted)
         batches, origins = self._batches(homes, accumulation, shards, rows, lengths, masked, predicted)
         return Step(
             cursor=cursor,
@@ -91,12 +93,28 @@ class StepReader:
         ends = np.bincount(homes[mine] - first, minlength=accumulation).cumsum().tolist()
         cuts = list(zip([0, *ends], ends, strict=False))
         batches = [gathered.batch(begin, end) if end > begin else self._filler for begin, end in cuts]
+        batches = [padded(batch, self._padding, *self._specials) for batch in batches]
         return batches, [(shards[begin:end], rows[begin:end]) for begin, end in cuts]
 
-    def _waste(self, homes: Int64Array, accumulation: int, lengths: Int64Array) -> tuple[float, float]:
+    def _waste(
+        self, homes: Int64Array, accumulation: int, lengths: Int64Array, predicted: Int64Array
+    ) -> tuple[float, float]:
         """Return `padding_pct` and `imbalance_pct` of a step."""
-        longest = np.zeros((self._world_size, accumulation), np.int64)
-        np.maximum.at(longest.ravel(), homes, lengths)
-        positions = int(longest.ravel()[homes].sum())
+        count = self._world_size * accumulation
+        if self._padding.rows:
+            tokens, masks = (_sums(column, homes, count) for column in (lengths, predicted))
+            tokens = np.maximum(tokens, len(self._filler.input_ids))  # of a micro-batch without rows
+            positions = int(self._padding.sizes(tokens, masks)[0].sum())
+        else:
+            longest = np.zeros(count, np.int64)
+            np.maximum.at(longest, homes, lengths)
+            positions = int(longest[homes].sum())
         tokens_of = np.bincount(homes // accumulation, weights=lengths, minlength=self._world_size)
         return 100 * (1 - int(lengths.sum()) / positions), 100 * (float(tokens_of.max() / tokens_of.mean()) - 1)
+
+
+def _sums(column: Int64Array, homes: Int64Array, count: int) -> Int64Array:
+    """Return the sums of a column by micro-batch."""
+    sums = np.zeros(count, np.int64)
+    np.add.at(sums, homes, column)
+    return sums

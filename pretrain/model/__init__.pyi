@@ -1,6 +1,6 @@
 # The door of pretrain.model: what other packages and rooms import from it.
 
-from .batch import NO_LABEL as NO_LABEL, Batch as Batch, filler_batch as filler_batch
+from .batch import NO_LABEL as NO_LABEL, Batch as Batch, filler_batch as filler_batch, padded as padded
 from .encoder import BertModel as BertModel
 from .flops import (
     FORWARD_AND_BACKWARD as FORWARD_AND_BACKWARD,
@@ -11,5 +11,6 @@ from .flops import (
     row_flops as row_flops,
     training_flops as training_flops,
 )
+from .padding import Padding as Padding
 from .pretraining import BertForPreTraining as BertForPreTraining
 from .tiling import SIZES as SIZES, tiled_weights as tiled_weights

@@ -7,7 +7,7 @@
     R  tokens whose output is read                     D  width of a head, H / A
     A  num_attention_heads
 
-Rows are ragged: nothing is padded. Every operation except matrix products and activations other than GELU is in
+Rows are ragged: none is padded. Every operation except matrix products and activations other than GELU is in
 `pretrain/kernels`; modules hold the weights, under the names used in checkpoints.
 """
 
@@ -88,7 +88,8 @@ class BertModel(nn.Module):
         row. With `places_M`, distinct indices of the T axis that are not those of pooled tokens, the encoder's output
         is [M, H].
         """
-        pooled_B = batch.offsets[1:].long() - 1 if self.config.is_left_to_right else batch.offsets[:-1].long()
+        ends_B = batch.offsets[: len(batch) + 1].long()  # without those of filler rows
+        pooled_B = ends_B[1:] - 1 if self.config.is_left_to_right else ends_B[:-1]
         read_R = places_M if places_M is None or self.pooler is None else torch.cat([pooled_B, places_M])
         for hidden_RH in self.hidden_states(batch, read_R):
             last_RH = hidden_RH

@@ -102,7 +102,7 @@ class StepMetrics:
     tokens_per_s: float
     tflops: float  # matmul TFLOP/s per rank
     mfu: float | None  # share of the device's peak; None if the peak is unknown
-    padding_pct: float  # padding that padded micro-batches would have; ragged rows avoid it
+    padding_pct: float  # filler tokens (train.pad_tokens_to); 1: padding that ragged rows avoid
     imbalance_pct: float  # tokens of the fullest rank beyond the mean of the ranks
     data_wait_pct: float  # share of the step spent waiting for rows
     memory_gib: float  # peak on this rank: device memory on a GPU, resident memory on CPU

@@ -40,12 +40,14 @@ from pretrain.checkpoint.cadence import Cadence
 from pretrain.engine.distributed import World
 from pretrain.huggingface.model_card import front_matter
 from pretrain.kernels.dispatch import choose_kernels
+from pretrain.model import BertForPreTraining
 from pretrain.stop import StopRequest
 from pretrain.telemetry import read_metrics
 
 MACHINE = Machine(gpus=2, cores=8)
 SITE = batch_script.Site(Path("/home/you"), "/home/you/venv/bin/python")
 TRACKED = "tracked"  # folder in a run, where MLflow writes
+PADDED_TO = 64  # what the row of `train.pad_tokens_to` sets
 SECONDS_PER_LOOK = 40.0  # of the clock that decides when to save
 
 
@@ -141,7 +143,14 @@ class Observer:
         calls: Counter[str] = Counter()
         begun: list[bool] = []
         printed = io.StringIO()
-        hook = register_module_forward_hook(lambda module, _, __: calls.update([type(module).__name__]))
+        tokens: list[int] = []
+
+        def note(module: torch.nn.Module, inputs: tuple[Any, ...], _: object) -> None:
+            calls.update([type(module).__name__])
+            if isinstance(module, BertForPreTraining) and module.training:
+                tokens.append(len(inputs[0].input_ids))
+
+        hook = register_module_forward_hook(note)
         choose_kernels.cache_clear()
         with self.patch.context() as patch, redirect_stdout(printed):
             patch.delenv("TRITON_INTERPRET", raising=False)
@@ -165,7 +174,7 @@ class Observer:
         shape = re.findall(r"^(?:batch|ranks) .*", seen.printed, re.MULTILINE)
         return facts | {
             "forwards": dict(calls), "in_background": all(begun), "said": said, "shape": shape,
-            "limits": trainer.step_limit_s,
+            "limits": trainer.step_limit_s, "padded": all(count % PADDED_TO == 0 for count in tokens),
         }  # fmt: skip
 
 

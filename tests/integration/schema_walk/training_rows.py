@@ -163,6 +163,13 @@ TRAIN = [
         lambda a, b: a["rows"] == b["rows"],
     ),
     Row("train.micro_batch_size", 8, {"losses", "forwards", "shape"}, lambda a, b: a["rows"] == b["rows"]),
+    Row(
+        "train.pad_tokens_to",
+        64,
+        {"padded"},
+        lambda a, b: b.records[0]["padding_pct"] > 0 and a["rows"] == b["rows"],
+        may=frozenset({"losses"}),
+    ),
     Row("train.activation_checkpointing", True, {"forwards"}, lambda a, b: a["losses"] == b["losses"]),
     Row("train.precision", "bf16", {"losses", "shape"}, lambda a, b: a["losses"][0] != b["losses"][0]),
     Row("train.kernels", "triton", {"refusal"}, lambda a, b: "TRITON_INTERPRET" in b["refusal"]),

@@ -227,3 +227,11 @@ def test_shorter_rows_cost_less() -> None:
     assert ragged.row.activation_bytes(64) == pytest.approx(full.row.activation_bytes(64) / 2, rel=0.1)
     grown = full.row.activation_bytes(1 << 14) - full.row.activation_bytes(1 << 13)
     assert grown == (1 << 13) * (full.row.layers_bytes + full.row.embedding_bytes)  # logits come in chunks
+
+
+def test_filler_rows_take_memory_and_time_but_are_not_counted_as_rows() -> None:
+    plain, padded = (cost("h100", 128, "train.micro_batch_size=8", f"train.pad_tokens_to={to}") for to in (1, 2048))
+    assert padded.memory(8, 8).activations_gib > 1.5 * plain.memory(8, 8).activations_gib  # 2,048 tokens for 1,024
+    assert padded.step(8).compute_s > 1.5 * plain.step(8).compute_s
+    assert padded.step(8).rows_per_s < plain.step(8).rows_per_s
+    assert padded.memory(8, 8).states_gib == plain.memory(8, 8).states_gib

@@ -48,6 +48,7 @@ def loader(
     world_size: int = 1,
     micro_batch_size: int = 4,
     stage: StagingArea | None = None,
+    pad_tokens_to: int = 1,
 ) -> Loader:
     return Loader(
         [Dataset(str(folder), manifest, stage)],
@@ -56,6 +57,7 @@ def loader(
         rank=rank,
         world_size=world_size,
         micro_batch_size=micro_batch_size,
+        pad_tokens_to=pad_tokens_to,
     )
 
 
@@ -157,6 +159,32 @@ def test_imbalance_is_the_excess_of_the_fullest_rank(folder: Path, manifest: Man
     steps = [loader(folder, manifest, rank, 2).step(0, 3) for rank in range(2)]
     tokens = [sum(len(batch.input_ids) for batch in step.batches) for step in steps]
     assert [step.imbalance_pct for step in steps] == pytest.approx([100 * (max(tokens) / (sum(tokens) / 2) - 1)] * 2)
+
+
+def test_padded_micro_batches_begin_with_the_own_rows_and_are_counted(folder: Path, manifest: Manifest) -> None:
+    plain, filled = (
+        [loader(folder, manifest, rank, 3, pad_tokens_to=multiple).step(0, 14) for rank in range(3)]
+        for multiple in (1, 64)
+    )
+    batches = [batch for step in filled for batch in step.batches]
+    assert {len(batch.input_ids) % 64 for batch in batches} == {len(batch.masked_ids) % 8 for batch in batches} == {0}
+    for batch, own in zip(batches, [batch for step in plain for batch in step.batches], strict=True):
+        assert torch.equal(batch.input_ids[: len(own.input_ids)], own.input_ids)
+        assert torch.equal(batch.offsets[: len(own) + 1], own.offsets)
+        assert len(batch) == len(own)
+    tokens = sum(len(batch.input_ids) for batch in batches)
+    for step, own_step in zip(filled, plain, strict=True):
+        assert step.padding_pct == pytest.approx(100 * (1 - step.tokens / tokens))
+        assert (step.tokens, step.masked_tokens, step.rows_digest) == (
+            own_step.tokens, own_step.masked_tokens, own_step.rows_digest,
+        )  # fmt: skip
+
+
+def test_a_filler_of_a_rank_without_rows_is_padded_and_counted(folder: Path, manifest: Manifest) -> None:
+    steps = [loader(folder, manifest, rank, 4, pad_tokens_to=16).step(0, 2) for rank in range(4)]
+    tokens = [len(step.batches[0].input_ids) for step in steps]
+    assert [count % 16 for count in tokens] == [0] * 4
+    assert steps[0].padding_pct == pytest.approx(100 * (1 - steps[0].tokens / sum(tokens)))
 
 
 def test_rank_without_rows_gets_a_filler(folder: Path, manifest: Manifest) -> None:
