@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -113,7 +114,12 @@ def test_tensorboard_shows_the_steps_of_a_start_whose_clock_is_behind(
 
 
 def test_tensorboard_has_every_group_and_the_recipe(tmp_path: Path) -> None:
-    of_gpu = {"reserved_gib": 1.0, "allocation_retries": 0, "gpu_clock_mhz": 1_980, "gpu_temperature_c": 61}
+    of_gpu: dict[str, Any] = {
+        "reserved_gib": 1.0,
+        "allocation_retries": 0,
+        "gpu_clock_mhz": 1_980,
+        "gpu_temperature_c": 61,
+    }
     with MetricsLog(tmp_path, TRAIN, resumed_step=0, recipe_toml="name = 'x'") as log:
         log.write_step(replace(STEP, mfu=0.5, save_s=0.25, slow_rank_ratio=1.5, **of_gpu))
         log.write_evaluation(replace(EVALUATION, step=1))
