@@ -230,8 +230,24 @@ def test_shorter_rows_cost_less() -> None:
 
 
 def test_filler_rows_take_memory_and_time_but_are_not_counted_as_rows() -> None:
-    plain, padded = (cost("h100", 128, "train.micro_batch_size=8", f"train.pad_tokens_to={to}") for to in (1, 2048))
-    assert padded.memory(8, 8).activations_gib > 1.5 * plain.memory(8, 8).activations_gib  # 2,048 tokens for 1,024
+    plain, padded = (cost("h100", 128, "train.micro_batch_size=64", f"train.pad_tokens_to={to}") for to in (1, 16384))
+    assert padded.memory(8, 64).activations_gib > 1.5 * plain.memory(8, 64).activations_gib  # twice the tokens
     assert padded.step(8).compute_s > 1.5 * plain.step(8).compute_s
     assert padded.step(8).rows_per_s < plain.step(8).rows_per_s
-    assert padded.memory(8, 8).states_gib == plain.memory(8, 8).states_gib
+    assert padded.memory(8, 64).states_gib == plain.memory(8, 64).states_gib
+
+
+def test_partitions_in_nodes_take_memory_and_keep_gathers_off_the_network() -> None:
+    rows = "train.global_batch_size=8192", "train.micro_batch_size=32"
+    plain, in_nodes = (
+        cost("h100", 128, "train.zero_stage=3", f"train.node_partition={on}", *rows) for on in ("false", "true")
+    )
+    more_gib = in_nodes.memory(64, 32).states_gib - plain.memory(64, 32).states_gib
+    assert more_gib * GIB == pytest.approx(2 * plain.parameters / 8)
+    steps = plain.step(64), in_nodes.step(64)
+    assert [step.accumulation for step in steps] == [4, 4]
+    once = 2 * plain.parameters
+    assert plain.sent_bytes(64, 4) - in_nodes.sent_bytes(64, 4) == pytest.approx(3 * once * 63 / 64)
+    assert in_nodes.sent_in_node_bytes(64, 4) == pytest.approx(3 * once * 7 / 8)
+    assert plain.sent_in_node_bytes(64, 4) == 0
+    assert steps[1].communication_s < steps[0].communication_s

@@ -116,7 +116,7 @@ def model_of(form: str, dtype: torch.dtype) -> BertForPreTraining:
 def losses_and_gradients(model: BertForPreTraining, batch: Batch) -> list[Tensor]:
     model.zero_grad()
     torch.manual_seed(5)  # of dropout
-    with InOrder():
+    with InOrder():  # type: ignore[no-untyped-call]  # torch has no types
         outputs = model(batch)
         (outputs[0] / 7 + outputs[1] / 3).backward()
     gradients = [parameter.grad for parameter in model.parameters()]
