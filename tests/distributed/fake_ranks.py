@@ -44,11 +44,21 @@ def join(rank: int, world_size: int) -> Any:
     from pretrain.engine.distributed import World
 
     torch.set_num_threads(1)
+    torch.distributed.reduce_scatter_tensor = _zeroed(torch.distributed.reduce_scatter_tensor)
     store = FakeStore()
     torch.distributed.init_process_group("fake", store=store, rank=rank, world_size=world_size)
     world = World(rank, rank % PER_NODE, world_size, min(world_size, PER_NODE))
     _agree_with_rank_0(world)
     return world
+
+
+def _zeroed(reduce_scatter: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the collective with a result of zeros: the fake one leaves it as it was allocated, NaNs among others."""
+
+    def reduce_scatter_zeros(output: Any, *arguments: Any, **options: Any) -> Any:
+        return reduce_scatter(output.zero_(), *arguments, **options)
+
+    return reduce_scatter_zeros
 
 
 def _agree_with_rank_0(world: Any) -> None:
