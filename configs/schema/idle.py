@@ -47,10 +47,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if not data.held_out_fraction:
         yield "train.evaluate_every_steps", "data.held_out_fraction is 0, so there are no held-out rows"
         yield "train.evaluate_rows", "data.held_out_fraction is 0, so there are no held-out rows"
-    if recipe.cluster.nodes * recipe.cluster.ranks_per_node == 1:
-        yield "train.gradient_reduction", "a single rank sends no gradients"
-        if train.stage_on(1) != train.zero_stage:
-            yield "train.zero_stage", "a single rank has nothing to shard, and trains at stage 0"
+    yield from _rules_of_ranks(recipe)
     places = [data.dataset, *(entry.dataset for entry in train.mixture)]
     if train.stage_in is None and not any("://" in place for place in places):
         yield "train.stage_gib", "train.stage_in is unset, and no data set is at a URL"
@@ -72,6 +69,16 @@ def _rules_of_batches(train: TrainConfig) -> Iterator[tuple[str, str]]:
         yield "train.first_global_batch_size", "train.batch_growth_steps is 0"
     elif train.first_global_batch_size == train.global_batch_size:
         yield "train.batch_growth_steps", "train.first_global_batch_size is train.global_batch_size already"
+
+
+def _rules_of_ranks(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    nodes, ranks_per_node = recipe.cluster.nodes, recipe.cluster.ranks_per_node
+    if nodes * ranks_per_node == 1:
+        yield "train.gradient_reduction", "a single rank sends no gradients"
+        if recipe.train.stage_on(1) != recipe.train.zero_stage:
+            yield "train.zero_stage", "a single rank has nothing to shard, and trains at stage 0"
+    if nodes == 1 or ranks_per_node == 1:
+        yield "train.node_partition", "it needs several nodes with several ranks each"
 
 
 def _rules_of_schedules(optimizer: OptimizerConfig) -> Iterator[tuple[str, str]]:

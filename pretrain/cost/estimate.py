@@ -96,6 +96,8 @@ class Cost:
         if stage == 3 and ranks > 1:  # in addition to its shards: gathered weights, and the prefetch buffer
             gathered = min(self.parameters, KEPT_PARAMETERS) + min(self.parameters, PREFETCHED_PARAMETERS)
             states += self.row.element_bytes * gathered
+            if self.recipe.train.node_partition:
+                states += self.row.element_bytes * self.parameters / self._node_ranks(ranks)
         activations = self.row.activation_bytes(micro_batch_size * self._padded_share(micro_batch_size))
         if stage == 1:  # once the activations are freed, a buffer in which gradients are summed
             activations = max(activations, 4 * min(self.parameters, BUCKET_ELEMENTS))
@@ -140,12 +142,12 @@ class Cost:
         rows = math.ceil(global_batch_size / ranks)
         micro_batch = min(self.micro_batch_size, rows)
         accumulation = math.ceil(rows / micro_batch)
-        sent = self.sent_bytes(ranks, accumulation)
+        sent, sent_in_node = self.sent_bytes(ranks, accumulation), self.sent_in_node_bytes(ranks, accumulation)
         micro_host_s, step_host_s = self._host_s(ranks)
         micro_s = rows / accumulation * self._padded_share(micro_batch) * self.row.seconds
         update_s = self._optimizer_s(ranks)
         compute_s = accumulation * max(micro_s, micro_host_s) + max(update_s, step_host_s)
-        communication_s = traffic.sending_s(self.hardware, ranks, sent)
+        communication_s = traffic.sending_s(self.hardware, ranks, sent) + sent_in_node / (self.hardware.node_gb_s * 1e9)
         return StepCost(
             ranks=ranks,
             micro_batch_size=micro_batch,
@@ -153,14 +155,18 @@ class Cost:
             memory=self.memory(ranks, micro_batch, self.recipe.train.stage_on(ranks)),
             compute_s=compute_s,
             host_s=accumulation * micro_host_s + step_host_s,
-            communication_gb=sent / 1e9,
+            communication_gb=(sent + sent_in_node) / 1e9,
             communication_s=communication_s,
             rows_per_s=global_batch_size / (compute_s + communication_s),
         )
 
     def sent_bytes(self, ranks: int, accumulation: int) -> float:
-        """Return the bytes that a rank sends in a step of `accumulation` micro-steps."""
+        """Return the bytes that a rank sends to all others in a step of `accumulation` micro-steps."""
         return traffic.sent_bytes(self.recipe.train, self.parameters, ranks, accumulation)
+
+    def sent_in_node_bytes(self, ranks: int, accumulation: int) -> float:
+        """Return the bytes that a rank sends in addition in collectives of its node."""
+        return traffic.sent_in_node_bytes(self.recipe.train, self.parameters, self._node_ranks(ranks), accumulation)
 
     def mfu(self, step: StepCost) -> float:
         """Return the model FLOPs utilisation of a step. Its FLOPs include those that the last layer skips."""
@@ -172,6 +178,10 @@ class Cost:
         while ranks <= min(most_ranks, self.recipe.train.global_batch_size):
             yield self.step(ranks)
             ranks *= 2
+
+    def _node_ranks(self, ranks: int) -> int:
+        """Return the number of ranks of a node, which divide its own partition of the weights."""
+        return min(ranks, self.hardware.per_node)
 
     def _padded_share(self, rows: int) -> float:
         """Return the tokens of a padded micro-batch over those of its own rows."""

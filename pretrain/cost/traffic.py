@@ -30,9 +30,24 @@ def sent_bytes(train: TrainConfig, parameters: int, ranks: int, accumulation: in
         0: 0,
         1: 1,  # of weights, after the step
         2: 1,
-        3: accumulation * (1 if parameters <= KEPT_PARAMETERS else 2),  # for each forward, or also backward
+        3: 1 if train.node_partition else _gathers(parameters, accumulation),
     }
     return gradients[train.zero_stage] + gathers[train.zero_stage] * weights
+
+
+def sent_in_node_bytes(train: TrainConfig, parameters: int, node_ranks: int, accumulation: int) -> float:
+    """Return the bytes that a rank sends in a step's collectives of its node: with `train.node_partition`, all gathers
+    of weights but the first (Wang et al. 2023, section 3.2). They come on top of `sent_bytes`.
+    """
+    if not train.node_partition:
+        return 0.0
+    once = parameters * (node_ranks - 1) / node_ranks * (4 if train.precision == "fp32" else 2)
+    return (_gathers(parameters, accumulation) - 1) * once
+
+
+def _gathers(parameters: int, accumulation: int) -> int:
+    """Return how often stage 3 gathers the weights: for each forward, and for a backward if not all are kept."""
+    return accumulation * (1 if parameters <= KEPT_PARAMETERS else 2)
 
 
 def sending_s(hardware: Hardware, ranks: int, sent: float) -> float:

@@ -48,11 +48,11 @@ class StepReader:
         *,
         micro_batch_tokens: int = 0,
         predicts_next: bool = False,
-        padding: Padding = Padding(),
+        padding: Padding | None = None,
     ) -> None:
         self.shards = Shards(shards)
         self._predicts_next = predicts_next
-        self._padding, self._specials = padding, (vocabulary.cls_id, vocabulary.sep_id)
+        self._padding, self._specials = padding or Padding(), (vocabulary.cls_id, vocabulary.sep_id)
         self._filler = filler_batch(*self._specials)
         self._rank = rank
         self._world_size = world_size

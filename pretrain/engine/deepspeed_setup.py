@@ -24,9 +24,7 @@ SUPPRESSED_MESSAGES = (
 )
 
 
-def deepspeed_config(
-    model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world_size: int
-) -> dict[str, Any]:
+def deepspeed_config(model: nn.Module, optimizer: OptimizerConfig, train: TrainConfig, world: World) -> dict[str, Any]:
     """Return DeepSpeed's configuration for a model that is not partitioned yet."""
     elements = sum(parameter.numel() for parameter in model.parameters())
     largest_vector = max((parameter.numel() for parameter in model.parameters() if parameter.dim() <= 1), default=0)
@@ -46,7 +44,7 @@ def deepspeed_config(
         # Its throughput timer would wait for the GPU at each forward and step; ours (telemetry) does not.
         "timers": {"throughput": {"enabled": False}},
     }
-    if stage == 2 and world_size > 1 and not train.offload_optimizer:
+    if stage == 2 and world.world_size > 1 and not train.offload_optimizer:
         # Overlap the reduction of buckets with the backward, as at stage 3, and reduce complete buckets. DeepSpeed's
         # default divides a bucket by owner: it is still reduced on all ranks, but the host waits for the GPU after each
         # bucket. fp16 needs the division: without it, additional steps overflow (tests/distributed/test_fp16.py).
@@ -56,6 +54,8 @@ def deepspeed_config(
             "stage3_max_live_parameters": buffers.KEPT_PARAMETERS,
             "stage3_prefetch_bucket_size": buffers.PREFETCHED_PARAMETERS,
         }
+    if partitions_in_nodes(train, world):
+        config["zero_optimization"]["zero_hpz_partition_size"] = world.local_world_size
     if train.offload_optimizer:  # Ren et al. 2021; with torch's AdamW, because DeepSpeed's would have to be compiled
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
         config["zero_force_ds_cpu_optimizer"] = False
@@ -67,6 +67,28 @@ def deepspeed_config(
         config["fp16"] = {"enabled": True, "loss_scale": 0, "initial_scale_power": 16, "hysteresis": 1}
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
+
+
+def partitions_in_nodes(train: TrainConfig, world: World) -> bool:
+    """Return whether each node has a partition of the weights of its own (hpZ: Wang et al. 2023, section 3.2)."""
+    return train.zero_stage == 3 and train.node_partition and 1 < world.local_world_size < world.world_size
+
+
+def set_node_group(deepspeed: Any, train: TrainConfig, world: World) -> None:
+    """Make the process group of this rank's node, in which weights are gathered, if the recipe asks for it.
+
+    DeepSpeed would make it with a timeout of its own, and would use that of an earlier engine of this process.
+    """
+    deepspeed.utils.groups._ZERO_PARAM_INTRA_PARALLEL_GROUP = None
+    if not partitions_in_nodes(train, world):
+        return
+    whole = torch.distributed.group.WORLD
+    assert whole is not None
+    for first in range(0, world.world_size, world.local_world_size):  # every rank takes part in making every group
+        ranks = range(first, first + world.local_world_size)
+        group = torch.distributed.new_group(list(ranks), timeout=whole._get_backend(world.device).options._timeout)
+        if world.rank in ranks:
+            deepspeed.utils.groups._ZERO_PARAM_INTRA_PARALLEL_GROUP = group
 
 
 def import_deepspeed(world: World) -> Any:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.schema import OptimizerConfig, TrainConfig
 from pretrain.engine import partition
-from pretrain.engine.deepspeed_setup import deepspeed_config, import_deepspeed
+from pretrain.engine.deepspeed_setup import deepspeed_config, import_deepspeed, set_node_group
 from pretrain.engine.distributed import World
 from pretrain.engine.host_copy import HostCopy
 from pretrain.engine.master_weights import MasterWeights
@@ -77,8 +77,9 @@ class Engine:
         self._micro_steps = 0  # of the current step
         # DeepSpeed casts weights into new tensors and rounds its masters from those; these keep the exact fp32 values.
         exact = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        config = deepspeed_config(model, optimizer, train, world.world_size)
+        config = deepspeed_config(model, optimizer, train, world)
         deepspeed = import_deepspeed(world)
+        set_node_group(deepspeed, train, world)
         with contextlib.redirect_stdout(None):  # one of its optimizers prints memory usage
             self._deepspeed, *_ = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)
         if self._masters and (world.world_size == 1 or self.zero_stage):

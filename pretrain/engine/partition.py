@@ -103,6 +103,7 @@ def sharded(model: nn.Module, optimizer: Optimizer, zero: Any, world: World) -> 
 
     def refresh() -> None:
         zero._partition_all_parameters()
+        zero.invalidate_secondary_tensor()  # the nodes' own partitions, if there are any, hold the weights before
         for group in range(len(zero.fp16_groups)):
             zero._reassign_or_swap_out_partitioned_parameters(group)
         if zero.persistent_parameters:  # small parameters, of which every rank keeps all elements

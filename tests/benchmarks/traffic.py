@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # torch's operators: the kind, and the index of the argument with the full tensor (reduced, scattered or gathered).
@@ -34,17 +36,25 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         super().__init__()  # type: ignore[no-untyped-call]  # torch has no types
         self.calls: defaultdict[str, int] = defaultdict(int)
         self.bytes: defaultdict[str, int] = defaultdict(int)
+        self.units: defaultdict[int, int] = defaultdict(int)  # bytes in units of `SENT`, by the number of ranks
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function.namespace == "c10d" and (name := function._schema.name.removeprefix("c10d::")) != "barrier":
             kind, whole = KINDS[name]  # a KeyError means an unknown collective
             self.calls[kind] += 1
-            self.bytes[kind] += sum(tensor.nbytes for tensor in _tensors(args[whole]))
+            size = sum(tensor.nbytes for tensor in _tensors(args[whole]))
+            self.bytes[kind] += size
+            (group,) = (argument for argument in args if _is_group(argument))
+            self.units[ProcessGroup.unbox(group).size()] += SENT[kind] * size
         return function(*args, **kwargs or {})
 
-    def sent_bytes(self, world_size: int) -> float:
-        """Return the bytes that a rank sends for the counted calls with ring algorithms."""
-        return sum(SENT[kind] * size for kind, size in self.bytes.items()) * (world_size - 1) / world_size
+    def sent_bytes(self, ranks: int) -> float:
+        """Return the bytes that a rank sends in collectives of this number of ranks, with ring algorithms."""
+        return self.units[ranks] * (ranks - 1) / ranks
+
+
+def _is_group(argument: object) -> bool:
+    return isinstance(argument, torch.ScriptObject) and "ProcessGroup" in str(argument._type())
 
 
 def _tensors(nested: Any) -> Iterator[Tensor]:

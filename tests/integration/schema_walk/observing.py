@@ -37,6 +37,7 @@ from preprocessing.execution.engines.runner import run_pipeline
 from preprocessing.pipeline import prepare
 from pretrain import trainer as training
 from pretrain.checkpoint.cadence import Cadence
+from pretrain.engine.deepspeed_setup import partitions_in_nodes
 from pretrain.engine.distributed import World
 from pretrain.huggingface.model_card import front_matter
 from pretrain.kernels.dispatch import choose_kernels
@@ -47,6 +48,7 @@ from pretrain.telemetry import read_metrics
 MACHINE = Machine(gpus=2, cores=8)
 SITE = batch_script.Site(Path("/home/you"), "/home/you/venv/bin/python")
 TRACKED = "tracked"  # folder in a run, where MLflow writes
+TWO_NODES = World(world_size=4, local_world_size=2)
 PADDED_TO = 64  # what the row of `train.pad_tokens_to` sets
 SECONDS_PER_LOOK = 40.0  # of the clock that decides when to save
 
@@ -232,6 +234,7 @@ def _of_scripts(recipe: Recipe) -> dict[str, Any]:
         local = [{"refusal": str(error)}]
     return {
         "place": f"{recipe.runs}/{recipe.name}",
+        "gathers": "within nodes" if partitions_in_nodes(recipe.train, TWO_NODES) else "among all",
         "script": "\n".join(scripts),
         "ranks": {"local": local, "mpi": mpirun_argv(recipe, run, 1, as_root=False)},
     }

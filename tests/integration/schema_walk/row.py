@@ -18,7 +18,7 @@ CHANGEABLE = {
     "optimizer": {"rates", "losses", "optimizer"},
     "train": {
         *("weights", "rows", "rates", "losses", "forwards", "evaluations", "said", "traces", "staged", "shape"),
-        *("checkpoints", "skipped", "refusal", "held", "offloaded", "tracked", "padded"),
+        *("checkpoints", "skipped", "refusal", "held", "offloaded", "tracked", "padded", "gathers"),
     },
     "checkpoint": {"checkpoints", "in_background"},
     "cluster": {"script", "ranks", "limits"},

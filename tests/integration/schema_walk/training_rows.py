@@ -170,6 +170,13 @@ TRAIN = [
         lambda a, b: b.records[0]["padding_pct"] > 0 and a["rows"] == b["rows"],
         may=frozenset({"losses"}),
     ),
+    Row(
+        "train.node_partition",
+        True,
+        {"gathers"},  # what that does is in tests/distributed/test_node_partition.py
+        lambda a, b: b["gathers"] == "within nodes",
+        {"train.zero_stage": 3},
+    ),
     Row("train.activation_checkpointing", True, {"forwards"}, lambda a, b: a["losses"] == b["losses"]),
     Row("train.precision", "bf16", {"losses", "shape"}, lambda a, b: a["losses"][0] != b["losses"][0]),
     Row("train.kernels", "triton", {"refusal"}, lambda a, b: "TRITON_INTERPRET" in b["refusal"]),

@@ -22,7 +22,7 @@ from tests.distributed.small import OPTIMIZER
 
 def config_of(stage: int, precision: str, world_size: int = 1) -> dict[str, object]:
     train = TrainConfig.model_validate({"zero_stage": stage, "precision": precision, "micro_batch_size": 7})
-    return deepspeed_config(small.build(), OPTIMIZER, train, world_size)
+    return deepspeed_config(small.build(), OPTIMIZER, train, World(world_size=world_size))
 
 
 def test_bf16_accumulates_in_fp32() -> None:
@@ -67,7 +67,7 @@ def test_reduction_overlaps_the_backward_with_several_ranks() -> None:
 def test_bucket_size_is_limited() -> None:
     with torch.device("meta"):
         large = nn.Linear(BUCKET_ELEMENTS, 2)
-    config = deepspeed_config(large, OPTIMIZER, TrainConfig(), 1)
+    config = deepspeed_config(large, OPTIMIZER, TrainConfig(), World())
     assert config["zero_optimization"]["reduce_bucket_size"] == BUCKET_ELEMENTS
 
 
