@@ -96,7 +96,7 @@ class Cost:
         if stage == 3 and ranks > 1:  # in addition to its shards: gathered weights, and the prefetch buffer
             gathered = min(self.parameters, KEPT_PARAMETERS) + min(self.parameters, PREFETCHED_PARAMETERS)
             states += self.row.element_bytes * gathered
-            if self.recipe.train.node_partition:
+            if self.recipe.train.node_partition and 1 < self._node_ranks(ranks) < ranks:
                 states += self.row.element_bytes * self.parameters / self._node_ranks(ranks)
         activations = self.row.activation_bytes(micro_batch_size * self._padded_share(micro_batch_size))
         if stage == 1:  # once the activations are freed, a buffer in which gradients are summed

@@ -108,9 +108,14 @@ def model_of(form: str, dtype: torch.dtype) -> BertForPreTraining:
         "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
         "max_position_embeddings": 32, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
     }  # fmt: skip
-    forms: dict[str, dict[str, Any]] = {"modernbert": {"architecture": "modernbert", "local_attention": 8}}
+    forms: dict[str, dict[str, Any]] = {
+        "modernbert": {"architecture": "modernbert", "local_attention": 8},
+        "left_to_right": {"attention": "left_to_right"},
+    }
     config = ModelConfig.model_validate(shape | forms.get(form, {"norm": form}))
-    return BertForPreTraining(config, VOCABULARY, "none" if config.is_modern else "nsp").to(dtype)
+    return BertForPreTraining(config, VOCABULARY, "none" if config.is_modern or config.is_left_to_right else "nsp").to(
+        dtype
+    )
 
 
 def losses_and_gradients(model: BertForPreTraining, batch: Batch) -> list[Tensor]:
@@ -124,7 +129,7 @@ def losses_and_gradients(model: BertForPreTraining, batch: Batch) -> list[Tensor
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("form", ["post", "pre", "modernbert"])
+@pytest.mark.parametrize("form", ["post", "pre", "modernbert", "left_to_right"])
 def test_loss_and_gradients_are_the_same_to_the_bit(form: str, dtype: torch.dtype) -> None:
     model, batch = model_of(form, dtype), random_batch(3, rows=5)
     threads = torch.get_num_threads()
