@@ -222,7 +222,7 @@ def test_a_planted_lock_changes_no_other_file(tmp_path: Path) -> None:
     other.write_text("precious")
     (run / ".lock").unlink()
     (run / ".lock").symlink_to(other)
-    assert refusal() == "runs/demo: cannot write. A link is in the way: remove it."
+    assert refusal() == "runs/demo/.lock: cannot write. A link is in the way: remove it."
     assert other.read_text() == "precious"
     (run / ".lock").unlink()
     os.mkfifo(run / ".lock")
