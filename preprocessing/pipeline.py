@@ -88,7 +88,14 @@ from preprocessing.resuming import (
     release,
 )
 from preprocessing.storage import Store, store_at
-from preprocessing.vocabulary import Vocabulary, read_vocabulary, require_segmenter, train_vocabulary
+from preprocessing.vocabulary import (
+    Vocabulary,
+    read_vocabulary,
+    require_segmenter,
+    require_words,
+    train_byte_level_bpe,
+    train_vocabulary,
+)
 
 
 def prepare(
@@ -130,7 +137,9 @@ def _prepare(
     store = store_at(config.dataset)
     plan = _plan(config, store)
     file = config.vocabulary.file
-    given = read_vocabulary(Path(file).expanduser(), config.vocabulary) if file else None
+    given = read_vocabulary(Path(file).expanduser(), config.vocabulary, config.objective) if file else None
+    if given:
+        require_words(given, config)
     identity = Identity(config.byte_fields(), plan.input_digest, given.entry().sha256 if given else None)
     compares, trains = config.compares_documents, given is None
     unpacks, cleans = bool(files_to_unpack(plan, config)), any(item.part_bytes for item in plan.items)
@@ -248,7 +257,8 @@ def _train_vocabulary(stages: Stages, config: DataConfig) -> Vocabulary:
                 size, fix = config.vocabulary.sample_bytes, "raise data.vocabulary.sample_bytes"
                 raise UserError(f"the sample of {size:,} bytes holds no document", place="data.vocabulary", fix=fix)
             refuse_few_documents(documents, drops, config, config.objective)
-    return train_vocabulary(sampled_lines(stages.plan, work), config.vocabulary)
+    train = train_byte_level_bpe if config.vocabulary.kind == "tokenizer" else train_vocabulary
+    return train(sampled_lines(stages.plan, work), config.vocabulary)
 
 
 def _write_groups(stages: Stages, config: DataConfig, keys: GroupKeys) -> GroupSums:

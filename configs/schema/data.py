@@ -78,7 +78,7 @@ class DataConfig(TextConfig, RowsConfig, _KeyOrder):
         "no filter asked for, bytes that are not UTF-8, characters that become [UNK], or word pieces in no row.",
         json_schema_extra=RUNTIME,
     )
-    vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The WordPiece vocabulary.")
+    vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="The vocabulary.")
 
     def idle_keys(self) -> dict[str, str]:
         """Return the keys that take no part in the rows, with the reason."""

@@ -118,9 +118,20 @@ class CorpusConfig(Section):
 TRAINED_ONLY = ("size", "min_frequency", "unused_slots", "sample_bytes")  # of a vocabulary that is trained
 
 
-class VocabularyConfig(Section):
-    """The WordPiece vocabulary: an existing file, or one trained on the corpus."""
+_BYTES, _SPECIAL_TOKENS = 256, 5
 
+
+class VocabularyConfig(Section):
+    """The vocabulary: an existing file, or one trained on the corpus."""
+
+    kind: Literal["wordpiece", "tokenizer"] = Field(
+        "wordpiece",
+        description="wordpiece: BERT's, in a vocab.txt or the tokenizer.json of a BERT model; tokenizer: any "
+        "tokenizer.json of Hugging Face `tokenizers` (byte-level BPE, Unigram, WordPiece with any normaliser), which "
+        "gives text the ids that `tokenizers` gives it. Trained on the corpus: a WordPiece vocabulary; a byte-level "
+        "BPE.",
+        json_schema_extra=LATER,
+    )
     file: LocalPath | None = Field(
         None,
         description="A vocab.txt or tokenizer.json file to use; unset: train a vocabulary on the corpus. A relative "
@@ -147,11 +158,17 @@ class VocabularyConfig(Section):
     def _slots_leave_room(self) -> VocabularyConfig:
         if 2 * self.unused_slots > self.size:
             raise ValueError(f"unused_slots {self.unused_slots} is above half of size {self.size}; lower the former")
+        least = self.unused_slots + _BYTES + _SPECIAL_TOKENS
+        if self.kind == "tokenizer" and self.file is None and self.size < least:
+            raise ValueError(f"size {self.size} is below the {least} bytes and special tokens of a byte-level BPE")
         return self
 
     def idle_keys(self) -> dict[str, str]:
         """Return the keys that take no part in the rows, with the reason."""
-        return dict.fromkeys(TRAINED_ONLY, "data.vocabulary.file gives the vocabulary") if self.file else {}
+        idle = dict.fromkeys(TRAINED_ONLY, "data.vocabulary.file gives the vocabulary") if self.file else {}
+        if self.kind == "tokenizer":
+            idle |= dict.fromkeys(("lowercase", "strip_accents"), "the tokenizer does what its own normaliser says")
+        return idle
 
     def byte_fields(self) -> dict[str, Any]:
         """The same, with the defaults of keys that take no part, and `strip_accents` unset where it is `lowercase`."""

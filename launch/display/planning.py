@@ -17,7 +17,7 @@ from configs.files import explain_write_errors
 from configs.schema import Recipe, VocabularyConfig
 from launch.display.settings import check_vocabulary_file
 from launch.terminal import plain_table
-from preprocessing.dataset import VOCABULARY
+from preprocessing.dataset import vocabulary_file
 from preprocessing.documents import FORMATS
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.checkpoint import Goodput, mtbf_s, predicted_goodput
@@ -103,7 +103,7 @@ def vocabulary_size(config: VocabularyConfig) -> int:
     file = Path(config.file) if config.file else None
     if file and file.is_file():
         return len(read_vocabulary(file, config))
-    if file and (file.name != VOCABULARY or file.parent.is_dir()):  # not that of a data set to come
+    if file and (file.name != vocabulary_file(config) or file.parent.is_dir()):  # not that of a data set to come
         check_vocabulary_file(config)
     if file:
         logger.warning("%s does not exist: planned with data.vocabulary.size = %d", config.file, config.size)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import ClusterConfig, Recipe, VocabularyConfig, differing_settings, idle_settings
-from preprocessing.dataset import MANIFEST, VOCABULARY, Manifest
+from preprocessing.dataset import MANIFEST, Manifest, vocabulary_file
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def settle_chain(recipes: Sequence[Recipe], *, prepares: bool) -> list[Recipe]:
         else:
             warn_of_settings(recipe)
         settled.append(recipe)
-        coming += [str(Path(recipe.data.dataset, VOCABULARY).absolute())] * prepares
+        coming += [str(Path(recipe.data.dataset, vocabulary_file(recipe.data.vocabulary)).absolute())] * prepares
     return settled
 
 

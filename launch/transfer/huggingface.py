@@ -18,7 +18,6 @@ from configs.run_layout import RECIPE
 from configs.schema import Recipe
 from launch.terminal import console
 from launch.transfer.sharing import write_onnx, write_sentence_encoder
-from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import Vocabulary
 from pretrain.checkpoint import TRAINING_FIELDS, find_checkpoint, read_state
 from pretrain.data import KeptRow
@@ -153,7 +152,7 @@ def import_model(source: Path, recipe: str, overrides: Sequence[str], pieces: Pa
         initial.mkdir()
         origin = source.absolute().name
         write_hugging_face_folder(initial, model.config, model.vocabulary, model.weights, _name_or_path=origin)
-        vocabulary.write(partial / VOCABULARY)
+        vocabulary.write(partial / vocabulary.file)
         write_recipe(fitted, partial / RECIPE)
     _print_summary(run, model, len(added))
 
@@ -163,6 +162,9 @@ def new_pieces(path: Path, vocabulary: Vocabulary) -> list[str]:
 
     Raises `UserError`, with the line, for a piece that the tokenizer can never produce.
     """
+    if vocabulary.source:
+        fix = "import it without added pieces; or add them to its tokenizer.json before its training"
+        raise UserError("word pieces can be added to BERT's vocabulary only", place=str(path), fix=fix)
     tokenizer = vocabulary.tokenizer()
     try:
         lines = read_bounded(path, MOST_MODEL_BYTES).decode().splitlines()
@@ -189,7 +191,11 @@ def _fitted(recipe: Recipe, model: Pretrained, run: Path) -> Recipe:
     _check_length(recipe, model)
     casing = model.vocabulary
     stripped = None if casing.strip_accents == casing.lowercase else casing.strip_accents
-    settings = {"file": str(run / VOCABULARY), "lowercase": casing.lowercase, "strip_accents": stripped}
+    settings: dict[str, object] = {"file": str(run / casing.file), "kind": "wordpiece"}
+    if casing.source:
+        settings["kind"] = "tokenizer"
+    else:
+        settings |= {"lowercase": casing.lowercase, "strip_accents": stripped}
     vocabulary = recipe.data.vocabulary.model_copy(update=settings)
     data = recipe.data.model_copy(update={"vocabulary": vocabulary})
     shape = model.config.model_copy(update={name: getattr(recipe.model, name) for name in TRAINING_FIELDS})

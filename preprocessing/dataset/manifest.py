@@ -2,6 +2,7 @@
 
     DATASET/manifest.json      written last, atomically: its presence means that the data set is complete
     DATASET/vocab.txt          one word piece per line; the line number is the piece's id
+    DATASET/tokenizer.json     in its place: the vocabulary of a tokenizer that is not BERT's
     DATASET/shards/*.arrow     Arrow IPC files, uncompressed, one record batch each, memory-mappable
 
 The rows of a shard are pairs `[CLS] A [SEP] B [SEP]`, not padded, with the masks already applied. Under the objective
@@ -16,13 +17,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from configs.errors import UserError
 from configs.files import atomic_write_text
-from configs.schema import Objective
+from configs.schema import Objective, VocabularyConfig
 from preprocessing.dataset.figures import CorpusFigures, Count, ManifestEntry, Passes, PassLosses, PiecesInNoRow, Split
 from preprocessing.dataset.file_counts import FileCounts
 from preprocessing.dataset.seal import SEAL, sealed_text, states_its_digest
@@ -31,7 +32,9 @@ from preprocessing.storage import store_at
 FORMAT_VERSION = 2  # what this bertrain writes
 READABLE_VERSIONS = (1, 2)
 MANIFEST = "manifest.json"
-VOCABULARY = "vocab.txt"
+VocabularyFile = Literal["vocab.txt", "tokenizer.json"]
+VOCABULARY: Final = "vocab.txt"
+TOKENIZER: Final = "tokenizer.json"
 SHARDS = "shards"
 CARD = "DATA_CARD.md"  # human-readable only: the card and its pictures can be missing
 PICTURES = "card"
@@ -74,7 +77,7 @@ class InputEntry(ManifestEntry):
 
 
 class VocabularyEntry(ManifestEntry):
-    """The vocabulary's digest, size, casing, and the ids of its special tokens."""
+    """The vocabulary's file, digest, size, casing, and the ids of its special tokens."""
 
     sha256: str
     size: Id
@@ -85,12 +88,31 @@ class VocabularyEntry(ManifestEntry):
     cls_id: Id
     sep_id: Id
     mask_id: Id
+    file: VocabularyFile = VOCABULARY
+
+    @property
+    def casing(self) -> str:
+        """What becomes of the case of text, as words for a card."""
+        if self.file == TOKENIZER:
+            return "as tokenizer.json normalises text"
+        return "lower-cased" if self.lowercase else "cased"
+
+    @model_serializer(mode="wrap")
+    def _without_usual_file(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the name that was the only one: the bytes of earlier manifests stay."""
+        fields: dict[str, Any] = dump(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("file", VOCABULARY)}
 
     @model_validator(mode="after")
     def _ids_are_entries(self) -> VocabularyEntry:
         if max(self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id) >= self.size:
             raise ValueError(f"a special token's id is not one of {self.size} entries")
         return self
+
+
+def vocabulary_file(config: VocabularyConfig) -> VocabularyFile:
+    """Return the name of the file of a recipe's vocabulary in its data set."""
+    return TOKENIZER if config.kind == "tokenizer" else VOCABULARY
 
 
 class Statistics(ManifestEntry):

@@ -23,7 +23,7 @@ from preprocessing.groups import GroupKeys, GroupWriter, finished_groups, group_
 from preprocessing.resuming import WORK
 from preprocessing.rows import cut_groups, encode_documents
 from preprocessing.storage import Store
-from preprocessing.vocabulary import Encoder, Vocabulary, stored_vocabulary
+from preprocessing.vocabulary import SpanEncoder, Vocabulary, encoder_of, stored_vocabulary
 
 _LEAST_DOCUMENTS = 32  # of a group, even of a small one: random segments come from other documents
 
@@ -111,10 +111,10 @@ class WriteGroups:
         return GroupKeys(self._vocabulary[0].entry().sha256, self.text, self.store.below(WORK))
 
     @cached_property
-    def _vocabulary(self) -> tuple[Vocabulary, Encoder]:
+    def _vocabulary(self) -> tuple[Vocabulary, SpanEncoder]:
         """Loaded once per worker, because the encoder caches every span of text that it encounters."""
         vocabulary = stored_vocabulary(self.store, self.vocabulary_config)
         if vocabulary is None:
             fix = "make sure that the workers reach this folder under this name, and run the same command again"
             raise UserError("the vocabulary is missing", place=self.store.place, fix=fix)
-        return vocabulary, Encoder(vocabulary)
+        return vocabulary, encoder_of(vocabulary)

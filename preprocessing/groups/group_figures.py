@@ -18,7 +18,7 @@ def statistics_of(
 ) -> Statistics:
     """Return the statistics of a group's documents, and of the rows of its first training pass."""
     token_counts = np.bincount(pairs.input_ids, minlength=len(vocabulary))
-    token_counts[[vocabulary.ids[CLS], vocabulary.ids[SEP]]] = 0  # added by the pairs, not part of the text
+    token_counts[[vocabulary.id_of(CLS), vocabulary.id_of(SEP)]] = 0  # added by the pairs, not part of the text
     return Statistics(
         documents=len(documents),
         sentences=sum(int(np.count_nonzero(document.sentence_lengths)) for document in documents),

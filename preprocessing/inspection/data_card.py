@@ -95,7 +95,7 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         _comparison(manifest),
         f"![Kept and duplicate documents]({PICTURES}/duplicates.png)",
         "## Tokens",
-        f"{len(vocabulary):,} word pieces, {'lower-cased' if vocabulary.lowercase else 'cased'}; "
+        f"{len(vocabulary):,} word pieces, {manifest.vocabulary.casing}; "
         f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK]{_unknown_characters(manifest)}, and "
         f"{np.count_nonzero(np.array(statistics.token_counts)):,} word pieces occur.",
         f"![The most frequent tokens]({PICTURES}/tokens.png) ![Tokens by rank]({PICTURES}/ranks.png)",

@@ -87,10 +87,13 @@ def decode_row(rows: Rows, row: int, vocabulary: Vocabulary, objective: Objectiv
     ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
     masked = slice(rows.masked_offsets[row], rows.masked_offsets[row + 1])
     originals = dict(zip(rows.masked_lm_positions[masked].tolist(), rows.masked_lm_ids[masked].tolist(), strict=True))
-    tokens = tuple(
-        DecodedToken(vocabulary.pieces[seen], vocabulary.pieces[originals[place]] if place in originals else None)
-        for place, seen in enumerate(ids.tolist())
-    )
+    mask_id = vocabulary.id_of(MASK)  # shown by BERT's name, whatever the tokenizer calls it
+
+    def token(place: int, seen: int) -> DecodedToken:
+        original = vocabulary.pieces[originals[place]] if place in originals else None
+        return DecodedToken(MASK if seen == mask_id else vocabulary.pieces[seen], original)
+
+    tokens = tuple(token(place, seen) for place, seen in enumerate(ids.tolist()))
     border = int(rows.segment_a_length[row])
     return DecodedPair(
         segment_a=tokens[:border],

@@ -19,7 +19,6 @@ from configs.schema import DataConfig
 from preprocessing.dataset import (
     MANIFEST,
     SHARDS,
-    VOCABULARY,
     DamagedShardError,
     Manifest,
     Rows,
@@ -79,15 +78,16 @@ def verify(place: str | Path, done: Callable[[ShardEntry], None] = lambda shard:
 
 def check_vocabulary(store: Store, manifest: Manifest) -> Iterator[Failure]:
     """Check that the vocabulary's file is the one that the manifest records."""
-    sha256 = store.sha256(VOCABULARY)
+    file = manifest.vocabulary.file
+    sha256 = store.sha256(file)
     if sha256 is None:
-        yield Failure(VOCABULARY, "the file exists")
+        yield Failure(file, "the file exists")
         return
     if sha256 != manifest.vocabulary.sha256:
-        yield Failure(VOCABULARY, "its SHA-256 matches the manifest")
+        yield Failure(file, "its SHA-256 matches the manifest")
         return
     if Vocabulary.of_data_set(store, manifest.vocabulary).entry() != manifest.vocabulary:
-        yield Failure(VOCABULARY, "its size and special tokens match the manifest")
+        yield Failure(file, "its size and special tokens match the manifest")
 
 
 def check_shard_list(store: Store, manifest: Manifest) -> Iterator[Failure]:

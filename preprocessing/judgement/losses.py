@@ -159,7 +159,7 @@ def _unknown(
     elif unreachable_share(vocabulary) >= WARN and casing:
         cause += ": the vocabulary's pieces are not what the normaliser leaves of them"
         fix = f"set {casing} in data.vocabulary"
-    elif share < REFUSE and not vocabulary.lowercase and lacks_capitals(vocabulary):
+    elif not vocabulary.source and share < REFUSE and not vocabulary.lowercase and lacks_capitals(vocabulary):
         cause += ": the vocabulary has no capital letters"
         fix = "set lowercase=true in data.vocabulary"
     else:

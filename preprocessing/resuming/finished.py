@@ -19,11 +19,11 @@ from preprocessing.dataset import (
     FORMAT_VERSION,
     MANIFEST,
     SHARDS,
-    VOCABULARY,
     DamagedShardError,
     Manifest,
     check_shard,
     parse_manifest,
+    vocabulary_file,
 )
 from preprocessing.documents import Plan, WorkItem
 from preprocessing.resuming.growth import has_grown, numbers_beside, renumbered
@@ -92,10 +92,11 @@ class Finished:
         """
         if self.manifest is None or not self.grows:
             return None
-        vocabulary = stored_vocabulary(self.store, config) if VOCABULARY not in self.damage else None
+        file = self.manifest.vocabulary.file
+        vocabulary = stored_vocabulary(self.store, config) if file not in self.damage else None
         if vocabulary is None:
             fix = "restore the file, or prepare the data set anew with --overwrite"
-            raise UserError("the vocabulary is missing or damaged", place=f"{self.store.place}/{VOCABULARY}", fix=fix)
+            raise UserError("the vocabulary is missing or damaged", place=f"{self.store.place}/{file}", fix=fix)
         return vocabulary
 
     def reopen(self, *, incremental: bool) -> None:
@@ -139,7 +140,7 @@ def find_finished(store: Store, identity: Identity, *, overwrite: bool = False) 
 
 def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) -> Vocabulary | None:
     """Return the vocabulary that an earlier run of the same identity stored, or None."""
-    content = store.read(VOCABULARY, MOST_MODEL_BYTES)
+    content = store.read(vocabulary_file(config), MOST_MODEL_BYTES)
     if content is None or store.read(VOCABULARY_RECORD) != _record(identity, hashlib.sha256(content).hexdigest()):
         return None
     return stored_vocabulary(store, config)
@@ -147,7 +148,7 @@ def find_vocabulary(store: Store, identity: Identity, config: VocabularyConfig) 
 
 def keep_vocabulary(store: Store, identity: Identity, vocabulary: Vocabulary) -> None:
     """Store the vocabulary in the data set's folder: for this run, and if it was trained, for later ones."""
-    _write(store, VOCABULARY, vocabulary.content())
+    _write(store, vocabulary.file, vocabulary.content())
     if identity.given_vocabulary is None:
         _write(store, VOCABULARY_RECORD, _record(identity, vocabulary.entry().sha256))
     else:
@@ -171,8 +172,9 @@ def _damage(store: Store, manifest: Manifest) -> dict[str, str]:
             check_shard(store, shard, stamp.changed_ns if stamp else None)
         except DamagedShardError as error:
             found[shard.name] = f"{error.place}: {error.cause}"
-    if store.sha256(VOCABULARY) != manifest.vocabulary.sha256:
-        found[VOCABULARY] = f"{store.place}/{VOCABULARY}: missing or damaged"
+    vocabulary = manifest.vocabulary
+    if store.sha256(vocabulary.file) != vocabulary.sha256:
+        found[vocabulary.file] = f"{store.place}/{vocabulary.file}: missing or damaged"
     return found
 
 

@@ -3,7 +3,7 @@
 DATASET/.prepare/     until the data set is finished: job.json, the lock, cleaned text, the sample for the vocabulary,
                       and a folder per share with the share's lock, progress and errors
 DATASET/groups/       a side file per finished group; a rerun skips the group
-DATASET/shards/  vocab.txt  manifest.json         the data set; the manifest is written last
+DATASET/shards/  vocab.txt (or tokenizer.json)  manifest.json   the data set; the manifest is written last
 
 Cleaned text is named after, and groups record, the content that they were made from. So work on other content is never
 used. What depends on the whole corpus (the decisions about duplicates, the sample) belongs to the preparation that
@@ -22,7 +22,7 @@ from configs.errors import UserError
 from configs.files import TEMPORARY_SUFFIX
 from configs.machine import lock
 from preprocessing.corpus import is_cleaned_file, is_corpus_wide
-from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, VOCABULARY, InputEntry
+from preprocessing.dataset import CARD, MANIFEST, PICTURES, SHARDS, TOKENIZER, VOCABULARY, InputEntry
 from preprocessing.documents import WorkItem
 from preprocessing.resuming.identity import Identity, input_differences, other_data_set, other_version
 from preprocessing.resuming.lock import LOCK, locked, run_name
@@ -202,7 +202,7 @@ def _remove_corpus_wide(store: Store) -> None:
 
 def _remove_contents(store: Store) -> None:
     """Remove everything except the locks, the manifest first."""
-    for name in (MANIFEST, VOCABULARY, CARD):
+    for name in (MANIFEST, VOCABULARY, TOKENIZER, CARD):
         store.remove(name)
     for part in (GROUPS, SHARDS, PICTURES):
         store.below(part).clear()

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from preprocessing.corpus import Dropped, Kept, batches, cut_evenly
 from preprocessing.dataset import IntArray, Split
 from preprocessing.rows.pairs import TokenizedDocuments
-from preprocessing.rows.sentences import split_sentences
-from preprocessing.vocabulary import Encoder
+from preprocessing.rows.sentences import WITHOUT_BLANKS, split_sentences
+from preprocessing.vocabulary import SpanEncoder
 
 _MIN_BYTES_PER_WORD_PIECE = 4  # lower bound for counting; English has about 4.6, Chinese 3, punctuation 1
 _MOST_GROUP_BYTES = 64_000_000  # the highest value of data.group_bytes
@@ -45,7 +45,7 @@ Outcome = EncodedDocument | Dropped
 
 
 def encode_documents(
-    documents: Iterable[Kept | Dropped], language_of: Callable[[int], str], encoder: Encoder
+    documents: Iterable[Kept | Dropped], language_of: Callable[[int], str], encoder: SpanEncoder
 ) -> Iterator[Outcome]:
     """Yield the same stream with each kept document as word pieces.
 
@@ -53,7 +53,9 @@ def encode_documents(
     """
     for batch in batches(documents):
         sentences = [
-            _sentences(document, language_of(document.corpus)) for document in batch if isinstance(document, Kept)
+            _sentences(document, language_of(document.corpus), after_blank=encoder.follows_blank)
+            for document in batch
+            if isinstance(document, Kept)
         ]
         ids, offsets, characters = encoder.encode([sentence for of_document in sentences for sentence in of_document])
         lengths = np.diff(offsets)
@@ -112,8 +114,11 @@ def tokenized(documents: Sequence[EncodedDocument]) -> TokenizedDocuments:
     )
 
 
-def _sentences(document: Kept, language: str) -> list[str]:
-    return document.text.split("\n") if document.is_split else split_sentences(document.text, language)
+def _sentences(document: Kept, language: str, *, after_blank: bool) -> list[str]:
+    """Return the document's sentences, with the blank before each that follows another one if the encoder needs it."""
+    sentences = document.text.split("\n") if document.is_split else split_sentences(document.text, language)
+    blank = " " if after_blank and language not in WITHOUT_BLANKS else ""
+    return [blank * bool(number and sentence) + sentence for number, sentence in enumerate(sentences)]
 
 
 def _encoded(

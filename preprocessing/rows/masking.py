@@ -55,7 +55,7 @@ def mask_pairs(pairs: Pairs, config: MaskingConfig, vocabulary: Vocabulary, pass
         config.mask_token_prob,
         config.random_token_prob,
         vocabulary.ordinary_ids,
-        vocabulary.ids[MASK],
+        vocabulary.id_of(MASK),
     )
     return Rows(
         input_ids=input_ids,

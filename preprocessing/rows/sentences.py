@@ -21,6 +21,9 @@ _ENDLESS_CHARS = 50_000  # without an unambiguous end; the search for ends of qu
 _INNER_END = re.compile("[.!?…।؟۔։]\\W*\\s\\W*\\w")
 _PLAIN_END = re.compile("[.!?][\"'”’)\\]]* ")
 
+# Languages that write no blank between sentences.
+WITHOUT_BLANKS = frozenset(("bo", "dz", "ja", "wuu", "yue", "zh"))
+
 _CLOSING = "[\"'”’」』）)》〉】〕］｣]*"
 # A short remark in brackets is skipped, because semicolons separate its parts. ASCII marks end a sentence only after
 # other characters ("Yahoo!知恵袋" and "?a=b" continue), and a full-width point not before a digit ("３．５"). English

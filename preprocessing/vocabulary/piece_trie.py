@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from configs.compiled import compiled
 from preprocessing.dataset import IntArray, token_dtype
-from preprocessing.vocabulary.vocabulary import CONTINUATION, MAX_WORD_CHARS, UNK, Vocabulary
+from preprocessing.vocabulary.tokenizer_json import UNK
+from preprocessing.vocabulary.vocabulary import CONTINUATION, MAX_WORD_CHARS, Vocabulary
 
 _BEGINS, _CONTINUES = 0, 1  # the roots
 _NO_PIECE = -1

@@ -39,7 +39,9 @@ def unreachable_pieces(vocabulary: Vocabulary) -> list[str]:
 
 
 def unreachable_share(vocabulary: Vocabulary) -> float:
-    """Return the share of the pieces that begin a word which no text becomes."""
+    """Return the share of the pieces that begin a word which no text becomes; 0 for those of another tokenizer."""
+    if vocabulary.source:
+        return 0.0
     return len(unreachable_pieces(vocabulary)) / max(1, len(_initial_pieces(vocabulary)))
 
 
@@ -51,7 +53,12 @@ def lacks_capitals(vocabulary: Vocabulary) -> bool:
 
 
 def casing_that_reaches(vocabulary: Vocabulary) -> str:
-    """Return the settings with which most pieces are reachable, as a recipe has them, or "" for the present ones."""
+    """Return the settings with which most pieces are reachable, as a recipe has them, or "" for the present ones.
+
+    A tokenizer that is not BERT's has a casing of its own.
+    """
+    if vocabulary.source:
+        return ""
     casings = {casing: replace(vocabulary, lowercase=casing[0], strip_accents=casing[1]) for casing in _CASINGS}
     shares = {casing: unreachable_share(other) for casing, other in casings.items()}
     best = min(_CASINGS, key=lambda casing: shares[casing])

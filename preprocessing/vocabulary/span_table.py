@@ -6,13 +6,15 @@ number.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.compiled import compiled
-from preprocessing.vocabulary.span_cuts import SpanCutter
+from preprocessing.vocabulary.span_cuts import SpanCutter, Spans
 
 END_OF_SENTENCE = -1  # in a stream of span numbers
 
@@ -21,12 +23,25 @@ _KEY_WORDS = 1 << 22
 _FEWEST_SLOTS = 1 << 14  # of the hash table, which grows: a small one remains in the processor's cache
 
 
+class Cutter(Protocol):
+    """Cuts text into spans."""
+
+    def blocks(self, text: NDArray[np.uint8], position: int) -> Iterator[Spans]:
+        """Yield the spans of `text`, which `joined` created, from `position` on, in blocks."""
+
+
 class SpanTable:
     """The distinct spans seen so far, numbered from 0. The table is bounded: its owner clears it when it is full."""
 
-    def __init__(self, lowercase: bool, most_spans: int = _MOST_SPANS, key_words: int = _KEY_WORDS) -> None:
+    def __init__(
+        self,
+        lowercase: bool,
+        most_spans: int = _MOST_SPANS,
+        key_words: int = _KEY_WORDS,
+        cutter: Cutter | None = None,
+    ) -> None:
         self.most_spans = most_spans
-        self._cutter = SpanCutter(lowercase)
+        self._cutter: Cutter = cutter or SpanCutter(lowercase)
         self._slots = np.zeros((_FEWEST_SLOTS, 2), np.uint64)
         self._keys = np.empty(key_words, np.uint64)  # 8 bytes each; the last one of a span is padded with zeros
         self._key_ends = np.zeros(most_spans + 1, np.int64)  # span n: keys[key_ends[n] : key_ends[n + 1]]

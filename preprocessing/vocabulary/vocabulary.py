@@ -1,6 +1,7 @@
-"""A WordPiece vocabulary: `vocab.txt`, with one word piece per line, whose line number is its id.
+"""A vocabulary: BERT's WordPiece, or that of any Hugging Face tokenizer.
 
-`wordpiece.Encoder` encodes text into its ids; `training.train_vocabulary` trains one on a corpus.
+BERT's is `vocab.txt`, with one word piece per line, whose line number is its id; `wordpiece.Encoder` encodes text into
+its ids, and `training.train_vocabulary` trains one on a corpus. Any other is its `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from configs.errors import UserError
 from configs.files import MOST_MODEL_BYTES, atomic_write, read_bounded
-from preprocessing.dataset import VOCABULARY, IntArray, VocabularyEntry, token_dtype
+from preprocessing.dataset import TOKENIZER, VOCABULARY, IntArray, VocabularyEntry, VocabularyFile, token_dtype
 from preprocessing.storage import Store
+from preprocessing.vocabulary.tokenizer_json import CLS, MASK, PAD, SEP, UNK, TokenizerJson
 
-PAD: Final = "[PAD]"
-UNK: Final = "[UNK]"
-CLS: Final = "[CLS]"
-SEP: Final = "[SEP]"
-MASK: Final = "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 CONTINUATION = "##"
 MAX_WORD_CHARS = 100  # a longer word becomes [UNK], as in Hugging Face's tokenizers; Google's script allows 200
@@ -35,11 +31,15 @@ UNUSED = re.compile(r"\[unused\d+\]")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Word pieces in the order of their ids, and whether text is lower-cased and stripped of accents."""
+    """Word pieces in the order of their ids, and whether text is lower-cased and stripped of accents.
+
+    With `source`, it is the vocabulary of any tokenizer, which does what its tokenizer.json says to the case of text.
+    """
 
     pieces: tuple[str, ...]
     lowercase: bool
     strip_accents: bool | None = None  # None becomes the value of `lowercase`, as in the published BERT
+    source: TokenizerJson | None = None
 
     def __post_init__(self) -> None:
         if self.strip_accents is None:
@@ -50,17 +50,24 @@ class Vocabulary:
 
     @classmethod
     def of_data_set(cls, store: Store, entry: VocabularyEntry) -> Vocabulary:
-        """Return the vocabulary in a data set's `vocab.txt`, with the casing that the manifest records.
+        """Return the vocabulary in a data set's file, with the casing that the manifest records.
 
         Raises `UserError` when the file is missing or differs from the manifest.
         """
-        place = f"{store.place}/{VOCABULARY}"
-        content = store.read(VOCABULARY, MOST_MODEL_BYTES)
+        place = f"{store.place}/{entry.file}"
+        content = store.read(entry.file, MOST_MODEL_BYTES)
         if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
             state = "missing" if content is None else "damaged: its SHA-256 is not the manifest's"
             fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
             raise UserError(f"the vocabulary is {state}", place=place, fix=fix)
+        if entry.file == TOKENIZER:
+            return cls.of_tokenizer(TokenizerJson.parse(content, place))
         return cls.parse(content, place, entry.lowercase, entry.strip_accents)
+
+    @classmethod
+    def of_tokenizer(cls, source: TokenizerJson) -> Vocabulary:
+        """Return the vocabulary of a tokenizer.json."""
+        return cls(source.pieces, False, False, source)
 
     @classmethod
     def read(cls, path: Path, lowercase: bool, strip_accents: bool | None = None) -> Vocabulary:
@@ -86,9 +93,22 @@ class Vocabulary:
         return vocabulary
 
     def write(self, path: Path) -> None:
-        """Write `vocab.txt` atomically."""
+        """Write its file atomically."""
         with atomic_write(path) as stream:
             stream.write(self.content())
+
+    @property
+    def file(self) -> VocabularyFile:
+        """The name of its file in a data set."""
+        return TOKENIZER if self.source else VOCABULARY
+
+    def name_of(self, special: str) -> str:
+        """Return the name of one of BERT's special tokens in this vocabulary, which can be another, such as `<s>`."""
+        return self.source.names[special] if self.source else special
+
+    def id_of(self, special: str) -> int:
+        """Return the id of one of BERT's special tokens."""
+        return self.ids[self.name_of(special)]
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -102,14 +122,20 @@ class Vocabulary:
             [
                 number
                 for number, piece in enumerate(self.pieces)
-                if piece not in SPECIAL_TOKENS and not UNUSED.fullmatch(piece)
+                if piece not in self._special and not UNUSED.fullmatch(piece)
             ],
             dtype=token_dtype(len(self)),
         )
 
     @cached_property
+    def _special(self) -> frozenset[str]:
+        return self.source.special if self.source else frozenset(SPECIAL_TOKENS)
+
+    @cached_property
     def is_continuation(self) -> NDArray[np.bool_]:
-        """For each id, whether its piece continues a word."""
+        """For each id, whether its piece continues a word, by its form. Only word pieces of BERT's have such a form."""
+        if self.source:
+            return np.zeros(len(self), np.bool_)
         return np.array([piece.startswith(CONTINUATION) for piece in self.pieces], np.bool_)
 
     @cached_property
@@ -124,19 +150,24 @@ class Vocabulary:
             size=len(self),
             lowercase=self.lowercase,
             strip_accents=self.strip_accents,
-            pad_id=self.ids[PAD],
-            unk_id=self.ids[UNK],
-            cls_id=self.ids[CLS],
-            sep_id=self.ids[SEP],
-            mask_id=self.ids[MASK],
+            pad_id=self.id_of(PAD),
+            unk_id=self.id_of(UNK),
+            cls_id=self.id_of(CLS),
+            sep_id=self.id_of(SEP),
+            mask_id=self.id_of(MASK),
+            file=self.file,
         )
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self, *, of_words: bool = False) -> Tokenizer:
         """Return the Hugging Face tokenizer of this vocabulary, for decoding and export.
 
+        `of_words` is for text that comes as a list of words: each gets the blank that it has in a text.
+
         Like other Hugging Face tokenizers, it treats a literal `[MASK]` in a text as the special token;
-        `wordpiece.Encoder` does not.
+        the encoders do not.
         """
+        if self.source:
+            return self.source.tokenizer(of_words=of_words)
         tokenizer = Tokenizer(self.model())
         tokenizer.normalizer = bert_normalizer(self.lowercase, self.strip_accents)
         tokenizer.pre_tokenizer = bert_splitter()
@@ -151,6 +182,8 @@ class Vocabulary:
 
     def content(self) -> bytes:
         """Return the content of the file that `write` creates."""
+        if self.source:
+            return self.source.text.encode()
         return "".join(f"{piece}\n" for piece in self.pieces).encode()
 
 

@@ -1,24 +1,26 @@
 """Read vocabularies from files, with the recipe's casing: a data set's vocabulary, or one that the user provides.
 
-A user's vocabulary is a `vocab.txt`, or the `tokenizer.json` of a Hugging Face tokenizer that splits text like BERT's.
+A user's vocabulary is a `vocab.txt`, or the `tokenizer.json` of a Hugging Face tokenizer: one that splits text like
+BERT's, which becomes a `vocab.txt`, or with `kind="tokenizer"` any.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
 from configs.files import MOST_MODEL_BYTES, read_bounded
-from configs.schema import VocabularyConfig
-from preprocessing.dataset import VOCABULARY
+from configs.schema import Objective, VocabularyConfig
+from preprocessing.dataset import TOKENIZER, vocabulary_file
 from preprocessing.storage import Store
 from preprocessing.vocabulary.reachability import warn_of_unreachable
+from preprocessing.vocabulary.tokenizer_json import UNK, TokenizerJson, parse_json
 from preprocessing.vocabulary.vocabulary import (
     CONTINUATION,
     MAX_WORD_CHARS,
-    UNK,
     Vocabulary,
     check_pieces,
 )
@@ -32,14 +34,22 @@ _MODEL = {
 }
 _NORMALIZER = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
 _PRE_TOKENIZER = {"type": "BertPreTokenizer"}
+_OTHER_FIX = (
+    'use the tokenizer of a BERT model, or a vocab.txt, or set data.vocabulary.kind="tokenizer" for any tokenizer'
+)
+
+logger = logging.getLogger(__name__)
 
 
-def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
+def read_vocabulary(path: Path, config: VocabularyConfig, objective: Objective = "none") -> Vocabulary:
     """Read the vocabulary in the file, with the recipe's casing.
 
-    Raises `UserError` for an invalid file, for a tokenizer that splits text differently from BERT's, and when its
-    casing differs from the recipe's.
+    Raises `UserError` for an invalid file; for a tokenizer that splits text differently from BERT's, or whose casing
+    differs from the recipe's, unless the recipe allows any; and for one that lacks the special tokens of pairs, if the
+    objective needs them. Those that single segments need are added.
     """
+    if config.kind == "tokenizer":
+        return _read_tokenizer(path, objective)
     vocabulary = _read_vocabulary(path, config)
     warn_of_unreachable(vocabulary, path)
     return vocabulary
@@ -48,7 +58,7 @@ def read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
 def _read_vocabulary(path: Path, config: VocabularyConfig) -> Vocabulary:
     if path.suffix != ".json":
         return Vocabulary.read(path, config.lowercase, config.strip_accents)
-    tokenizer = _read_json(path)
+    tokenizer = parse_json(_read(path), str(path))
     check_tokenizer(tokenizer, path)
     vocabulary = Vocabulary(_pieces(tokenizer, path), config.lowercase, config.strip_accents)
     _check_casing(tokenizer["normalizer"], vocabulary, path)
@@ -64,23 +74,32 @@ def check_tokenizer(tokenizer: dict[str, Any], path: Path) -> None:
 
 def stored_vocabulary(store: Store, config: VocabularyConfig) -> Vocabulary | None:
     """Return the vocabulary of the data set in `store`, complete or not, or None when it does not exist yet."""
-    content = store.read(VOCABULARY, MOST_MODEL_BYTES)
+    file = vocabulary_file(config)
+    content, place = store.read(file, MOST_MODEL_BYTES), f"{store.place}/{file}"
     if content is None:
         return None
-    return Vocabulary.parse(content, f"{store.place}/{VOCABULARY}", config.lowercase, config.strip_accents)
+    if file == TOKENIZER:
+        return Vocabulary.of_tokenizer(TokenizerJson.parse(content, place))
+    return Vocabulary.parse(content, place, config.lowercase, config.strip_accents)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    fix = "set data.vocabulary.file to a vocab.txt or tokenizer.json, or leave it unset to train one"
+def _read_tokenizer(path: Path, objective: Objective) -> Vocabulary:
+    source = TokenizerJson.parse(_read(path), str(path))
+    if source.added and objective != "none":
+        cause = f"the tokenizer lacks {', '.join(source.added)}, which the objective `{objective}` needs"
+        fix = 'add them to the tokenizer as special tokens, or set data.objective="none"'
+        raise UserError(cause, place=str(path), fix=fix)
+    if source.added:
+        logger.warning("%s: added to the vocabulary, which lacks them: %s", path, ", ".join(source.added))
+    return Vocabulary.of_tokenizer(source)
+
+
+def _read(path: Path) -> bytes:
     try:
-        tokenizer = json.loads(read_bounded(path, MOST_MODEL_BYTES))
+        return read_bounded(path, MOST_MODEL_BYTES)
     except OSError as error:
+        fix = "set data.vocabulary.file to a vocab.txt or tokenizer.json, or leave it unset to train one"
         raise UserError(f"cannot read the vocabulary: {error.strerror}", place=str(path), fix=fix) from error
-    except ValueError as error:
-        raise UserError(f"not JSON: {error}", place=str(path), fix=fix) from error
-    if not isinstance(tokenizer, dict):
-        raise UserError("not a tokenizer: the file is not a JSON object", place=str(path), fix=fix)
-    return tokenizer
 
 
 def _expect(tokenizer: dict[str, Any], part: str, expected: dict[str, Any], path: Path) -> None:
@@ -92,7 +111,7 @@ def _expect(tokenizer: dict[str, Any], part: str, expected: dict[str, Any], path
         if settings.get(key) != value:
             found_json, expected_json = json.dumps(settings.get(key)), json.dumps(value)
             cause = f"the tokenizer's {part} has {key} {found_json}, but BERT's has {expected_json}"
-            raise UserError(cause, place=str(path), fix="use the tokenizer of a BERT model, or a vocab.txt")
+            raise UserError(cause, place=str(path), fix=_OTHER_FIX)
 
 
 def _pieces(tokenizer: dict[str, Any], path: Path) -> tuple[str, ...]:

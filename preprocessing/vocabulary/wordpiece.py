@@ -10,6 +10,7 @@ Text never yields a special id other than [UNK]: a literal "[MASK]" is three wor
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -25,14 +26,14 @@ from preprocessing.vocabulary.vocabulary import Vocabulary
 _SENTENCES_A_BLOCK = 4096
 
 
-class Encoder:
+class SpanEncoder(ABC):
     """Encodes with one vocabulary, and caches the spans seen, up to a bound. Keep one encoder per process."""
 
-    def __init__(self, vocabulary: Vocabulary, table: SpanTable | None = None) -> None:
-        self._splitter = WordSplitter(vocabulary.lowercase, vocabulary.strip_accents)
-        self._trie = PieceTrie(vocabulary)
-        self._dtype = token_dtype(len(vocabulary))
-        self._table = table or SpanTable(vocabulary.lowercase)
+    follows_blank = False  # whether the blank before a sentence that follows another one gives it other ids
+
+    def __init__(self, entries: int, table: SpanTable) -> None:
+        self._dtype = token_dtype(entries)
+        self._table = table
         self._pieces: IntArray = np.zeros(1 << 20, self._dtype)
         self._piece_ends = np.zeros(self._table.most_spans + 1, np.int64)  # span n: pieces[ends[n] : ends[n + 1]]
         self._characters = np.zeros((self._table.most_spans, 3), np.int32)  # of span n: see `encode`
@@ -70,8 +71,33 @@ class Encoder:
             self._encode_new_spans()
             yield stream
 
+    @abstractmethod
     def _encode_new_spans(self) -> None:
-        """Encode the spans that the last scan added to the table."""
+        """Encode the spans that the last scan added to the table, and keep their pieces."""
+
+    def _keep(self, split: SplitWords, owners: NDArray[np.int64], spans: int) -> None:
+        """Cache the pieces and characters of the next spans; `owners` are the words' spans."""
+        used = int(self._piece_ends[self._encoded])
+        while used + len(split.ids) > len(self._pieces):
+            self._pieces = np.concatenate([self._pieces, self._pieces])
+        self._pieces[used : used + len(split.ids)] = split.ids
+        of_spans = slice(self._encoded, self._encoded + spans)
+        ends = np.cumsum(np.bincount(owners, split.counts, minlength=spans)).astype(np.int64)
+        self._piece_ends[1:][of_spans] = used + ends
+        for column, characters in enumerate(split.characters.T):
+            self._characters[of_spans, column] = np.bincount(owners, characters, minlength=spans)
+        self._encoded += spans
+
+
+class Encoder(SpanEncoder):
+    """Encodes with a WordPiece vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, table: SpanTable | None = None) -> None:
+        super().__init__(len(vocabulary), table or SpanTable(vocabulary.lowercase))
+        self._splitter = WordSplitter(vocabulary.lowercase, vocabulary.strip_accents)
+        self._trie = PieceTrie(vocabulary)
+
+    def _encode_new_spans(self) -> None:
         keys, ends = self._table.keys(self._encoded)
         if len(ends) == 1:
             return
@@ -87,19 +113,6 @@ class Encoder:
         in_order = np.argsort(owners, kind="stable")
         split = self._trie.split(content, starts[in_order], stops[in_order])
         self._keep(split, owners[in_order], len(lengths))
-
-    def _keep(self, split: SplitWords, owners: NDArray[np.int64], spans: int) -> None:
-        """Cache the pieces and characters of the next spans; `owners` are the words' spans."""
-        used = int(self._piece_ends[self._encoded])
-        while used + len(split.ids) > len(self._pieces):
-            self._pieces = np.concatenate([self._pieces, self._pieces])
-        self._pieces[used : used + len(split.ids)] = split.ids
-        of_spans = slice(self._encoded, self._encoded + spans)
-        ends = np.cumsum(np.bincount(owners, split.counts, minlength=spans)).astype(np.int64)
-        self._piece_ends[1:][of_spans] = used + ends
-        for column, characters in enumerate(split.characters.T):
-            self._characters[of_spans, column] = np.bincount(owners, characters, minlength=spans)
-        self._encoded += spans
 
 
 def _texts(keys: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[str]:

@@ -12,7 +12,6 @@ from configs.errors import UserError
 from configs.schema import TrainConfig, expanded
 from configs.units import GIB
 from preprocessing.dataset import (
-    VOCABULARY,
     Manifest,
     Rows,
     ShardEntry,
@@ -44,8 +43,8 @@ class Dataset:
         return Vocabulary.of_data_set(self.store, self.manifest.vocabulary)
 
     def has_its_vocabulary(self) -> bool:
-        """Return whether `vocab.txt` is the vocabulary that the rows were made with."""
-        return self.store.sha256(VOCABULARY) == self.manifest.vocabulary.sha256
+        """Return whether its file holds the vocabulary that the rows were made with."""
+        return self.store.sha256(self.manifest.vocabulary.file) == self.manifest.vocabulary.sha256
 
     def open_shard(self, entry: ShardEntry, *, checked: bool) -> Rows:
         """Return a shard's rows, memory-mapped. Raises `UserError` if they are not those that the manifest describes.

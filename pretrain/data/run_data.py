@@ -1,6 +1,6 @@
 """What a run keeps of its data set, so that its model can be used when the data set is moved or deleted.
 
-RUN/data/vocab.txt       the vocabulary
+RUN/data/vocab.txt       the vocabulary; or tokenizer.json
 RUN/data/rows.json       the first held-out rows, with which an export is compared
 RUN/data/manifest.json   the data set's manifest: casing, recipe, totals and statistics; written last
 """
@@ -20,7 +20,7 @@ from configs.files import atomic_write, read_bounded
 from configs.recipe import recipe_of_run, write_recipe
 from configs.run_layout import DATA, RECIPE
 from configs.schema import Recipe
-from preprocessing.dataset import MANIFEST, SPLITS, VOCABULARY, Manifest, manifest_text, read_manifest
+from preprocessing.dataset import MANIFEST, SPLITS, Manifest, manifest_text, read_manifest
 from preprocessing.storage import store_at
 from preprocessing.vocabulary import Vocabulary
 from pretrain.data.dataset import Dataset
@@ -68,7 +68,7 @@ class RunData:
         """Write it into a run's folder."""
         folder = run / DATA
         folder.mkdir(exist_ok=True)
-        self.vocabulary.write(folder / VOCABULARY)
+        self.vocabulary.write(folder / self.vocabulary.file)
         for name, text in ((ROWS, _ROW_LIST.dump_json(self.rows)), (MANIFEST, manifest_text(self.manifest).encode())):
             with atomic_write(folder / name) as stream:
                 stream.write(text)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.schema import DataConfig, MaskingConfig, RowsConfig, VocabularyConfig
+from configs.schema import DataConfig, MaskingConfig, RowsConfig
 from preprocessing.dataset import (
     SHARDS,
-    VOCABULARY,
     IntArray,
     Manifest,
     Rows,
@@ -44,8 +43,8 @@ ROWS: dict[Split, int] = {"train": 2048, "held_out": 64}
 def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
     """Create `folder` and write a data set of one pass that fits `[data]`. Equal settings give equal bytes."""
     (folder / SHARDS).mkdir(parents=True)
-    vocabulary = _vocabulary(data.vocabulary)
-    vocabulary.write(folder / VOCABULARY)
+    vocabulary = _vocabulary(data)
+    vocabulary.write(folder / vocabulary.file)
     generator = np.random.default_rng(data.seed)
     rows = {split: _rows(generator, count, data, vocabulary) for split, count in ROWS.items()}
     sha256 = vocabulary.entry().sha256
@@ -55,10 +54,11 @@ def write_synthetic(folder: Path, data: DataConfig) -> Manifest:
     return manifest
 
 
-def _vocabulary(given: VocabularyConfig) -> Vocabulary:
+def _vocabulary(data: DataConfig) -> Vocabulary:
     """Return the recipe's vocabulary if it names a file; otherwise a synthetic one of the configured size."""
+    given = data.vocabulary
     if given.file:
-        return read_vocabulary(Path(given.file), given)
+        return read_vocabulary(Path(given.file), given, data.objective)
     words = (f"word{number}" for number in range(given.size - len(SPECIAL_TOKENS)))
     return Vocabulary((*SPECIAL_TOKENS, *words), given.lowercase)
 

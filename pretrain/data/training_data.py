@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from configs.errors import UserError
 from configs.schema import DataConfig, Recipe, VocabularyConfig, differing_settings, digest_of, recipe_of_data
-from preprocessing.dataset import VOCABULARY
+from preprocessing.dataset import TOKENIZER
 from preprocessing.vocabulary import read_vocabulary
 from pretrain.data.dataset import Dataset, open_dataset
 from pretrain.data.mixture import slots_of
@@ -126,11 +126,12 @@ def _check_settings(dataset: Dataset, data: DataConfig) -> None:
 
 def _check_vocabulary(dataset: Dataset, ours: VocabularyConfig, refuse: Callable[[str], None]) -> None:
     theirs = dataset.manifest.vocabulary
-    if theirs.lowercase != ours.lowercase:
+    is_own = theirs.file == TOKENIZER  # a casing of its own
+    if not is_own and theirs.lowercase != ours.lowercase:
         cased = {True: "lower-cased", False: "cased"}
         refuse(f"the data set's vocabulary is {cased[theirs.lowercase]}, but the recipe's is {cased[ours.lowercase]}")
     stripped = theirs.lowercase if theirs.strip_accents is None else theirs.strip_accents
-    if ours.strip_accents not in (None, stripped):
+    if not is_own and ours.strip_accents not in (None, stripped):
         refuse(f"the data set was prepared with strip_accents {stripped}, but the recipe has {ours.strip_accents}")
     if ours.file and Path(ours.file).is_file():  # the file need not exist where training runs
         if read_vocabulary(Path(ours.file), ours).entry().sha256 != theirs.sha256:
@@ -138,6 +139,6 @@ def _check_vocabulary(dataset: Dataset, ours: VocabularyConfig, refuse: Callable
     elif ours.file is None and theirs.size > ours.size:
         refuse(f"the data set's vocabulary has {theirs.size} entries, but the recipe allows at most {ours.size}")
     if not dataset.has_its_vocabulary():
-        cause = f"{VOCABULARY} is missing, or is not the vocabulary that the rows were made with"
+        cause = f"{theirs.file} is missing, or is not the vocabulary that the rows were made with"
         fix = "run `bertrain prepare RECIPE` again: it makes only what is missing or damaged"
         raise UserError(cause, place=dataset.place, fix=fix)

@@ -1,6 +1,6 @@
 """Reading and writing of Hugging Face folders: BERT's configuration, weights and vocabulary.
 
-    config.json  model.safetensors  vocab.txt  tokenizer.json  tokenizer_config.json
+    config.json  model.safetensors  vocab.txt (of BERT's tokenizer)  tokenizer.json  tokenizer_config.json
 
 A folder is believed as a whole or refused: its files must agree, and what is left out or cut off is named.
 """
@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import pad_sequence
 from configs.errors import UserError
 from configs.files import give_default_mode
 from configs.schema import ModelConfig
-from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import CLS, MASK, PAD, SEP, UNK, Vocabulary
 from pretrain.huggingface.agreement import check_vocabulary, check_weights, warn_of_missing_parts, without_padding
 from pretrain.huggingface.configuration import (
@@ -56,11 +55,12 @@ def write_hugging_face_folder(
     theirs = {name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}
     save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     give_default_mode(folder / WEIGHTS)
-    content = to_hugging_face_config(config, len(vocabulary), vocabulary.ids[PAD])
+    content = to_hugging_face_config(config, len(vocabulary), vocabulary.id_of(PAD))
     content |= {"architectures": [_architecture(weights, config)]} | fields
     write_json(folder / CONFIG, content)
-    vocabulary.write(folder / VOCABULARY)
-    (folder / TOKENIZER).write_text(vocabulary.tokenizer().to_str(pretty=True) + "\n", encoding="utf-8")
+    vocabulary.write(folder / vocabulary.file)
+    if not vocabulary.source:
+        (folder / TOKENIZER).write_text(vocabulary.tokenizer().to_str(pretty=True) + "\n", encoding="utf-8")
     write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(vocabulary, config))
 
 
@@ -146,16 +146,21 @@ def _architecture(weights: Mapping[str, Tensor], config: ModelConfig) -> str:
 
 
 def _tokenizer_config(vocabulary: Vocabulary, config: ModelConfig) -> dict[str, Any]:
-    return {
+    names = ["input_ids", *["token_type_ids"] * config.has_segments, "attention_mask"]
+    of_any = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    of_bert = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": vocabulary.lowercase,
-        "model_max_length": config.max_position_embeddings,
         "strip_accents": vocabulary.strip_accents,
         "tokenize_chinese_chars": True,
-        "cls_token": CLS,
-        "mask_token": MASK,
-        "pad_token": PAD,
-        "sep_token": SEP,
-        "unk_token": UNK,
-        **({} if config.has_segments else {"model_input_names": ["input_ids", "attention_mask"]}),
+    }
+    return {
+        **(of_any if vocabulary.source else of_bert),
+        "model_max_length": config.max_position_embeddings,
+        "cls_token": vocabulary.name_of(CLS),
+        "mask_token": vocabulary.name_of(MASK),
+        "pad_token": vocabulary.name_of(PAD),
+        "sep_token": vocabulary.name_of(SEP),
+        "unk_token": vocabulary.name_of(UNK),
+        **({"model_input_names": names} if vocabulary.source or not config.has_segments else {}),
     }

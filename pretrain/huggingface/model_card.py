@@ -121,7 +121,7 @@ def _languages(recipe: Recipe) -> list[str]:
 
 
 def _data(recipe: Recipe, manifest: Manifest) -> str:
-    statistics, casing = manifest.statistics, "lower-cased" if manifest.vocabulary.lowercase else "cased"
+    statistics = manifest.statistics
     names = ", ".join(
         f"`{Path(path).name}` ({corpus.format})" for corpus in recipe.data.corpora for path in corpus.paths
     )
@@ -132,7 +132,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> str:
             "corpora": names or "not stated in the recipe",
             "text": f"{statistics.text_bytes / 1e6:,.1f} MB in {statistics.documents:,} documents, "
             f"{statistics.held_out_documents:,} of them held out",
-            "vocabulary": f"{manifest.vocabulary.size:,} word pieces, {casing}",
+            "vocabulary": f"{manifest.vocabulary.size:,} word pieces, {manifest.vocabulary.casing}",
             "rows": f"{sum(shard.rows for shard in passes):,} in {manifest.dupe_factor} passes, "
             f"at most {manifest.max_seq_length} tokens, objective `{manifest.objective}`",
             "data set": f"`{manifest.digest}`",

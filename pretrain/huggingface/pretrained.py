@@ -134,7 +134,7 @@ class Pretrained:
             cause = "only one of the data set and the weights to initialise from has accents stripped"
             accents = f"data.vocabulary.strip_accents={str(self.vocabulary.strip_accents).lower()}"
             raise UserError(cause, place=str(self.place), fix=f"{fix}, and set {accents}")
-        if vocabulary.pieces[: len(pieces)] != pieces:
+        if vocabulary.pieces[: len(pieces)] != pieces or vocabulary.source != self.vocabulary.source:
             cause = "the data set's vocabulary does not begin with the vocabulary of the weights to initialise from"
             raise UserError(cause, place=str(self.place), fix=fix)
 

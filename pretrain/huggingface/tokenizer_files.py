@@ -14,10 +14,18 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import MOST_MODEL_BYTES, read_bounded
+from configs.files import MOST_MODEL_BYTES, read_bounded
 from preprocessing.dataset import VOCABULARY
-from preprocessing.vocabulary import Vocabulary, warn_of_unreachable
+from preprocessing.vocabulary import TokenizerJson, Vocabulary, warn_of_unreachable
 from pretrain.huggingface.json_files import as_object, read_json_if_there
-from pretrain.huggingface.tokenizer_settings import TOKENIZER, TOKENIZER_CONFIG, Casing, read_casing
+from pretrain.huggingface.tokenizer_settings import (
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    Casing,
+    check_special_tokens,
+    is_other_tokenizer,
+    read_casing,
+)
 
 ADDED_TOKENS = "added_tokens.json"
 _FIX = "give a folder whose tokenizer belongs to its model"
@@ -29,8 +37,10 @@ def read_tokenizer(folder: Path, rows: int, unstated: Casing) -> Vocabulary:
     """Read the vocabulary of a model with `rows` embeddings. Where its files state no casing, it is `unstated`.
 
     Ids without a piece of their own are kept as `[unusedN]`, as in the published vocabularies. Raises `UserError` if
-    the tokenizer is not BERT's, if the files contradict each other, and if a piece has no row.
+    BERT's tokenizer has other settings, if the files contradict each other, and if a piece has no row.
     """
+    if is_other_tokenizer(folder):
+        return _read_any(folder, rows)
     casing = read_casing(folder, unstated)
     tokenizer = read_json_if_there(folder / TOKENIZER)
     of_json = _ids(as_object(as_object(tokenizer.get("model")).get("vocab")), folder / TOKENIZER)
@@ -50,6 +60,21 @@ def read_tokenizer(folder: Path, rows: int, unstated: Casing) -> Vocabulary:
     path = folder / (VOCABULARY if of_text else TOKENIZER)
     vocabulary = Vocabulary.parse(content, path, lowercase, casing.strip_accents)
     warn_of_unreachable(vocabulary, path)
+    return vocabulary
+
+
+def _read_any(folder: Path, rows: int) -> Vocabulary:
+    """Read a tokenizer that is not BERT's from its tokenizer.json."""
+    path = folder / TOKENIZER
+    source = TokenizerJson.parse(read_bounded(path, MOST_MODEL_BYTES), str(path))
+    if source.added:
+        cause = f"the tokenizer lacks {', '.join(source.added)}, or has them under names that are not known"
+        raise UserError(cause, place=str(path), fix="give a model that was trained with masked words")
+    check_special_tokens(folder, source.names)
+    vocabulary = Vocabulary.of_tokenizer(source)
+    if len(vocabulary) > rows:
+        cause = f"the vocabulary has {len(vocabulary):,} word pieces, but the weights have {rows:,}"
+        raise UserError(cause, place=str(folder), fix=_FIX)
     return vocabulary
 
 

@@ -1,8 +1,8 @@
 """How the tokenizer of a Hugging Face folder splits text, and its casing.
 
-A tokenizer of another class, or with other settings than BERT's, gives other ids than ours for the same text, without
-an error. It is refused. The casing in tokenizer_config.json takes precedence over that in tokenizer.json, as in
-transformers.
+A tokenizer of BERT's classes with other settings than BERT's gives other ids than ours for the same text, without an
+error. It is refused. One of another class is what its tokenizer.json says, and is refused without that file. The
+casing in tokenizer_config.json takes precedence over that in tokenizer.json, as in transformers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _FIXED = {
     "subword_tokenizer_type": "wordpiece",
 }
 _SPECIAL = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
-_FIX = "only BERT's tokenizer is supported: give a model that has one"
+_FIX = "give a model with BERT's tokenizer, or with the tokenizer.json of another class"
+_FIX_NAMES = "give a model with the special tokens of BERT or of RoBERTa"
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,31 @@ class Casing:
 
 
 UNSTATED = Casing()
+
+
+def is_other_tokenizer(folder: Path) -> bool:
+    """Return whether the folder has a tokenizer.json that is not BERT's, and that no class of BERT's claims to be."""
+    tokenizer = read_json_if_there(folder / TOKENIZER)
+    named = read_json_if_there(folder / TOKENIZER_CONFIG).get("tokenizer_class")
+    named = named or read_json_if_there(folder / CONFIG).get("tokenizer_class")
+    if not tokenizer or named in _BERT_CLASSES:
+        return False
+    try:
+        check_tokenizer(tokenizer, folder / TOKENIZER)
+    except UserError:
+        return True
+    return named not in (None, *_GENERIC_CLASSES)
+
+
+def check_special_tokens(folder: Path, names: dict[str, str]) -> None:
+    """Raise `UserError` if tokenizer_config.json names other special tokens than those found in tokenizer.json."""
+    settings = read_json_if_there(folder / TOKENIZER_CONFIG)
+    for key, special in _SPECIAL.items():
+        value = settings.get(key)
+        value = value.get("content") if isinstance(value, dict) else value
+        if value not in (None, names[special]):
+            cause = f"the tokenizer has {key} {value!r}, where {names[special]!r} is expected"
+            raise UserError(cause, place=str(folder / TOKENIZER_CONFIG), fix=_FIX_NAMES)
 
 
 def read_casing(folder: Path, unstated: Casing) -> Casing:

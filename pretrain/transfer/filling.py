@@ -37,11 +37,12 @@ class Filler:
 
         Raises `UserError` when the text has no [MASK], or is too long.
         """
+        mask = self.vocabulary.name_of(MASK)
         encoding = self.vocabulary.tokenizer().encode(text)
-        places = [place for place, piece in enumerate(encoding.ids) if piece == self.vocabulary.ids[MASK]]
+        places = [place for place, piece in enumerate(encoding.ids) if piece == self.vocabulary.id_of(MASK)]
         if not places:
-            fix = f"write {MASK} where the model should fill in a word"
-            raise UserError(f"the text has no {MASK}", place=repr(text), fix=fix)
+            fix = f"write {mask} where the model should fill in a word"
+            raise UserError(f"the text has no {mask}", place=repr(text), fix=fix)
         if len(encoding.ids) > self.max_tokens:
             cause = f"the text has {len(encoding.ids)} tokens, the model accepts {self.max_tokens}"
             raise UserError(cause, fix="shorten the text")

@@ -36,8 +36,8 @@ def count_unknown(rows: Iterable[TokenRow], vocabulary: Vocabulary) -> tuple[int
     unknown = pieces = 0
     for row in rows:
         ids = list(row.input_ids)
-        unknown += ids.count(vocabulary.ids[UNK])
-        pieces += len(ids) - ids.count(vocabulary.ids[CLS]) - ids.count(vocabulary.ids[SEP])
+        unknown += ids.count(vocabulary.id_of(UNK))
+        pieces += len(ids) - ids.count(vocabulary.id_of(CLS)) - ids.count(vocabulary.id_of(SEP))
     return unknown, pieces
 
 

@@ -34,7 +34,7 @@ class Tagging(Task):
         values: Mapping[str, Any] | None = None,
         place: str = "",
     ) -> None:
-        self.tokenizer = vocabulary.tokenizer()
+        self.tokenizer = vocabulary.tokenizer(of_words=True)
         self.tokenizer.enable_truncation(max_length)
         self.labels = list(labels)
         self.values = dict(values or {name: name for name in labels})  # in the data's own types

@@ -262,6 +262,13 @@ ROWS = [
     Row("data.seed", 7, {"shards"}, lambda a, b: masked(b) > 0),
     Row("data.group_bytes", 8_000, {"shards", "documents"}, lambda a, b: len(b["shards"]) > len(a["shards"])),
     Row("data.vocabulary.file", "{in}/vocab.txt", MADE, lambda a, b: b.words()[-1] == "##é"),
+    Row(
+        "data.vocabulary.kind",
+        "tokenizer",
+        {"shards", "vocabulary"},
+        lambda a, b: "Ġ" in b.words() and "Ġ" not in a.words(),
+        {"data.vocabulary.size": 300},
+    ),
     Row("data.vocabulary.size", 110, {"shards", "vocabulary"}, lambda a, b: len(b.words()) <= 110 < len(a.words())),
     Row(
         "data.vocabulary.lowercase",

@@ -31,10 +31,12 @@ from configs.schema import DataConfig, Recipe
 from launch.cluster import batch_script
 from launch.cluster.mpi import mpirun_argv
 from launch.ranks.local import Machine, plan_ranks
-from preprocessing.dataset import VOCABULARY, Manifest, Rows, read_manifest, read_shard
+from preprocessing.dataset import Manifest, Rows, read_manifest, read_shard
 from preprocessing.execution import stages
 from preprocessing.execution.engines.runner import run_pipeline
 from preprocessing.pipeline import prepare
+from preprocessing.storage import store_at
+from preprocessing.vocabulary import Vocabulary
 from pretrain import trainer as training
 from pretrain.checkpoint.cadence import Cadence
 from pretrain.engine.deepspeed_setup import partitions_in_nodes
@@ -83,7 +85,7 @@ class Seen:
     def words(self) -> list[str]:
         """The vocabulary."""
         assert self.dataset
-        return (self.dataset / VOCABULARY).read_text().splitlines()
+        return list(Vocabulary.of_data_set(store_at(self.dataset), self.manifest.vocabulary).pieces)
 
     def originals(self) -> Iterator[tuple[list[str], list[int]]]:
         """Yield each training row: its pieces before masking, and its masked positions."""
