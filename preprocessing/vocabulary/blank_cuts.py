@@ -165,7 +165,7 @@ def _cut(
 
 
 @compiled
-def _is_cut(text: NDArray[np.uint8], place: int, plain: NDArray[np.bool_]) -> bool:
+def _is_cut(text: NDArray[np.uint8], place: int | np.int64, plain: NDArray[np.bool_]) -> bool:
     """Return whether the characters on both sides of the blank at `place`, which has such sides, are plain."""
     if place == 0 or not plain[_character_at(text, place + 1)]:
         return False
@@ -176,7 +176,7 @@ def _is_cut(text: NDArray[np.uint8], place: int, plain: NDArray[np.bool_]) -> bo
 
 
 @compiled
-def _character_at(text: NDArray[np.uint8], place: int) -> int:
+def _character_at(text: NDArray[np.uint8], place: int | np.int64) -> int | np.int64:
     """Return the code point at `place`; 0, which is not plain, at the end of a sentence and beyond the table."""
     first = np.int64(text[place])
     if first < 0x80:

@@ -84,7 +84,7 @@ class TokenizerEncoder(SpanEncoder):
             )
         ]
         counts = np.fromiter(map(len, of_texts), np.int64, len(of_texts))
-        ids = np.array([number for of_text in of_texts for number in of_text], self._dtype)
+        ids: IntArray = np.array([number for of_text in of_texts for number in of_text], self._dtype)
         ids[self._is_special[ids]] = self._unknown
         characters = np.zeros((len(texts), 3), np.int64)
         characters[:, 0] = [len(text) - sum(map(text.count, " \t")) for text in texts]

@@ -186,7 +186,8 @@ class _ByteWords:
             self._split_new_spans()
             _mark(stream, self._begins, self._span_ends, begins[position:])
             position = end
-        return ~begins[starts]
+        continues: Bools = ~begins[starts]
+        return continues
 
     def _split_new_spans(self) -> None:
         keys, ends = self._table.keys(self._split)

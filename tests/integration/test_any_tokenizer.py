@@ -43,10 +43,10 @@ def test_a_byte_level_model_is_trained_and_used(tmp_path: Path, model: str) -> N
     assert "[MASK]" not in succeed(tmp_path, "fill", "runs/small", "Ba [MASK] be.").splitlines()[-1]
     (tmp_path / "texts.txt").write_text(f"{text}\nDa de di.\n")
     succeed(tmp_path, "embed", "exported", "texts.txt", "-o", "vectors.npz")
-    labels = [{"text": f"{word} da.", "label": word} for word in ("ba", "fe") * 100]
+    labels = [{"text": f"{word} {number} da.", "label": word} for word in ("ba", "fe") for number in range(100)]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
     task = ["finetune", "runs/small", "labels.jsonl", "--kind", "classify", "-o", "task"]
     succeed(tmp_path, *task, "finetune.epochs=1", "finetune.seeds=1")
     succeed(tmp_path, "import", "exported", "recipe.toml", "name=again")
     succeed(tmp_path, "prepare", "runs/again", "data.dataset=dataset-again", "data.workers=1")
-    succeed(tmp_path, "train", "runs/again", "data.dataset=dataset-again", "train.steps=2")
+    succeed(tmp_path, "train", "runs/again", "data.dataset=dataset-again", "train.steps=4")

@@ -6,7 +6,7 @@ import pytest
 
 from configs.errors import UserError
 from launch.demo.continuing import main, masked_rows, show_comparison
-from preprocessing.vocabulary.vocabulary import MASK
+from preprocessing.vocabulary.tokenizer_json import MASK
 from pretrain.huggingface.pretrained import dataset_of, load_pretrained, recipe_of
 from pretrain.transfer.filling import Filler
 from tests.pretrain.runs import VOCAB, some_model, write_run

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def config(size: int = 400, **settings: int) -> VocabularyConfig:
-    return VocabularyConfig(kind="tokenizer", size=size, **settings)
+    return VocabularyConfig.model_validate({"kind": "tokenizer", "size": size, **settings})
 
 
 def test_the_order_of_the_text_and_the_threads_change_nothing() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer
 
 from preprocessing.vocabulary.piece_trie import PieceTrie
-from preprocessing.vocabulary.vocabulary import CONTINUATION, SPECIAL_TOKENS, UNK, Vocabulary
+from preprocessing.vocabulary.tokenizer_json import UNK
+from preprocessing.vocabulary.vocabulary import CONTINUATION, SPECIAL_TOKENS, Vocabulary
 
 fragments = st.text("abéÉ中ж\U0001f600", min_size=1, max_size=4)
 words = st.one_of(st.lists(fragments, min_size=1, max_size=8).map("".join), st.sampled_from(["a" * 100, "é" * 101]))

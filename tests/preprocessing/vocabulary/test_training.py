@@ -19,8 +19,9 @@ from configs.errors import UserError
 from configs.schema import VocabularyConfig
 from preprocessing.vocabulary import training
 from preprocessing.vocabulary.span_table import SpanTable
+from preprocessing.vocabulary.tokenizer_json import UNK
 from preprocessing.vocabulary.training import alphabet, count_words, merge_pieces, train_vocabulary
-from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, UNK, bert_normalizer, bert_splitter
+from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, bert_normalizer, bert_splitter
 from preprocessing.vocabulary.wordpiece import Encoder
 
 ROOT = Path(__file__).parents[3]
