@@ -14,7 +14,6 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import MOST_MODEL_BYTES, read_bounded
-from configs.files import MOST_MODEL_BYTES, read_bounded
 from preprocessing.dataset import VOCABULARY
 from preprocessing.vocabulary import TokenizerJson, Vocabulary, warn_of_unreachable
 from pretrain.huggingface.json_files import as_object, read_json_if_there
