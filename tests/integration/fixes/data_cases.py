@@ -99,7 +99,7 @@ CASES = [
     # Vocabularies.
     Case(f"{OTHER} {VOCABULARY}=none.txt --overwrite", "cannot read the vocabulary", VOCABULARY, as_argument="{}="),
     Case(f"{NEW} {VOCABULARY}=v.json", "not JSON", VOCABULARY, write("v.json", "{"), "{}=",
-         site="preprocessing/vocabulary/vocabulary_files.py:_read_json: set"),
+         site="preprocessing/vocabulary/tokenizer_json.py:parse_json: set"),
     Case(f"{NEW} {VOCABULARY}=v.json", "not a tokenizer: the file is not", VOCABULARY, write("v.json", "[]"), "{}="),
     Case(f"{NEW} {VOCABULARY}=none.json", "cannot read the vocabulary", VOCABULARY, as_argument="{}="),
     Case(f"{NEW} {VOCABULARY}=hf/tokenizer.json data.vocabulary.lowercase=false", "the tokenizer's casing",

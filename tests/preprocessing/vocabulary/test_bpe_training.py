@@ -75,9 +75,10 @@ def test_a_small_corpus_yields_fewer_entries_and_a_warning(caplog: pytest.LogCap
     assert f"the corpus yields a vocabulary of {len(trained)} entries, not 300" in caplog.text
 
 
-def test_a_corpus_without_words_is_refused() -> None:
+def test_a_corpus_without_words_is_refused_and_another_works() -> None:
     with pytest.raises(UserError, match="the corpus contains no words to train a vocabulary on"):
         train_byte_level_bpe([], config())
+    assert len(train_byte_level_bpe(LINES, config())) == 400
 
 
 def test_a_size_below_the_bytes_is_refused() -> None:

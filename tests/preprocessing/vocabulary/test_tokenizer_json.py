@@ -122,3 +122,11 @@ def test_missing_tokens_are_added_for_segments_and_refused_for_pairs(
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read the vocabulary"):
         read_vocabulary(tmp_path / "tokenizer.json", ANY)
+
+
+def test_a_tokenizer_that_is_not_berts_is_refused_and_read_as_any(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(tokenizer_of("llama3").to_str())
+    with pytest.raises(UserError, match=r'model has type "BPE".*set data\.vocabulary\.kind="tokenizer"'):
+        read_vocabulary(path, VocabularyConfig())
+    assert read_vocabulary(path, ANY) == vocabulary_of("llama3")
