@@ -8,32 +8,22 @@ folder `card/`. Neither is part of the data set's digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from preprocessing.dataset import CARD, PICTURES, InputEntry, Manifest
+from preprocessing.inspection.card_pictures import card_pictures, drops_by_cause, rows_by_label, write_picture
 from preprocessing.storage import LocalStore, store_at
 from preprocessing.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 _MOST_FILES = 100  # of the input to list
-_MOST_TOKENS = 30  # number of most frequent tokens to show
-_INK = "#3b6ea5"
 _SIZES = (  # of a data set in rows, in the Hub's words
     (1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"),
     (1e8, "10M<n<100M"), (1e9, "100M<n<1B"), (1e10, "1B<n<10B"), (1e11, "10B<n<100B"), (1e12, "100B<n<1T"),
     (float("inf"), "n>1T"),
 )  # fmt: skip
-_LABELS = {
-    "nsp": ("B follows A", "B comes from another document"),
-    "sop": ("A before B", "B before A"),
-    "none": ("one segment", ""),
-}
 
 
 def write_card(place: str | Path, manifest: Manifest) -> str:
@@ -43,22 +33,13 @@ def write_card(place: str | Path, manifest: Manifest) -> str:
     """
     store = store_at(place)
     vocabulary = Vocabulary.of_data_set(store, manifest.vocabulary)
-    pictures: dict[str, Callable[[Axes], None]] = {
-        "lengths": lambda axes: _draw_lengths(axes, manifest),
-        "labels": lambda axes: _draw_labels(axes, manifest),
-        "drops": lambda axes: _draw_bars(
-            axes, _readable(manifest.drops) or {"nothing": 0}, "documents, sentences or lines"
-        ),
-        "duplicates": lambda axes: _draw_bars(axes, _repeated(manifest), "documents"),
-        "tokens": lambda axes: _draw_bars(axes, frequent_tokens(manifest, vocabulary), "% of all tokens"),
-        "ranks": lambda axes: _draw_ranks(axes, manifest),
-    }
+    pictures = card_pictures(manifest, vocabulary)
     with store.explained():
         if isinstance(store, LocalStore):
             (store.folder / PICTURES).mkdir(exist_ok=True)
-        for name, draw in pictures.items():
+        for name, picture in pictures.items():
             with store.write(f"{PICTURES}/{name}.png") as stream:
-                _draw(stream, draw)
+                write_picture(stream, picture)
         store.write_text(CARD, card_text(PurePosixPath(store.place).name, manifest, vocabulary))
     return f"{store.place}/{CARD}"
 
@@ -66,9 +47,12 @@ def write_card(place: str | Path, manifest: Manifest) -> str:
 def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
     """Return the card in Markdown."""
     statistics = manifest.statistics
-    rows, labelled_1 = sum(statistics.length_histogram), statistics.random_next_pairs
-    label_0, label_1 = _LABELS[manifest.objective]
-    balance = f"{rows - labelled_1:,} rows: {label_0}; {labelled_1:,} rows: {label_1}" if label_1 else f"{rows:,} rows"
+    labels = rows_by_label(manifest)
+    balance = "; ".join(f"{count:,} rows: {label}" for label, count in labels.items())
+    shown = {
+        name: f"![{picture.caption}]({PICTURES}/{name}.png)"
+        for name, picture in card_pictures(manifest, vocabulary).items()
+    }
     parts = [
         f"---\n{_front(name, manifest)}\n---",
         f"# Data set `{name}`",
@@ -81,24 +65,24 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
         f"In the first pass, the mean row has {_mean_length(manifest):.1f} tokens, "
         f"{_mean_length(manifest) / manifest.max_seq_length:.0%} of the maximum. {balance}. "
         f"{statistics.short_targets:,} of {statistics.drawn_targets:,} target lengths are shorter than a row.",
-        f"![Rows by length]({PICTURES}/lengths.png) ![Rows by label]({PICTURES}/labels.png)",
+        _images(shown, "lengths", "labels"),
         "## Text in no row",
         *_losses(manifest),
         *([_corpora(manifest)] if len(manifest.corpora) > 1 else []),
         "## What was dropped or repaired",
-        _table(("cause", "count"), [(cause, f"{count:,}") for cause, count in _readable(manifest.drops).items()])
+        _table(("cause", "count"), [(cause, f"{count:,}") for cause, count in drops_by_cause(manifest).items()])
         if manifest.drops
         else "Nothing.",
-        f"![Drops by cause]({PICTURES}/drops.png)",
+        _images(shown, "drops"),
         *(["## Input files", _input_files(manifest)] if manifest.inputs else []),
         "## Duplicates and boilerplate",
         _comparison(manifest),
-        f"![Kept and duplicate documents]({PICTURES}/duplicates.png)",
+        _images(shown, "duplicates"),
         "## Tokens",
         f"{len(vocabulary):,} word pieces, {manifest.vocabulary.casing}; "
         f"{_unknown_share(manifest):.3%} of the text's tokens are [UNK]{_unknown_characters(manifest)}, and "
         f"{np.count_nonzero(np.array(statistics.token_counts)):,} word pieces occur.",
-        f"![The most frequent tokens]({PICTURES}/tokens.png) ![Tokens by rank]({PICTURES}/ranks.png)",
+        _images(shown, "tokens", "ranks"),
         "## How it was made",
         "The same text and these fields give the same bytes.",
         _table(("field", "value"), [(f"`{key}`", f"`{value}`") for key, value in _flat(manifest.recipe).items()]),
@@ -111,14 +95,12 @@ def card_text(name: str, manifest: Manifest, vocabulary: Vocabulary) -> str:
             ],
         ),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def frequent_tokens(manifest: Manifest, vocabulary: Vocabulary) -> dict[str, float]:
-    """Return the most frequent tokens, each with its percentage of all tokens."""
-    counts = np.array(manifest.statistics.token_counts)
-    most = np.argsort(-counts, kind="stable")[:_MOST_TOKENS]
-    return {vocabulary.pieces[number]: 100 * counts[number] / max(1, counts.sum()) for number in most if counts[number]}
+def _images(shown: Mapping[str, str], *names: str) -> str:
+    """Return the images of these names, as far as the data set has them."""
+    return " ".join(shown[name] for name in names if name in shown)
 
 
 def _front(name: str, manifest: Manifest) -> str:
@@ -229,16 +211,6 @@ def _unknown_share(manifest: Manifest) -> float:
     return counts[manifest.vocabulary.unk_id] / max(1, sum(counts))
 
 
-def _readable(drops: Mapping[str, int]) -> dict[str, float]:
-    return {cause.replace("_", " "): count for cause, count in sorted(drops.items(), key=lambda drop: -drop[1])}
-
-
-def _repeated(manifest: Manifest) -> dict[str, float]:
-    drops = manifest.drops
-    kept: dict[str, float] = {"kept": manifest.statistics.documents}
-    return kept | {f"{kind} duplicates": drops.get(f"{kind}_duplicate", 0) for kind in ("exact", "near")}
-
-
 def _comparison(manifest: Manifest) -> str:
     """Describe how documents were compared, and the result."""
     duplicates, threshold = manifest.recipe.get("duplicates", "none"), manifest.recipe.get("near_duplicate_threshold")
@@ -266,43 +238,3 @@ def _flat(fields: Mapping[str, object], prefix: str = "data.") -> dict[str, obje
 def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
     rows = [head, ("---",) * len(head), *lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def _draw(stream: IO[bytes], draw: Callable[[Axes], None]) -> None:
-    from matplotlib.figure import Figure  # takes a second to import
-
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
-    figure.savefig(stream, format="png")
-
-
-def _draw_lengths(axes: Axes, manifest: Manifest) -> None:
-    rows_by_length = manifest.statistics.length_histogram
-    axes.bar(np.arange(len(rows_by_length)), rows_by_length, width=1.0, color=_INK)
-    axes.set(xlabel="tokens per row", ylabel="rows", yscale="symlog", xlim=(0, manifest.max_seq_length + 1))
-
-
-def _draw_labels(axes: Axes, manifest: Manifest) -> None:
-    labelled_1 = manifest.statistics.random_next_pairs
-    counts = (sum(manifest.statistics.length_histogram) - labelled_1, labelled_1)
-    names = [f"{label}: {name}" for label, name in enumerate(_LABELS[manifest.objective]) if name]
-    axes.bar(names, counts[: len(names)], color=_INK)
-    axes.set(ylabel="rows")
-
-
-def _draw_bars(axes: Axes, values: Mapping[str, float], what: str) -> None:
-    """Draw one bar per name, with the first at the top. Names are not parsed as formulas."""
-    places = np.arange(len(values))
-    axes.barh(places, list(values.values()), color=_INK)
-    axes.set_yticks(places, list(values), parse_math=False, fontsize=7)
-    axes.invert_yaxis()
-    axes.set(xlabel=what)
-
-
-def _draw_ranks(axes: Axes, manifest: Manifest) -> None:
-    counts = np.sort(np.array(manifest.statistics.token_counts))[::-1]
-    occurring = counts[counts > 0]
-    axes.plot(np.arange(1, len(occurring) + 1), occurring, color=_INK)
-    axes.set(xlabel="rank of the word piece", ylabel="occurrences", xscale="log", yscale="log")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +10,7 @@ MetricRecords = Sequence[dict[str, Any]]
 Axis = Literal["step", "tokens", "time", "samples"]
 
 POINTS = 400  # maximum per line
-SMOOTH_POINTS = 60  # of the smoothed line, which averages the raw values between two points
+SMOOTHED_SHARE = 20  # the smoothed line is a running mean over this part of the points
 MARKERS = "os^Dv*XP"  # one per run, for readers who do not tell the colours apart
 COLUMNS = 3
 AXES: dict[Axis, tuple[str, str, float]] = {  # field, label, divisor
@@ -31,13 +31,16 @@ class Panel(NamedTuple):
 
 
 LOSS = Panel("masked-LM loss", "nats per masked token", "mlm_loss", "valid_mlm_loss")
+SENTENCES = Panel("next-sentence accuracy", "share of rows", "nsp_accuracy", "valid_nsp_accuracy")
+LEARNING_RATE = Panel("learning rate", "per step", "learning_rate")  # without noise to smooth
+CHANCE = 0.5  # accuracy of a guess: both labels are equally frequent
 PANELS = (
     LOSS,
     Panel("masked-LM accuracy", "share of masked tokens", "mlm_accuracy", "valid_mlm_accuracy"),
-    Panel("next-sentence accuracy", "share of rows", "nsp_accuracy", "valid_nsp_accuracy"),
+    SENTENCES,
     Panel("gradient norm", "L2 norm before clipping", "grad_norm"),
     Panel("throughput", "tokens per second", "tokens_per_s"),
-    Panel("learning rate", "per step", "learning_rate"),
+    LEARNING_RATE,
 )
 
 
@@ -46,8 +49,8 @@ def draw_curves(
 ) -> None:
     """Draw the records of runs, by name, to a file, whose suffix determines the format. The loss comes first.
 
-    Pale lines are single steps, strong ones their running means, markers held-out values, and dashed lines the unigram
-    losses of the held-out rows. A panel without a value is left out.
+    Pale lines are single steps, strong ones their running means, markers held-out values, dashed lines the unigram
+    losses of the held-out rows, and a dotted one the accuracy of a guess. A panel without a value is left out.
     """
     from matplotlib.figure import Figure
 
@@ -60,11 +63,13 @@ def draw_curves(
         axes.remove()
     for axes, panel in zip(grid.flat, shown, strict=False):
         _draw_panel(axes, panel, runs, x)
-    first = figure.axes[0]
-    if LOSS in shown:
-        _draw_unigram_losses(first, runs)
-    handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+    for axes, panel in zip(figure.axes, shown, strict=True):
+        if panel is LOSS:
+            _draw_unigram_losses(axes, runs)
+        if panel is SENTENCES:
+            axes.axhline(CHANCE, color="grey", ls=":", lw=1.2, label=f"chance {CHANCE:.2f}")
+    named = {label: handle for axes in figure.axes for handle, label in _handles(axes)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(4, max(1, len(named))))
     figure.savefig(path, dpi=120)
 
 
@@ -81,26 +86,40 @@ def smooth(records: MetricRecords, field: str, points: int, x: Axis = "step") ->
     return [span[-1][0] for span in spans], [sum(value for _, value in span) / len(span) for span in spans]
 
 
+def running_mean(values: Sequence[float], width: int) -> list[float]:
+    """Return the mean of each value and its neighbours, `width` values together; fewer at both ends."""
+    half = width // 2
+    return [
+        sum(window) / len(window)
+        for window in (values[max(0, place - half) : place + half + 1] for place in range(len(values)))
+    ]
+
+
 def _draw_panel(axes: Any, panel: Panel, runs: Mapping[str, MetricRecords], x: Axis) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for number, (name, records) in enumerate(runs.items()):
         colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
-        raw, smoothed = (smooth(records, panel.field, points, x) for points in (POINTS, SMOOTH_POINTS))
-        if not raw[1]:
+        places, raw = smooth(records, panel.field, POINTS, x)
+        if not raw:
             continue
-        if len(raw[1]) > len(smoothed[1]):
-            axes.plot(*raw, lw=0.8, alpha=0.3, color=colour, label=f"_{panel.field} of single steps")
-        is_point = {"marker": marker, "ms": 5} if len(smoothed[1]) == 1 else {}
-        axes.plot(*smoothed, label=f"{name}: training", lw=1.6, color=colour, **is_point)
+        smoothed = raw if panel is LEARNING_RATE else running_mean(raw, len(raw) // SMOOTHED_SHARE)
+        if smoothed != raw:
+            axes.plot(places, raw, lw=0.8, alpha=0.3, color=colour, label=f"_{panel.field} of single steps")
+        is_point = {"marker": marker, "ms": 5} if len(raw) == 1 else {}
+        axes.plot(places, smoothed, label=f"{name}: training", lw=1.6, color=colour, **is_point)
         held_out = smooth(records, panel.held_out_field, POINTS, x) if panel.held_out_field else ([], [])
         if held_out[1]:
             axes.plot(*held_out, ls="", marker=marker, ms=6, mec="white", color=colour, label=f"{name}: held out")
     axes.set(title=panel.title, xlabel=AXES[x][1], ylabel=panel.unit)
     axes.grid(alpha=0.25)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=x in ("step", "samples")))
-    if panel.field == "learning_rate":
+    if panel is LEARNING_RATE:
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+
+
+def _handles(axes: Any) -> Iterator[tuple[Any, str]]:
+    yield from zip(*axes.get_legend_handles_labels(), strict=True)
 
 
 def _draw_unigram_losses(axes: Any, runs: Mapping[str, MetricRecords]) -> None:

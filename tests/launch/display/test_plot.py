@@ -17,6 +17,7 @@ from configs.recipe import load_recipe, write_recipe
 from launch.display.curves import draw_runs, read_curves
 from launch.display.plot import draw_loss
 from pretrain.telemetry import Axis, smooth
+from pretrain.telemetry.curves import running_mean
 
 
 def make_run(folder: Path, steps: int) -> Path:
@@ -101,14 +102,19 @@ def test_every_panel_has_its_data_units_and_nothing_that_covers_it(
             assert any(len(heights(line)) > 1 for line in of_run)
     loss = figure.axes[0]
     raw, smoothed, held_out = (line for line in loss.lines if line.get_color() == "C0")
-    assert (len(heights(raw)), len(heights(smoothed))) == (100, 50)  # single steps behind their means
+    assert (len(heights(raw)), len(heights(smoothed))) == (100, 100)  # single steps behind their means
+    assert heights(raw)[50] == pytest.approx(7 - 51 / 100)
+    assert heights(smoothed)[50] == pytest.approx(7 - 51 / 100)
+    assert heights(smoothed)[0] == pytest.approx(sum(heights(raw)[:3]) / 3)
     assert (raw.get_alpha(), heights(held_out)) == (0.3, [6.5])
     markers = {line.get_marker() for line in loss.lines if line.get_linestyle() == "None"}
     assert markers == {"o", "s"}  # the runs differ in more than colour
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == [f"{name}: {kind}" for name in ("first", "$(second) [x]") for kind in ("training", "held out")] + [
-        "unigram 6.75"
+        "unigram 6.75",
+        "chance 0.50",
     ]
+    assert [line.get_linestyle() for line in figure.axes[2].lines if heights(line) == [0.5, 0.5]] == [":"]
 
 
 def test_a_panel_without_data_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +146,15 @@ def test_runs_are_plotted_over_other_axes(
     assert axes.get_xlabel() == label
     assert np.asarray(axes.lines[0].get_xdata())[-1] == pytest.approx(last)
     assert label in draw_loss([run], x)
+
+
+def test_the_running_mean_is_smoother_and_as_long() -> None:
+    noisy = [1.0 + (-1) ** place / 2 for place in range(40)]
+    smoothed = running_mean(noisy, 9)
+    assert len(smoothed) == 40
+    assert np.std(smoothed) < 0.3 * np.std(noisy)
+    assert running_mean([3.0, 5.0, 1.0], 3) == [4.0, 3.0, 3.0]
+    assert running_mean([3.0], 0) == [3.0]
 
 
 def test_smooth_averages_consecutive_steps() -> None:

@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from preprocessing.dataset.manifest import CARD, PICTURES, Manifest
-from preprocessing.inspection.data_card import card_text, frequent_tokens, write_card
+from preprocessing.inspection.card_pictures import frequent_tokens
+from preprocessing.inspection.data_card import card_text, write_card
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
 from preprocessing.storage.local_store import LocalStore
