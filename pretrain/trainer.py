@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from configs.errors import UserError
 from configs.files import explain_write_errors
 from configs.recipe import resolved_toml
-from configs.run_layout import CHECKPOINTS, METRICS, RECIPE, step_of
+from configs.run_layout import CHECKPOINTS, METRICS, RECIPE, TENSORBOARD, step_of
 from configs.schema import Recipe
 from preprocessing.dataset import Manifest
 from pretrain.checkpoint import (
@@ -62,12 +62,15 @@ from pretrain.stop import StopRequest
 from pretrain.telemetry import (
     Evaluation,
     Fault,
+    Histograms,
     MetricsLog,
     Profiler,
     StepMetrics,
     Stragglers,
     Throughput,
     describe_run,
+    word_vectors,
+    write_projector,
 )
 
 log = logging.getLogger(__name__)
@@ -99,6 +102,7 @@ class Trainer:
         beat()
         self.evaluator = Evaluator(self.data.main, self.recipe, self.engine)
         self.loader = self._loader()
+        self.histograms = Histograms(self.engine, train.histogram_every_steps)
         self.stragglers = Stragglers(world.device, train.zero_stage)
         self.faults = Faults(self.recipe.train.max_skipped_steps)
         keep = self.recipe.checkpoint
@@ -120,9 +124,13 @@ class Trainer:
         while True:
             try:
                 with self.throughput.sensors.errors_named():
-                    return self._train_from(state)
+                    is_finished = self._train_from(state)
             except TooManySkippedSteps as cause:
                 state = self._roll_back(cause)
+            else:
+                if is_finished:
+                    self._write_word_vectors()
+                return is_finished
 
     def _train_from(self, state: TrainingState) -> bool:
         steps = self.loader.steps(state.cursor, self._batch_sizes(state), state.skipped)
@@ -142,6 +150,7 @@ class Trainer:
                     metrics_log.write_step(metrics)
                     for line in self.profiler.news():
                         metrics_log.say(line)
+                self._write_histograms(state, metrics_log)
                 self.faults.note(state.step, step, lost=metrics.skipped and metrics.fault is not Fault.LOSS_SCALE_FELL)
                 stopping = stop and not self._is_over(state)
                 is_last = stopping or self._is_over(state)
@@ -233,6 +242,7 @@ class Trainer:
             if is_last and self.recipe.train.skip_loss_spikes:
                 spoiled = state.losses.is_spike(sums.over_all_ranks(step.masked_tokens, step.rows).loss)
             self.engine.backward(loss, last=is_last)
+        self.histograms.begin(number)
         sums.send()  # before the update, so that reading the sums does not wait for it
         learning_rate = self._learning_rate(state)
         result = self.engine.skip_step() if spoiled else self.engine.step(learning_rate)
@@ -398,6 +408,18 @@ class Trainer:
             with self.throughput.pause():
                 metrics_log.write_predictions(self.evaluator.predictions(), state.step)
         return True
+
+    def _write_histograms(self, state: TrainingState, metrics_log: MetricsLog | None) -> None:
+        with self.throughput.pause():
+            histograms = self.histograms.of_step()
+            if metrics_log and histograms:
+                metrics_log.write_histograms(histograms, state.step)
+
+    def _write_word_vectors(self) -> None:
+        """Write the vectors of the vocabulary for TensorBoard's projector."""
+        vectors = word_vectors(self.engine, self.manifest.statistics.token_counts)
+        if self.world.rank == 0:
+            write_projector(self.run / TENSORBOARD, vectors, lambda: self.data.main.vocabulary().pieces)
 
     def _make_up_evaluation(self, state: TrainingState, metrics_log: MetricsLog | None) -> bool:
         """Evaluate the resumed step if it is due and the last start ended between its save and its evaluation."""

@@ -234,6 +234,13 @@ class TrainConfig(Section):
         "needs its extra). Their own environment variables say where, e.g. WANDB_MODE=offline and "
         "MLFLOW_TRACKING_URI=http://host:5000.",
     )
+    histogram_every_steps: int = Field(
+        0,
+        ge=0,
+        le=MOST_STEPS,
+        description="Steps between histograms of all weights and gradients in TensorBoard, which take about 1.5 MB "
+        "each for BERT base; 0: none.",
+    )
     log_every_steps: int = Field(
         10, ge=1, le=MOST_STEPS, description="Steps between console lines; metrics.jsonl records every step."
     )

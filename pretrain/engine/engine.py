@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +68,11 @@ class Engine:
         if kind.make_one_pass and self.zero_stage == 0 and train.precision == "bf16" and _is_alone_on_a_cpu(world):
             one_pass = kind.make_one_pass(groups, optimizer)
         self._optimizer = one_pass or kind.make(groups, optimizer, train.kernels)
-        self._optimizer.register_step_pre_hook(self._read_norm)
+        self._optimizer.register_step_pre_hook(self._before_update)
         self._norms: list[HostCopy] = []  # of the current step, read before each group's update
+        self._one_pass = one_pass
+        # Called in each step with every gradient that this rank saves the weight of, after clipping, and its name.
+        self.read_gradient: Callable[[str, Tensor], None] | None = None
         self._masters: MasterWeights | ShardedWeights | None = None  # None where DeepSpeed holds them
         if self.zero_stage == 0:
             self._masters = MasterWeights(model, self._optimizer, one_pass, train, world)
@@ -173,10 +177,14 @@ class Engine:
         (grad_norm,) = self._norms[0].values()
         return StepResult(grad_norm, skipped=False, loss_scale=loss_scale)
 
-    def _read_norm(self, *_: object) -> None:
+    def _before_update(self, *_: object) -> None:
         """Start copying the norm to the host before the update begins, so that reading it does not wait for it."""
         if not self._masters:
             self._norms.append(HostCopy(torch.as_tensor(self._deepspeed.optimizer._global_grad_norm)))
+        if self.read_gradient:
+            scale = self._one_pass.scale if self._one_pass else 1.0  # it clips while it updates
+            for name, gradient in self.partition.gradients():
+                self.read_gradient(name, gradient.float() * scale)
 
     def _step_of_masters(self, masters: MasterWeights | ShardedWeights) -> StepResult:
         """Make or skip a step at stages 0 and 1. All ranks know the same norm and decide equally."""

@@ -56,6 +56,18 @@ class Partition:
     saved: list[Fragment]
     refresh: Callable[[], None]
 
+    def gradients(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the gradients of the saved fragments as far as their tensors have one, each with the parameter's name.
+
+        The optimizer's tensors have them only while it makes a step; at stage 3 that is one group after another.
+        """
+        places = {place.name: place for place in self.places}
+        for fragment in self.saved:
+            _, offset, weights, start, _ = places[fragment.name]
+            if weights.grad is not None:
+                first = start + fragment.offset - offset
+                yield fragment.name, weights.grad.reshape(-1).narrow(0, first, fragment.numel)
+
 
 def replicated(
     masters: dict[str, Tensor], optimizer: Optimizer, refresh: Callable[[], None], world: World

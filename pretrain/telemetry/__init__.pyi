@@ -1,5 +1,6 @@
 # The door of pretrain.telemetry: what other packages and rooms import from it.
 
+from .boards import Histograms as Histograms, word_vectors as word_vectors, write_projector as write_projector
 from .curves import (
     AXES as AXES,
     LOSS as LOSS,

@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -25,6 +26,7 @@ from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
 from pretrain.telemetry.boards import (
     HELD_OUT_LOSS,
+    Histogram,
     TensorBoardFiles,
     Trackers,
     hparams_of,
@@ -210,6 +212,11 @@ class MetricsLog:
     def write_predictions(self, table: str, step: int) -> None:
         """Record a Markdown table of predictions, in TensorBoard only."""
         self.tensorboard.text("predictions", table, step)
+
+    def write_histograms(self, histograms: Mapping[str, Histogram], step: int) -> None:
+        """Record histograms by tag, in TensorBoard only."""
+        for tag, histogram in histograms.items():
+            self.tensorboard.histogram(tag, histogram, step)
 
     def flush(self) -> bool:
         """Make all records durable, before each checkpoint; return False if that fails."""

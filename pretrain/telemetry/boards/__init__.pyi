@@ -6,5 +6,7 @@ from .dashboard import (
     layout as layout,
     recipe_tables as recipe_tables,
 )
+from .histograms import Histogram as Histogram, Histograms as Histograms
+from .projector import WordVectors as WordVectors, word_vectors as word_vectors, write_projector as write_projector
 from .tensorboard_files import TensorBoardFiles as TensorBoardFiles
 from .trackers import Trackers as Trackers

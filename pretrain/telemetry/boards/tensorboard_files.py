@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pretrain.telemetry.boards.histograms import Histogram
+
 log = logging.getLogger(__name__)
 _STAMP = re.compile(r"events\.out\.tfevents\.(\d{10,11})\.")
 
@@ -32,6 +34,10 @@ class TensorBoardFiles:
     def text(self, tag: str, text: str, step: int) -> None:
         """Write a Markdown text."""
         self._attempt(lambda: self._writer.add_text(tag, text, step))
+
+    def histogram(self, tag: str, histogram: Histogram, step: int) -> None:
+        """Write the counts of a tensor's values."""
+        self._attempt(lambda: self._writer.add_histogram_raw(tag, *vars(histogram).values(), global_step=step))
 
     def layout(self, charts: dict[str, dict[str, list[Any]]]) -> None:
         """Write the charts of the tab Custom Scalars."""

@@ -22,11 +22,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.modules.module import register_module_forward_hook
 
 from configs.errors import UserError
 from configs.recipe import write_recipe
-from configs.run_layout import CHECKPOINTS, RECIPE
+from configs.run_layout import CHECKPOINTS, RECIPE, TENSORBOARD
 from configs.schema import DataConfig, Recipe
 from launch.cluster import batch_script
 from launch.cluster.mpi import mpirun_argv
@@ -278,9 +279,15 @@ def _of_files(run: Path, stage: str | None) -> dict[str, Any]:
             for file in run.glob(f"{TRACKED}/*/*/metrics/**/*")
             if file.is_file()
         ),
+        "histograms": _histogram_steps(run),
         "traces": sorted(file.name for file in run.glob("profile/*")),
         "staged": sorted(file.name for file in staged),
     }
+
+
+def _histogram_steps(run: Path) -> list[int]:
+    board = EventAccumulator(str(run / TENSORBOARD)).Reload()
+    return sorted({event.step for tag in board.Tags()["histograms"] for event in board.Histograms(tag)})
 
 
 def _digest(content: str | bytes) -> str:

@@ -18,7 +18,7 @@ CHANGEABLE = {
     "optimizer": {"rates", "losses", "optimizer"},
     "train": {
         *("weights", "rows", "rates", "losses", "forwards", "evaluations", "said", "traces", "staged", "shape"),
-        *("checkpoints", "skipped", "refusal", "held", "offloaded", "tracked", "padded", "gathers"),
+        *("checkpoints", "skipped", "refusal", "held", "offloaded", "tracked", "padded", "gathers", "histograms"),
     },
     "checkpoint": {"checkpoints", "in_background"},
     "cluster": {"script", "ranks", "limits"},

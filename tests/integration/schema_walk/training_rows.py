@@ -208,6 +208,7 @@ TRAIN = [
         {"train.stage_in": "{folder}/small"},
     ),
     Row("train.profile_steps", [3], {"traces"}, lambda a, b: b["traces"] == ["step_00000003.pt.trace.json.gz"]),
+    Row("train.histogram_every_steps", 4, {"histograms"}, lambda a, b: b["histograms"] == [4] and not a["histograms"]),
     Row("train.trackers", ["mlflow"], {"tracked"}, lambda a, b: "loss/mlm" in b["tracked"] and not a["tracked"]),
     Row("train.log_every_steps", 3, {"said"}, lambda a, b: b["said"] == [1, 3, 6]),
     Row(
