@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from configs.schema import MaskingConfig, RowsConfig
 from preprocessing.dataset import Rows
 from preprocessing.inspection.row_rules import inputs_at_masks, original_ids
+from preprocessing.inspection.word_draws import draws_words, redrawn_tenths
 from preprocessing.rows import ordinary_tokens
 from preprocessing.vocabulary import Vocabulary
 
@@ -30,10 +31,7 @@ AUC_BOUND = 0.52  # of a segment length as a predictor of the label
 ENDS_BOUND = 0.03  # of the difference in the shares of a kind of piece at an end of true and of random Bs
 _SENTENCE_ENDS = frozenset(".!?…。！？．｡։۔।።។")
 _KIND_NAMES = ("begin a word", "continue a word", "end a sentence", "are other punctuation")
-# Masks of whole words are clustered, and long or repeated words are skipped more often than others.
-_WORD_VARIANCE = 4.0
-_WORD_SHARE = 0.1
-# Spans are more clustered still, and cover the words at the ends of a segment less often than those between.
+# Spans are clustered, and cover the words at the ends of a segment less often than those between.
 _SPAN_VARIANCE = 16.0
 _SPAN_SHARE = 0.3
 
@@ -57,6 +55,8 @@ class Counts:
     kept: int  # of those, the ones that hold the original token
     could_be_drawn: int  # of those, the ones whose original is an ordinary token, which a random draw can repeat
     tenths: Histogram  # [10] masked positions by tenth of the row's ordinary tokens
+    redrawn: Histogram  # [10] the same if the words are drawn again; 0 where masks are not drawn by words
+    squares: Histogram  # [10] sums over the rows of the squared differences of these two
     rows_by_size: Histogram  # [ordinary tokens, masked positions] number of rows
     coins: int  # rows whose label a coin decided
     heads: int  # of those, the ones labelled 1
@@ -75,8 +75,11 @@ def count(
     *,
     coins: int,
     kinds: NDArray[np.int64] | None = None,
+    continues_t: NDArray[np.bool_] | None = None,
 ) -> Counts:
     """Count a shard's rows. `coins`: the rows whose labels are random; `kinds`: of the pieces, to count B's ends.
+
+    `continues_t` says for each token whether it continues a word; None: masks are not drawn by words.
 
     Lengths and ends are counted only if all labels are random. A row without a coin was not cut to the length of
     another one.
@@ -90,12 +93,19 @@ def count(
     rank_m = rows.masked_lm_positions.astype(np.int64) - 1 - past_first_sep_m
     rows_by_size = np.zeros((config.max_seq_length + 1, config.max_predictions_per_seq + 1), np.int64)
     np.add.at(rows_by_size, (ordinary_r, masked_r), 1)
+    tenths = np.zeros((len(rows), TENTHS), np.int64)
+    np.add.at(
+        tenths, (np.repeat(np.arange(len(rows)), masked_r), rank_m * TENTHS // np.repeat(ordinary_r, masked_r)), 1
+    )
+    redrawn = np.zeros_like(tenths) if continues_t is None else redrawn_tenths(rows, config, continues_t, TENTHS)
     return Counts(
         masked=len(inputs_m),
         as_mask=int(np.count_nonzero(inputs_m == mask_id)),
         kept=int(np.count_nonzero(inputs_m == rows.masked_lm_ids)),
         could_be_drawn=int(np.count_nonzero(is_ordinary[rows.masked_lm_ids])),
-        tenths=np.bincount(rank_m * TENTHS // np.repeat(ordinary_r, masked_r), minlength=TENTHS),
+        tenths=tenths.sum(axis=0),
+        redrawn=redrawn.sum(axis=0),
+        squares=((tenths - redrawn) ** 2).sum(axis=0) * (continues_t is not None),
         rows_by_size=rows_by_size,
         coins=coins,
         heads=int(np.count_nonzero(rows.next_sentence_label)) if coins else 0,
@@ -145,17 +155,19 @@ def _check_replacements(counts: Counts, config: MaskingConfig, ordinary_ids: int
 
 
 def _check_positions(counts: Counts, config: MaskingConfig, z: float) -> Iterator[Deviation]:
-    """Test the positions. Drawing without replacement gives a hypergeometric distribution in each tenth of a row."""
+    """Test the positions. Drawing without replacement gives a hypergeometric distribution in each tenth of a row.
+
+    Masks drawn by words are compared with those of a second draw (see `word_draws`).
+    """
     tokens, masked = np.arange(counts.rows_by_size.shape[0])[:, None], np.arange(counts.rows_by_size.shape[1])
     edges = -(-tokens * np.arange(TENTHS + 1) // TENTHS)  # of n tokens, tenth t begins at ceil(n·t / 10)
     shares = np.diff(edges) / np.maximum(tokens, 1)  # [tokens, tenth]
     means = np.einsum("nk,k,nt->t", counts.rows_by_size, masked, shares)
     factors = counts.rows_by_size * masked * np.maximum(tokens - masked, 0) / np.maximum(tokens - 1, 1)
     variances = np.einsum("nk,nt->t", factors, shares * (1 - shares))
-    of_words = config.whole_word_masking or config.mask_word_once
-    spread, share = (_WORD_VARIANCE, _WORD_SHARE) if of_words else (1.0, 0.0)
-    if config.span_masking:
-        spread, share = _SPAN_VARIANCE, _SPAN_SHARE
+    spread, share = (_SPAN_VARIANCE, _SPAN_SHARE) if config.span_masking else (1.0, 0.0)
+    if draws_words(config):
+        means, variances = counts.redrawn.astype(np.float64), counts.squares.astype(np.float64)
     for tenth in range(TENTHS):
         bound = _bound(variances[tenth] * spread, z) + share * means[tenth]
         if abs(counts.tenths[tenth] - means[tenth]) > bound:

@@ -41,8 +41,9 @@ from preprocessing.inspection.statistical_tests import (
     kinds_of_pieces,
     share_deviation,
 )
+from preprocessing.inspection.word_draws import draws_words
 from preprocessing.storage import Store, store_at
-from preprocessing.vocabulary import Vocabulary
+from preprocessing.vocabulary import Vocabulary, continues_word
 
 _CAUSES_OF_COMPARISON: dict[str, Callable[[DataConfig], bool]] = {  # and whether a recipe requests the comparison
     "exact_duplicate": lambda config: config.duplicates != "none",
@@ -148,6 +149,9 @@ class Verification:
             self._is_ordinary,
             coins=self._coins_of(rows, shard),
             kinds=self._kinds,
+            continues_t=continues_word(original_ids(rows), self._vocabulary, self._config)
+            if draws_words(self._config)
+            else None,
         )
         yield from self._deviations(shard.name, counts, len(self._manifest.shards))
         self._counts = counts if self._counts is None else self._counts + counts

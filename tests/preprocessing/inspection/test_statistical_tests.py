@@ -15,7 +15,7 @@ from preprocessing.inspection.shard_checks import ALL_SHARDS, Failure
 from preprocessing.inspection.statistical_tests import share_deviation
 from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
-from tests.preprocessing.corpora import make_documents, small_config, write_text
+from tests.preprocessing.corpora import WORDS, make_documents, small_config, write_text
 from tests.preprocessing.mending import rewrite
 
 MASK = 4
@@ -180,3 +180,35 @@ def test_bound_of_many_trials_is_4_sigma() -> None:
     for sigmas, expected in ((3.99, 0), (4.01, 1)):
         found = round(trials / 2 + sigmas * sigma)
         assert len(list(share_deviation(found, trials, 0.5, 4.0, "coin"))) == expected
+
+
+@pytest.mark.parametrize("masking", ["whole_word_masking", "mask_word_once"])
+@pytest.mark.parametrize("kind", ["wordpiece", "tokenizer"])
+def test_words_that_hardly_fit_are_masked_less_often(tmp_path: Path, kind: str, masking: str) -> None:
+    """Words of as many tokens as letters: a full stop, often at the end of a row, always fits. That is no failure."""
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(400))
+    vocabulary: dict[str, object] = {"kind": kind, "size": 300}
+    if kind == "wordpiece":
+        letters = sorted({letter.lower() for letter in corpus.read_text() if letter.isalnum()})
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *letters, *(f"##{letter}" for letter in letters)]
+        (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
+        vocabulary = {"file": str(tmp_path / "vocab.txt")}
+    rows = {"objective": "none", "max_seq_length": 48, "max_predictions_per_seq": 7, "accept_losses": True}
+    prepare(small_config(tmp_path / "dataset", corpus, vocabulary=vocabulary, **rows, **{masking: True}))
+    assert list(verify(tmp_path / "dataset")) == []
+
+
+def test_masks_at_the_front_of_words_are_reported(tmp_path: Path) -> None:
+    """Each word is one token, so no rule about whole words is broken."""
+    corpus = write_text(tmp_path / "corpus.txt", make_documents(400))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "text", "begins", *WORDS, *map(str, range(400))]
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
+    rows = {"objective": "none", "group_bytes": 1_000_000, "whole_word_masking": True}
+    prepare(small_config(tmp_path / "dataset", corpus, vocabulary={"file": str(tmp_path / "vocab.txt")}, **rows))
+    assert list(verify(tmp_path / "dataset")) == []
+    [shard] = rewrite(tmp_path / "dataset", mask_the_front, "train", 1)
+    rule = "masked positions are distributed evenly over a row"
+    assert {failure.file for failure in verify(tmp_path / "dataset") if failure.rule == rule} == {
+        shard.name,
+        ALL_SHARDS,
+    }
