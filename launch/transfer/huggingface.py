@@ -73,7 +73,7 @@ def export_run(place: Path, output: Path, *, sentence_transformers: bool = False
     batch = batch_of_rows(data.rows)
     with atomic_folder(output) as partial:
         write_hugging_face_folder(partial, source.config, source.vocabulary, source.weights)
-        write_model_card(partial, run, recipe, data.manifest, read_state(folder))
+        write_model_card(partial, run, recipe, source.vocabulary, data.manifest, read_state(folder))
         difference = _compare(partial, source, batch)
         if sentence_transformers:
             write_sentence_encoder(partial, source.config)

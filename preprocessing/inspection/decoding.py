@@ -11,7 +11,7 @@ from typing import Literal
 from configs.schema import Objective
 from preprocessing.dataset import Rows, Split, existing_shards, local_shard, read_manifest, read_sound_shard
 from preprocessing.storage import store_at
-from preprocessing.vocabulary import MASK, Vocabulary
+from preprocessing.vocabulary import MASK, Vocabulary, shown_pieces
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,12 @@ def decode_row(rows: Rows, row: int, vocabulary: Vocabulary, objective: Objectiv
     ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
     masked = slice(rows.masked_offsets[row], rows.masked_offsets[row + 1])
     originals = dict(zip(rows.masked_lm_positions[masked].tolist(), rows.masked_lm_ids[masked].tolist(), strict=True))
+    pieces = shown_pieces(vocabulary)
     mask_id = vocabulary.id_of(MASK)  # shown by BERT's name, whatever the tokenizer calls it
 
     def token(place: int, seen: int) -> DecodedToken:
-        original = vocabulary.pieces[originals[place]] if place in originals else None
-        return DecodedToken(MASK if seen == mask_id else vocabulary.pieces[seen], original)
+        original = pieces[originals[place]] if place in originals else None
+        return DecodedToken(MASK if seen == mask_id else pieces[seen], original)
 
     tokens = tuple(token(place, seen) for place, seen in enumerate(ids.tolist()))
     border = int(rows.segment_a_length[row])

@@ -34,5 +34,6 @@ from .whole_words import (
     continues_word as continues_word,
     require_segmenter as require_segmenter,
     require_words as require_words,
+    shown_pieces as shown_pieces,
 )
 from .wordpiece import Encoder as Encoder, SpanEncoder as SpanEncoder

@@ -11,6 +11,7 @@ where the splitter cuts the text of a row.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -226,6 +227,27 @@ def _bytes_of(piece: str, source: TokenizerJson) -> bytes:
         return piece.encode()  # an added token
     content = bytes(bytes_of[character] for character in piece)
     return content.replace(b"\0", b"\x01").replace(bytes([SENTENCE_END]), b"\xfe")
+
+
+@lru_cache(4)
+def shown_pieces(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return each piece as text to read. Byte-level ones are decoded, with `▁` for a blank and `\\xe9` for a cut byte.
+
+    A piece whose text is also that of another one stays as it is.
+    """
+    if not (vocabulary.source and vocabulary.source.is_byte_level):
+        return vocabulary.pieces
+    bytes_of, special = _byte_of_character(), vocabulary.source.special
+    texts = [
+        piece
+        if piece in special or any(character not in bytes_of for character in piece)
+        else bytes(bytes_of[character] for character in piece).decode(errors="backslashreplace")
+        for piece in vocabulary.pieces
+    ]
+    readable = [text.replace(" ", "\u2581").replace("\n", "\\n").replace("\t", "\\t") for text in texts]
+    count = Counter(readable)
+    unclear = {text for text, pieces in count.items() if pieces > 1 or not text.isprintable()}
+    return tuple(piece if text in unclear else text for piece, text in zip(vocabulary.pieces, readable, strict=True))
 
 
 @cache

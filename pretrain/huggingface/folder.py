@@ -56,6 +56,9 @@ def write_hugging_face_folder(
     save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     give_default_mode(folder / WEIGHTS)
     content = to_hugging_face_config(config, len(vocabulary), vocabulary.id_of(PAD))
+    if config.is_modern:  # whose configuration has defaults for the ids of its published vocabulary
+        roles = {"bos": CLS, "eos": SEP, "cls": CLS, "sep": SEP}
+        content |= {f"{role}_token_id": vocabulary.id_of(special) for role, special in roles.items()}
     content |= {"architectures": [_architecture(weights, config)]} | fields
     write_json(folder / CONFIG, content)
     vocabulary.write(folder / vocabulary.file)

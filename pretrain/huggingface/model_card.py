@@ -14,6 +14,7 @@ from configs.recipe import resolved_toml
 from configs.records import parse_object
 from configs.schema import ClusterConfig, Recipe, recipe_of_data
 from preprocessing.dataset import Manifest
+from preprocessing.vocabulary import CLS, MASK, Vocabulary
 from pretrain.checkpoint import TrainingState
 from pretrain.model import bert_parameters
 from pretrain.telemetry import LOSS, draw_curves, goodput_text, read_metrics
@@ -41,8 +42,9 @@ from transformers import pipeline
 ```
 """
 USAGE = {
-    "fill-mask": 'pipeline("fill-mask", model="FOLDER")("The capital of France is [MASK].")',
-    "text-generation": 'pipeline("text-generation", model="FOLDER")("[CLS] The capital of", add_special_tokens=False)',
+    "fill-mask": 'pipeline("fill-mask", model="FOLDER")("The capital of France is {mask}.")',
+    "text-generation": 'pipeline("text-generation", model="FOLDER")'
+    '("{first} The capital of", add_special_tokens=False)',
 }
 
 LIMITS = """\
@@ -55,17 +57,18 @@ LIMITS = """\
 """
 
 
-def write_model_card(folder: Path, run: Path, recipe: Recipe, manifest: Manifest, state: TrainingState) -> None:
+def write_model_card(
+    folder: Path, run: Path, recipe: Recipe, vocabulary: Vocabulary, manifest: Manifest, state: TrainingState
+) -> None:
     """Write README.md into `folder`, and curves.png if matplotlib is installed.
 
     What it says of the data comes from the manifest, not from the run's recipe.
     """
     recipe = recipe.model_copy(update={"data": recipe_of_data(manifest.recipe, recipe.data)})
     records = [record for record in read_metrics(run) if record["step"] <= state.step]
+    usage = USAGE[_pipeline(recipe)].format(mask=vocabulary.name_of(MASK), first=vocabulary.name_of(CLS))
     parts = [
-        HEADER.format(
-            front=front_matter(recipe, records), name=recipe.name, kind=_kind(recipe), usage=USAGE[_pipeline(recipe)]
-        ),
+        HEADER.format(front=front_matter(recipe, records), name=recipe.name, kind=_kind(recipe), usage=usage),
         _data(recipe, manifest),
         _training(recipe, manifest, state, records),
         _evaluation(records, _words(recipe)),

@@ -50,6 +50,8 @@ def test_a_data_set_of_any_tokenizer_is_verified(tmp_path: Path, corpus: Path, k
     assert list(verify(folder)) == []
     assert prepare(config) == manifest  # nothing is left to do
     assert any(token.piece == MASK for pair in decode_pairs(folder, "train", 0, 20) for token in pair.tokens)
+    shown = " ".join(str(pair) for pair in decode_pairs(folder, "train", 0, 20))
+    assert not re.search("[\u0120\u00c3]", shown)
     write_card(folder, manifest)
     assert "as tokenizer.json normalises text" in (folder / "DATA_CARD.md").read_text()
 

@@ -14,7 +14,7 @@ from preprocessing.inspection.verification import verify
 from preprocessing.pipeline import prepare
 from preprocessing.vocabulary.tokenizer_json import TokenizerJson
 from preprocessing.vocabulary.vocabulary import Vocabulary
-from preprocessing.vocabulary.whole_words import continues_word, require_words
+from preprocessing.vocabulary.whole_words import continues_word, require_words, shown_pieces
 from tests.preprocessing.corpora import make_documents, small_config, write_text
 from tests.preprocessing.vocabulary.tokenizers_of_each_kind import LINES, tokenizer_of, vocabulary_of
 
@@ -66,3 +66,20 @@ def test_whole_words_are_masked_and_verified(tmp_path: Path) -> None:
     )
     prepare(config)
     assert list(verify(tmp_path / "dataset")) == []
+
+
+def test_byte_level_pieces_are_shown_as_text() -> None:
+    vocabulary = vocabulary_of("gpt2")
+    shown = shown_pieces(vocabulary)
+    assert len(set(shown)) == len(vocabulary)
+    line = vocabulary.tokenizer().encode(LINES[0], add_special_tokens=False).ids
+    assert "".join(shown[token] for token in line).replace("\u2581", " ") == LINES[0]
+    assert shown[vocabulary.pieces.index("\u00ec")] == "\\xec"  # the first byte of a Korean letter
+    assert shown[vocabulary.pieces.index("\u0120")] == "\u2581"
+    assert shown[vocabulary.id_of("[MASK]")] == vocabulary.name_of("[MASK]")
+    assert all(text.isprintable() for text in shown)
+
+
+@pytest.mark.parametrize("kind", ["xlmr", "cased_bert"])
+def test_other_pieces_are_shown_as_they_are(kind: str) -> None:
+    assert shown_pieces(vocabulary_of(kind)) == vocabulary_of(kind).pieces

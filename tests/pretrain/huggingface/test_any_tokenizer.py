@@ -10,14 +10,18 @@ import transformers
 from tokenizers import Tokenizer
 
 from configs.errors import UserError
+from configs.recipe import load_recipe
 from configs.schema import ModelConfig
+from preprocessing.dataset import read_manifest
 from preprocessing.vocabulary.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pretrain.checkpoint import find_checkpoint, read_state
 from pretrain.huggingface.folder import read_hugging_face_folder, write_hugging_face_folder
+from pretrain.huggingface.model_card import write_model_card
 from pretrain.huggingface.pretrained import load_pretrained
 from pretrain.model.pretraining import BertForPreTraining
 from tests.preprocessing.vocabulary.tokenizers_of_each_kind import KINDS, LINES, tokenizer_of, vocabulary_of
 from tests.pretrain.huggingface.model_folders import change_json, model_of
-from tests.pretrain.runs import MODEL, VOCAB
+from tests.pretrain.runs import MODEL, VOCAB, some_model, write_run
 
 BERT = ModelConfig(**MODEL)
 MODERN = ModelConfig(**{**MODEL, "architecture": "modernbert"})
@@ -57,6 +61,33 @@ def test_transformers_reads_an_export_with_the_same_ids(tmp_path: Path, kind: st
     for role, special in ROLES.items():
         assert getattr(theirs, f"{role}_id") == vocabulary.id_of(special)
     assert theirs.model_max_length == config.max_position_embeddings
+
+
+@pytest.mark.parametrize("kind", ["roberta", "modernbert", "gpt2"])
+def test_the_configuration_of_a_modernbert_states_our_ids(tmp_path: Path, kind: str) -> None:
+    """Its class has other ids as defaults, which can be larger than the vocabulary."""
+    vocabulary = vocabulary_of(kind)
+    write(tmp_path, vocabulary, MODERN)
+    theirs = transformers.AutoConfig.from_pretrained(tmp_path)
+    cls, sep = vocabulary.id_of("[CLS]"), vocabulary.id_of("[SEP]")
+    assert (theirs.bos_token_id, theirs.cls_token_id) == (cls, cls)
+    assert (theirs.eos_token_id, theirs.sep_token_id) == (sep, sep)
+    assert theirs.pad_token_id == vocabulary.id_of("[PAD]")
+
+
+@pytest.mark.parametrize("attention", ["bidirectional", "left_to_right"])
+def test_the_card_calls_special_tokens_by_their_names(tmp_path: Path, attention: str) -> None:
+    run = write_run(tmp_path, some_model())
+    recipe = load_recipe(str(run / "recipe.toml"))
+    model = recipe.model.model_copy(update={"attention": attention})
+    folder = find_checkpoint(run)
+    assert folder
+    manifest = read_manifest(recipe.data.dataset)
+    changed = recipe.model_copy(update={"model": model})
+    write_model_card(tmp_path, run, changed, vocabulary_of("roberta"), manifest, read_state(folder))
+    usage = (tmp_path / "README.md").read_text().split("```")[1]
+    assert ("The capital of France is <mask>." in usage) == (attention == "bidirectional")
+    assert ("<s> The capital of" in usage) == (attention == "left_to_right")
 
 
 @pytest.mark.parametrize("kind", KINDS)
