@@ -27,7 +27,7 @@ def idle_settings(recipe: Recipe) -> list[str]:
         for name, reason in corpus.idle_keys().items():
             if getattr(corpus, name) != type(corpus).model_fields[name].get_default():
                 sentences.append(f"data.corpora.{number}.{name} has no effect: {reason}")
-    return [*sentences, *_binding(recipe.data), *_partly_idle(recipe)]
+    return [*sentences, *_binding(recipe.data), *_partly_idle(recipe), *_ranks_without_rows(recipe)]
 
 
 def _rules(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -121,6 +121,15 @@ def _partly_idle(recipe: Recipe) -> Iterator[str]:
         yield f'cluster.gpus_per_node = {cluster.gpus_per_node} requests GPUs, but cluster.device is "cpu"'
     if train.evaluate_every_steps > train.steps:
         yield f"train.evaluate_every_steps = {train.evaluate_every_steps} is above train.steps: it has no effect"
+
+
+def _ranks_without_rows(recipe: Recipe) -> Iterator[str]:
+    ranks, rows = recipe.cluster.nodes * recipe.cluster.ranks_per_node, recipe.train.global_batch_size
+    if rows < ranks and not recipe.train.global_batch_tokens:
+        yield (
+            f"train.global_batch_size = {rows} is below the {ranks} ranks of cluster.nodes and cluster.ranks_per_node: "
+            f"{ranks - rows} of them have no row in a step"
+        )
 
 
 def _binding(data: RowsConfig) -> Iterator[str]:

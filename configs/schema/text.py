@@ -97,6 +97,16 @@ class CorpusConfig(Section):
         defaults = {name: type(self).model_fields[name].get_default() for name in self.idle_keys()}
         return Section.byte_fields(self.model_copy(update=defaults))
 
+    @field_validator("text_field")
+    @classmethod
+    def _fields_are_named_once(cls, text_field: str | list[str]) -> str | list[str]:
+        fields = [text_field] if isinstance(text_field, str) else text_field
+        if not all(field.strip() for field in fields):
+            raise ValueError("the name of a field is empty; name the field that holds the text")
+        if twice := [field for field in fields if fields.count(field) > 1]:
+            raise ValueError(f"names {twice[0]!r} twice, and so its text would be in each document twice; name it once")
+        return text_field
+
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, encoding: str) -> str:

@@ -70,6 +70,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cluster.sbatch_options": ["--gres=gpu:4"], "cluster.gpus_per_node": 8}, "remove --gres=gpu:4"),
     ({"cluster.sbatch_options": ["--partit=a"], "cluster.partition": "b"}, "cluster.partition sets --partition"),
     ({"cluster.hosts": ["a", "b", "a"], "cluster.nodes": 3}, "cluster.hosts names a twice"),
+    ({"data.corpora": [PARQUET | {"text_field": ""}]}, "the name of a field is empty"),
+    ({"data.corpora": [PARQUET | {"text_field": ["a", " "]}]}, "is empty; name the field that holds the text"),
+    ({"data.corpora": [PARQUET | {"text_field": ["a", "b", "a"]}]}, "names 'a' twice"),
     ({"optimizer.gradient_clipping": 1e-300}, "gradient_clipping 1e-300 clips each gradient to nothing"),
 ]
 SAID: list[tuple[dict[str, Any], str]] = [
@@ -93,6 +96,8 @@ SAID: list[tuple[dict[str, Any], str]] = [
     ({"train.first_global_batch_size": 8}, "train.first_global_batch_size"),
     ({"train.first_global_batch_size": 256, "train.batch_growth_steps": 5}, "train.batch_growth_steps"),
     ({"train.batch_growth_steps": 2_000_000}, "train.batch_growth_steps"),
+    ({"train.global_batch_size": 1, "cluster.ranks_per_node": 2}, "train.global_batch_size = 1 is below the 2 ranks"),
+    ({"train.global_batch_size": 6, "cluster.nodes": 2, "cluster.ranks_per_node": 4}, "2 of them have no row"),
     ({"train.profile_steps": [2_000_000]}, "train.profile_steps"),
     ({"train.evaluate_rows": 5, "data.held_out_fraction": 0.0}, "train.evaluate_rows"),
     ({"train.evaluate_every_steps": 5, "data.held_out_fraction": 0.0}, "train.evaluate_every_steps"),
@@ -144,6 +149,8 @@ def test_a_setting_without_effect_beside_others_is_said(settings: dict[str, Any]
         {"train.zero_stage": 2, "train.offload_optimizer": True, "cluster.ranks_per_node": 1},
         {"cluster.step_timeout_s": 900, "cluster.collective_timeout_s": 900},
         {"checkpoint.keep_every_steps": 2_000_000, "train.epochs": 3.0},
+        {"train.global_batch_size": 2, "cluster.ranks_per_node": 2},
+        {"data.corpora": [PARQUET | {"text_field": ["title", "body"]}]},
         {"cluster.srun_options": ["--gres=gpu:8", "--gpus-per-task=1"], "cluster.gpus_per_node": 8},
         {"cluster.sbatch_options": ["--account=a", "--mem-per-cpu=4G"], "cluster.memory_gib": 8},
     ],
