@@ -35,6 +35,7 @@ from pretrain.checkpoint import (
     has_checkpoint,
     load_checkpoint,
     set_aside_after,
+    take_records,
 )
 from pretrain.data import Loader, Step, keep_data, keep_recipe, open_data, with_range
 from pretrain.engine import (
@@ -297,6 +298,8 @@ class Trainer:
         is_own = folder.resolve().parent == (self.run / CHECKPOINTS).resolve()
         if self.world.rank == 0:
             set_aside_after(self.run, state.step if is_own else state.step - 1, records=records)
+            if not is_own:
+                take_records(self.run, folder)
         if not is_own:
             self._save(state, None)
         return state

@@ -12,7 +12,7 @@ from .finding import (
     has_checkpoint as has_checkpoint,
     recorded_recipe as recorded_recipe,
 )
-from .history import set_aside as set_aside, set_aside_after as set_aside_after
+from .history import set_aside as set_aside, set_aside_after as set_aside_after, take_records as take_records
 from .loading import load_checkpoint as load_checkpoint, load_weights as load_weights
 from .ownership import (
     Ownership as Ownership,

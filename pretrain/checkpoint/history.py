@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.files import atomic_write_text, explain_write_errors
+from configs.files import atomic_write, atomic_write_text, explain_write_errors, open_regular
 from configs.run_layout import CHECKPOINTS, LATEST, METRICS, TENSORBOARD, checkpoint_name, step_of
 
 SET_ASIDE = "set_aside"
@@ -33,7 +34,10 @@ def set_aside(run: Path) -> None:
     with explain_write_errors(run):
         folder = _new_folder(run)
         for name in names:
-            os.replace(run / name, folder / name)
+            if (run / name).is_symlink() and name == CHECKPOINTS:  # it stays where the user wants checkpoints
+                _move_checkpoints(run, sorted(path.name for path in (run / name).glob("step_*")), folder)
+            else:
+                os.replace(run / name, folder / name)
     log.warning("fresh start: the run's earlier %s were moved to %s", ", ".join(names), folder)
 
 
@@ -58,10 +62,45 @@ def set_aside_after(run: Path, step: int, *, records: bool = False) -> None:
 def set_aside_checkpoints(run: Path, names: Sequence[str]) -> Path:
     """Move these checkpoints to a new folder `RUN/set_aside/NN`, and return it."""
     folder = _new_folder(run)
-    (folder / CHECKPOINTS).mkdir()
-    for name in reversed(names):  # the newest first, so that an interrupted move leaves no gap
-        os.replace(run / CHECKPOINTS / name, folder / CHECKPOINTS / name)
+    _move_checkpoints(run, names, folder)
     return folder
+
+
+def take_records(run: Path, checkpoint: Path) -> None:
+    """Replace the run's records by those beside a checkpoint of another history, set aside or of another run.
+
+    Otherwise the run would show the records of steps that led to other weights. They must have been set aside. Does
+    nothing if the run has no records, or if there are none beside the checkpoint.
+    """
+    source = checkpoint.absolute().parent.parent / METRICS
+    if checkpoint.absolute().parent.name != CHECKPOINTS or not source.is_file() or not (run / METRICS).exists():
+        return
+    try:
+        records = open_regular(source)
+    except OSError as error:
+        log.warning("%s: cannot read (%s); the run keeps its own records", source, error.strerror)
+        return
+    with records, explain_write_errors(run), atomic_write(run / METRICS) as new:
+        shutil.copyfileobj(records, new)
+
+
+def _move_checkpoints(run: Path, names: Sequence[str], folder: Path) -> None:
+    """Move checkpoints to `folder/checkpoints`.
+
+    If the run's `checkpoints` is on another file system, where a user wanted the space to be taken, they stay there, in
+    `checkpoints/set_aside/NN`, and `folder/checkpoints` is a link to it.
+    """
+    target = folder / CHECKPOINTS
+    target.mkdir()
+    for name in reversed(names):  # the newest first, so that an interrupted move leaves no gap
+        try:
+            os.replace(run / CHECKPOINTS / name, target / name)
+        except OSError as error:
+            if error.errno != errno.EXDEV or target.is_symlink():
+                raise
+            target.rmdir()
+            target.symlink_to(_new_folder((run / CHECKPOINTS).resolve()))
+            os.replace(run / CHECKPOINTS / name, target / name)
 
 
 def _names_after(run: Path, step: int) -> list[str]:

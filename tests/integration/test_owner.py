@@ -107,6 +107,19 @@ def test_resuming_from_another_run_sets_the_own_history_aside(prepared: Path) ->
     assert steps_of(own) == list(range(1, 13))
 
 
+def test_returning_to_a_checkpoint_that_was_set_aside_restores_its_records(prepared: Path) -> None:
+    """The records in between are of another learning rate."""
+    run = prepared / "runs/return"
+    train(prepared, "name=return")
+    first = read_metrics(run)
+    back = ("--resume", str(run / "checkpoints/step_00000005"))
+    train(prepared, "name=return", "optimizer.learning_rate=1e-2", *back)
+    second = read_metrics(run)
+    train(prepared, "name=return", "--resume", str(run / "set_aside/01/checkpoints/step_00000010"))
+    assert [one["loss"] for one in read_metrics(run)] == [one["loss"] for one in first]
+    assert read_metrics(run / "set_aside/02") == second
+
+
 def test_stop_signals_no_process_of_the_same_number(prepared: Path) -> None:
     """In another container, the number in the lock is another process's."""
     run = prepared / "runs/elsewhere"
