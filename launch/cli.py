@@ -5,10 +5,14 @@ configs/exit_codes.py defines the exit codes. A user's error is printed as one l
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import logging
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 from configs.machine import ctrl_c_ends_silently
@@ -64,12 +68,29 @@ def options(
     """Options of `bertrain` itself; the application's help is above."""
 
 
+@contextmanager
+def _full_output_explained() -> Iterator[None]:
+    """Raise `UserError` if standard output is a file on a full disk. What it holds by then is incomplete."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError as error:
+        if error.filename or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes the rest at the exit
+        fix = "free some space, or write to another disk, and run the same command again"
+        raise UserError(f"cannot write: {os.strerror(error.errno)}", place="standard output", fix=fix) from error
+
+
 def main() -> NoReturn:
     """Run the command line. Print an error that the user can fix as one line."""
     never_fail_to_encode()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        with missing_packages_explained():
+        with missing_packages_explained(), _full_output_explained():
             app()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")

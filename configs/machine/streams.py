@@ -48,5 +48,6 @@ class _PatientOutput(io.FileIO):
             except OSError as error:
                 self.has_failed = True
                 if error.errno != errno.EPIPE:
-                    sys.stderr.write(f"WARNING: standard output fails ({error.strerror}); continuing without it\n")
+                    with suppress(OSError):  # standard error can be on the same disk
+                        sys.stderr.write(f"WARNING: standard output fails ({error.strerror}); continuing without it\n")
         return size

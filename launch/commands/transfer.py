@@ -42,8 +42,10 @@ def export(
 
     [dim]bertrain export runs/demo --output demo-bert[/]
     """
+    from configs.machine import never_fail_to_write
     from launch.transfer import run_export
 
+    never_fail_to_write()
     run_export(run, output, sentence_transformers=sentence_transformers, onnx=onnx)
 
 
@@ -85,8 +87,10 @@ def import_(
 
     [dim]bertrain prepare runs/domain; bertrain train runs/domain[/]
     """
+    from configs.machine import never_fail_to_write
     from launch.transfer import import_model
 
+    never_fail_to_write()
     import_model(folder, recipe, overrides or (), add_pieces)
 
 
@@ -194,9 +198,11 @@ def finetune(
 def _finetune(
     model: Path, task: Path, output: Path, short: list[str], overrides: list[str], learning_curve: list[int]
 ) -> None:
+    from configs.machine import never_fail_to_write
     from configs.tasks import load_several, load_task
     from launch.transfer import ending_resumably, run_finetune, run_finetunes
 
+    never_fail_to_write()
     several = load_several(task, overrides)
     if several is not None and (short or learning_curve):
         cause = "--kind, --metric and --learning-curve are for one task"
@@ -227,8 +233,11 @@ def predict(
 
     [dim]bertrain predict reviews new-reviews.csv task.text=body task.bad_records=drop[/]
     """
+    from configs.machine import never_fail_to_write
     from launch.transfer import run_predict
 
+    if output:
+        never_fail_to_write()
     run_predict(model, data, output, overrides or ())
 
 
@@ -275,9 +284,11 @@ def embed(
 
     [dim]bertrain embed runs/demo sentences.txt --layers 2,3 --pool mean -o vectors.arrow[/]
     """
+    from configs.machine import never_fail_to_write
     from launch.transfer import run_embed
     from pretrain.transfer import Pooling
 
+    never_fail_to_write()
     run_embed(
         source,
         texts,

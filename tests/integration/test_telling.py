@@ -103,6 +103,16 @@ def test_a_terminal_that_is_not_utf_8(run: Path, tmp_path: Path, encoding: str) 
         ended.stdout.decode(encoding)
 
 
+def test_an_export_does_not_need_its_output(tmp_path: Path) -> None:
+    run = write_run(tmp_path, some_model())
+    with Path("/dev/full").open("w") as full:
+        argv = command("export", str(run), "-o", "out")
+        ended = subprocess.run(argv, cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert b"standard output fails" in ended.stderr
+    assert (tmp_path / "out/config.json").is_file()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write to any folder")
 def test_a_run_that_cannot_be_written_is_shown(run: Path) -> None:
     for folder in (run, *run.iterdir()):

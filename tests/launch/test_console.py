@@ -45,6 +45,20 @@ def test_output_that_nobody_takes_does_not_fail_a_preparation(recipe: Path, outp
     assert read_manifest(recipe.parent / "out").statistics.documents == 40
 
 
+def test_standard_error_on_the_same_full_disk_does_not_fail_a_preparation(recipe: Path) -> None:
+    assert run(recipe, '"$@" prepare recipe.toml > /dev/full 2>&1').returncode == 0
+    assert read_manifest(recipe.parent / "out").statistics.documents == 40
+
+
+@pytest.mark.parametrize("command", ["config recipe.toml", "recipes", "--help"])
+def test_a_full_disk_under_the_output_of_a_question_is_named(recipe: Path, command: str) -> None:
+    """The output is what the command is for, so it fails."""
+    ended = run(recipe, f'"$@" {command} > /dev/full')
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: standard output: cannot write: No space left on device. Free some space")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_a_limit_on_file_sizes_is_named(recipe: Path) -> None:
     ended = run(recipe, 'ulimit -f 4; "$@" prepare recipe.toml')
     assert ended.returncode == 2
