@@ -37,6 +37,12 @@ PYTHON
     rm -r download
 }
 
+cat <<END
+This demo prepares Wikipedia text, pretrains a small BERT, kills and resumes it, and continues a published encoder.
+On two idle cores it takes about 10 minutes, 2 of them for the installation, which a second run skips.
+It needs 4 GB of disk in $demo. Ctrl-C ends it at any time.
+END
+
 act 'Install'
 make_environment "$demo/venv" demo
 export PATH="$demo/venv/bin:$PATH"
@@ -70,7 +76,8 @@ show python -P -m launch.demo.survive demo "${undisturbed[@]}"
 
 act 'Act 3, Continue: pretrain a published encoder further, and compare with the same shape from random weights'
 cat <<'END'
-all-MiniLM-L6-v2 has no masked-LM head, so both runs initialise a new one. Both train on the same rows in each step.
+all-MiniLM-L6-v2 has no heads for masked words and next sentences, so both runs initialise new ones. Both train on the same
+rows in each step: is B the text that follows A, or text of another document? A quarter of the documents is held out.
 The encoder was probably trained on Wikipedia before, including these articles. That is part of its advantage.
 
 END
@@ -91,7 +98,8 @@ The demo wrote these files to $demo:
     datasets/demo    the data set: manifest.json, vocab.txt, shards/*.arrow    bertrain inspect datasets/demo
     runs/demo        the run: recipe.toml, metrics.jsonl, tb/, checkpoints/, logs/
     runs/survive     the run that was killed and resumed
-    runs/continued   the published encoder after further pretraining; continue.png compares it with runs/from-random
+    runs/continued   the published encoder after further pretraining
+    continue.png     both objectives in runs/continued and runs/from-random
     continued-bert   runs/continued as a Hugging Face folder: model.safetensors, tokenizer, README.md
 To see the metrics in a browser:  cd $demo && venv/bin/bertrain tensorboard runs/*
 END

@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_small(folder)
     for name, rate in RATES.items():
         changes = [f"name={name}", f"optimizer.learning_rate={rate}", "train.evaluate_every_steps=4"]
+        changes.append("train.histogram_every_steps=2")
         assert bertrain(folder, "prepare", "recipe.toml", *changes).returncode == 0
         trained = bertrain(folder, "train", "recipe.toml", *changes)
         assert trained.returncode == 0, trained.stderr
@@ -107,3 +108,21 @@ def test_the_texts_are_tables_without_sideways_scrolling(browser: Any, address: 
     assert len(boxes) == 2 * len(RATES)  # predictions and the recipe
     assert all(box.evaluate("box => box.scrollWidth <= box.clientWidth") for box in boxes)
     browser.screenshot(path=tmp_path / "text.png")
+
+
+def test_histograms_of_weights_and_gradients_are_drawn(browser: Any, address: str, tmp_path: Path) -> None:
+    open_tab(browser, address, "histograms")
+    for kind in ("weights", "gradients"):
+        group = browser.locator("tf-category-paginated-view").filter(has_text=f"{kind}/bert.embeddings")
+        group.scroll_into_view_if_needed()
+        curves = group.locator("tf-histogram-loader svg path[d*='L']")
+        curves.first.wait_for(state="attached")
+        assert curves.count() >= len(RATES)
+        browser.screenshot(path=tmp_path / f"{kind}.png")
+
+
+def test_the_projector_shows_the_word_pieces(browser: Any, address: str, tmp_path: Path) -> None:
+    open_tab(browser, address, "projector")
+    shown = browser.frame_locator("iframe").frame_locator("iframe").get_by_text(re.compile(r"Points: [1-9]\d")).first
+    shown.wait_for()
+    browser.screenshot(path=tmp_path / "projector.png")
