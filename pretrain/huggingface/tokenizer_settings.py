@@ -21,6 +21,15 @@ CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenize
 SAME_AS_BERT = ("Bert", "DistilBert", "Electra", "MobileBert", "SqueezeBert", "ConvBert")
 _BERT_CLASSES = {f"{name}Tokenizer{suffix}" for name in SAME_AS_BERT for suffix in ("", "Fast")}
 _GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}  # what tokenizer.json says
+# Classes of transformers 5 that split text in Python, whatever tokenizer.json says.
+_PYTHON_CLASSES = {
+    f"{name}Tokenizer"
+    for name in (
+        *("Bartpho", "BertJapanese", "Bertweet", "BioGpt", "BlenderbotSmall", "ByT5", "CTRL", "Canine", "Clvp", "Cpm"),
+        *("CpmAnt", "Dia", "Esm", "FSMT", "Flaubert", "GPTNeoXJapanese", "Mgpstr", "MyT5", "PLBart", "Perceiver"),
+        *("Phobert", "ProphetNet", "Rag", "RoCBert", "Tapas", "Vits", "Wav2Vec2CTC", "Wav2Vec2PhonemeCTC", "XLM"),
+    )
+}
 # Settings that change the ids, with their values for BERT, and the default where they are left out.
 _FIXED = {
     "tokenize_chinese_chars": True,
@@ -47,11 +56,11 @@ UNSTATED = Casing()
 
 
 def is_other_tokenizer(folder: Path) -> bool:
-    """Return whether the folder has a tokenizer.json that is not BERT's, and that no class of BERT's claims to be."""
+    """Return whether the folder has a tokenizer.json that its class follows and that is not BERT's."""
     tokenizer = read_json_if_there(folder / TOKENIZER)
     named = read_json_if_there(folder / TOKENIZER_CONFIG).get("tokenizer_class")
     named = named or read_json_if_there(folder / CONFIG).get("tokenizer_class")
-    if not tokenizer or named in _BERT_CLASSES:
+    if not tokenizer or named in _BERT_CLASSES | _PYTHON_CLASSES:
         return False
     try:
         check_tokenizer(tokenizer, folder / TOKENIZER)

@@ -112,7 +112,7 @@ def test_a_stop_before_the_supervisors_exist_saves(tmp_path: Path) -> None:
     time.sleep(1.0)  # for mpirun, which forwards it
     (run / "released").touch()
     assert process.wait(PATIENCE_S) == 75
-    assert steps_of(run) == [1]
+    assert starts.newest_step(run) == steps_of(run)[-1] < 400
 
 
 def test_ranks_that_outlive_a_killed_launcher_end_or_are_superseded(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from configs.schema.section import Section
 from configs.tasks import load_any
 from tests.integration.small import environment
 from tests.walk.elsewhere import MARKS
-from tests.walk.printed import FENCED, PAGES, ROOT
-from tests.walk.test_walk import bare, commands, helped
+from tests.walk.printed import FENCED, PAGES, ROOT, commands
+from tests.walk.test_walk import bare, helped
 
 __all__ = ["helped"]  # a fixture
 
