@@ -39,7 +39,7 @@ PYTHON
 
 cat <<END
 This demo prepares Wikipedia text, pretrains a small BERT, kills and resumes it, and continues a published encoder.
-On two idle cores it takes about 10 minutes, 2 of them for the installation, which a second run skips.
+On two cores it takes 8 to 15 minutes, 2 of them for the installation, which a second run skips.
 It needs 4 GB of disk in $demo. Ctrl-C ends it at any time.
 END
 

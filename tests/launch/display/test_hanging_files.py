@@ -65,7 +65,7 @@ def test_a_stop_does_not_wait_for_a_file_system(tmp_path: Path, hanging: str, nu
     data = small_config(tmp_path / "dataset", corpora=corpora, workers=1, duplicates="none")
     write_recipe(Recipe(name="hanging", data=data), tmp_path / "recipe.toml")
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "prepare", str(tmp_path / "recipe.toml"), hanging],
+        [sys.executable, "-X", "faulthandler", "-c", PROGRAM, "prepare", str(tmp_path / "recipe.toml"), hanging],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -75,10 +75,19 @@ def test_a_stop_does_not_wait_for_a_file_system(tmp_path: Path, hanging: str, nu
         assert any(line == "hangs\n" for line in process.stdout)
         began_s = time.monotonic()
         process.send_signal(number)
-        output = process.communicate(timeout=PATIENCE_S)[0]
+        output = rest_of(process)
         seconds = time.monotonic() - began_s
     finally:
         process.kill()
     assert process.returncode == 128 + number, output
     assert f"stopped by {number.name}\n" in output
     assert seconds < MOST_S
+
+
+def rest_of(process: subprocess.Popen[str]) -> str:
+    """Return the output of a process that ends. If it hangs, fail with what each of its threads does."""
+    try:
+        return process.communicate(timeout=PATIENCE_S)[0]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        return pytest.fail(f"code {process.wait(PATIENCE_S)}: {process.communicate(timeout=PATIENCE_S)[0]}")
