@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -47,12 +47,22 @@ def states_of(files: Sequence[SourceFile]) -> dict[str, FileState]:
     """Return the state of each file by its path. Raises `UserError` if a file changed since it was listed."""
     paths = list(dict.fromkeys(file.path for file in files))
     with _threads(_STAT_THREADS) as pool:
-        find = pool.map if any(map(is_url, paths)) else map
-        states = dict(zip(paths, find(_state, paths), strict=True))
+        if any(map(is_url, paths)):
+            found = [pool.submit(_state, path) for path in paths]
+            states = dict(zip(paths, map(_result, found), strict=True))
+        else:
+            states = dict(zip(paths, map(_state, paths), strict=True))
     for file in files:
         if states[file.path].size != file.size:
             raise _changed(file.path)
     return states
+
+
+def _result(future: Future[FileState]) -> FileState:
+    """Wait with a limit, again and again: Python misses a signal that comes right before a wait without one."""
+    while wait([future], _POLL_INTERVAL_S).not_done:
+        continue
+    return future.result()
 
 
 def pieces_of(path: str, size: int) -> list[Piece]:
