@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -26,7 +26,6 @@ from pretrain.engine import is_over, last_step_at
 from pretrain.telemetry.appended_lines import AppendedLines
 from pretrain.telemetry.boards import (
     HELD_OUT_LOSS,
-    Histogram,
     TensorBoardFiles,
     Trackers,
     hparams_of,
@@ -36,6 +35,9 @@ from pretrain.telemetry.boards import (
 from pretrain.telemetry.folding import fold
 from pretrain.telemetry.goodput import CLOCK, Account, process_began
 from pretrain.telemetry.metrics_file import VALID, cut_back
+
+if TYPE_CHECKING:
+    from pretrain.telemetry.boards import Histogram  # it needs torch, which `plan` and `status` do without
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pretrain.telemetry.boards.histograms import Histogram
+if TYPE_CHECKING:
+    from pretrain.telemetry.boards.histograms import Histogram  # it needs torch
 
 log = logging.getLogger(__name__)
 _STAMP = re.compile(r"events\.out\.tfevents\.(\d{10,11})\.")
